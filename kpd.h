@@ -1,0 +1,4636 @@
+#ifndef KPD__LEVEL   // the header includes itself once per SIMD level (see >>simd); nothing up to there is read twice
+// kpd.h - v0.1 - keyphrase retrieval in one C header: WordPiece tokenizer, BERT bi-encoder and cross-encoder, vector index.
+//
+//   No dependency but libc and libm. C99, also C++11. MIT or public domain: see the end of this file.
+//
+// DO THIS in exactly one C or C++ file:
+//
+//     #define KPD_IMPLEMENTATION
+//     #include "kpd.h"
+//
+// and only `#include "kpd.h"` everywhere else. Link with -lm (and -pthread under KPD_THREADS). A complete program:
+//
+//     #define KPD_IMPLEMENTATION
+//     #include "kpd.h"
+//     #include <stdio.h>
+//
+//     int main(void) {
+//         kpd_error e; kpd_model *m; kpd_session *s; kpd_session_desc d = {0};
+//         const char *phrase[] = {"surface pro charger", "laptop sleeve", "yellow iphone"};
+//         kpd_input item = kpd_input_str("Genuine 15V 4A AC Adapter for Surface Pro 3 4 5 6", NULL, NULL);
+//         float a[64], b[64];
+//         if (kpd_model_open("minilm.kpd", NULL, &m, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+//         d.student = m;
+//         if (kpd_session_create(&d, &s, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+//         if (kpd_embed(s, m, KPD_ITEM, &item, 1, 64, a, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+//         for (int i = 0; i < 3; i++) {
+//             kpd_input q = kpd_input_str(phrase[i], NULL, NULL);
+//             if (kpd_embed(s, m, KPD_KEYPHRASE, &q, 1, 64, b, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+//             printf("%.3f  %s\n", (double)kpd_cosine(a, b, 64), phrase[i]);
+//         }
+//         kpd_session_destroy(s); kpd_model_close(m);
+//         return 0;
+//     }
+//
+// CONTENTS  Search for the marker. The API comes first, each part documented; the implementation follows in the same
+// order, and each of its sections uses only what stands above it (there is no forward declaration).
+//
+//     >>concepts   ownership, threads, errors, numbers, trust         >>format  the file, byte by byte
+//     >>api        status, host, text, tokenizer, model, session, student and assistant, index, recommend
+//     implementation:
+//     >>config  >>status  >>memory  >>threads  >>math  >>simd  >>kernels  >>gemm  >>levels  >>unicode  >>tokenizer
+//     >>file  >>model  >>session  >>encoder  >>assistant  >>student  >>index_store  >>index_flat  >>recommend
+//
+// OPTIONS  Define before including; "all" = the same in every file, "impl" = only beside KPD_IMPLEMENTATION.
+//
+//     KPD_IMPLEMENTATION  impl  makes the implementation
+//     KPD_STATIC          all   every function is static: several copies can live in one program
+//     KPD_THREADS         all   the built-in thread pool (kpd_pool_*), on POSIX threads
+//     KPD_NO_SIMD         impl  scalar code only
+//     KPD_NO_MMAP         impl  files are read, never mapped
+//     KPD_SELF            impl  this file's name as "string", for a renamed copy on compilers without __FILE_NAME__
+//
+// >>concepts
+//
+// The job. An item (title, category) should get keyphrases (buyers' queries) worth bidding on. A bi-encoder, the
+// *student*, embeds items and keyphrases; an *index* holds the keyphrases; the items are the queries. A cross-encoder,
+// the *assistant*, then scores each (keyphrase, item) pair that the index returned, and what it doubts is dropped.
+//
+// Zero means default. Every input is a `_desc` struct: zero it, set what differs. Each default stands beside its field.
+//
+// Errors. Every call that can fail returns a kpd_status (0 = KPD_OK) and takes an optional `kpd_error *` last, which
+// gets the status, a byte offset or line where there is one, and a sentence: what, where, found, expected. Outputs are
+// untouched on failure unless the call says otherwise. Nothing here prints, exits, asserts on input or sets errno.
+//
+// Ownership. Objects are opaque and come in pairs: create/destroy, open/close; destroying NULL is a no-op. Pointers in a
+// desc are borrowed for the call, or copied, unless the field says "must outlive".
+//
+// Memory. The host's allocator is given at creation. A model is one block (or a mapping, or borrowed bytes). A session is
+// one arena; embedding, scoring, searching and recommending allocate nothing.
+//
+// Threads. There are no globals and no hidden threads. Tokenizers and models never change once made, and an index does
+// not while nobody writes to it: any number of sessions share them. A session serves one caller at a time. Parallel work
+// goes through the host's `kpd_parallel`, or the built-in pool.
+//
+// Numbers. f32 results are the same bits on every SIMD level, compiler, optimisation level, thread count and batch: the
+// same text gives the same vector alone or among a thousand. There are two kinds of sum. A *chain* is one fused
+// multiply-add after the other over k = 0, 1, ..., from +0, the bias added last: matrix products, attention, pooling,
+// index scans.
+// A *tree* has 64 partial sums (term i goes to partial i mod 64), then (p0+p1)+(p2+p3) over four vectors of 16 partials,
+// then the 16 lanes by halves 8, 4, 2, 1: norms and softmax. exp, tanh and the normal distribution are
+// polynomials of this header. Of libm only sqrtf is used. Compiling with -ffast-math is an error; a session refuses to
+// start if its own sums show that reassociation happened all the same. The caller's rounding mode and denormal flags are
+// saved, set to the IEEE default, and restored by each call.
+//
+// Trust. Model and index files are hostile input. Opening checks everything that code follows: sizes, offsets, shapes,
+// ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes about a
+// millisecond): corrupt weights can then give wrong numbers, never a wild access. `verify` reads and checks every byte.
+//
+// Limits. KPD_MAX_* below. BERT-family encoders (post-norm, learned positions) with WordPiece vocabularies only. This
+// version runs f32; the file format already defines bf16 and int8 weights, which it refuses with KPD_ERR_UNSUPPORTED.
+//
+// Letters: n texts or vectors, T tokens, H width, A heads, F feed-forward width, V vocabulary, D embedding width, k hits;
+// in matrix products y = x W^T + b, W is [N, K]. Matrices are f32 row-major unless they say "panels".
+// References: [BERT] Devlin et al. 2019; [SBERT] Reimers and Gurevych 2019; [MRL] Kusupati et al. 2022 (Matryoshka).
+//
+// >>format
+//
+// A file is a header, a table of sections, and the sections. All numbers are little-endian. Offsets are from the start.
+//
+//     header, 64 bytes                               section entry, 128 bytes, from byte 64 on
+//      0  u8[8]  89 4B 50 44 0D 0A 1A 0A               0  char[64] name, zero-padded, at least one zero
+//      8  u16    major version = 1                    64  u32      type (below)
+//     10  u16    minor version                        68  u32      flags: 1 = required, 2 = summed at open
+//     12  u32    kind: 1 model, 2 index,              72  u64[3]   shape: logical sizes, unused ones are 1
+//                3 checkpoint                         96  u64      offset, a multiple of 64
+//     16  u32    0x01020304                          104  u64      size in bytes
+//     20  u32    required features: 0                112  u64      XXH64 of the payload
+//     24  u64    size of the whole file              120  u64      zero
+//     32  u32    number of sections, at most 65536
+//     36  u32    zero                                Sections follow the table and each other in the table's order,
+//     40  u64    XXH64 of the table                  each at the next multiple of 64, zero-filled between. Of equal
+//     48  u64    zero                                names the first counts. A reader skips sections it does not know,
+//     56  u64    XXH64 of bytes 0 to 55              unless they are flagged required.
+//
+// The sections below are written as required; config, templates, special and vocab also as summed. Readers demand neither.
+// XXH64 is Collet's 64-bit xxHash with seed 0. A higher minor version adds sections, slots or flags that may be ignored; a
+// higher major version or an unknown feature bit is refused.
+//
+//     type                 payload
+//     1 u8, 2 i32, 3 i64, 4 f32, 5 bf16     row-major
+//     8  f32 panels  [N, K]   [N/16][K][16]        N padded to 16 with zeros
+//     9  bf16 panels [N, K]   [N/16][K/2][16][2]   N padded to 16, K to 32
+//     10 int8 panels [N, K]   [N/16][K/4][16][4]   N padded to 16, K to 64; value = int8 * scale[n]
+//
+// Panels are how kernels read weights: 16 output columns side by side, so a mapped model runs as it lies. A bf16 panel row
+// of two k by 16 columns is one row of an AMX B tile or one operand of VDPBF16PS; an int8 row of four k by 16 columns is
+// one row of an AMX int8 B tile or one operand of VPDPBUSD; AVX2 and NEON widen the same bytes. An int8 weight `w` comes
+// with `w.scale` f32 [N], `w.colsum` i32 [N] (sum over k of the int8 values, since VPDPBUSD needs unsigned activations)
+// and optionally `w.inscale` f32 [K], multiplied into the activations before they are quantised. A matrix that joins
+// several (query, key, value) pads each to 16 columns by itself; its shape is {3, N, K}.
+//
+// A model (kind 1) has these sections; [..] = shape:
+//     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
+//                     7 positions, 8 token types, 9 labels, 10 activation, 11 pooling, 12 bits of layer norm epsilon (f32),
+//                     13 tokens per text, 14 no final normalisation, 15 number of modules, 16..27 four modules of
+//                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
+//                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8), 30 and 31 zero
+//     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte
+//     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
+//     vocab           u8   vocab.txt: a token a line, line i = id i
+//     and per encoder, names as in Hugging Face's BERT, behind "keyphrase." for the second of separate towers:
+//     embeddings.word_embeddings.weight f32 [V, H], .position_embeddings.weight [P, H], .token_type_embeddings.weight
+//     [types, H], .LayerNorm.weight and .bias [H]; per layer i encoder.layer.i.attention.self.qkv.weight {3, H, H} panels
+//     (query, key, value), .qkv.bias f32 [3][H padded to 16]; .attention.output.dense, .intermediate.dense, .output.dense
+//     .weight panels and .bias (padded to 16), .attention.output.LayerNorm and .output.LayerNorm .weight and .bias [H];
+//     cross-encoder: pooler.dense and classifier .weight panels, .bias (padded to 16); modules of a bi-encoder:
+//     modules.j.linear.weight panels, .bias (padded to 16) for Dense, modules.j.norm.weight and .bias for LayerNorm.
+//     A vector's shape is {length, 1, 1}, with the padding where there is one.
+//
+// An index (kind 2) has:
+//     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32), 3.. zero
+//     ids             i64  [count]: the id of each slot
+//     table           i32  [capacity, a power of two over count; may be 0 when count is]: slot of an id, -1 = empty; linear
+//                     probing from (id * 0x9E3779B97F4A7C15 mod 2^64) >> (64 - log2 capacity), from 0 if the capacity is 1
+//     vectors         f32 panels [count, dim]: 16 vectors side by side; unit length under cosine
+
+// ------------------------------------------------------------------------------------------------------------------
+#ifndef KPD_H
+#define KPD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(KPD_STATIC) && (defined(__GNUC__) || defined(__clang__))
+#define KPDDEF static __attribute__((unused))
+#elif defined(KPD_STATIC)
+#define KPDDEF static
+#else
+#define KPDDEF extern
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KPD_VERSION "0.1"
+
+#define KPD_MAX_WIDTH     16384         // H, F, D, and the dim of an index
+#define KPD_MAX_LAYERS    256
+#define KPD_MAX_VOCAB     (1 << 22)
+#define KPD_MAX_POSITIONS 65536
+#define KPD_MAX_LABELS    4096
+#define KPD_MAX_K         (1 << 20)     // hits a query
+#define KPD_MAX_THREADS   1024
+
+// >>api  STATUS -----------------------------------------------------------------------------------------------------
+
+#define KPD_STATUS_LIST(X)                                                                                             \
+    X(OK)                                                                                                              \
+    X(ERR_ARGUMENT)    /* the caller's argument cannot be meant                         */                             \
+    X(ERR_MEMORY)      /* the allocator returned NULL                                   */                             \
+    X(ERR_IO)          /* the operating system refused a file                           */                             \
+    X(ERR_FORMAT)      /* a file or text is not what it should be                       */                             \
+    X(ERR_VERSION)     /* a file of a later version                                     */                             \
+    X(ERR_UNSUPPORTED) /* well-formed, but not something this build does                */                             \
+    X(ERR_LIMIT)       /* over a KPD_MAX_*, or over what a session was made for         */                             \
+    X(ERR_NOT_FOUND)   /* no such name or id                                            */
+
+#define KPD__STATUS_ENUM(name) KPD_##name,
+typedef enum kpd_status { KPD_STATUS_LIST(KPD__STATUS_ENUM) KPD_STATUS_COUNT } kpd_status;
+
+typedef struct kpd_error {
+    kpd_status status;
+    int64_t where;                      // byte offset or line of a file, index of an input; -1 = none
+    char message[240];                  // one sentence, UTF-8, zero-terminated
+} kpd_error;
+
+// "KPD_ERR_FORMAT" and so on; "?" for a number that is no status. Any thread.
+KPDDEF const char *kpd_status_name(kpd_status s);
+
+// HOST  What the host lends; copied at creation. `user` must outlive the object. ------------------------------------
+
+typedef struct kpd_allocator {          // both NULL = malloc and free; one alone is an error
+    void *(*alloc)(void *user, size_t size);                // NULL on failure; aligned as malloc's
+    void (*free)(void *user, void *ptr, size_t size);       // size as asked for
+    void *user;
+} kpd_allocator;
+
+typedef void kpd_task_t(void *arg, int32_t index);
+typedef struct kpd_parallel {           // run NULL = the calling thread only
+    void (*run)(void *user, int32_t n, kpd_task_t *task, void *arg);   // calls task(arg, 0..n-1) in any order, on any
+                                                                       // threads; returns when all have returned
+    void *user;
+    int32_t n_threads;                  // into how many tasks to split, 0 = 1; never changes a result
+} kpd_parallel;
+
+#ifdef KPD_THREADS
+// The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait.
+typedef struct kpd_pool kpd_pool;
+KPDDEF kpd_status   kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e);
+KPDDEF void         kpd_pool_destroy(kpd_pool *p);
+KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p);        // p must outlive whatever gets this
+#endif
+
+typedef enum kpd_simd {
+    KPD_SIMD_AUTO, KPD_SIMD_SCALAR, KPD_SIMD_AVX2, KPD_SIMD_AVX512, KPD_SIMD_NEON, KPD_SIMD_COUNT
+} kpd_simd;
+KPDDEF const char *kpd_simd_name(kpd_simd level);          // "auto", "scalar", "avx2", "avx512", "neon"; "?"
+KPDDEF bool        kpd_simd_available(kpd_simd level);     // compiled in, and this processor and system have it
+
+// TEXT  Bytes and a length; any bytes. UTF-8 is expected, each invalid sequence counts as U+FFFD. -------------------
+
+typedef struct kpd_text { const char *data; size_t size; } kpd_text;
+
+typedef struct kpd_input {              // what one embedding or score is made of; borrowed for the call
+    kpd_text part[3];                   // item: title, category. keyphrase: keyphrase. pair: keyphrase, category, title
+    int32_t n_parts;                    // 1..3
+} kpd_input;
+
+// Zero-terminated parts; NULL ends the list. The strings must outlive the use of the result.
+KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c);
+
+// TOKENIZER  BERT WordPiece, the same ids as Hugging Face `tokenizers` (BertNormalizer, BertPreTokenizer, WordPiece). ---
+// Const once made: any number of threads. Tokenizing allocates nothing and takes time linear in the text.
+
+typedef struct kpd_tokenizer kpd_tokenizer;
+
+typedef struct kpd_tokenizer_desc {     // defaults = bert-base-uncased
+    const char *vocab; size_t vocab_size;               // the bytes of vocab.txt, copied; a token a line, LF or CRLF
+    bool cased;                                         // do not lower-case
+    bool keep_cjk_joined;                               // do not put spaces around CJK ideographs
+    int32_t strip_accents;                              // 0 = unless cased, 1 = yes, -1 = no
+    const char *unk, *cls, *sep, *pad, *mask;           // NULL = "[UNK]" "[CLS]" "[SEP]" "[PAD]" "[MASK]"
+    kpd_allocator allocator;
+} kpd_tokenizer_desc;
+
+// Errors: ARGUMENT (no vocabulary), LIMIT, MEMORY, NOT_FOUND (unk, cls or sep is not in the vocabulary). pad and mask may be
+// absent. Of equal lines the last one wins. Cost: a few milliseconds and about 26 bytes a token for 30,000 tokens.
+KPDDEF kpd_status kpd_tokenizer_create(const kpd_tokenizer_desc *d, kpd_tokenizer **out, kpd_error *e);
+KPDDEF void       kpd_tokenizer_destroy(kpd_tokenizer *t);
+
+typedef struct kpd_tokens {
+    int32_t *ids;                       // [capacity], the caller's
+    int32_t *types;                     // [capacity] token types 0 or 1, or NULL
+    int32_t capacity;
+    int32_t count;                      // written: tokens in use; after KPD_ERR_LIMIT, 0
+    bool truncated;                     // written: something was cut to max_tokens
+} kpd_tokens;
+
+// One part: [CLS] a [SEP]. Two: [CLS] a [SEP] b [SEP] with types 0 and 1. Three: [CLS] a [SEP] b [SEP] c [SEP], types 0,
+// which is what Hugging Face makes of the one text "a [SEP] b [SEP] c". Special tokens written in a text are special
+// tokens. max_tokens (0 = no limit) counts the special ones: one part and three are cut at the end, two by
+// `longest_first`. no_special leaves out [CLS] and the added [SEP]. Errors: ARGUMENT, LIMIT (capacity too small).
+KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int32_t max_tokens, bool no_special,
+                               kpd_tokens *out, kpd_error *e);
+
+KPDDEF kpd_tokenizer_desc kpd_tokenizer_get_desc(const kpd_tokenizer *t); // defaults filled in; its pointers live as long as t
+KPDDEF int32_t  kpd_tokenizer_size(const kpd_tokenizer *t);              // tokens
+KPDDEF kpd_text kpd_token_text(const kpd_tokenizer *t, int32_t id);      // as in the vocabulary; {NULL, 0} out of range
+KPDDEF int32_t  kpd_token_id(const kpd_tokenizer *t, kpd_text token);    // -1 = not in the vocabulary
+
+// MODEL  Weights, architecture, tokenizer and input templates in one object. Read-only once shared. -----------------
+
+typedef enum kpd_kind { KPD_BI_ENCODER, KPD_CROSS_ENCODER } kpd_kind;
+typedef enum kpd_dtype { KPD_DTYPE_DEFAULT, KPD_F32, KPD_BF16, KPD_INT8 } kpd_dtype;   // default = f32
+typedef enum kpd_tower { KPD_ITEM, KPD_KEYPHRASE } kpd_tower;            // one and the same weights unless separate_towers
+
+// Over the T token vectors x_t of a text [SBERT]: mean sum x_t / T; cls x_0; max over t per column; sqrt-len
+// sum x_t / sqrt(T); weighted sum t x_t / sum t (t from 1); last x_(T-1).
+typedef enum kpd_pooling {
+    KPD_POOL_MEAN, KPD_POOL_CLS, KPD_POOL_MAX, KPD_POOL_SQRT_LEN, KPD_POOL_WEIGHTED, KPD_POOL_LAST
+} kpd_pooling;
+
+// gelu(x) = x Phi(x); gelu_tanh its usual approximation .5 x (1 + tanh(sqrt(2/pi) (x + .044715 x^3))).
+typedef enum kpd_activation { KPD_GELU, KPD_GELU_TANH, KPD_RELU, KPD_TANH, KPD_IDENTITY } kpd_activation;
+
+typedef enum kpd_module_kind { KPD_MODULE_DENSE = 1, KPD_MODULE_LAYER_NORM } kpd_module_kind;
+typedef struct kpd_module {             // between pooling and the final normalisation of a bi-encoder
+    kpd_module_kind kind;
+    int32_t width;                      // of the output; a layer norm keeps its input's
+    kpd_activation activation;          // Dense only
+    bool no_bias;                       // Dense only
+} kpd_module;
+
+typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns, with the defaults filled in
+    kpd_kind kind;
+    kpd_dtype dtype;
+    bool separate_towers;               // bi-encoder: own weights for keyphrases
+    bool no_normalize;                  // bi-encoder: vectors keep their length
+    int32_t n_layers, width, n_heads;   // required; n_heads divides width
+    int32_t ffn_width;                  // 0 = 4 width
+    int32_t vocab_size;                 // V, rows of the word embeddings; 0 = the tokenizer's size, never less
+    int32_t n_positions;                // 0 = 512
+    int32_t max_tokens;                 // a text is cut to this, 0 = n_positions
+    int32_t n_types;                    // 0 = 2
+    int32_t n_labels;                   // cross-encoder: logits, 0 = 1
+    kpd_activation activation;          // of the feed-forward layer: GELU, GELU_TANH, RELU or TANH
+    kpd_pooling pooling;
+    float layer_norm_eps;               // 0 = 1e-12
+    kpd_module modules[4]; int32_t n_modules;
+    // Input templates: text with {title} {category} {keyphrase}, special tokens such as [SEP], and | where the second
+    // segment (token type 1) of a pair begins. Each placeholder stands alone between spaces or |. When an input has fewer
+    // parts than the template names, the template ends before the text that joins the first missing one.
+    const char *template_item;          // NULL = "{title} [SEP] {category}"
+    const char *template_keyphrase;     // NULL = "{keyphrase}"
+    const char *template_pair;          // cross-encoder, NULL = "{keyphrase} [SEP] {category} [SEP] {title}"
+    const kpd_tokenizer *tokenizer;     // required; copied in
+} kpd_model_desc;
+
+typedef struct kpd_model kpd_model;
+
+typedef struct kpd_open_desc {
+    const void *data; size_t size;      // open these bytes instead of a file: borrowed, must outlive, aligned to 64
+    bool copy;                          // read the file into memory and verify it, instead of mapping it
+    bool verify;                        // check every byte's sum, and that every weight is finite
+    kpd_allocator allocator;
+} kpd_open_desc;
+
+// path may be NULL when d->data is given; d NULL = map the path. Errors: IO, FORMAT, VERSION, UNSUPPORTED, MEMORY; `where` is
+// the byte offset. Cost: about a millisecond and the tokenizer's tables when mapped. The file may be replaced by
+// kpd_model_save while mapped, but must not be overwritten or cut in place.
+KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e);
+
+// A model with zero weights, to be filled by kpd_model_set. a NULL = malloc. Errors: ARGUMENT names the field; LIMIT, MEMORY.
+KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e);
+
+// Atomic: afterwards there is the old file or the whole new one. Writes beside the path, then renames. Errors: IO, MEMORY.
+KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e);
+KPDDEF void       kpd_model_close(kpd_model *m);
+
+KPDDEF kpd_model_desc       kpd_model_get_desc(const kpd_model *m);      // its pointers live as long as m
+KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m);
+KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // D, or the number of labels
+KPDDEF size_t               kpd_model_size(const kpd_model *m);          // bytes of its file
+
+// The tokens that the model sees for an input: template, tokenizer and limit applied. Same errors as kpd_tokenize.
+KPDDEF kpd_status kpd_model_tokenize(const kpd_model *m, kpd_tower tower, const kpd_input *in, bool no_special, kpd_tokens *out,
+                                     kpd_error *e);
+
+// Weights by their Hugging Face names, as row-major f32 [rows, cols]; y = x W^T. Vectors have rows = 1.
+typedef struct kpd_tensor { const char *name; int32_t rows, cols; } kpd_tensor;
+KPDDEF bool       kpd_model_tensor(const kpd_model *m, int32_t i, kpd_tensor *out);      // false past the end
+KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e);
+// Only for created models, before they are shared; every value is finite. On failure nothing has changed.
+KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in, kpd_error *e);
+
+// SESSION  Scratch memory of one caller: one arena, nothing allocated afterwards. -----------------------------------
+
+typedef struct kpd_index kpd_index;
+
+typedef struct kpd_session_desc {
+    const kpd_model *student, *assistant;   // sized for these (any other model no larger will do); either may be NULL
+    int32_t max_tokens;                     // tokens in flight, 0 = 4096; longer calls run in slices, with the same bits
+    int32_t max_k;                          // hits a query, 0 = 1024
+    int32_t max_dim;                        // of an index to search, 0 = the student's D
+    kpd_simd simd;                          // forces a level; ARGUMENT if this machine lacks it
+    kpd_parallel parallel;
+    kpd_allocator allocator;
+} kpd_session_desc;
+
+typedef struct kpd_session kpd_session;
+KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **out, kpd_error *e);
+KPDDEF void       kpd_session_destroy(kpd_session *s);
+KPDDEF kpd_simd   kpd_session_simd(const kpd_session *s);                // the level in use
+KPDDEF size_t     kpd_session_size(const kpd_session *s);                // bytes of its arena
+KPDDEF int64_t    kpd_session_tokens(const kpd_session *s);              // tokens encoded since creation
+
+// STUDENT and ASSISTANT ---------------------------------------------------------------------------------------------
+
+// Embeds n texts with a bi-encoder. out [n, dim] is of unit length unless the model says no_normalize; dim < D keeps the
+// first dim columns, normalised again [MRL]; 0 = D. Errors: ARGUMENT (a cross-encoder, dim > D, an input without parts),
+// LIMIT (model larger than the session was made for); `where` = the input; out is zeroed. Cost: about 12 H^2 multiply-adds a
+// token and layer.
+KPDDEF kpd_status kpd_embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
+                            float *out, kpd_error *e);
+
+// Scores n pairs with a cross-encoder: out [n, labels], the logits W tanh(P x_0 + p) + b [BERT]. Errors as kpd_embed.
+KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e);
+
+KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim);    // in [-1, 1]; 0 if either vector is 0
+KPDDEF float kpd_sigmoid(float logit);                                   // 1 / (1 + e^-x), the probability behind one logit
+
+// INDEX  Vectors with the host's own 64-bit ids; exact search. One writer, or any number of readers. ----------------
+
+typedef enum kpd_metric { KPD_COSINE, KPD_DOT, KPD_L2 } kpd_metric;      // a score is larger when nearer; L2: minus distance^2
+
+typedef struct kpd_index_desc {
+    int32_t dim;                        // 1..KPD_MAX_WIDTH
+    kpd_metric metric;
+    kpd_dtype storage;                  // f32
+    kpd_allocator allocator;
+} kpd_index_desc;
+
+typedef struct kpd_index_info {
+    int64_t count, bytes;               // vectors; of memory or mapping
+    int32_t dim;
+    kpd_metric metric;
+    kpd_dtype storage;
+    bool read_only;
+} kpd_index_info;
+
+KPDDEF kpd_status     kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
+
+// As kpd_model_open. Mapped or borrowed it is read-only; with d->copy it can be written to.
+KPDDEF kpd_status     kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e);
+KPDDEF kpd_status     kpd_index_save(const kpd_index *x, const char *path, kpd_error *e);   // atomic, as kpd_model_save
+KPDDEF void           kpd_index_close(kpd_index *x);
+KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x);
+
+// Adds n vectors v [n, dim], or replaces those whose id is there; of equal ids in one call the last wins. All or nothing:
+// on MEMORY, or a value that is not finite (ARGUMENT, `where` = the row), or a zero vector under cosine, nothing changes.
+KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e);
+// Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
+KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);
+KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e);       // [dim] as stored; NOT_FOUND
+KPDDEF int64_t    kpd_index_id(const kpd_index *x, int64_t slot);        // ids in no particular order, slot 0..count-1; else -1
+
+typedef struct kpd_hit { int64_t id; float score; } kpd_hit;
+typedef bool kpd_filter_t(void *user, int64_t id);                       // true = may be returned; called from any task
+
+typedef struct kpd_search_desc {
+    int32_t k;                          // 0 = 10
+    bool threshold; float min_score;    // leave out scores below
+    kpd_filter_t *filter; void *filter_user;
+} kpd_search_desc;
+
+// The k best of each of n queries q [n, dim], by score descending, then id ascending: exact, whatever the threads. out [n, k];
+// counts [n] says how many of each row are written (fewer than k only when no more qualify). d NULL = defaults. Errors:
+// ARGUMENT (k < 0, a query that is not finite, `where` = its row), LIMIT (k or dim over the session's). Allocates nothing.
+// A chain over dim a score; cost n * count * dim multiply-adds.
+KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *d,
+                                   kpd_hit *out, int32_t *counts, kpd_error *e);
+
+// RECOMMEND  embed the item -> search -> drop duplicates -> assistant filter -> rank --------------------------------
+
+// The keyphrase of an id, valid until kpd_recommend returns; {NULL, 0} = gone, left out. Called by the calling thread.
+typedef kpd_text kpd_lookup_t(void *user, int64_t id);
+
+typedef struct kpd_recommend_desc {
+    const kpd_model *student;           // required; the index's dim picks the first columns of its embedding
+    const kpd_index *index;             // required, of keyphrases
+    const kpd_model *assistant;         // NULL = no filter; one label
+    kpd_search_desc search;             // k = candidates an item, before duplicates and filter
+    kpd_lookup_t *lookup; void *lookup_user;   // required
+    float min_relevance;                // keep probabilities of at least this; 0 = all. Ours: no value is in the paper
+    bool rank_by_relevance;             // else by similarity
+    bool same_words_are_duplicates;     // "case iphone" = "iphone case"
+} kpd_recommend_desc;
+
+typedef struct kpd_recommendation {
+    int64_t id;
+    float similarity;                   // the index's score
+    float relevance;                    // the assistant's probability, NaN without an assistant
+} kpd_recommendation;
+
+// For n items (title, category): out [n, k], counts [n], all 0 after an error. Two keyphrases are duplicates when their
+// student tokens are equal (in any order under same_words_are_duplicates); the better ranked stays. Equal ranks go by id.
+// Errors as the calls it makes; `where` = the item. Cost: an embedding, a search and k scores an item; comparing candidates
+// with each other takes k^2 steps at worst, which tells from some thousands on.
+KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
+                                kpd_recommendation *out, int32_t *counts, kpd_error *e);
+
+#ifdef __cplusplus
+}
+#endif
+#endif // KPD_H
+
+// ------------------------------------------------------------------------------------------------------------------
+// IMPLEMENTATION, part A: everything above the SIMD levels.
+#if defined(KPD_IMPLEMENTATION) && !defined(KPD__IMPLEMENTED)
+#define KPD__IMPLEMENTED
+#define KPD__IMPLEMENTING
+
+// >>config  What the compiler and the machine must be. Relies on nothing. Promises IEEE arithmetic as written, or no build.
+
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0)
+#error "kpd.h: results are promised to the bit; compile this file without -ffast-math and its parts"
+#endif
+
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>      // snprintf, rename, remove
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "kpd.h: float arithmetic must not be widened; use SSE (-mfpmath=sse) instead of the x87"
+#endif
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "kpd.h: little-endian machines only, since files are mapped as they lie"
+#endif
+
+#if !defined(KPD_NO_SIMD) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__)
+#define KPD__X86
+#include <immintrin.h>
+#include <cpuid.h>
+#elif defined(__aarch64__)
+#define KPD__ARM
+#include <arm_neon.h>
+#endif
+#endif
+
+#if defined(__unix__) || defined(__APPLE__)
+#define KPD__POSIX
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#ifndef KPD_NO_MMAP
+#include <sys/mman.h>
+#endif
+#endif
+#ifdef KPD_THREADS
+#include <pthread.h>
+#endif
+
+// A product that feeds a sum is fused only where fma is written. gcc fuses by default, even through intrinsics.
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define KPD__PRINTF(at, args) __attribute__((format(printf, at, args)))
+#define KPD__UNUSED __attribute__((unused))
+#else
+#define KPD__PRINTF(at, args)
+#define KPD__UNUSED
+#endif
+
+// >>status  Names and messages. Relies on snprintf. Promises that a message is always terminated.
+
+KPDDEF const char *kpd_status_name(kpd_status s) {
+#define KPD__STATUS_NAME(name) "KPD_" #name,
+    static const char *const names[] = {KPD_STATUS_LIST(KPD__STATUS_NAME) "?"};
+    return names[(unsigned)s < (unsigned)KPD_STATUS_COUNT ? (unsigned)s : (unsigned)KPD_STATUS_COUNT];
+}
+
+KPD__PRINTF(4, 5)
+static kpd_status kpd__fail(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) {
+    va_list args;
+    if (!e) return s;
+    e->status = s;
+    e->where = where;
+    va_start(args, format);
+    vsnprintf(e->message, sizeof e->message, format, args);
+    va_end(args);
+    return s;
+}
+
+static kpd_status kpd__no_memory(kpd_error *e, size_t size) {
+    return kpd__fail(e, KPD_ERR_MEMORY, -1, "out of memory: %llu bytes were refused", (unsigned long long)size);
+}
+
+// >>memory  Overflow-safe sizes, the host's allocator, arenas, the file checksum. Promises that memory comes zeroed, and
+// that a size which does not fit is noticed before it is used.
+
+static bool kpd__add_ok(size_t a, size_t b, size_t *out) {
+    if (a > SIZE_MAX - b) return false;
+    *out = a + b;
+    return true;
+}
+
+static bool kpd__mul_ok(size_t a, size_t b, size_t *out) {
+    if (b && a > SIZE_MAX / b) return false;
+    *out = a * b;
+    return true;
+}
+
+static size_t kpd__round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+static size_t kpd__min(size_t a, size_t b) { return a < b ? a : b; }
+static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
+
+static bool kpd__allocator_ok(const kpd_allocator *a) { return !a || !a->alloc == !a->free; }
+
+static void *kpd__alloc(const kpd_allocator *a, size_t size) {
+    void *p;
+    if (!a || !a->alloc) return calloc(1, size ? size : 1);
+    p = a->alloc(a->user, size);
+    if (p) memset(p, 0, size);
+    return p;
+}
+
+static void kpd__free(const kpd_allocator *a, void *p, size_t size) {
+    if (!p) return;
+    if (a && a->free) a->free(a->user, p, size);
+    else free(p);
+}
+
+// An aligned block inside an allocation that is 64 bytes larger.
+static void *kpd__align64(void *p) { return (char *)p + (64 - (uintptr_t)p % 64) % 64; }
+
+// An arena counts when base is NULL and hands out when it is not, so one function both sizes and lays out a session.
+typedef struct kpd__arena { char *base; size_t used; bool overflow; } kpd__arena;
+
+static void *kpd__take(kpd__arena *a, size_t count, size_t size) {
+    size_t bytes, at = a->used, end;
+    if (!kpd__mul_ok(count, size, &bytes) || !kpd__add_ok(at, bytes, &end) || end > SIZE_MAX - 64) {
+        a->overflow = true;
+        return NULL;
+    }
+    a->used = kpd__round_up(end, 64);
+    return a->base ? a->base + at : NULL;
+}
+
+static uint64_t kpd__read64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+static uint64_t kpd__rotate(uint64_t v, int r) { return v << r | v >> (64 - r); }
+
+#define KPD__P1 UINT64_C(0x9E3779B185EBCA87)
+#define KPD__P2 UINT64_C(0xC2B2AE3D27D4EB4F)
+#define KPD__P3 UINT64_C(0x165667B19E3779F9)
+#define KPD__P4 UINT64_C(0x85EBCA77C2B2AE63)
+#define KPD__P5 UINT64_C(0x27D4EB2F165667C5)
+
+static uint64_t kpd__hash_round(uint64_t acc, uint64_t v) { return kpd__rotate(acc + v * KPD__P2, 31) * KPD__P1; }
+
+// The last 0 to 31 bytes, and the avalanche.
+static uint64_t kpd__hash_end(uint64_t h, const uint8_t *p, const uint8_t *end) {
+    uint32_t word;
+    for (; end - p >= 8; p += 8) h = kpd__rotate(h ^ kpd__hash_round(0, kpd__read64(p)), 27) * KPD__P1 + KPD__P4;
+    if (end - p >= 4) {
+        memcpy(&word, p, 4);
+        h = kpd__rotate(h ^ word * KPD__P1, 23) * KPD__P2 + KPD__P3;
+        p += 4;
+    }
+    for (; p < end; p++) h = kpd__rotate(h ^ *p * KPD__P5, 11) * KPD__P1;
+    h = (h ^ h >> 33) * KPD__P2;
+    h = (h ^ h >> 29) * KPD__P3;
+    return h ^ h >> 32;
+}
+
+// XXH64 with seed 0 [xxHash specification 0.2]. About 10 GB/s.
+static uint64_t kpd__hash64(const void *data, size_t size) {
+    const uint8_t *p = (const uint8_t *)(size ? data : ""), *end = p + size;   // NULL + 0 is undefined
+    uint64_t a = KPD__P1 + KPD__P2, b = KPD__P2, c = 0, d = 0 - KPD__P1, h;
+    if (size < 32) return kpd__hash_end(KPD__P5 + size, p, end);
+    for (; end - p >= 32; p += 32) {
+        a = kpd__hash_round(a, kpd__read64(p));
+        b = kpd__hash_round(b, kpd__read64(p + 8));
+        c = kpd__hash_round(c, kpd__read64(p + 16));
+        d = kpd__hash_round(d, kpd__read64(p + 24));
+    }
+    h = kpd__rotate(a, 1) + kpd__rotate(b, 7) + kpd__rotate(c, 12) + kpd__rotate(d, 18);
+    h = (h ^ kpd__hash_round(0, a)) * KPD__P1 + KPD__P4;
+    h = (h ^ kpd__hash_round(0, b)) * KPD__P1 + KPD__P4;
+    h = (h ^ kpd__hash_round(0, c)) * KPD__P1 + KPD__P4;
+    h = (h ^ kpd__hash_round(0, d)) * KPD__P1 + KPD__P4;
+    return kpd__hash_end(h + size, p, end);
+}
+
+KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c) {
+    const char *s[3];
+    kpd_input in;
+    memset(&in, 0, sizeof in);
+    s[0] = a; s[1] = b; s[2] = c;
+    for (; in.n_parts < 3 && s[in.n_parts]; in.n_parts++) {
+        in.part[in.n_parts].data = s[in.n_parts];
+        in.part[in.n_parts].size = strlen(s[in.n_parts]);
+    }
+    return in;
+}
+
+// >>threads  Floating-point state, splitting work, the built-in pool. Promises that every task computes with
+// round-to-nearest and denormals on, whatever the host set, and that the host's settings come back.
+
+static uint64_t kpd__fp_enter(void) {
+#if defined(KPD__X86)
+    uint64_t saved = _mm_getcsr();
+    _mm_setcsr((uint32_t)((saved & ~(uint64_t)0xE040) | 0x1F80));   // no FTZ, DAZ; nearest; exceptions masked
+    return saved;
+#elif defined(KPD__ARM)
+    uint64_t saved;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
+    return saved;
+#else
+    return 0;
+#endif
+}
+
+static void kpd__fp_leave(uint64_t saved) {
+#if defined(KPD__X86)
+    _mm_setcsr((uint32_t)saved);
+#elif defined(KPD__ARM)
+    __asm__ volatile("msr fpcr, %0" : : "r"(saved));
+#else
+    (void)saved;
+#endif
+}
+
+typedef struct kpd__job { kpd_task_t *task; void *arg; } kpd__job;
+
+static void kpd__job_run(void *arg, int32_t i) {
+    const kpd__job *j = (const kpd__job *)arg;
+    uint64_t saved = kpd__fp_enter();
+    j->task(j->arg, i);
+    kpd__fp_leave(saved);
+}
+
+// task(arg, 0..n-1), through the host's threads when there are several.
+static void kpd__run(const kpd_parallel *p, int32_t n, kpd_task_t *task, void *arg) {
+    kpd__job job;
+    job.task = task; job.arg = arg;
+    if (n > 1 && p->run) p->run(p->user, n, kpd__job_run, &job);
+    else for (int32_t i = 0; i < n; i++) kpd__job_run(&job, i);
+}
+
+static kpd_status kpd__parallel_check(const kpd_parallel *p, kpd_error *e) {
+    if (p->n_threads < 0 || p->n_threads > KPD_MAX_THREADS)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "parallel.n_threads is %d, expected 0 to %d", (int)p->n_threads,
+                         KPD_MAX_THREADS);
+    return KPD_OK;
+}
+
+static int32_t kpd__n_tasks(const kpd_parallel *p) { return p->run && p->n_threads > 1 ? p->n_threads : 1; }
+
+#ifdef KPD_THREADS
+struct kpd_pool {
+    kpd_allocator allocator;
+    pthread_mutex_t lock, caller;       // caller: one run at a time
+    pthread_cond_t wake, done;
+    kpd_task_t *task; void *arg;
+    int32_t next, end, running;         // tasks not yet taken, and taken but not finished
+    int32_t n_threads, n_started;
+    bool stop;
+    pthread_t thread[1];                // [n_threads - 1]
+};
+
+// Takes and runs tasks until there are none. The lock is held on entry and on return.
+static void kpd__pool_work(kpd_pool *p) {
+    while (p->next < p->end) {
+        int32_t i = p->next++;
+        kpd_task_t *task = p->task;
+        void *arg = p->arg;
+        p->running++;
+        pthread_mutex_unlock(&p->lock);
+        task(arg, i);
+        pthread_mutex_lock(&p->lock);
+        if (--p->running == 0 && p->next == p->end) pthread_cond_broadcast(&p->done);
+    }
+}
+
+static void *kpd__pool_thread(void *arg) {
+    kpd_pool *p = (kpd_pool *)arg;
+    pthread_mutex_lock(&p->lock);
+    while (!p->stop) {
+        kpd__pool_work(p);
+        if (!p->stop) pthread_cond_wait(&p->wake, &p->lock);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+static void kpd__pool_run(void *user, int32_t n, kpd_task_t *task, void *arg) {
+    kpd_pool *p = (kpd_pool *)user;
+    pthread_mutex_lock(&p->caller);
+    pthread_mutex_lock(&p->lock);
+    p->task = task; p->arg = arg; p->next = 0; p->end = n;
+    pthread_cond_broadcast(&p->wake);
+    kpd__pool_work(p);
+    while (p->running) pthread_cond_wait(&p->done, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->caller);
+}
+
+static size_t kpd__pool_size(int32_t n_threads) { return sizeof(kpd_pool) + (size_t)n_threads * sizeof(pthread_t); }
+
+KPDDEF void kpd_pool_destroy(kpd_pool *p) {
+    kpd_allocator a;
+    if (!p) return;
+    pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    for (int32_t i = 0; i < p->n_started; i++) pthread_join(p->thread[i], NULL);
+    pthread_cond_destroy(&p->done);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->caller);
+    pthread_mutex_destroy(&p->lock);
+    a = p->allocator;
+    kpd__free(&a, p, kpd__pool_size(p->n_threads));
+}
+
+KPDDEF kpd_status kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e) {
+    kpd_pool *p;
+    if (n_threads < 1 || n_threads > KPD_MAX_THREADS || !kpd__allocator_ok(a))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+                         "pool: n_threads is %d, expected 1 to %d; the allocator has both functions or none", (int)n_threads,
+                         KPD_MAX_THREADS);
+    p = (kpd_pool *)kpd__alloc(a, kpd__pool_size(n_threads));
+    if (!p) return kpd__no_memory(e, kpd__pool_size(n_threads));
+    if (a) p->allocator = *a;
+    p->n_threads = n_threads;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_mutex_init(&p->caller, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->done, NULL);
+    for (; p->n_started < n_threads - 1; p->n_started++)
+        if (pthread_create(&p->thread[p->n_started], NULL, kpd__pool_thread, p)) {
+            kpd_pool_destroy(p);
+            return kpd__fail(e, KPD_ERR_MEMORY, -1, "pool: the system refused thread %d of %d", (int)p->n_started + 1,
+                             (int)n_threads);
+        }
+    *out = p;
+    return KPD_OK;
+}
+
+KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p) {
+    kpd_parallel r;
+    r.run = kpd__pool_run; r.user = p; r.n_threads = p->n_threads;
+    return r;
+}
+#endif
+
+// >>math  Constants of the polynomials, made by tools/polynomials.py, and one rounding for hosts without fused multiply-add.
+
+static const float kpd__exp_c[5] = {   // exp(r) = 1 + r (1 + r q(r)), |r| <= ln2/2: relative error 6.2e-08
+    0.5f, 0.166665182f, 0.041666206f, 0.00836888794f,
+    0.00139504881f};
+static const float kpd__phi_c[16] = {   // Phi(x) = .5 + x p(2 x^2 / c^2 - 1), |x| <= c = 5.4: error of x Phi(x) 6.6e-07
+    0.130928114f, -0.0653279647f, 0.0484999306f, -0.0392104387f,
+    0.0321106538f, -0.0257050451f, 0.0196836535f, -0.0141706225f,
+    0.00953355059f, -0.00618538214f, 0.00384182879f, -0.00190868101f,
+    0.000734953501f, -0.000529068115f, 0.000434681046f, -0.000137573967f};
+static const float kpd__tanh_c[5] = {   // tanh(x) = x + x^3 s(x^2), |x| <= .625: relative error 7.1e-08
+    -0.333332837f, 0.133314908f, -0.0537434965f, 0.020650588f,
+    -0.00571704516f};
+
+static float kpd__from_bits(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
+static uint32_t kpd__to_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+static bool kpd__finite(float f) { return (kpd__to_bits(f) & 0x7F800000u) != 0x7F800000u; }
+
+// round(a b + c) to float. The product is exact in double; the sum is rounded to odd there, so that the second rounding
+// gives what a single one would [Boldo and Melquiond 2008]. Where the processor has the instruction it does the same.
+static float kpd__fma(float a, float b, float c) {
+#if defined(__FP_FAST_FMAF) || defined(__ARM_FEATURE_FMA)
+    return fmaf(a, b, c);
+#else
+    double p = (double)a * (double)b, q = (double)c, s = p + q, t = s - p, lost = (p - (s - t)) + (q - t);
+    uint64_t u;
+    memcpy(&u, &s, 8);
+    if (lost != 0 && !(u & 1) && (u & UINT64_C(0x7FF0000000000000)) != UINT64_C(0x7FF0000000000000)) {
+        u = (lost > 0) == (s > 0) ? u + 1 : u - 1;
+        memcpy(&s, &u, 8);
+    }
+    return (float)s;
+#endif
+}
+
+// >>simd  One set of kernels, compiled once per SIMD level. A level is this table of functions; a session holds one.
+// The kernels are written on a vector of 16 floats: one AVX-512 register, two of AVX2, four of NEON, or an array. Part B
+// below is that source; >>levels includes this file again for each level with KPD__LEVEL set. All levels give the same bits.
+
+typedef struct kpd__norm { const float *gamma, *beta; float eps; } kpd__norm;   // [H], [H]
+
+// A matrix in panels: y = x W^T + bias, then the activation. Rows of y are n long; bias is padded to 16.
+typedef struct kpd__matrix {
+    const float *panels /* [N/16][K][16] */, *bias /* or NULL */;
+    size_t n, k;
+    kpd_activation activation;
+} kpd__matrix;
+
+typedef struct kpd__embedding {
+    const float *word, *position, *type;
+    size_t width;
+    kpd__norm norm;
+} kpd__embedding; // [V|P|types, H]
+
+typedef struct kpd__ops {
+    kpd_simd level;
+    void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);
+    void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
+    void (*add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x);         // x = norm(x + y)
+    void (*attention)(const float *qkv, size_t n_tokens, size_t width, size_t heads, float *scratch, float *out);
+    void (*pool)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, float *out);
+    void (*normalize)(const float *x, size_t n, float *out);                                          // x / max(|x|, 1e-12)
+    float (*dot)(const float *x, const float *y, size_t n);                                           // a tree
+    void (*scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
+                 float *scores);
+    size_t (*above)(const float *scores, size_t n, float least, int32_t *where);   // the i with scores[i] >= least; how many
+} kpd__ops;
+
+// Floats of scratch that attention needs for a text: transposed keys, and a block of score rows.
+#define KPD__SCORE_ROWS 16
+static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads) {
+    return kpd__round_up(n_tokens, 16) * (width / heads + KPD__SCORE_ROWS);
+}
+
+#endif // part A
+#endif // !KPD__LEVEL
+
+// ------------------------------------------------------------------------------------------------------------------
+// IMPLEMENTATION, part B: read once per level.
+#ifdef KPD__LEVEL
+
+// >>kernels  First the level's primitives, then what is built from them alone.
+// kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; pick_lt(a, b, x, y)
+// is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n;
+// sum folds the lanes by halves 8, 4, 2, 1; mask_ge has bit i set when a_i >= b_i.
+
+#if KPD__LEVEL == 1
+#define KPD__NAME(name) kpd__scalar_##name
+#elif KPD__LEVEL == 2
+#define KPD__NAME(name) kpd__avx2_##name
+#elif KPD__LEVEL == 3
+#define KPD__NAME(name) kpd__avx512_##name
+#else
+#define KPD__NAME(name) kpd__neon_##name
+#endif
+#if KPD__LEVEL == 1   // arrays are slow to compile when all is inlined; this level is for truth, not speed
+#define KPD__INLINE static inline KPD__UNUSED
+#else
+#define KPD__INLINE static inline __attribute__((always_inline, unused))
+#endif
+
+#define kpd__v        KPD__NAME(v)
+#define kpd__load     KPD__NAME(load)
+#define kpd__load_n   KPD__NAME(load_n)
+#define kpd__store    KPD__NAME(store)
+#define kpd__store_n  KPD__NAME(store_n)
+#define kpd__set      KPD__NAME(set)
+#define kpd__add      KPD__NAME(add)
+#define kpd__sub      KPD__NAME(sub)
+#define kpd__mul      KPD__NAME(mul)
+#define kpd__div      KPD__NAME(div)
+#define kpd__fmadd    KPD__NAME(fmadd)
+#define kpd__vmax     KPD__NAME(vmax)
+#define kpd__pick_lt  KPD__NAME(pick_lt)
+#define kpd__pow2     KPD__NAME(pow2)
+#define kpd__mask_ge  KPD__NAME(mask_ge)
+#define kpd__fold     KPD__NAME(fold)
+#define kpd__sum      KPD__NAME(sum)
+#define kpd__hmax     KPD__NAME(hmax)
+
+#if KPD__LEVEL == 1   // float[16]: the specification
+
+typedef struct kpd__v { float x[16]; } kpd__v;
+#define KPD__LANES(expression) kpd__v r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
+
+KPD__INLINE kpd__v kpd__load(const float *p) { KPD__LANES(p[i]); }
+KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) { KPD__LANES((size_t)i < n ? p[i] : 0); }
+KPD__INLINE void kpd__store(float *p, kpd__v a) { memcpy(p, a.x, sizeof a.x); }
+KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) { memcpy(p, a.x, n * sizeof *p); }
+KPD__INLINE kpd__v kpd__set(float f) { KPD__LANES(f); }
+KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] + b.x[i]); }
+KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] - b.x[i]); }
+KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] * b.x[i]); }
+KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] / b.x[i]); }
+KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { KPD__LANES(kpd__fma(a.x[i], b.x[i], c.x[i])); }
+KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
+KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) { KPD__LANES(a.x[i] < b.x[i] ? x.x[i] : y.x[i]); }
+KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
+    KPD__LANES(kpd__from_bits(kpd__to_bits(p.x[i]) + (kpd__to_bits(t.x[i]) << 23)));
+}
+#undef KPD__LANES
+KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
+    uint32_t m = 0;
+    for (int i = 0; i < 16; i++) m |= (uint32_t)(a.x[i] >= b.x[i]) << i;
+    return m;
+}
+KPD__INLINE float kpd__sum(kpd__v a) {
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) a.x[i] = a.x[i] + a.x[i + half];
+    return a.x[0];
+}
+KPD__INLINE float kpd__hmax(kpd__v a) {
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) a.x[i] = a.x[i] > a.x[i + half] ? a.x[i] : a.x[i + half];
+    return a.x[0];
+}
+
+#elif KPD__LEVEL == 2   // two AVX2 registers
+
+typedef struct kpd__v { __m256 lo, hi; } kpd__v;
+KPD__INLINE kpd__v kpd__fold(__m256 lo, __m256 hi) { kpd__v r; r.lo = lo; r.hi = hi; return r; }
+#define KPD__BOTH(op) kpd__fold(_mm256_##op##_ps(a.lo, b.lo), _mm256_##op##_ps(a.hi, b.hi))
+
+// A mask of the first n lanes of 8.
+KPD__INLINE __m256i KPD__NAME(first)(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < 8 ? (int)n : 8), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+KPD__INLINE kpd__v kpd__load(const float *p) { return kpd__fold(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
+KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
+    if (n <= 8) return kpd__fold(_mm256_maskload_ps(p, KPD__NAME(first)(n)), _mm256_setzero_ps());
+    return kpd__fold(_mm256_loadu_ps(p), _mm256_maskload_ps(p + 8, KPD__NAME(first)(n - 8)));
+}
+KPD__INLINE void kpd__store(float *p, kpd__v a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
+KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) {
+    _mm256_maskstore_ps(p, KPD__NAME(first)(n), a.lo);
+    if (n > 8) _mm256_maskstore_ps(p + 8, KPD__NAME(first)(n - 8), a.hi);
+}
+KPD__INLINE kpd__v kpd__set(float f) { return kpd__fold(_mm256_set1_ps(f), _mm256_set1_ps(f)); }
+KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { return KPD__BOTH(add); }
+KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return KPD__BOTH(sub); }
+KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return KPD__BOTH(mul); }
+KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return KPD__BOTH(div); }
+KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return KPD__BOTH(max); }
+#undef KPD__BOTH
+KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) {
+    return kpd__fold(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
+}
+KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
+    return kpd__fold(_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
+                     _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)));
+}
+KPD__INLINE __m256 KPD__NAME(pow2_8)(__m256 p, __m256 t) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
+}
+KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
+    return kpd__fold(KPD__NAME(pow2_8)(p.lo, t.lo), KPD__NAME(pow2_8)(p.hi, t.hi));
+}
+KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)) |
+           (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ)) << 8;
+}
+KPD__INLINE float KPD__NAME(sum8)(__m256 s) {
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+KPD__INLINE float kpd__sum(kpd__v a) { return KPD__NAME(sum8)(_mm256_add_ps(a.lo, a.hi)); }
+KPD__INLINE float kpd__hmax(kpd__v a) {
+    __m256 s = _mm256_max_ps(a.lo, a.hi);
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+#elif KPD__LEVEL == 3   // one AVX-512 register
+
+typedef __m512 kpd__v;
+KPD__INLINE __mmask16 KPD__NAME(first)(size_t n) { return (__mmask16)((1u << n) - 1); }
+KPD__INLINE kpd__v kpd__load(const float *p) { return _mm512_loadu_ps(p); }
+KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(KPD__NAME(first)(n), p); }
+KPD__INLINE void kpd__store(float *p, kpd__v a) { _mm512_storeu_ps(p, a); }
+KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) { _mm512_mask_storeu_ps(p, KPD__NAME(first)(n), a); }
+KPD__INLINE kpd__v kpd__set(float f) { return _mm512_set1_ps(f); }
+KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { return _mm512_add_ps(a, b); }
+KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return _mm512_sub_ps(a, b); }
+KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return _mm512_mul_ps(a, b); }
+KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return _mm512_div_ps(a, b); }
+KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { return _mm512_fmadd_ps(a, b, c); }
+KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return _mm512_maskz_max_ps(0xFFFF, a, b); }   // gcc 12 warns of plain max
+KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(p), _mm512_maskz_slli_epi32(0xFFFF, _mm512_castps_si512(t), 23)));
+}
+KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) { return (uint32_t)_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+#define KPD__HALF(a, i) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xF, _mm512_castps_pd(a), i))
+KPD__INLINE float kpd__sum(kpd__v a) {
+    __m256 s = _mm256_add_ps(KPD__HALF(a, 0), KPD__HALF(a, 1));
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+KPD__INLINE float kpd__hmax(kpd__v a) {
+    __m256 s = _mm256_max_ps(KPD__HALF(a, 0), KPD__HALF(a, 1));
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+#else   // four NEON registers
+
+typedef struct kpd__v { float32x4_t a, b, c, d; } kpd__v;
+KPD__INLINE kpd__v kpd__fold(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
+    kpd__v r;
+    r.a = a; r.b = b; r.c = c; r.d = d;
+    return r;
+}
+#define KPD__FOUR(op) kpd__fold(op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d))
+
+KPD__INLINE kpd__v kpd__load(const float *p) {
+    return kpd__fold(vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12));
+}
+KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
+    float t[16] = {0};
+    memcpy(t, p, n * sizeof *t);
+    return kpd__load(t);
+}
+KPD__INLINE void kpd__store(float *p, kpd__v x) {
+    vst1q_f32(p, x.a);
+    vst1q_f32(p + 4, x.b);
+    vst1q_f32(p + 8, x.c);
+    vst1q_f32(p + 12, x.d);
+}
+KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v x) {
+    float t[16];
+    kpd__store(t, x);
+    memcpy(p, t, n * sizeof *t);
+}
+KPD__INLINE kpd__v kpd__set(float f) { float32x4_t x = vdupq_n_f32(f); return kpd__fold(x, x, x, x); }
+KPD__INLINE kpd__v kpd__add(kpd__v x, kpd__v y) { return KPD__FOUR(vaddq_f32); }
+KPD__INLINE kpd__v kpd__sub(kpd__v x, kpd__v y) { return KPD__FOUR(vsubq_f32); }
+KPD__INLINE kpd__v kpd__mul(kpd__v x, kpd__v y) { return KPD__FOUR(vmulq_f32); }
+KPD__INLINE kpd__v kpd__div(kpd__v x, kpd__v y) { return KPD__FOUR(vdivq_f32); }
+KPD__INLINE kpd__v kpd__fmadd(kpd__v x, kpd__v y, kpd__v z) {
+    return kpd__fold(vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d));
+}
+KPD__INLINE float32x4_t KPD__NAME(max4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); }
+KPD__INLINE kpd__v kpd__vmax(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(max4)); }
+#undef KPD__FOUR
+KPD__INLINE kpd__v kpd__pick_lt(kpd__v l, kpd__v r, kpd__v x, kpd__v y) {
+    return kpd__fold(vbslq_f32(vcltq_f32(l.a, r.a), x.a, y.a), vbslq_f32(vcltq_f32(l.b, r.b), x.b, y.b),
+                     vbslq_f32(vcltq_f32(l.c, r.c), x.c, y.c), vbslq_f32(vcltq_f32(l.d, r.d), x.d, y.d));
+}
+KPD__INLINE float32x4_t KPD__NAME(pow2_4)(float32x4_t p, float32x4_t t) {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), vshlq_n_s32(vreinterpretq_s32_f32(t), 23)));
+}
+KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
+    return kpd__fold(KPD__NAME(pow2_4)(p.a, t.a), KPD__NAME(pow2_4)(p.b, t.b), KPD__NAME(pow2_4)(p.c, t.c),
+                     KPD__NAME(pow2_4)(p.d, t.d));
+}
+KPD__INLINE uint32_t kpd__mask_ge(kpd__v x, kpd__v y) {
+    float s[16], t[16];
+    uint32_t m = 0;
+    kpd__store(s, x);
+    kpd__store(t, y);
+    for (int i = 0; i < 16; i++) m |= (uint32_t)(s[i] >= t[i]) << i;
+    return m;
+}
+KPD__INLINE float kpd__sum(kpd__v x) {   // lanes i and i + 8, then + 4, + 2, + 1
+    float32x4_t q = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
+    float32x2_t h = vadd_f32(vget_low_f32(q), vget_high_f32(q));
+    return vget_lane_f32(h, 0) + vget_lane_f32(h, 1);
+}
+KPD__INLINE float kpd__hmax(kpd__v x) {
+    float t[4], m, n;
+    vst1q_f32(t, KPD__NAME(max4)(KPD__NAME(max4)(x.a, x.c), KPD__NAME(max4)(x.b, x.d)));
+    m = t[0] > t[2] ? t[0] : t[2];
+    n = t[1] > t[3] ? t[1] : t[3];
+    return m > n ? m : n;
+}
+#endif
+
+// The tree: 64 partial sums in four vectors, then (0+1)+(2+3), then the lanes.
+typedef struct KPD__NAME(tree) { kpd__v p0, p1, p2, p3; } KPD__NAME(tree);
+#define kpd__tree      KPD__NAME(tree)
+#define kpd__tree_zero KPD__NAME(tree_zero)
+#define kpd__tree_sum  KPD__NAME(tree_sum)
+#define kpd__part_n    KPD__NAME(part_n)
+
+KPD__INLINE kpd__tree kpd__tree_zero(void) {
+    kpd__tree t;
+    t.p0 = t.p1 = t.p2 = t.p3 = kpd__set(0);
+    return t;
+}
+KPD__INLINE float kpd__tree_sum(kpd__tree t) { return kpd__sum(kpd__add(kpd__add(t.p0, t.p1), kpd__add(t.p2, t.p3))); }
+
+// Lanes of the vector that begins at i in a row of n: 0 to 16.
+KPD__INLINE size_t kpd__part_n(size_t i, size_t n) { return i >= n ? 0 : n - i < 16 ? n - i : 16; }
+
+// Applies term(i, lanes) to i = 0, 16, 32, ... of a row of n: 64 at a time to the four partials, then the rest.
+#define KPD__TREE(t, n, FULL, PART)                                                                                    \
+    do {                                                                                                               \
+        size_t i_ = 0;                                                                                                 \
+        for (; i_ + 64 <= (n); i_ += 64) {                                                                             \
+            FULL((t).p0, i_); FULL((t).p1, i_ + 16); FULL((t).p2, i_ + 32); FULL((t).p3, i_ + 48);                     \
+        }                                                                                                              \
+        if (i_ < (n)) PART((t).p0, i_, kpd__part_n(i_, n));                                                            \
+        if (i_ + 16 < (n)) PART((t).p1, i_ + 16, kpd__part_n(i_ + 16, n));                                             \
+        if (i_ + 32 < (n)) PART((t).p2, i_ + 32, kpd__part_n(i_ + 32, n));                                             \
+        if (i_ + 48 < (n)) PART((t).p3, i_ + 48, kpd__part_n(i_ + 48, n));                                             \
+    } while (0)
+
+// exp(x) within 1 ulp or so: x = n ln2 + r, then 2^n (1 + r (1 + r q(r))). Clamped to [-87.3, 88.3]: no denormal, no overflow.
+#define kpd__exp KPD__NAME(exp)
+KPD__INLINE kpd__v kpd__exp(kpd__v x) {
+    const kpd__v magic = kpd__set(12582912.0f), one = kpd__set(1.0f), hi = kpd__set(88.3f);
+    kpd__v t, n, r, p;
+    x = kpd__vmax(kpd__set(-87.3f), x);
+    x = kpd__pick_lt(hi, x, hi, x);
+    t = kpd__fmadd(x, kpd__set(1.44269504f), magic);
+    n = kpd__sub(t, magic);
+    r = kpd__fmadd(n, kpd__set(-0.693359375f), x);            // ln2 in two parts, the first exact in a few bits
+    r = kpd__fmadd(n, kpd__set(2.12194440e-4f), r);
+    p = kpd__set(kpd__exp_c[4]);
+    for (int i = 3; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__exp_c[i]));
+    p = kpd__fmadd(kpd__fmadd(p, r, one), r, one);
+    return kpd__pow2(p, t);
+}
+
+// Phi, the normal distribution function, by one polynomial; exactly symmetric about 1/2, constant beyond +-5.4.
+#define kpd__phi KPD__NAME(phi)
+KPD__INLINE kpd__v kpd__phi(kpd__v x) {
+    const kpd__v c = kpd__set(5.4f);
+    kpd__v t, p;
+    x = kpd__vmax(kpd__set(-5.4f), x);
+    x = kpd__pick_lt(c, x, c, x);
+    t = kpd__fmadd(kpd__mul(x, x), kpd__set((float)(2 / (5.4 * 5.4))), kpd__set(-1.0f));
+    p = kpd__set(kpd__phi_c[15]);
+    for (int i = 14; i >= 0; i--) p = kpd__fmadd(p, t, kpd__set(kpd__phi_c[i]));
+    return kpd__fmadd(x, p, kpd__set(0.5f));
+}
+
+// tanh: a polynomial where |x| < .625, else 1 - 2 / (exp(2|x|) + 1) with the sign of x.
+#define kpd__tanh KPD__NAME(tanh)
+KPD__INLINE kpd__v kpd__tanh(kpd__v x) {
+    const kpd__v zero = kpd__set(0), one = kpd__set(1.0f);
+    kpd__v minus = kpd__sub(zero, x), a = kpd__vmax(minus, x), u = kpd__mul(x, x), s, big;
+    s = kpd__set(kpd__tanh_c[4]);
+    for (int i = 3; i >= 0; i--) s = kpd__fmadd(s, u, kpd__set(kpd__tanh_c[i]));
+    s = kpd__fmadd(kpd__mul(x, u), s, x);
+    big = kpd__sub(one, kpd__div(kpd__set(2.0f), kpd__add(kpd__exp(kpd__add(a, a)), one)));
+    big = kpd__pick_lt(x, zero, kpd__sub(zero, big), big);
+    return kpd__pick_lt(a, kpd__set(0.625f), s, big);
+}
+
+#define kpd__activate KPD__NAME(activate)
+KPD__INLINE kpd__v kpd__activate(kpd_activation f, kpd__v x) {
+    kpd__v half, y;
+    switch (f) {
+    case KPD_GELU: return kpd__mul(x, kpd__phi(x));
+    case KPD_GELU_TANH:
+        half = kpd__mul(kpd__set(0.5f), x);
+        y = kpd__mul(kpd__set(0.797884561f), kpd__fmadd(kpd__mul(kpd__set(0.044715f), x), kpd__mul(x, x), x));
+        return kpd__fmadd(half, kpd__tanh(y), half);
+    case KPD_RELU: return kpd__vmax(x, kpd__set(0));
+    case KPD_TANH: return kpd__tanh(x);
+    default: return x;
+    }
+}
+
+// Layer norm of one row in place: (x - mean) / sqrt(var + eps) * gamma + beta; mean and variance are trees.
+#define kpd__norm_row KPD__NAME(norm_row)
+KPD__INLINE void kpd__norm_row(const kpd__norm *p, float *x, size_t width) {
+    kpd__tree sum = kpd__tree_zero(), square = kpd__tree_zero();
+    kpd__v mean, scale;
+#define KPD__FULL(acc, i) acc = kpd__add(acc, kpd__load(x + (i)))
+#define KPD__PART(acc, i, n) acc = kpd__add(acc, kpd__load_n(x + (i), n))
+    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    mean = kpd__set(kpd__tree_sum(sum) / (float)width);
+#define KPD__FULL(acc, i) do { kpd__v d_ = kpd__sub(kpd__load(x + (i)), mean); acc = kpd__fmadd(d_, d_, acc); } while (0)
+#define KPD__PART(acc, i, n) do { float tail_[16]; kpd__v d_; kpd__store(tail_, kpd__sub(kpd__load_n(x + (i), n), mean));    \
+        d_ = kpd__load_n(tail_, n); acc = kpd__fmadd(d_, d_, acc); } while (0)
+    KPD__TREE(square, width, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    scale = kpd__set(1.0f / sqrtf(kpd__tree_sum(square) / (float)width + p->eps));
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        if (n == 16) {
+            kpd__v z = kpd__mul(kpd__sub(kpd__load(x + i), mean), scale);
+            kpd__store(x + i, kpd__fmadd(z, kpd__load(p->gamma + i), kpd__load(p->beta + i)));
+        } else {
+            kpd__v z = kpd__mul(kpd__sub(kpd__load_n(x + i, n), mean), scale);
+            kpd__store_n(x + i, n, kpd__fmadd(z, kpd__load_n(p->gamma + i, n), kpd__load_n(p->beta + i, n)));
+        }
+    }
+}
+
+// x[t] = norm(word[ids[t]] + type[types[t]] + position[t]), in this order of addition.
+static void KPD__NAME(embed)(const kpd__embedding *e, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x) {
+    for (size_t t = 0; t < n_tokens; t++, x += e->width) {
+        const float *w = e->word + (size_t)ids[t] * e->width, *y = e->type + (size_t)types[t] * e->width,
+                    *p = e->position + t * e->width;
+        for (size_t i = 0; i < e->width; i += 16) {
+            size_t n = kpd__part_n(i, e->width);
+            kpd__store_n(x + i, n, kpd__add(kpd__add(kpd__load_n(w + i, n), kpd__load_n(y + i, n)), kpd__load_n(p + i, n)));
+        }
+        kpd__norm_row(&e->norm, x, e->width);
+    }
+}
+
+static void KPD__NAME(add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x) {
+    for (size_t r = 0; r < rows; r++, x += width, y += width) {
+        size_t i = 0;
+        for (; i + 16 <= width; i += 16) kpd__store(x + i, kpd__add(kpd__load(x + i), kpd__load(y + i)));
+        if (i < width) kpd__store_n(x + i, width - i, kpd__add(kpd__load_n(x + i, width - i), kpd__load_n(y + i, width - i)));
+        kpd__norm_row(p, x, width);
+    }
+}
+
+static float KPD__NAME(dot)(const float *x, const float *y, size_t n) {
+    kpd__tree t = kpd__tree_zero();
+#define KPD__FULL(acc, i) acc = kpd__fmadd(kpd__load(x + (i)), kpd__load(y + (i)), acc)
+#define KPD__PART(acc, i, m) acc = kpd__fmadd(kpd__load_n(x + (i), m), kpd__load_n(y + (i), m), acc)
+    KPD__TREE(t, n, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return kpd__tree_sum(t);
+}
+
+static void KPD__NAME(normalize)(const float *x, size_t n, float *out) {
+    float length = sqrtf(KPD__NAME(dot)(x, x, n));
+    kpd__v d = kpd__set(length > 1e-12f ? length : 1e-12f);
+    for (size_t i = 0; i < n; i += 16)
+        kpd__store_n(out + i, kpd__part_n(i, n), kpd__div(kpd__load_n(x + i, kpd__part_n(i, n)), d));
+}
+
+// Per column a chain over the tokens; see kpd_pooling for the formulas. x: [T, H].
+static void KPD__NAME(pool)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, float *out) {
+    size_t first = kind == KPD_POOL_LAST ? n_tokens - 1 : 0, end = kind == KPD_POOL_CLS ? 1 : n_tokens;
+    float count = (float)n_tokens, divisor = kind == KPD_POOL_MEAN ? count : kind == KPD_POOL_SQRT_LEN ? sqrtf(count) : 1;
+    if (kind == KPD_POOL_WEIGHTED) divisor = (float)(n_tokens * (n_tokens + 1) / 2);
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        kpd__v acc = kpd__load_n(x + first * width + i, n);
+        for (size_t t = first + 1; t < end; t++) {
+            kpd__v row = kpd__load_n(x + t * width + i, n);
+            if (kind == KPD_POOL_MAX) acc = kpd__vmax(acc, row);
+            else acc = kpd__fmadd(kpd__set(kind == KPD_POOL_WEIGHTED ? (float)(t + 1) : 1), row, acc);
+        }
+        kpd__store_n(out + i, n, kpd__div(acc, kpd__set(divisor)));
+    }
+}
+
+// >>gemm  Chains. A micro-kernel holds a tile of R rows by 16 columns in registers and walks k once; the same one serves
+// weights in panels, attention and index scans. Every result is one chain whatever R is, so tails need no care.
+
+#define KPD__ROW_LIST_1(X) X(0)
+#define KPD__ROW_LIST_2(X) KPD__ROW_LIST_1(X) X(1)
+#define KPD__ROW_LIST_3(X) KPD__ROW_LIST_2(X) X(2)
+#define KPD__ROW_LIST_4(X) KPD__ROW_LIST_3(X) X(3)
+#define KPD__ROW_LIST_5(X) KPD__ROW_LIST_4(X) X(4)
+#define KPD__ROW_LIST_6(X) KPD__ROW_LIST_5(X) X(5)
+#define KPD__ROW_LIST_7(X) KPD__ROW_LIST_6(X) X(6)
+#define KPD__ROW_LIST_8(X) KPD__ROW_LIST_7(X) X(7)
+#define KPD__ROW_LIST_9(X) KPD__ROW_LIST_8(X) X(8)
+#define KPD__ROW_LIST_10(X) KPD__ROW_LIST_9(X) X(9)
+#define KPD__ROW_LIST_11(X) KPD__ROW_LIST_10(X) X(10)
+#define KPD__ROW_LIST_12(X) KPD__ROW_LIST_11(X) X(11)
+#define KPD__ROW_LIST_13(X) KPD__ROW_LIST_12(X) X(12)
+#define KPD__ROW_LIST_14(X) KPD__ROW_LIST_13(X) X(13)
+
+// tile[r][0..15] = sum over k of f(a[r][k], b[k][0..15]); rows of a are lda apart, rows of b ldb.
+#define KPD__ACC(r) kpd__v c##r = kpd__set(0); const float *a##r = a + r * lda;
+#define KPD__STORE(r) kpd__store(tile + r * 16, c##r);
+#define KPD__DOT_STEP(r) c##r = kpd__fmadd(kpd__set(a##r[k]), w, c##r);
+#define KPD__L2_STEP(r) { kpd__v d = kpd__sub(kpd__set(a##r[k]), w); c##r = kpd__fmadd(d, d, c##r); }
+#define KPD__MICRO(name, R, STEP)                                                                                      \
+    static void KPD__NAME(name##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {  \
+        KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
+        for (size_t k = 0; k < n_k; k++, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(STEP) }                \
+        KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
+    }
+KPD__MICRO(dot, 1, KPD__DOT_STEP) KPD__MICRO(dot, 2, KPD__DOT_STEP) KPD__MICRO(dot, 3, KPD__DOT_STEP)
+KPD__MICRO(dot, 4, KPD__DOT_STEP)
+KPD__MICRO(l2_, 1, KPD__L2_STEP) KPD__MICRO(l2_, 4, KPD__L2_STEP)
+#if KPD__LEVEL == 1
+#define KPD__ROWS 4
+#else
+#define KPD__ROWS 6    // 12 of 16 AVX2 registers, 24 of 32 NEON registers
+KPD__MICRO(dot, 5, KPD__DOT_STEP) KPD__MICRO(dot, 6, KPD__DOT_STEP)
+#if KPD__LEVEL == 3
+#undef KPD__ROWS
+#define KPD__ROWS 14   // of 32 AVX-512 registers: more chains than the latency of two multiply-adds a cycle needs
+KPD__MICRO(dot, 7, KPD__DOT_STEP) KPD__MICRO(dot, 8, KPD__DOT_STEP) KPD__MICRO(dot, 9, KPD__DOT_STEP)
+KPD__MICRO(dot, 10, KPD__DOT_STEP) KPD__MICRO(dot, 11, KPD__DOT_STEP) KPD__MICRO(dot, 12, KPD__DOT_STEP)
+KPD__MICRO(dot, 13, KPD__DOT_STEP) KPD__MICRO(dot, 14, KPD__DOT_STEP)
+#endif
+#endif
+
+typedef void KPD__NAME(micro_t)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile);
+
+// tile = rows of a (1 to KPD__ROWS of them) times one panel.
+#define kpd__micro KPD__NAME(micro)
+KPD__INLINE void kpd__micro(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {
+    static KPD__NAME(micro_t) *const micro[] = {
+        KPD__NAME(dot1), KPD__NAME(dot2), KPD__NAME(dot3), KPD__NAME(dot4),
+#if KPD__ROWS > 4
+        KPD__NAME(dot5), KPD__NAME(dot6),
+#endif
+#if KPD__ROWS > 6
+        KPD__NAME(dot7), KPD__NAME(dot8), KPD__NAME(dot9), KPD__NAME(dot10), KPD__NAME(dot11), KPD__NAME(dot12),
+        KPD__NAME(dot13), KPD__NAME(dot14),
+#endif
+    };
+    micro[rows - 1](a, lda, b, ldb, n_k, tile);
+}
+
+// y = f(tile + bias), the first n columns.
+#define kpd__finish KPD__NAME(finish)
+KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
+    for (size_t r = 0; r < rows; r++) {
+        kpd__v v = kpd__activate(f, kpd__add(kpd__load(tile + r * 16), bias));
+        if (n == 16) kpd__store(y + r * ldy, v);
+        else kpd__store_n(y + r * ldy, n, v);
+    }
+}
+
+// One panel of columns for a block of rows. The activation is a constant in each call, so that the switch goes away.
+#define kpd__gemm_panel KPD__NAME(gemm_panel)
+KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, kpd_activation f, const float *x, size_t ldx, size_t rows,
+                                 float *y, size_t ldy) {
+    float tile[KPD__ROWS * 16];
+    kpd__v bias = w->bias ? kpd__load(w->bias + col) : kpd__set(0);
+    const float *panel = w->panels + col * w->k;
+    for (size_t r = 0; r < rows; r += KPD__ROWS) {
+        size_t m = rows - r < KPD__ROWS ? rows - r : KPD__ROWS;
+        kpd__micro(m, x + r * ldx, ldx, panel, 16, w->k, tile);
+        kpd__finish(tile, m, kpd__part_n(col, w->n), bias, f, y + r * ldy + col, ldy);
+    }
+}
+
+// y = f(x W^T + bias). Rows go in blocks whose x stays in half of a small L2, so that each panel is read from L1.
+static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
+    size_t block = 192 * 1024 / sizeof(float) / w->k / KPD__ROWS * KPD__ROWS;
+    if (block < KPD__ROWS) block = KPD__ROWS;
+    for (size_t r = 0; r < rows; r += block) {
+        size_t m = rows - r < block ? rows - r : block;
+        const float *xr = x + r * ldx;
+        float *yr = y + r * ldy;
+        for (size_t col = 0; col < w->n; col += 16) switch (w->activation) {
+            case KPD_GELU: kpd__gemm_panel(w, col, KPD_GELU, xr, ldx, m, yr, ldy); break;
+            case KPD_GELU_TANH: kpd__gemm_panel(w, col, KPD_GELU_TANH, xr, ldx, m, yr, ldy); break;
+            case KPD_RELU: kpd__gemm_panel(w, col, KPD_RELU, xr, ldx, m, yr, ldy); break;
+            case KPD_TANH: kpd__gemm_panel(w, col, KPD_TANH, xr, ldx, m, yr, ldy); break;
+            default: kpd__gemm_panel(w, col, KPD_IDENTITY, xr, ldx, m, yr, ldy);
+        }
+    }
+}
+
+// Softmax numerators of one row of n scores in place, scaled first; lanes up to a multiple of 16 become 0. Returns 1 / sum.
+#define kpd__softmax KPD__NAME(softmax)
+KPD__INLINE float kpd__softmax(float *s, size_t n, float scale) {
+    const kpd__v f = kpd__set(scale);
+    kpd__tree sum = kpd__tree_zero();
+    kpd__v top = kpd__set(-INFINITY), last;
+    size_t full = n / 16 * 16;
+    for (size_t i = 0; i < full; i += 16) {
+        kpd__v v = kpd__mul(kpd__load(s + i), f);
+        kpd__store(s + i, v);
+        top = kpd__vmax(top, v);
+    }
+    for (size_t i = full; i < n; i++) {
+        s[i] = s[i] * scale;
+        top = kpd__vmax(top, kpd__set(s[i]));
+    }
+    top = kpd__set(kpd__hmax(top));
+    if (full < n) {   // the exponentials of the last lanes, then zeros behind them
+        last = kpd__exp(kpd__sub(kpd__load_n(s + full, n - full), top));
+        kpd__store(s + full, last);
+        kpd__store(s + full, kpd__load_n(s + full, n - full));
+    }
+#define KPD__FULL(acc, i)                                                                                                      \
+    do {                                                                                                                       \
+        kpd__v e_ = kpd__exp(kpd__sub(kpd__load(s + (i)), top));                                                               \
+        kpd__store(s + (i), e_);                                                                                               \
+        acc = kpd__add(acc, e_);                                                                                               \
+    } while (0)
+#define KPD__PART(acc, i, m) do { if ((m) == 16) KPD__FULL(acc, i); else acc = kpd__add(acc, kpd__load(s + (i))); } while (0)
+    KPD__TREE(sum, n, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return 1.0f / kpd__tree_sum(sum);
+}
+
+// Keys of one head as panels: out[j/16][d][j%16] = keys[j][d], zeros behind the last key.
+#define kpd__pack_keys KPD__NAME(pack_keys)
+KPD__INLINE void kpd__pack_keys(const float *keys, size_t ld, size_t n, size_t depth, float *out) {
+    for (size_t j = 0; j < n; j += 16, out += depth * 16)
+        for (size_t lane = 0; lane < 16; lane++)
+            for (size_t d = 0; d < depth; d++) out[d * 16 + lane] = j + lane < n ? keys[(j + lane) * ld + d] : 0;
+}
+
+// One head, a block of query rows: scores (chain over d), softmax (tree over keys), values (chain over keys), 1 / sum last.
+#define kpd__head_rows KPD__NAME(head_rows)
+KPD__INLINE void kpd__head_rows(const float *q, const float *v, size_t ld, size_t rows, size_t n, size_t depth, const float *kt,
+                                float *scores, float *out, size_t ldo) {
+    float tile[KPD__ROWS * 16], inverse[KPD__ROWS], scale = 1.0f / sqrtf((float)depth);
+    size_t lds = kpd__round_up(n, 16);
+    for (size_t j = 0; j < n; j += 16) {
+        kpd__micro(rows, q, ld, kt + j * depth, 16, depth, tile);
+        for (size_t r = 0; r < rows; r++) kpd__store(scores + r * lds + j, kpd__load(tile + r * 16));
+    }
+    for (size_t r = 0; r < rows; r++) inverse[r] = kpd__softmax(scores + r * lds, n, scale);
+    for (size_t d = 0; d < depth; d += 16) {
+        kpd__micro(rows, scores, lds, v + d, ld, n, tile);
+        for (size_t r = 0; r < rows; r++)
+            kpd__store_n(out + r * ldo + d, kpd__part_n(d, depth), kpd__mul(kpd__load(tile + r * 16), kpd__set(inverse[r])));
+    }
+}
+
+// softmax(q k^T / sqrt(depth)) v for every head of one text. qkv: [T][3][H padded to 16], readable 16 floats past its end;
+// out: [T, H]. The last panel of v reads into what follows the head; those lanes are not stored.
+static void KPD__NAME(attention)(const float *qkv, size_t n, size_t width, size_t heads, float *scratch, float *out) {
+    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
+    float *kt = scratch, *scores = scratch + kpd__round_up(n, 16) * depth;
+    for (size_t h = 0; h < heads; h++) {
+        const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
+        kpd__pack_keys(k, ld, n, depth, kt);
+        for (size_t r = 0; r < n; r += KPD__ROWS) {
+            size_t rows = n - r < KPD__ROWS ? n - r : KPD__ROWS;
+            kpd__head_rows(q + r * ld, v, ld, rows, n, depth, kt, scores, out + r * width + h * depth, width);
+        }
+    }
+}
+
+// scores[query][16 n_panels]: cosine and dot are q.v, l2 is -sum (q-v)^2; chains over dim. q: [n_queries, dim].
+static void KPD__NAME(scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
+                            float *scores) {
+    float tile[KPD__ROWS * 16];
+    size_t step = m == KPD_L2 ? 4 : KPD__ROWS, ld = n_panels * 16;
+    for (size_t p = 0; p < n_panels; p++, panels += dim * 16)
+        for (size_t i = 0; i < n_queries; i += step) {
+            size_t rows = n_queries - i < step ? n_queries - i : step;
+            const float *a = q + i * dim;
+            if (m != KPD_L2) kpd__micro(rows, a, dim, panels, 16, dim, tile);
+            else if (rows == 4) KPD__NAME(l2_4)(a, dim, panels, 16, dim, tile);
+            else for (size_t r = 0; r < rows; r++) KPD__NAME(l2_1)(a + r * dim, dim, panels, 16, dim, tile + r * 16);
+            for (size_t r = 0; r < rows; r++) {
+                kpd__v v = kpd__load(tile + r * 16);
+                kpd__store(scores + (i + r) * ld + p * 16, m == KPD_L2 ? kpd__sub(kpd__set(0), v) : v);
+            }
+        }
+}
+
+static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32_t *where) {
+    size_t count = 0;
+    kpd__v limit = kpd__set(least);
+    for (size_t i = 0; i < n; i += 16) {
+        uint32_t mask = kpd__mask_ge(kpd__load_n(scores + i, kpd__part_n(i, n)), limit) & (0xFFFFu >> (16 - kpd__part_n(i, n)));
+        for (; mask; mask &= mask - 1) {
+            uint32_t low = mask & (0u - mask), lane = 0;
+            while (low >>= 1) lane++;
+            where[count++] = (int32_t)(i + lane);
+        }
+    }
+    return count;
+}
+
+static const kpd__ops KPD__NAME(ops) = {
+    (kpd_simd)KPD__LEVEL, KPD__NAME(gemm), KPD__NAME(embed), KPD__NAME(add_norm), KPD__NAME(attention), KPD__NAME(pool),
+    KPD__NAME(normalize), KPD__NAME(dot), KPD__NAME(scan), KPD__NAME(above)};
+
+#undef kpd__v
+#undef kpd__load
+#undef kpd__load_n
+#undef kpd__store
+#undef kpd__store_n
+#undef kpd__set
+#undef kpd__add
+#undef kpd__sub
+#undef kpd__mul
+#undef kpd__div
+#undef kpd__fmadd
+#undef kpd__vmax
+#undef kpd__pick_lt
+#undef kpd__pow2
+#undef kpd__mask_ge
+#undef kpd__fold
+#undef kpd__sum
+#undef kpd__hmax
+#undef kpd__tree
+#undef kpd__tree_zero
+#undef kpd__tree_sum
+#undef kpd__part_n
+#undef kpd__exp
+#undef kpd__phi
+#undef kpd__tanh
+#undef kpd__activate
+#undef kpd__norm_row
+#undef kpd__micro
+#undef kpd__finish
+#undef kpd__gemm_panel
+#undef kpd__softmax
+#undef kpd__pack_keys
+#undef kpd__head_rows
+#undef KPD__HALF
+#undef KPD__NAME
+#undef KPD__ROWS
+#undef KPD__INLINE
+#undef KPD__TREE
+#undef KPD__MICRO
+#undef KPD__ACC
+#undef KPD__STORE
+#undef KPD__DOT_STEP
+#undef KPD__L2_STEP
+#endif // KPD__LEVEL
+
+// ------------------------------------------------------------------------------------------------------------------
+// IMPLEMENTATION, part C: everything below the SIMD levels.
+#if !defined(KPD__LEVEL) && defined(KPD__IMPLEMENTING)
+
+// >>levels  The kernels once per level, which levels this machine has, and a self-test. Promises that a level is used only
+// where processor and system have it, and that arithmetic which the compiler rearranged is noticed.
+
+#ifndef KPD_SELF
+#ifdef __FILE_NAME__
+#define KPD_SELF __FILE_NAME__
+#else
+#define KPD_SELF "kpd.h"
+#endif
+#endif
+
+#define KPD__LEVEL 1
+#include KPD_SELF
+#undef KPD__LEVEL
+
+#ifdef KPD__X86
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define KPD__LEVEL 2
+#include KPD_SELF
+#undef KPD__LEVEL
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx2,fma")
+#endif
+#define KPD__LEVEL 3
+#include KPD_SELF
+#undef KPD__LEVEL
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+#ifdef KPD__ARM
+#define KPD__LEVEL 4
+#include KPD_SELF
+#undef KPD__LEVEL
+#endif
+
+static const kpd__ops *kpd__ops_of(kpd_simd level) {
+    switch (level) {
+    case KPD_SIMD_SCALAR: return &kpd__scalar_ops;
+#ifdef KPD__X86
+    case KPD_SIMD_AVX2: return &kpd__avx2_ops;
+    case KPD_SIMD_AVX512: return &kpd__avx512_ops;
+#endif
+#ifdef KPD__ARM
+    case KPD_SIMD_NEON: return &kpd__neon_ops;
+#endif
+    default: return NULL;
+    }
+}
+
+KPDDEF const char *kpd_simd_name(kpd_simd level) {
+    static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon", "?"};
+    return names[(unsigned)level < (unsigned)KPD_SIMD_COUNT ? (unsigned)level : (unsigned)KPD_SIMD_COUNT];
+}
+
+#ifdef KPD__X86
+// Whether the processor has the level and the system saves its registers (XCR0).
+static bool kpd__x86_has(kpd_simd level) {
+    unsigned a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
+    if ((c & (1u << 12 | 1u << 27 | 1u << 28)) != (1u << 12 | 1u << 27 | 1u << 28)) return false;   // FMA, OSXSAVE, AVX
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    (void)high;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    if ((low & 0x06) != 0x06 || !(b & 1u << 5)) return false;                                       // AVX2
+    return level == KPD_SIMD_AVX2 || ((low & 0xE6) == 0xE6 && (b & 1u << 16));                      // AVX512F
+}
+#endif
+
+KPDDEF bool kpd_simd_available(kpd_simd level) {
+    if (level == KPD_SIMD_AUTO) return true;
+    if (!kpd__ops_of(level)) return false;
+#ifdef KPD__X86
+    if (level != KPD_SIMD_SCALAR) return kpd__x86_has(level);
+#endif
+    return true;
+}
+
+static kpd_simd kpd__best_level(void) {
+    for (int l = KPD_SIMD_COUNT - 1; l > KPD_SIMD_SCALAR; l--)
+        if (kpd_simd_available((kpd_simd)l)) return (kpd_simd)l;
+    return KPD_SIMD_SCALAR;
+}
+
+// A sum of everything the level computes on a little input. The same number for all levels, or the level must not be used.
+#define KPD__SELF_TEST UINT64_C(0xEF3847DA8E2076A9)
+static uint64_t kpd__self_test(const kpd__ops *ops) {
+    float w[32 * 24], x[5 * 24], y[5 * 32], z[7 * 96 + 16], scratch[16 * (8 + KPD__SCORE_ROWS)], bias[32], ones[24];
+    kpd__matrix m;
+    kpd__norm n;
+    uint32_t state = 1;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < 32 * 24; i++)
+        w[i] = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * 1.1920929e-7f - 1.0f;
+    for (size_t i = 0; i < 5 * 24; i++) x[i] = w[(i * 7) % 768] * 3.0f;
+    for (size_t i = 0; i < 7 * 96 + 16; i++) z[i] = w[(i * 5) % 768];
+    for (size_t i = 0; i < 32; i++) bias[i] = w[i];
+    for (size_t i = 0; i < 24; i++) ones[i] = 1.0f + w[i];
+    m.panels = w; m.bias = bias; m.n = 32; m.k = 24;
+    for (int f = KPD_GELU; f <= KPD_IDENTITY; f++) {
+        m.activation = (kpd_activation)f;
+        ops->gemm(&m, x, 24, 5, y, 32);
+        sum = kpd__rotate(sum, 1) ^ kpd__hash64(y, sizeof y);
+    }
+    n.gamma = ones; n.beta = bias; n.eps = 1e-12f;
+    ops->add_norm(&n, y, 5, 24, x);
+    sum = kpd__rotate(sum, 1) ^ kpd__hash64(x, sizeof x);
+    ops->attention(z, 7, 32, 4, scratch, w);
+    return kpd__rotate(sum, 1) ^ kpd__hash64(w, 7 * 32 * sizeof *w);
+}
+
+// The level asked for, or the best; ARGUMENT when the machine lacks it, UNSUPPORTED when its self-test fails.
+static kpd_status kpd__choose_level(kpd_simd level, const kpd__ops **out, kpd_error *e) {
+    const kpd__ops *ops;
+    if (!kpd_simd_available(level))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "SIMD level %s is not available on this machine or in this build",
+                         kpd_simd_name(level));
+    ops = kpd__ops_of(level == KPD_SIMD_AUTO ? kpd__best_level() : level);
+    if (kpd__self_test(ops) != KPD__SELF_TEST)
+        return kpd__fail(
+            e, KPD_ERR_UNSUPPORTED, -1,
+            "self-test of level %s failed: this build rearranges float arithmetic; compile without -ffast-math and its parts",
+            kpd_simd_name(ops->level));
+    *out = ops;
+    return KPD_OK;
+}
+
+// >>unicode  What a code point is and what it becomes, as BERT's normaliser sees it. Relies on nothing. Promises what Hugging
+// Face `tokenizers` does with every code point, and that any bytes can be decoded.
+
+// What a code point does to the word before it. Values from KPD__RANK on are marks which accent stripping keeps but which
+// canonical ordering moves: they stand in the order of their combining classes.
+enum { KPD__WORD, KPD__DROP, KPD__SPACE, KPD__PUNCT, KPD__CJK, KPD__MARK, KPD__MARK_STARTER, KPD__RANK };
+
+typedef struct kpd__lower_run { uint32_t first, last; int32_t delta; uint32_t step; } kpd__lower_run;   // c -> c + delta
+typedef struct kpd__nfd_run { uint32_t first; uint16_t count, at; } kpd__nfd_run;                       // values from `at` on
+
+// kpd__classes: first code point << 5 | class, up to the next entry. kpd__nfd_values: the canonical decomposition without
+// its marks; 0 = itself, from 0xD800 on an index into kpd__nfd_long, which holds what is more than one 16-bit value.
+// generated by tools/unicode.py: begin
+// As in tokenizers 0.23.3: categories of Unicode 8.0, NFD of Unicode 9.0, lower case of Unicode 17.0.
+static const uint32_t kpd__classes[935] = {
+    1,290,353,418,449,1026,1059,1536,1859,2080,2915,3104,3939,4065,5122,5155,5184,5347,5376,5475,5504,5537,5568,5827,5888,5987,
+    6016,6115,6144,24581,27110,27141,28160,28611,28640,28899,28928,36965,37120,43843,44032,45347,45408,45605,47043,47077,47107,
+    47141,47203,47237,47299,47333,47360,48739,48800,49153,49344,49443,49504,49539,49600,49669,50019,50049,50080,50115,50176,
+    51557,52224,52547,52672,52741,52768,55939,55968,56005,56225,56256,56293,56480,56549,56608,56645,56768,57347,57792,57825,
+    57856,57893,57920,58885,59744,62662,63008,64869,65152,65251,65344,66245,66368,66405,66688,66725,66816,66853,67008,67075,
+    67552,68389,68480,68547,68576,72332,72768,72805,73734,73824,75590,75616,75653,75680,75814,76064,76197,76224,76325,76454,
+    76544,76870,76931,76992,77315,77344,77862,77888,79749,79776,79910,80032,80293,80320,80966,81024,81958,82016,83845,83872,
+    84006,84064,84198,84256,84326,84389,84416,84518,84544,85510,85568,85670,85696,86054,86112,87941,87968,88102,88256,88294,
+    88352,88485,88512,89158,89216,89603,89632,90150,90176,92037,92064,92134,92160,92198,92320,92581,92608,92870,92896,93254,
+    93312,94278,94304,96262,96288,96677,96704,98310,98336,100294,100384,100550,100640,100678,100773,100800,101029,101088,101446,
+    101504,102438,102464,104325,104352,104422,104448,104646,104672,104838,104869,104896,105542,105600,106534,106560,108582,
+    108704,108965,108992,109638,109696,112965,112992,113222,113312,113350,113376,114307,114336,116262,116288,116358,116485,
+    116576,116966,116997,117126,117219,117248,117571,117632,120358,120384,120454,120581,120640,120678,120736,121093,121222,
+    121280,123011,123488,123523,123552,123653,123712,124581,124608,124645,124672,124709,124739,124864,126501,126662,126789,
+    126918,126944,126981,127139,127173,127232,127398,127744,127782,128928,129221,129248,129539,129696,129827,129888,132518,
+    132640,132678,132837,132864,132901,132960,133030,133088,133443,133632,133894,133952,134086,134176,134694,134816,135238,
+    135264,135334,135392,135589,135616,136102,136128,139107,139136,158629,158723,159008,163843,163872,183715,183776,184322,
+    184352,185187,185248,187747,187840,188998,189061,189088,190022,190085,190115,190176,191046,191104,192070,192128,194182,
+    194240,194278,194496,194758,194784,194854,195141,195174,195203,195296,195331,195424,195493,195520,196611,196966,197057,
+    197088,202021,202048,205830,205920,206054,206112,206406,206432,206629,206720,206979,207040,213733,213792,213862,213888,
+    213955,214016,215750,215776,215814,216032,216069,216096,216134,216160,216230,216480,216678,216741,216992,217061,217088,
+    218115,218336,218371,218560,218629,219072,221190,221312,222853,222880,222918,223072,223110,223136,223302,223328,223368,
+    223392,224067,224288,224613,224896,225286,225344,226374,226496,226566,226632,226661,226694,226752,228549,228576,228614,
+    228672,228774,228800,228838,228936,228992,229251,229376,230790,231040,231110,231141,231168,231267,231424,233411,233472,
+    235523,235776,236037,236131,236165,236576,236613,236832,236965,236992,237189,237216,237317,237376,243717,245440,245612,
+    245637,245760,262146,262497,262659,263426,263489,263650,263683,264320,264355,264768,264803,265186,265217,265376,265409,
+    265728,266147,266208,266659,266720,268805,269216,269349,269376,269477,269856,286979,287104,288035,288096,322819,323264,
+    325795,325856,326851,327168,340067,340768,342787,342912,343939,344000,368101,368192,368419,368544,368579,368640,372227,
+    372256,372709,372736,375813,376835,378336,378371,378976,393218,393251,393344,393475,393792,393859,394240,394565,394698,
+    394755,394784,395171,395200,398117,398176,398339,398368,401251,401280,425988,636928,638980,1310720,1351619,1351680,1360291,
+    1360384,1363429,1363456,1363555,1363589,1363907,1363936,1364933,1364992,1367557,1367619,1367808,1376326,1376352,1376453,
+    1376480,1376614,1376640,1377446,1377504,1379971,1380096,1382533,1382560,1382851,1382912,1383429,1384000,1384195,1384288,
+    1384323,1384352,1385670,1385829,1385923,1385984,1386726,1387072,1387112,1387136,1387491,1387520,1388550,1388640,1390181,
+    1390208,1390278,1390400,1390470,1390496,1390600,1390627,1391040,1391555,1391616,1391782,1391808,1393958,1394144,1394214,
+    1394272,1394342,1394400,1394790,1394816,1395078,1395104,1395587,1395712,1396614,1396640,1398277,1398304,1398341,1398432,
+    1398501,1398560,1398725,1398784,1398821,1398848,1399747,1399808,1400198,1400256,1400323,1400384,1400517,1400544,1408166,
+    1408192,1408262,1408288,1408355,1408384,1408421,1408448,1835009,2039812,2056192,2057157,2057184,2074563,2074624,2080774,
+    2081283,2081600,2081797,2082307,2083424,2083459,2083904,2083939,2083968,2084099,2084128,2084163,2084224,2088929,2088960,
+    2088995,2089088,2089123,2089312,2089347,2089472,2089795,2089856,2089955,2090016,2090851,2090944,2090979,2091008,2091875,
+    2091904,2091939,2091968,2092003,2092224,2096929,2097024,2097057,2097088,2105347,2105440,2113445,2113472,2120709,2120736,
+    2125509,2125664,2126819,2126848,2128387,2128416,2141667,2141696,2165475,2165504,2171875,2171904,2172899,2172928,2179110,
+    2179200,2179238,2179296,2179462,2179493,2179526,2179557,2179584,2180869,2180960,2181093,2181120,2181635,2181920,2183139,
+    2183168,2186405,2186464,2186755,2186976,2189091,2189312,2192163,2192288,2228262,2228288,2230022,2230469,2230499,2230720,
+    2232293,2232326,2232384,2233958,2234080,2234149,2234211,2234273,2234307,2234432,2236421,2236512,2237670,2237824,2237862,
+    2238053,2238112,2238467,2238592,2240101,2240131,2240192,2240518,2240576,2242246,2242528,2242568,2242592,2242723,2242885,
+    2242918,2242979,2243008,2243427,2243456,2243491,2243584,2246118,2246208,2246278,2246312,2246341,2246374,2246403,2246592,
+    2250019,2250048,2251750,2251776,2251878,2252069,2252128,2252806,2252864,2254725,2254752,2254854,2254880,2255272,2255296,
+    2256069,2256288,2256389,2256544,2263112,2263136,2263239,2263264,2266726,2266912,2266950,2266976,2267110,2267168,2267205,
+    2267264,2267331,2267360,2274886,2275008,2275206,2275264,2275301,2275363,2276096,2276230,2276288,2279014,2279264,2279334,
+    2279360,2279397,2279430,2279459,2279552,2282854,2282880,2282918,2282944,2283014,2283208,2283237,2283264,2286502,2286592,
+    2286662,2286784,2286822,2286949,2286976,2287491,2287584,2328552,2328576,2395651,2395808,2969027,2969088,2973189,2973347,
+    2973376,2975237,2975459,2975616,2975875,2975904,3011046,3011168,3642278,3642309,3642339,3642369,3642496,3812521,3812581,
+    3812672,3812779,3812809,3812961,3813221,3813472,3813541,3813760,3814725,3814848,3819589,3819680,3883014,3884768,3884902,
+    3886496,3886758,3886784,3887238,3887264,3887331,3887488,3887974,3888128,3888166,3888640,3932172,3932384,3932428,3932960,
+    3933036,3933248,3933292,3933344,3933388,3933536,4004357,4004576,4008076,4008263,4008288,4194308,5561344,5562372,5702656,
+    5710852,5887488,6225924,6243328,29360161,29360192,29361153,29364224,29368326,29376000,31457281,33554368,33554433,35651520};
+static const kpd__lower_run kpd__lower_runs[185] = {
+    {65,90,32,1},{192,214,32,1},{216,222,32,1},{256,302,1,2},{306,310,1,2},{313,327,1,2},{330,374,1,2},{376,376,-121,1},
+    {377,381,1,2},{385,385,210,1},{386,388,1,2},{390,390,206,1},{391,391,1,1},{393,394,205,1},{395,395,1,1},{398,398,79,1},
+    {399,399,202,1},{400,400,203,1},{401,401,1,1},{403,403,205,1},{404,404,207,1},{406,406,211,1},{407,407,209,1},{408,408,1,1},
+    {412,412,211,1},{413,413,213,1},{415,415,214,1},{416,420,1,2},{422,422,218,1},{423,423,1,1},{425,425,218,1},{428,428,1,1},
+    {430,430,218,1},{431,431,1,1},{433,434,217,1},{435,437,1,2},{439,439,219,1},{440,440,1,1},{444,444,1,1},{452,452,2,1},
+    {453,453,1,1},{455,455,2,1},{456,456,1,1},{458,458,2,1},{459,475,1,2},{478,494,1,2},{497,497,2,1},{498,500,1,2},
+    {502,502,-97,1},{503,503,-56,1},{504,542,1,2},{544,544,-130,1},{546,562,1,2},{570,570,10795,1},{571,571,1,1},
+    {573,573,-163,1},{574,574,10792,1},{577,577,1,1},{579,579,-195,1},{580,580,69,1},{581,581,71,1},{582,590,1,2},{880,882,1,2},
+    {886,886,1,1},{895,895,116,1},{902,902,38,1},{904,906,37,1},{908,908,64,1},{910,911,63,1},{913,929,32,1},{931,939,32,1},
+    {975,975,8,1},{984,1006,1,2},{1012,1012,-60,1},{1015,1015,1,1},{1017,1017,-7,1},{1018,1018,1,1},{1021,1023,-130,1},
+    {1024,1039,80,1},{1040,1071,32,1},{1120,1152,1,2},{1162,1214,1,2},{1216,1216,15,1},{1217,1229,1,2},{1232,1326,1,2},
+    {1329,1366,48,1},{4256,4293,7264,1},{4295,4295,7264,1},{4301,4301,7264,1},{5024,5103,38864,1},{5104,5109,8,1},
+    {7305,7305,1,1},{7312,7354,-3008,1},{7357,7359,-3008,1},{7680,7828,1,2},{7838,7838,-7615,1},{7840,7934,1,2},
+    {7944,7951,-8,1},{7960,7965,-8,1},{7976,7983,-8,1},{7992,7999,-8,1},{8008,8013,-8,1},{8025,8031,-8,2},{8040,8047,-8,1},
+    {8072,8079,-8,1},{8088,8095,-8,1},{8104,8111,-8,1},{8120,8121,-8,1},{8122,8123,-74,1},{8124,8124,-9,1},{8136,8139,-86,1},
+    {8140,8140,-9,1},{8152,8153,-8,1},{8154,8155,-100,1},{8168,8169,-8,1},{8170,8171,-112,1},{8172,8172,-7,1},
+    {8184,8185,-128,1},{8186,8187,-126,1},{8188,8188,-9,1},{8486,8486,-7517,1},{8490,8490,-8383,1},{8491,8491,-8262,1},
+    {8498,8498,28,1},{8544,8559,16,1},{8579,8579,1,1},{9398,9423,26,1},{11264,11311,48,1},{11360,11360,1,1},
+    {11362,11362,-10743,1},{11363,11363,-3814,1},{11364,11364,-10727,1},{11367,11371,1,2},{11373,11373,-10780,1},
+    {11374,11374,-10749,1},{11375,11375,-10783,1},{11376,11376,-10782,1},{11378,11378,1,1},{11381,11381,1,1},
+    {11390,11391,-10815,1},{11392,11490,1,2},{11499,11501,1,2},{11506,11506,1,1},{42560,42604,1,2},{42624,42650,1,2},
+    {42786,42798,1,2},{42802,42862,1,2},{42873,42875,1,2},{42877,42877,-35332,1},{42878,42886,1,2},{42891,42891,1,1},
+    {42893,42893,-42280,1},{42896,42898,1,2},{42902,42920,1,2},{42922,42922,-42308,1},{42923,42923,-42319,1},
+    {42924,42924,-42315,1},{42925,42925,-42305,1},{42926,42926,-42308,1},{42928,42928,-42258,1},{42929,42929,-42282,1},
+    {42930,42930,-42261,1},{42931,42931,928,1},{42932,42946,1,2},{42948,42948,-48,1},{42949,42949,-42307,1},
+    {42950,42950,-35384,1},{42951,42953,1,2},{42955,42955,-42343,1},{42956,42970,1,2},{42972,42972,-42561,1},{42997,42997,1,1},
+    {65313,65338,32,1},{66560,66599,40,1},{66736,66771,40,1},{66928,66938,39,1},{66940,66954,39,1},{66956,66962,39,1},
+    {66964,66965,39,1},{68736,68786,64,1},{68944,68965,32,1},{71840,71871,32,1},{93760,93791,32,1},{93856,93880,27,1},
+    {125184,125217,34,1}};
+static const kpd__nfd_run kpd__nfd_runs[67] = {
+    {192,191,0},{416,2,191},{431,2,193},{461,103,195},{884,1,298},{894,19,299},{938,7,318},{970,11,325},{1024,15,336},
+    {1049,1,351},{1081,1,352},{1104,15,353},{1142,2,368},{1217,2,370},{1232,42,372},{1570,5,414},{1728,3,419},{1747,1,422},
+    {2345,12,423},{2392,8,435},{2507,2,443},{2524,4,445},{2611,4,449},{2649,6,453},{2888,5,459},{2908,2,464},{2964,1,466},
+    {3018,3,467},{3264,12,470},{3402,3,482},{3546,5,485},{3907,1,490},{3917,16,491},{3945,1,507},{4134,1,508},{6918,13,509},
+    {6971,9,522},{7680,514,531},{8486,6,1045},{8602,2,1051},{8622,1,1053},{8653,3,1054},{8708,9,1057},{8740,3,1066},
+    {8769,9,1069},{8800,3,1078},{8813,29,1081},{8876,4,1110},{8928,14,1114},{9001,2,1128},{10972,1,1130},{12364,50,1131},
+    {12436,1,1181},{12446,1,1182},{12460,50,1183},{12532,11,1233},{63744,474,1244},{64285,3,1718},{64298,37,1721},
+    {69786,3,1758},{69803,1,1761},{70475,2,1762},{70843,4,1764},{71098,2,1768},{119134,7,1770},{119227,6,1777},
+    {194560,542,1783}};
+static const uint16_t kpd__nfd_values[2325] = {
+    65,65,65,65,65,65,0,67,69,69,69,69,73,73,73,73,0,78,79,79,79,79,79,0,0,85,85,85,85,89,0,0,97,97,97,97,97,97,0,99,101,101,
+    101,101,105,105,105,105,0,110,111,111,111,111,111,0,0,117,117,117,117,121,0,121,65,97,65,97,65,97,67,99,67,99,67,99,67,99,
+    68,100,0,0,69,101,69,101,69,101,69,101,69,101,71,103,71,103,71,103,71,103,72,104,0,0,73,105,73,105,73,105,73,105,73,0,0,0,
+    74,106,75,107,0,76,108,76,108,76,108,0,0,0,0,78,110,78,110,78,110,0,0,0,79,111,79,111,79,111,0,0,82,114,82,114,82,114,83,
+    115,83,115,83,115,83,115,84,116,84,116,0,0,85,117,85,117,85,117,85,117,85,117,85,117,87,119,89,121,89,90,122,90,122,90,122,
+    79,111,85,117,65,97,73,105,79,111,85,117,85,117,85,117,85,117,85,117,0,65,97,65,97,198,230,0,0,71,103,75,107,79,111,79,111,
+    439,658,106,0,0,0,71,103,0,0,78,110,65,97,198,230,216,248,65,97,65,97,69,101,69,101,73,105,73,105,79,111,79,111,82,114,82,
+    114,85,117,85,117,83,115,84,116,0,0,72,104,0,0,0,0,0,0,65,97,69,101,79,111,79,111,79,111,79,111,89,121,697,59,0,0,0,0,0,0,
+    168,913,183,917,919,921,0,927,0,933,937,953,921,933,945,949,951,953,965,953,965,959,965,969,0,0,0,0,978,978,1045,1045,0,
+    1043,0,0,0,1030,0,0,0,0,1050,1048,1059,1048,1080,1077,1077,0,1075,0,0,0,1110,0,0,0,0,1082,1080,1091,1140,1141,1046,1078,
+    1040,1072,1040,1072,0,0,1045,1077,0,0,1240,1241,1046,1078,1047,1079,0,0,1048,1080,1048,1080,1054,1086,0,0,1256,1257,1069,
+    1101,1059,1091,1059,1091,1059,1091,1063,1095,0,0,1067,1099,1575,1575,1608,1575,1610,1749,0,1729,1746,2344,0,0,0,0,0,0,0,
+    2352,0,0,2355,2325,2326,2327,2332,2337,2338,2347,2351,55296,55297,2465,2466,0,2479,2610,0,0,2616,2582,2583,2588,0,0,2603,
+    2887,0,0,55298,55299,2849,2850,55300,55301,55302,55303,3285,0,0,0,0,0,0,3285,3286,0,3266,55304,55305,55306,55307,3545,0,
+    55308,55308,55309,3906,3916,0,0,0,0,3921,0,0,0,0,3926,0,0,0,0,3931,3904,4133,55310,0,55311,0,55312,0,55313,0,55314,0,0,0,
+    55315,6965,0,6965,0,0,55316,55317,0,6965,65,97,66,98,66,98,66,98,67,99,68,100,68,100,68,100,68,100,68,100,69,101,69,101,69,
+    101,69,101,69,101,70,102,71,103,72,104,72,104,72,104,72,104,72,104,73,105,73,105,75,107,75,107,75,107,76,108,76,108,76,108,
+    76,108,77,109,77,109,77,109,78,110,78,110,78,110,78,110,79,111,79,111,79,111,79,111,80,112,80,112,82,114,82,114,82,114,82,
+    114,83,115,83,115,83,115,83,115,83,115,84,116,84,116,84,116,84,116,85,117,85,117,85,117,85,117,85,117,86,118,86,118,87,119,
+    87,119,87,119,87,119,87,119,88,120,88,120,89,121,90,122,90,122,90,122,104,116,119,121,0,383,0,0,0,0,65,97,65,97,65,97,65,97,
+    65,97,65,97,65,97,65,97,65,97,65,97,65,97,65,97,69,101,69,101,69,101,69,101,69,101,69,101,69,101,69,101,73,105,73,105,79,
+    111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,85,117,85,117,85,117,85,117,85,117,85,117,
+    85,117,89,121,89,121,89,121,89,121,0,0,0,0,0,0,945,945,945,945,945,945,945,945,913,913,913,913,913,913,913,913,949,949,949,
+    949,949,949,0,0,917,917,917,917,917,917,0,0,951,951,951,951,951,951,951,951,919,919,919,919,919,919,919,919,953,953,953,953,
+    953,953,953,953,921,921,921,921,921,921,921,921,959,959,959,959,959,959,0,0,927,927,927,927,927,927,0,0,965,965,965,965,965,
+    965,965,965,0,933,0,933,0,933,0,933,969,969,969,969,969,969,969,969,937,937,937,937,937,937,937,937,945,945,949,949,951,951,
+    953,953,959,959,965,965,969,969,0,0,945,945,945,945,945,945,945,945,913,913,913,913,913,913,913,913,951,951,951,951,951,951,
+    951,951,919,919,919,919,919,919,919,919,969,969,969,969,969,969,969,969,937,937,937,937,937,937,937,937,945,945,945,945,945,
+    0,945,945,913,913,913,913,913,0,953,0,0,168,951,951,951,0,951,951,917,917,919,919,919,8127,8127,8127,953,953,953,953,0,0,
+    953,953,921,921,921,921,0,8190,8190,8190,965,965,965,965,961,961,965,965,933,933,933,933,929,168,168,96,0,0,969,969,969,0,
+    969,969,927,927,937,937,937,180,0,0,8194,8195,937,0,0,0,75,65,8592,8594,8596,8656,8660,8658,8707,0,0,0,0,8712,0,0,8715,8739,
+    0,8741,8764,0,0,8771,0,0,8773,0,8776,61,0,8801,8781,60,62,8804,8805,0,0,8818,8819,0,0,8822,8823,0,0,0,0,0,0,8826,8827,0,0,
+    8834,8835,0,0,8838,8839,8866,8872,8873,8875,8828,8829,8849,8850,0,0,0,0,0,0,8882,8883,8884,8885,12296,12297,10973,12363,0,
+    12365,0,12367,0,12369,0,12371,0,12373,0,12375,0,12377,0,12379,0,12381,0,12383,0,12385,0,0,12388,0,12390,0,12392,0,0,0,0,0,0,
+    12399,12399,0,12402,12402,0,12405,12405,0,12408,12408,0,12411,12411,12358,12445,12459,0,12461,0,12463,0,12465,0,12467,0,
+    12469,0,12471,0,12473,0,12475,0,12477,0,12479,0,12481,0,0,12484,0,12486,0,12488,0,0,0,0,0,0,12495,12495,0,12498,12498,0,
+    12501,12501,0,12504,12504,0,12507,12507,12454,0,0,12527,12528,12529,12530,0,0,0,12541,35912,26356,36554,36040,28369,20018,
+    21477,40860,40860,22865,37329,21895,22856,25078,30313,32645,34367,34746,35064,37007,27138,27931,28889,29662,33853,37226,
+    39409,20098,21365,27396,29211,34349,40478,23888,28651,34253,35172,25289,33240,34847,24266,26391,28010,29436,37070,20358,
+    20919,21214,25796,27347,29200,30439,32769,34310,34396,36335,38706,39791,40442,30860,31103,32160,33737,37636,40575,35542,
+    22751,24324,31840,32894,29282,30922,36034,38647,22744,23650,27155,28122,28431,32047,32311,38475,21202,32907,20956,20940,
+    31260,32190,33777,38517,35712,25295,27138,35582,20025,23527,24594,29575,30064,21271,30971,20415,24489,19981,27852,25976,
+    32034,21443,22622,30465,33865,35498,27578,36784,27784,25342,33509,25504,30053,20142,20841,20937,26753,31975,33391,35538,
+    37327,21237,21570,22899,24300,26053,28670,31018,38317,39530,40599,40654,21147,26310,27511,36706,24180,24976,25088,25754,
+    28451,29001,29833,31178,32244,32879,36646,34030,36899,37706,21015,21155,21693,28872,35010,35498,24265,24565,25467,27566,
+    31806,29557,20196,22265,23527,23994,24604,29618,29801,32666,32838,37428,38646,38728,38936,20363,31150,37300,38584,24801,
+    20102,20698,23534,23615,26009,27138,29134,30274,34044,36988,40845,26248,38446,21129,26491,26611,27969,28316,29705,30041,
+    30827,32016,39006,20845,25134,38520,20523,23833,28138,36650,24459,24900,26647,29575,38534,21033,21519,23653,26131,26446,
+    26792,27877,29702,30178,32633,35023,35041,37324,38626,21311,28346,21533,29136,29848,34298,38563,40023,40607,26519,28107,
+    33256,31435,31520,31890,29376,28825,35672,20160,33590,21050,20999,24230,25299,31958,23429,27934,26292,36667,34892,38477,
+    35211,24275,20800,21952,0,0,22618,0,26228,0,0,20958,29482,30410,31036,31070,31077,31119,38742,31934,32701,0,34322,0,35576,0,
+    0,36920,37117,0,0,0,39151,39164,39208,40372,37086,38583,20398,20711,20813,21193,21220,21329,21917,22022,22120,22592,22696,
+    23652,23662,24724,24936,24974,25074,25935,26082,26257,26757,28023,28186,28450,29038,29227,29730,30865,31038,31049,31048,
+    31056,31062,31069,31117,31118,31296,31361,31680,32244,32265,32321,32626,32773,33261,33401,33401,33879,35088,35222,35585,
+    35641,36051,36104,36790,36920,38627,38911,38971,24693,55318,33304,0,0,20006,20917,20840,20352,20805,20864,21191,21242,21917,
+    21845,21913,21986,22618,22707,22852,22868,23138,23336,24274,24281,24425,24493,24792,24910,24840,24974,24928,25074,25140,
+    25540,25628,25682,25942,26228,26391,26395,26454,27513,27578,27969,28379,28363,28450,28702,29038,30631,29237,29359,29482,
+    29809,29958,30011,30237,30239,30410,30427,30452,30538,30528,30924,31409,31680,31867,32091,32244,32574,32773,33618,33775,
+    34681,35137,35206,35222,35519,35576,35531,35585,35582,35565,35641,35722,36104,36664,36978,37273,37494,38524,38627,38742,
+    38875,38911,38923,38971,39698,40860,55319,55320,55321,15261,16408,16441,55322,55323,55324,40771,40846,1497,0,1522,1513,1513,
+    1513,1513,1488,1488,1488,1489,1490,1491,1492,1493,1494,0,1496,1497,1498,1499,1500,0,1502,0,1504,1505,0,1507,1508,0,1510,
+    1511,1512,1513,1514,1493,1489,1499,1508,55325,0,55326,55327,55328,55329,55330,55331,0,55332,55333,55334,55335,55336,55337,
+    55338,55339,55340,55341,55342,55343,55344,55345,55346,55347,20029,20024,20033,55348,20320,20398,20411,20482,20602,20633,
+    20711,20687,13470,55349,20813,20820,20836,20855,55350,13497,20839,20877,55351,20887,20900,20172,20908,20917,55352,20981,
+    20995,13535,21051,21062,21106,21111,13589,21191,21193,21220,21242,21253,21254,21271,21321,21329,21338,21363,21373,21375,
+    21375,21375,55353,28784,21450,21471,55354,21483,21489,21510,21662,21560,21576,21608,21666,21750,21776,21843,21859,21892,
+    21892,21913,21931,21939,21954,22294,22022,22295,22097,22132,20999,22766,22478,22516,22541,22411,22578,22577,22700,55355,
+    22770,22775,22790,22810,22818,22882,55356,55357,23020,23067,23079,23000,23142,14062,14076,23304,23358,23358,55358,23491,
+    23512,23527,23539,55359,23551,23558,24403,23586,14209,23648,23662,23744,23693,55360,23875,55361,23918,23915,23932,24033,
+    24034,14383,24061,24104,24125,24169,14434,55362,14460,24240,24243,24246,24266,55363,24318,55364,55364,33281,24354,24354,
+    14535,55365,55366,24418,24427,14563,24474,24525,24535,24569,24705,14650,14620,24724,55367,24775,24904,24908,24910,24908,
+    24954,24974,25010,24996,25007,25054,25074,25078,25104,25115,25181,25265,25300,25424,55368,25405,25340,25448,25475,25572,
+    55369,25634,25541,25513,14894,25705,25726,25757,25719,14956,25935,25964,55370,26083,26360,26185,15129,26257,15112,15076,
+    20882,20885,26368,26268,32941,17369,26391,26395,26401,26462,26451,55371,15177,26618,26501,26706,26757,55372,26766,26655,
+    26900,15261,26946,27043,27114,27304,55373,27355,15384,27425,55374,27476,15438,27506,27551,27578,27579,55375,55376,55377,
+    27726,55378,27839,27853,27751,27926,27966,28023,27969,28009,28024,28037,55379,27956,28207,28270,15667,28363,28359,55380,
+    28153,28526,55381,55382,28614,28729,28702,28699,15766,28746,28797,28791,28845,55383,28997,55384,29084,55385,29224,29237,
+    29264,55386,29312,29333,55387,55388,29562,29579,16044,29605,16056,16056,29767,29788,29809,29829,29898,16155,29988,55389,
+    30014,55390,30064,55391,30224,55392,55393,55394,16380,16392,30452,55395,55396,55397,55398,30494,30495,30495,30538,16441,
+    30603,16454,16534,55399,30798,30860,30924,16611,55400,31062,55401,55402,31119,31211,16687,31296,31306,31311,55403,55404,
+    55404,31470,16898,55405,31686,31689,16935,55406,31954,17056,31976,31971,32000,55407,32099,17153,32199,32258,32325,17204,
+    55408,55409,17241,55410,32634,55411,32661,32762,32773,55412,55413,32864,55414,32880,55415,17365,32946,33027,17419,33086,
+    23221,55416,55417,55418,55419,33281,33284,36766,17515,33425,33419,33437,21171,33457,33459,33469,33510,55420,33509,33565,
+    33635,33709,33571,33725,33767,33879,33619,33738,33740,33756,55421,55422,55423,17707,34033,34035,34070,55424,34148,55425,
+    17757,17761,55426,55427,17771,34384,34396,34407,34409,34473,34440,34574,34530,34681,34600,34667,34694,17879,34785,34817,
+    17913,34912,34915,55428,35031,35038,17973,35066,13499,55429,55430,18110,18119,35488,35565,35722,35925,55431,36011,36033,
+    36123,36215,55432,55433,36299,36284,36336,55434,36564,36664,55435,55436,37012,37105,37137,55437,37147,37432,37591,37592,
+    37500,37881,37909,55438,38283,18837,38327,55439,18918,38595,23986,38691,55440,55441,19054,19062,38880,55442,19122,55443,
+    38923,38923,38953,55444,39138,19251,39209,39335,39362,39422,19406,55445,39698,40000,40189,19662,19693,40295,55446,19704,
+    55447,55448,55449,40635,19798,40697,40702,40709,40719,40726,40763,55450};
+static const uint32_t kpd__nfd_long[155][3] = {
+    {2503,2494,0},{2503,2519,0},{2887,2878,0},{2887,2903,0},{2962,3031,0},{3014,3006,0},{3015,3006,0},{3014,3031,0},
+    {3266,3285,0},{3398,3390,0},{3399,3390,0},{3398,3415,0},{3545,3535,0},{3545,3551,0},{6917,6965,0},{6919,6965,0},
+    {6921,6965,0},{6923,6965,0},{6925,6965,0},{6929,6965,0},{6974,6965,0},{6975,6965,0},{148206,0,0},{141386,0,0},{141380,0,0},
+    {144341,0,0},{152137,0,0},{154832,0,0},{163539,0,0},{69785,0,0},{69787,0,0},{69797,0,0},{70471,70462,0},{70471,70487,0},
+    {70841,0,0},{70841,70832,0},{70841,70845,0},{71096,71087,0},{71097,71087,0},{119127,119141,0},{119128,119141,0},
+    {119128,119141,119150},{119128,119141,119151},{119128,119141,119152},{119128,119141,119153},{119128,119141,119154},
+    {119225,119141,0},{119226,119141,0},{119225,119141,119150},{119226,119141,119150},{119225,119141,119151},
+    {119226,119141,119151},{131362,0,0},{132666,0,0},{132380,0,0},{132427,0,0},{168415,0,0},{133676,0,0},{133987,0,0},
+    {136420,0,0},{136872,0,0},{136938,0,0},{137672,0,0},{138008,0,0},{138724,0,0},{138726,0,0},{139651,0,0},{172946,0,0},
+    {140081,0,0},{144056,0,0},{156122,0,0},{141012,0,0},{142092,0,0},{142321,0,0},{143370,0,0},{144323,0,0},{144493,0,0},
+    {145059,0,0},{145575,0,0},{146061,0,0},{138507,0,0},{146170,0,0},{146620,0,0},{146718,0,0},{147153,0,0},{147294,0,0},
+    {147342,0,0},{132389,0,0},{148067,0,0},{148395,0,0},{149000,0,0},{149301,0,0},{149524,0,0},{150582,0,0},{150674,0,0},
+    {139679,0,0},{151457,0,0},{151480,0,0},{151620,0,0},{151795,0,0},{151794,0,0},{151833,0,0},{151859,0,0},{152605,0,0},
+    {153126,0,0},{153242,0,0},{153285,0,0},{153980,0,0},{154279,0,0},{154539,0,0},{154752,0,0},{155526,0,0},{156200,0,0},
+    {156231,0,0},{156377,0,0},{156478,0,0},{156890,0,0},{156963,0,0},{157096,0,0},{144223,0,0},{157607,0,0},{157621,0,0},
+    {144275,0,0},{144284,0,0},{158524,0,0},{158774,0,0},{159083,0,0},{158933,0,0},{160714,0,0},{159532,0,0},{159665,0,0},
+    {159954,0,0},{161383,0,0},{161966,0,0},{162150,0,0},{162984,0,0},{163631,0,0},{133124,0,0},{133342,0,0},{165330,0,0},
+    {165357,0,0},{165678,0,0},{166906,0,0},{167287,0,0},{168261,0,0},{168474,0,0},{168970,0,0},{169110,0,0},{169398,0,0},
+    {170800,0,0},{172238,0,0},{172293,0,0},{172558,0,0},{172689,0,0},{173568,0,0}};
+// generated by tools/unicode.py: end
+#define KPD__LENGTH(array) (sizeof(array) / sizeof(array)[0])
+
+static uint32_t kpd__class_of(uint32_t c) {
+    size_t low = 0, high = KPD__LENGTH(kpd__classes);      // the entry wanted is the last one that begins at or before c
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (kpd__classes[middle] >> 5 <= c) low = middle;
+        else high = middle;
+    }
+    return kpd__classes[low] & 31;
+}
+
+// One character. The only one that becomes two is U+0130 (capital I with dot), which the caller treats.
+static uint32_t kpd__lower(uint32_t c) {
+    size_t low = 0, high = KPD__LENGTH(kpd__lower_runs);
+    const kpd__lower_run *r;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (kpd__lower_runs[middle].first <= c) low = middle;
+        else high = middle;
+    }
+    r = &kpd__lower_runs[low];
+    if (c < r->first || c > r->last || (c - r->first) % r->step) return c;
+    return (uint32_t)((int32_t)c + r->delta);
+}
+
+// Hangul syllables are numbered by their letters: 19 leading, 21 vowels, 27 trailing or none [Unicode, section 3.12].
+static int kpd__nfd_hangul(uint32_t c, uint32_t out[3]) {
+    uint32_t s = c - 0xAC00;
+    out[0] = 0x1100 + s / 588;
+    out[1] = 0x1161 + s % 588 / 28;
+    out[2] = 0x11A7 + s % 28;
+    return s % 28 ? 3 : 2;
+}
+
+// The full canonical decomposition of a character that is no mark, without marks. Returns its length, 1..3.
+static int kpd__nfd(uint32_t c, uint32_t out[3]) {
+    size_t low = 0, high = KPD__LENGTH(kpd__nfd_runs);
+    const kpd__nfd_run *r;
+    uint32_t value, i;
+    out[0] = c;
+    if (c >= 0xAC00 && c < 0xAC00 + 11172) return kpd__nfd_hangul(c, out);
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (kpd__nfd_runs[middle].first <= c) low = middle;
+        else high = middle;
+    }
+    r = &kpd__nfd_runs[low];
+    if (c < r->first || c - r->first >= r->count) return 1;
+    value = kpd__nfd_values[r->at + (c - r->first)];
+    if (value == 0) return 1;
+    if (value < 0xD800 || value >= 0xE000) { out[0] = value; return 1; }
+    for (i = 0; i < 3 && kpd__nfd_long[value - 0xD800][i]; i++) out[i] = kpd__nfd_long[value - 0xD800][i];
+    return (int)i;
+}
+
+#define KPD__INVALID 0xFFFFFFFFu
+
+// The next code point, or KPD__INVALID and one byte further. Of an invalid sequence the rest are continuation bytes, which
+// are invalid on their own: all that differs from one U+FFFD per sequence is their number, and they are dropped anyway.
+static uint32_t kpd__utf8_next(const uint8_t **at, const uint8_t *end) {
+    static const uint32_t least[4] = {0, 0x80, 0x800, 0x10000};
+    const uint8_t *p = *at;
+    uint32_t c = *p;
+    int more = c < 0x80 ? 0 : c < 0xC2 ? -1 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : c < 0xF5 ? 3 : -1;
+    *at = p + 1;
+    if (more <= 0) return more ? KPD__INVALID : c;
+    if (end - p <= more) return KPD__INVALID;
+    c &= 0x3Fu >> more;
+    for (int i = 1; i <= more; i++) {
+        if ((p[i] & 0xC0) != 0x80) return KPD__INVALID;
+        c = c << 6 | (p[i] & 0x3Fu);
+    }
+    if (c < least[more] || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) return KPD__INVALID;
+    *at = p + more + 1;
+    return c;
+}
+
+static size_t kpd__utf8_put(uint32_t c, uint8_t out[4]) {
+    if (c < 0x80) {
+        out[0] = (uint8_t)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        out[0] = (uint8_t)(0xC0 | c >> 6);
+        out[1] = (uint8_t)(0x80 | (c & 0x3F));
+        return 2;
+    }
+    if (c < 0x10000) {
+        out[0] = (uint8_t)(0xE0 | c >> 12);
+        out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3F));
+        out[2] = (uint8_t)(0x80 | (c & 0x3F));
+        return 3;
+    }
+    out[0] = (uint8_t)(0xF0 | c >> 18);
+    out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3F));
+    out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3F));
+    out[3] = (uint8_t)(0x80 | (c & 0x3F));
+    return 4;
+}
+
+// A character after normalisation: class << 21 | code point, or KPD__MANY | the code point if it becomes several.
+#define KPD__MANY 0x80000000u
+
+typedef struct kpd__folding { bool lower, strip, split_cjk; } kpd__folding;
+
+static uint32_t kpd__fold(const kpd__folding *f, uint32_t c) {
+    uint32_t kind = kpd__class_of(c), parts[3];
+    if (kind == KPD__DROP || kind == KPD__SPACE) return kind << 21;
+    if (!f->strip && kind >= KPD__MARK) kind = KPD__WORD;
+    if (f->strip && kind < KPD__MARK) {
+        if (kpd__nfd(c, parts) > 1) return KPD__MANY | c;
+        if (parts[0] != c) kind = kpd__class_of(c = parts[0]);
+    }
+    if (kind == KPD__CJK && !f->split_cjk) kind = KPD__WORD;
+    if (f->lower && c == 0x130) return KPD__MANY | c;
+    return kind << 21 | (f->lower ? kpd__lower(c) : c);
+}
+
+// What a KPD__MANY character becomes: 2 or 3 folded characters.
+static int kpd__fold_many(const kpd__folding *f, uint32_t c, uint32_t out[3]) {
+    int n = 2;
+    if (f->strip) n = kpd__nfd(c, out);
+    else { out[0] = 'i'; out[1] = 0x307; }          // U+0130 in lower case
+    for (int i = 0; i < n; i++) out[i] = kpd__fold(f, out[i]);
+    return n;
+}
+
+// >>tokenizer  Bytes to token ids: BERT WordPiece [BERT]. Relies on >>unicode, >>memory and >>status. Promises the ids of
+// Hugging Face `tokenizers` for any bytes, linear time, and no allocation but the one that kpd_tokenizer_create makes.
+//
+// A text is cut at the special tokens written in it; between them each character is dropped, ends the word, is a word, or
+// joins the word. A word of over 100 characters is [UNK], so a word is a buffer of fixed size.
+
+#define KPD__WORD_CHARS 100
+#define KPD__FOLDED 0x2200              // characters whose folding a tokenizer keeps: alphabets, common punctuation, signs
+
+typedef struct kpd__line { uint32_t at, size; } kpd__line;              // of the vocabulary
+typedef struct kpd__special { kpd_text text; int32_t id; } kpd__special;
+
+struct kpd_tokenizer {
+    kpd_tokenizer_desc desc;            // pointers into this allocation, or to the borrowed vocabulary
+    size_t bytes;                       // of this allocation
+    kpd__folding folding;
+    int32_t n_tokens, unk, cls, sep;
+    kpd__line *lines;                   // [n_tokens]
+    uint32_t *slots;                    // [mask + 1] hash table: 9 bits of the hash, 23 bits id + 1; 0 = empty
+    uint8_t *filter;                    // [(mask + 1) / 2], a bit for each of 4 (mask + 1) hashes: 0 = no token has it
+    uint64_t key, inner;                // of the hash; its state after "##"
+    size_t mask, longest;               // longest line in bytes
+    kpd__special special[5]; int32_t n_special;
+    bool starts_special[256];           // first bytes of special tokens
+    uint32_t folded[KPD__FOLDED];
+};
+
+// VOCABULARY. The hash of a token is a polynomial in a key that depends on the whole vocabulary, so nobody can write one
+// whose tokens collide.
+
+static uint64_t kpd__token_hash(uint64_t key, uint64_t h, const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++) h = (h + (uint8_t)s[i] + 1) * key;
+    return h;
+}
+
+#define KPD__SLOT_ID 0x7FFFFFu          // KPD_MAX_VOCAB fits
+
+static int32_t kpd__slot_id(uint32_t slot) { return (int32_t)(slot & KPD__SLOT_ID) - 1; }
+
+static size_t kpd__filter_bit(const kpd_tokenizer *t, uint64_t hash) { return (size_t)(hash >> 32) & (4 * t->mask + 3); }
+
+// False for most of what is no token, at the cost of a look into a table that stays in the first-level cache.
+static bool kpd__maybe_token(const kpd_tokenizer *t, uint64_t hash) {
+    size_t bit = kpd__filter_bit(t, hash);
+    return t->filter[bit / 8] >> bit % 8 & 1;
+}
+
+// Whether line id is s, or with `inner` "##" before s.
+static bool kpd__token_is(const kpd_tokenizer *t, uint32_t id, bool inner, const char *s, size_t n) {
+    const char *line = t->desc.vocab + t->lines[id].at;
+    size_t skip = inner ? 2 : 0;
+    if (t->lines[id].size != n + skip || (inner && (line[0] != '#' || line[1] != '#'))) return false;
+    return !n || !memcmp(line + skip, s, n);
+}
+
+// The slot of a token, or the empty one where it would stand.
+static uint32_t *kpd__slot_of(const kpd_tokenizer *t, uint64_t hash, bool inner, const char *s, size_t n) {
+    size_t i = (size_t)(hash >> 32) & t->mask;
+    uint32_t tag = (uint32_t)(hash >> 32), slot;
+    for (; (slot = t->slots[i]) != 0; i = (i + 1) & t->mask)
+        if ((slot ^ tag) <= KPD__SLOT_ID && kpd__token_is(t, (slot & KPD__SLOT_ID) - 1, inner, s, n)) break;
+    return &t->slots[i];
+}
+
+// The next line from *at on, without its end (LF or CRLF); false at the end of the text.
+static bool kpd__next_line(const char *text, size_t size, size_t *at, kpd__line *line) {
+    const char *newline;
+    if (*at >= size) return false;
+    newline = (const char *)memchr(text + *at, '\n', size - *at);
+    line->at = (uint32_t)*at;
+    line->size = (uint32_t)((newline ? (size_t)(newline - text) : size) - *at);
+    *at += (size_t)line->size + 1;
+    if (newline && line->size && newline[-1] == '\r') line->size--;
+    return true;
+}
+
+static void kpd__fill_vocab(kpd_tokenizer *t) {
+    const char *vocab = t->desc.vocab;
+    size_t at = 0;
+    t->key = kpd__hash64(vocab, t->desc.vocab_size) | 1;
+    t->inner = kpd__token_hash(t->key, 0, "##", 2);
+    for (uint32_t id = 0; id < (uint32_t)t->n_tokens; id++) {
+        kpd__line *line = &t->lines[id];
+        uint64_t hash;
+        kpd__next_line(vocab, t->desc.vocab_size, &at, line);
+        hash = kpd__token_hash(t->key, 0, vocab + line->at, line->size);
+        *kpd__slot_of(t, hash, false, vocab + line->at, line->size) = ((uint32_t)(hash >> 32) & ~KPD__SLOT_ID) | (id + 1);
+        t->filter[kpd__filter_bit(t, hash) / 8] |= (uint8_t)(1u << kpd__filter_bit(t, hash) % 8);
+        t->longest = kpd__max(t->longest, line->size);
+    }
+}
+
+KPDDEF kpd_tokenizer_desc kpd_tokenizer_get_desc(const kpd_tokenizer *t) { return t->desc; }
+
+KPDDEF int32_t kpd_tokenizer_size(const kpd_tokenizer *t) { return t->n_tokens; }
+
+KPDDEF kpd_text kpd_token_text(const kpd_tokenizer *t, int32_t id) {
+    kpd_text text = {NULL, 0};
+    if (id < 0 || id >= t->n_tokens) return text;
+    text.data = t->desc.vocab + t->lines[id].at;
+    text.size = t->lines[id].size;
+    return text;
+}
+
+KPDDEF int32_t kpd_token_id(const kpd_tokenizer *t, kpd_text token) {
+    uint64_t hash = kpd__token_hash(t->key, 0, token.data, token.size);
+    return kpd__slot_id(*kpd__slot_of(t, hash, false, token.data, token.size));
+}
+
+// CREATION
+
+static const char *kpd__special_default(int i) {
+    static const char *const names[5] = {"[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"};
+    return names[i];
+}
+
+// The five strings of a desc, in the order of kpd__special_default.
+static const char **kpd__special_field(kpd_tokenizer_desc *d, int i) {
+    switch (i) {
+    case 0: return &d->unk;
+    case 1: return &d->cls;
+    case 2: return &d->sep;
+    case 3: return &d->pad;
+    default: return &d->mask;
+    }
+}
+
+static kpd_status kpd__tokenizer_check(const kpd_tokenizer_desc *d, size_t *n_tokens, kpd_error *e) {
+    kpd__line line;
+    size_t at = 0;
+    if (!d || !d->vocab || !d->vocab_size) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: there is no vocabulary");
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: the allocator has one function, expected both or none");
+    if (d->strip_accents < -1 || d->strip_accents > 1)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: strip_accents is %d, expected -1, 0 or 1", (int)d->strip_accents);
+    if (d->vocab_size >= UINT32_MAX)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "tokenizer: the vocabulary has %llu bytes, expected under 4 GB",
+                         (unsigned long long)d->vocab_size);
+    for (*n_tokens = 0; kpd__next_line(d->vocab, d->vocab_size, &at, &line); ++*n_tokens)
+        if (*n_tokens == KPD_MAX_VOCAB)
+            return kpd__fail(e, KPD_ERR_LIMIT, -1, "tokenizer: the vocabulary has over %d lines", KPD_MAX_VOCAB);
+    return KPD_OK;
+}
+
+// Sizes the allocation when the arena has no base (returns NULL), lays it out and copies what d points at when it has one.
+static kpd_tokenizer *kpd__tokenizer_layout(kpd_tokenizer_desc d, bool borrow_vocab, size_t n_tokens, kpd__arena *a) {
+    kpd_tokenizer *t = (kpd_tokenizer *)kpd__take(a, 1, sizeof *t);
+    kpd__line *lines = (kpd__line *)kpd__take(a, n_tokens, sizeof *lines);
+    uint32_t *slots;
+    uint8_t *filter;
+    size_t n_slots = 16;
+    while (n_slots < 2 * n_tokens) n_slots *= 2;
+    slots = (uint32_t *)kpd__take(a, n_slots, sizeof *slots);
+    filter = (uint8_t *)kpd__take(a, n_slots / 2, 1);
+    if (!borrow_vocab) {
+        char *copy = (char *)kpd__take(a, d.vocab_size, 1);
+        if (copy) d.vocab = (const char *)memcpy(copy, d.vocab, d.vocab_size);
+    }
+    for (int i = 0; i < 5; i++) {
+        const char **field = kpd__special_field(&d, i), *from = *field ? *field : kpd__special_default(i);
+        size_t size = strlen(from) + 1;
+        char *copy = (char *)kpd__take(a, size, 1);
+        if (copy) *field = (const char *)memcpy(copy, from, size);
+    }
+    if (!t) return NULL;
+    t->desc = d;
+    t->n_tokens = (int32_t)n_tokens;
+    t->lines = lines;
+    t->slots = slots;
+    t->filter = filter;
+    t->mask = n_slots - 1;
+    return t;
+}
+
+static void kpd__fill_folded(kpd_tokenizer *t) {
+    t->folding.lower = !t->desc.cased;
+    t->folding.strip = t->desc.strip_accents ? t->desc.strip_accents > 0 : !t->desc.cased;
+    t->folding.split_cjk = !t->desc.keep_cjk_joined;
+    for (uint32_t c = 0; c < KPD__FOLDED; c++) t->folded[c] = kpd__fold(&t->folding, c);
+}
+
+// Finds the special tokens' ids. pad and mask may be absent: then they are no special tokens.
+static kpd_status kpd__fill_special(kpd_tokenizer *t, kpd_error *e) {
+    int32_t ids[5];
+    for (int i = 0; i < 5; i++) {
+        kpd__special *s = &t->special[t->n_special];
+        s->text.data = *kpd__special_field(&t->desc, i);
+        s->text.size = strlen(s->text.data);
+        ids[i] = s->id = s->text.size ? kpd_token_id(t, s->text) : -1;
+        if (s->id >= 0) {
+            t->starts_special[(uint8_t)s->text.data[0]] = true;
+            t->n_special++;
+        } else if (i < 3) {
+            return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "tokenizer: the special token \"%.100s\" is not in the vocabulary",
+                             s->text.data);
+        }
+    }
+    t->unk = ids[0]; t->cls = ids[1]; t->sep = ids[2];
+    return KPD_OK;
+}
+
+KPDDEF void kpd_tokenizer_destroy(kpd_tokenizer *t) {
+    kpd_allocator a;
+    if (!t) return;
+    a = t->desc.allocator;
+    kpd__free(&a, t, t->bytes);
+}
+
+static kpd_status kpd__tokenizer_make(const kpd_tokenizer_desc *d, bool borrow_vocab, kpd_tokenizer **out, kpd_error *e) {
+    kpd__arena arena = {NULL, 0, false};
+    kpd_tokenizer *t;
+    size_t n_tokens, bytes;
+    kpd_status s = kpd__tokenizer_check(d, &n_tokens, e);
+    if (s) return s;
+    kpd__tokenizer_layout(*d, borrow_vocab, n_tokens, &arena);
+    bytes = arena.used;
+    if (arena.overflow) return kpd__fail(e, KPD_ERR_LIMIT, -1, "tokenizer: too large for this machine's addresses");
+    arena.base = (char *)kpd__alloc(&d->allocator, bytes);
+    if (!arena.base) return kpd__no_memory(e, bytes);
+    arena.used = 0;
+    t = kpd__tokenizer_layout(*d, borrow_vocab, n_tokens, &arena);
+    t->bytes = bytes;
+    kpd__fill_vocab(t);
+    kpd__fill_folded(t);
+    s = kpd__fill_special(t, e);
+    if (s) kpd_tokenizer_destroy(t);
+    else *out = t;
+    return s;
+}
+
+KPDDEF kpd_status kpd_tokenizer_create(const kpd_tokenizer_desc *d, kpd_tokenizer **out, kpd_error *e) {
+    return kpd__tokenizer_make(d, false, out, e);
+}
+
+// WORDS
+
+typedef struct kpd__word {
+    uint8_t text[4 * KPD__WORD_CHARS];  // UTF-8
+    uint16_t at[KPD__WORD_CHARS + 1];   // where character i begins, and where the last one ends
+    uint8_t rank[KPD__WORD_CHARS];      // of the marks from `settled` on
+    size_t n;                           // characters
+    size_t settled;                     // a mark never moves before this one
+    bool too_long;
+} kpd__word;
+
+typedef struct kpd__scan {              // one segment on its way to ids
+    const kpd_tokenizer *t;
+    int32_t *ids;                       // [room]; what does not fit is counted only
+    size_t room, count;
+    size_t limit;                       // may stop once count is over this
+    kpd__word word;
+} kpd__scan;
+
+static void kpd__put_id(kpd__scan *s, int32_t id) {
+    if (s->count < s->room) s->ids[s->count] = id;
+    s->count++;
+}
+
+// Puts a kept mark behind those of its word that have no greater combining class (canonical ordering).
+static void kpd__word_insert(kpd__word *w, uint32_t c, uint8_t rank) {
+    uint8_t code[4];
+    size_t i = w->n, size = kpd__utf8_put(c, code);
+    while (i > w->settled && w->rank[i - 1] > rank) i--;
+    memmove(w->text + w->at[i] + size, w->text + w->at[i], (size_t)(w->at[w->n] - w->at[i]));
+    memcpy(w->text + w->at[i], code, size);
+    for (size_t k = w->n; k > i; k--) {
+        w->at[k + 1] = (uint16_t)(w->at[k] + size);
+        w->rank[k] = w->rank[k - 1];
+    }
+    w->at[i + 1] = (uint16_t)(w->at[i] + size);
+    w->rank[i] = rank;
+    w->n++;
+}
+
+static void kpd__word_add(kpd__word *w, uint32_t folded) {
+    uint32_t kind = folded >> 21, c = folded & 0x1FFFFF;
+    if (w->n == KPD__WORD_CHARS) { w->too_long = true; return; }
+    if (kind >= KPD__RANK) { kpd__word_insert(w, c, (uint8_t)kind); return; }
+    w->at[w->n + 1] = (uint16_t)(w->at[w->n] + kpd__utf8_put(c, w->text + w->at[w->n]));
+    w->settled = ++w->n;
+}
+
+// The fast path: adds ASCII characters that are part of a word, as long as there are such and there is room.
+static const uint8_t *kpd__ascii_run(kpd__word *w, const uint32_t *folded, const uint8_t *p, const uint8_t *end) {
+    size_t n = w->n, at = w->at[n];
+    for (; p < end && *p < 0x80 && folded[*p] < 0x80 && n < KPD__WORD_CHARS; p++) {
+        w->text[at++] = (uint8_t)folded[*p];
+        w->at[++n] = (uint16_t)at;
+    }
+    if (n > w->n) w->n = w->settled = n;
+    return p;
+}
+
+// The longest token that the word has from character `from` on. Returns where it ends, or `from` if there is none.
+static size_t kpd__longest_token(const kpd_tokenizer *t, const kpd__word *w, size_t from, int32_t *id) {
+    uint64_t hash[KPD__WORD_CHARS + 1];
+    const char *text = (const char *)w->text, *begin = text + w->at[from];
+    size_t to = from;
+    hash[to] = from ? t->inner : 0;
+    while (to < w->n && (size_t)(w->at[to + 1] - w->at[from]) <= t->longest) {
+        hash[to + 1] = kpd__token_hash(t->key, hash[to], text + w->at[to], (size_t)(w->at[to + 1] - w->at[to]));
+        to++;
+    }
+    for (; to > from; to--) {
+        if (!kpd__maybe_token(t, hash[to])) continue;
+        *id = kpd__slot_id(*kpd__slot_of(t, hash[to], from > 0, begin, (size_t)(w->at[to] - w->at[from])));
+        if (*id >= 0) break;
+    }
+    return to;
+}
+
+// The ids of the word, which ends here: the longest token again and again; [UNK] for all of it if that fails once.
+static void kpd__word_end(kpd__scan *s) {
+    kpd__word *w = &s->word;
+    size_t before = s->count, from = 0, to;
+    int32_t id = 0;
+    if (!w->n) return;
+    while (!w->too_long && from < w->n) {
+        to = kpd__longest_token(s->t, w, from, &id);
+        if (to == from) break;
+        kpd__put_id(s, id);
+        from = to;
+    }
+    if (from < w->n) {
+        s->count = before;
+        kpd__put_id(s, s->t->unk);
+    }
+    w->n = w->settled = 0;
+    w->too_long = false;
+}
+
+static void kpd__character(kpd__scan *s, uint32_t folded) {
+    uint32_t parts[3];
+    switch (folded >> 21) {
+    case KPD__DROP: case KPD__MARK: return;
+    case KPD__SPACE: kpd__word_end(s); return;
+    case KPD__MARK_STARTER: s->word.settled = s->word.n; return;
+    case KPD__PUNCT: case KPD__CJK:
+        kpd__word_end(s);
+        kpd__word_add(&s->word, folded);
+        kpd__word_end(s);
+        return;
+    default: break;
+    }
+    if (folded & KPD__MANY) {
+        int n = kpd__fold_many(&s->t->folding, folded & 0x1FFFFF, parts);
+        for (int i = 0; i < n; i++) kpd__word_add(&s->word, parts[i]);
+    } else {
+        kpd__word_add(&s->word, folded);
+    }
+}
+
+// Text without special tokens.
+static void kpd__plain(kpd__scan *s, const uint8_t *p, const uint8_t *end) {
+    const kpd_tokenizer *t = s->t;
+    while (p < end && s->count <= s->limit) {
+        uint32_t c;
+        p = kpd__ascii_run(&s->word, t->folded, p, end);
+        if (p == end) break;
+        c = kpd__utf8_next(&p, end);
+        if (c == KPD__INVALID) continue;
+        kpd__character(s, c < KPD__FOLDED ? t->folded[c] : kpd__fold(&t->folding, c));
+    }
+    kpd__word_end(s);
+}
+
+// The longest special token that stands at p, or NULL.
+static const kpd__special *kpd__special_at(const kpd_tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    const kpd__special *best = NULL;
+    for (const kpd__special *x = t->special; x < t->special + t->n_special; x++) {
+        bool here = x->text.size <= (size_t)(end - p) && !memcmp(p, x->text.data, x->text.size);
+        if (here && (!best || x->text.size > best->text.size)) best = x;
+    }
+    return best;
+}
+
+static void kpd__scan_text(kpd__scan *s, kpd_text text) {
+    const uint8_t *begin = (const uint8_t *)text.data, *end = begin + text.size, *p = begin;
+    while (p < end && s->count <= s->limit) {
+        const kpd__special *x = s->t->starts_special[*p] ? kpd__special_at(s->t, p, end) : NULL;
+        if (!x) { p++; continue; }
+        kpd__plain(s, begin, p);
+        kpd__put_id(s, x->id);
+        begin = p += x->text.size;
+    }
+    kpd__plain(s, begin, p);
+}
+
+// TEXTS
+
+typedef struct kpd__piece { kpd_text text; int32_t segment; } kpd__piece;       // segment 0 or 1
+
+// Writes the ids of one segment from out->ids[at] on, as far as there is capacity. Returns their number; having passed the
+// limit it need not count on.
+static size_t kpd__segment(const kpd_tokenizer *t, const kpd__piece *pieces, size_t n, int32_t segment, const kpd_tokens *out,
+                           size_t at, size_t limit) {
+    kpd__scan s;
+    size_t capacity = (size_t)out->capacity;
+    s.t = t;
+    s.room = at < capacity ? kpd__min(capacity - at, limit) : 0;
+    s.ids = s.room ? out->ids + at : NULL;
+    s.count = 0;
+    s.limit = limit;
+    s.word.n = s.word.settled = 0;
+    s.word.at[0] = 0;
+    s.word.too_long = false;
+    for (size_t i = 0; i < n; i++)
+        if (pieces[i].segment == segment && pieces[i].text.size) kpd__scan_text(&s, pieces[i].text);
+    return s.count;
+}
+
+// Truncation "longest_first" of two segments to `budget` tokens: the longer one is cut down to the shorter one's length,
+// then both alike; an odd token goes to the one that was longer, or to the second.
+static void kpd__longest_first(size_t budget, size_t *a, size_t *b) {
+    size_t *less = *a > *b ? b : a, *more = less == a ? b : a;
+    if (*less <= budget / 2) {
+        *more = budget - *less;
+    } else {
+        *less = budget / 2;
+        *more = budget - budget / 2;
+    }
+}
+
+// Puts [CLS] and [SEP] around a + b tokens which already stand in their places, and the token types.
+static void kpd__frame(const kpd_tokenizer *t, size_t a, size_t b, bool pair, bool no_special, kpd_tokens *out) {
+    size_t edge = no_special ? 0 : 1, second = edge + a + edge, count = pair ? second + b + edge : second;
+    if (!no_special) {
+        out->ids[0] = t->cls;
+        out->ids[second - 1] = t->sep;
+        out->ids[count - 1] = t->sep;
+    }
+    if (out->types)
+        for (size_t i = 0; i < count; i++) out->types[i] = i < second ? 0 : 1;
+    out->count = (int32_t)count;
+}
+
+static kpd_status kpd__encode_check(const kpd__piece *pieces, size_t n, int32_t max_tokens, size_t added, const kpd_tokens *out,
+                                    kpd_error *e) {
+    if (out->capacity < 0 || (out->capacity && !out->ids))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenize: the capacity is %d and ids is %s", (int)out->capacity,
+                         out->ids ? "set" : "NULL");
+    if (max_tokens < 0 || (max_tokens && (size_t)max_tokens < added))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenize: max_tokens is %d, expected 0 or at least the %d special tokens",
+                         (int)max_tokens, (int)added);
+    for (size_t i = 0; i < n; i++)
+        if (!pieces[i].text.data && pieces[i].text.size)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenize: piece %d is NULL, but has a size", (int)i);
+    return KPD_OK;
+}
+
+// The pieces of a segment stand one after the other as if joined by spaces. There are two segments if any piece says so. A
+// pair is tokenised as it comes, and the second one once more if the split that truncation wants turns out different.
+static kpd_status kpd__encode(const kpd_tokenizer *t, const kpd__piece *pieces, size_t n, int32_t max_tokens, bool no_special,
+                              kpd_tokens *out, kpd_error *e) {
+    size_t edge = no_special ? 0 : 1, a, b = 0, added, budget;
+    bool pair = false;
+    kpd_status s;
+    for (size_t i = 0; i < n; i++) pair = pair || pieces[i].segment == 1;
+    added = (pair ? 3 : 2) * edge;
+    s = kpd__encode_check(pieces, n, max_tokens, added, out, e);
+    if (s) return s;
+    out->count = 0;
+    out->truncated = false;
+    budget = max_tokens ? (size_t)max_tokens - added : SIZE_MAX;
+    if (pair) {
+        a = kpd__segment(t, pieces, n, 0, out, edge, SIZE_MAX);
+        b = kpd__segment(t, pieces, n, 1, out, edge + a + edge, SIZE_MAX);
+    } else {
+        a = kpd__segment(t, pieces, n, 0, out, edge, kpd__min(budget, (size_t)out->capacity));
+    }
+    if (a > budget || b > budget - a) {
+        if (pair) kpd__longest_first(budget, &a, &b);
+        else a = budget;
+        if (pair) kpd__segment(t, pieces, n, 1, out, edge + a + edge, b);
+        out->truncated = true;
+    }
+    if (a > (size_t)out->capacity || b > (size_t)out->capacity || a + b + added > (size_t)out->capacity) {
+        out->truncated = false;
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "tokenize: there is room for %d tokens, the text has more", (int)out->capacity);
+    }
+    kpd__frame(t, a, b, pair, no_special, out);
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int32_t max_tokens, bool no_special,
+                               kpd_tokens *out, kpd_error *e) {
+    kpd__piece pieces[5];
+    size_t n = 0;
+    if (in->n_parts < 1 || in->n_parts > 3)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenize: the input has %d parts, expected 1 to 3", (int)in->n_parts);
+    for (int32_t i = 0; i < in->n_parts; i++) {
+        if (i && in->n_parts == 3) {
+            pieces[n].text.data = t->desc.sep;
+            pieces[n].text.size = strlen(t->desc.sep);
+            pieces[n++].segment = 0;
+        }
+        pieces[n].text = in->part[i];
+        pieces[n++].segment = in->n_parts == 2 ? i : 0;
+    }
+    return kpd__encode(t, pieces, n, max_tokens, no_special, out, e);
+}
+
+// >>file  The container of models and indexes: mapping or reading, checking, atomic saving. Relies on the operating system's
+// files. Promises that after kpd__file_check every section lies inside the file, and that a save replaces a file whole or
+// not at all.
+
+enum { KPD__U8 = 1, KPD__I32, KPD__I64, KPD__F32, KPD__BF16, KPD__F32_PANELS = 8, KPD__BF16_PANELS, KPD__INT8_PANELS };
+enum { KPD__KIND_MODEL = 1, KPD__KIND_INDEX = 2 };
+enum { KPD__REQUIRED = 1, KPD__SUMMED = 2 };
+
+#define KPD__MAX_SECTIONS 65536
+static const uint8_t kpd__magic[8] = {0x89, 'K', 'P', 'D', 0x0D, 0x0A, 0x1A, 0x0A};
+
+typedef struct kpd__header {
+    uint8_t magic[8];
+    uint16_t major, minor;
+    uint32_t kind, order, features;
+    uint64_t size;
+    uint32_t n_sections, zero;
+    uint64_t table_sum, zero2, sum;
+} kpd__header;
+
+typedef struct kpd__section {
+    char name[64];
+    uint32_t type, flags;
+    uint64_t shape[3], offset, size, sum, zero;
+} kpd__section;
+
+typedef char kpd__layout_check[sizeof(kpd__header) == 64 && sizeof(kpd__section) == 128 ? 1 : -1];
+
+typedef struct kpd__file {
+    const uint8_t *data; size_t size;   // aligned to 64
+    void *block; size_t block_size;     // what to free or unmap; NULL = borrowed
+    bool mapped;
+    uint32_t n_required_found;
+    kpd_allocator allocator;
+} kpd__file;
+
+static const kpd__header *kpd__file_header(const kpd__file *f) { return (const kpd__header *)(const void *)f->data; }
+static const kpd__section *kpd__file_table(const kpd__file *f) { return (const kpd__section *)(const void *)(f->data + 64); }
+
+static void kpd__file_close(kpd__file *f) {
+#if defined(KPD__POSIX) && !defined(KPD_NO_MMAP)
+    if (f->mapped) munmap(f->block, f->block_size);
+    else
+#endif
+        kpd__free(&f->allocator, f->block, f->block_size);
+    f->block = NULL;
+}
+
+// A block of `size` zero bytes, aligned, writable through the result.
+static uint8_t *kpd__file_create(kpd__file *f, size_t size, const kpd_allocator *a) {
+    memset(f, 0, sizeof *f);
+    if (a) f->allocator = *a;
+    if (!kpd__add_ok(size, 64, &f->block_size)) return NULL;
+    f->block = kpd__alloc(a, f->block_size);
+    if (!f->block) return NULL;
+    f->data = (const uint8_t *)kpd__align64(f->block);
+    f->size = size;
+    return (uint8_t *)kpd__align64(f->block);
+}
+
+static kpd_status kpd__io(kpd_error *e, const char *what, const char *path) {
+    return kpd__fail(e, KPD_ERR_IO, -1, "%s: %s: %s", path, what, strerror(errno));
+}
+
+#ifdef KPD__POSIX
+static kpd_status kpd__file_read_all(int fd, const char *path, size_t size, kpd__file *f, const kpd_allocator *a,
+                                     kpd_error *e) {
+    uint8_t *to = kpd__file_create(f, size, a);
+    if (!to) return kpd__no_memory(e, size);
+    for (size_t at = 0; at < size;) {
+        ssize_t got = read(fd, to + at, kpd__min(size - at, (size_t)1 << 30));
+        if (got < 0 && errno == EINTR) continue;
+        if (got > 0) { at += (size_t)got; continue; }
+        kpd__file_close(f);
+        if (got < 0) return kpd__io(e, "cannot be read", path);
+        return kpd__fail(e, KPD_ERR_IO, (int64_t)at, "%s: ended at byte %llu of %llu while being read", path,
+                         (unsigned long long)at, (unsigned long long)size);
+    }
+    return KPD_OK;
+}
+
+static kpd_status kpd__file_open_path(const char *path, bool copy, kpd__file *f, const kpd_allocator *a, kpd_error *e) {
+    struct stat st;
+    kpd_status s = KPD_OK;
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) return kpd__io(e, "cannot be opened", path);
+    if (fstat(fd, &st)) s = kpd__io(e, "cannot be examined", path);
+    else if (!S_ISREG(st.st_mode)) s = kpd__fail(e, KPD_ERR_IO, -1, "%s: is not a regular file", path);
+    else if (st.st_size < 64)
+        s = kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %lld bytes, expected at least the 64 of a header", path,
+                      (long long)st.st_size);
+    else if ((uint64_t)st.st_size > SIZE_MAX - 64)
+        s = kpd__fail(e, KPD_ERR_LIMIT, -1, "%s: %lld bytes do not fit this machine's memory", path, (long long)st.st_size);
+#ifndef KPD_NO_MMAP
+    else if (!copy) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED) s = kpd__io(e, "cannot be mapped", path);
+        else {
+            f->block = p; f->block_size = f->size = (size_t)st.st_size; f->data = (const uint8_t *)p; f->mapped = true;
+            if (a) f->allocator = *a;
+        }
+    }
+#endif
+    else s = kpd__file_read_all(fd, path, (size_t)st.st_size, f, a, e);
+    (void)copy;
+    close(fd);
+    return s;
+}
+#else
+static kpd_status kpd__file_open_path(const char *path, bool copy, kpd__file *f, const kpd_allocator *a, kpd_error *e) {
+    FILE *in = fopen(path, "rb");
+    long size = -1;
+    uint8_t *to;
+    bool ok;
+    (void)copy;
+    if (!in) return kpd__io(e, "cannot be opened", path);
+    if (!fseek(in, 0, SEEK_END)) size = ftell(in);
+    if (size < 64 || fseek(in, 0, SEEK_SET)) {
+        fclose(in);
+        return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %ld bytes, expected at least the 64 of a header", path, size);
+    }
+    to = kpd__file_create(f, (size_t)size, a);
+    ok = to && fread(to, 1, (size_t)size, in) == (size_t)size;
+    fclose(in);
+    if (!to) return kpd__no_memory(e, (size_t)size);
+    if (!ok) kpd__file_close(f);
+    return ok ? KPD_OK : kpd__io(e, "cannot be read", path);
+}
+#endif
+
+// Opens what the desc says: borrowed bytes, a mapping, or a copy.
+static kpd_status kpd__file_open(const char *path, const kpd_open_desc *d, kpd__file *f, kpd_error *e) {
+    memset(f, 0, sizeof *f);
+    if (d && !kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (!d || !d->data) {
+        if (!path) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "open: neither a path nor data was given");
+        return kpd__file_open_path(path, d && d->copy, f, d ? &d->allocator : NULL, e);
+    }
+    if ((uintptr_t)d->data % 64) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "open: data is not aligned to 64 bytes");
+    if (d->size < 64)
+        return kpd__fail(e, KPD_ERR_FORMAT, 0, "data has %llu bytes, expected at least the 64 of a header",
+                         (unsigned long long)d->size);
+    f->data = (const uint8_t *)d->data; f->size = d->size; f->allocator = d->allocator;
+    return KPD_OK;
+}
+
+static kpd_status kpd__header_check(const kpd__file *f, uint32_t kind, const char *path, kpd_error *e) {
+    const kpd__header *h = kpd__file_header(f);
+    if (memcmp(h->magic, kpd__magic, 8))
+        return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: is not a kpd file (it begins %02X %02X %02X %02X, expected 89 4B 50 44)",
+                         path, (unsigned)h->magic[0], (unsigned)h->magic[1], (unsigned)h->magic[2], (unsigned)h->magic[3]);
+    if (h->sum != kpd__hash64(h, 56)) return kpd__fail(e, KPD_ERR_FORMAT, 56, "%s: the header's checksum is wrong", path);
+    if (h->major != 1)
+        return kpd__fail(e, KPD_ERR_VERSION, 8, "%s: has format version %u, expected 1", path, (unsigned)h->major);
+    if (h->order != 0x01020304) return kpd__fail(e, KPD_ERR_FORMAT, 16, "%s: is not little-endian", path);
+    if (h->features)
+        return kpd__fail(e, KPD_ERR_UNSUPPORTED, 20, "%s: needs unknown features %08X", path, (unsigned)h->features);
+    if (h->kind != kind)
+        return kpd__fail(e, KPD_ERR_FORMAT, 12, "%s: is of kind %u, expected %u (1 model, 2 index, 3 checkpoint)", path,
+                         (unsigned)h->kind, (unsigned)kind);
+    if (h->size != f->size)
+        return kpd__fail(e, KPD_ERR_FORMAT, 24, "%s: has %llu bytes, its header says %llu", path, (unsigned long long)f->size,
+                         (unsigned long long)h->size);
+    if (h->n_sections > KPD__MAX_SECTIONS || h->n_sections > (f->size - 64) / 128)
+        return kpd__fail(e, KPD_ERR_FORMAT, 32, "%s: says it has %u sections, more than fit", path, (unsigned)h->n_sections);
+    return KPD_OK;
+}
+
+// Every section inside the file, in order, aligned, with a terminated name; small ones with the right sum.
+static kpd_status kpd__table_check(const kpd__file *f, const char *path, kpd_error *e) {
+    const kpd__header *h = kpd__file_header(f);
+    const kpd__section *s = kpd__file_table(f);
+    uint64_t end = 64 + (uint64_t)h->n_sections * 128;
+    if (h->table_sum != kpd__hash64(s, (size_t)h->n_sections * 128))
+        return kpd__fail(e, KPD_ERR_FORMAT, 40, "%s: the section table's checksum is wrong", path);
+    for (uint32_t i = 0; i < h->n_sections; i++, s++) {
+        int64_t where = 64 + (int64_t)i * 128;
+        if (s->name[63]) return kpd__fail(e, KPD_ERR_FORMAT, where, "%s: section %u has a name without end", path, (unsigned)i);
+        if (s->offset % 64 || s->offset < end || s->offset > f->size || s->size > f->size - s->offset)
+            return kpd__fail(e, KPD_ERR_FORMAT, where + 96,
+                             "%s: section %s (offset %llu, size %llu) is not aligned, ordered and inside the file's %llu bytes",
+                             path, s->name, (unsigned long long)s->offset, (unsigned long long)s->size,
+                             (unsigned long long)f->size);
+        if (s->flags & KPD__SUMMED && s->sum != kpd__hash64(f->data + s->offset, (size_t)s->size))
+            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)s->offset, "%s: section %s: the checksum is wrong", path, s->name);
+        end = s->offset + s->size;
+    }
+    return KPD_OK;
+}
+
+static size_t kpd__not_finite(const float *v, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!kpd__finite(v[i])) return i;
+    return n;
+}
+
+// Every byte: all sums, zeros between the sections, all floats finite.
+static kpd_status kpd__file_verify(const kpd__file *f, const char *path, kpd_error *e) {
+    const kpd__section *s = kpd__file_table(f);
+    uint32_t n = kpd__file_header(f)->n_sections;
+    size_t at = 64 + (size_t)n * 128;
+    for (uint32_t i = 0; i <= n; i++) {
+        size_t next = i < n ? (size_t)s[i].offset : f->size, bad;
+        for (; at < next; at++)
+            if (f->data[at])
+                return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)at, "%s: byte %llu between sections is not zero", path,
+                                 (unsigned long long)at);
+        if (i == n) break;
+        if (s[i].sum != kpd__hash64(f->data + next, (size_t)s[i].size))
+            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)next, "%s: section %s: the checksum is wrong", path, s[i].name);
+        if (s[i].type == KPD__F32 || s[i].type == KPD__F32_PANELS) {
+            const float *v = (const float *)(const void *)(f->data + next);
+            bad = kpd__not_finite(v, (size_t)s[i].size / 4);
+            if (bad < s[i].size / 4)
+                return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)(next + bad * 4), "%s: section %s: value %llu is not finite", path,
+                                 s[i].name, (unsigned long long)bad);
+        }
+        at = next + (size_t)s[i].size;
+    }
+    return KPD_OK;
+}
+
+static kpd_status kpd__file_check(const kpd__file *f, uint32_t kind, bool verify, const char *path, kpd_error *e) {
+    kpd_status s = kpd__header_check(f, kind, path, e);
+    if (!s) s = kpd__table_check(f, path, e);
+    if (!s && verify) s = kpd__file_verify(f, path, e);
+    return s;
+}
+
+// The first section of that name, or NULL. Whoever reads a file asks once for each name it knows; what is required and was
+// never asked for is then what kpd__file_unknown refuses.
+static const kpd__section *kpd__file_find(kpd__file *f, const char *name) {
+    const kpd__section *s = kpd__file_table(f), *end = s + kpd__file_header(f)->n_sections;
+    for (; s < end; s++)
+        if (!strcmp(s->name, name)) {
+            f->n_required_found += s->flags & KPD__REQUIRED;
+            return s;
+        }
+    return NULL;
+}
+
+static kpd_status kpd__file_unknown(const kpd__file *f, const char *path, kpd_error *e) {
+    uint32_t required = 0;
+    for (uint32_t i = 0; i < kpd__file_header(f)->n_sections; i++) required += kpd__file_table(f)[i].flags & KPD__REQUIRED;
+    if (required == f->n_required_found) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_UNSUPPORTED, 64, "%s: has %u required sections that this version does not know", path,
+                     (unsigned)(required - f->n_required_found));
+}
+
+// Bytes of a payload by type and shape; false when that overflows.
+static bool kpd__payload_size(uint32_t type, const uint64_t shape[3], size_t *size) {
+    size_t n, k = 1,
+              unit = type == KPD__U8 || type == KPD__INT8_PANELS     ? 1
+                     : type == KPD__I64                              ? 8
+                     : type == KPD__BF16 || type == KPD__BF16_PANELS ? 2
+                                                                     : 4;
+    size_t k_unit = type == KPD__BF16_PANELS ? 32 : type == KPD__INT8_PANELS ? 64 : 1;
+    bool joined = shape[2] > 1, panels = type >= KPD__F32_PANELS;
+    if ((shape[0] | shape[1] | shape[2]) >> 48) return false;
+    n = (size_t)(panels && joined ? shape[1] : shape[0]);
+    k = (size_t)(panels && joined ? shape[2] : shape[1]);
+    if (panels) { n = kpd__round_up(n, 16); k = kpd__round_up(k, k_unit); }
+    if (!kpd__mul_ok(n, k, size) || !kpd__mul_ok(*size, unit, size)) return false;
+    if (panels && joined) return kpd__mul_ok(*size, (size_t)shape[0], size);
+    return kpd__mul_ok(*size, panels ? 1 : (size_t)shape[2], size);
+}
+
+static void kpd__section_set(kpd__section *s, const char *name, uint32_t type, uint32_t flags, uint64_t rows, uint64_t cols,
+                             size_t size) {
+    memset(s, 0, sizeof *s);
+    memcpy(s->name, name, kpd__min(strlen(name), sizeof s->name - 1));
+    s->type = type; s->flags = flags;
+    s->shape[0] = rows; s->shape[1] = cols; s->shape[2] = 1;
+    s->size = size;
+}
+
+// Offsets of the sections; returns the size of the file.
+static uint64_t kpd__parts_place(kpd__section *s, size_t n) {
+    uint64_t at = 64 + (uint64_t)n * 128;
+    for (size_t i = 0; i < n; i++) {
+        at = (at + 63) / 64 * 64;
+        s[i].offset = at;
+        at += s[i].size;
+    }
+    return at;
+}
+
+static void kpd__header_make(kpd__header *h, uint32_t kind, const kpd__section *table, size_t n, uint64_t size) {
+    memset(h, 0, sizeof *h);
+    memcpy(h->magic, kpd__magic, 8);
+    h->major = 1; h->kind = kind; h->order = 0x01020304;
+    h->size = size;
+    h->n_sections = (uint32_t)n;
+    h->table_sum = kpd__hash64(table, n * 128);
+    h->sum = kpd__hash64(h, 56);
+}
+
+// What is written, where to: a file beside the target, renamed over it when whole.
+typedef struct kpd__writer { int fd; FILE *out; bool failed; } kpd__writer;
+
+static void kpd__write(kpd__writer *w, const void *data, size_t size) {
+    const uint8_t *p = (const uint8_t *)data;
+#ifdef KPD__POSIX
+    while (size && !w->failed) {
+        ssize_t put = write(w->fd, p, kpd__min(size, (size_t)1 << 30));
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) { w->failed = true; break; }
+        p += put;
+        size -= (size_t)put;
+    }
+#else
+    if (size && fwrite(p, 1, size, w->out) != size) w->failed = true;
+#endif
+}
+
+// A name beside the path that no other process or thread uses: they differ in number, or in where their stack is.
+static bool kpd__temporary(const char *path, char *out, size_t size) {
+#ifdef KPD__POSIX
+    long id = (long)getpid();
+#else
+    long id = 0;
+#endif
+    int n = snprintf(out, size, "%s.%ld.%llx.tmp", path, id, (unsigned long long)(uintptr_t)out);
+    return n > 0 && (size_t)n < size;
+}
+
+// O_SYNC makes each write reach the disk before the rename does.
+static bool kpd__writer_open(kpd__writer *w, const char *path) {
+    memset(w, 0, sizeof *w);
+#ifdef KPD__POSIX
+    w->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_SYNC, 0666);
+    return w->fd >= 0;
+#else
+    w->out = fopen(path, "wb");
+    return w->out != NULL;
+#endif
+}
+
+static void kpd__writer_close(kpd__writer *w) {
+#ifdef KPD__POSIX
+    if (close(w->fd)) w->failed = true;
+#else
+    if (fclose(w->out)) w->failed = true;
+#endif
+}
+
+static void kpd__write_parts(kpd__writer *w, const kpd__header *h, const kpd__section *table, const void *const *data,
+                             size_t n) {
+    static const uint8_t zeros[64] = {0};
+    uint64_t at = 64 + (uint64_t)n * 128;
+    kpd__write(w, h, 64);
+    kpd__write(w, table, n * 128);
+    for (size_t i = 0; i < n; i++) {
+        kpd__write(w, zeros, (size_t)(table[i].offset - at));
+        kpd__write(w, data[i], (size_t)table[i].size);
+        at = table[i].offset + table[i].size;
+    }
+}
+
+// Writes a whole file: the n sections of table, payloads data[i]. Fills offsets and sums into the table.
+static kpd_status kpd__file_save(const char *path, uint32_t kind, kpd__section *table, const void *const *data, size_t n,
+                                 kpd_error *e) {
+    char temporary[4096];
+    kpd__header h;
+    kpd__writer w;
+    uint64_t size = kpd__parts_place(table, n);
+    for (size_t i = 0; i < n; i++) table[i].sum = kpd__hash64(data[i], (size_t)table[i].size);
+    kpd__header_make(&h, kind, table, n, size);
+    if (!path || !kpd__temporary(path, temporary, sizeof temporary))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "save: the path is missing or longer than %d bytes", 4000);
+    if (!kpd__writer_open(&w, temporary)) return kpd__io(e, "cannot be created", temporary);
+    kpd__write_parts(&w, &h, table, data, n);
+    kpd__writer_close(&w);
+    if (w.failed) {
+        kpd__io(e, "cannot be written", temporary);
+        remove(temporary);
+        return KPD_ERR_IO;
+    }
+#if !defined(KPD__POSIX)
+    remove(path);   // rename does not replace here
+#endif
+    if (!rename(temporary, path)) return KPD_OK;
+    kpd__io(e, "cannot be replaced", path);
+    remove(temporary);
+    return KPD_ERR_IO;
+}
+
+// >>model  Architecture, templates and weights over one file image. A created model *is* an image with zero weights, so that
+// creating, opening and saving share one layout: kpd__plan_model lists the sections once, to count, to lay out and to bind.
+// Relies on the file and the tokenizer. Promises that every pointer of an opened model lies inside its file.
+
+#define KPD__MAX_PIECES 16
+
+typedef struct kpd__template {          // literal text and placeholders, in order
+    kpd__piece piece[KPD__MAX_PIECES];
+    int32_t part[KPD__MAX_PIECES];      // which part of the input, -1 = literal
+    size_t n;
+    int32_t n_parts, n_segments;
+} kpd__template;
+
+typedef struct kpd__layer { kpd__matrix qkv, out, up, down; kpd__norm norm1, norm2; } kpd__layer;
+typedef struct kpd__encoder { kpd__embedding embedding; kpd__layer *layers; } kpd__encoder;
+typedef struct kpd__tensor { char name[64]; int32_t rows, cols; const float *data; bool panels; } kpd__tensor;
+
+struct kpd_model {
+    kpd_allocator allocator;
+    size_t size;                        // of this allocation
+    kpd__file file;
+    bool writable;
+    kpd_model_desc desc;
+    kpd_tokenizer *tokenizer;
+    kpd__template template_[3];         // item, keyphrase, pair
+    kpd__encoder tower[2];              // the same twice unless separate
+    kpd__matrix pooler, classifier, dense[4];
+    kpd__norm norm[4];
+    kpd__tensor *tensors;
+    size_t n_tensors;
+};
+
+// The placeholder that begins at *p: its part, and *p behind it; -1 = none of these.
+static int32_t kpd__placeholder(const char **p, int32_t role) {
+    static const char *const names[3][3] = {{"{title}", "{category}", ""},
+                                            {"{keyphrase}", "", ""},
+                                            {"{keyphrase}", "{category}", "{title}"}};
+    for (int32_t i = 0; i < 3; i++) {
+        size_t n = strlen(names[role][i]);
+        if (!n || strncmp(*p, names[role][i], n)) continue;
+        *p += n;
+        return i;
+    }
+    return -1;
+}
+
+// Between pieces stands white space or |, so that no word runs over a border and pieces can be tokenized one by one.
+static bool kpd__template_border(const char *text, const char *at) {
+    return at == text || !*at || strchr(" |", at[-1]) || strchr(" |", *at);
+}
+
+static kpd_status kpd__template_parse(kpd__template *t, const char *text, int32_t role, kpd_error *e) {
+    static const char *const roles[3] = {"item", "keyphrase", "pair"};
+    const char *p = text;
+    memset(t, 0, sizeof *t);
+    t->n_segments = 1;
+    while (*p) {
+        const char *begin = p;
+        int32_t part;
+        if (*p == '|' && t->n_segments == 1) { t->n_segments = 2; p++; continue; }
+        part = *p == '{' ? kpd__placeholder(&p, role) : -1;
+        if (part < 0) while (*p && *p != '{' && *p != '|') p++;
+        if (p == begin || t->n == KPD__MAX_PIECES || !kpd__template_border(text, begin) || !kpd__template_border(text, p))
+            return kpd__fail(e, KPD_ERR_ARGUMENT, begin - text,
+                             "%s template \"%s\": byte %d is not a placeholder of this role between spaces, one |, or text of "
+                             "at most %d pieces",
+                             roles[role], text, (int)(begin - text), KPD__MAX_PIECES);
+        t->piece[t->n].text.data = begin;
+        t->piece[t->n].text.size = (size_t)(p - begin);
+        t->piece[t->n].segment = t->n_segments - 1;
+        if (part >= t->n_parts) t->n_parts = part + 1;
+        t->part[t->n++] = part;
+    }
+    if (t->n_parts) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s template \"%s\": has no placeholder", roles[role], text);
+}
+
+// The pieces of one input. Behind the last part given, the template ends; so does the text that joins what is missing.
+static size_t kpd__template_fill(const kpd__template *t, const kpd_input *in, kpd__piece *out) {
+    size_t n = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        out[i] = t->piece[i];
+        if (t->part[i] < 0) continue;
+        if (t->part[i] >= in->n_parts) return n;
+        out[i].text = in->part[t->part[i]];
+        n = i + 1;
+    }
+    return t->n;
+}
+
+// role: 0 item, 1 keyphrase, 2 pair.
+static int32_t kpd__role(const kpd_model *m, kpd_tower tower) {
+    return m->desc.kind == KPD_CROSS_ENCODER ? 2 : tower == KPD_KEYPHRASE ? 1 : 0;
+}
+
+static kpd_status kpd__model_encode(const kpd_model *m, int32_t role, const kpd_input *in, bool no_special, kpd_tokens *out,
+                                    int64_t where, kpd_error *e) {
+    const kpd__template *t = &m->template_[role];
+    kpd__piece pieces[KPD__MAX_PIECES];
+    if (in->n_parts < 1 || in->n_parts > t->n_parts)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld has %d parts, expected 1 to %d", (long long)where,
+                         (int)in->n_parts, (int)t->n_parts);
+    for (int32_t i = 0; i < in->n_parts; i++)
+        if (!in->part[i].data && in->part[i].size)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld: part %d has a size but no data", (long long)where,
+                             (int)i);
+    return kpd__encode(m->tokenizer, pieces, kpd__template_fill(t, in, pieces), m->desc.max_tokens, no_special, out, e);
+}
+
+KPDDEF kpd_status kpd_model_tokenize(const kpd_model *m, kpd_tower tower, const kpd_input *in, bool no_special, kpd_tokens *out,
+                                     kpd_error *e) {
+    return kpd__model_encode(m, kpd__role(m, tower), in, no_special, out, 0, e);
+}
+
+static kpd_status kpd__range(kpd_error *e, const char *what, int64_t v, int64_t low, int64_t high) {
+    if (v >= low && v <= high) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: %s is %lld, expected %lld to %lld", what, (long long)v, (long long)low,
+                     (long long)high);
+}
+
+static void kpd__default(int32_t *v, int32_t value) { if (!*v) *v = value; }
+
+static void kpd__model_defaults(kpd_model_desc *d) {
+    if (!d->dtype) d->dtype = KPD_F32;
+    if (d->width <= KPD_MAX_WIDTH) kpd__default(&d->ffn_width, 4 * d->width);
+    kpd__default(&d->vocab_size, kpd_tokenizer_size(d->tokenizer));
+    kpd__default(&d->n_positions, 512);
+    kpd__default(&d->max_tokens, d->n_positions);
+    kpd__default(&d->n_types, 2);
+    kpd__default(&d->n_labels, 1);
+    if (d->layer_norm_eps == 0) d->layer_norm_eps = 1e-12f;
+    if (!d->template_item) d->template_item = "{title} [SEP] {category}";
+    if (!d->template_keyphrase) d->template_keyphrase = "{keyphrase}";
+    if (!d->template_pair) d->template_pair = "{keyphrase} [SEP] {category} [SEP] {title}";
+}
+
+static kpd_status kpd__modules_check(const kpd_model_desc *d, kpd_error *e) {
+    int32_t width = d->width;
+    for (int32_t i = 0; i < d->n_modules; i++) {
+        const kpd_module *m = &d->modules[i];
+        if (kpd__range(e, "modules[].kind", m->kind, KPD_MODULE_DENSE, KPD_MODULE_LAYER_NORM) ||
+            kpd__range(e, "modules[].width", m->width, 1, KPD_MAX_WIDTH) ||
+            kpd__range(e, "modules[].activation", m->activation, 0, KPD_IDENTITY))
+            return KPD_ERR_ARGUMENT;
+        if (m->kind == KPD_MODULE_LAYER_NORM && m->width != width)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: modules[%d] is a layer norm of width %d behind a width of %d",
+                             (int)i, (int)m->width, (int)width);
+        width = m->width;
+    }
+    return KPD_OK;
+}
+
+// d with its defaults filled in.
+static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
+    if (kpd__range(e, "kind", d->kind, 0, KPD_CROSS_ENCODER) || kpd__range(e, "n_layers", d->n_layers, 1, KPD_MAX_LAYERS) ||
+        kpd__range(e, "width", d->width, 1, KPD_MAX_WIDTH) || kpd__range(e, "n_heads", d->n_heads, 1, d->width) ||
+        kpd__range(e, "width modulo n_heads", d->width % d->n_heads, 0, 0) ||
+        kpd__range(e, "ffn_width", d->ffn_width, 1, KPD_MAX_WIDTH) ||
+        kpd__range(e, "n_positions", d->n_positions, 4, KPD_MAX_POSITIONS) ||
+        kpd__range(e, "max_tokens", d->max_tokens, 4, d->n_positions) || kpd__range(e, "n_types", d->n_types, 1, 16) ||
+        kpd__range(e, "n_labels", d->n_labels, 1, KPD_MAX_LABELS) || kpd__range(e, "activation", d->activation, 0, KPD_TANH) ||
+        kpd__range(e, "pooling", d->pooling, 0, KPD_POOL_LAST) || kpd__range(e, "n_modules", d->n_modules, 0, 4) ||
+        kpd__range(e, "vocab_size", d->vocab_size, kpd_tokenizer_size(d->tokenizer), KPD_MAX_VOCAB))
+        return KPD_ERR_ARGUMENT;
+    if (!(d->layer_norm_eps > 0 && d->layer_norm_eps < 1))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: layer_norm_eps is %g, expected over 0 and under 1",
+                         (double)d->layer_norm_eps);
+    if (d->kind == KPD_CROSS_ENCODER && (d->separate_towers || d->n_modules))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: a cross-encoder has neither separate towers nor modules");
+    if (d->dtype != KPD_F32)
+        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "model: weights are of type %d, this version runs 1 (f32) only",
+                         (int)d->dtype);
+    return kpd__modules_check(d, e);
+}
+
+// The config section: see >>format.
+static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
+    const kpd_tokenizer_desc *t = &d->tokenizer->desc;
+    c[0] = (int32_t)d->kind;
+    c[1] = d->separate_towers;
+    c[2] = d->n_layers;
+    c[3] = d->width;
+    c[4] = d->n_heads;
+    c[5] = d->ffn_width;
+    c[6] = d->vocab_size;
+    c[7] = d->n_positions; c[8] = d->n_types; c[9] = d->n_labels; c[10] = (int32_t)d->activation; c[11] = (int32_t)d->pooling;
+    memcpy(&c[12], &d->layer_norm_eps, 4);
+    c[13] = d->max_tokens; c[14] = d->no_normalize; c[15] = d->n_modules;
+    for (int32_t i = 0; i < d->n_modules; i++) {
+        c[16 + 3 * i] = (int32_t)d->modules[i].kind;
+        c[17 + 3 * i] = d->modules[i].width;
+        c[18 + 3 * i] = (int32_t)d->modules[i].activation | (d->modules[i].no_bias ? 256 : 0);
+    }
+    c[28] = (t->cased ? 1 : 0) | (t->keep_cjk_joined ? 2 : 0) | (t->strip_accents + 1) << 2;
+    c[29] = (int32_t)d->dtype;
+}
+
+static void kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_desc *t) {
+    d->kind = (kpd_kind)c[0];
+    d->separate_towers = c[1] != 0;
+    d->n_layers = c[2];
+    d->width = c[3];
+    d->n_heads = c[4];
+    d->ffn_width = c[5];
+    d->vocab_size = c[6]; d->n_positions = c[7]; d->n_types = c[8]; d->n_labels = c[9];
+    d->activation = (kpd_activation)c[10]; d->pooling = (kpd_pooling)c[11];
+    memcpy(&d->layer_norm_eps, &c[12], 4);
+    d->max_tokens = c[13]; d->no_normalize = c[14] != 0; d->n_modules = c[15];
+    for (int32_t i = 0; i < d->n_modules && i < 4; i++) {
+        d->modules[i].kind = (kpd_module_kind)c[16 + 3 * i];
+        d->modules[i].width = c[17 + 3 * i];
+        d->modules[i].activation = (kpd_activation)(c[18 + 3 * i] & 255);
+        d->modules[i].no_bias = (c[18 + 3 * i] & 256) != 0;
+    }
+    t->cased = c[28] & 1; t->keep_cjk_joined = (c[28] & 2) != 0; t->strip_accents = (c[28] >> 2 & 3) - 1;
+    d->dtype = (kpd_dtype)c[29];
+}
+
+// One walk over the sections of a model. table NULL counts; table set lays out; file set finds, checks and binds.
+typedef struct kpd__plan {
+    kpd__section *table;
+    kpd__file *file; kpd_model *model;
+    const char *path; kpd_error *e; kpd_status status;
+    size_t n_sections, n_tensors;
+} kpd__plan;
+
+// The payload of the next section, when binding; NULL otherwise or on failure. rows, cols, depth = shape.
+static const void *kpd__plan_section(kpd__plan *p, const char *name, uint32_t type, uint32_t flags, size_t rows, size_t cols,
+                                     size_t depth) {
+    const kpd__section *s;
+    kpd__section want;
+    size_t size;
+    p->n_sections++;
+    if (p->status || (!p->table && !p->file)) return NULL;
+    kpd__section_set(&want, name, type, flags | KPD__REQUIRED, rows, cols, 0);
+    want.shape[2] = depth;
+    if (!kpd__payload_size(type, want.shape, &size)) {
+        p->status = kpd__fail(p->e, KPD_ERR_LIMIT, -1, "%s: section %s is too large", p->path, name);
+        return NULL;
+    }
+    want.size = size;
+    if (p->table) { p->table[p->n_sections - 1] = want; return NULL; }
+    s = kpd__file_find(p->file, name);
+    if (!s) p->status = kpd__fail(p->e, KPD_ERR_FORMAT, 64, "%s: has no section %s", p->path, name);
+    else if (s->type != type || memcmp(s->shape, want.shape, sizeof want.shape) || s->size != size)
+        p->status = kpd__fail(
+            p->e, KPD_ERR_FORMAT, (const char *)s - (const char *)p->file->data,
+            "%s: section %s has type %u, shape %llu x %llu x %llu and %llu bytes, expected %u, %llu x %llu x %llu and %llu",
+            p->path, name, (unsigned)s->type, (unsigned long long)s->shape[0], (unsigned long long)s->shape[1],
+            (unsigned long long)s->shape[2], (unsigned long long)s->size, (unsigned)type, (unsigned long long)rows,
+            (unsigned long long)cols, (unsigned long long)depth, (unsigned long long)size);
+    return p->status ? NULL : p->file->data + s->offset;
+}
+
+static void kpd__plan_tensor(kpd__plan *p, const char *name, size_t rows, size_t cols, const float *data, bool panels) {
+    kpd__tensor *t;
+    if (p->model && !p->status) {
+        t = &p->model->tensors[p->n_tensors];
+        memcpy(t->name, name, strlen(name) + 1);
+        t->rows = (int32_t)rows; t->cols = (int32_t)cols; t->data = data; t->panels = panels;
+    }
+    p->n_tensors++;
+}
+
+typedef struct kpd__name { char text[64]; } kpd__name;
+
+// a, b and c in a row; the longest name of a model, "keyphrase.encoder.layer.255.attention.output.LayerNorm.weight", fits.
+static kpd__name kpd__name_join(const char *a, const char *b, const char *c) {
+    const char *part[3];
+    kpd__name n;
+    size_t at = 0;
+    part[0] = a; part[1] = b; part[2] = c;
+    for (int i = 0; i < 3; i++)
+        for (const char *p = part[i]; *p && at + 1 < sizeof n.text; p++) n.text[at++] = *p;
+    n.text[at] = 0;
+    return n;
+}
+
+// A row-major table [rows, cols].
+static void kpd__plan_rows(kpd__plan *p, const float **slot, const char *prefix, const char *name, size_t rows, size_t cols) {
+    kpd__name full = kpd__name_join(prefix, name, "");
+    *slot = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, rows, cols, 1);
+    kpd__plan_tensor(p, full.text, rows, cols, *slot, false);
+}
+
+static void kpd__plan_vector(kpd__plan *p, const float **slot, const char *prefix, const char *name, size_t n) {
+    kpd__name full = kpd__name_join(prefix, name, "");
+    *slot = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, n, 1, 1);
+    kpd__plan_tensor(p, full.text, 1, n, *slot, false);
+}
+
+static void kpd__plan_norm(kpd__plan *p, kpd__norm *n, const char *prefix, const char *name, size_t width, float eps) {
+    kpd__plan_vector(p, &n->gamma, prefix, kpd__name_join(name, ".weight", "").text, width);
+    kpd__plan_vector(p, &n->beta, prefix, kpd__name_join(name, ".bias", "").text, width);
+    n->eps = eps;
+}
+
+static void kpd__plan_matrix(kpd__plan *p, kpd__matrix *m, const char *prefix, const char *name, size_t n, size_t k, bool bias,
+                             kpd_activation f) {
+    kpd__name full = kpd__name_join(prefix, name, ".weight");
+    m->panels = (const float *)kpd__plan_section(p, full.text, KPD__F32_PANELS, 0, n, k, 1);
+    kpd__plan_tensor(p, full.text, n, k, m->panels, true);
+    m->n = n; m->k = k; m->activation = f;
+    if (!bias) return;
+    full = kpd__name_join(prefix, name, ".bias");
+    m->bias = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, kpd__round_up(n, 16), 1, 1);
+    kpd__plan_tensor(p, full.text, 1, n, m->bias, false);
+}
+
+// Query, key and value: one section of weights, one of biases, six tensors.
+static void kpd__plan_qkv(kpd__plan *p, kpd__matrix *m, const char *prefix, size_t width) {
+    static const char *const names[3] = {"query", "key", "value"};
+    size_t padded = kpd__round_up(width, 16);
+    kpd__name self = kpd__name_join(prefix, "attention.self.", "");
+    m->panels = (const float *)kpd__plan_section(p, kpd__name_join(self.text, "qkv.weight", "").text, KPD__F32_PANELS, 0, 3,
+                                                 width, width);
+    m->bias = (const float *)kpd__plan_section(p, kpd__name_join(self.text, "qkv.bias", "").text, KPD__F32, 0, 3, padded, 1);
+    for (size_t i = 0; i < 3; i++) {
+        kpd__plan_tensor(p, kpd__name_join(self.text, names[i], ".weight").text, width, width,
+                         m->panels ? m->panels + i * padded * width : NULL, true);
+        kpd__plan_tensor(p, kpd__name_join(self.text, names[i], ".bias").text, 1, width, m->bias ? m->bias + i * padded : NULL,
+                         false);
+    }
+    m->n = 3 * padded; m->k = width; m->activation = KPD_IDENTITY;
+}
+
+static void kpd__plan_layer(kpd__plan *p, kpd__layer *l, const kpd_model_desc *d, const char *prefix) {
+    size_t h = (size_t)d->width, f = (size_t)d->ffn_width;
+    kpd__plan_qkv(p, &l->qkv, prefix, h);
+    kpd__plan_matrix(p, &l->out, prefix, "attention.output.dense", h, h, true, KPD_IDENTITY);
+    kpd__plan_norm(p, &l->norm1, prefix, "attention.output.LayerNorm", h, d->layer_norm_eps);
+    kpd__plan_matrix(p, &l->up, prefix, "intermediate.dense", f, h, true, d->activation);
+    kpd__plan_matrix(p, &l->down, prefix, "output.dense", h, f, true, KPD_IDENTITY);
+    kpd__plan_norm(p, &l->norm2, prefix, "output.LayerNorm", h, d->layer_norm_eps);
+}
+
+static void kpd__plan_encoder(kpd__plan *p, kpd__encoder *x, const kpd_model_desc *d, const char *prefix) {
+    size_t h = (size_t)d->width;
+    kpd__layer unused;
+    char number[16];
+    kpd__plan_rows(p, &x->embedding.word, prefix, "embeddings.word_embeddings.weight", (size_t)d->vocab_size, h);
+    kpd__plan_rows(p, &x->embedding.position, prefix, "embeddings.position_embeddings.weight", (size_t)d->n_positions, h);
+    kpd__plan_rows(p, &x->embedding.type, prefix, "embeddings.token_type_embeddings.weight", (size_t)d->n_types, h);
+    kpd__plan_norm(p, &x->embedding.norm, prefix, "embeddings.LayerNorm", h, d->layer_norm_eps);
+    x->embedding.width = h;
+    for (int32_t i = 0; i < d->n_layers; i++) {
+        snprintf(number, sizeof number, "%d.", (int)i);
+        kpd__plan_layer(p, x->layers ? &x->layers[i] : &unused, d, kpd__name_join(prefix, "encoder.layer.", number).text);
+    }
+}
+
+static void kpd__plan_modules(kpd__plan *p, kpd__matrix *dense, kpd__norm *norm, const kpd_model_desc *d) {
+    size_t width = (size_t)d->width;
+    char full[32];
+    for (int32_t i = 0; i < d->n_modules; i++) {
+        const kpd_module *m = &d->modules[i];
+        snprintf(full, sizeof full, "modules.%d.", (int)i);
+        if (m->kind == KPD_MODULE_DENSE)
+            kpd__plan_matrix(p, &dense[i], full, "linear", (size_t)m->width, width, !m->no_bias, m->activation);
+        else kpd__plan_norm(p, &norm[i], full, "norm", width, 1e-5f);
+        width = (size_t)m->width;
+    }
+}
+
+// All sections of a model behind config, templates, special and vocab.
+static void kpd__plan_model(kpd__plan *p, kpd_model *m, const kpd_model_desc *d) {
+    kpd__plan_encoder(p, &m->tower[0], d, "");
+    if (d->separate_towers) kpd__plan_encoder(p, &m->tower[1], d, "keyphrase.");
+    else m->tower[1] = m->tower[0];
+    if (d->kind == KPD_BI_ENCODER) { kpd__plan_modules(p, m->dense, m->norm, d); return; }
+    kpd__plan_matrix(p, &m->pooler, "", "pooler.dense", (size_t)d->width, (size_t)d->width, true, KPD_TANH);
+    kpd__plan_matrix(p, &m->classifier, "", "classifier", (size_t)d->n_labels, (size_t)d->width, true, KPD_IDENTITY);
+}
+
+KPDDEF void kpd_model_close(kpd_model *m) {
+    kpd_allocator a;
+    if (!m) return;
+    a = m->allocator;
+    kpd_tokenizer_destroy(m->tokenizer);
+    kpd__file_close(&m->file);
+    kpd__free(&a, m, m->size);
+}
+
+// n zero-terminated strings that fill a section exactly.
+static bool kpd__strings(const kpd__file *f, const kpd__section *s, const char **out, size_t n) {
+    const char *p = s ? (const char *)f->data + s->offset : NULL, *end = s ? p + s->size : NULL;
+    for (size_t i = 0; i < n; i++) {
+        const char *zero = p == end ? NULL : (const char *)memchr(p, 0, (size_t)(end - p));
+        if (!zero) return false;
+        out[i] = p;
+        p = zero + 1;
+    }
+    return p == end;
+}
+
+// Reads config, templates and special tokens, and makes the tokenizer over the file's vocabulary.
+static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) {
+    kpd_tokenizer_desc t;
+    const char *templates[3], *special[5];
+    const kpd__section *config = kpd__file_find(&m->file, "config"),
+                       *texts = kpd__file_find(&m->file, "templates");
+    const kpd__section *tokens = kpd__file_find(&m->file, "special"), *vocab = kpd__file_find(&m->file, "vocab");
+    memset(&t, 0, sizeof t);
+    if (!config || config->type != KPD__I32 || config->size < 32 * 4)
+        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 32 numbers", path);
+    if (!kpd__strings(&m->file, texts, templates, 3))
+        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: section templates is not three strings", path);
+    if (!kpd__strings(&m->file, tokens, special, 5))
+        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: section special is not five strings", path);
+    if (!vocab) return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no section vocab", path);
+    kpd__config_read((const int32_t *)(const void *)(m->file.data + config->offset), &m->desc, &t);
+    m->desc.template_item = templates[0]; m->desc.template_keyphrase = templates[1]; m->desc.template_pair = templates[2];
+    t.unk = special[0]; t.cls = special[1]; t.sep = special[2]; t.pad = special[3]; t.mask = special[4];
+    t.vocab = (const char *)m->file.data + vocab->offset; t.vocab_size = (size_t)vocab->size;
+    t.allocator = m->allocator;
+    if (kpd__tokenizer_make(&t, true, &m->tokenizer, e)) return e ? e->status : KPD_ERR_FORMAT;
+    m->desc.tokenizer = m->tokenizer;
+    return KPD_OK;
+}
+
+static kpd_status kpd__model_templates(kpd_model *m, kpd_error *e) {
+    const char *text[3];
+    text[0] = m->desc.template_item; text[1] = m->desc.template_keyphrase; text[2] = m->desc.template_pair;
+    for (int32_t i = 0; i < 3; i++) {
+        kpd_status s = kpd__template_parse(&m->template_[i], text[i], i, e);
+        if (s) return s;
+        if (m->template_[i].n_segments > m->desc.n_types)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "template \"%s\": has two segments, the model one token type", text[i]);
+    }
+    return KPD_OK;
+}
+
+// Memory behind the struct: layers of both towers, tensors.
+static kpd_status kpd__model_bind(kpd_model **model, const char *path, kpd_error *e) {
+    kpd_model *m = *model, scratch, *grown;
+    kpd__plan p;
+    size_t n_towers = m->desc.separate_towers ? 2 : 1, layers = n_towers * (size_t)m->desc.n_layers * sizeof(kpd__layer), size;
+    memset(&p, 0, sizeof p);
+    memset(&scratch, 0, sizeof scratch);
+    kpd__plan_model(&p, &scratch, &m->desc);
+    size = kpd__round_up(sizeof *m, 16) + kpd__round_up(layers, 16) + p.n_tensors * sizeof(kpd__tensor);
+    grown = (kpd_model *)kpd__alloc(&m->allocator, size);
+    if (!grown) return kpd__no_memory(e, size);
+    *grown = *m;
+    grown->size = size;
+    kpd__free(&m->allocator, m, m->size);
+    *model = m = grown;
+    m->tower[0].layers = (kpd__layer *)(void *)((char *)m + kpd__round_up(sizeof *m, 16));
+    m->tower[1].layers = m->tower[0].layers + (m->desc.separate_towers ? m->desc.n_layers : 0);
+    m->tensors = (kpd__tensor *)(void *)((char *)m + kpd__round_up(sizeof *m, 16) + kpd__round_up(layers, 16));
+    m->n_tensors = p.n_tensors;
+    memset(&p, 0, sizeof p);
+    p.file = &m->file; p.model = m; p.path = path; p.e = e;
+    kpd__plan_model(&p, m, &m->desc);
+    return p.status ? p.status : kpd__file_unknown(&m->file, path, e);
+}
+
+// Makes the model of a checked file, which it owns from here on, also on failure.
+static kpd_status kpd__model_assemble(const kpd__file *f, const char *path, kpd_model **out, kpd_error *e) {
+    kpd_error own;
+    kpd_status s;
+    kpd_model *m = (kpd_model *)kpd__alloc(&f->allocator, sizeof *m);
+    if (!e) e = &own;
+    if (!m) {
+        kpd__file file = *f;
+        kpd__file_close(&file);
+        return kpd__no_memory(e, sizeof *m);
+    }
+    m->allocator = f->allocator;
+    m->size = sizeof *m;
+    m->file = *f;
+    s = kpd__model_read(m, path, e);
+    if (!s) s = kpd__model_check(&m->desc, e);
+    if (!s) s = kpd__model_templates(m, e);
+    if (!s) s = kpd__model_bind(&m, path, e);
+    if (s) { kpd_model_close(m); return s; }
+    *out = m;
+    return KPD_OK;
+}
+
+// What was wrong with an argument is here wrong with a file, which the message must name.
+static kpd_status kpd__file_blame(kpd_status s, const char *path, kpd_error *e) {
+    char was[sizeof e->message];
+    if (s == KPD_ERR_ARGUMENT || s == KPD_ERR_NOT_FOUND) e->status = s = KPD_ERR_FORMAT;
+    if (!s || s == KPD_ERR_MEMORY || !strncmp(e->message, path, strlen(path))) return s;
+    memcpy(was, e->message, sizeof was);
+    return kpd__fail(e, s, e->where, "%.100s: %s", path, was);
+}
+
+KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e) {
+    kpd__file f;
+    const char *name = path ? path : "data";
+    kpd_error own;
+    kpd_status s;
+    if (!e) e = &own;
+    s = kpd__file_open(path, d, &f, e);
+    if (s) return s;
+    s = kpd__file_check(&f, KPD__KIND_MODEL, d && (d->verify || d->copy), name, e);
+    if (s) { kpd__file_close(&f); return s; }
+    return kpd__file_blame(kpd__model_assemble(&f, name, out, e), name, e);
+}
+
+// The four sections before the weights; with data, their payloads go into the image.
+static void kpd__model_head(kpd__section *s, const kpd_model_desc *d, uint8_t *image) {
+    const kpd_tokenizer_desc *t = &d->tokenizer->desc;
+    const char *text[8];
+    size_t sizes[2] = {0, 0};
+    text[0] = d->template_item; text[1] = d->template_keyphrase; text[2] = d->template_pair;
+    text[3] = t->unk; text[4] = t->cls; text[5] = t->sep; text[6] = t->pad; text[7] = t->mask;
+    for (int i = 0; i < 8; i++) {
+        size_t n = strlen(text[i]) + 1;
+        if (image) memcpy(image + s[i < 3 ? 1 : 2].offset + sizes[i >= 3], text[i], n);
+        sizes[i >= 3] += n;
+    }
+    if (image) {
+        kpd__config_write(d, (int32_t *)(void *)(image + s[0].offset));
+        memcpy(image + s[3].offset, t->vocab, t->vocab_size);
+        return;
+    }
+    kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, 32, 1, 32 * 4);
+    kpd__section_set(&s[1], "templates", KPD__U8, KPD__REQUIRED | KPD__SUMMED, sizes[0], 1, sizes[0]);
+    kpd__section_set(&s[2], "special", KPD__U8, KPD__REQUIRED | KPD__SUMMED, sizes[1], 1, sizes[1]);
+    kpd__section_set(&s[3], "vocab", KPD__U8, KPD__REQUIRED | KPD__SUMMED, t->vocab_size, 1, t->vocab_size);
+}
+
+// The image of a model with zero weights.
+static kpd_status kpd__model_image(const kpd_model_desc *d, kpd__section *table, size_t n, const kpd_allocator *a, kpd__file *f,
+                                   kpd_error *e) {
+    kpd__plan p;
+    kpd_model scratch;
+    uint64_t size;
+    uint8_t *image;
+    memset(&p, 0, sizeof p);
+    memset(&scratch, 0, sizeof scratch);
+    p.table = table + 4; p.path = "model"; p.e = e;
+    kpd__model_head(table, d, NULL);
+    kpd__plan_model(&p, &scratch, d);
+    if (p.status) return p.status;
+    size = kpd__parts_place(table, n);
+    if (size > SIZE_MAX / 2) return kpd__fail(e, KPD_ERR_LIMIT, -1, "model: its weights do not fit this machine's memory");
+    image = kpd__file_create(f, (size_t)size, a);
+    if (!image) return kpd__no_memory(e, (size_t)size);
+    kpd__header_make((kpd__header *)(void *)image, KPD__KIND_MODEL, table, n, size);
+    memcpy(image + 64, table, n * 128);
+    kpd__model_head(table, d, image);
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpd_model_create(const kpd_model_desc *desc, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+    kpd_model_desc d = *desc;
+    kpd_allocator none;
+    kpd__plan p;
+    kpd_model scratch;
+    kpd__section *table;
+    kpd__file f;
+    kpd_status s;
+    memset(&none, 0, sizeof none);
+    if (!a) a = &none;
+    if (!kpd__allocator_ok(a)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (!d.tokenizer) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: desc.tokenizer is missing");
+    kpd__model_defaults(&d);
+    s = kpd__model_check(&d, e);
+    if (s) return s;
+    memset(&p, 0, sizeof p);
+    memset(&scratch, 0, sizeof scratch);
+    kpd__plan_model(&p, &scratch, &d);
+    table = (kpd__section *)kpd__alloc(a, (p.n_sections + 4) * sizeof *table);
+    if (!table) return kpd__no_memory(e, (p.n_sections + 4) * sizeof *table);
+    s = kpd__model_image(&d, table, p.n_sections + 4, a, &f, e);
+    kpd__free(a, table, (p.n_sections + 4) * sizeof *table);
+    if (!s) s = kpd__model_assemble(&f, "model", out, e);
+    if (!s) (*out)->writable = true;
+    return s;
+}
+
+KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e) {
+    size_t n = kpd__file_header(&m->file)->n_sections, size = n * (sizeof(kpd__section) + sizeof(void *));
+    kpd__section *table = (kpd__section *)kpd__alloc(&m->allocator, size);
+    const void **data;
+    kpd_status s;
+    if (!table) return kpd__no_memory(e, size);
+    memcpy(table, kpd__file_table(&m->file), n * sizeof *table);
+    data = (const void **)(void *)(table + n);
+    for (size_t i = 0; i < n; i++) data[i] = m->file.data + table[i].offset;
+    s = kpd__file_save(path, KPD__KIND_MODEL, table, data, n, e);
+    kpd__free(&m->allocator, table, size);
+    return s;
+}
+
+KPDDEF kpd_model_desc kpd_model_get_desc(const kpd_model *m) { return m->desc; }
+KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m) { return m->tokenizer; }
+KPDDEF size_t kpd_model_size(const kpd_model *m) { return m->file.size; }
+
+KPDDEF int32_t kpd_model_dim(const kpd_model *m) {
+    if (m->desc.kind == KPD_CROSS_ENCODER) return m->desc.n_labels;
+    return m->desc.n_modules ? m->desc.modules[m->desc.n_modules - 1].width : m->desc.width;
+}
+
+KPDDEF bool kpd_model_tensor(const kpd_model *m, int32_t i, kpd_tensor *out) {
+    if (i < 0 || (size_t)i >= m->n_tensors) return false;
+    out->name = m->tensors[i].name; out->rows = m->tensors[i].rows; out->cols = m->tensors[i].cols;
+    return true;
+}
+
+static const kpd__tensor *kpd__tensor_find(const kpd_model *m, const char *name, kpd_error *e) {
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (!strcmp(m->tensors[i].name, name)) return &m->tensors[i];
+    kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "model: has no tensor \"%.100s\"", name);
+    return NULL;
+}
+
+// Where element (row, col) of a tensor lies.
+static size_t kpd__tensor_at(const kpd__tensor *t, size_t row, size_t col) {
+    if (!t->panels) return row * (size_t)t->cols + col;
+    return (row / 16 * (size_t)t->cols + col) * 16 + row % 16;
+}
+
+KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e) {
+    const kpd__tensor *t = kpd__tensor_find(m, name, e);
+    if (!t) return KPD_ERR_NOT_FOUND;
+    for (size_t r = 0; r < (size_t)t->rows; r++)
+        for (size_t c = 0; c < (size_t)t->cols; c++) *out++ = t->data[kpd__tensor_at(t, r, c)];
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in, kpd_error *e) {
+    const kpd__tensor *t = kpd__tensor_find(m, name, e);
+    float *to;
+    size_t n, bad;
+    if (!t) return KPD_ERR_NOT_FOUND;
+    if (!m->writable) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: was opened, not created: its weights cannot be set");
+    n = (size_t)t->rows * (size_t)t->cols;
+    bad = kpd__not_finite(in, n);
+    if (bad < n)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)bad, "tensor %s: value %llu is not finite", name,
+                         (unsigned long long)bad);
+    to = (float *)(void *)((char *)m->file.block + ((const char *)t->data - (const char *)m->file.block));
+    for (size_t r = 0; r < (size_t)t->rows; r++)
+        for (size_t c = 0; c < (size_t)t->cols; c++) to[kpd__tensor_at(t, r, c)] = *in++;
+    return KPD_OK;
+}
+
+// >>session  One arena, laid out once: by a first walk that counts and a second that hands out. Relies on the levels.
+// Promises that a call which passes kpd__session_fits finds its scratch large enough.
+
+#define KPD__BLOCK 256          // tokens that one task encodes at a time, or one longer text
+#define KPD__CHUNK 42 // rows that go through the feed-forward layer at a time, 7 x 6 and 3 x 14: their F columns stay in L2
+#define KPD__QUERIES 24         // queries that share one walk over the index
+#define KPD__VECTORS 256        // vectors scored before their best are kept
+#define KPD__ITEMS 16           // items that recommend embeds and searches together
+
+typedef struct kpd__scratch {   // of one task
+    float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output
+    float *qkv;                 // [block, 3 (H padded)] + 16
+    float *hidden;              // [KPD__CHUNK, F]
+    float *attention;           // transposed keys, scores
+    float *pooled[2];           // [the widest of H and the modules]
+    float *scores;              // [KPD__QUERIES, KPD__VECTORS]
+    int32_t *above;             // [KPD__VECTORS]
+    kpd_hit *best;              // [KPD__QUERIES, max_k]: heaps, the worst on top
+    int32_t n_best[KPD__QUERIES];
+} kpd__scratch;
+
+// What a session is made for: the largest of each over its models.
+typedef struct kpd__sizes { size_t width, padded, ffn, block, attention, pooled, tokens, k, dim; bool assistant; } kpd__sizes;
+
+typedef struct kpd__candidates {    // of recommend
+    float *vectors;                 // [KPD__ITEMS, dim]
+    kpd_hit *hits;                  // [KPD__ITEMS, k]
+    int32_t counts[KPD__ITEMS];
+    uint64_t *keys;                 // [k]
+    kpd_input *pairs;               // [k]
+    float *logits;                  // [k]
+    int32_t *tokens[2];             // [tokens of a text]
+} kpd__candidates;
+
+struct kpd_session {
+    kpd_allocator allocator;
+    kpd_parallel parallel;
+    const kpd__ops *ops;
+    kpd__sizes sizes;
+    void *block; size_t block_size;
+    int64_t n_tokens;
+    int32_t n_tasks;
+    kpd__scratch *scratch;              // [n_tasks]
+    int32_t *ids, *types;               // [tokens]
+    size_t *first;                      // [texts + 1]: first token of each text
+    size_t *blocks;                     // [texts + 1]: first text of each block
+    float *query;                       // [KPD__QUERIES, dim]: normalised
+    kpd__candidates candidates;
+};
+
+static void kpd__sizes_add(kpd__sizes *z, const kpd_model *m) {
+    const kpd_model_desc *d = &m->desc;
+    size_t h = (size_t)d->width, pooled = h;
+    for (int32_t i = 0; i < d->n_modules; i++) pooled = kpd__max(pooled, (size_t)d->modules[i].width);
+    z->width = kpd__max(z->width, h);
+    z->padded = kpd__round_up(z->width, 16);
+    z->ffn = kpd__max(z->ffn, (size_t)d->ffn_width);
+    z->block = kpd__max(z->block, kpd__max(KPD__BLOCK, (size_t)d->max_tokens));
+    z->tokens = kpd__max(z->tokens, (size_t)d->max_tokens);
+    z->attention = kpd__max(z->attention, kpd__attention_scratch((size_t)d->max_tokens, h, (size_t)d->n_heads));
+    z->pooled = kpd__max(z->pooled, pooled);
+}
+
+static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a) {
+    size_t n_best;
+    s->x = (float *)kpd__take(a, z->block, z->width * sizeof(float));
+    s->y = (float *)kpd__take(a, z->block, z->width * sizeof(float));
+    s->context = (float *)kpd__take(a, z->block, z->width * sizeof(float));
+    s->qkv = (float *)kpd__take(a, z->block + 1, 3 * z->padded * sizeof(float));
+    s->hidden = (float *)kpd__take(a, KPD__CHUNK, z->ffn * sizeof(float));
+    s->attention = (float *)kpd__take(a, z->attention, sizeof(float));
+    s->pooled[0] = (float *)kpd__take(a, z->pooled, sizeof(float));
+    s->pooled[1] = (float *)kpd__take(a, z->pooled, sizeof(float));
+    if (!z->dim) return;
+    s->scores = (float *)kpd__take(a, KPD__QUERIES * KPD__VECTORS, sizeof(float));
+    s->above = (int32_t *)kpd__take(a, KPD__VECTORS, sizeof(int32_t));
+    if (!kpd__mul_ok(KPD__QUERIES, z->k, &n_best)) a->overflow = true;
+    else s->best = (kpd_hit *)kpd__take(a, n_best, sizeof(kpd_hit));
+}
+
+static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__arena *a) {
+    c->vectors = (float *)kpd__take(a, KPD__ITEMS * z->dim, sizeof(float));
+    c->hits = (kpd_hit *)kpd__take(a, z->k, KPD__ITEMS * sizeof(kpd_hit));
+    c->keys = (uint64_t *)kpd__take(a, z->k, sizeof(uint64_t));
+    c->pairs = (kpd_input *)kpd__take(a, z->k, sizeof(kpd_input));
+    c->logits = (float *)kpd__take(a, z->k, sizeof(float));
+    c->tokens[0] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
+    c->tokens[1] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
+}
+
+static void kpd__session_lay(kpd_session *s, kpd__arena *a) {
+    const kpd__sizes *z = &s->sizes;
+    kpd__scratch unused;
+    s->scratch = (kpd__scratch *)kpd__take(a, (size_t)s->n_tasks, sizeof(kpd__scratch));
+    for (int32_t i = 0; i < s->n_tasks; i++) kpd__scratch_lay(s->scratch ? &s->scratch[i] : &unused, z, a);
+    s->ids = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
+    s->types = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
+    s->first = (size_t *)kpd__take(a, z->tokens + 1, sizeof(size_t));
+    s->blocks = (size_t *)kpd__take(a, z->tokens + 1, sizeof(size_t));
+    if (!z->dim) return;
+    s->query = (float *)kpd__take(a, KPD__QUERIES, z->dim * sizeof(float));
+    kpd__candidates_lay(&s->candidates, z, a);
+}
+
+static kpd_status kpd__session_check(const kpd_session_desc *d, kpd_error *e) {
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (d->max_tokens < 0)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "session: max_tokens is %d, expected 0 or more", (int)d->max_tokens);
+    if (d->max_k < 0 || d->max_k > KPD_MAX_K)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "session: max_k is %d, expected 0 to %d", (int)d->max_k, KPD_MAX_K);
+    if (d->max_dim < 0 || d->max_dim > KPD_MAX_WIDTH)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "session: max_dim is %d, expected 0 to %d", (int)d->max_dim, KPD_MAX_WIDTH);
+    if (d->student && d->student->desc.kind != KPD_BI_ENCODER)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "session: the student is a cross-encoder");
+    if (d->assistant && d->assistant->desc.kind != KPD_CROSS_ENCODER)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "session: the assistant is a bi-encoder");
+    return kpd__parallel_check(&d->parallel, e);
+}
+
+KPDDEF void kpd_session_destroy(kpd_session *s) {
+    kpd_allocator a;
+    if (!s) return;
+    a = s->allocator;
+    kpd__free(&a, s->block, s->block_size);
+}
+
+KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **out, kpd_error *e) {
+    kpd_session plan, *s;
+    kpd__arena a;
+    void *block;
+    uint64_t fp;
+    kpd_status status = kpd__session_check(d, e);
+    if (status) return status;
+    memset(&plan, 0, sizeof plan);
+    memset(&a, 0, sizeof a);
+    fp = kpd__fp_enter();
+    status = kpd__choose_level(d->simd, &plan.ops, e);
+    kpd__fp_leave(fp);
+    if (status) return status;
+    plan.allocator = d->allocator;
+    plan.parallel = d->parallel;
+    plan.n_tasks = kpd__n_tasks(&d->parallel);
+    if (d->student) kpd__sizes_add(&plan.sizes, d->student);
+    if (d->assistant) kpd__sizes_add(&plan.sizes, d->assistant);
+    plan.sizes.tokens = kpd__max(plan.sizes.tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
+    plan.sizes.k = d->max_k ? (size_t)d->max_k : 1024;
+    plan.sizes.dim = d->max_dim ? (size_t)d->max_dim : d->student ? (size_t)kpd_model_dim(d->student) : 0;
+    kpd__take(&a, 1, sizeof *s);
+    kpd__session_lay(&plan, &a);
+    if (a.overflow || a.used > SIZE_MAX - 64)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "session: its scratch memory does not fit this machine");
+    plan.block_size = a.used + 64;
+    block = kpd__alloc(&d->allocator, plan.block_size);
+    if (!block) return kpd__no_memory(e, plan.block_size);
+    memset(&a, 0, sizeof a);
+    a.base = (char *)kpd__align64(block);
+    s = (kpd_session *)kpd__take(&a, 1, sizeof *s);
+    *s = plan;
+    s->block = block;
+    kpd__session_lay(s, &a);
+    *out = s;
+    return KPD_OK;
+}
+
+KPDDEF kpd_simd kpd_session_simd(const kpd_session *s) { return s->ops->level; }
+KPDDEF size_t kpd_session_size(const kpd_session *s) { return s->block_size; }
+KPDDEF int64_t kpd_session_tokens(const kpd_session *s) { return s->n_tokens; }
+
+static kpd_status kpd__session_fits(const kpd_session *s, const kpd_model *m, kpd_error *e) {
+    kpd__sizes z = s->sizes;
+    kpd__sizes_add(&z, m);
+    if (z.width == s->sizes.width && z.ffn == s->sizes.ffn && z.block == s->sizes.block && z.attention == s->sizes.attention &&
+        z.pooled == s->sizes.pooled && z.tokens == s->sizes.tokens)
+        return KPD_OK;
+    return kpd__fail(e, KPD_ERR_LIMIT, -1,
+                     "the model (width %d, feed-forward %d, %d tokens a text) is larger than those the session was made for",
+                     (int)m->desc.width, (int)m->desc.ffn_width, (int)m->desc.max_tokens);
+}
+
+// >>encoder  The transformer over packed batches: texts lie end to end, and nothing is padded. A slice of texts is
+// tokenized, cut into blocks of whole texts, and the blocks are shared out among the tasks. Relies on the kernels. Promises
+// that a text's vectors do not depend on its neighbours: every row of every product is its own chain.
+
+// Feed-forward and its norm, a chunk of rows at a time.
+static void kpd__feed_forward(const kpd__ops *ops, const kpd__layer *l, size_t n_tokens, kpd__scratch *s) {
+    size_t h = l->up.k, f = l->up.n;
+    for (size_t t = 0; t < n_tokens; t += KPD__CHUNK) {
+        size_t rows = kpd__min(KPD__CHUNK, n_tokens - t);
+        float *x = s->x + t * h;
+        ops->gemm(&l->up, x, h, rows, s->hidden, f);
+        ops->gemm(&l->down, s->hidden, f, rows, s->y, h);
+        ops->add_norm(&l->norm2, s->y, rows, h, x);
+    }
+}
+
+// Token vectors of texts [begin, end) into s->x [T, H]; first[i] is the first token of text i.
+static void kpd__encode_block(const kpd__ops *ops, const kpd__encoder *m, const kpd_model_desc *d, const int32_t *ids,
+                              const int32_t *types, const size_t *first, size_t begin, size_t end, kpd__scratch *s) {
+    size_t h = (size_t)d->width, ld = 3 * kpd__round_up(h, 16), start = first[begin], n_tokens = first[end] - start;
+    for (size_t i = begin; i < end; i++)
+        ops->embed(&m->embedding, ids + first[i], types + first[i], first[i + 1] - first[i], s->x + (first[i] - start) * h);
+    for (int32_t j = 0; j < d->n_layers; j++) {
+        const kpd__layer *l = &m->layers[j];
+        ops->gemm(&l->qkv, s->x, h, n_tokens, s->qkv, ld);
+        for (size_t i = begin; i < end; i++)
+            ops->attention(s->qkv + (first[i] - start) * ld, first[i + 1] - first[i], h, (size_t)d->n_heads, s->attention,
+                           s->context + (first[i] - start) * h);
+        ops->gemm(&l->out, s->context, h, n_tokens, s->y, h);
+        ops->add_norm(&l->norm1, s->y, n_tokens, h, s->x);
+        kpd__feed_forward(ops, l, n_tokens, s);
+    }
+}
+
+// A call that turns texts into rows of numbers: what its tasks share. finish makes one row of out from a text's tokens.
+typedef struct kpd__call {
+    kpd_session *s;
+    const kpd_model *m;
+    int32_t role;
+    size_t n_blocks, dim, base;         // base: added to an input's number in messages
+    float *out;                         // the row of the slice's first text
+    void (*finish)(const struct kpd__call *c, kpd__scratch *s, const float *x, size_t n_tokens, float *out);
+} kpd__call;
+
+static void kpd__call_task(void *arg, int32_t task) {
+    const kpd__call *c = (const kpd__call *)arg;
+    const kpd_session *s = c->s;
+    kpd__scratch *scratch = &s->scratch[task];
+    size_t h = (size_t)c->m->desc.width;
+    for (size_t b = (size_t)task; b < c->n_blocks; b += (size_t)s->n_tasks) {
+        size_t begin = s->blocks[b], end = s->blocks[b + 1];
+        kpd__encode_block(s->ops, &c->m->tower[c->role == 1], &c->m->desc, s->ids, s->types, s->first, begin, end, scratch);
+        for (size_t i = begin; i < end; i++)
+            c->finish(c, scratch, scratch->x + (s->first[i] - s->first[begin]) * h, s->first[i + 1] - s->first[i],
+                      c->out + i * c->dim);
+    }
+}
+
+// Tokenizes inputs from in[at] on until the session is full; returns the number of texts, 0 after an error.
+static size_t kpd__slice(kpd__call *c, const kpd_input *in, size_t at, size_t n, kpd_error *e) {
+    kpd_session *s = c->s;
+    size_t i = 0, used = 0, most = (size_t)c->m->desc.max_tokens;
+    s->first[0] = 0;
+    for (; at + i < n && used + most <= s->sizes.tokens; i++) {
+        kpd_tokens t;
+        memset(&t, 0, sizeof t);
+        t.ids = s->ids + used; t.types = s->types + used; t.capacity = (int32_t)most;
+        if (kpd__model_encode(c->m, c->role, &in[at + i], false, &t, (int64_t)(c->base + at + i), e)) return 0;
+        used += (size_t)t.count;
+        s->first[i + 1] = used;
+    }
+    s->n_tokens += (int64_t)used;
+    return i;
+}
+
+// Cuts a slice into blocks of at most KPD__BLOCK tokens, or one text.
+static void kpd__cut(kpd__call *c, size_t n_texts) {
+    kpd_session *s = c->s;
+    size_t begin = 0;
+    c->n_blocks = 0;
+    s->blocks[0] = 0;
+    for (size_t i = 1; i <= n_texts; i++)
+        if (i == n_texts || s->first[i + 1] - s->first[begin] > KPD__BLOCK) s->blocks[++c->n_blocks] = begin = i;
+}
+
+static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd_error *e) {
+    kpd_error own;
+    kpd_status status = kpd__session_fits(c->s, c->m, e);
+    float *out = c->out;
+    if (status) return status;
+    if (!e) e = &own;
+    for (size_t at = 0; at < n;) {
+        size_t count = kpd__slice(c, in, at, n, e);
+        if (!count) { memset(out, 0, n * c->dim * sizeof *out); return e->status; }
+        kpd__cut(c, count);
+        c->out = out + at * c->dim;
+        kpd__run(&c->s->parallel, c->s->n_tasks, kpd__call_task, c);
+        at += count;
+    }
+    return KPD_OK;
+}
+
+// >>assistant  The cross-encoder's head: W tanh(P x_0 + p) + b [BERT].
+
+static void kpd__score_finish(const kpd__call *c, kpd__scratch *s, const float *x, size_t n_tokens, float *out) {
+    size_t h = (size_t)c->m->desc.width;
+    (void)n_tokens;
+    c->s->ops->gemm(&c->m->pooler, x, h, 1, s->pooled[0], h);
+    c->s->ops->gemm(&c->m->classifier, s->pooled[0], h, 1, out, c->dim);
+}
+
+KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e) {
+    kpd__call c;
+    if (m->desc.kind != KPD_CROSS_ENCODER)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "score: the model is a bi-encoder, expected a cross-encoder");
+    memset(&c, 0, sizeof c);
+    c.s = s; c.m = m; c.role = 2; c.dim = (size_t)m->desc.n_labels; c.out = out; c.finish = kpd__score_finish;
+    return kpd__call_run(&c, in, n, e);
+}
+
+KPDDEF float kpd_sigmoid(float logit) {
+    uint64_t fp = kpd__fp_enter();
+    float half = 0.5f * logit, x[16] = {0}, y[16];   // 1 / (1 + e^-x) = (1 + tanh(x / 2)) / 2, by the level's tanh
+    kpd__matrix one;
+    memset(x, 0, sizeof x);
+    x[0] = 1.0f;
+    one.panels = x; one.bias = NULL; one.n = 1; one.k = 1; one.activation = KPD_TANH;
+    kpd__scalar_ops.gemm(&one, &half, 1, 1, y, 1);
+    kpd__fp_leave(fp);
+    return 0.5f + 0.5f * y[0];
+}
+
+// >>student  The bi-encoder's head: pooling, modules, Matryoshka cut, unit length [SBERT, MRL].
+
+static void kpd__embed_finish(const kpd__call *c, kpd__scratch *s, const float *x, size_t n_tokens, float *out) {
+    const kpd_model_desc *d = &c->m->desc;
+    const kpd__ops *ops = c->s->ops;
+    size_t width = (size_t)d->width;
+    float *a = s->pooled[0], *b = s->pooled[1], *t;
+    ops->pool(d->pooling, x, n_tokens, width, a);
+    for (int32_t i = 0; i < d->n_modules; i++) {
+        if (d->modules[i].kind == KPD_MODULE_DENSE) ops->gemm(&c->m->dense[i], a, width, 1, b, (size_t)d->modules[i].width);
+        else { memset(b, 0, width * sizeof *b); ops->add_norm(&c->m->norm[i], a, 1, width, b); }
+        width = (size_t)d->modules[i].width;
+        t = a; a = b; b = t;
+    }
+    if (d->no_normalize) memcpy(out, a, c->dim * sizeof *out);
+    else ops->normalize(a, c->dim, out);
+}
+
+static kpd_status kpd__embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
+                             float *out, size_t base, kpd_error *e) {
+    kpd__call c;
+    if (m->desc.kind != KPD_BI_ENCODER)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: the model is a cross-encoder, expected a bi-encoder");
+    if (dim < 0 || dim > kpd_model_dim(m))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: dim is %d, expected 0 to the model's %d", (int)dim,
+                         (int)kpd_model_dim(m));
+    memset(&c, 0, sizeof c);
+    c.s = s; c.m = m; c.role = kpd__role(m, tower); c.dim = (size_t)(dim ? dim : kpd_model_dim(m)); c.base = base;
+    c.out = out; c.finish = kpd__embed_finish;
+    return kpd__call_run(&c, in, n, e);
+}
+
+KPDDEF kpd_status kpd_embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
+                            float *out, kpd_error *e) {
+    return kpd__embed(s, m, tower, in, n, dim, out, 0, e);
+}
+
+KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim) {
+    uint64_t fp = kpd__fp_enter();
+    float (*dot)(const float *, const float *, size_t) = kpd__scalar_ops.dot;
+    float aa = dot(a, a, (size_t)dim), bb = dot(b, b, (size_t)dim), c = dot(a, b, (size_t)dim), length = sqrtf(aa) * sqrtf(bb);
+    c = length > 0 ? c / length : 0;
+    c = c > 1 ? 1 : c < -1 ? -1 : c;
+    kpd__fp_leave(fp);
+    return c;
+}
+
+// >>index_store  Vectors in panels, their ids, and a hash table from id to slot. Slots are dense: removing moves the last
+// vector into the hole. Promises that every operation is all or nothing, and that what a mapped file says is never followed
+// outside it.
+
+struct kpd_index {
+    kpd_allocator allocator;
+    kpd__file file;                     // when opened
+    bool read_only;
+    int32_t dim;
+    kpd_metric metric;
+    const kpd__ops *ops;
+    size_t count, capacity, table_size; // vectors in use and of room for (a multiple of 16); a power of two
+    const int64_t *ids;                 // [capacity]; owned unless read_only
+    const int32_t *table;               // [table_size]
+    const float *vectors;               // panels [capacity, dim]
+};
+
+static size_t kpd__panel_bytes(size_t count, int32_t dim) { return kpd__round_up(count, 16) * (size_t)dim * sizeof(float); }
+
+static int kpd__log2(size_t n) {
+    int bits = 0;
+    while (n >>= 1) bits++;
+    return bits;
+}
+
+static size_t kpd__table_start(int64_t id, size_t table_size) {
+    if (table_size < 2) return 0;       // a shift by 64 is undefined
+    return (size_t)(((uint64_t)id * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - kpd__log2(table_size)));
+}
+
+// The place of an id in the table, or the first empty place; table_size when a corrupt table has neither.
+static size_t kpd__table_find(const kpd_index *x, int64_t id) {
+    size_t at = kpd__table_start(id, x->table_size);
+    for (size_t i = 0; i < x->table_size; i++, at = (at + 1) & (x->table_size - 1)) {
+        int32_t slot = x->table[at];
+        if (slot < 0 || ((size_t)slot < x->count && x->ids[slot] == id)) return at;
+    }
+    return x->table_size;
+}
+
+static int32_t kpd__index_slot(const kpd_index *x, int64_t id) {
+    size_t at = x->table_size ? kpd__table_find(x, id) : 0;
+    return at < x->table_size ? x->table[at] : -1;
+}
+
+static size_t kpd__vector_at(const kpd_index *x, size_t slot, size_t d) {
+    return (slot / 16 * (size_t)x->dim + d) * 16 + slot % 16;
+}
+
+static int64_t *kpd__own_ids(const kpd_index *x) { return (int64_t *)(uintptr_t)x->ids; }
+static int32_t *kpd__own_table(const kpd_index *x) { return (int32_t *)(uintptr_t)x->table; }
+static float *kpd__own_vectors(const kpd_index *x) { return (float *)(uintptr_t)x->vectors; }
+
+static void kpd__store_free(kpd_index *x) {
+    kpd__free(&x->allocator, kpd__own_ids(x), x->capacity * sizeof(int64_t));
+    kpd__free(&x->allocator, kpd__own_table(x), x->table_size * sizeof(int32_t));
+    kpd__free(&x->allocator, kpd__own_vectors(x), kpd__panel_bytes(x->capacity, x->dim));
+}
+
+// Fills the table from the ids; false when two slots have one id.
+static bool kpd__table_build(kpd_index *x) {
+    int32_t *table = kpd__own_table(x);
+    for (size_t i = 0; i < x->table_size; i++) table[i] = -1;
+    for (size_t i = 0; i < x->count; i++) {
+        size_t at = kpd__table_find(x, x->ids[i]);
+        if (at == x->table_size || table[at] >= 0) return false;
+        table[at] = (int32_t)i;
+    }
+    return true;
+}
+
+// Room for `count` vectors. On failure nothing has changed.
+static kpd_status kpd__store_grow(kpd_index *x, size_t count, kpd_error *e) {
+    kpd_index y = *x;
+    size_t bytes;
+    if (count <= x->capacity && x->table_size) return KPD_OK;
+    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, (size_t)x->dim * 8, &bytes))
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)count);
+    y.capacity = kpd__round_up(kpd__max(kpd__max(count, 16), kpd__min(2 * x->capacity, (size_t)INT32_MAX - 64)), 16);
+    for (y.table_size = 32; y.table_size < y.capacity * 3 / 2; y.table_size *= 2) {}
+    y.ids = (int64_t *)kpd__alloc(&x->allocator, y.capacity * sizeof(int64_t));
+    y.table = (int32_t *)kpd__alloc(&x->allocator, y.table_size * sizeof(int32_t));
+    y.vectors = (float *)kpd__alloc(&x->allocator, kpd__panel_bytes(y.capacity, y.dim));
+    if (!y.ids || !y.table || !y.vectors) {
+        kpd__store_free(&y);
+        return kpd__no_memory(e, kpd__panel_bytes(y.capacity, y.dim));
+    }
+    if (x->count) {
+        memcpy(kpd__own_ids(&y), x->ids, x->count * sizeof(int64_t));
+        memcpy(kpd__own_vectors(&y), x->vectors, kpd__panel_bytes(x->count, x->dim));
+    }
+    kpd__table_build(&y);
+    kpd__store_free(x);
+    *x = y;
+    return KPD_OK;
+}
+
+KPDDEF void kpd_index_close(kpd_index *x) {
+    kpd_allocator a;
+    if (!x) return;
+    a = x->allocator;
+    if (!x->read_only) kpd__store_free(x);
+    kpd__file_close(&x->file);
+    kpd__free(&a, x, sizeof *x);
+}
+
+KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
+    kpd_index *x;
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (d->dim < 1 || d->dim > KPD_MAX_WIDTH)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: dim is %d, expected 1 to %d", (int)d->dim, KPD_MAX_WIDTH);
+    if ((unsigned)d->metric > (unsigned)KPD_L2)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: metric is %d, expected 0 to 2", (int)d->metric);
+    if (d->storage != KPD_DTYPE_DEFAULT && d->storage != KPD_F32)
+        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: storage type %d, this version has 1 (f32) only", (int)d->storage);
+    x = (kpd_index *)kpd__alloc(&d->allocator, sizeof *x);
+    if (!x) return kpd__no_memory(e, sizeof *x);
+    x->allocator = d->allocator; x->dim = d->dim; x->metric = d->metric;
+    x->ops = kpd__ops_of(kpd__best_level());
+    *out = x;
+    return KPD_OK;
+}
+
+KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x) {
+    kpd_index_info i;
+    memset(&i, 0, sizeof i);
+    i.count = (int64_t)x->count;
+    i.bytes = (int64_t)(sizeof *x + x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) +
+                        kpd__panel_bytes(x->capacity, x->dim));
+    i.dim = x->dim; i.metric = x->metric; i.storage = KPD_F32; i.read_only = x->read_only;
+    return i;
+}
+
+static kpd_status kpd__writable(const kpd_index *x, kpd_error *e) {
+    if (!x->read_only) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: is mapped or borrowed, hence read-only; open it with copy to change it");
+}
+
+// Squares that overflow or vanish count as no length, since the unit vector would not be finite or not of length 1.
+static kpd_status kpd__vectors_check(const kpd_index *x, const float *v, size_t n, const char *what, kpd_error *e) {
+    size_t dim = (size_t)x->dim;
+    for (size_t i = 0; i < n; i++) {
+        size_t bad = kpd__not_finite(v + i * dim, dim);
+        float square;
+        if (bad < dim)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "%s %llu: value %llu is not finite", what, (unsigned long long)i,
+                             (unsigned long long)bad);
+        if (x->metric != KPD_COSINE) continue;
+        square = x->ops->dot(v + i * dim, v + i * dim, dim);
+        if (!kpd__finite(square) || square < 1e-24f)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "%s %llu: has no direction (length %g), which cosine needs", what,
+                             (unsigned long long)i, (double)sqrtf(square));
+    }
+    return KPD_OK;
+}
+
+// v divided by its length; under cosine the same division as ops->normalize, else by 1.
+static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
+    size_t at = kpd__table_find(x, id), slot = x->table[at] < 0 ? x->count++ : (size_t)x->table[at];
+    float *to = kpd__own_vectors(x), length = x->metric == KPD_COSINE ? sqrtf(x->ops->dot(v, v, (size_t)x->dim)) : 1;
+    kpd__own_table(x)[at] = (int32_t)slot;
+    kpd__own_ids(x)[slot] = id;
+    for (size_t d = 0; d < (size_t)x->dim; d++) to[kpd__vector_at(x, slot, d)] = v[d] / length;
+}
+
+KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
+    size_t dim = (size_t)x->dim, total = 0;
+    uint64_t fp;
+    kpd_status s = kpd__writable(x, e);
+    if (s || !n) return s;
+    fp = kpd__fp_enter();
+    s = kpd__vectors_check(x, v, n, "vector", e);
+    if (!s && !kpd__add_ok(x->count, n, &total)) s = kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
+    if (!s) s = kpd__store_grow(x, total, e);
+    for (size_t i = 0; !s && i < n; i++) kpd__upsert_one(x, ids[i], v + i * dim);
+    kpd__fp_leave(fp);
+    return s;
+}
+
+// Takes an entry out of the table and closes the gap, so that probing needs no tombstones.
+static void kpd__table_remove(kpd_index *x, size_t hole) {
+    int32_t *table = kpd__own_table(x);
+    size_t mask = x->table_size - 1, at = hole;
+    for (;;) {
+        table[hole] = -1;
+        for (;;) {
+            size_t home;
+            at = (at + 1) & mask;
+            if (table[at] < 0) return;
+            home = kpd__table_start(x->ids[table[at]], x->table_size);
+            if (((at - home) & mask) >= ((at - hole) & mask)) break;   // its probe passes the hole
+        }
+        table[hole] = table[at];
+        hole = at;
+    }
+}
+
+static void kpd__remove_at(kpd_index *x, size_t at) {
+    size_t slot = (size_t)x->table[at], last = x->count - 1;
+    float *v = kpd__own_vectors(x);
+    kpd__table_remove(x, at);
+    if (slot != last) {
+        kpd__own_table(x)[kpd__table_find(x, x->ids[last])] = (int32_t)slot;
+        kpd__own_ids(x)[slot] = x->ids[last];
+    }
+    for (size_t d = 0; d < (size_t)x->dim; d++) {
+        v[kpd__vector_at(x, slot, d)] = v[kpd__vector_at(x, last, d)];
+        v[kpd__vector_at(x, last, d)] = 0;
+    }
+    x->count = last;
+}
+
+KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e) {
+    size_t before = x->count;
+    kpd_status s = kpd__writable(x, e);
+    if (s) return s;
+    for (size_t i = 0; i < n && x->count; i++)
+        if (kpd__index_slot(x, ids[i]) >= 0) kpd__remove_at(x, kpd__table_find(x, ids[i]));
+    if (removed) *removed = before - x->count;
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e) {
+    int32_t slot = kpd__index_slot(x, id);
+    if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
+    for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = x->vectors[kpd__vector_at(x, (size_t)slot, d)];
+    return KPD_OK;
+}
+
+KPDDEF int64_t kpd_index_id(const kpd_index *x, int64_t slot) {
+    return slot >= 0 && (size_t)slot < x->count ? x->ids[slot] : -1;
+}
+
+KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e) {
+    kpd__section s[4];
+    const void *data[4];
+    int32_t config[16] = {0};
+    config[0] = x->dim; config[1] = (int32_t)x->metric; config[2] = KPD_F32;
+    kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, 16, 1, sizeof config);
+    kpd__section_set(&s[1], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
+    kpd__section_set(&s[2], "table", KPD__I32, KPD__REQUIRED, x->table_size, 1, x->table_size * sizeof(int32_t));
+    kpd__section_set(&s[3], "vectors", KPD__F32_PANELS, KPD__REQUIRED, x->count, (uint64_t)x->dim,
+                     kpd__panel_bytes(x->count, x->dim));
+    data[0] = config; data[1] = x->ids; data[2] = x->table; data[3] = x->vectors;
+    return kpd__file_save(path, KPD__KIND_INDEX, s, data, 4, e);
+}
+
+// The payload of a section [rows, cols]; *rows = SIZE_MAX takes what there is.
+static const void *kpd__index_section(kpd__file *f, const char *name, uint32_t type, size_t *rows, size_t cols,
+                                      const char *path, kpd_error *e) {
+    const kpd__section *s = kpd__file_find(f, name);
+    size_t size = 0;
+    if (s && *rows == SIZE_MAX && s->shape[0] < SIZE_MAX) *rows = (size_t)s->shape[0];
+    if (s && s->type == type && s->shape[0] == *rows && s->shape[1] == cols && s->shape[2] == 1 &&
+        kpd__payload_size(type, s->shape, &size) && size == s->size)
+        return f->data + s->offset;
+    kpd__fail(e, KPD_ERR_FORMAT, s ? (const char *)s - (const char *)f->data : 64,
+              "%s: section %s is missing, or not of the type, shape and size expected", path, name);
+    return NULL;
+}
+
+// Binds x to the sections of its file.
+static kpd_status kpd__index_bind(kpd_index *x, const char *path, kpd_error *e) {
+    x->count = x->table_size = SIZE_MAX;
+    x->ids = (const int64_t *)kpd__index_section(&x->file, "ids", KPD__I64, &x->count, 1, path, e);
+    if (!x->ids) return KPD_ERR_FORMAT;
+    x->table = (const int32_t *)kpd__index_section(&x->file, "table", KPD__I32, &x->table_size, 1, path, e);
+    if (!x->table) return KPD_ERR_FORMAT;
+    x->vectors = (const float *)kpd__index_section(&x->file, "vectors", KPD__F32_PANELS, &x->count, (size_t)x->dim, path, e);
+    if (!x->vectors) return KPD_ERR_FORMAT;
+    x->capacity = kpd__round_up(x->count, 16);
+    if (x->count > INT32_MAX - 64 || x->table_size & (x->table_size - 1) || (x->count && x->table_size <= x->count))
+        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: a table of %llu places does not fit %llu ids", path,
+                         (unsigned long long)x->table_size, (unsigned long long)x->count);
+    return kpd__file_unknown(&x->file, path, e);
+}
+
+// Every id is found where it is, and every table entry leads somewhere.
+static kpd_status kpd__index_verify(const kpd_index *x, const char *path, kpd_error *e) {
+    size_t used = 0;
+    for (size_t i = 0; i < x->table_size; i++) used += x->table[i] != -1;
+    for (size_t i = 0; i < x->count; i++)
+        if (kpd__index_slot(x, x->ids[i]) != (int32_t)i)
+            return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the table does not lead to id %lld of slot %llu", path,
+                             (long long)x->ids[i], (unsigned long long)i);
+    if (used != x->count)
+        return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the table has %llu entries for %llu ids", path, (unsigned long long)used,
+                         (unsigned long long)x->count);
+    return KPD_OK;
+}
+
+// Makes a bound, verified index its own: arrays that can grow instead of the file's.
+static kpd_status kpd__index_own(kpd_index *x, kpd_error *e) {
+    kpd_index y = *x;
+    kpd_status s;
+    y.count = y.capacity = y.table_size = 0;
+    y.ids = NULL; y.table = NULL; y.vectors = NULL;
+    s = kpd__store_grow(&y, x->count, e);
+    if (s) return s;
+    if (x->count) {
+        memcpy(kpd__own_ids(&y), x->ids, x->count * sizeof(int64_t));
+        memcpy(kpd__own_vectors(&y), x->vectors, kpd__panel_bytes(x->count, x->dim));
+    }
+    y.count = x->count;
+    kpd__table_build(&y);
+    kpd__file_close(&y.file);
+    y.read_only = false;
+    *x = y;
+    return KPD_OK;
+}
+
+static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, const char *path, kpd_index **out, kpd_error *e) {
+    kpd_index_desc desc;
+    const kpd__section *s = kpd__file_find(f, "config");
+    const int32_t *c;
+    kpd_status status;
+    memset(&desc, 0, sizeof desc);
+    if (!s || s->type != KPD__I32 || s->size < 64)
+        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 16 numbers", path);
+    c = (const int32_t *)(const void *)(f->data + s->offset);
+    desc.dim = c[0]; desc.metric = (kpd_metric)c[1]; desc.storage = (kpd_dtype)c[2];
+    desc.allocator = f->allocator;
+    status = kpd_index_create(&desc, out, e);
+    if (status) return status;
+    (*out)->file = *f;
+    (*out)->read_only = true;
+    status = kpd__index_bind(*out, path, e);
+    if (!status && d && (d->verify || d->copy)) status = kpd__index_verify(*out, path, e);
+    if (!status && d && d->copy) status = kpd__index_own(*out, e);
+    if (!status) return KPD_OK;
+    memset(&(*out)->file, 0, sizeof (*out)->file);   // the caller closes it
+    kpd_index_close(*out);
+    return status;
+}
+
+KPDDEF kpd_status kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e) {
+    kpd__file f;
+    const char *name = path ? path : "data";
+    kpd_index *x = NULL;
+    kpd_error own;
+    kpd_status s;
+    if (!e) e = &own;
+    s = kpd__file_open(path, d, &f, e);
+    if (s) return s;
+    s = kpd__file_check(&f, KPD__KIND_INDEX, d && (d->verify || d->copy), name, e);
+    if (!s) s = kpd__index_assemble(&f, d, name, &x, e);
+    if (s) { kpd__file_close(&f); x = NULL; }
+    if (!s) *out = x;
+    return kpd__file_blame(s, name, e);
+}
+
+// >>index_flat  Exact search. Tasks share out the vectors; each keeps, per query, a heap of the k best it saw, the worst on
+// top. Promises the total order (score descending, id ascending), so the result does not depend on how the work was cut.
+
+static bool kpd__worse(kpd_hit a, kpd_hit b) { return a.score < b.score || (a.score == b.score && a.id > b.id); }
+
+// Puts h where the heap of n hits with the worst on top wants it, starting from a free place at the top.
+static void kpd__heap_down(kpd_hit *heap, size_t n, kpd_hit h) {
+    size_t at = 0, child;
+    for (; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && kpd__worse(heap[child + 1], heap[child])) child++;
+        if (!kpd__worse(heap[child], h)) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = h;
+}
+
+// Keeps h if it is among the k best so far.
+static void kpd__heap_keep(kpd_hit *heap, int32_t *n, int32_t k, kpd_hit h) {
+    size_t at;
+    if (*n == k) {
+        if (kpd__worse(heap[0], h)) kpd__heap_down(heap, (size_t)k, h);
+        return;
+    }
+    for (at = (size_t)(*n)++; at && kpd__worse(h, heap[(at - 1) / 2]); at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
+    heap[at] = h;
+}
+
+// Best first.
+static void kpd__heap_sort(kpd_hit *heap, int32_t n) {
+    for (; n > 1; n--) {
+        kpd_hit worst = heap[0];
+        kpd__heap_down(heap, (size_t)n - 1, heap[n - 1]);
+        heap[n - 1] = worst;
+    }
+}
+
+typedef struct kpd__search {
+    kpd_session *s;
+    const kpd_index *x;
+    const kpd_search_desc *d;
+    const float *q;                     // [n_queries, dim], of the right length
+    size_t n_queries;
+    int32_t k;
+} kpd__search;
+
+static void kpd__search_keep(const kpd__search *c, kpd__scratch *s, size_t query, const float *scores, size_t first, size_t n) {
+    kpd_hit *heap = s->best + query * (size_t)c->k;
+    float least = c->d->threshold ? c->d->min_score : -INFINITY;
+    size_t found;
+    if (s->n_best[query] == c->k && heap[0].score > least) least = heap[0].score;
+    found = c->s->ops->above(scores, n, least, s->above);
+    for (size_t i = 0; i < found; i++) {
+        kpd_hit h;
+        h.id = c->x->ids[first + (size_t)s->above[i]];
+        h.score = scores[s->above[i]];
+        if (s->n_best[query] == c->k && !kpd__worse(heap[0], h)) continue;
+        if (!c->d->filter || c->d->filter(c->d->filter_user, h.id)) kpd__heap_keep(heap, &s->n_best[query], c->k, h);
+    }
+}
+
+static void kpd__search_task(void *arg, int32_t task) {
+    const kpd__search *c = (const kpd__search *)arg;
+    const kpd_index *x = c->x;
+    kpd__scratch *s = &c->s->scratch[task];
+    size_t n_chunks = (x->count + KPD__VECTORS - 1) / KPD__VECTORS;
+    memset(s->n_best, 0, sizeof s->n_best);
+    for (size_t i = (size_t)task; i < n_chunks; i += (size_t)c->s->n_tasks) {
+        size_t first = i * KPD__VECTORS, n = kpd__min(KPD__VECTORS, x->count - first), panels = (n + 15) / 16;
+        c->s->ops->scan(x->metric, c->q, c->n_queries, (size_t)x->dim, x->vectors + first * (size_t)x->dim, panels, s->scores);
+        for (size_t j = 0; j < c->n_queries; j++) kpd__search_keep(c, s, j, s->scores + j * panels * 16, first, n);
+    }
+}
+
+// Joins the tasks' heaps into the rows of out.
+static void kpd__search_join(const kpd__search *c, size_t row, kpd_hit *out, int32_t *counts) {
+    for (size_t q = 0; q < c->n_queries; q++) {
+        kpd__scratch *to = &c->s->scratch[0];
+        kpd_hit *heap = to->best + q * (size_t)c->k;
+        for (int32_t t = 1; t < c->s->n_tasks; t++) {
+            const kpd__scratch *from = &c->s->scratch[t];
+            for (int32_t i = 0; i < from->n_best[q]; i++)
+                kpd__heap_keep(heap, &to->n_best[q], c->k, from->best[q * (size_t)c->k + (size_t)i]);
+        }
+        kpd__heap_sort(heap, to->n_best[q]);
+        memcpy(out + (row + q) * (size_t)c->k, heap, (size_t)to->n_best[q] * sizeof *out);
+        counts[row + q] = to->n_best[q];
+    }
+}
+
+static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, const kpd_search_desc *d, kpd_error *e) {
+    if (d->k < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: k is %d, expected 1 or more, or 0 for 10", (int)d->k);
+    if ((size_t)d->k > s->sizes.k || !s->sizes.dim)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "search: k is %d, the session was made for %d hits of %d dimensions", (int)d->k,
+                         (int)s->sizes.k, (int)s->sizes.dim);
+    if ((size_t)x->dim > s->sizes.dim)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "search: the index has dim %d, the session was made for %d", (int)x->dim,
+                         (int)s->sizes.dim);
+    if (d->threshold && !(d->min_score >= -INFINITY))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: min_score is not a number");
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *desc,
+                                   kpd_hit *out, int32_t *counts, kpd_error *e) {
+    kpd_search_desc d;
+    kpd__search c;
+    kpd_status status;
+    uint64_t fp;
+    size_t dim = (size_t)x->dim;
+    memset(&d, 0, sizeof d);
+    if (desc) d = *desc;
+    status = kpd__search_check(s, x, &d, e);
+    if (status) return status;
+    fp = kpd__fp_enter();
+    status = kpd__vectors_check(x, q, n, "query", e);
+    c.s = s; c.x = x; c.d = &d; c.q = s->query;
+    c.k = d.k ? d.k : (int32_t)kpd__min(10, s->sizes.k);
+    for (size_t row = 0; !status && row < n; row += c.n_queries) {
+        c.n_queries = kpd__min(KPD__QUERIES, n - row);
+        for (size_t i = 0; i < c.n_queries; i++) {
+            const float *v = q + (row + i) * dim;
+            if (x->metric == KPD_COSINE) s->ops->normalize(v, dim, s->query + i * dim);
+            else memcpy(s->query + i * dim, v, dim * sizeof *v);
+        }
+        kpd__run(&s->parallel, s->n_tasks, kpd__search_task, &c);
+        kpd__search_join(&c, row, out, counts);
+    }
+    kpd__fp_leave(fp);
+    return status;
+}
+
+// >>recommend  embed -> search -> drop duplicates -> assistant filter -> rank. Relies on all above; holds no state.
+
+static void kpd__sort_ids(int32_t *ids, int32_t n) {
+    for (int32_t i = 1; i < n; i++) {
+        int32_t v = ids[i], j = i;
+        for (; j > 0 && ids[j - 1] > v; j--) ids[j] = ids[j - 1];
+        ids[j] = v;
+    }
+}
+
+// The tokens that tell whether two keyphrases are the same, into buffer b.
+static kpd_status kpd__phrase_tokens(kpd_session *s, const kpd_recommend_desc *d, kpd_text phrase, int b, kpd_tokens *t,
+                                     kpd_error *e) {
+    kpd_input in;
+    kpd_status status;
+    memset(&in, 0, sizeof in);
+    memset(t, 0, sizeof *t);
+    in.part[0] = phrase; in.n_parts = 1;
+    t->ids = s->candidates.tokens[b]; t->capacity = (int32_t)s->sizes.tokens;
+    status = kpd__model_encode(d->student, 1, &in, true, t, 0, e);
+    if (!status && d->same_words_are_duplicates) kpd__sort_ids(t->ids, t->count);
+    return status;
+}
+
+// Whether a phrase is equal to one kept before: first by hash, then by the tokens themselves.
+static kpd_status kpd__is_duplicate(kpd_session *s, const kpd_recommend_desc *d, kpd_text phrase, size_t kept, bool *duplicate,
+                                    kpd_error *e) {
+    kpd__candidates *c = &s->candidates;
+    kpd_tokens a, b;
+    kpd_status status = kpd__phrase_tokens(s, d, phrase, 0, &a, e);
+    *duplicate = false;
+    if (status) return status;
+    c->keys[kept] = kpd__hash64(a.ids, (size_t)a.count * sizeof *a.ids);
+    for (size_t i = 0; i < kept && !*duplicate; i++) {
+        if (c->keys[i] != c->keys[kept]) continue;
+        status = kpd__phrase_tokens(s, d, c->pairs[i].part[0], 1, &b, e);
+        if (status) return status;
+        *duplicate = a.count == b.count && !memcmp(a.ids, b.ids, (size_t)a.count * sizeof *a.ids);
+    }
+    return KPD_OK;
+}
+
+// Compacts an item's hits to those whose phrase exists and is new; pairs[i] = (phrase, category, title) of hits[i].
+static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *item, kpd_hit *hits,
+                                       int32_t *n, kpd_error *e) {
+    kpd__candidates *c = &s->candidates;
+    size_t kept = 0;
+    for (int32_t i = 0; i < *n; i++) {
+        kpd_text phrase = d->lookup(d->lookup_user, hits[i].id);
+        bool duplicate;
+        kpd_status status;
+        if (!phrase.data) continue;
+        status = kpd__is_duplicate(s, d, phrase, kept, &duplicate, e);
+        if (status) return status;
+        if (duplicate) continue;
+        memset(&c->pairs[kept], 0, sizeof c->pairs[kept]);
+        c->pairs[kept].part[0] = phrase;
+        c->pairs[kept].part[1].data = "";
+        if (item->n_parts > 1) c->pairs[kept].part[1] = item->part[1];
+        c->pairs[kept].part[2] = item->part[0];
+        c->pairs[kept].n_parts = 3;
+        hits[kept++] = hits[i];
+    }
+    *n = (int32_t)kept;
+    return KPD_OK;
+}
+
+static bool kpd__ranks_below(const kpd_recommendation *a, const kpd_recommendation *b) {
+    if (a->relevance < b->relevance || a->relevance > b->relevance) return a->relevance < b->relevance;
+    if (a->similarity < b->similarity || a->similarity > b->similarity) return a->similarity < b->similarity;
+    return a->id > b->id;
+}
+
+static void kpd__rank(kpd_recommendation *r, int32_t n) {
+    for (int32_t i = 1; i < n; i++) {
+        kpd_recommendation v = r[i];
+        int32_t j = i;
+        for (; j > 0 && kpd__ranks_below(&r[j - 1], &v); j--) r[j] = r[j - 1];
+        r[j] = v;
+    }
+}
+
+static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *item, kpd_hit *hits,
+                                     int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
+    kpd__candidates *c = &s->candidates;
+    kpd_status status = kpd__drop_duplicates(s, d, item, hits, &n, e);
+    if (!status && d->assistant) status = kpd_score(s, d->assistant, c->pairs, (size_t)n, c->logits, e);
+    if (status) return status;
+    *count = 0;
+    for (int32_t i = 0; i < n; i++) {
+        kpd_recommendation r;
+        r.id = hits[i].id; r.similarity = hits[i].score;
+        r.relevance = d->assistant ? kpd_sigmoid(c->logits[i]) : NAN;
+        if (!d->assistant || r.relevance >= d->min_relevance) out[(*count)++] = r;
+    }
+    if (d->assistant && d->rank_by_relevance) kpd__rank(out, *count);
+    return KPD_OK;
+}
+
+static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend_desc *d, kpd_error *e) {
+    if (!d->student || !d->index || !d->lookup)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
+    if (d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the assistant is not a cross-encoder of one label");
+    if (d->assistant && d->assistant->template_[2].n_parts < 3)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the assistant's template \"%.100s\" has no {title}",
+                         d->assistant->desc.template_pair);
+    if (d->index->dim > kpd_model_dim(d->student))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the index has dim %d, the student only %d", (int)d->index->dim,
+                         (int)kpd_model_dim(d->student));
+    if (!(d->min_relevance >= 0 && d->min_relevance <= 1))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: min_relevance is %g, expected 0 to 1", (double)d->min_relevance);
+    return kpd__search_check(s, d->index, &d->search, e);
+}
+
+KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
+                                kpd_recommendation *out, int32_t *counts, kpd_error *e) {
+    kpd__candidates *c = &s->candidates;
+    kpd_error own;
+    kpd_status status;
+    kpd_search_desc search = d->search;
+    size_t k;
+    if (!search.k) search.k = (int32_t)kpd__min(10, s->sizes.k);
+    k = (size_t)search.k;
+    if (!e) e = &own;
+    status = kpd__recommend_check(s, d, e);
+    for (size_t at = 0; !status && at < n; at += KPD__ITEMS) {
+        size_t m = kpd__min(KPD__ITEMS, n - at);
+        status = kpd__embed(s, d->student, KPD_ITEM, items + at, m, d->index->dim, c->vectors, at, e);
+        if (!status && kpd_index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))
+            status = kpd__fail(e, e->status, (int64_t)at + e->where, "recommend: item %lld: its vector is not finite or zero",
+                               (long long)((int64_t)at + e->where));
+        for (size_t i = 0; !status && i < m; i++)
+            status =
+                kpd__recommend_one(s, d, &items[at + i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
+    }
+    if (status) memset(counts, 0, n * sizeof *counts);
+    return status;
+}
+
+#undef KPD__IMPLEMENTING
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
+#endif // part C
+
+// ------------------------------------------------------------------------------------------------------------------
+// HISTORY
+//     0.1  tokenizer, model file, f32 bi-encoder and cross-encoder, flat index, recommend
+//
+// LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,
+// alternative A: Copyright (c) 2026 the kpd authors; permission is granted, free of charge, to use, copy, modify, merge,
+// publish, distribute, sublicense and sell copies, provided that this notice stays in them. Alternative B: this is free and
+// unencumbered software released into the public domain (www.unlicense.org). Either way the software is provided "as is",
+// without warranty of any kind, and its authors are not liable for any claim or damage that arises from it.
