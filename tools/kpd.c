@@ -1,0 +1,1417 @@
+// kpd.c - the command line of kpd. One binary over the public API of kpd.h.
+//
+//     kpd help             what there is          kpd help COMMAND     how it is used, with an example
+//
+// Text comes from a file or, for `-` and for no file, from the standard input: a text a line, a TAB between its segments.
+// Any bytes are text, an empty line is an empty text, one CR before the LF is dropped. Lines are read in chunks, so that
+// memory does not grow with the file. Files are written beside their place and renamed when whole, so that a failure
+// leaves what was there. Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
+//
+// Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>score >>index >>search
+// >>recommend >>demo >>commands
+#define _POSIX_C_SOURCE 200809L
+#define KPD_THREADS
+#include "../kpd.h"
+#include "hf.h"
+#include "npy.h"
+#include "../examples/tiny.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { DONE = 0, BAD_DATA = 1, BAD_USAGE = 2 };
+
+// >>errors  Every message goes through these, and each returns what its caller returns. ------------------------------
+
+static bool g_line_open;                // a progress bar stands on the terminal's last line
+
+static void end_progress_line(void) {
+    if (g_line_open) fputc('\n', stderr);
+    g_line_open = false;
+}
+
+#ifdef __GNUC__
+#define PRINTF(at, args) __attribute__((format(printf, at, args)))
+#else
+#define PRINTF(at, args)
+#endif
+
+// kpd: file: message, or with line > 0: kpd: file:line: message
+PRINTF(3, 4) static bool fail(const char *file, int64_t line, const char *format, ...) {
+    va_list args;
+    end_progress_line();
+    fputs("kpd: ", stderr);
+    if (file) fprintf(stderr, line > 0 ? "%s:%lld: " : "%s: ", file, (long long)line);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return false;
+}
+
+PRINTF(1, 2) static int usage(const char *format, ...) {
+    va_list args;
+    fputs("kpd: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return BAD_USAGE;
+}
+
+// What the library says about a file; its messages mostly begin with the path already.
+static bool fail_with(const char *file, const kpd_error *e) {
+    bool named = !strncmp(e->message, file, strlen(file)) && e->message[strlen(file)] == ':';
+    return fail(named ? NULL : file, 0, "%s", e->message);
+}
+
+// A message about an input of a call counts from the call's first: what follows that number, since the caller knows better.
+static const char *after_place(const char *message) {
+    static const char *const words[] = {"input ", "row ", "query ", "vector ", "item "};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        size_t word = strlen(words[i]), digits = strspn(message + (strncmp(message, words[i], word) ? 0 : word), "0123456789");
+        if (strncmp(message, words[i], word) || !digits) continue;
+        message += word + digits;
+        return message + strspn(message, ": ");
+    }
+    return message;
+}
+
+// >>options  One table of all options; a command names those that it takes. ------------------------------------------
+
+typedef struct options {
+    const char *output, *ids, *template_item, *template_keyphrase, *template_pair;
+    int32_t threads, simd, stats, dtype, max_tokens, no_special, dim, tower, metric, k, by_relevance, same_words;
+    float threshold, min_similarity;    // -infinity = not given
+} options;
+
+typedef enum option_kind { FLAG, TEXT, INTEGER, NUMBER, CHOICE } option_kind;
+
+typedef struct option {
+    const char *name;
+    option_kind kind;
+    size_t field;                       // of `options`: int32_t, const char *, int32_t, float, int32_t
+    int32_t low, high;                  // INTEGER
+    const char *choices;                // CHOICE: words, in the order of the enum that they name
+} option;
+
+#define COMMON_OPTIONS "--threads --simd --stats"
+#define FIELD(name) offsetof(options, name)
+static const option OPTIONS[] = {
+    {"-o",                   TEXT,    FIELD(output),             0, 0, NULL},
+    {"-k",                   INTEGER, FIELD(k),                  1, KPD_MAX_K, NULL},
+    {"--threads",            INTEGER, FIELD(threads),            1, KPD_MAX_THREADS, NULL},
+    {"--simd",               CHOICE,  FIELD(simd),               0, 0, "auto scalar avx2 avx512 neon"},
+    {"--stats",              FLAG,    FIELD(stats),              0, 0, NULL},
+    {"--dtype",              CHOICE,  FIELD(dtype),              0, 0, "f32"},
+    {"--template-item",      TEXT,    FIELD(template_item),      0, 0, NULL},
+    {"--template-keyphrase", TEXT,    FIELD(template_keyphrase), 0, 0, NULL},
+    {"--template-pair",      TEXT,    FIELD(template_pair),      0, 0, NULL},
+    {"--max-tokens",         INTEGER, FIELD(max_tokens),         1, KPD_MAX_POSITIONS, NULL},
+    {"--no-special",         FLAG,    FIELD(no_special),         0, 0, NULL},
+    {"--dim",                INTEGER, FIELD(dim),                1, KPD_MAX_WIDTH, NULL},
+    {"--tower",              CHOICE,  FIELD(tower),              0, 0, "item keyphrase"},
+    {"--metric",             CHOICE,  FIELD(metric),             0, 0, "cosine dot l2"},
+    {"--ids",                TEXT,    FIELD(ids),                0, 0, NULL},
+    {"--threshold",          NUMBER,  FIELD(threshold),          0, 0, NULL},
+    {"--min-similarity",     NUMBER,  FIELD(min_similarity),     0, 0, NULL},
+    {"--by-relevance",       FLAG,    FIELD(by_relevance),       0, 0, NULL},
+    {"--same-words",         FLAG,    FIELD(same_words),         0, 0, NULL},
+};
+
+// The position of a word in a list of words with single spaces between them, or -1.
+static int find_word(const char *list, const char *word) {
+    size_t n = strlen(word);
+    for (int i = 0; n && *list; i++) {
+        size_t m = strcspn(list, " ");
+        if (m == n && !memcmp(list, word, n)) return i;
+        list += m + (list[m] == ' ');
+    }
+    return -1;
+}
+
+static const option *find_option(const char *allowed, const char *name) {
+    if (find_word(allowed, name) < 0 && find_word(COMMON_OPTIONS, name) < 0) return NULL;
+    for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++)
+        if (!strcmp(OPTIONS[i].name, name)) return &OPTIONS[i];
+    return NULL;
+}
+
+static int set_integer(const option *p, const char *text, int32_t *out) {
+    char *end;
+    long v;
+    errno = 0;
+    v = strtol(text, &end, 10);
+    if (errno || end == text || *end || v < p->low || v > p->high)
+        return usage("%s %s: expected an integer from %d to %d", p->name, text, (int)p->low, (int)p->high);
+    *out = (int32_t)v;
+    return DONE;
+}
+
+static int set_number(const option *p, const char *text, float *out) {
+    char *end;
+    float v = strtof(text, &end);
+    if (end == text || *end || !isfinite(v)) return usage("%s %s: expected a number", p->name, text);
+    *out = v;
+    return DONE;
+}
+
+static int set_choice(const option *p, const char *text, int32_t *out) {
+    int at = find_word(p->choices, text);
+    if (at < 0) return usage("%s %s: expected one of: %s", p->name, text, p->choices);
+    *out = at;
+    return DONE;
+}
+
+static int set_option(options *o, const option *p, const char *value) {
+    void *field = (char *)o + p->field;
+    switch (p->kind) {
+    case FLAG:    *(int32_t *)field = 1; return DONE;
+    case TEXT:    *(const char **)field = value; return DONE;
+    case INTEGER: return set_integer(p, value, (int32_t *)field);
+    case NUMBER:  return set_number(p, value, (float *)field);
+    case CHOICE:  return set_choice(p, value, (int32_t *)field);
+    }
+    return BAD_USAGE;
+}
+
+// >>output  A file that appears whole or not at all, or the standard output. -----------------------------------------
+
+typedef struct output {
+    FILE *file;
+    const char *path;                   // NULL = standard output
+    char temp[4200];
+} output;
+
+// Renaming onto a device, pipe or folder would replace it.
+static bool can_write(const char *path) {
+    struct stat st;
+    if (strlen(path) > 4000) return fail(path, 0, "a path longer than 4000 bytes");
+    if (!stat(path, &st) && !S_ISREG(st.st_mode)) return fail(path, 0, "cannot write: it exists and is not a regular file");
+    return true;
+}
+
+static bool output_open(output *o, const char *path) {
+    o->path = path && strcmp(path, "-") ? path : NULL;
+    o->file = stdout;
+    if (!o->path) return true;
+    o->file = NULL;
+    if (!can_write(path)) return false;
+    snprintf(o->temp, sizeof o->temp, "%s.tmp%ld", path, (long)getpid());
+    o->file = fopen(o->temp, "wb");
+    return o->file || fail(path, 0, "cannot write: %s", strerror(errno));
+}
+
+// After a failure nothing of the output remains; what was at its path does.
+static void output_abandon(output *o) {
+    if (!o->path || !o->file) return;
+    fclose(o->file);
+    remove(o->temp);
+    o->file = NULL;
+}
+
+static bool output_failed(output *o) {
+    fail(o->path ? o->path : "standard output", 0, "cannot write: %s", strerror(errno));
+    output_abandon(o);
+    return false;
+}
+
+// To be asked now and then, so that a long job notices a full disk before its end.
+static bool output_ok(output *o) { return !ferror(o->file) || output_failed(o); }
+
+static bool output_commit(output *o) {
+    bool ok = !ferror(o->file) && !fflush(o->file);
+    if (!o->path) return ok || output_failed(o);
+    if (!ok || fsync(fileno(o->file))) return output_failed(o);
+    ok = !fclose(o->file);
+    o->file = NULL;
+    if (ok && !rename(o->temp, o->path)) return true;
+    fail(o->path, 0, "cannot write: %s", strerror(errno));
+    remove(o->temp);
+    return false;
+}
+
+// >>text  Lines in chunks. -------------------------------------------------------------------------------------------
+
+enum { CHUNK_LINES = 1024, CHUNK_BYTES = 1 << 20 };     // a chunk ends with the line that reaches either
+
+typedef struct reader {
+    FILE *file;
+    const char *name;
+    int64_t bytes, size;                // read so far; of the file, 0 = unknown
+    char *line; size_t line_capacity;
+    char *text; size_t text_size, text_capacity;
+    kpd_text lines[CHUNK_LINES];        // the chunk, in `text`; valid until the next one
+    int32_t n;
+    int64_t first;                      // the number of its first line, from 1
+} reader;
+
+static bool reader_open(reader *r, const char *path) {
+    struct stat st;
+    bool is_stdin = !path || !strcmp(path, "-");
+    r->name = is_stdin ? "standard input" : path;
+    r->file = is_stdin ? stdin : fopen(path, "rb");
+    r->bytes = r->size = 0;
+    r->n = 0;
+    r->first = 1;
+    if (!r->file) return fail(r->name, 0, "%s", strerror(errno));
+    if (!fstat(fileno(r->file), &st) && S_ISREG(st.st_mode)) r->size = (int64_t)st.st_size;
+    return true;
+}
+
+static void reader_close(reader *r) {
+    if (r->file && r->file != stdin) fclose(r->file);
+    free(r->line);
+    free(r->text);
+    memset(r, 0, sizeof *r);
+}
+
+// Appends the next line to the chunk, without its end. Its place in `text` is noted as an offset, since text may move.
+static bool reader_line(reader *r, size_t *begin, bool *end) {
+    ssize_t got = getline(&r->line, &r->line_capacity, r->file);
+    size_t n = got < 0 ? 0 : (size_t)got;
+    *end = got < 0;
+    if (*end) return !ferror(r->file) && feof(r->file) ? true : fail(r->name, r->first + r->n, "%s", strerror(errno));
+    r->bytes += (int64_t)n;
+    if (n && r->line[n - 1] == '\n') n--;
+    if (n && r->line[n - 1] == '\r') n--;
+    if (r->text_size + n + 1 > r->text_capacity) {
+        size_t capacity = (r->text_size + n + 1) * 2;
+        char *text = (char *)realloc(r->text, capacity);
+        if (!text) return fail(r->name, r->first + r->n, "out of memory: a line of %zu bytes", n);
+        r->text = text;
+        r->text_capacity = capacity;
+    }
+    memcpy(r->text + r->text_size, r->line, n);
+    *begin = r->text_size;
+    r->lines[r->n++].size = n;
+    r->text_size += n;
+    return true;
+}
+
+// The next chunk; n = 0 at the end.
+static bool reader_next(reader *r) {
+    size_t begin[CHUNK_LINES];
+    bool end = false;
+    r->first += r->n;
+    r->n = 0;
+    r->text_size = 0;
+    while (!end && r->n < CHUNK_LINES && r->text_size < CHUNK_BYTES)
+        if (!reader_line(r, &begin[r->n], &end)) return false;
+    for (int32_t i = 0; i < r->n; i++) r->lines[i].data = r->text + begin[i];
+    return true;
+}
+
+// The segments of line i.
+static bool reader_split(const reader *r, int32_t i, int32_t max_parts, kpd_input *out) {
+    kpd_text rest = r->lines[i];
+    memset(out, 0, sizeof *out);
+    for (;;) {
+        const char *tab = (const char *)memchr(rest.data, '\t', rest.size);
+        kpd_text part = rest;
+        if (out->n_parts == max_parts)
+            return fail(r->name, r->first + i, "more than the %d TAB-separated segment(s) expected", (int)max_parts);
+        if (tab) part.size = (size_t)(tab - rest.data);
+        out->part[out->n_parts++] = part;
+        if (!tab) return true;
+        rest.data = tab + 1;
+        rest.size -= part.size + 1;
+    }
+}
+
+static bool parse_id(const reader *r, int32_t i, kpd_text text, int64_t *out) {
+    char digits[32], *end = digits;
+    errno = 0;
+    if (text.size && text.size < sizeof digits) {
+        memcpy(digits, text.data, text.size);
+        digits[text.size] = 0;
+        *out = strtoll(digits, &end, 10);
+    }
+    if (!errno && end != digits && end == digits + text.size && digits[0] > ' ') return true;
+    if (text.size > 40) text.size = 40;
+    return fail(r->name, r->first + i, "'%.*s' is not an id (a 64-bit integer)", (int)text.size, text.data);
+}
+
+// >>job  What a command works with. main frees it, so commands just return. ------------------------------------------
+
+typedef struct job {
+    options o;
+    const char *arg[8];                 // NULL = not given
+    kpd_pool *pool;
+    kpd_parallel parallel;
+    kpd_model *student, *assistant;     // or any one model, as the student
+    kpd_index *index;
+    kpd_session *session;
+    reader text;
+    npy_reader vectors;
+    output out;
+    void *block[8]; int n_blocks;       // see job_alloc
+    const char *unit;                   // what is counted: texts, queries, vectors
+    int64_t done, tokens;               // tokens -1 = not counted
+    double started, shown;              // seconds
+} job;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Zeroed, freed with the job; NULL after a message.
+static void *job_alloc(job *j, size_t n, size_t size) {
+    void *p = j->n_blocks < (int)(sizeof j->block / sizeof *j->block) ? calloc(n ? n : 1, size) : NULL;
+    if (p) j->block[j->n_blocks++] = p;
+    else fail(NULL, 0, "out of memory: %zu times %zu bytes", n, size);
+    return p;
+}
+
+static void job_close(job *j) {
+    output_abandon(&j->out);
+    reader_close(&j->text);
+    npy_close(&j->vectors);
+    kpd_session_destroy(j->session);
+    kpd_index_close(j->index);
+    kpd_model_close(j->student);
+    kpd_model_close(j->assistant);
+    kpd_pool_destroy(j->pool);
+    for (int i = 0; i < j->n_blocks; i++) free(j->block[i]);
+}
+
+static bool open_any_model(const char *path, kpd_model **out) {
+    kpd_error e;
+    return !kpd_model_open(path, NULL, out, &e) || fail_with(path, &e);
+}
+
+static bool open_model(const char *path, kpd_kind kind, kpd_model **out) {
+    bool bi = kind == KPD_BI_ENCODER;
+    if (!open_any_model(path, out)) return false;
+    if (kpd_model_get_desc(*out).kind == kind) return true;
+    return fail(path, 0, "a %s-encoder, expected a %s-encoder", bi ? "cross" : "bi", bi ? "bi" : "cross");
+}
+
+static bool open_index(job *j, const char *path, bool writable) {
+    kpd_error e;
+    kpd_open_desc d = {0};
+    d.copy = writable;
+    return !kpd_index_open(path, &d, &j->index, &e) || fail_with(path, &e);
+}
+
+static bool open_vectors(job *j, const char *path) {
+    char why[200];
+    return npy_open(&j->vectors, path, why, sizeof why) || fail(path, 0, "%s", why);
+}
+
+static bool open_session(job *j, int32_t max_k, int32_t max_dim) {
+    kpd_error e;
+    kpd_session_desc d = {0};
+    d.student = j->student;
+    d.assistant = j->assistant;
+    d.max_k = max_k;
+    d.max_dim = max_dim;
+    d.simd = (kpd_simd)j->o.simd;
+    d.parallel = j->parallel;
+    return !kpd_session_create(&d, &j->session, &e) || fail(NULL, 0, "%s", e.message);
+}
+
+// What the library says about the chunk of text in hand: `where` is its input.
+static bool fail_text(const job *j, const kpd_error *e) {
+    bool placed = e->where >= 0 && e->where < j->text.n;
+    return fail(j->text.name, placed ? j->text.first + e->where : 0, "%s", placed ? after_place(e->message) : e->message);
+}
+
+// >>progress  A bar on a terminal, a plain line now and then elsewhere; nothing for short work. ----------------------
+
+static void start(job *j, const char *unit) {
+    j->unit = unit;
+    j->tokens = -1;
+    j->started = j->shown = now();
+}
+
+static void format_left(char *out, size_t size, double elapsed, double fraction) {
+    double left = fraction > 0 ? elapsed / fraction - elapsed : 0;
+    long s = left < 1e6 ? (long)(left + 0.5) : 1000000;
+    if (fraction <= 0) out[0] = 0;
+    else if (s < 3600) snprintf(out, size, ", %ld:%02ld left", s / 60, s % 60);
+    else snprintf(out, size, ", %ld:%02ld:%02ld left", s / 3600, s / 60 % 60, s % 60);
+}
+
+static void show_bar(const job *j, double elapsed, double fraction) {
+    char bar[31], left[40];
+    int full = (int)(fraction * 30);
+    memset(bar, ' ', 30);
+    memset(bar, '=', (size_t)(full < 0 ? 0 : full > 30 ? 30 : full));
+    bar[30] = 0;
+    format_left(left, sizeof left, elapsed, fraction);
+    fprintf(stderr, "\r[%s] %lld %s, %.0f/s%s   ", bar, (long long)j->done, j->unit, (double)j->done / elapsed, left);
+    g_line_open = true;
+}
+
+static void show_line(const job *j, double elapsed, double fraction) {
+    char left[40];
+    format_left(left, sizeof left, elapsed, fraction);
+    fprintf(stderr, "kpd: %lld %s, %.0f/s", (long long)j->done, j->unit, (double)j->done / elapsed);
+    if (fraction > 0) fprintf(stderr, ", %.0f %%%s", 100 * fraction, left);
+    fputc('\n', stderr);
+}
+
+// Counts n more; at and of are in any unit, of = 0 when the end is unknown.
+static void progress(job *j, int64_t n, int64_t at, int64_t of) {
+    double t = now(), elapsed = t - j->started, fraction = of > 0 ? (double)at / (double)of : 0;
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    j->done += n;
+    if (elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
+    j->shown = t;
+    if (terminal) show_bar(j, elapsed, fraction);
+    else show_line(j, elapsed, fraction);
+}
+
+static void progress_text(job *j) { progress(j, j->text.n, j->text.bytes, j->text.size); }
+
+// Calls fn for each chunk of the text, with j->text.n lines of at least one, until the end or until it fails.
+typedef bool chunk_fn(job *j, void *state);
+static bool each_chunk(job *j, const char *unit, chunk_fn *fn, void *state) {
+    start(j, unit);
+    do {
+        if (!reader_next(&j->text) || (j->text.n && !fn(j, state)) || !output_ok(&j->out)) return false;
+        progress_text(j);
+    } while (j->text.n);
+    return true;
+}
+
+static void print_stats(const job *j) {
+    if (!j->unit) return;
+    fprintf(stderr, "%s=%lld ", j->unit, (long long)j->done);
+    if (j->tokens >= 0) fprintf(stderr, "tokens=%lld ", (long long)j->tokens);
+    fprintf(stderr, "seconds=%.6f\n", now() - j->started);
+}
+
+// >>models  import, export, info -------------------------------------------------------------------------------------
+
+static void print_notes(const char *file, char *notes) {
+    for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n")) fail(file, 0, "note: %s", line);
+}
+
+static int run_import(job *j) {
+    kpd_error e;
+    char notes[4096] = "";
+    hf_import_desc d = {0};
+    const char *dir = j->arg[0];
+    d.dtype = KPD_F32;
+    d.template_item = j->o.template_item;
+    d.template_keyphrase = j->o.template_keyphrase;
+    d.template_pair = j->o.template_pair;
+    d.max_tokens = j->o.max_tokens;
+    d.note = notes;
+    d.note_size = sizeof notes;
+    if (!j->o.output) return usage("import: -o M.kpd is missing");
+    if (!can_write(j->o.output)) return BAD_DATA;
+    if (hf_import(dir, &d, &j->student, &e)) return fail_with(dir, &e), BAD_DATA;
+    print_notes(dir, notes);
+    if (kpd_model_save(j->student, j->o.output, &e)) return fail_with(j->o.output, &e), BAD_DATA;
+    printf("%s: %zu bytes\n", j->o.output, kpd_model_size(j->student));
+    return DONE;
+}
+
+static int run_export(job *j) {
+    kpd_error e;
+    if (!j->o.output) return usage("export: -o DIR is missing");
+    if (!open_any_model(j->arg[0], &j->student)) return BAD_DATA;
+    if (hf_export(j->student, j->o.output, &e)) return fail_with(j->o.output, &e), BAD_DATA;
+    return DONE;
+}
+
+static const char *word_at(const char *words, int at, char *out, size_t size) {
+    for (; at > 0; at--) words += strcspn(words, " ") + 1;
+    snprintf(out, size, "%.*s", (int)strcspn(words, " "), words);
+    return out;
+}
+
+static void print_modules(const kpd_model_desc *d) {
+    char name[16];
+    for (int32_t i = 0; i < d->n_modules; i++) {
+        const kpd_module *m = &d->modules[i];
+        word_at("gelu gelu_tanh relu tanh identity", (int)m->activation, name, sizeof name);
+        if (m->kind == KPD_MODULE_LAYER_NORM) printf("module       layer norm\n");
+        else printf("module       dense to %d, %s%s\n", (int)m->width, name, m->no_bias ? ", no bias" : "");
+    }
+}
+
+static void print_head(const kpd_model_desc *d, int32_t dim) {
+    char name[16];
+    if (d->kind == KPD_CROSS_ENCODER) {
+        printf("head         pooler and classifier, %d label(s)\n", (int)d->n_labels);
+        printf("pair         %s\n", d->template_pair);
+        return;
+    }
+    printf("pooling      %s\n", word_at("mean cls max sqrt-len weighted last", (int)d->pooling, name, sizeof name));
+    print_modules(d);
+    printf("embedding    %d columns, %s\n", (int)dim, d->no_normalize ? "not normalised" : "unit length");
+    printf("item         %s\nkeyphrase    %s\n", d->template_item, d->template_keyphrase);
+}
+
+static void print_model(const kpd_model *m, const char *path) {
+    kpd_model_desc d = kpd_model_get_desc(m);
+    kpd_tensor t;
+    char name[16];
+    int32_t n = 0;
+    int64_t values = 0;
+    for (; kpd_model_tensor(m, n, &t); n++) values += (int64_t)t.rows * t.cols;
+    printf("%s: %s, f32, %zu bytes\n", path, d.kind == KPD_BI_ENCODER ? "bi-encoder" : "cross-encoder", kpd_model_size(m));
+    word_at("gelu gelu_tanh relu tanh", (int)d.activation, name, sizeof name);
+    printf("encoder      %d layer(s), width %d, %d head(s), feed-forward %d %s%s\n", (int)d.n_layers, (int)d.width,
+           (int)d.n_heads, (int)d.ffn_width, name, d.separate_towers ? ", separate towers" : "");
+    printf("vocabulary   %d tokens\n", (int)kpd_tokenizer_size(kpd_model_tokenizer(m)));
+    printf("tokens       at most %d a text; %d positions, %d type(s)\n", (int)d.max_tokens, (int)d.n_positions, (int)d.n_types);
+    print_head(&d, kpd_model_dim(m));
+    printf("tensors      %d with %lld values\n", (int)n, (long long)values);
+}
+
+static void print_index(const kpd_index *x, const char *path) {
+    kpd_index_info i = kpd_index_get_info(x);
+    char name[16];
+    printf("%s: index, f32, %lld bytes\n", path, (long long)i.bytes);
+    printf("vectors      %lld of dim %d, %s\n", (long long)i.count, (int)i.dim,
+           word_at("cosine dot l2", (int)i.metric, name, sizeof name));
+}
+
+// The kind of a kpd file as its header has it, or 0. Opening judges the rest.
+static uint32_t peek_kind(const char *path) {
+    uint8_t h[16] = {0};
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(h, 1, sizeof h, f) : 0;
+    if (f) fclose(f);
+    return n == sizeof h && !memcmp(h, "\x89KPD", 4) ? h[12] : 0;
+}
+
+static int info_index(job *j) {
+    kpd_error e;
+    kpd_open_desc d = {0};
+    d.verify = true;
+    if (kpd_index_open(j->arg[0], &d, &j->index, &e)) return fail_with(j->arg[0], &e), BAD_DATA;
+    print_index(j->index, j->arg[0]);
+    printf("verified\n");
+    return DONE;
+}
+
+static int run_info(job *j) {
+    kpd_error e;
+    kpd_open_desc d = {0};
+    d.verify = true;
+    if (peek_kind(j->arg[0]) == 2) return info_index(j);
+    if (kpd_model_open(j->arg[0], &d, &j->student, &e)) return fail_with(j->arg[0], &e), BAD_DATA;
+    print_model(j->student, j->arg[0]);
+    printf("verified\n");
+    return DONE;
+}
+
+// >>tokenize ---------------------------------------------------------------------------------------------------------
+
+// A line of n bytes has at most n tokens and four special ones: each token has at least a byte of its own.
+static bool grow_tokens(kpd_tokens *t, size_t bytes) {
+    size_t need = bytes + 4;
+    int32_t *ids;
+    if (need <= (size_t)t->capacity) return true;
+    if (need > INT32_MAX / 2) return false;
+    ids = (int32_t *)realloc(t->ids, need * 2 * sizeof *ids);
+    if (!ids) return false;
+    t->ids = ids;
+    t->capacity = (int32_t)(need * 2);
+    return true;
+}
+
+static bool tokenize_line(job *j, int32_t i, kpd_tokens *t) {
+    const reader *r = &j->text;
+    kpd_error e;
+    kpd_input in;
+    if (!reader_split(r, i, 3, &in)) return false;
+    if (!grow_tokens(t, r->lines[i].size)) return fail(r->name, r->first + i, "out of memory: %zu bytes", r->lines[i].size);
+    if (kpd_tokenize(kpd_model_tokenizer(j->student), &in, j->o.max_tokens, j->o.no_special != 0, t, &e))
+        return fail(r->name, r->first + i, "%s", e.message);
+    for (int32_t k = 0; k < t->count; k++) fprintf(j->out.file, k ? " %d" : "%d", (int)t->ids[k]);
+    fputc('\n', j->out.file);
+    j->tokens += t->count;
+    return true;
+}
+
+static bool tokenize_chunk(job *j, void *state) {
+    if (j->tokens < 0) j->tokens = 0;
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!tokenize_line(j, i, (kpd_tokens *)state)) return false;
+    return true;
+}
+
+static int run_tokenize(job *j) {
+    kpd_tokens t = {0};
+    bool ok;
+    if (!open_any_model(j->arg[0], &j->student)) return BAD_DATA;
+    if (!reader_open(&j->text, j->arg[1]) || !output_open(&j->out, NULL)) return BAD_DATA;
+    ok = each_chunk(j, "texts", tokenize_chunk, &t) && output_commit(&j->out);
+    free(t.ids);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>embed ------------------------------------------------------------------------------------------------------------
+
+static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!reader_split(&j->text, i, max_parts, &in[i])) return false;
+    return true;
+}
+
+// Corrupt weights of a mapped model can give numbers that are none; they must not reach a file.
+static bool check_finite(const job *j, const float *v, int32_t cols) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        for (int32_t c = 0; c < cols; c++)
+            if (!isfinite(v[(size_t)i * (size_t)cols + (size_t)c]))
+                return fail(j->text.name, j->text.first + i, "the result is not a finite number; `kpd info` checks the model");
+    return true;
+}
+
+static void print_rows(FILE *f, const float *v, size_t rows, int32_t cols) {
+    for (size_t i = 0; i < rows; i++)
+        for (int32_t c = 0; c < cols; c++)
+            fprintf(f, "%.9g%c", (double)v[i * (size_t)cols + (size_t)c], c + 1 < cols ? '\t' : '\n');
+}
+
+// A chunk's inputs and results: vectors or logits.
+typedef struct batch { kpd_input *in; float *out; int32_t cols; } batch;
+
+static bool batch_create(job *j, int32_t cols, batch *b) {
+    b->cols = cols;
+    b->in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *b->in);
+    b->out = (float *)job_alloc(j, CHUNK_LINES, (size_t)cols * sizeof *b->out);
+    return b->in && b->out;
+}
+
+static bool embed_chunk(job *j, void *state) {
+    const batch *b = (const batch *)state;
+    kpd_error e;
+    kpd_tower tower = (kpd_tower)j->o.tower;
+    size_t n = (size_t)j->text.n;
+    if (!split_chunk(j, tower == KPD_ITEM ? 2 : 1, b->in)) return false;
+    if (kpd_embed(j->session, j->student, tower, b->in, n, b->cols, b->out, &e)) return fail_text(j, &e);
+    if (!check_finite(j, b->out, b->cols)) return false;
+    if (j->out.path) fwrite(b->out, sizeof *b->out, n * (size_t)b->cols, j->out.file);
+    else print_rows(j->out.file, b->out, n, b->cols);
+    return true;
+}
+
+// The number of rows is known at the end only: the header is written twice.
+static bool embed_all(job *j, batch *b) {
+    FILE *npy = j->out.path ? j->out.file : NULL;
+    if (npy && !npy_write_header(npy, 0, b->cols)) return output_failed(&j->out);
+    if (!each_chunk(j, "texts", embed_chunk, b)) return false;
+    j->tokens = kpd_session_tokens(j->session);
+    if (npy && (fseek(npy, 0, SEEK_SET) || !npy_write_header(npy, j->done, b->cols))) return output_failed(&j->out);
+    return output_commit(&j->out);
+}
+
+static int run_embed(job *j) {
+    batch b;
+    int32_t dim;
+    if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
+    dim = kpd_model_dim(j->student);
+    if (j->o.dim > dim) return usage("--dim %d: %s has %d columns", (int)j->o.dim, j->arg[0], (int)dim);
+    if (j->o.dim) dim = j->o.dim;
+    if (!open_session(j, 0, 0) || !reader_open(&j->text, j->arg[1]) || !output_open(&j->out, j->o.output)) return BAD_DATA;
+    return batch_create(j, dim, &b) && embed_all(j, &b) ? DONE : BAD_DATA;
+}
+
+// >>score ---------------------------------------------------------------------------------------------------------------
+
+static bool score_chunk(job *j, void *state) {
+    const batch *b = (const batch *)state;
+    const reader *r = &j->text;
+    kpd_error e;
+    if (!split_chunk(j, 3, b->in)) return false;
+    for (int32_t i = 0; i < r->n; i++)
+        if (b->in[i].n_parts < 2) return fail(r->name, r->first + i, "1 segment, expected 2 or 3 with a TAB between them");
+    if (kpd_score(j->session, j->assistant, b->in, (size_t)r->n, b->out, &e)) return fail_text(j, &e);
+    if (!check_finite(j, b->out, b->cols)) return false;
+    print_rows(j->out.file, b->out, (size_t)r->n, b->cols);
+    return true;
+}
+
+static int run_score(job *j) {
+    batch b;
+    if (!open_model(j->arg[0], KPD_CROSS_ENCODER, &j->assistant) || !open_session(j, 0, 0)) return BAD_DATA;
+    if (!reader_open(&j->text, j->arg[1]) || !output_open(&j->out, NULL)) return BAD_DATA;
+    if (!batch_create(j, kpd_model_dim(j->assistant), &b) || !each_chunk(j, "texts", score_chunk, &b)) return BAD_DATA;
+    j->tokens = kpd_session_tokens(j->session);
+    return output_commit(&j->out) ? DONE : BAD_DATA;
+}
+
+// >>index ------------------------------------------------------------------------------------------------------------
+
+typedef struct id_list { int64_t *id; size_t n, capacity; } id_list;
+
+static bool id_list_reserve(id_list *l, size_t n) {
+    size_t capacity = n * 2;
+    int64_t *id;
+    if (n <= l->capacity) return true;
+    id = (int64_t *)realloc(l->id, capacity * sizeof *id);
+    if (!id) return fail(NULL, 0, "out of memory: %zu ids", n);
+    l->id = id;
+    l->capacity = capacity;
+    return true;
+}
+
+static bool read_ids(job *j, const char *path, id_list *l) {
+    reader *r = &j->text;
+    if (!reader_open(r, path)) return false;
+    do {
+        if (!reader_next(r) || !id_list_reserve(l, l->n + (size_t)r->n)) return false;
+        for (int32_t i = 0; i < r->n; i++)
+            if (!parse_id(r, i, r->lines[i], &l->id[l->n++])) return false;
+    } while (r->n);
+    return true;
+}
+
+static bool number_ids(id_list *l, int64_t n) {
+    if (!id_list_reserve(l, (size_t)n)) return false;
+    for (l->n = 0; l->n < (size_t)n; l->n++) l->id[l->n] = (int64_t)l->n;
+    return true;
+}
+
+// The ids of the rows of j->vectors: a file's, or 0..n-1.
+static bool ids_of_rows(job *j, id_list *l) {
+    if (!j->o.ids) return number_ids(l, j->vectors.rows);
+    if (!read_ids(j, j->o.ids, l)) return false;
+    if ((int64_t)l->n == j->vectors.rows) return true;
+    return fail(j->o.ids, 0, "%zu ids for the %lld rows of vectors", l->n, (long long)j->vectors.rows);
+}
+
+static size_t rows_a_chunk(int32_t cols) { return 1 + ((size_t)4 << 20) / ((size_t)cols * sizeof(float)); }
+
+// The next rows of j->vectors; *n = 0 at the end.
+static bool next_vectors(job *j, const char *path, float *v, size_t *n) {
+    return npy_read(&j->vectors, v, rows_a_chunk(j->vectors.cols), n) || fail(path, 0, "the file ended while it was read");
+}
+
+// What the library says about the chunk that begins at a row.
+static bool fail_row(const char *path, const kpd_error *e, int64_t first) {
+    if (e->where < 0) return fail(path, 0, "%s", e->message);
+    return fail(path, 0, "row %lld: %s", (long long)(first + e->where), after_place(e->message));
+}
+
+static bool upsert_all(job *j, const char *path, const int64_t *ids, float *v) {
+    kpd_error e;
+    size_t n;
+    start(j, "vectors");
+    do {
+        int64_t first = j->vectors.next;
+        if (!next_vectors(j, path, v, &n)) return false;
+        if (n && kpd_index_upsert(j->index, ids + first, v, n, &e)) return fail_row(path, &e, first);
+        progress(j, (int64_t)n, j->vectors.next, j->vectors.rows);
+    } while (n);
+    return true;
+}
+
+static bool save_index(job *j, const char *path) {
+    kpd_error e;
+    return !kpd_index_save(j->index, path, &e) || fail_with(path, &e);
+}
+
+static bool upsert_file(job *j, const char *vectors, const char *path, id_list *l) {
+    int64_t before = kpd_index_get_info(j->index).count, added;
+    float *v = (float *)job_alloc(j, rows_a_chunk(j->vectors.cols), (size_t)j->vectors.cols * sizeof *v);
+    if (!v || !ids_of_rows(j, l) || !upsert_all(j, vectors, l->id, v) || !save_index(j, path)) return false;
+    added = kpd_index_get_info(j->index).count - before;
+    printf("%s: %lld added, %lld replaced, %lld now\n", path, (long long)added, (long long)(j->vectors.rows - added),
+           (long long)(before + added));
+    return true;
+}
+
+static int run_index_build(job *j) {
+    kpd_error e;
+    kpd_index_desc d = {0};
+    id_list l = {0};
+    bool ok;
+    if (!j->o.output) return usage("index build: -o INDEX.kpi is missing");
+    if (!can_write(j->o.output) || !open_vectors(j, j->arg[0])) return BAD_DATA;
+    d.dim = j->vectors.cols;
+    d.metric = (kpd_metric)j->o.metric;
+    if (kpd_index_create(&d, &j->index, &e)) return fail(j->arg[0], 0, "%s", e.message), BAD_DATA;
+    ok = upsert_file(j, j->arg[0], j->o.output, &l);
+    free(l.id);
+    return ok ? DONE : BAD_DATA;
+}
+
+static bool check_dim(const job *j, const char *vectors, const char *index) {
+    int32_t dim = kpd_index_get_info(j->index).dim;
+    if (j->vectors.cols == dim) return true;
+    return fail(vectors, 0, "vectors of dim %d, but %s has dim %d", (int)j->vectors.cols, index, (int)dim);
+}
+
+static int run_index_add(job *j) {
+    id_list l = {0};
+    bool ok;
+    if (!j->o.ids) return usage("index add: --ids FILE is missing");
+    if (!open_index(j, j->arg[0], true) || !open_vectors(j, j->arg[1]) || !check_dim(j, j->arg[1], j->arg[0])) return BAD_DATA;
+    ok = upsert_file(j, j->arg[1], j->arg[0], &l);
+    free(l.id);
+    return ok ? DONE : BAD_DATA;
+}
+
+static bool remove_ids(job *j, const char *path, id_list *l) {
+    kpd_error e;
+    size_t removed = 0;
+    if (!read_ids(j, j->arg[1], l)) return false;
+    if (kpd_index_remove(j->index, l->id, l->n, &removed, &e)) return fail(path, 0, "%s", e.message);
+    if (!save_index(j, path)) return false;
+    printf("%s: %zu of %zu removed, %lld now\n", path, removed, l->n, (long long)kpd_index_get_info(j->index).count);
+    return true;
+}
+
+static int run_index_remove(job *j) {
+    id_list l = {0};
+    bool ok;
+    if (!open_index(j, j->arg[0], true)) return BAD_DATA;
+    ok = remove_ids(j, j->arg[0], &l);
+    free(l.id);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>search -----------------------------------------------------------------------------------------------------------
+
+static void print_hits(FILE *f, int64_t first, size_t n, int32_t k, const kpd_hit *hits, const int32_t *counts) {
+    for (size_t i = 0; i < n; i++)
+        for (int32_t r = 0; r < counts[i]; r++) {
+            const kpd_hit *h = &hits[i * (size_t)k + (size_t)r];
+            fprintf(f, "%lld\t%d\t%lld\t%.9g\n", (long long)first + (long long)i, (int)r + 1, (long long)h->id,
+                    (double)h->score);
+        }
+}
+
+typedef struct search_state { kpd_search_desc d; float *q; kpd_hit *hits; int32_t *counts; size_t rows; } search_state;
+
+// The hits of a chunk fill some 16 MB at most, unless one query's are more.
+static bool search_rows(job *j, const search_state *s, const float *q, int64_t first, size_t n) {
+    kpd_error e;
+    for (size_t at = 0; at < n; at += s->rows) {
+        size_t m = n - at < s->rows ? n - at : s->rows;
+        const float *rows = q + at * (size_t)j->vectors.cols;
+        if (kpd_index_search(j->session, j->index, rows, m, &s->d, s->hits, s->counts, &e))
+            return fail_row(j->arg[1], &e, first + (int64_t)at);
+        print_hits(j->out.file, first + (int64_t)at, m, s->d.k, s->hits, s->counts);
+        progress(j, (int64_t)m, j->done + (int64_t)m, j->vectors.rows);
+        if (!output_ok(&j->out)) return false;
+    }
+    return true;
+}
+
+static bool search_all(job *j, const search_state *s) {
+    size_t n;
+    start(j, "queries");
+    do {
+        int64_t first = j->vectors.next;
+        if (!next_vectors(j, j->arg[1], s->q, &n) || !search_rows(j, s, s->q, first, n)) return false;
+    } while (n);
+    return output_commit(&j->out);
+}
+
+// More than the index holds cannot be found: k beyond it needs no memory.
+static int32_t clamp_k(const job *j) {
+    int64_t count = kpd_index_get_info(j->index).count;
+    return (int64_t)j->o.k <= count ? j->o.k : count ? (int32_t)count : 1;
+}
+
+static int run_search(job *j) {
+    search_state s = {0};
+    if (!open_index(j, j->arg[0], false) || !open_vectors(j, j->arg[1]) || !check_dim(j, j->arg[1], j->arg[0])) return BAD_DATA;
+    s.d.k = clamp_k(j);
+    s.d.threshold = isfinite(j->o.threshold);
+    s.d.min_score = s.d.threshold ? j->o.threshold : 0;
+    s.rows = 1 + ((size_t)1 << 20) / (size_t)s.d.k;
+    if (!open_session(j, s.d.k, j->vectors.cols) || !output_open(&j->out, NULL)) return BAD_DATA;
+    s.q = (float *)job_alloc(j, rows_a_chunk(j->vectors.cols), (size_t)j->vectors.cols * sizeof *s.q);
+    s.hits = (kpd_hit *)job_alloc(j, s.rows * (size_t)s.d.k, sizeof *s.hits);
+    s.counts = (int32_t *)job_alloc(j, s.rows, sizeof *s.counts);
+    return s.q && s.hits && s.counts && search_all(j, &s) ? DONE : BAD_DATA;
+}
+
+// >>recommend --------------------------------------------------------------------------------------------------------
+
+typedef struct phrase { int64_t id, line; size_t at, size; } phrase;
+
+typedef struct phrases {                // sorted by id
+    phrase *list; size_t n, capacity;
+    char *text; size_t text_size, text_capacity;
+} phrases;
+
+static void phrases_free(phrases *p) {
+    free(p->list);
+    free(p->text);
+}
+
+static bool phrases_reserve(phrases *p, size_t text) {
+    if (p->n == p->capacity) {
+        size_t capacity = p->capacity * 2 + 1024;
+        phrase *list = (phrase *)realloc(p->list, capacity * sizeof *list);
+        if (!list) return fail(NULL, 0, "out of memory: %zu keyphrases", capacity);
+        p->list = list;
+        p->capacity = capacity;
+    }
+    if (p->text_size + text >= p->text_capacity) {
+        size_t capacity = p->text_capacity * 2 + text + 65536;
+        char *block = (char *)realloc(p->text, capacity);
+        if (!block) return fail(NULL, 0, "out of memory: %zu bytes of keyphrases", capacity);
+        p->text = block;
+        p->text_capacity = capacity;
+    }
+    return true;
+}
+
+static bool phrases_add(phrases *p, const reader *r, int32_t i) {
+    kpd_input in;
+    phrase *x;
+    if (!reader_split(r, i, 2, &in)) return false;
+    if (in.n_parts < 2) return fail(r->name, r->first + i, "expected id TAB keyphrase");
+    if (!phrases_reserve(p, in.part[1].size)) return false;
+    x = &p->list[p->n];
+    if (!parse_id(r, i, in.part[0], &x->id)) return false;
+    x->line = r->first + i;
+    x->at = p->text_size;
+    x->size = in.part[1].size;
+    if (x->size) memcpy(p->text + p->text_size, in.part[1].data, x->size);
+    p->text_size += x->size;
+    p->n++;
+    return true;
+}
+
+static int compare_phrases(const void *a, const void *b) {
+    const phrase *x = (const phrase *)a, *y = (const phrase *)b;
+    return x->id != y->id ? (x->id < y->id ? -1 : 1) : x->line < y->line ? -1 : 1;
+}
+
+// Two keyphrases of one id are a mistake whose outcome nobody could foresee.
+static bool phrases_sort(phrases *p, const char *path) {
+    if (p->n) qsort(p->list, p->n, sizeof *p->list, compare_phrases);
+    for (size_t i = 1; i < p->n; i++) {
+        const phrase *x = &p->list[i];
+        if (x->id == x[-1].id)
+            return fail(path, x->line, "id %lld stands in line %lld already", (long long)x->id, (long long)x[-1].line);
+    }
+    return true;
+}
+
+static bool phrases_read(phrases *p, job *j, const char *path) {
+    reader *r = &j->text;
+    if (!reader_open(r, path)) return false;
+    do {
+        if (!reader_next(r)) return false;
+        for (int32_t i = 0; i < r->n; i++)
+            if (!phrases_add(p, r, i)) return false;
+    } while (r->n);
+    reader_close(r);
+    return phrases_sort(p, path);
+}
+
+static kpd_text phrases_find(void *user, int64_t id) {
+    const phrases *p = (const phrases *)user;
+    size_t low = 0, high = p->n;
+    kpd_text t = {NULL, 0};
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (p->list[mid].id < id) low = mid + 1; else high = mid;
+    }
+    if (low == p->n || p->list[low].id != id) return t;
+    t.data = p->text + p->list[low].at;
+    t.size = p->list[low].size;
+    return t;
+}
+
+// Ids that the index has and the keyphrases have not are never recommended; the user should know.
+static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
+    int64_t count = kpd_index_get_info(x).count, missing = 0;
+    for (int64_t i = 0; i < count; i++) missing += phrases_find(p, kpd_index_id(x, i)).data == NULL;
+    if (!missing) return;
+    fail(path, 0, "note: %lld of the index's %lld ids are not in this file and are left out", (long long)missing,
+         (long long)count);
+}
+
+typedef struct recommender { kpd_recommend_desc d; kpd_input *in; kpd_recommendation *out; int32_t *counts; } recommender;
+
+static void print_recommendations(const job *j, const recommender *r, int32_t i) {
+    for (int32_t rank = 0; rank < r->counts[i]; rank++) {
+        const kpd_recommendation *x = &r->out[(size_t)i * (size_t)r->d.search.k + (size_t)rank];
+        kpd_text t = r->d.lookup(r->d.lookup_user, x->id);
+        fprintf(j->out.file, "%lld\t%d\t", (long long)(j->text.first - 1 + i), (int)rank + 1);
+        fwrite(t.data, 1, t.size, j->out.file);
+        fprintf(j->out.file, "\t%.9g\t", (double)x->similarity);
+        fprintf(j->out.file, r->d.assistant ? "%.9g\n" : "-\n", (double)x->relevance);
+    }
+}
+
+static bool recommend_chunk(job *j, void *state) {
+    recommender *r = (recommender *)state;
+    kpd_error e;
+    if (!split_chunk(j, 2, r->in)) return false;
+    if (kpd_recommend(j->session, &r->d, r->in, (size_t)j->text.n, r->out, r->counts, &e)) return fail_text(j, &e);
+    for (int32_t i = 0; i < j->text.n; i++) print_recommendations(j, r, i);
+    return true;
+}
+
+static void fill_recommend(const job *j, phrases *p, kpd_recommend_desc *d) {
+    d->student = j->student;
+    d->assistant = j->assistant;
+    d->index = j->index;
+    d->search.k = clamp_k(j);
+    d->search.threshold = isfinite(j->o.min_similarity);
+    d->search.min_score = d->search.threshold ? j->o.min_similarity : 0;
+    d->lookup = phrases_find;
+    d->lookup_user = p;
+    d->min_relevance = isfinite(j->o.threshold) ? j->o.threshold : 0;
+    d->rank_by_relevance = j->o.by_relevance != 0;
+    d->same_words_are_duplicates = j->o.same_words != 0;
+}
+
+static bool recommend(job *j, phrases *p) {
+    recommender r = {0};
+    if (!phrases_read(p, j, j->arg[3])) return false;
+    phrases_check(p, j->index, j->arg[3]);
+    fill_recommend(j, p, &r.d);
+    if (!open_session(j, r.d.search.k, kpd_index_get_info(j->index).dim)) return false;
+    if (!reader_open(&j->text, j->arg[4]) || !output_open(&j->out, NULL)) return false;
+    r.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r.in);
+    r.out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r.d.search.k * sizeof *r.out);
+    r.counts = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r.counts);
+    return r.in && r.out && r.counts && each_chunk(j, "queries", recommend_chunk, &r) && output_commit(&j->out);
+}
+
+static int run_recommend(job *j) {
+    phrases p = {0};
+    bool ok, filter = strcmp(j->arg[1], "-") != 0;
+    if (!filter && isfinite(j->o.threshold)) return usage("--threshold is a relevance, which needs an assistant");
+    if (!filter && j->o.by_relevance) return usage("--by-relevance needs an assistant");
+    if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
+    if (filter && !open_model(j->arg[1], KPD_CROSS_ENCODER, &j->assistant)) return BAD_DATA;
+    if (!open_index(j, j->arg[2], false)) return BAD_DATA;
+    ok = recommend(j, &p);
+    phrases_free(&p);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>demo  The whole path on an invented shop. ------------------------------------------------------------------------
+
+typedef struct demo_item { const char *title, *category; } demo_item;
+
+static const demo_item DEMO_ITEMS[] = {
+    {"Zephyra Glide 3 Wireless Earbuds with Charging Case Midnight Blue", "Earbuds"},
+    {"Genuine Norvik 65W USB C Laptop Charger Adapter for Norvik Slate 13", "Laptop Chargers"},
+    {"Ombrelle Clear Silicone Case for Tavo X2 Phone Shockproof", "Phone Cases"},
+    {"Kestra Trail 40L Hiking Backpack Waterproof with Rain Cover", "Backpacks"},
+    {"Lumipod Desk Lamp LED Dimmable with Wireless Charging Pad White", "Desk Lamps"},
+    {"Brewmont Stovetop Espresso Maker 6 Cup Aluminium", "Espresso Makers"},
+    {"Pixelon M50 Mirrorless Camera Body 24MP Black", "Cameras"},
+    {"Zephyra Boom Portable Bluetooth Speaker Waterproof Red", "Speakers"},
+    {"Tavo X2 Smartphone 128GB Unlocked Graphite", "Smartphones"},
+    {"Karoo Kids Bike Helmet Adjustable Green Size S", "Bike Helmets"},
+    {"Norvik Slate 13 Laptop Sleeve Grey Felt", "Laptop Sleeves"},
+    {"Pixelon 50mm Camera Lens f1.8 for Pixelon Mirrorless", "Camera Lenses"},
+};
+
+static const char *const DEMO_PHRASES[] = {
+    "wireless earbuds", "zephyra earbuds", "blue earbuds", "earbuds charging case", "zephyra glide 3", "bluetooth earbuds",
+    "usb c laptop charger", "norvik charger", "norvik slate 13 charger", "65w charger", "laptop adapter", "65w usb c charger",
+    "tavo x2 case", "clear phone case", "shockproof case", "silicone case tavo x2", "case for tavo x2", "phone case",
+    "hiking backpack", "waterproof backpack", "40l backpack", "backpack with rain cover", "kestra backpack", "school backpack",
+    "led desk lamp", "desk lamp wireless charging", "white desk lamp", "dimmable lamp", "wireless charging pad", "floor lamp",
+    "stovetop espresso maker", "espresso maker 6 cup", "coffee maker", "brewmont espresso maker", "moka pot",
+    "mirrorless camera", "pixelon m50", "pixelon camera body", "24mp camera", "black mirrorless camera", "camera bag",
+    "bluetooth speaker", "waterproof speaker", "portable bluetooth speaker", "zephyra boom", "red speaker", "zephyra speaker",
+    "tavo x2", "unlocked smartphone", "tavo x2 128gb", "128gb smartphone unlocked",
+    "kids bike helmet", "green bike helmet", "karoo helmet", "bike light",
+    "laptop sleeve", "norvik slate 13 sleeve", "felt laptop sleeve", "50mm lens", "pixelon 50mm lens",
+};
+
+enum {
+    DEMO_N_ITEMS = sizeof DEMO_ITEMS / sizeof *DEMO_ITEMS, DEMO_N_PHRASES = sizeof DEMO_PHRASES / sizeof *DEMO_PHRASES,
+    DEMO_DIM = 64, DEMO_SHOWN = 3
+};
+
+static bool demo_write(job *j, const char *dir, const char *name, bool items) {
+    char *path = (char *)job_alloc(j, strlen(dir) + 32, 1);
+    if (!path) return false;
+    sprintf(path, "%s/%s", dir, name);
+    if (!output_open(&j->out, path)) return false;
+    for (int i = 0; i < (items ? (int)DEMO_N_ITEMS : (int)DEMO_N_PHRASES); i++)
+        if (items) fprintf(j->out.file, "%s\t%s\n", DEMO_ITEMS[i].title, DEMO_ITEMS[i].category);
+        else fprintf(j->out.file, "%d\t%s\n", i, DEMO_PHRASES[i]);
+    return output_commit(&j->out);
+}
+
+static bool demo_save_model(const kpd_model *m, const char *dir, const char *name) {
+    char path[4200];
+    kpd_error e;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return can_write(path) && (!kpd_model_save(m, path, &e) || fail_with(path, &e));
+}
+
+// The vocabulary has the words of the catalogue.
+static bool demo_models(job *j, const char *dir) {
+    const char *texts[2 * DEMO_N_ITEMS + DEMO_N_PHRASES];
+    size_t n = 0;
+    kpd_error e;
+    for (int i = 0; i < DEMO_N_ITEMS; i++) {
+        texts[n++] = DEMO_ITEMS[i].title;
+        texts[n++] = DEMO_ITEMS[i].category;
+    }
+    for (int i = 0; i < DEMO_N_PHRASES; i++) texts[n++] = DEMO_PHRASES[i];
+    if (tiny_student(texts, n, &j->student, &e) || tiny_assistant(texts, n, &j->assistant, &e))
+        return fail("demo", 0, "%s", e.message);
+    return demo_save_model(j->student, dir, "student.kpd") && demo_save_model(j->assistant, dir, "assistant.kpd");
+}
+
+static bool demo_index(job *j, const char *dir) {
+    kpd_input in[DEMO_N_PHRASES];
+    int64_t ids[DEMO_N_PHRASES];
+    float v[DEMO_N_PHRASES * DEMO_DIM];
+    char path[4200];
+    kpd_error e;
+    kpd_index_desc d = {0};
+    d.dim = DEMO_DIM;
+    for (int i = 0; i < DEMO_N_PHRASES; i++) {
+        in[i] = kpd_input_str(DEMO_PHRASES[i], NULL, NULL);
+        ids[i] = i;
+    }
+    snprintf(path, sizeof path, "%s/keyphrases.kpi", dir);
+    if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, in, DEMO_N_PHRASES, DEMO_DIM, v, &e) ||
+        kpd_index_create(&d, &j->index, &e) || kpd_index_upsert(j->index, ids, v, DEMO_N_PHRASES, &e))
+        return fail("demo", 0, "%s", e.message);
+    return can_write(path) && save_index(j, path);
+}
+
+static kpd_text demo_lookup(void *user, int64_t id) {
+    kpd_text t = {NULL, 0};
+    (void)user;
+    if (id < 0 || id >= DEMO_N_PHRASES) return t;
+    t.data = DEMO_PHRASES[id];
+    t.size = strlen(t.data);
+    return t;
+}
+
+static bool demo_recommend(job *j) {
+    kpd_input in[DEMO_SHOWN];
+    kpd_recommendation out[DEMO_SHOWN * 10];
+    int32_t counts[DEMO_SHOWN];
+    kpd_error e;
+    kpd_recommend_desc d = {0};
+    d.student = j->student;
+    d.assistant = j->assistant;
+    d.index = j->index;
+    d.search.k = 10;
+    d.lookup = demo_lookup;
+    d.min_relevance = 0.5f;
+    d.same_words_are_duplicates = true;
+    for (int i = 0; i < DEMO_SHOWN; i++) in[i] = kpd_input_str(DEMO_ITEMS[i].title, DEMO_ITEMS[i].category, NULL);
+    if (kpd_recommend(j->session, &d, in, DEMO_SHOWN, out, counts, &e)) return fail("demo", 0, "%s", e.message);
+    for (int i = 0; i < DEMO_SHOWN; i++) {
+        printf("\n%s (%s)\n", DEMO_ITEMS[i].title, DEMO_ITEMS[i].category);
+        for (int32_t r = 0; r < counts[i]; r++) {
+            const kpd_recommendation *x = &out[i * 10 + r];
+            printf("  %-28s similarity %.3f   relevance %.3f\n", DEMO_PHRASES[x->id], (double)x->similarity,
+                   (double)x->relevance);
+        }
+    }
+    return true;
+}
+
+static void demo_explain(const char *dir) {
+    printf("\nThe same with commands:\n"
+           "  cut -f2 %s/keyphrases.tsv | kpd embed %s/student.kpd - --tower keyphrase --dim %d -o %s/keyphrases.npy\n"
+           "  kpd index build %s/keyphrases.npy -o %s/keyphrases.kpi\n"
+           "  kpd recommend %s/student.kpd %s/assistant.kpd %s/keyphrases.kpi %s/keyphrases.tsv %s/items.tsv \\\n"
+           "      --threshold 0.5 --same-words\n", dir, dir, DEMO_DIM, dir, dir, dir, dir, dir, dir, dir, dir);
+}
+
+static bool demo(job *j, const char *dir) {
+    if (!demo_models(j, dir) || !open_session(j, 0, 0)) return false;
+    printf("An invented shop of %d items and %d keyphrases. Nothing here is trained: the student's vectors only tell\n"
+           "whether words are equal, and the assistant is built by hand to find which share of a keyphrase's words stands\n"
+           "in the item. Keyphrases with a relevance below 0.5 are dropped.\n",
+           DEMO_N_ITEMS, DEMO_N_PHRASES);
+    if (!demo_write(j, dir, "items.tsv", true) || !demo_write(j, dir, "keyphrases.tsv", false)) return false;
+    if (!demo_index(j, dir)) return false;
+    start(j, "queries");
+    if (!demo_recommend(j)) return false;
+    j->done = DEMO_SHOWN;
+    demo_explain(dir);
+    return true;
+}
+
+static int run_demo(job *j) {
+    const char *dir = j->arg[0] ? j->arg[0] : "kpd-demo";
+    struct stat st;
+    if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes"), BAD_DATA;
+    if (mkdir(dir, 0777) && (stat(dir, &st) || !S_ISDIR(st.st_mode)))
+        return fail(dir, 0, "cannot make the folder: %s", strerror(errno)), BAD_DATA;
+    return demo(j, dir) ? DONE : BAD_DATA;
+}
+
+// >>commands ---------------------------------------------------------------------------------------------------------
+
+typedef struct command {
+    const char *name;
+    int (*run)(job *);
+    int min_args, max_args;
+    const char *options;                // beside the common ones
+    const char *use, *help;
+} command;
+
+static const command COMMANDS[] = {
+    {"demo", run_demo, 0, 1, "", "demo [DIR]",
+     "Makes two small models and an index of an invented shop in DIR (kpd-demo), and recommends keyphrases for three items.\n\n"
+     "    kpd demo"},
+    {"import", run_import, 1, 1, "-o --dtype --template-item --template-keyphrase --template-pair --max-tokens",
+     "import DIR -o M.kpd [--dtype f32] [--template-item T] [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
+     "Makes a model of a sentence-transformers or transformers folder. A template is text with {title} {category}\n"
+     "{keyphrase}, special tokens such as [SEP], and | where a pair's second segment begins; without one the folder's\n"
+     "holds, or else kpd's.\n\n"
+     "    kpd import all-MiniLM-L6-v2 -o minilm.kpd --template-item '{title} [SEP] {category}'"},
+    {"export", run_export, 1, 1, "-o", "export M.kpd -o DIR",
+     "Writes a folder which sentence-transformers (bi-encoder) or transformers (cross-encoder) loads.\n\n"
+     "    kpd export student.kpd -o student-folder"},
+    {"info", run_info, 1, 1, "", "info FILE",
+     "Says what a model or an index is, after checking every byte of it: the last line is `verified`.\n\n"
+     "    kpd info minilm.kpd"},
+    {"tokenize", run_tokenize, 1, 2, "--no-special --max-tokens", "tokenize M.kpd [FILE] [--no-special] [--max-tokens N]",
+     "Prints the token ids of each line: of 1 to 3 segments with a TAB between them, without the model's template and uncut\n"
+     "unless --max-tokens says otherwise.\n\n"
+     "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
+    {"embed", run_embed, 1, 2, "-o --dim --tower", "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase]",
+     "Embeds each line: title, or title TAB category, of an item; or with --tower keyphrase a keyphrase. Writes float32\n"
+     "[lines, D], or without -o a line of D numbers for each. D less than the model's takes the first columns, normalised.\n\n"
+     "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
+    {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
+     "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
+     "or any 2 segments.\n\n"
+     "    printf 'laptop sleeve\\tLaptop Sleeves\\tGrey Felt Sleeve 13 inch\\n' | kpd score assistant.kpd"},
+    {"index build", run_index_build, 1, 1, "-o --ids --metric",
+     "index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--metric cosine|dot|l2]",
+     "Makes an index of float32 vectors. FILE has an id (a 64-bit integer) a line; without it ids are 0, 1, 2, ...\n"
+     "Of equal ids the last wins.\n\n"
+     "    kpd index build keyphrases.npy -o keyphrases.kpi --ids ids.txt"},
+    {"index add", run_index_add, 2, 2, "--ids", "index add INDEX.kpi VECTORS.npy --ids FILE",
+     "Adds vectors, or replaces those whose id is there.\n\n"
+     "    kpd index add keyphrases.kpi new.npy --ids new-ids.txt"},
+    {"index remove", run_index_remove, 2, 2, "", "index remove INDEX.kpi IDS",
+     "Removes the ids of a file, one a line. Those that are not there are not an error.\n\n"
+     "    kpd index remove keyphrases.kpi gone.txt"},
+    {"index info", info_index, 1, 1, "", "index info INDEX.kpi",
+     "Says what an index is, after checking every byte of it.\n\n"
+     "    kpd index info keyphrases.kpi"},
+    {"search", run_search, 2, 2, "-k --threshold", "search INDEX.kpi QUERIES.npy [-k K] [--threshold T]",
+     "Prints the K (10) best of each query, with a score of at least T: query row from 0 TAB rank from 1 TAB id TAB score.\n"
+     "Exact. A score is larger when nearer: cosine, product, or minus the squared distance.\n\n"
+     "    kpd search keyphrases.kpi items.npy -k 5 --threshold 0.4"},
+    {"recommend", run_recommend, 4, 5, "-k --threshold --min-similarity --by-relevance --same-words",
+     "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi KEYPHRASES.tsv [ITEMS.tsv] [-k K] [--threshold T]\n"
+     "              [--min-similarity S] [--by-relevance] [--same-words]",
+     "Recommends keyphrases for items. KEYPHRASES.tsv: id TAB keyphrase. ITEMS.tsv: title, or title TAB category. Takes the\n"
+     "K (10) nearest keyphrases with a similarity of at least S, drops duplicates (--same-words: in any order), drops those\n"
+     "to which the assistant (- = none) gives a relevance below T, a probability. Prints item row from 0 TAB rank from 1\n"
+     "TAB keyphrase TAB similarity TAB relevance (- without an assistant), by similarity or --by-relevance.\n\n"
+     "    kpd recommend student.kpd assistant.kpd keyphrases.kpi keyphrases.tsv items.tsv -k 20 --threshold 0.5"},
+};
+enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
+
+// The command that argv begins with, of one word or two; *n_words = how many, or 0.
+static const command *find_command(int argc, char **argv, int *n_words) {
+    char two[64];
+    snprintf(two, sizeof two, "%s %s", argc > 0 ? argv[0] : "", argc > 1 ? argv[1] : "");
+    for (int i = 0; i < N_COMMANDS; i++) {
+        *n_words = strchr(COMMANDS[i].name, ' ') ? 2 : 1;
+        if (argc >= *n_words && !strcmp(COMMANDS[i].name, *n_words == 2 ? two : argv[0])) return &COMMANDS[i];
+    }
+    *n_words = 0;
+    return NULL;
+}
+
+static int unknown_command(int argc, char **argv) {
+    bool two = argc > 1 && !strcmp(argv[0], "index");
+    return usage("unknown command '%s%s%s'; `kpd help` lists them", argv[0], two ? " " : "", two ? argv[1] : "");
+}
+
+static void help_all(void) {
+    printf("kpd " KPD_VERSION ": keyphrase retrieval\n\n");
+    for (int i = 0; i < N_COMMANDS; i++) printf("    kpd %s\n", COMMANDS[i].use);
+    printf("    kpd help [COMMAND]\n\n"
+           "Common options: --threads N, --simd auto|scalar|avx2|avx512|neon, --stats (a last line of counts on stderr).\n"
+           "Text: `-` or no file is the standard input; a text a line, a TAB between its segments.\n"
+           "Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.\n");
+}
+
+static int help(int argc, char **argv) {
+    int n_words;
+    const command *c = find_command(argc, argv, &n_words);
+    if (argc == 0) return help_all(), DONE;
+    if (!c) return unknown_command(argc, argv);
+    printf("kpd %s\n\n%s\n", c->use, c->help);
+    return DONE;
+}
+
+static int parse(const command *c, int argc, char **argv, job *j) {
+    int n = 0;
+    for (int i = 0; i < argc; i++) {
+        const option *p;
+        if (argv[i][0] != '-' || !argv[i][1]) {
+            if (n == c->max_args) return usage("%s: '%s' is one argument too many; `kpd help %s`", c->name, argv[i], c->name);
+            j->arg[n++] = argv[i];
+            continue;
+        }
+        p = find_option(c->options, argv[i]);
+        if (!p) return usage("%s: unknown option '%s'; `kpd help %s`", c->name, argv[i], c->name);
+        if (p->kind != FLAG && ++i == argc) return usage("%s: %s needs a value", c->name, p->name);
+        if (set_option(&j->o, p, argv[i])) return BAD_USAGE;
+    }
+    return n >= c->min_args ? DONE : usage("%s: an argument is missing: kpd %s", c->name, c->use);
+}
+
+static int set_machine(job *j) {
+    kpd_error e;
+    kpd_simd level = (kpd_simd)j->o.simd;
+    if (!kpd_simd_available(level)) return usage("--simd %s: this machine or build lacks it", kpd_simd_name(level));
+    if (j->o.threads < 2) return DONE;
+    if (kpd_pool_create(j->o.threads, NULL, &j->pool, &e)) return fail("--threads", 0, "%s", e.message), BAD_DATA;
+    j->parallel = kpd_pool_parallel(j->pool);
+    return DONE;
+}
+
+static bool stdout_ok(void) {
+    bool ok = !fflush(stdout) && !ferror(stdout);
+    return ok || fail("standard output", 0, "cannot write: %s", strerror(errno));
+}
+
+static int run(const command *c, int argc, char **argv, job *j) {
+    int status = parse(c, argc, argv, j);
+    if (!status) status = set_machine(j);
+    if (!status) status = c->run(j);
+    if (!status && !stdout_ok()) status = BAD_DATA;
+    end_progress_line();
+    if (!status && j->o.stats) print_stats(j);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    static job j;                       // some 40 KB, all zero
+    int n_words, status;
+    const command *c;
+    if (argc < 2) return usage("a command is missing; `kpd help` lists them");
+    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help")) return help(argc - 2, argv + 2);
+    if (!strcmp(argv[1], "--version")) return puts("kpd " KPD_VERSION), DONE;
+    c = find_command(argc - 1, argv + 1, &n_words);
+    if (!c) return unknown_command(argc - 1, argv + 1);
+    j.o.k = 10;
+    j.o.threshold = j.o.min_similarity = -INFINITY;
+    status = run(c, argc - 1 - n_words, argv + 1 + n_words, &j);
+    job_close(&j);
+    return status;
+}
