@@ -1,0 +1,85 @@
+# kpd: make builds build/kpd and the examples. Plain make; CC=gcc or CC=clang; nothing is configured or installed.
+#
+#   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
+#   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
+#   make demo       the main job on a built-in catalogue     make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
+#   make warn       every warning, C and C++, all options    make bench    this machine's kernels
+#   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
+
+CC ?= cc
+CXX ?= c++
+CFLAGS ?= -O2
+STD = -std=c99
+WARN = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion -Wundef
+LIBS = -lm -pthread
+B = build
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
+
+EXAMPLES = $(patsubst examples/%.c,$(B)/%,$(wildcard examples/0*.c))
+TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out tests/tokenize_hex.c,$(wildcard tests/*.c))) \
+        $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
+
+.PHONY: all test demo warn asan tsan bits cross fuzz bench bench-peers test-real clean
+all: $(B)/kpd $(EXAMPLES)
+
+$(B)/kpd.o: tools/kpd_impl.c kpd.h
+	@mkdir -p $(B)
+	$(CC) $(STD) $(WARN) $(CFLAGS) -c -o $@ $<
+$(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h kpd.h $(B)/kpd.o
+	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
+$(B)/0%: examples/0%.c examples/tiny.h kpd.h
+	@mkdir -p $(B)
+	$(CC) $(STD) $(WARN) -O1 -o $@ $< $(LIBS)
+
+$(B)/tests.d/%.o: tests/%.c tests/test.h kpd.h tools/hf.h tools/npy.h
+	@mkdir -p $(B)/tests.d
+	$(CC) $(STD) $(WARN) $(CFLAGS) -Itests -c -o $@ $<
+$(B)/tests.d/%.o: tests/%.cc tests/test.h kpd.h
+	@mkdir -p $(B)/tests.d
+	$(CXX) -std=c++11 $(WARN) -O1 -Itests -c -o $@ $<
+$(B)/tests: $(TESTS) $(B)/kpd.o
+	$(CXX) $(CFLAGS) -o $@ $^ $(LIBS)
+
+test: $(B)/tests $(B)/kpd $(EXAMPLES)
+	@sh tests/run.sh $(B)
+
+demo: $(B)/kpd
+	$(B)/kpd demo $(B)/demo
+
+# The library, tools, tests and examples with each compiler and standard, and the library with each option on and off.
+warn:
+	@sh tests/warn.sh "$(WARN) -Werror"
+
+SANITIZER = $(shell command -v clang >/dev/null && echo CC=clang CXX=clang++)   # gcc takes minutes over the same code
+asan:
+	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/tests $(B)/asan/kpd
+	@mkdir -p $(B)/tmp && $(B)/asan/tests && sh tests/cli.sh $(B)/asan/kpd
+tsan:
+	$(MAKE) B=$(B)/tsan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=thread" $(B)/tsan/tests
+	@mkdir -p $(B)/tmp && $(B)/tsan/tests --filter=thread
+
+bits:
+	@sh tests/bits.sh
+cross:
+	$(MAKE) B=$(B)/arm CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ $(B)/arm/tests
+	@mkdir -p $(B)/tmp && qemu-aarch64 -L /usr/aarch64-linux-gnu $(B)/arm/tests
+
+FUZZ_SECONDS ?= 60
+$(B)/fuzz_%: tests/fuzz/%.c kpd.h tools/hf.h
+	@mkdir -p $(B)
+	clang -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< -lm
+fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c))
+	@mkdir -p $(B)/corpus && for f in $^; do $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 $(B)/corpus || exit 1; done
+
+$(B)/bench_%: bench/bench_%.c kpd.h
+	@mkdir -p $(B)
+	$(CC) $(STD) $(WARN) -O3 -o $@ $< $(LIBS)
+bench: $(patsubst bench/%.c,$(B)/%,$(wildcard bench/bench_*.c))
+	@for f in $^; do $$f || exit 1; done
+bench-peers: $(B)/kpd
+	python3 bench/peers/embed.py
+test-real: $(B)/kpd
+	python3 bench/peers/identity.py && python3 bench/peers/tokenizer_identity.py
+
+clean:
+	rm -rf $(B)

@@ -1,0 +1,91 @@
+// Prints a hash of the embeddings of 200 texts: model, SIMD level, threads, batch, hash. usage: bits [MODEL.kpd]
+#define KPD_IMPLEMENTATION
+#define KPD_THREADS
+#include "../../kpd.h"
+
+enum { N = 200 };
+
+// Texts of 1 to about 40 words from a small set.
+static void make_texts(char text[N][512], kpd_input *in) {
+    static const char *const words[] = {"wireless", "charger", "blue", "case", "for", "Surface", "Pro", "4", "caf\xC3\xA9", "16GB", "usb-c", "stand"};
+    uint32_t state = 7;
+    for (int i = 0; i < N; i++) {
+        size_t at = 0;
+        for (int n = 1 + (i * i) % 40; n; n--) {
+            state = state * 1664525u + 1013904223u;
+            at += (size_t)snprintf(text[i] + at, 512 - at, "%s ", words[(state >> 16) % (sizeof words / sizeof *words)]);
+        }
+        in[i] = kpd_input_str(text[i], NULL, NULL);
+    }
+}
+
+// 2 layers of 64, pseudo-random weights.
+static kpd_model *make_model(void) {
+    static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwireless\ncharger\nblue\ncase\nfor\nsurface\npro\n4\ncafe\n16\n##gb\nus\n##b\n-\nc\nstand\n";
+    static float w[64 * 256];
+    kpd_tokenizer_desc td;
+    kpd_model_desc d;
+    kpd_tokenizer *t;
+    kpd_model *m;
+    kpd_tensor x;
+    uint32_t state = 1;
+    memset(&td, 0, sizeof td);
+    memset(&d, 0, sizeof d);
+    td.vocab = vocab; td.vocab_size = strlen(vocab);
+    if (kpd_tokenizer_create(&td, &t, NULL)) return NULL;
+    d.n_layers = 2; d.width = 64; d.n_heads = 4; d.n_positions = 64; d.tokenizer = t;
+    if (kpd_model_create(&d, NULL, &m, NULL)) m = NULL;
+    kpd_tokenizer_destroy(t);
+    for (int32_t i = 0; m && kpd_model_tensor(m, i, &x); i++) {
+        for (int32_t j = 0; j < x.rows * x.cols; j++)
+            w[j] = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * 2e-8f - .17f + (strstr(x.name, "Norm.weight") ? 1.0f : 0.0f);
+        if (kpd_model_set(m, x.name, w, NULL)) return NULL;
+    }
+    return m;
+}
+
+static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_simd level, int32_t threads, size_t batch, float *out) {
+    size_t dim = (size_t)kpd_model_dim(m);
+    kpd_session_desc d;
+    kpd_session *s;
+    kpd_pool *pool;
+    kpd_error e;
+    memset(&d, 0, sizeof d);
+    if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    d.student = m; d.simd = level; d.parallel = kpd_pool_parallel(pool);
+    if (kpd_session_create(&d, &s, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    for (size_t i = 0; i < N; i += batch)
+        if (kpd_embed(s, m, KPD_ITEM, in + i, batch, 0, out + i * dim, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    printf("%s %s %d %d %016llX\n", name, kpd_simd_name(level), (int)threads, (int)batch, (unsigned long long)kpd__hash64(out, N * dim * sizeof *out));
+    fflush(stdout);
+    kpd_session_destroy(s);
+    kpd_pool_destroy(pool);
+    return 0;
+}
+
+// The slowest level runs the tiny model only.
+static int run_all(const char *name, const kpd_model *m, const kpd_input *in, int first_level, float *out) {
+    for (int level = first_level; level < KPD_SIMD_COUNT; level++)
+        for (int32_t threads = 1; kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
+            for (size_t batch = 1; batch <= N; batch += N - 1)
+                if (run(name, m, in, (kpd_simd)level, threads, batch, out)) return 1;
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static char text[N][512];
+    static kpd_input in[N];
+    static float out[N * 384];
+    kpd_model *m = make_model();
+    kpd_error e;
+    int failed;
+    make_texts(text, in);
+    if (!m) return fprintf(stderr, "no memory\n"), 1;
+    failed = run_all("tiny", m, in, KPD_SIMD_SCALAR, out);
+    kpd_model_close(m);
+    if (failed || argc < 2) return failed;
+    if (kpd_model_open(argv[1], NULL, &m, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    failed = run_all("minilm", m, in, KPD_SIMD_SCALAR + 1, out);
+    kpd_model_close(m);
+    return failed;
+}

@@ -1,0 +1,449 @@
+#!/bin/sh
+# Tests of the command line: sh tests/cli.sh build/kpd, from the top folder. Needs a POSIX shell and its usual tools.
+# Prints `ok  cli.NAME` or `FAIL cli.NAME` and ends with `N passed, N failed`; exit status 1 when something failed.
+kpd=${1:-build/kpd}
+dir=build/tmp/cli
+golden=tests/golden
+LC_ALL=C
+export LC_ALL
+rm -rf "$dir"
+mkdir -p "$dir"
+passed=0
+failed=0
+
+# ---- harness ------------------------------------------------------------------------------------------------------
+
+end_test() {
+    [ -z "$name" ] && return
+    if [ -z "$bad" ]; then passed=$((passed + 1)); echo "ok  cli.$name"; else failed=$((failed + 1)); echo "FAIL cli.$name"; fi
+}
+
+# begins a test, and ends the one before
+t() { end_test; name=$1; bad=; }
+
+wrong() { bad=1; echo "$name: $*"; }
+
+# run STATUS COMMAND...: output to $dir/out, errors to $dir/err. Not in a pipeline, whose last part is a subshell.
+run() {
+    want=$1
+    shift
+    "$@" > "$dir/out" 2> "$dir/err"
+    got=$?
+    [ $got = "$want" ] || { wrong "'$*' gave status $got, expected $want:"; head -5 "$dir/err"; }
+}
+
+given() { printf "$1" > "$dir/in"; }      # the input of a run, < "$dir/in"
+
+says()   { grep -F -e "$1" "$dir/err" > /dev/null || { wrong "expected the error '$1', got:"; head -3 "$dir/err"; }; }
+prints() { grep -F -e "$1" "$dir/out" > /dev/null || { wrong "expected the output '$1', got:"; head -3 "$dir/out"; }; }
+quiet()  { [ ! -s "$dir/err" ] || { wrong "unexpected on stderr:"; head -3 "$dir/err"; }; }
+lines()  { n=$(wc -l < "$dir/out"); [ "$n" -eq "$1" ] || wrong "$n lines of output, expected $1"; }
+same()   { cmp -s "$1" "$2" || wrong "$1 and $2 differ"; }
+exactly() {
+    printf "$1" > "$dir/want"
+    cmp -s "$dir/want" "$dir/out" || { wrong "expected:"; cat "$dir/want"; echo "got:"; head -5 "$dir/out"; }
+}
+no_temp() { ls "$dir" | grep '\.tmp' && wrong "temporary files are left"; }
+
+# npy ROWS COLS [DESCR]: the header of a float32 .npy; the bytes of values follow. one, zero, nan: values.
+npy() {
+    printf '\223NUMPY\001\000\166\000'
+    printf '%-117s\n' "{'descr': '${3:-<f4}', 'fortran_order': False, 'shape': ($1, $2), }"
+}
+one() { printf '\000\000\200\077'; }
+zero() { printf '\000\000\000\000'; }
+nan() { printf '\000\000\300\177'; }
+
+# A full disk, as far as one can have it without root: files over 4 KB fail to grow.
+full_disk() { ( trap '' XFSZ; ulimit -f 8; "$@" ); }
+megabyte() { i=0; while [ $i -lt 8192 ]; do printf '%s' "$1"; i=$((i + 1)); done; }      # 128 bytes times 8192
+x128=$(printf '%0128d' 0 | sed 's/00/a /g')
+
+# ---- usage --------------------------------------------------------------------------------------------------------
+
+t usage_help
+run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
+for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" search recommend; do
+    run 0 $kpd help $c
+    prints "kpd $c"
+    grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
+done
+run 0 $kpd --version; prints kpd
+
+t usage_errors
+run 2 $kpd; says "a command is missing"
+run 2 $kpd vocab; says "unknown command 'vocab'"
+run 2 $kpd index tune x; says "unknown command 'index tune'"
+run 2 $kpd index; says "unknown command 'index'"
+run 2 $kpd help nothing; says "unknown command"
+run 2 $kpd info; says "an argument is missing"
+run 2 $kpd info a b; says "one argument too many"
+run 2 $kpd info a --frobnicate; says "unknown option '--frobnicate'"
+run 2 $kpd info a --dim 3; says "unknown option '--dim'"
+run 2 $kpd info a --threads; says "--threads needs a value"
+run 2 $kpd info a --threads 0; says "--threads 0: expected an integer from 1"
+run 2 $kpd info a --threads 2x; says "--threads 2x"
+run 2 $kpd info a --simd mmx; says "--simd mmx: expected one of: auto scalar"
+run 2 $kpd search a b -k 0; says "-k 0: expected an integer from 1"
+run 2 $kpd search a b -k 99999999999; says "-k 99999999999: expected"
+run 2 $kpd search a b --threshold nan; says "expected a number"
+run 2 $kpd index build a --metric hamming; says "expected one of: cosine dot l2"
+run 2 $kpd import a; says "-o M.kpd is missing"
+run 2 $kpd export a; says "-o DIR is missing"
+run 2 $kpd index build a; says "-o INDEX.kpi is missing"
+run 2 $kpd index add a b; says "--ids FILE is missing"
+
+# ---- demo ---------------------------------------------------------------------------------------------------------
+
+t demo
+d=$dir/demo
+run 0 $kpd demo $d; quiet; prints "wireless earbuds"; prints "kpd recommend"
+for f in student.kpd assistant.kpd keyphrases.kpi keyphrases.tsv items.tsv; do [ -s $d/$f ] || wrong "$f is missing"; done
+cp "$dir/out" "$dir/first"
+run 0 $kpd demo $d; same "$dir/first" "$dir/out"
+run 1 $kpd demo $d/items.tsv; says "cannot make the folder"
+run 1 $kpd demo $dir/no/such; says "cannot make the folder"
+student=$d/student.kpd
+assistant=$d/assistant.kpd
+
+t demo_by_commands
+cut -f2 $d/keyphrases.tsv > "$dir/phrases"
+run 0 $kpd embed $student "$dir/phrases" --tower keyphrase --dim 64 -o "$dir/k.npy"
+run 0 $kpd index build "$dir/k.npy" -o "$dir/k.kpi"; prints "60 added, 0 replaced, 60 now"
+same "$dir/k.kpi" $d/keyphrases.kpi
+
+# ---- info ---------------------------------------------------------------------------------------------------------
+
+t info
+run 0 $kpd info $student; prints "bi-encoder"; prints "verified"
+run 0 $kpd info $assistant; prints "cross-encoder"; prints "verified"
+run 0 $kpd info $d/keyphrases.kpi; prints "vectors      60 of dim 64, cosine"; prints "verified"
+run 0 $kpd index info $d/keyphrases.kpi; prints "verified"
+
+t bad_files
+run 1 $kpd info $dir/missing; says "$dir/missing: "; says "No such file"
+run 1 $kpd info $dir; says "$dir: "
+: > "$dir/empty"
+run 1 $kpd info "$dir/empty"; says "$dir/empty: "
+echo "this is a text and no model, long enough to hold a header of sixty-four bytes" > "$dir/foreign"
+run 1 $kpd info "$dir/foreign"; says "is not a kpd file"
+for n in 1 63 64 100 5000 100000; do
+    head -c $n $student > "$dir/cut"
+    run 1 $kpd info "$dir/cut"; says "$dir/cut: "
+    run 1 $kpd embed "$dir/cut" /dev/null; says "$dir/cut: "
+done
+head -c 1000 $d/keyphrases.kpi > "$dir/cut"
+run 1 $kpd search "$dir/cut" "$dir/k.npy"; says "$dir/cut: "
+run 1 $kpd index info $student; says "$student: is of kind 1"
+run 1 $kpd embed $d/keyphrases.kpi /dev/null; says "is of kind 2"
+run 1 $kpd embed $assistant /dev/null; says "a cross-encoder, expected a bi-encoder"
+run 1 $kpd score $student /dev/null; says "a bi-encoder, expected a cross-encoder"
+
+# Weights that are no numbers: a mapped model opens, but nothing made of them gets out.
+t corrupt_weights
+cp $student "$dir/nan.kpd"
+i=0
+while [ $i -lt 65536 ]; do printf '\377\377\377\377\377\377\377\377'; i=$((i + 8)); done > "$dir/ff"
+dd if="$dir/ff" of="$dir/nan.kpd" bs=4096 seek=10 conv=notrunc 2> /dev/null
+run 1 $kpd info "$dir/nan.kpd"; says "checksum is wrong"
+echo wireless earbuds > "$dir/text"
+for i in 1 2 3 4 5 6 7 8 9; do cat "$dir/phrases"; done > "$dir/many"
+echo "old" > "$dir/kept.npy"
+run 1 $kpd embed "$dir/nan.kpd" "$dir/many" -o "$dir/kept.npy"; says "many:"; says "finite"
+[ "$(cat "$dir/kept.npy")" = old ] || wrong "the output of before is lost"
+no_temp
+
+# ---- tokenize -----------------------------------------------------------------------------------------------------
+
+t tokenize
+printf 'wireless earbuds\n' > "$dir/text"
+run 0 $kpd tokenize $student "$dir/text"; quiet; lines 1
+ids=$(cat "$dir/out")
+case "$ids" in "2 "*" 3") ;; *) wrong "no [CLS] and [SEP]: $ids" ;; esac
+run 0 $kpd tokenize $student "$dir/text" --no-special
+[ "2 $(cat "$dir/out") 3" = "$ids" ] || wrong "--no-special gave $(cat "$dir/out")"
+given 'wireless earbuds'; run 0 $kpd tokenize $student < "$dir/in"; exactly "$ids\n"
+given 'wireless earbuds\r\n\n'; run 0 $kpd tokenize $student - < "$dir/in"; exactly "$ids\n2 3\n"
+given 'wireless\tearbuds\n'; run 0 $kpd tokenize $student < "$dir/in"
+exactly "$(echo $ids | cut -d' ' -f1,2) 3 $(echo $ids | cut -d' ' -f3,4)\n"
+given 'wireless earbuds wireless\n'; run 0 $kpd tokenize $student --max-tokens 4 < "$dir/in"; exactly "$ids\n"
+run 0 $kpd tokenize $student "$dir/text" --stats; says "texts=1 tokens=4 seconds="
+
+t tokenize_bad_text
+printf 'a\nb\tc\td\te\n' > "$dir/text"
+run 1 $kpd tokenize $student "$dir/text"; says "$dir/text:2: more than the 3 TAB-separated segment(s)"
+given 'red \377\376 \300 speaker \000 x\n'; run 0 $kpd tokenize $student < "$dir/in"; lines 1
+given '\n\n'; run 0 $kpd tokenize $student --no-special < "$dir/in"; exactly '\n\n'
+run 0 $kpd tokenize $student "$dir/empty"; lines 0
+run 1 $kpd tokenize $student "$dir/missing"; says "$dir/missing: No such file"
+run 1 $kpd tokenize $student $dir; says "Is a directory"
+megabyte "$x128" > "$dir/long"
+run 0 $kpd tokenize $student "$dir/long"; lines 1
+[ "$(wc -w < "$dir/out")" -eq 524290 ] || wrong "$(wc -w < "$dir/out") tokens in a line of a megabyte"
+
+# ---- embed --------------------------------------------------------------------------------------------------------
+
+t embed
+run 0 $kpd embed $student $d/items.tsv -o "$dir/i.npy" --dim 64 --stats; says "texts=12 tokens="
+[ "$(wc -c < "$dir/i.npy")" -eq $((128 + 12 * 64 * 4)) ] || wrong "wrong size"
+head -c 128 "$dir/i.npy" > "$dir/header"; npy 12 64 | cmp -s - "$dir/header" || wrong "wrong header"
+run 0 $kpd embed $student $d/items.tsv -o -; lines 12
+[ "$(head -1 "$dir/out" | tr '\t' '\n' | wc -l)" -eq 128 ] || wrong "not 128 columns of text"
+cp "$dir/out" "$dir/all"
+sed -n 5p $d/items.tsv | $kpd embed $student > "$dir/alone"
+sed -n 5p "$dir/all" | cmp -s - "$dir/alone" || wrong "alone is not as among others"
+
+t embed_same_bits
+run 0 $kpd embed $student "$dir/many" -o "$dir/a.npy"
+run 0 $kpd embed $student "$dir/many" -o "$dir/b.npy" --threads 3; same "$dir/a.npy" "$dir/b.npy"
+run 0 $kpd embed $student "$dir/many" -o "$dir/b.npy" --simd scalar; same "$dir/a.npy" "$dir/b.npy"
+
+t embed_text
+run 0 $kpd embed $student "$dir/empty" -o "$dir/e.npy"
+npy 0 128 | cmp -s - "$dir/e.npy" || wrong "no lines should give shape (0, 128)"
+given '\n \n\377\nred \033[0m\n'; run 0 $kpd embed $student --dim 2 < "$dir/in"; lines 4
+run 0 $kpd embed $student "$dir/long" --dim 2; lines 1
+given 'a\tb\tc\n'; run 1 $kpd embed $student < "$dir/in"; says "standard input:1: more than the 2"
+given 'a\nb\na\tb\n'; run 1 $kpd embed $student --tower keyphrase < "$dir/in"; says "standard input:3: more than the 1"
+run 2 $kpd embed $student "$dir/text" --dim 129; says "--dim 129"
+run 2 $kpd embed $student "$dir/text" --dim 0; says "--dim 0"
+
+# A chunk has 1024 lines: the result must not depend on where one ends.
+t embed_chunks
+i=0; while [ $i -lt 2100 ]; do echo "lamp $i"; i=$((i + 1)); done > "$dir/rows"
+run 0 $kpd embed $student "$dir/rows" --dim 3; lines 2100
+cp "$dir/out" "$dir/all"
+sed -n '1024,1026p' "$dir/rows" > "$dir/in"; run 0 $kpd embed $student --dim 3 < "$dir/in"
+sed -n '1024,1026p' "$dir/all" | cmp -s - "$dir/out" || wrong "rows at the end of a chunk differ"
+{ cat "$dir/rows"; printf 'a\tb\tc\n'; } > "$dir/rows2"
+run 1 $kpd embed $student "$dir/rows2"; says "rows2:2101:"
+
+t output_failures
+echo old > "$dir/kept.npy"
+given 'a\tb\tc\td\n'; run 1 $kpd embed $student -o "$dir/kept.npy" < "$dir/in"
+[ "$(cat "$dir/kept.npy")" = old ] || wrong "the output of before is lost"
+run 1 $kpd embed $student "$dir/text" -o "$dir/no/such.npy"; says "$dir/no/such.npy: cannot write"
+run 1 $kpd embed $student "$dir/text" -o "$dir"; says "not a regular file"
+run 1 $kpd index build "$dir/k.npy" -o "$dir/no/such.kpi"; says "$dir/no/such.kpi: "
+if [ -c /dev/full ]; then
+    run 1 $kpd embed $student "$dir/many" -o /dev/full; says "not a regular file"
+    [ -c /dev/full ] || wrong "/dev/full was replaced"
+    $kpd embed $student "$dir/many" > /dev/full 2> "$dir/err" && wrong "a full disk went unnoticed"
+    says "standard output: cannot write: No space left"
+    $kpd info $student > /dev/full 2> "$dir/err" && wrong "a full disk went unnoticed"
+    says "cannot write"
+fi
+run 1 full_disk $kpd embed $student "$dir/many" -o "$dir/kept.npy"; says "kept.npy: cannot write"
+[ "$(cat "$dir/kept.npy")" = old ] || wrong "the output of before is lost"
+cp $d/keyphrases.kpi "$dir/kept.kpi"
+run 1 full_disk $kpd index add "$dir/kept.kpi" "$dir/k.npy" --ids "$dir/ids60"; says "ids60"
+i=100; while [ $i -lt 160 ]; do echo $i; i=$((i + 1)); done > "$dir/ids60"
+run 1 full_disk $kpd index add "$dir/kept.kpi" "$dir/k.npy" --ids "$dir/ids60"; says "$dir/kept.kpi: "
+same "$dir/kept.kpi" $d/keyphrases.kpi
+cp $student "$dir/kept.kpd"
+if [ -d $golden/tiny_mean ]; then
+    run 1 full_disk $kpd import $golden/tiny_mean -o "$dir/kept.kpd"; says "$dir/kept.kpd: "
+    same "$dir/kept.kpd" $student
+fi
+no_temp
+
+# ---- score --------------------------------------------------------------------------------------------------------
+
+t score
+item='Earbuds\tZephyra Wireless Earbuds'
+printf "wireless earbuds\t$item\nbike light\t$item\na\tb\n" > "$dir/pairs"
+run 0 $kpd score $assistant "$dir/pairs" --stats; lines 3; says "texts=3 tokens="
+awk 'NR == 1 && $1 < 2 || NR == 2 && $1 > -2 { exit 1 }' "$dir/out" || wrong "the logits make no sense: $(cat "$dir/out")"
+given '\t\t\n\377\t\n'; run 0 $kpd score $assistant < "$dir/in"; lines 2
+given 'a\tb\n\nc\td\n'; run 1 $kpd score $assistant - < "$dir/in"; says "standard input:2: 1 segment, expected 2 or 3"
+given 'a\tb\tc\td\n'; run 1 $kpd score $assistant < "$dir/in"; says "standard input:1: more than the 3"
+run 0 $kpd score $assistant "$dir/empty"; lines 0
+
+# ---- index --------------------------------------------------------------------------------------------------------
+
+t index
+{ npy 3 2; one; zero; zero; one; one; one; } > "$dir/v.npy"
+printf '10\n-20\n9223372036854775807\n' > "$dir/ids"
+x=$dir/x.kpi
+run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --stats
+prints "3 added, 0 replaced, 3 now"; says "vectors=3 seconds="
+run 0 $kpd index info $x; prints "3 of dim 2, cosine"
+{ npy 1 2; one; zero; } > "$dir/q.npy"
+run 0 $kpd search $x "$dir/q.npy"
+exactly '0\t1\t10\t1\n0\t2\t9223372036854775807\t0.707106769\n0\t3\t-20\t0\n'
+{ npy 2 2; zero; one; one; zero; } > "$dir/w.npy"
+printf '10\n11\n' > "$dir/ids2"
+run 0 $kpd index add $x "$dir/w.npy" --ids "$dir/ids2"; prints "1 added, 1 replaced, 4 now"
+given '10\n777\n-20\n'; run 0 $kpd index remove $x - < "$dir/in"; prints "2 of 3 removed, 2 now"
+run 0 $kpd search $x "$dir/q.npy" -k 1; exactly '0\t1\t11\t1\n'
+run 0 $kpd index build "$dir/v.npy" -o $x --metric l2
+run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t0\t0\n0\t2\t2\t-1\n'
+run 0 $kpd index build "$dir/v.npy" -o $x --metric dot
+run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t0\t1\n0\t2\t2\t1\n'
+
+t index_duplicates
+printf '5\n6\n5\n' > "$dir/ids"
+run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids"; prints "2 added, 1 replaced, 2 now"
+run 0 $kpd search $x "$dir/q.npy"; exactly '0\t1\t5\t0.707106769\n0\t2\t6\t0\n'
+
+t index_bad_ids
+cp $x "$dir/before"
+printf '1\ntwo\n3\n' > "$dir/ids"
+run 1 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids"; says "$dir/ids:2: 'two' is not an id"
+for id in '' ' 1' '1 ' 0x10 9223372036854775808 1.5 11111111111111111111111111111111111111111111; do
+    printf '1\n2\n%s\n' "$id" > "$dir/ids"
+    run 1 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids"; says "$dir/ids:3: '"
+done
+printf '1\n2\n' > "$dir/ids"
+run 1 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids"; says "2 ids for the 3 rows"
+run 1 $kpd index remove $x "$dir/missing"; says "No such file"
+same $x "$dir/before"
+
+t index_bad_vectors
+bad_vectors() { run 1 $kpd index build "$dir/bad.npy" -o $x; says "$dir/bad.npy: $1"; }
+{ npy 2 2; one; zero; zero; nan; } > "$dir/bad.npy"; bad_vectors "row 1: "
+{ npy 2 2; one; zero; zero; zero; } > "$dir/bad.npy"; bad_vectors "row 1: "
+{ npy 2 2; one; zero; zero; } > "$dir/bad.npy"; bad_vectors "140 bytes, expected 144"
+{ npy 1 2; one; zero; zero; } > "$dir/bad.npy"; bad_vectors "140 bytes, expected 136"
+{ npy 1 2 '<f8'; one; zero; one; zero; } > "$dir/bad.npy"; bad_vectors "values of type '<f8', expected '<f4'"
+{ npy 1 2 '>f4'; one; zero; } > "$dir/bad.npy"; bad_vectors "values of type '>f4'"
+{ npy 2 '' | sed 's/2, )/2,)/'; one; zero; } > "$dir/bad.npy"; bad_vectors ""
+{ npy 2 "1, 1"; one; zero; } > "$dir/bad.npy"; bad_vectors "3 dimension(s), expected 2"
+{ npy 1 0; } > "$dir/bad.npy"; bad_vectors "0 columns"
+{ npy 1 20000; } > "$dir/bad.npy"; bad_vectors ""
+{ npy 4611686018427387904 4; } > "$dir/bad.npy"; bad_vectors "a shape beyond"
+{ npy 99999999999999999999 4; } > "$dir/bad.npy"; bad_vectors "a .npy header that cannot be parsed"
+{ npy 1 2 | sed 's/False/True /'; one; zero; } > "$dir/bad.npy"; bad_vectors "Fortran order"
+{ npy 1 2 | sed 's/fortran_order/frobnic_order/'; one; zero; } > "$dir/bad.npy"; bad_vectors "a .npy header that cannot"
+npy 1 2 | head -c 50 > "$dir/bad.npy"; bad_vectors "the file ends inside its .npy header"
+echo text > "$dir/bad.npy"; bad_vectors "not a .npy file"
+: > "$dir/bad.npy"; bad_vectors "not a .npy file"
+run 1 $kpd index build "$dir/missing" -o $x; says "$dir/missing: No such file"
+run 1 $kpd index build $dir -o $x; says "not a regular file"
+same $x "$dir/before"
+printf '1\n2\n' > "$dir/ids"
+{ npy 2 2; one; zero; zero; nan; } > "$dir/bad.npy"
+run 1 $kpd index add $x "$dir/bad.npy" --ids "$dir/ids"; says "row 1: "
+{ npy 1 3; one; zero; zero; } > "$dir/bad.npy"
+run 1 $kpd index add $x "$dir/bad.npy" --ids "$dir/ids"; says "vectors of dim 3, but $x has dim 2"
+run 1 $kpd index add "$dir/missing" "$dir/v.npy" --ids "$dir/ids"; says "No such file"
+same $x "$dir/before"
+no_temp
+
+t index_empty
+npy 0 2 > "$dir/none.npy"
+run 0 $kpd index build "$dir/none.npy" -o $x; prints "0 added, 0 replaced, 0 now"
+run 0 $kpd search $x "$dir/q.npy" -k 1048576; lines 0
+run 0 $kpd info $x; prints "verified"
+
+# ---- search -------------------------------------------------------------------------------------------------------
+
+t search
+run 0 $kpd search $d/keyphrases.kpi "$dir/i.npy" -k 3 --stats; lines 36; says "queries=12 seconds="
+cp "$dir/out" "$dir/first"
+run 0 $kpd search $d/keyphrases.kpi "$dir/i.npy" -k 3 --threads 2 --simd scalar; same "$dir/first" "$dir/out"
+run 0 $kpd search $d/keyphrases.kpi "$dir/i.npy" -k 1000000; lines 720
+run 0 $kpd search $d/keyphrases.kpi "$dir/i.npy" -k 60 --threshold 0.5
+awk -F '\t' '$4 < 0.5 { exit 1 }' "$dir/out" || wrong "a score below the threshold"
+awk -F '\t' '$3 == 0 && $1 == 0 { found = 1 } END { exit !found }' "$dir/out" || wrong "'wireless earbuds' not found for item 0"
+run 0 $kpd search $d/keyphrases.kpi "$dir/k.npy" -k 1
+awk -F '\t' '$1 != $3 && $4 < 0.999 { exit 1 }' "$dir/out" || wrong "a vector is not its own nearest"
+
+t search_bad
+run 1 $kpd search $d/keyphrases.kpi "$dir/q.npy"; says "$dir/q.npy: vectors of dim 2, but $d/keyphrases.kpi has dim 64"
+run 0 $kpd index build "$dir/v.npy" -o $x
+{ npy 2 2; one; zero; nan; zero; } > "$dir/bad.npy"
+run 1 $kpd search $x "$dir/bad.npy"; says "$dir/bad.npy: row 1: "
+run 1 $kpd search "$dir/foreign" "$dir/q.npy"; says "is not a kpd file"
+run 1 $kpd search "$dir/missing" "$dir/q.npy"; says "No such file"
+
+# ---- recommend ----------------------------------------------------------------------------------------------------
+
+t recommend
+all="$kpd recommend $student $assistant $d/keyphrases.kpi $d/keyphrases.tsv"
+run 0 $all $d/items.tsv --threshold 0.5 --same-words --stats; says "queries=12 seconds="
+awk -F '\t' 'NF != 5 || $5 < 0.5 { exit 1 }' "$dir/out" || wrong "not 5 columns with a relevance from 0.5 on"
+head -1 "$dir/out" | grep '^0	1	wireless earbuds	0\.' > /dev/null || wrong "the first line is $(head -1 "$dir/out")"
+cp "$dir/out" "$dir/first"
+run 0 $all - --threshold 0.5 --same-words --threads 2 < $d/items.tsv; same "$dir/first" "$dir/out"
+run 0 $all $d/items.tsv --by-relevance
+awk -F '\t' 'NR > 1 && $1 == item && $5 > last { exit 1 } { item = $1; last = $5 }' "$dir/out" || wrong "not by relevance"
+run 0 $kpd recommend $student - $d/keyphrases.kpi $d/keyphrases.tsv $d/items.tsv -k 3 --min-similarity 0.5
+awk -F '\t' '$5 != "-" || $4 < 0.5 || $2 > 3 { exit 1 }' "$dir/out" || wrong "--min-similarity or -k is not kept"
+given '\n'; run 0 $all -k 2 < "$dir/in"; [ "$(wc -l < "$dir/out")" -le 2 ] || wrong "an empty item gave more than k"
+run 0 $all "$dir/empty"; lines 0
+
+t recommend_ids
+sed 1,10d $d/keyphrases.tsv > "$dir/fewer.tsv"
+run 0 $kpd recommend $student - $d/keyphrases.kpi "$dir/fewer.tsv" $d/items.tsv
+says "note: 10 of the index's 60 ids are not in this file"
+grep 'blue earbuds' "$dir/out" && wrong "a keyphrase that is gone"
+{ cat $d/keyphrases.tsv; printf '7\tagain\n'; } > "$dir/twice.tsv"
+run 1 $kpd recommend $student - $d/keyphrases.kpi "$dir/twice.tsv" $d/items.tsv
+says "twice.tsv:61: id 7 stands in line 8 already"
+printf '1\ta\nx\tb\n' > "$dir/bad.tsv"
+run 1 $kpd recommend $student - $d/keyphrases.kpi "$dir/bad.tsv" $d/items.tsv; says "bad.tsv:2: 'x' is not an id"
+printf '1\ta\n2\n' > "$dir/bad.tsv"
+run 1 $kpd recommend $student - $d/keyphrases.kpi "$dir/bad.tsv" $d/items.tsv; says "bad.tsv:2: expected id TAB keyphrase"
+
+t recommend_bad
+given 'a\nb\tc\td\n'; run 1 $all < "$dir/in"; says "standard input:2: more than the 2"
+run 2 $kpd recommend $student - a b c --threshold 0.5; says "--threshold is a relevance"
+run 2 $kpd recommend $student - a b c --by-relevance; says "needs an assistant"
+run 1 $kpd recommend $assistant - a b c; says "expected a bi-encoder"
+run 1 $kpd recommend $student $student a b c; says "expected a cross-encoder"
+{ npy 1 200; i=0; while [ $i -lt 200 ]; do one; i=$((i + 1)); done; } > "$dir/wide.npy"
+run 0 $kpd index build "$dir/wide.npy" -o "$dir/wide.kpi"
+run 1 $kpd recommend $student - "$dir/wide.kpi" $d/keyphrases.tsv $d/items.tsv; says "200"
+
+# ---- import, export -----------------------------------------------------------------------------------------------
+
+# near FILE EXPECTED.npy: the numbers of a text file and those of an .npy are within 1e-4
+near() {
+    tr '\t' '\n' < "$1" > "$dir/got"
+    tail -c +129 "$2" | od -An -v -t f4 | tr -s ' ' '\n' | sed '/^$/d' > "$dir/want"
+    paste "$dir/got" "$dir/want" |
+        awk '{ d = $1 - $2; if (NF != 2 || d > 1e-4 || d < -1e-4) bad = 1 } END { exit bad || !NR }' ||
+        wrong "$1 is not near $2"
+}
+
+if [ -d $golden/tiny_mean ]; then
+    t import_bi_encoder
+    run 0 $kpd import $golden/tiny_mean -o "$dir/mean.kpd"; prints "mean.kpd: "
+    run 0 $kpd info "$dir/mean.kpd"; prints "verified"
+    run 0 $kpd embed "$dir/mean.kpd" $golden/texts.txt; near "$dir/out" $golden/expected/tiny_mean.npy
+    run 0 $kpd import $golden/tiny_mean -o "$dir/t.kpd" --template-item '{category} [SEP] {title}' --max-tokens 20 --dtype f32
+    run 0 $kpd info "$dir/t.kpd"; prints "{category} [SEP] {title}"; prints "at most 20 a text"
+
+    t import_cross_encoder
+    run 0 $kpd import $golden/tiny_cross -o "$dir/cross.kpd"
+    run 0 $kpd score "$dir/cross.kpd" $golden/pairs.txt; near "$dir/out" $golden/expected/tiny_cross.npy
+    run 0 $kpd import $golden/tiny_cross3 -o "$dir/cross3.kpd"
+    run 0 $kpd score "$dir/cross3.kpd" $golden/pairs.txt; near "$dir/out" $golden/expected/tiny_cross3.npy
+    run 1 $kpd recommend $student "$dir/cross3.kpd" $d/keyphrases.kpi $d/keyphrases.tsv $d/items.tsv; says "label"
+
+    t export
+    run 0 $kpd export "$dir/mean.kpd" -o "$dir/folder"
+    run 0 $kpd import "$dir/folder" -o "$dir/again.kpd"
+    run 0 $kpd embed "$dir/mean.kpd" $golden/texts.txt; cp "$dir/out" "$dir/first"
+    run 0 $kpd embed "$dir/again.kpd" $golden/texts.txt; same "$dir/first" "$dir/out"
+    run 1 $kpd export "$dir/foreign" -o "$dir/folder2"; says "is not a kpd file"
+    run 1 $kpd export "$dir/mean.kpd" -o "$dir/no/such"; says "$dir/no/such"
+
+    t import_bad
+    echo old > "$dir/kept.kpd"
+    run 1 $kpd import "$dir/missing" -o "$dir/kept.kpd"; says "$dir/missing"
+    run 1 $kpd import "$dir/demo" -o "$dir/kept.kpd"; says "config.json"
+    rm -rf "$dir/folder3"; cp -R "$dir/folder" "$dir/folder3"
+    head -c 3000 "$dir/folder/model.safetensors" > "$dir/folder3/model.safetensors"
+    run 1 $kpd import "$dir/folder3" -o "$dir/kept.kpd"; says "model.safetensors"
+    run 2 $kpd import $golden/tiny_mean -o "$dir/kept.kpd" --dtype int4; says "--dtype int4: expected one of: f32"
+    run 1 $kpd import $golden/tiny_mean -o "$dir/no/such.kpd"; says "$dir/no/such.kpd"
+    run 1 $kpd import $golden/tiny_mean -o "$dir/kept.kpd" --template-item '{colour}'; says "{colour}"
+    [ "$(cat "$dir/kept.kpd")" = old ] || wrong "the model of before is lost"
+    no_temp
+fi
+
+t ""
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]

@@ -1,0 +1,768 @@
+// Import and export: golden folders (tools/golden.py), round trips, refusals by name, hostile files, failing memory.
+#include "test.h"
+#include "../kpd.h"
+#include "../tools/hf.h"
+
+#define GOLDEN "tests/golden/"
+
+// ---- files --------------------------------------------------------------------------------------------------------
+
+static const char *const folders[] = {"", "1_Pooling", "2_Dense", "2_Normalize", "3_LayerNorm", "3_Normalize", "4_Normalize"};
+static const char *const files[] = {"config.json", "model.safetensors", "model.safetensors.index.json",
+                                    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "modules.json",
+    "sentence_bert_config.json", "config_sentence_transformers.json", "added_tokens.json", "tokenizer.kpd"};
+#define N_FOLDERS (sizeof folders / sizeof *folders)
+#define N_FILES (sizeof files / sizeof *files)
+
+typedef struct bytes { char *data; size_t size; } bytes;
+
+static bytes read_bytes(const char *path) {
+    bytes b = {NULL, 0};
+    FILE *f = fopen(path, "rb");
+    if (!f) return b;
+    b.data = (char *)malloc(1 << 20);
+    b.size = fread(b.data, 1, (1 << 20) - 1, f);
+    b.data[b.size] = 0;
+    fclose(f);
+    return b;
+}
+
+static void write_bytes(const char *path, const char *data, size_t size) {
+    FILE *f;
+    remove(path);       // some file systems flush a file that is written over
+    f = fopen(path, "wb");
+    CHECK_THAT(f && fwrite(data, 1, size, f) == size, "cannot write %s", path);
+    if (f) fclose(f);
+}
+
+static const char *join(const char *dir, const char *sub, const char *name) {
+    static char path[4][512];
+    static int next;
+    next = (next + 1) % 4;
+    snprintf(path[next], sizeof path[next], "%s%s%s/%s", dir, *sub ? "/" : "", sub, name);
+    return path[next];
+}
+
+static void wipe(const char *dir) {
+    for (size_t i = N_FOLDERS; i-- > 0;) {
+        for (size_t k = 0; k < N_FILES; k++) remove(join(dir, folders[i], files[k]));
+        remove(join(dir, folders[i], ""));
+    }
+}
+
+// An empty place in build/tmp.
+static const char *place(const char *name) {
+    static char path[4][256];
+    static int next;
+    next = (next + 1) % 4;
+    hf_make_dir("build");
+    hf_make_dir("build/tmp");
+    snprintf(path[next], sizeof path[next], "%s", test_tmp(name));
+    wipe(path[next]);
+    return path[next];
+}
+
+// A copy of a golden folder, to be altered.
+static const char *copy_of(const char *golden, const char *name) {
+    const char *to = place(name);
+    char from[256];
+    snprintf(from, sizeof from, GOLDEN "%s", golden);
+    for (size_t i = 0; i < N_FOLDERS; i++) {
+        for (size_t k = 0; k < N_FILES; k++) {
+            bytes b = read_bytes(join(from, folders[i], files[k]));
+            if (!b.data) continue;
+            hf_make_dir(to);
+            hf_make_dir(join(to, folders[i], ""));
+            write_bytes(join(to, folders[i], files[k]), b.data, b.size);
+            free(b.data);
+        }
+    }
+    return to;
+}
+
+// Replaces the first `old` in dir/file. The header of a safetensors file may change its length.
+static void replace(const char *dir, const char *file, const char *old, const char *new_) {
+    bytes b = read_bytes(join(dir, "", file));
+    char *at = NULL, *out = (char *)malloc(b.size + strlen(new_) + 1);
+    size_t before, header = 0;
+    bool tensors = strstr(file, "safetensors") && !strstr(file, "json");
+    for (size_t i = 0; b.data && !at && i + strlen(old) <= b.size; i++) {
+        if (!memcmp(b.data + i, old, strlen(old))) at = b.data + i;
+    }
+    if (CHECK_THAT(at != NULL, "%s: no %s", file, old)) {
+        before = (size_t)(at - b.data);
+        memcpy(out, b.data, before);
+        memcpy(out + before, new_, strlen(new_));
+        memcpy(out + before + strlen(new_), at + strlen(old), b.size - before - strlen(old));
+        for (int i = 1; i >= 0; i--) header = header << 8 | (unsigned char)b.data[i];
+        header += strlen(new_) - strlen(old);
+        for (int i = 0; tensors && i < 2; i++) out[i] = (char)(header >> (8 * i) & 255);
+        write_bytes(join(dir, "", file), out, b.size + strlen(new_) - strlen(old));
+    }
+    free(b.data);
+    free(out);
+}
+
+static kpd_model *import_ok(const char *dir) {
+    kpd_model *m = NULL;
+    kpd_error e = {KPD_OK, 0, ""};
+    kpd_status s = hf_import(dir, NULL, &m, &e);
+    CHECK_THAT(s == KPD_OK, "%s: %s: %s", dir, kpd_status_name(s), e.message);
+    return m;
+}
+
+static void check_refused(const char *dir, kpd_status status, const char *says) {
+    kpd_model *m = NULL;
+    kpd_error e = {KPD_OK, 0, ""};
+    kpd_status s = hf_import(dir, NULL, &m, &e);
+    CHECK_THAT(s == status && e.status == status && m == NULL, "%s: %s, expected %s (%s)", says, kpd_status_name(s),
+               kpd_status_name(status), e.message);
+    CHECK_THAT(s == KPD_OK || strstr(e.message, says) != NULL, "message \"%s\", expected \"%s\"", e.message, says);
+    kpd_model_close(m);
+}
+
+// A golden folder with one change is refused, and the message says so.
+static void refused(const char *golden, const char *file, const char *old, const char *new_, kpd_status status,
+                    const char *says) {
+    const char *dir = copy_of(golden, "hf_refused");
+    replace(dir, file, old, new_);
+    check_refused(dir, status, says);
+}
+
+// ---- golden -------------------------------------------------------------------------------------------------------
+
+typedef struct lines { bytes text; kpd_input *in; size_t n; } lines;
+
+static lines read_lines(const char *path) {
+    lines l = {read_bytes(path), NULL, 0};
+    l.in = (kpd_input *)calloc(256, sizeof *l.in);
+    for (char *p = l.text.data; p && *p;) {
+        char *end = strchr(p, '\n'), *tab = (char *)memchr(p, '\t', (size_t)(end - p));
+        kpd_input *in = &l.in[l.n++];
+        in->n_parts = tab ? 2 : 1;
+        in->part[0].data = p;
+        in->part[0].size = (size_t)((tab ? tab : end) - p);
+        if (tab) in->part[1].data = tab + 1;
+        if (tab) in->part[1].size = (size_t)(end - tab - 1);
+        p = end + 1;
+    }
+    return l;
+}
+
+static void free_lines(lines *l) {
+    free(l->text.data);
+    free(l->in);
+}
+
+// Vectors (bi-encoder) or logits of the golden texts; to be freed.
+static float *run(const kpd_model *m, kpd_tower tower, const lines *l) {
+    kpd_session_desc d;
+    kpd_session *s = NULL;
+    bool cross = kpd_model_get_desc(m).kind == KPD_CROSS_ENCODER;
+    float *out = (float *)calloc(l->n * (size_t)kpd_model_dim(m), sizeof *out);
+    memset(&d, 0, sizeof d);
+    if (cross) d.assistant = m;
+    else d.student = m;
+    CHECK_OK(kpd_session_create(&d, &s, NULL));
+    if (s && cross) CHECK_OK(kpd_score(s, m, l->in, l->n, out, NULL));
+    if (s && !cross) CHECK_OK(kpd_embed(s, m, tower, l->in, l->n, 0, out, NULL));
+    kpd_session_destroy(s);
+    return out;
+}
+
+static void check_golden(const kpd_model *m, kpd_tower tower, const char *expected, double tolerance) {
+    char path[256];
+    bytes want;
+    const float *w;
+    lines l;
+    float *got;
+    double worst = 0;
+    size_t header;
+    if (!m) return;
+    snprintf(path, sizeof path, GOLDEN "expected/%s.npy", expected);
+    want = read_bytes(path);
+    l = read_lines(kpd_model_get_desc(m).kind == KPD_CROSS_ENCODER ? GOLDEN "pairs.txt" : GOLDEN "texts.txt");
+    if (CHECK_THAT(want.data != NULL && l.n > 0, "%s is not there", path)) {
+        header = 10 + (size_t)(unsigned char)want.data[8] + 256 * (size_t)(unsigned char)want.data[9];
+        w = (const float *)(const void *)(want.data + header);
+        CHECK_INT(want.size - header, l.n * (size_t)kpd_model_dim(m) * 4);
+        got = run(m, tower, &l);
+        for (size_t i = 0; i < (want.size - header) / 4; i++) {
+            double d = (double)got[i] - (double)w[i];
+            worst = d > worst ? d : -d > worst ? -d : worst;
+        }
+        CHECK_THAT(worst <= tolerance, "%s: differs by %g", expected, worst);
+        free(got);
+    }
+    free(want.data);
+    free_lines(&l);
+}
+
+static void golden_mean(void) {
+    kpd_model *m = import_ok(GOLDEN "tiny_mean");
+    check_golden(m, KPD_ITEM, "tiny_mean", 1e-5);
+    check_golden(m, KPD_KEYPHRASE, "tiny_mean", 1e-5);
+    kpd_model_close(m);
+}
+
+static void changed(const char *file, const char *old, const char *new_, const char *expected) {
+    const char *dir = copy_of("tiny_mean", "hf_changed");
+    kpd_model *m;
+    replace(dir, file, old, new_);
+    m = import_ok(dir);
+    check_golden(m, KPD_ITEM, expected, 1e-5);
+    kpd_model_close(m);
+}
+
+static void golden_pooling(void) {
+    static const char *const mode[] = {"cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"};
+    static const char *const old[] = {"cls_token", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"};
+    for (size_t i = 0; i < 5; i++) {
+        char value[128], name[128];
+        snprintf(name, sizeof name, "tiny_mean_%s", mode[i]);
+        snprintf(value, sizeof value, "\"%s\"", mode[i]);
+        changed("1_Pooling/config.json", "\"mean\"", value, name);
+        snprintf(value, sizeof value, "\"pooling_mode_%s\": true", old[i]);
+        changed("1_Pooling/config.json", "\"pooling_mode\": \"mean\"", value, name);
+    }
+    changed("1_Pooling/config.json", "\"mean\"", "[\"max\"]", "tiny_mean_max");
+    changed("1_Pooling/config.json", "\"embedding_dimension\"", "\"word_embedding_dimension\"", "tiny_mean");
+}
+
+static void golden_activation(void) {
+    changed("config.json", "\"gelu\"", "\"gelu_new\"", "tiny_mean_gelu_new");
+    changed("config.json", "\"gelu\"", "\"gelu_pytorch_tanh\"", "tiny_mean_gelu_new");
+    changed("config.json", "\"gelu\"", "\"relu\"", "tiny_mean_relu");
+}
+
+static void golden_dense(void) {
+    kpd_model *m = import_ok(GOLDEN "tiny_cls_dense");
+    check_golden(m, KPD_ITEM, "tiny_cls_dense", 1e-5);
+    check_golden(m, KPD_KEYPHRASE, "tiny_cls_dense_query", 1e-5);     // the "query" prompt
+    kpd_model_close(m);
+}
+
+static void golden_cross(void) {
+    kpd_model *m = import_ok(GOLDEN "tiny_cross");
+    check_golden(m, KPD_ITEM, "tiny_cross", 1e-4);
+    kpd_model_close(m);
+    m = import_ok(GOLDEN "tiny_cross3");
+    check_golden(m, KPD_ITEM, "tiny_cross3", 1e-4);
+    kpd_model_close(m);
+}
+
+// Without modules.json: mean pooling, normalised. Without Normalize: vectors keep their length.
+static void golden_without_modules(void) {
+    const char *dir = copy_of("tiny_mean", "hf_plain");
+    char note[512] = "x";
+    hf_import_desc d;
+    kpd_model *m;
+    replace(dir, "modules.json", ",\n  {\n    \"idx\": 2,\n    \"name\": \"2\",\n    \"path\": \"2_Normalize\",\n    "
+            "\"type\": \"sentence_transformers.base.modules.normalize.Normalize\"\n  }", "");
+    m = import_ok(dir);
+    check_golden(m, KPD_ITEM, "tiny_mean_plain", 1e-5);
+    kpd_model_close(m);
+    m = NULL;
+    remove(join(dir, "", "modules.json"));
+    memset(&d, 0, sizeof d);
+    d.note = note;
+    d.note_size = sizeof note;
+    CHECK_OK(hf_import(dir, &d, &m, NULL));
+    CHECK_THAT(strstr(note, "mean pooling") != NULL, "note \"%s\"", note);
+    check_golden(m, KPD_ITEM, "tiny_mean", 1e-5);
+    kpd_model_close(m);
+}
+
+// ---- round trip ---------------------------------------------------------------------------------------------------
+
+static bool same_weights(const kpd_model *a, const kpd_model *b) {
+    kpd_tensor t, u;
+    bool same = true;
+    for (int32_t i = 0; same && kpd_model_tensor(a, i, &t); i++) {
+        size_t n = (size_t)t.rows * (size_t)t.cols;
+        float *x = (float *)malloc(n * 4), *y = (float *)malloc(n * 4);
+        same = kpd_model_tensor(b, i, &u) && !strcmp(t.name, u.name) && t.rows == u.rows && t.cols == u.cols;
+        same = same && !kpd_model_get(a, t.name, x, NULL) && !kpd_model_get(b, t.name, y, NULL) && !memcmp(x, y, n * 4);
+        CHECK_THAT(same, "%s differs", t.name);
+        free(x);
+        free(y);
+    }
+    return same;
+}
+
+// The model file holds everything, so equal files are equal models.
+static bool same_file(const kpd_model *a, const kpd_model *b) {
+    char path[2][256];
+    bytes x, y;
+    bool same;
+    snprintf(path[0], sizeof path[0], "%s", test_tmp("hf_a.kpd"));
+    snprintf(path[1], sizeof path[1], "%s", test_tmp("hf_b.kpd"));
+    CHECK_OK(kpd_model_save(a, path[0], NULL));
+    CHECK_OK(kpd_model_save(b, path[1], NULL));
+    x = read_bytes(path[0]);
+    y = read_bytes(path[1]);
+    same = x.data && y.data && x.size == y.size && !memcmp(x.data, y.data, x.size);
+    free(x.data);
+    free(y.data);
+    return same;
+}
+
+static void check_round_trip(const kpd_model *m, const char *expected, kpd_tower tower) {
+    const char *dir = place("hf_exported");
+    kpd_error e = {KPD_OK, 0, ""};
+    kpd_status s = m ? hf_export(m, dir, &e) : KPD_ERR_ARGUMENT;
+    kpd_model *back;
+    CHECK_THAT(s == KPD_OK, "export: %s", e.message);
+    if (s) return;
+    back = import_ok(dir);
+    if (!back) return;
+    CHECK(same_weights(m, back));
+    CHECK(same_file(m, back));
+    check_golden(back, tower, expected, 1e-4);
+    kpd_model_close(back);
+    remove(join(dir, "", "vocab.txt"));      // tokenizer.json alone says the same
+    back = import_ok(dir);
+    check_golden(back, tower, expected, 1e-4);
+    kpd_model_close(back);
+}
+
+static void round_trip(void) {
+    static const char *const golden[] = {"tiny_mean", "tiny_cls_dense", "tiny_cross", "tiny_cross3"};
+    for (size_t i = 0; i < 4; i++) {
+        char path[256];
+        kpd_model *m;
+        snprintf(path, sizeof path, GOLDEN "%s", golden[i]);
+        m = import_ok(path);
+        check_round_trip(m, golden[i], KPD_ITEM);
+        kpd_model_close(m);
+    }
+}
+
+static void round_trip_options(void) {
+    hf_import_desc d;
+    kpd_model *m = NULL;
+    kpd_model_desc md;
+    memset(&d, 0, sizeof d);
+    d.template_item = "item: {title} [SEP] {category}";
+    d.template_keyphrase = "item: {keyphrase}";
+    d.max_tokens = 20;
+    CHECK_OK(hf_import(GOLDEN "tiny_cls_dense", &d, &m, NULL));
+    if (!m) return;
+    md = kpd_model_get_desc(m);
+    CHECK_INT(md.max_tokens, 20);
+    CHECK(!strcmp(md.template_item, d.template_item));
+    CHECK(md.layer_norm_eps >= 1e-7f && md.layer_norm_eps <= 1e-7f);
+    kpd_model_close(m);
+    m = NULL;
+    d.template_item = NULL;
+    d.max_tokens = 0;
+    d.template_keyphrase = "find \"it\" \\ now: {keyphrase}";
+    CHECK_OK(hf_import(GOLDEN "tiny_cls_dense", &d, &m, NULL));
+    if (!m) return;
+    CHECK_INT(kpd_model_get_desc(m).max_tokens, 50);
+    {
+        const char *dir = place("hf_options");
+        kpd_model *back;
+        CHECK_OK(hf_export(m, dir, NULL));
+        CHECK_STATUS(hf_export(m, dir, NULL), KPD_ERR_ARGUMENT);       // not empty
+        back = import_ok(dir);
+        if (back) CHECK(!strcmp(kpd_model_get_desc(back).template_keyphrase, d.template_keyphrase));
+        kpd_model_close(back);
+    }
+    CHECK_STATUS(hf_export(m, "build/tmp/no/such/folder", NULL), KPD_ERR_IO);
+    kpd_model_close(m);
+}
+
+// ---- refusals -----------------------------------------------------------------------------------------------------
+
+static void refuse_config(void) {
+    const kpd_status no = KPD_ERR_UNSUPPORTED, bad = KPD_ERR_FORMAT;
+    refused("tiny_mean", "config.json", "\"bert\"", "\"roberta\"", no, "model_type");
+    refused("tiny_mean", "config.json", "\"gelu\"", "\"silu\"", no, "hidden_act");
+    refused("tiny_mean", "config.json", "\"BertModel\"", "\"BertLMHeadModel\"", no, "architectures");
+    refused("tiny_mean", "config.json", "\"is_decoder\": false", "\"is_decoder\": true", no, "is_decoder");
+    refused("tiny_mean", "config.json", "\"add_cross_attention\": false", "\"add_cross_attention\": true", no,
+            "add_cross_attention");
+    refused("tiny_mean", "config.json", "{", "{\"position_embedding_type\": \"relative_key\",", no, "position_embedding_type");
+    refused("tiny_mean", "config.json", "{", "{\"embedding_size\": 16,", no, "embedding_size");
+    refused("tiny_mean", "config.json", "{", "{\"pruned_heads\": {\"0\": [1]},", no, "pruned_heads");
+    refused("tiny_mean", "config.json", "{", "{\"quantization_config\": {\"bits\": 4},", no, "quantization_config");
+    refused("tiny_mean", "config.json", "\"hidden_size\": 32", "\"hidden_size\": 33", bad, "multiple");
+    refused("tiny_mean", "config.json", "\"hidden_size\": 32", "\"hidden_size\": 3.5", bad, "hidden_size");
+    refused("tiny_mean", "config.json", "\"hidden_size\": 32", "\"hidden_size\": 9999999999999999999999", bad, "hidden_size");
+    refused("tiny_mean", "config.json", "\"hidden_size\"", "\"hidden\"", bad, "hidden_size is missing");
+    refused("tiny_mean", "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", bad, "encoder.layer.2");
+    refused("tiny_mean", "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", no, "encoder.layer.1");
+    refused("tiny_mean", "config.json", "\"intermediate_size\": 64", "\"intermediate_size\": 65", bad,
+            "[64, 32], expected [65, 32]");
+    refused("tiny_mean", "config.json", "\"max_position_embeddings\": 64", "\"max_position_embeddings\": 63", bad,
+            "position_embeddings");
+    refused("tiny_mean", "config.json", "\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": 0", no, "layer_norm_eps");
+    refused("tiny_mean", "config.json", "\"vocab_size\": ", "\"vocab_size\": 1, \"v\": ", bad,
+            "vocab_size 1, but the vocabulary has");
+}
+
+static void refuse_modules(void) {
+    const kpd_status no = KPD_ERR_UNSUPPORTED, bad = KPD_ERR_FORMAT;
+    refused("tiny_cls_dense", "modules.json", "models.Pooling", "models.WordWeights", no, "WordWeights");
+    refused("tiny_cls_dense", "modules.json", "sentence_transformers.models.Dense", "my.own.Dense", no, "my.own.Dense");
+    refused("tiny_cls_dense", "modules.json", "models.Dense", "models.Normalize", no, "order");
+    refused("tiny_cls_dense", "modules.json", "models.Transformer", "models.Pooling", no, "order");
+    refused("tiny_cls_dense", "modules.json", "models.Pooling", "models.Dropout", no, "order");
+    refused("tiny_cls_dense", "modules.json", "\"2_Dense\"", "\"../2_Dense\"", bad, "path");
+    refused("tiny_cls_dense", "modules.json", "\"idx\": 2", "\"idx\": 2, \"kwargs\": [\"task\"]", no, "kwargs");
+    refused("tiny_cls_dense", "1_Pooling/config.json", "\"pooling_mode_max_tokens\": false",
+            "\"pooling_mode_max_tokens\": true", no, "2 pooling modes");
+    refused("tiny_mean", "1_Pooling/config.json", "\"mean\"", "[\"mean\", \"max\"]", no, "pooling_mode");
+    refused("tiny_mean", "1_Pooling/config.json", "\"mean\"", "\"attention\"", no, "attention");
+    refused("tiny_mean", "1_Pooling/config.json", "\"include_prompt\": true", "\"include_prompt\": false", no,
+            "include_prompt");
+    refused("tiny_mean", "1_Pooling/config.json", "{", "{\"trick\": 1,", no, "trick");
+    refused("tiny_mean", "1_Pooling/config.json", "32", "31", bad, "expected 32");
+    refused("tiny_cls_dense", "2_Dense/config.json", "activation.Tanh", "activation.SiLU", no, "SiLU");
+    refused("tiny_cls_dense", "2_Dense/config.json", "{", "{\"use_residual\": true,", no, "use_residual");
+    refused("tiny_cls_dense", "2_Dense/config.json", "{", "{\"module_input_name\": \"token_embeddings\",", no,
+            "token_embeddings");
+    refused("tiny_cls_dense", "2_Dense/config.json", "\"bias\": true", "\"bias\": false", no, "linear.bias");
+    refused("tiny_cls_dense", "2_Dense/config.json", "\"out_features\": 24", "\"out_features\": 25", bad, "3_LayerNorm");
+    refused("tiny_mean", "2_Normalize/config.json", "\"module_input_name\": \"sentence_embedding\"",
+            "\"module_input_name\": \"token_embeddings\"", no, "token_embeddings");
+    refused("tiny_mean", "sentence_bert_config.json", "{", "{\"query_length\": 8,", no, "query_length");
+    refused("tiny_mean", "sentence_bert_config.json", "feature-extraction", "fill-mask", no, "fill-mask");
+    refused("tiny_mean", "sentence_bert_config.json", "last_hidden_state", "pooler_output", no, "pooler_output");
+    refused("tiny_mean", "config_sentence_transformers.json", "\"query\": \"\"", "\"query\": \"query:\"", no, "white space");
+    refused("tiny_mean", "config_sentence_transformers.json", "\"query\": \"\"", "\"query\": \"a|b \"", no, "query prompt");
+    refused("tiny_mean", "config_sentence_transformers.json", "SentenceTransformer", "SparseEncoder", no, "SparseEncoder");
+}
+
+static void refuse_tokenizer(void) {
+    const kpd_status no = KPD_ERR_UNSUPPORTED, bad = KPD_ERR_FORMAT;
+    refused("tiny_mean", "tokenizer_config.json", "\"BertTokenizer\"", "\"RobertaTokenizer\"", no, "RobertaTokenizer");
+    refused("tiny_mean", "tokenizer_config.json", "\"do_lower_case\": true", "\"do_lower_case\": false", no, "lowercase");
+    refused("tiny_mean", "tokenizer_config.json", "\"strip_accents\": null", "\"strip_accents\": false", no, "strip_accents");
+    refused("tiny_mean", "tokenizer_config.json", "\"tokenize_chinese_chars\": true", "\"tokenize_chinese_chars\": false", no,
+            "handle_chinese_chars");
+    refused("tiny_mean", "tokenizer_config.json", "{", "{\"do_basic_tokenize\": false,", no, "do_basic_tokenize");
+    refused("tiny_mean", "tokenizer_config.json", "{", "{\"never_split\": [\"usb\"],", no, "never_split");
+    refused("tiny_mean", "tokenizer_config.json", "{", "{\"truncation_side\": \"left\",", no, "truncation_side");
+    refused("tiny_mean", "tokenizer_config.json", "{", "{\"additional_special_tokens\": [\"[ITEM]\"],", no, "[ITEM]");
+    refused("tiny_mean", "tokenizer_config.json", "\"[UNK]\"", "\"<unk>\"", no, "unk");
+    refused("tiny_mean", "tokenizer.json", "\"WordPiece\",\n    \"unk", "\"BPE\",\n    \"unk", no, "BPE");
+    refused("tiny_mean", "tokenizer.json", "\"continuing_subword_prefix\": \"##\"", "\"continuing_subword_prefix\": \"@@\"",
+            no, "continuing_subword_prefix");
+    refused("tiny_mean", "tokenizer.json", "\"max_input_chars_per_word\": 100", "\"max_input_chars_per_word\": 50", no,
+            "max_input_chars_per_word");
+    refused("tiny_mean", "tokenizer.json", "\"clean_text\": true", "\"clean_text\": false", no, "clean_text");
+    refused("tiny_mean", "tokenizer.json", "\"BertNormalizer\"", "\"Lowercase\"", no, "normalizer");
+    refused("tiny_mean", "tokenizer.json", "\"BertPreTokenizer\"", "\"Whitespace\"", no, "Whitespace");
+    refused("tiny_mean", "tokenizer.json", "\"type_id\": 1", "\"type_id\": 0", no, "post_processor");
+    refused("tiny_mean", "tokenizer.json", "\"content\": \"[MASK]\"", "\"content\": \"[ITEM]\"", no, "[ITEM]");
+    refused("tiny_mean", "tokenizer.json", "\"lstrip\": false", "\"lstrip\": true", no, "lstrip");
+    refused("tiny_mean", "tokenizer.json", "\"red\": 5", "\"red\": 6", bad, "another token");
+    refused("tiny_mean", "tokenizer.json", "\"red\": 5", "\"red\": 5000", bad, "0, 1, 2");
+    refused("tiny_cross", "tokenizer.json", "\"red\": 5", "\"red\": 6", bad, "vocab.txt says 5");
+    refused("tiny_cross", "vocab.txt", "red\n", "green\n", bad, "red");
+    refused("tiny_cls_dense", "vocab.txt", "[SEP]\n", "<sep>\n", KPD_ERR_NOT_FOUND, "[SEP]");
+    refused("tiny_cls_dense", "special_tokens_map.json", "[CLS]", "[BOS]", bad, "cls_token");
+}
+
+static void refuse_weights(void) {
+    const kpd_status no = KPD_ERR_UNSUPPORTED, bad = KPD_ERR_FORMAT;
+    refused("tiny_mean", "model.safetensors", "embeddings.LayerNorm.bias", "embeddings.LayerNorm.bIas", bad,
+            "embeddings.LayerNorm.bias is missing");
+    refused("tiny_mean", "model.safetensors", "\"F32\"", "\"F64\"", bad, "shape");
+    refused("tiny_mean", "model.safetensors", "\"F32\"", "\"I32\"", no, "I32");
+    refused("tiny_mean", "model.safetensors", "\"F32\"", "\"X32\"", no, "X32");
+    refused("tiny_mean", "model.safetensors", "[32,32]", "[16,64]", bad, "shape [16, 64], expected [32, 32]");
+    refused("tiny_mean", "model.safetensors", "\"shape\"", "\"strides\":1,\"shape\"", no, "strides");
+    refused("tiny_cls_dense", "model.safetensors.index.json", "model-00002", "model-00003", KPD_ERR_IO, "model-00003");
+    refused("tiny_cls_dense", "model.safetensors.index.json", "model-00002", "../model-00002", bad, "weight_map");
+    refused("tiny_cls_dense", "model.safetensors.index.json", "\"pooler.dense.bias\"", "\"pooler.dense.bIas\"", bad,
+            "pooler.dense.bias");
+    refused("tiny_cross", "model.safetensors", "\"classifier.bias\"", "\"classifier.bIas\"", bad, "classifier.bias is missing");
+    refused("tiny_cross", "config.json", "\"0\": \"LABEL_0\"", "\"0\": \"no\", \"1\": \"yes\"", bad,
+            "classifier.weight: shape [1, 32], expected [2, 32]");
+}
+
+static void refuse_not_finite(void) {
+    const char *dir = copy_of("tiny_mean", "hf_nan");
+    bytes b = read_bytes(join(dir, "", "model.safetensors"));
+    if (CHECK(b.size > 5000)) {
+        size_t header = (size_t)(unsigned char)b.data[0] + 256 * (size_t)(unsigned char)b.data[1];
+        memcpy(b.data + 8 + header, "\0\0\xC0\x7F", 4);
+        write_bytes(join(dir, "", "model.safetensors"), b.data, b.size);
+        check_refused(dir, KPD_ERR_FORMAT, "not finite");
+    }
+    free(b.data);
+}
+
+static void refuse_missing(void) {
+    static const char *const needed[] = {"config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"};
+    for (size_t i = 0; i < 4; i++) {
+        const char *dir = copy_of("tiny_mean", "hf_missing");
+        remove(join(dir, "", needed[i]));
+        check_refused(dir, KPD_ERR_IO, needed[i][0] == 't' ? "vocab.txt" : needed[i]);
+    }
+    check_refused("build/tmp/there/is/no/such", KPD_ERR_IO, "config.json");
+    CHECK_STATUS(hf_import(NULL, NULL, NULL, NULL), KPD_ERR_ARGUMENT);
+}
+
+static void notes(void) {
+    char note[256];
+    hf_import_desc d;
+    kpd_model *m = NULL;
+    memset(&d, 0, sizeof d);
+    d.note = note;
+    d.note_size = sizeof note;
+    CHECK_OK(hf_import(GOLDEN "tiny_cls_dense", &d, &m, NULL));
+    CHECK_THAT(strstr(note, "pooler is left out") != NULL, "note \"%s\"", note);
+    kpd_model_close(m);
+}
+
+// ---- hostile files ------------------------------------------------------------------------------------------------
+
+static kpd_status parse(const char *text, size_t size, hf_json *j, kpd_error *e) {
+    kpd_allocator a;
+    char *copy = (char *)malloc(size + 1);
+    memset(&a, 0, sizeof a);
+    memcpy(copy, text, size);
+    copy[size] = 0;
+    return hf_json_take(j, "x.json", copy, size, 0, a, e);
+}
+
+static void json_good(void) {
+    static const char text[] = " {\"a\\u00e9\\ud83d\\ude00\": [1, -2.5e3, true, null, {}, []], \"n\": 1e-12, "
+                               "\"big\": 123456789012345678,\n\"q\": \"\\\"\\\\\\/\\n\"} ";
+    hf_json j;
+    int32_t n;
+    CHECK_OK(parse(text, sizeof text - 1, &j, NULL));
+    n = hf_get(&j, 0, "a\xC3\xA9\xF0\x9F\x98\x80");
+    CHECK(n > 0);
+    if (n > 0) CHECK_INT(j.node[n].count, 6);
+    n = hf_get(&j, 0, "n");
+    CHECK(n > 0 && j.node[n].number >= 1e-12 && j.node[n].number <= 1e-12);
+    n = hf_get(&j, 0, "big");
+    CHECK(n > 0 && j.node[n].exact && j.node[n].integer == 123456789012345678);
+    n = hf_get(&j, 0, "q");
+    CHECK(n > 0 && hf_is(j.node[n].string, "\"\\/\n"));
+    hf_json_free(&j);
+}
+
+static void json_bad(void) {
+    static const char *const bad[] = {"", " ", "1", "{", "[", "}", "{]", "[}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]",
+                                      "[,]", "[1 2]", "{a:1}",
+        "{\"a\":1 \"b\":2}", "{\"a\":1,\"a\":2}", "[01]", "[1.]", "[.5]", "[+1]", "[1e]", "[--1]", "[-]", "[NaN]",
+            "[Infinity]", "[tru]", "[nul]",
+        "[\"\\x\"]", "[\"\\u12\"]", "[\"\\ud800\"]", "[\"\\udc00\"]", "[\"\\ud800\\u0041\"]", "[\"\n\"]", "[\"\x80\"]",
+            "[\"\xC0\x80\"]",
+        "[\"\xED\xA0\x80\"]", "[\"\xF4\x90\x80\x80\"]", "[\"\xE2\x82\"]", "[\"abc]", "[\"abc\\", "[\"\\", "[1]x", "[1][2]",
+            "{\"a\":[}", "\xEF\xBB\xBF{}",
+        "[1.2.3]", "['a']", "[1/**/]", "{,}"};
+    hf_json j;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        kpd_error e = {KPD_OK, 0, ""};
+        kpd_status s = parse(bad[i], strlen(bad[i]), &j, &e);
+        CHECK_THAT(s == KPD_ERR_FORMAT && strstr(e.message, "x.json:") == e.message, "%s: %s (%s)", bad[i], kpd_status_name(s),
+                   e.message);
+    }
+    CHECK_STATUS(parse("[\"a\0b\"]", 7, &j, NULL), KPD_ERR_FORMAT);
+    CHECK_STATUS(parse("{}\0", 3, &j, NULL), KPD_ERR_FORMAT);
+}
+
+static void json_deep(void) {
+    char text[4096];
+    hf_json j;
+    memset(text, '[', sizeof text);
+    CHECK_STATUS(parse(text, sizeof text, &j, NULL), KPD_ERR_FORMAT);
+    memset(text + 32, ']', 32);
+    CHECK_OK(parse(text, 64, &j, NULL));
+    hf_json_free(&j);
+}
+
+static void json_truncated(void) {
+    bytes b = read_bytes(GOLDEN "tiny_mean/tokenizer.json");
+    hf_json j;
+    while (b.size > 0 && b.data[b.size - 1] != '}') b.size--;
+    for (size_t n = 0; n < b.size; n++) {
+        if (!CHECK_STATUS(parse(b.data, n, &j, NULL), KPD_ERR_FORMAT)) break;
+    }
+    CHECK_OK(parse(b.data, b.size, &j, NULL));
+    hf_json_free(&j);
+    free(b.data);
+}
+
+static uint32_t next_random(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+static kpd_status open_weights(const char *dir, const bytes *b, size_t size) {
+    kpd_allocator a;
+    kpd_error e = {KPD_OK, 0, ""};
+    hf_weights w;
+    kpd_status s;
+    memset(&a, 0, sizeof a);
+    write_bytes(join(dir, "", "model.safetensors"), b->data, size);
+    s = hf_weights_open(&w, dir, "", a, &e);
+    CHECK(s == KPD_OK || *e.message);
+    hf_weights_close(&w);
+    return s;
+}
+
+static void safetensors_truncated(void) {
+    const char *dir = copy_of("tiny_cls_dense", "hf_cut");
+    bytes b = read_bytes(join(dir, "2_Dense", "model.safetensors"));
+    for (size_t n = 0; n < b.size; n += n < 256 ? 1 : 61) {        // the header has fewer than 256 bytes
+        if (!CHECK(open_weights(dir, &b, n) != KPD_OK)) break;
+    }
+    CHECK_OK(open_weights(dir, &b, b.size));
+    b.data[b.size] = 0;
+    CHECK_STATUS(open_weights(dir, &b, b.size + 1), KPD_ERR_FORMAT);        // data that no tensor covers
+    free(b.data);
+}
+
+static void safetensors_mutated(void) {
+    const char *dir = copy_of("tiny_cls_dense", "hf_mutated");
+    bytes b = read_bytes(join(dir, "2_Dense", "model.safetensors"));
+    uint32_t seed = 1;
+    for (int i = 0; i < 3000 && b.size > 200; i++) {
+        size_t at = next_random(&seed) % 160;
+        char old = b.data[at];
+        b.data[at] = i % 3 ? "0123456789[]{},:\"-eF"[next_random(&seed) % 20] : (char)next_random(&seed);
+        open_weights(dir, &b, b.size);
+        b.data[at] = old;
+    }
+    free(b.data);
+}
+
+static void safetensors_header(const char *dir, const char *header, size_t data) {
+    char file[1024];
+    bytes b = {file, 8 + strlen(header) + data};
+    memset(file, 0, sizeof file);
+    for (int i = 0; i < 2; i++) file[i] = (char)(strlen(header) >> (8 * i) & 255);
+    memcpy(file + 8, header, strlen(header));
+    CHECK_THAT(open_weights(dir, &b, b.size) == KPD_ERR_FORMAT, "%s: opened", header);
+}
+
+static void safetensors_bad(void) {
+    const char *dir = copy_of("tiny_mean", "hf_bad");
+    bytes huge = {(char *)calloc(1, 64), 64};
+    safetensors_header(dir, "[]", 0);
+    safetensors_header(dir, "{\"a\":1}", 0);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,12]}}", 12);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 7);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", 8);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,9]}}", 8);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 8);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[65536,65536,65536,65536],\"data_offsets\":[0,0]}}", 0);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2147483647,2147483647,2],\"data_offsets\":[0,8]}}", 8);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4);
+    safetensors_header(dir, "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8);
+    safetensors_header(dir,
+                       "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
+                       "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8);
+    safetensors_header(dir,
+                       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+                       "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8);
+    memset(huge.data, 255, 8);
+    CHECK_STATUS(open_weights(dir, &huge, 64), KPD_ERR_FORMAT);
+    free(huge.data);
+}
+
+// Random bytes of every JSON file change: a status, and no more.
+static void json_mutated(void) {
+    static const char *const target[] = {"config.json", "modules.json", "1_Pooling/config.json", "2_Dense/config.json",
+                                         "tokenizer_config.json",
+        "sentence_bert_config.json", "config_sentence_transformers.json", "model.safetensors.index.json"};
+    const char *dir = copy_of("tiny_cls_dense", "hf_fuzz");
+    uint32_t seed = 7;
+    for (size_t k = 0; k < sizeof target / sizeof *target; k++) {
+        bytes b = read_bytes(join(dir, "", target[k]));
+        for (int i = 0; i < 60 && b.size; i++) {
+            size_t at = next_random(&seed) % b.size;
+            char old = b.data[at];
+            kpd_model *m = NULL;
+            b.data[at] = "0123456789[]{},:\"-tfn\\ux"[next_random(&seed) % 24];
+            write_bytes(join(dir, "", target[k]), b.data, b.size);
+            (void)hf_import(dir, NULL, &m, NULL);
+            kpd_model_close(m);
+            b.data[at] = old;
+        }
+        write_bytes(join(dir, "", target[k]), b.data, b.size);
+        free(b.data);
+    }
+}
+
+// ---- memory -------------------------------------------------------------------------------------------------------
+
+typedef struct budget { int left; size_t used; } budget;
+
+static void *budget_alloc(void *user, size_t size) {
+    budget *b = (budget *)user;
+    void *p = b->left-- > 0 ? malloc(size) : NULL;
+    if (p) b->used += size;
+    return p;
+}
+
+static void budget_free(void *user, void *p, size_t size) {
+    if (p) ((budget *)user)->used -= size;
+    free(p);
+}
+
+// The n-th allocation fails, for every n: MEMORY, and nothing is left behind.
+static void every_allocation(const char *dir) {
+    for (int n = 0; n < 2000; n++) {
+        budget b = {n, 0};
+        hf_import_desc d;
+        kpd_model *m = NULL;
+        kpd_status s;
+        memset(&d, 0, sizeof d);
+        d.allocator.alloc = budget_alloc;
+        d.allocator.free = budget_free;
+        d.allocator.user = &b;
+        s = hf_import(dir, &d, &m, NULL);
+        if (s == KPD_OK) {
+            kpd_model_close(m);
+            CHECK_INT(b.used, 0);
+            return;
+        }
+        if (!CHECK_STATUS(s, KPD_ERR_MEMORY) || !CHECK_INT(b.used, 0)) return;
+    }
+    CHECK_THAT(false, "2000 allocations are not enough");
+}
+
+static void memory(void) {
+    every_allocation(GOLDEN "tiny_cls_dense");
+    every_allocation(GOLDEN "tiny_cross");
+}
+
+SUITE(hf) {
+    RUN(hf, golden_mean);
+    RUN(hf, golden_pooling);
+    RUN(hf, golden_activation);
+    RUN(hf, golden_dense);
+    RUN(hf, golden_cross);
+    RUN(hf, golden_without_modules);
+    RUN(hf, round_trip);
+    RUN(hf, round_trip_options);
+    RUN(hf, refuse_config);
+    RUN(hf, refuse_modules);
+    RUN(hf, refuse_tokenizer);
+    RUN(hf, refuse_weights);
+    RUN(hf, refuse_not_finite);
+    RUN(hf, refuse_missing);
+    RUN(hf, notes);
+    RUN(hf, json_good);
+    RUN(hf, json_bad);
+    RUN(hf, json_deep);
+    RUN(hf, json_truncated);
+    RUN(hf, json_mutated);
+    RUN(hf, safetensors_truncated);
+    RUN(hf, safetensors_mutated);
+    RUN(hf, safetensors_bad);
+    RUN(hf, memory);
+}

@@ -1,0 +1,267 @@
+// The levels against the scalar one, bit for bit; the scalar one against double precision. Includes its own static copy of
+// the implementation, to reach the kernels.
+#define KPD_STATIC
+#define KPD_THREADS
+#define KPD_IMPLEMENTATION
+#include "../kpd.h"
+#include "test.h"
+
+enum { MOST = 12000 };
+static float a[MOST], b[MOST], c[MOST], want[MOST], got[MOST];
+static uint32_t state;
+
+static float number(float scale) {
+    state = state * 1664525u + 1013904223u;
+    return ((float)(int32_t)(state >> 8) * 1.1920929e-7f - 1.0f) * scale;
+}
+
+static void numbers(float *v, size_t n, float scale) {
+    for (size_t i = 0; i < n; i++) v[i] = number(scale);
+}
+
+static bool same_bits(const float *x, const float *y, size_t n, const char *what, kpd_simd level, size_t size) {
+    bool equal = !memcmp(x, y, n * sizeof *x);
+    return CHECK_THAT(equal, "%s: level %s differs from scalar at size %d", what, kpd_simd_name(level), (int)size);
+}
+
+// Calls test(ops, size) for every level beside scalar and every size; the test compares with scalar.
+static void each_level(void (*test)(const kpd__ops *ops, size_t n), const size_t *sizes, size_t n_sizes) {
+    uint64_t fp = kpd__fp_enter();
+    for (int l = KPD_SIMD_SCALAR + 1; l < KPD_SIMD_COUNT; l++)
+        for (size_t i = 0; kpd_simd_available((kpd_simd)l) && i < n_sizes; i++) test(kpd__ops_of((kpd_simd)l), sizes[i]);
+    kpd__fp_leave(fp);
+}
+
+static void all_sizes(void (*test)(const kpd__ops *ops, size_t n)) {   // 1..67 and a few larger
+    size_t sizes[72];
+    for (size_t i = 0; i < 67; i++) sizes[i] = i + 1;
+    sizes[67] = 96; sizes[68] = 127; sizes[69] = 128; sizes[70] = 200; sizes[71] = 384;
+    each_level(test, sizes, 72);
+}
+
+static void dot_and_normalize(const kpd__ops *ops, size_t n) {
+    for (size_t offset = 0; offset < 3; offset++) {   // unaligned too
+        float x, y;
+        numbers(a, n + offset, 2);
+        numbers(b, n + offset, 2);
+        x = kpd__scalar_ops.dot(a + offset, b + offset, n);
+        y = ops->dot(a + offset, b + offset, n);
+        same_bits(&x, &y, 1, "dot", ops->level, n);
+        kpd__scalar_ops.normalize(a + offset, n, want);
+        ops->normalize(a + offset, n, got);
+        same_bits(want, got, n, "normalize", ops->level, n);
+    }
+}
+
+static void norms(const kpd__ops *ops, size_t n) {
+    kpd__norm p;
+    numbers(a, n, 1);
+    numbers(b, n, 1);
+    p.gamma = a; p.beta = b; p.eps = 1e-12f;
+    numbers(c, 3 * n, 3);
+    numbers(want, 3 * n, 3);
+    memcpy(got, want, 3 * n * sizeof *got);
+    kpd__scalar_ops.add_norm(&p, c, 3, n, want);
+    ops->add_norm(&p, c, 3, n, got);
+    same_bits(want, got, 3 * n, "add_norm", ops->level, n);
+}
+
+static void pools(const kpd__ops *ops, size_t n) {
+    for (int kind = 0; kind <= KPD_POOL_LAST; kind++)
+        for (size_t tokens = 1; tokens < 20; tokens += 6) {
+            numbers(a, tokens * n, 3);
+            kpd__scalar_ops.pool((kpd_pooling)kind, a, tokens, n, want);
+            ops->pool((kpd_pooling)kind, a, tokens, n, got);
+            same_bits(want, got, n, "pool", ops->level, n);
+        }
+}
+
+// y must be written in its n columns only.
+static void products(const kpd__ops *ops, size_t n) {
+    for (size_t rows = 1; rows < 30; rows = rows * 2 + 1)
+        for (int f = 0; f <= KPD_IDENTITY; f++) {
+            kpd__matrix w;
+            size_t k = (n * 7 + rows) % 50 + 1, ld = n + 3;
+            w.panels = a; w.bias = f % 2 ? b : NULL; w.n = n; w.k = k; w.activation = (kpd_activation)f;
+            if (kpd__round_up(n, 16) * k > MOST || rows * ld > MOST) continue;
+            numbers(a, kpd__round_up(n, 16) * k, 1);
+            numbers(b, kpd__round_up(n, 16), 1);
+            numbers(c, rows * k, 2);
+            for (size_t i = 0; i < rows * ld; i++) want[i] = got[i] = -77;
+            kpd__scalar_ops.gemm(&w, c, k, rows, want, ld);
+            ops->gemm(&w, c, k, rows, got, ld);
+            same_bits(want, got, rows * ld, "gemm", ops->level, n);
+        }
+}
+
+static void attentions(const kpd__ops *ops, size_t n) {   // n tokens, three shapes of heads
+    static const size_t shapes[3][2] = {{24, 2}, {40, 5}, {32, 1}};
+    static float scratch[96 * (32 + KPD__SCORE_ROWS)];
+    for (size_t s = 0; s < 3 && n <= 80; s++) {
+        size_t width = shapes[s][0], ld = 3 * kpd__round_up(width, 16);
+        if (n * ld + 16 > MOST) continue;
+        numbers(a, n * ld + 16, 3);
+        kpd__scalar_ops.attention(a, n, width, shapes[s][1], scratch, want);
+        ops->attention(a, n, width, shapes[s][1], scratch, got);
+        same_bits(want, got, n * width, "attention", ops->level, n);
+    }
+}
+
+static void scans(const kpd__ops *ops, size_t n) {   // n dimensions, 5 panels, 1 to 9 queries
+    int32_t at[2][80];
+    for (size_t queries = 1; queries < 10; queries += 4)
+        for (int metric = 0; metric <= KPD_L2; metric++) {
+            size_t found;
+            if (n * 80 > MOST) return;
+            numbers(a, 80 * n, 1);
+            numbers(b, queries * n, 1);
+            kpd__scalar_ops.scan((kpd_metric)metric, b, queries, n, a, 5, want);
+            ops->scan((kpd_metric)metric, b, queries, n, a, 5, got);
+            same_bits(want, got, queries * 80, "scan", ops->level, n);
+            found = kpd__scalar_ops.above(want, n < 80 ? n : 80, want[3], at[0]);
+            CHECK_INT(ops->above(got, n < 80 ? n : 80, want[3], at[1]), found);
+            CHECK(!memcmp(at[0], at[1], found * sizeof at[0][0]));
+        }
+}
+
+static void levels_dot(void) { all_sizes(dot_and_normalize); }
+static void levels_norm(void) { all_sizes(norms); }
+static void levels_pool(void) { all_sizes(pools); }
+static void levels_gemm(void) { all_sizes(products); }
+static void levels_attention(void) { all_sizes(attentions); }
+static void levels_scan(void) { all_sizes(scans); }
+
+// f over a sweep, by a product with the 1 x 1 identity.
+static void sweep(kpd_activation f, float low, float high, size_t n) {
+    kpd__matrix w;
+    memset(a, 0, 16 * sizeof *a);
+    a[0] = 1;
+    w.panels = a; w.bias = NULL; w.n = 1; w.k = 1; w.activation = f;
+    for (size_t i = 0; i < n; i++) c[i] = low + (high - low) * (float)i / (float)(n - 1);
+    kpd__scalar_ops.gemm(&w, c, 1, n, got, 1);
+}
+
+static void activations_are_accurate(void) {
+    double gelu = 0, tanh_ = 0, approximate = 0;
+    sweep(KPD_GELU, -12, 12, MOST);
+    for (size_t i = 0; i < MOST; i++)
+        gelu = fmax(gelu, fabs((double)got[i] - (double)c[i] * .5 * erfc(-(double)c[i] / sqrt(2.0))));
+    sweep(KPD_TANH, -12, 12, MOST);
+    for (size_t i = 0; i < MOST; i++) tanh_ = fmax(tanh_, fabs((double)got[i] - tanh((double)c[i])));
+    sweep(KPD_GELU_TANH, -8, 8, MOST);
+    for (size_t i = 0; i < MOST; i++) {
+        double x = (double)c[i], y = .5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + .044715 * x * x * x)));
+        approximate = fmax(approximate, fabs((double)got[i] - y));
+    }
+    CHECK_NEAR(gelu, 0, 1.0e-6);
+    CHECK_NEAR(tanh_, 0, 2e-7);
+    CHECK_NEAR(approximate, 0, 2e-6);
+    sweep(KPD_RELU, -1, 1, 3);
+    CHECK(got[0] == 0 && got[1] == 0 && got[2] == 1);
+}
+
+static void exp_is_accurate(void) {
+    for (int i = 0; i < 5000; i++) {
+        float x = -87.0f + 175.0f * (float)i / 4999;
+        double y = exp((double)x), z = (double)kpd__scalar_exp(kpd__scalar_set(x)).x[0];
+        CHECK_NEAR(z / y, 1, 2e-7);
+    }
+    CHECK(kpd__scalar_exp(kpd__scalar_set(-1000)).x[0] > 0);
+    CHECK(kpd__finite(kpd__scalar_exp(kpd__scalar_set(1000)).x[0]));
+}
+
+// The software fma against libm's, which is exact, on operands that cancel, overflow and underflow.
+static void fma_is_exact(void) {
+    for (int i = 0; i < 200000; i++) {
+        float x = kpd__from_bits((state = state * 1664525u + 1013904223u)), y = number(2), z;
+        z = i % 3 == 0 ? -x * y : i % 3 == 1 ? number(1e-3f) : kpd__from_bits((state = state * 1664525u + 1013904223u));
+        if (!kpd__finite(x) || !kpd__finite(z)) continue;
+        CHECK_INT(kpd__to_bits(kpd__fma(x, y, z)), kpd__to_bits(fmaf(x, y, z)));
+    }
+}
+
+static void sums_are_accurate(void) {
+    double exact = 0;
+    numbers(a, 5000, 1);
+    numbers(b, 5000, 1);
+    for (size_t i = 0; i < 5000; i++) exact += (double)a[i] * (double)b[i];
+    CHECK_NEAR(kpd__scalar_ops.dot(a, b, 5000), exact, 2e-5);
+}
+
+// One softmax in double against attention with one head whose values are the unit vectors.
+static void attention_is_softmax(void) {
+    enum { T = 16, W = 16 };
+    static float qkv[T * 48 + 16], scratch[16 * (16 + KPD__SCORE_ROWS)], out[T * W];
+    numbers(qkv, T * 48, 4);
+    for (size_t t = 0; t < T; t++)
+        for (size_t i = 0; i < W; i++) qkv[t * 48 + 32 + i] = t == i ? 1.0f : 0.0f;
+    kpd__scalar_ops.attention(qkv, T, W, 1, scratch, out);
+    for (size_t q = 0; q < T; q++) {
+        double p[T], sum = 0, top = -1e300;
+        for (size_t k = 0; k < T; k++) {
+            p[k] = 0;
+            for (size_t i = 0; i < W; i++) p[k] += (double)qkv[q * 48 + i] * (double)qkv[k * 48 + 16 + i] / 4;
+            top = fmax(top, p[k]);
+        }
+        for (size_t k = 0; k < T; k++) sum += p[k] = exp(p[k] - top);
+        for (size_t k = 0; k < T; k++) CHECK_NEAR(out[q * W + k], p[k] / sum, 1e-6);
+    }
+}
+
+static void self_test_holds(void) {
+    uint64_t fp = kpd__fp_enter();
+    for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
+        if (kpd_simd_available((kpd_simd)l)) CHECK(kpd__self_test(kpd__ops_of((kpd_simd)l)) == KPD__SELF_TEST);
+    kpd__fp_leave(fp);
+}
+
+// Known answers of XXH64 with seed 0.
+static void hash_is_xxh64(void) {
+    CHECK(kpd__hash64("", 0) == UINT64_C(0xEF46DB3751D8E999));
+    CHECK(kpd__hash64("abc", 3) == UINT64_C(0x44BC2CF5AD770999));
+    CHECK(kpd__hash64("Nobody inspects the spammish repetition", 39) == UINT64_C(0xFBCEA83C8A378BF1));
+}
+
+// A host that flushes denormals and rounds up gets the same bits, and its own settings back.
+static void host_rounding_mode_is_kept(void) {
+#ifdef KPD__X86
+    float x[3] = {1.5f, -2.25f, 1e-3f}, y[3] = {.1f, .7f, 3.0f}, expected = kpd_cosine(x, y, 3), found;
+    unsigned saved = _mm_getcsr(), host = (saved & ~0x6000u) | 0x8040u | 0x4000u, after;
+    _mm_setcsr(host);
+    found = kpd_cosine(x, y, 3);
+    after = _mm_getcsr();
+    _mm_setcsr(saved);
+    CHECK(expected == found);
+    CHECK_INT(after & 0xFFC0u, host & 0xFFC0u);
+#endif
+}
+
+static void names_and_unknown_levels(void) {
+    kpd_session_desc d;
+    kpd_session *s = NULL;
+    kpd_error e;
+    memset(&d, 0, sizeof d);
+    CHECK(!strcmp(kpd_simd_name(KPD_SIMD_AVX2), "avx2") && !strcmp(kpd_simd_name((kpd_simd)99), "?"));
+    CHECK(!strcmp(kpd_status_name(KPD_ERR_FORMAT), "KPD_ERR_FORMAT") && !strcmp(kpd_status_name((kpd_status)99), "?"));
+    d.simd = (kpd_simd)99;
+    CHECK_STATUS(kpd_session_create(&d, &s, &e), KPD_ERR_ARGUMENT);
+    CHECK(s == NULL && strstr(e.message, "SIMD"));
+}
+
+SUITE(kernels) {
+    RUN(kernels, levels_dot);
+    RUN(kernels, levels_norm);
+    RUN(kernels, levels_pool);
+    RUN(kernels, levels_gemm);
+    RUN(kernels, levels_attention);
+    RUN(kernels, levels_scan);
+    RUN(kernels, activations_are_accurate);
+    RUN(kernels, exp_is_accurate);
+    RUN(kernels, fma_is_exact);
+    RUN(kernels, sums_are_accurate);
+    RUN(kernels, attention_is_softmax);
+    RUN(kernels, self_test_holds);
+    RUN(kernels, hash_is_xxh64);
+    RUN(kernels, host_rounding_mode_is_kept);
+    RUN(kernels, names_and_unknown_levels);
+}

@@ -1,0 +1,216 @@
+// Models: what a desc may say, templates, weights in and out of panels.
+#include "test.h"
+#include "tiny_model.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// The status of creating a model from a desc that `change` spoils.
+static kpd_status create(void (*change)(kpd_model_desc *d), kpd_error *e) {
+    tiny_options o;
+    kpd_tokenizer *t = tiny_tokenizer();
+    kpd_model_desc d;
+    kpd_model *m = NULL;
+    kpd_status s;
+    memset(&o, 0, sizeof o);
+    d = tiny_desc(&o, t);
+    change(&d);
+    s = kpd_model_create(&d, NULL, &m, e);
+    CHECK((s == KPD_OK) == (m != NULL));
+    kpd_model_close(m);
+    kpd_tokenizer_destroy(t);
+    return s;
+}
+
+static void nothing(kpd_model_desc *d) { (void)d; }
+static void no_tokenizer(kpd_model_desc *d) { d->tokenizer = NULL; }
+static void no_layers(kpd_model_desc *d) { d->n_layers = 0; }
+static void negative_width(kpd_model_desc *d) { d->width = -16; }
+static void odd_heads(kpd_model_desc *d) { d->n_heads = 3; }
+static void long_texts(kpd_model_desc *d) { d->max_tokens = 25; }
+static void small_vocab(kpd_model_desc *d) { d->vocab_size = 3; }
+static void nan_eps(kpd_model_desc *d) { d->layer_norm_eps = NAN; }
+static void wild_pooling(kpd_model_desc *d) { d->pooling = (kpd_pooling)77; }
+static void wild_kind(kpd_model_desc *d) { d->kind = (kpd_kind)5; }
+static void bf16(kpd_model_desc *d) { d->dtype = KPD_BF16; }
+static void many_modules(kpd_model_desc *d) { d->n_modules = 5; }
+static void wild_module(kpd_model_desc *d) {
+    d->n_modules = 1;
+    d->modules[0].kind = (kpd_module_kind)9;
+    d->modules[0].width = 4;
+}
+static void norm_width(kpd_model_desc *d) {
+    d->n_modules = 1;
+    d->modules[0].kind = KPD_MODULE_LAYER_NORM;
+    d->modules[0].width = 4;
+}
+static void cross_towers(kpd_model_desc *d) { d->kind = KPD_CROSS_ENCODER; d->separate_towers = true; }
+static void huge(kpd_model_desc *d) {
+    d->n_layers = KPD_MAX_LAYERS;
+    d->width = d->ffn_width = KPD_MAX_WIDTH;
+    d->vocab_size = KPD_MAX_VOCAB;
+    d->max_tokens = 4;
+}
+
+static void bad_descs_are_refused(void) {
+    static const struct { void (*change)(kpd_model_desc *d); kpd_status status; const char *word;
+    } cases[] = {{no_tokenizer, KPD_ERR_ARGUMENT, "tokenizer"}, {no_layers, KPD_ERR_ARGUMENT, "n_layers"},
+                 {negative_width, KPD_ERR_ARGUMENT, "width"},   {odd_heads, KPD_ERR_ARGUMENT, "n_heads"},
+                 {long_texts, KPD_ERR_ARGUMENT, "max_tokens"},  {small_vocab, KPD_ERR_ARGUMENT, "vocab_size"},
+                 {nan_eps, KPD_ERR_ARGUMENT, "layer_norm_eps"}, {wild_pooling, KPD_ERR_ARGUMENT, "pooling"},
+                 {wild_kind, KPD_ERR_ARGUMENT, "kind"},         {bf16, KPD_ERR_UNSUPPORTED, "f32"},
+                 {many_modules, KPD_ERR_ARGUMENT, "n_modules"}, {wild_module, KPD_ERR_ARGUMENT, "modules"},
+                 {norm_width, KPD_ERR_ARGUMENT, "layer norm"},  {cross_towers, KPD_ERR_ARGUMENT, "towers"}};
+    kpd_error e;
+    CHECK_OK(create(nothing, &e));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memset(&e, 0, sizeof e);
+        CHECK_THAT(create(cases[i].change, &e) == cases[i].status && e.status == cases[i].status &&
+                       strstr(e.message, cases[i].word),
+                   "case %d: \"%s\" does not say \"%s\"", (int)i, e.message, cases[i].word);
+    }
+}
+
+// 800 GB of weights: an error, before or by the allocator.
+static void huge_models_fail_cleanly(void) {
+    kpd_error e;
+    kpd_status s = create(huge, &e);
+    CHECK(s == KPD_ERR_MEMORY || s == KPD_ERR_LIMIT);
+}
+
+static const char *a_template;
+static void item_template(kpd_model_desc *d) { d->template_item = a_template; }
+
+static void templates_are_checked(void) {
+    static const char *const good[] = {
+        "{title}",        "query: {title}", "{title} [SEP] {category}", "{title}|{category}", " {category} | {title} ",
+        "{title} {title}"};
+    static const char *const bad[] = {
+        "",       "nothing", "{keyphrase}", "{title", "{title}{category}", "a{title}", "{title}|a|b", "{title} [SEP]{category}",
+        "{Title}"};
+    kpd_error e;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        a_template = good[i];
+        CHECK_THAT(create(item_template, &e) == KPD_OK, "template \"%s\" was refused: %s", good[i], e.message);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        a_template = bad[i];
+        CHECK_THAT(create(item_template, &e) == KPD_ERR_ARGUMENT && strstr(e.message, "template"),
+                   "template \"%s\" was accepted", bad[i]);
+    }
+}
+
+static void expect_ids(const kpd_model *m, kpd_tower tower, kpd_input in, const int32_t *want, int32_t n,
+                       const int32_t *types) {
+    int32_t ids[24], type[24];
+    kpd_tokens t;
+    memset(&t, 0, sizeof t);
+    t.ids = ids; t.types = type; t.capacity = 24;
+    if (!CHECK_OK(kpd_model_tokenize(m, tower, &in, false, &t, NULL)) || !CHECK_INT(t.count, n)) return;
+    CHECK(!memcmp(ids, want, (size_t)n * sizeof *ids));
+    CHECK(!memcmp(type, types, (size_t)n * sizeof *ids));
+}
+
+// Ids of tiny_vocab: [CLS] 2, [SEP] 3, blue 5, case 8, phone 10, lamp 16.
+static void templates_join_parts(void) {
+    static const int32_t one[] = {2, 5, 8, 3}, two[] = {2, 5, 8, 3, 16, 3}, pair[] = {2, 5, 3, 16, 3, 8, 3},
+                         empty[] = {2, 5, 3, 3}, zeros[8] = {0};
+    static const int32_t title_only[] = {2, 5, 3, 8, 3};
+    tiny_options o;
+    kpd_model *m, *cross;
+    kpd_input none, in = kpd_input_str("blue case", "lamp", "red");
+    kpd_tokens t;
+    kpd_error e;
+    int32_t ids[4];
+    memset(&o, 0, sizeof o);
+    m = tiny_model(&o);
+    o.kind = KPD_CROSS_ENCODER;
+    cross = tiny_model(&o);
+    expect_ids(m, KPD_ITEM, kpd_input_str("blue case", NULL, NULL), one, 4, zeros);
+    expect_ids(m, KPD_KEYPHRASE, kpd_input_str("Blue CASE", NULL, NULL), one, 4, zeros);
+    expect_ids(m, KPD_ITEM, kpd_input_str("blue case", "lamp", NULL), two, 6, zeros);
+    expect_ids(m, KPD_ITEM, kpd_input_str("blue", "", NULL), empty, 4, zeros);
+    expect_ids(cross, KPD_ITEM, kpd_input_str("blue", "lamp", "case"), pair, 7, zeros);
+    expect_ids(cross, KPD_ITEM, kpd_input_str("blue", "case", NULL), title_only, 5, zeros);
+    memset(&t, 0, sizeof t);
+    memset(&none, 0, sizeof none);
+    t.ids = ids; t.capacity = 4;
+    CHECK_STATUS(kpd_model_tokenize(m, KPD_ITEM, &in, false, &t, &e), KPD_ERR_ARGUMENT);
+    CHECK(strstr(e.message, "3 parts") != NULL);
+    CHECK_STATUS(kpd_model_tokenize(m, KPD_ITEM, &none, false, &t, &e), KPD_ERR_ARGUMENT);
+    kpd_model_close(m);
+    kpd_model_close(cross);
+}
+
+static void two_segments_have_two_types(void) {
+    static const int32_t want[] = {2, 5, 3, 16, 3}, types[] = {0, 0, 0, 1, 1};
+    tiny_options o;
+    kpd_tokenizer *t = tiny_tokenizer();
+    kpd_model_desc d;
+    kpd_model *m = NULL;
+    memset(&o, 0, sizeof o);
+    o.kind = KPD_CROSS_ENCODER;
+    d = tiny_desc(&o, t);
+    d.template_pair = "{keyphrase}|{category} [SEP] {title}";
+    if (CHECK_OK(kpd_model_create(&d, NULL, &m, NULL)))
+        expect_ids(m, KPD_ITEM, kpd_input_str("blue", "lamp", NULL), want, 5, types);
+    kpd_model_close(m);
+    d.n_types = 1;
+    m = NULL;
+    CHECK_STATUS(kpd_model_create(&d, NULL, &m, NULL), KPD_ERR_ARGUMENT);
+    kpd_tokenizer_destroy(t);
+}
+
+// What goes into the panels comes out, and touches no other tensor.
+static void weights_round_trip(void) {
+    tiny_options o;
+    kpd_model *m;
+    kpd_tensor x;
+    static float w[4096], got[4096];
+    memset(&o, 0, sizeof o);
+    o.width = 20; o.n_heads = 5;
+    m = tiny_model(&o);
+    for (int32_t i = 0; kpd_model_tensor(m, i, &x); i++) {
+        for (int32_t j = 0; j < x.rows * x.cols; j++) w[j] = (float)(i * 5000 + j);
+        CHECK_OK(kpd_model_set(m, x.name, w, NULL));
+    }
+    for (int32_t i = 0; kpd_model_tensor(m, i, &x); i++) {
+        size_t n = (size_t)(x.rows * x.cols);
+        for (size_t j = 0; j < n; j++) w[j] = (float)(i * 5000 + (int32_t)j);
+        CHECK_OK(kpd_model_get(m, x.name, got, NULL));
+        CHECK_THAT(!memcmp(w, got, n * sizeof *w), "tensor %s differs", x.name);
+    }
+    kpd_model_close(m);
+}
+
+static void bad_weights_are_refused(void) {
+    tiny_options o;
+    kpd_model *m, *opened = NULL;
+    kpd_error e;
+    float w[16] = {0}, before[16], after[16];
+    memset(&o, 0, sizeof o);
+    m = tiny_model(&o);
+    CHECK_OK(kpd_model_get(m, "embeddings.LayerNorm.weight", before, NULL));
+    w[3] = INFINITY;
+    CHECK_STATUS(kpd_model_set(m, "embeddings.LayerNorm.weight", w, &e), KPD_ERR_ARGUMENT);
+    CHECK_INT(e.where, 3);
+    CHECK_OK(kpd_model_get(m, "embeddings.LayerNorm.weight", after, NULL));
+    CHECK(!memcmp(before, after, sizeof after));
+    CHECK_STATUS(kpd_model_set(m, "no.such.tensor", w, &e), KPD_ERR_NOT_FOUND);
+    CHECK_STATUS(kpd_model_get(m, "no.such.tensor", w, &e), KPD_ERR_NOT_FOUND);
+    CHECK_OK(kpd_model_save(m, test_tmp("model.kpd"), &e));
+    if (CHECK_OK(kpd_model_open(test_tmp("model.kpd"), NULL, &opened, &e)))
+        CHECK_STATUS(kpd_model_set(opened, "embeddings.LayerNorm.weight", before, &e), KPD_ERR_ARGUMENT);
+    kpd_model_close(opened);
+    kpd_model_close(m);
+}
+
+SUITE(model) {
+    RUN(model, bad_descs_are_refused);
+    RUN(model, huge_models_fail_cleanly);
+    RUN(model, templates_are_checked);
+    RUN(model, templates_join_parts);
+    RUN(model, two_segments_have_two_types);
+    RUN(model, weights_round_trip);
+    RUN(model, bad_weights_are_refused);
+}

@@ -1,0 +1,394 @@
+// kpd_recommend against the same pipeline by hand: embed, search, drop duplicates, score, rank.
+#include "test.h"
+#include "tiny_model.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIM = 16, SMALL_DIM = 6, MOST_K = 128, ITEMS = 40, TOKENS = 24 };
+
+// By id. Most of them twice over in some way; a NULL is a keyphrase that is gone.
+static const char *const phrases[] = {
+    "blue case", "Blue  Case", "case blue", "red phone", "laptop charger", "charger laptop", "RED PHONE", NULL, "yellow lamps",
+    "lamp", "sleeve for laptop", "green cover", "phone case", "case for phone", "blue case blue", "pro 5", "pro 6", "5 6 5", "",
+    "red red phone", "cover, green", "unheard words", "other unheard", "laptop", NULL, "lamps yellow", "yellow lamps!"};
+enum { PHRASES = sizeof phrases / sizeof *phrases };
+
+static kpd_model *student, *assistant, *two_labels;
+static kpd_session *session;
+static kpd_index *keyphrases, *short_vectors, *too_wide;
+static kpd_input items[ITEMS];
+static kpd_recommendation got[ITEMS * MOST_K], want[MOST_K];
+static int32_t counts[ITEMS];
+static kpd_error error;
+
+static kpd_text lookup(void *user, int64_t id) {
+    kpd_text t = {NULL, 0};
+    const char *phrase = phrases[(id + 1000) / 7];
+    CHECK(user == &session);
+    if (!phrase) return t;
+    t.data = phrase;
+    t.size = strlen(phrase);
+    return t;
+}
+
+static int64_t id_of(size_t i) { return (int64_t)i * 7 - 1000; }
+
+// ---- fixtures ------------------------------------------------------------------------------------------------------
+
+static kpd_index *make_index(int32_t dim) {
+    kpd_index_desc d;
+    kpd_index *x = NULL;
+    memset(&d, 0, sizeof d);
+    d.dim = dim;
+    if (!CHECK_OK(kpd_index_create(&d, &x, NULL)) || dim > DIM) return x;
+    for (size_t i = 0; i < PHRASES; i++) {
+        float v[DIM];
+        const int64_t id = id_of(i);
+        kpd_input in = kpd_input_str(phrases[i] ? phrases[i] : "red case", NULL, NULL);
+        CHECK_OK(kpd_embed(session, student, KPD_KEYPHRASE, &in, 1, dim, v, NULL));
+        CHECK_OK(kpd_index_upsert(x, &id, v, 1, NULL));
+    }
+    return x;
+}
+
+static kpd_model *model_of_two_labels(void) {
+    kpd_tokenizer *t = tiny_tokenizer();
+    tiny_options o;
+    kpd_model *m = NULL;
+    kpd_model_desc d;
+    memset(&o, 0, sizeof o);
+    o.kind = KPD_CROSS_ENCODER;
+    d = tiny_desc(&o, t);
+    d.n_labels = 2;
+    if (t) CHECK_OK(kpd_model_create(&d, NULL, &m, NULL));
+    kpd_tokenizer_destroy(t);
+    return m;
+}
+
+static void make_items(void) {
+    static const char *const titles[] = {"Blue case for phone 5", "red laptop", "charger", "yellow lamp, green cover",
+                                         "pro 6 pro"};
+    static const char *const categories[] = {"phone", NULL, "", "laptop sleeve"};
+    for (size_t i = 0; i < ITEMS; i++) items[i] = kpd_input_str(titles[i % 5], categories[i / 5 % 4], NULL);
+}
+
+static void make_fixtures(void) {
+    tiny_options o;
+    memset(&o, 0, sizeof o);
+    o.seed = 3;
+    student = tiny_model(&o);
+    o.kind = KPD_CROSS_ENCODER; o.width = 32; o.n_layers = 2; o.seed = 4;
+    assistant = tiny_model(&o);
+    two_labels = model_of_two_labels();
+    session = tiny_session(student, assistant);
+    keyphrases = make_index(DIM);
+    short_vectors = make_index(SMALL_DIM);
+    too_wide = make_index(DIM + 1);
+    make_items();
+}
+
+static void free_fixtures(void) {
+    kpd_index_close(keyphrases);
+    kpd_index_close(short_vectors);
+    kpd_index_close(too_wide);
+    kpd_session_destroy(session);
+    kpd_model_close(student);
+    kpd_model_close(assistant);
+    kpd_model_close(two_labels);
+}
+
+static kpd_recommend_desc base(int32_t k) {
+    kpd_recommend_desc d;
+    memset(&d, 0, sizeof d);
+    d.student = student; d.index = keyphrases; d.assistant = assistant;
+    d.search.k = k;
+    d.lookup = lookup; d.lookup_user = &session;
+    return d;
+}
+
+// ---- the pipeline by hand ------------------------------------------------------------------------------------------
+
+typedef struct phrase { int32_t ids[TOKENS], n; } phrase;
+
+static int ascending(const void *a, const void *b) {
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static phrase tokens_of(kpd_text text, bool in_any_order) {
+    kpd_input in;
+    kpd_tokens t;
+    phrase p;
+    memset(&in, 0, sizeof in);
+    memset(&t, 0, sizeof t);
+    memset(&p, 0, sizeof p);
+    in.part[0] = text; in.n_parts = 1;
+    t.ids = p.ids; t.capacity = TOKENS;
+    CHECK_OK(kpd_model_tokenize(student, KPD_KEYPHRASE, &in, true, &t, NULL));
+    p.n = t.count;
+    if (in_any_order) qsort(p.ids, (size_t)p.n, sizeof *p.ids, ascending);
+    return p;
+}
+
+static float relevance_of(const kpd_model *m, kpd_text text, const kpd_input *item) {
+    kpd_input pair = kpd_input_str("", "", "");
+    float logit = 0;
+    if (!m) return NAN;
+    pair.part[0] = text;
+    if (item->n_parts > 1) pair.part[1] = item->part[1];
+    pair.part[2] = item->part[0];
+    CHECK_OK(kpd_score(session, m, &pair, 1, &logit, NULL));
+    return kpd_sigmoid(logit);
+}
+
+static int by_relevance(const void *a, const void *b) {
+    const kpd_recommendation *x = (const kpd_recommendation *)a, *y = (const kpd_recommendation *)b;
+    if (x->relevance < y->relevance || x->relevance > y->relevance) return x->relevance > y->relevance ? -1 : 1;
+    if (x->similarity < y->similarity || x->similarity > y->similarity) return x->similarity > y->similarity ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static bool seen_before(const phrase *kept, size_t n, const phrase *p) {
+    for (size_t i = 0; i < n; i++)
+        if (kept[i].n == p->n && !memcmp(kept[i].ids, p->ids, sizeof p->ids)) return true;
+    return false;
+}
+
+static int32_t by_hand(const kpd_recommend_desc *d, const kpd_input *item) {
+    static phrase kept[MOST_K];
+    static kpd_hit hits[MOST_K];
+    float v[DIM];
+    int32_t n_hits = 0, n = 0;
+    size_t n_kept = 0;
+    CHECK_OK(kpd_embed(session, d->student, KPD_ITEM, item, 1, kpd_index_get_info(d->index).dim, v, NULL));
+    CHECK_OK(kpd_index_search(session, d->index, v, 1, &d->search, hits, &n_hits, NULL));
+    for (int32_t i = 0; i < n_hits; i++) {
+        kpd_text text = lookup(d->lookup_user, hits[i].id);
+        phrase p;
+        if (!text.data) continue;
+        p = tokens_of(text, d->same_words_are_duplicates);
+        if (seen_before(kept, n_kept, &p)) continue;
+        kept[n_kept++] = p;
+        want[n].id = hits[i].id; want[n].similarity = hits[i].score;
+        want[n].relevance = relevance_of(d->assistant, text, item);
+        if (!d->assistant || want[n].relevance >= d->min_relevance) n++;
+    }
+    if (d->rank_by_relevance && d->assistant) qsort(want, (size_t)n, sizeof *want, by_relevance);
+    return n;
+}
+
+static bool same(const kpd_recommendation *a, const kpd_recommendation *b) {
+    bool both_none = isnan(a->relevance) && isnan(b->relevance);
+    return a->id == b->id && !memcmp(&a->similarity, &b->similarity, 4) &&
+           (both_none || !memcmp(&a->relevance, &b->relevance, 4));
+}
+
+// Recommends for all items; returns how many keyphrases there were in all, -1 after a difference.
+static int32_t check(const kpd_recommend_desc *d) {
+    int32_t k = d->search.k ? d->search.k : 10, sum = 0;
+    memset(counts, 0x5A, sizeof counts);
+    if (!CHECK_OK(kpd_recommend(session, d, items, ITEMS, got, counts, &error))) return -1;
+    for (size_t i = 0; i < ITEMS; i++) {
+        int32_t n = by_hand(d, &items[i]);
+        const kpd_recommendation *row = got + i * (size_t)k;
+        if (!CHECK_THAT(counts[i] == n, "item %zu: %d keyphrases, expected %d", i, (int)counts[i], (int)n)) return -1;
+        for (int32_t j = 0; j < n; j++)
+            if (!CHECK_THAT(same(&row[j], &want[j]), "item %zu, place %d: id %lld, expected %lld", i, (int)j,
+                            (long long)row[j].id, (long long)want[j].id))
+                return -1;
+        sum += n;
+    }
+    return sum;
+}
+
+// ---- tests ---------------------------------------------------------------------------------------------------------
+
+static void as_by_hand(void) {
+    for (int32_t k = 0; k <= 128; k = k * 3 + 1) {                      // 0, 1, 4, 13, 40, 121: also more than there are
+        kpd_recommend_desc d = base(k);
+        int32_t n = check(&d), expected = k ? k : 10;
+        CHECK_THAT(n > 0 && n <= ITEMS * expected, "%d keyphrases for k = %d", (int)n, (int)k);
+    }
+}
+
+static void short_index(void) {
+    kpd_recommend_desc d = base(12);
+    d.index = short_vectors;
+    CHECK(check(&d) > ITEMS);
+}
+
+static void duplicates(void) {
+    kpd_recommend_desc d = base(MOST_K);
+    int32_t n, fewer;
+    n = check(&d);
+    // 27, of which 2 are gone and "Blue  Case", "RED PHONE" and the second text of unknown words are no news
+    CHECK_INT(n, ITEMS * 22);
+    d.same_words_are_duplicates = true;
+    fewer = check(&d);
+    CHECK_INT(fewer, ITEMS * 19);                                       // nor "case blue", "charger laptop", "lamps yellow"
+}
+
+static void min_relevance(void) {
+    kpd_recommend_desc d = base(MOST_K);
+    int32_t all = check(&d), half;
+    d.min_relevance = 0.5f;
+    half = check(&d);
+    CHECK_THAT(half > 0 && half < all, "%d of %d are relevant", (int)half, (int)all);
+    d.min_relevance = 1;
+    CHECK_INT(check(&d), 0);
+    d.min_relevance = 0.5f;
+    d.rank_by_relevance = true;
+    CHECK_INT(check(&d), half);
+}
+
+static void equal_to_the_limit_stays(void) {
+    kpd_recommend_desc d = base(MOST_K);
+    d.rank_by_relevance = true;
+    if (check(&d) < 0) return;
+    d.min_relevance = got[2].relevance;                                 // the third of the first item
+    CHECK_OK(kpd_recommend(session, &d, items, 1, got, counts, &error));
+    CHECK_INT(counts[0], 3);
+}
+
+static void rank_by_relevance(void) {
+    kpd_recommend_desc d = base(20);
+    int32_t n = check(&d);
+    int64_t first = got[0].id;
+    bool other = false;
+    d.rank_by_relevance = true;
+    CHECK_INT(check(&d), n);
+    for (size_t i = 0; i < ITEMS; i++) {
+        const kpd_recommendation *row = got + i * 20;
+        for (int32_t j = 1; j < counts[i]; j++) {
+            CHECK(row[j - 1].relevance >= row[j].relevance);
+            other = other || row[j - 1].similarity < row[j].similarity;
+        }
+    }
+    CHECK_THAT(other || got[0].id != first, "relevance and similarity rank alike: nothing was tested");
+}
+
+static void no_assistant(void) {
+    kpd_recommend_desc d = base(15);
+    d.assistant = NULL;
+    d.min_relevance = 1;                                                // there is none to compare
+    d.rank_by_relevance = true;                                         // so it stays by similarity
+    CHECK(check(&d) > 0);
+    CHECK(isnan(got[0].relevance));
+    for (int32_t j = 1; j < counts[0]; j++) CHECK(got[j - 1].similarity >= got[j].similarity);
+}
+
+static bool odd(void *user, int64_t id) {
+    (void)user;
+    return id % 2 != 0;
+}
+
+static void search_settings_hold(void) {
+    kpd_recommend_desc d = base(MOST_K);
+    int32_t all = check(&d), n;
+    d.search.filter = odd;
+    n = check(&d);
+    CHECK_THAT(n > 0 && n < all, "%d of %d ids are odd", (int)n, (int)all);
+    d.search.threshold = true;
+    d.search.min_score = got[3].similarity;                             // which the first item's first four reach
+    all = n;
+    n = check(&d);
+    CHECK_THAT(n > 0 && n < all, "%d of %d are above the threshold", (int)n, (int)all);
+    CHECK_INT(counts[0], 4);
+}
+
+static void no_items(void) {
+    kpd_recommend_desc d = base(5);
+    counts[0] = 77;
+    CHECK_OK(kpd_recommend(session, &d, items, 0, got, counts, &error));
+    CHECK_INT(counts[0], 77);
+}
+
+// Rows that were not written, and the memory behind the last one, stay as they were.
+static void writes_no_further(void) {
+    kpd_recommend_desc d = base(7);
+    memset(got, 0x5A, sizeof got);
+    CHECK_OK(kpd_recommend(session, &d, items, 17, got, counts, &error));
+    for (size_t i = 0; i < sizeof *got * 7; i++)
+        if (!CHECK(((const unsigned char *)(got + 17 * 7))[i] == 0x5A)) break;
+}
+
+static void check_refused(const kpd_recommend_desc *d, kpd_status status) {
+    memset(got, 0x5A, sizeof *got);
+    memset(&error, 0, sizeof error);
+    CHECK_STATUS(kpd_recommend(session, d, items, 2, got, counts, &error), status);
+    CHECK(error.status == status && error.message[0]);
+    CHECK(((const unsigned char *)got)[0] == 0x5A);
+}
+
+static void bad_arguments(void) {
+    static const float no_relevance[] = {-0.01f, 1.01f, NAN, INFINITY};
+    kpd_recommend_desc d = base(5);
+    d.student = NULL; check_refused(&d, KPD_ERR_ARGUMENT);
+    d = base(5); d.index = NULL; check_refused(&d, KPD_ERR_ARGUMENT);
+    d = base(5); d.lookup = NULL; check_refused(&d, KPD_ERR_ARGUMENT);
+    d = base(5); d.student = assistant; check_refused(&d, KPD_ERR_ARGUMENT);
+    d = base(5); d.assistant = student; check_refused(&d, KPD_ERR_ARGUMENT);
+    d = base(5); d.assistant = two_labels; check_refused(&d, KPD_ERR_ARGUMENT);
+    d = base(5); d.index = too_wide; check_refused(&d, KPD_ERR_ARGUMENT);
+    d = base(-1); check_refused(&d, KPD_ERR_ARGUMENT);
+    d = base(MOST_K + 1); check_refused(&d, KPD_ERR_LIMIT);
+    for (size_t i = 0; i < 4; i++) {
+        d = base(5);
+        d.min_relevance = no_relevance[i];
+        check_refused(&d, KPD_ERR_ARGUMENT);
+    }
+    d = base(5); d.search.threshold = true; d.search.min_score = NAN; check_refused(&d, KPD_ERR_ARGUMENT);
+}
+
+// `where` counts from the first item of the call, also behind the first sixteen.
+static void bad_item(void) {
+    for (size_t bad = 3; bad < ITEMS; bad += 20) {
+        kpd_recommend_desc d = base(5);
+        kpd_input good = items[bad];
+        items[bad].n_parts = 0;
+        CHECK_STATUS(kpd_recommend(session, &d, items, ITEMS, got, counts, &error), KPD_ERR_ARGUMENT);
+        CHECK_INT(error.where, bad);
+        for (size_t i = 0; i < ITEMS; i++) CHECK_INT(counts[i], 0);
+        items[bad] = good;
+    }
+}
+
+// A session made for less refuses instead of writing over its end.
+static void session_too_small(void) {
+    kpd_recommend_desc d = base(5);
+    kpd_session_desc small;
+    kpd_session *s = NULL;
+    memset(&small, 0, sizeof small);
+    small.student = student; small.max_k = 4; small.max_tokens = 64;
+    if (!CHECK_OK(kpd_session_create(&small, &s, NULL))) return;
+    CHECK_STATUS(kpd_recommend(s, &d, items, 1, got, counts, &error), KPD_ERR_LIMIT);
+    d.search.k = 4;
+    CHECK_STATUS(kpd_recommend(s, &d, items, 1, got, counts, &error), KPD_ERR_LIMIT);      // the assistant is wider
+    d.assistant = NULL;
+    CHECK_OK(kpd_recommend(s, &d, items, 1, got, counts, &error));
+    kpd_session_destroy(s);
+}
+
+SUITE(recommend) {
+    make_fixtures();
+    if (student && assistant && two_labels && session && keyphrases && short_vectors && too_wide) {
+        RUN(recommend, as_by_hand);
+        RUN(recommend, short_index);
+        RUN(recommend, duplicates);
+        RUN(recommend, min_relevance);
+        RUN(recommend, equal_to_the_limit_stays);
+        RUN(recommend, rank_by_relevance);
+        RUN(recommend, no_assistant);
+        RUN(recommend, search_settings_hold);
+        RUN(recommend, no_items);
+        RUN(recommend, writes_no_further);
+        RUN(recommend, bad_arguments);
+        RUN(recommend, bad_item);
+        RUN(recommend, session_too_small);
+    } else {
+        RUN(recommend, make_fixtures);                                  // fails again, and is counted
+    }
+    free_fixtures();
+}

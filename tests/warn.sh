@@ -1,0 +1,30 @@
+#!/bin/sh
+# Compiles everything with the warnings $1 (which make errors): each compiler, standard and option macro. Ends with a count.
+warnings=$1
+failed=0 passed=0
+mkdir -p build/warn
+check() {   # command...
+    if "$@" > build/warn/log 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAIL $*"; head -n 20 build/warn/log; fi
+}
+printf '#define KPD_IMPLEMENTATION\n#include "../../kpd.h"\n' > build/warn/kpd.c
+printf '#define KPD_STATIC\n#define KPD_IMPLEMENTATION\n#include "../../kpd.h"\nint main(void) { return 0; }\n' > build/warn/static.c
+printf '#include "../../kpd.h"\n#include "../../kpd.h"\n' > build/warn/declarations.c
+for cc in gcc clang; do
+    command -v $cc > /dev/null || { echo "no $cc here: skipped"; continue; }
+    cxx=g++; [ $cc = clang ] && cxx=clang++
+    for option in -DKPD_NONE -DKPD_THREADS -DKPD_NO_SIMD -DKPD_NO_MMAP; do
+        for std in c99 c17; do check $cc -std=$std $warnings $option -O2 -c -o build/warn/o build/warn/kpd.c; done
+        check $cxx -x c++ -std=c++17 $warnings $option -O2 -c -o build/warn/o build/warn/kpd.c
+    done
+    check $cxx -x c++ -std=c++11 $warnings -fsyntax-only build/warn/kpd.c
+    check $cc -std=gnu11 $warnings -O3 -march=native -c -o build/warn/o build/warn/kpd.c
+    check $cc -std=c99 $warnings -Wno-unused-function -O1 -c -o build/warn/o build/warn/static.c
+    for std in c99 c17; do check $cc -std=$std $warnings -fsyntax-only build/warn/declarations.c; done
+    for file in tools/kpd.c tests/*.c tests/fuzz/*.c examples/*.c bench/*.c; do
+        [ ! -f "$file" ] || check $cc -std=c99 $warnings -Itests -fsyntax-only "$file"
+    done
+    for file in tools/kpd.c examples/*.c; do check $cxx -x c++ -std=c++17 $warnings -fsyntax-only "$file"; done
+    for file in tests/*.cc; do [ ! -f "$file" ] || check $cxx -std=c++11 $warnings -Itests -fsyntax-only "$file"; done
+done
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
