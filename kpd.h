@@ -122,19 +122,25 @@
 //     9  bf16 panels [N, K]   [N/16][K/2][16][2]   N padded to 16, K to 32
 //     10 int8 panels [N, K]   [N/16][K/4][16][4]   N padded to 16, K to 64; value = int8 * scale[n]
 //
-// Panels are how kernels read weights: 16 output columns side by side, so a mapped model runs as it lies. A bf16 panel row
-// of two k by 16 columns is one row of an AMX B tile or one operand of VDPBF16PS; an int8 row of four k by 16 columns is
-// one row of an AMX int8 B tile or one operand of VPDPBUSD; AVX2 and NEON widen the same bytes. An int8 weight `w` comes
-// with `w.scale` f32 [N], `w.colsum` i32 [N] (sum over k of the int8 values, since VPDPBUSD needs unsigned activations)
-// and optionally `w.inscale` f32 [K], multiplied into the activations before they are quantised. A matrix that joins
-// several (query, key, value) pads each to 16 columns by itself; its shape is {3, N, K}.
+// Panels are how kernels read weights: 16 output columns side by side, so a mapped model runs as it lies. 1 KB of a bf16 or
+// int8 panel (16 rows of 64 bytes) is one AMX B tile at stride 64; a row is one operand of VDPBF16PS or VPDPBUSD; AVX2 and
+// NEON widen the same bytes. A matrix that joins several (query, key, value) pads each to 16 columns by itself; its shape is
+// {3, N, K}.
+//
+// int8 (written by later versions): weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32
+// and `m.colsum` i32 (the plain sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K
+// padded to 64, one for all matrices that are joined. With x the input, t = x * inscale rounded, a = absmax(t), q = t *
+// (127 / a) rounded to nearest even, y = fma(float(sum q w), (a / 127) * scale, bias). VPDPBUSD computes sum (q + 128) w - 128 colsum.
+// bf16 is rounded to nearest even and summed in f32. Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
 //     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
 //                     7 positions, 8 token types, 9 labels, 10 activation, 11 pooling, 12 bits of layer norm epsilon (f32),
 //                     13 tokens per text, 14 no final normalisation, 15 number of modules, 16..27 four modules of
 //                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
-//                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8), 30 and 31 zero
+//                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
+//                     30 arithmetic of int8, bits: 1 GELU output as u8 with a zero point, 2 inputs of query, key and value in
+//                     16 bits (a reader refuses bits that it does not know), 31 zero
 //     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte
 //     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
 //     vocab           u8   vocab.txt: a token a line, line i = id i
@@ -3400,6 +3406,9 @@ static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) 
     memset(&t, 0, sizeof t);
     if (!config || config->type != KPD__I32 || config->size < 32 * 4)
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 32 numbers", path);
+    if (((const int32_t *)(const void *)(m->file.data + config->offset))[30])
+        return kpd__fail(e, KPD_ERR_UNSUPPORTED, (int64_t)config->offset + 120,
+                         "%s: asks for an arithmetic that this version lacks", path);
     if (!kpd__strings(&m->file, texts, templates, 3))
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: section templates is not three strings", path);
     if (!kpd__strings(&m->file, tokens, special, 5))

@@ -14,7 +14,7 @@ import argparse, json, os, platform, statistics, subprocess, sys, time
 PEERS = os.environ.get('PEERS') or sys.exit('set PEERS to the folder of the peers (see the top of this file)')
 MODEL = PEERS + '/models/all-MiniLM-L6-v2'
 EXPORT = PEERS + '/models/export'
-N = {'queries': 2000, 'titles': 1000, 'long': 200}
+N = {'queries': 600, 'titles': 300, 'long': 64}
 
 
 def texts(name):
@@ -96,7 +96,7 @@ def worker(name, sets):
         speed = {}
         for b in (32, 128):
             t = time.perf_counter()
-            f(data[s][:256], b)
+            f(data[s][:128], b)
             speed[b] = time.perf_counter() - t
         batch[s] = min(speed, key=speed.get)
     print('ready', flush=True)
