@@ -60,7 +60,7 @@
 //
 // Errors. Every call that can fail returns a kpd_status (0 = KPD_OK) and takes an optional `kpd_error *` last, which
 // gets the status, a byte offset or line where there is one, and a sentence: what, where, found, expected. Outputs are
-// untouched on failure unless the call says otherwise. Nothing here prints, exits, asserts on input or sets errno.
+// untouched on failure unless the call says otherwise. Nothing here prints, exits or asserts on input.
 //
 // Ownership. Objects are opaque and come in pairs: create/destroy, open/close; destroying NULL is a no-op. Pointers in a
 // desc are borrowed for the call, or copied, unless the field says "must outlive".
@@ -78,8 +78,8 @@
 // index scans.
 // A *tree* has 64 partial sums (term i goes to partial i mod 64), then (p0+p1)+(p2+p3) over four vectors of 16 partials,
 // then the 16 lanes by halves 8, 4, 2, 1: norms and softmax. exp, tanh and the normal distribution are
-// polynomials of this header. Of libm only sqrtf is used. Compiling with -ffast-math is an error; a session refuses to
-// start if its own sums show that reassociation happened all the same. The caller's rounding mode and denormal flags are
+// polynomials of this header. Of libm only sqrtf and fmaf are used. Compiling with -ffast-math is an error; a session refuses
+// to start if its own sums show that reassociation happened all the same. The caller's rounding mode and denormal flags are
 // saved, set to the IEEE default, and restored by each call.
 //
 // Trust. Model and index files are hostile input. Opening checks everything that code follows: sizes, offsets, shapes,
@@ -125,13 +125,14 @@
 // Panels are how kernels read weights: 16 output columns side by side, so a mapped model runs as it lies. 1 KB of a bf16 or
 // int8 panel (16 rows of 64 bytes) is one AMX B tile at stride 64; a row is one operand of VDPBF16PS or VPDPBUSD; AVX2 and
 // NEON widen the same bytes. A matrix that joins several (query, key, value) pads each to 16 columns by itself; its shape is
-// {3, N, K}.
+// {3, N, K}, K at least 2.
 //
 // int8 (written by later versions): weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32
 // and `m.colsum` i32 (the plain sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K
 // padded to 64, one for all matrices that are joined. With x the input, t = x * inscale rounded, a = absmax(t), q = t *
-// (127 / a) rounded to nearest even, y = fma(float(sum q w), (a / 127) * scale, bias). VPDPBUSD computes sum (q + 128) w - 128 colsum.
-// bf16 is rounded to nearest even and summed in f32. Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
+// (127 / a) rounded to nearest even, y = fma(float(sum q w), (a / 127) * scale, bias). VPDPBUSD computes sum (q + 128) w - 128
+// colsum. bf16 is rounded to nearest even and summed in f32. Input padding must be zero where a weight is bf16, since 0 * NaN
+// is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
 //     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
@@ -150,8 +151,8 @@
 //     (query, key, value), .qkv.bias f32 [3][H padded to 16]; .attention.output.dense, .intermediate.dense, .output.dense
 //     .weight panels and .bias (padded to 16), .attention.output.LayerNorm and .output.LayerNorm .weight and .bias [H];
 //     cross-encoder: pooler.dense and classifier .weight panels, .bias (padded to 16); modules of a bi-encoder:
-//     modules.j.linear.weight panels, .bias (padded to 16) for Dense, modules.j.norm.weight and .bias for LayerNorm.
-//     A vector's shape is {length, 1, 1}, with the padding where there is one.
+//     modules.j.linear.weight panels, .bias (padded to 16) for Dense, modules.j.norm.weight and .bias for LayerNorm (epsilon
+//     1e-5). A vector's shape is {length, 1, 1}, with the padding where there is one.
 //
 // An index (kind 2) has:
 //     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32), 3.. zero
@@ -200,7 +201,7 @@ extern "C" {
     X(ERR_FORMAT)      /* a file or text is not what it should be                       */                             \
     X(ERR_VERSION)     /* a file of a later version                                     */                             \
     X(ERR_UNSUPPORTED) /* well-formed, but not something this build does                */                             \
-    X(ERR_LIMIT)       /* over a KPD_MAX_*, or over what a session was made for         */                             \
+    X(ERR_LIMIT)       /* over what the format, this machine or the session can hold    */                             \
     X(ERR_NOT_FOUND)   /* no such name or id                                            */
 
 #define KPD__STATUS_ENUM(name) KPD_##name,
@@ -232,7 +233,8 @@ typedef struct kpd_parallel {           // run NULL = the calling thread only
 } kpd_parallel;
 
 #ifdef KPD_THREADS
-// The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait.
+// The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait, so a task (or
+// a search filter, which runs in one) must not call anything that uses the same pool.
 typedef struct kpd_pool kpd_pool;
 KPDDEF kpd_status   kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e);
 KPDDEF void         kpd_pool_destroy(kpd_pool *p);
@@ -324,7 +326,7 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     kpd_dtype dtype;
     bool separate_towers;               // bi-encoder: own weights for keyphrases
     bool no_normalize;                  // bi-encoder: vectors keep their length
-    int32_t n_layers, width, n_heads;   // required; n_heads divides width
+    int32_t n_layers, width, n_heads;   // required; width 2 or more, a multiple of n_heads
     int32_t ffn_width;                  // 0 = 4 width
     int32_t vocab_size;                 // V, rows of the word embeddings; 0 = the tokenizer's size, never less
     int32_t n_positions;                // 0 = 512
@@ -337,7 +339,8 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     kpd_module modules[4]; int32_t n_modules;
     // Input templates: text with {title} {category} {keyphrase}, special tokens such as [SEP], and | where the second
     // segment (token type 1) of a pair begins. Each placeholder stands alone between spaces or |. When an input has fewer
-    // parts than the template names, the template ends before the text that joins the first missing one.
+    // parts than the template names, the template ends before the text that joins the first missing one; a part that
+    // would thereby be lost is an error.
     const char *template_item;          // NULL = "{title} [SEP] {category}"
     const char *template_keyphrase;     // NULL = "{keyphrase}"
     const char *template_pair;          // cross-encoder, NULL = "{keyphrase} [SEP] {category} [SEP] {title}"
@@ -361,7 +364,8 @@ KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_m
 // A model with zero weights, to be filled by kpd_model_set. a NULL = malloc. Errors: ARGUMENT names the field; LIMIT, MEMORY.
 KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e);
 
-// Atomic: afterwards there is the old file or the whole new one. Writes beside the path, then renames. Errors: IO, MEMORY.
+// Atomic on POSIX: afterwards there is the old file or the whole new one. Writes beside the path, then renames (elsewhere
+// the old file is removed first). Errors: IO, MEMORY.
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e);
 KPDDEF void       kpd_model_close(kpd_model *m);
 
@@ -405,16 +409,16 @@ KPDDEF int64_t    kpd_session_tokens(const kpd_session *s);              // toke
 // STUDENT and ASSISTANT ---------------------------------------------------------------------------------------------
 
 // Embeds n texts with a bi-encoder. out [n, dim] is of unit length unless the model says no_normalize; dim < D keeps the
-// first dim columns, normalised again [MRL]; 0 = D. Errors: ARGUMENT (a cross-encoder, dim > D, an input without parts),
-// LIMIT (model larger than the session was made for); `where` = the input; out is zeroed. Cost: about 12 H^2 multiply-adds a
-// token and layer.
+// first dim columns, normalised again [MRL]; 0 = D. Errors: ARGUMENT for an input that the model's template cannot take
+// (`where` = its number, out is zeroed); ARGUMENT (a cross-encoder, dim > D) and LIMIT (a model larger than the session was
+// made for) leave out untouched. Cost: about 12 H^2 multiply-adds a token and layer.
 KPDDEF kpd_status kpd_embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
                             float *out, kpd_error *e);
 
 // Scores n pairs with a cross-encoder: out [n, labels], the logits W tanh(P x_0 + p) + b [BERT]. Errors as kpd_embed.
 KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e);
 
-KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim);    // in [-1, 1]; 0 if either vector is 0
+KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim);    // in [-1, 1]; 0 if a square vanishes or overflows
 KPDDEF float kpd_sigmoid(float logit);                                   // 1 / (1 + e^-x), the probability behind one logit
 
 // INDEX  Vectors with the host's own 64-bit ids; exact search. One writer, or any number of readers. ----------------
@@ -446,6 +450,7 @@ KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x);
 
 // Adds n vectors v [n, dim], or replaces those whose id is there; of equal ids in one call the last wins. All or nothing:
 // on MEMORY, or a value that is not finite (ARGUMENT, `where` = the row), or a zero vector under cosine, nothing changes.
+// Ids that an adversary chooses can make it slow: they collide.
 KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e);
 // Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);
@@ -463,7 +468,8 @@ typedef struct kpd_search_desc {
 
 // The k best of each of n queries q [n, dim], by score descending, then id ascending: exact, whatever the threads. out [n, k];
 // counts [n] says how many of each row are written (fewer than k only when no more qualify). d NULL = defaults. Errors:
-// ARGUMENT (k < 0, a query that is not finite, `where` = its row), LIMIT (k or dim over the session's). Allocates nothing.
+// ARGUMENT (k < 0; a query that is not finite or, under cosine, has no direction, `where` = its row), LIMIT (k or dim over
+// the session's). Allocates nothing.
 // A chain over dim a score; cost n * count * dim multiply-adds.
 KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *d,
                                    kpd_hit *out, int32_t *counts, kpd_error *e);
@@ -530,15 +536,22 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #error "kpd.h: little-endian machines only, since files are mapped as they lie"
 #endif
 
+// Kernels are one question, the floating-point state another: it is there without them too.
 #if !defined(KPD_NO_SIMD) && (defined(__GNUC__) || defined(__clang__))
 #if defined(__x86_64__)
 #define KPD__X86
-#include <immintrin.h>
 #include <cpuid.h>
+#include <immintrin.h>
 #elif defined(__aarch64__)
 #define KPD__ARM
 #include <arm_neon.h>
 #endif
+#endif
+#if defined(__SSE__) || defined(_M_X64)
+#define KPD__MXCSR
+#include <xmmintrin.h>
+#elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
+#define KPD__FPCR
 #endif
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -706,14 +719,14 @@ KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c) {
 // round-to-nearest and denormals on, whatever the host set, and that the host's settings come back.
 
 static uint64_t kpd__fp_enter(void) {
-#if defined(KPD__X86)
+#if defined(KPD__MXCSR)
     uint64_t saved = _mm_getcsr();
     _mm_setcsr((uint32_t)((saved & ~(uint64_t)0xE040) | 0x1F80));   // no FTZ, DAZ; nearest; exceptions masked
     return saved;
-#elif defined(KPD__ARM)
+#elif defined(KPD__FPCR)
     uint64_t saved;
     __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
-    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0) : "memory");
     return saved;
 #else
     return 0;
@@ -721,10 +734,10 @@ static uint64_t kpd__fp_enter(void) {
 }
 
 static void kpd__fp_leave(uint64_t saved) {
-#if defined(KPD__X86)
+#if defined(KPD__MXCSR)
     _mm_setcsr((uint32_t)saved);
-#elif defined(KPD__ARM)
-    __asm__ volatile("msr fpcr, %0" : : "r"(saved));
+#elif defined(KPD__FPCR)
+    __asm__ volatile("msr fpcr, %0" : : "r"(saved) : "memory");
 #else
     (void)saved;
 #endif
@@ -938,7 +951,7 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 // >>kernels  First the level's primitives, then what is built from them alone.
 // kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; pick_lt(a, b, x, y)
 // is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n;
-// sum folds the lanes by halves 8, 4, 2, 1; mask_ge has bit i set when a_i >= b_i.
+// sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i.
 
 #if KPD__LEVEL == 1
 #define KPD__NAME(name) kpd__scalar_##name
@@ -1339,7 +1352,7 @@ static void KPD__NAME(normalize)(const float *x, size_t n, float *out) {
 static void KPD__NAME(pool)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, float *out) {
     size_t first = kind == KPD_POOL_LAST ? n_tokens - 1 : 0, end = kind == KPD_POOL_CLS ? 1 : n_tokens;
     float count = (float)n_tokens, divisor = kind == KPD_POOL_MEAN ? count : kind == KPD_POOL_SQRT_LEN ? sqrtf(count) : 1;
-    if (kind == KPD_POOL_WEIGHTED) divisor = (float)(n_tokens * (n_tokens + 1) / 2);
+    if (kind == KPD_POOL_WEIGHTED) divisor = (float)((uint64_t)n_tokens * (n_tokens + 1) / 2);
     for (size_t i = 0; i < width; i += 16) {
         size_t n = kpd__part_n(i, width);
         kpd__v acc = kpd__load_n(x + first * width + i, n);
@@ -1396,6 +1409,10 @@ KPD__MICRO(dot, 7, KPD__DOT_STEP) KPD__MICRO(dot, 8, KPD__DOT_STEP) KPD__MICRO(d
 KPD__MICRO(dot, 10, KPD__DOT_STEP) KPD__MICRO(dot, 11, KPD__DOT_STEP) KPD__MICRO(dot, 12, KPD__DOT_STEP)
 KPD__MICRO(dot, 13, KPD__DOT_STEP) KPD__MICRO(dot, 14, KPD__DOT_STEP)
 #endif
+#endif
+
+#if KPD__ROWS > KPD__SCORE_ROWS
+#error "kpd.h: attention's scratch has too few rows for this level's tile"
 #endif
 
 typedef void KPD__NAME(micro_t)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile);
@@ -1717,8 +1734,8 @@ static kpd_simd kpd__best_level(void) {
     return KPD_SIMD_SCALAR;
 }
 
-// A sum of everything the level computes on a little input. The same number for all levels, or the level must not be used.
-#define KPD__SELF_TEST UINT64_C(0xEF3847DA8E2076A9)
+// A sum over each kind of sum that the level computes. The same number for all levels, or the level must not be used.
+#define KPD__SELF_TEST UINT64_C(0x242AFDC66A3F2410)
 static uint64_t kpd__self_test(const kpd__ops *ops) {
     float w[32 * 24], x[5 * 24], y[5 * 32], z[7 * 96 + 16], scratch[16 * (8 + KPD__SCORE_ROWS)], bias[32], ones[24];
     kpd__matrix m;
@@ -1741,7 +1758,11 @@ static uint64_t kpd__self_test(const kpd__ops *ops) {
     ops->add_norm(&n, y, 5, 24, x);
     sum = kpd__rotate(sum, 1) ^ kpd__hash64(x, sizeof x);
     ops->attention(z, 7, 32, 4, scratch, w);
-    return kpd__rotate(sum, 1) ^ kpd__hash64(w, 7 * 32 * sizeof *w);
+    sum = kpd__rotate(sum, 1) ^ kpd__hash64(w, 7 * 32 * sizeof *w);
+    y[0] = ops->dot(z, z + 7, 5 * 96 + 5);
+    ops->scan(KPD_L2, x, 3, 24, z, 1, y + 1);
+    ops->scan(KPD_DOT, x, 2, 24, z, 1, y + 49);
+    return kpd__rotate(sum, 1) ^ kpd__hash64(y, 81 * sizeof *y);
 }
 
 // The level asked for, or the best; ARGUMENT when the machine lacks it, UNSUPPORTED when its self-test fails.
@@ -2673,8 +2694,14 @@ static uint8_t *kpd__file_create(kpd__file *f, size_t size, const kpd_allocator 
     return (uint8_t *)kpd__align64(f->block);
 }
 
+// What messages call a file: the last 100 bytes of its path, so that there is room for what is wrong with it.
+static const char *kpd__file_label(const char *path) {
+    size_t n = path ? strlen(path) : 0;
+    return !path ? "data" : n > 100 ? path + n - 100 : path;
+}
+
 static kpd_status kpd__io(kpd_error *e, const char *what, const char *path) {
-    return kpd__fail(e, KPD_ERR_IO, -1, "%s: %s: %s", path, what, strerror(errno));
+    return kpd__fail(e, KPD_ERR_IO, -1, "%s: %s: %s", kpd__file_label(path), what, strerror(errno));
 }
 
 #ifdef KPD__POSIX
@@ -2688,7 +2715,7 @@ static kpd_status kpd__file_read_all(int fd, const char *path, size_t size, kpd_
         if (got > 0) { at += (size_t)got; continue; }
         kpd__file_close(f);
         if (got < 0) return kpd__io(e, "cannot be read", path);
-        return kpd__fail(e, KPD_ERR_IO, (int64_t)at, "%s: ended at byte %llu of %llu while being read", path,
+        return kpd__fail(e, KPD_ERR_IO, (int64_t)at, "%s: ended at byte %llu of %llu while being read", kpd__file_label(path),
                          (unsigned long long)at, (unsigned long long)size);
     }
     return KPD_OK;
@@ -2697,15 +2724,16 @@ static kpd_status kpd__file_read_all(int fd, const char *path, size_t size, kpd_
 static kpd_status kpd__file_open_path(const char *path, bool copy, kpd__file *f, const kpd_allocator *a, kpd_error *e) {
     struct stat st;
     kpd_status s = KPD_OK;
-    int fd = open(path, O_RDONLY);
+    int fd = open(path, O_RDONLY | O_NONBLOCK);   // a FIFO is refused below, not waited for
     if (fd < 0) return kpd__io(e, "cannot be opened", path);
     if (fstat(fd, &st)) s = kpd__io(e, "cannot be examined", path);
-    else if (!S_ISREG(st.st_mode)) s = kpd__fail(e, KPD_ERR_IO, -1, "%s: is not a regular file", path);
+    else if (!S_ISREG(st.st_mode)) s = kpd__fail(e, KPD_ERR_IO, -1, "%s: is not a regular file", kpd__file_label(path));
     else if (st.st_size < 64)
-        s = kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %lld bytes, expected at least the 64 of a header", path,
+        s = kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %lld bytes, expected at least the 64 of a header", kpd__file_label(path),
                       (long long)st.st_size);
     else if ((uint64_t)st.st_size > SIZE_MAX - 64)
-        s = kpd__fail(e, KPD_ERR_LIMIT, -1, "%s: %lld bytes do not fit this machine's memory", path, (long long)st.st_size);
+        s = kpd__fail(e, KPD_ERR_LIMIT, -1, "%s: %lld bytes do not fit this machine's memory", kpd__file_label(path),
+                      (long long)st.st_size);
 #ifndef KPD_NO_MMAP
     else if (!copy) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
@@ -2732,7 +2760,8 @@ static kpd_status kpd__file_open_path(const char *path, bool copy, kpd__file *f,
     if (!fseek(in, 0, SEEK_END)) size = ftell(in);
     if (size < 64 || fseek(in, 0, SEEK_SET)) {
         fclose(in);
-        return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %ld bytes, expected at least the 64 of a header", path, size);
+        return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %ld bytes, expected at least the 64 of a header", kpd__file_label(path),
+                         size);
     }
     to = kpd__file_create(f, (size_t)size, a);
     ok = to && fread(to, 1, (size_t)size, in) == (size_t)size;
@@ -2940,11 +2969,19 @@ static bool kpd__temporary(const char *path, char *out, size_t size) {
     return n > 0 && (size_t)n < size;
 }
 
-// O_SYNC makes each write reach the disk before the rename does.
+#ifndef O_CLOEXEC
+#define O_CLOEXEC 0
+#endif
+
+// O_EXCL: what somebody planted under that name is not followed but replaced.
 static bool kpd__writer_open(kpd__writer *w, const char *path) {
     memset(w, 0, sizeof *w);
 #ifdef KPD__POSIX
-    w->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_SYNC, 0666);
+    for (int i = 0; i < 2; i++) {
+        w->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (w->fd >= 0 || errno != EEXIST) break;
+        remove(path);
+    }
     return w->fd >= 0;
 #else
     w->out = fopen(path, "wb");
@@ -2954,6 +2991,7 @@ static bool kpd__writer_open(kpd__writer *w, const char *path) {
 
 static void kpd__writer_close(kpd__writer *w) {
 #ifdef KPD__POSIX
+    if (fsync(w->fd)) w->failed = true;   // on the disk before it takes the old file's place
     if (close(w->fd)) w->failed = true;
 #else
     if (fclose(w->out)) w->failed = true;
@@ -2983,7 +3021,7 @@ static kpd_status kpd__file_save(const char *path, uint32_t kind, kpd__section *
     for (size_t i = 0; i < n; i++) table[i].sum = kpd__hash64(data[i], (size_t)table[i].size);
     kpd__header_make(&h, kind, table, n, size);
     if (!path || !kpd__temporary(path, temporary, sizeof temporary))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "save: the path is missing or longer than %d bytes", 4000);
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "save: the path is missing or too long");
     if (!kpd__writer_open(&w, temporary)) return kpd__io(e, "cannot be created", temporary);
     kpd__write_parts(&w, &h, table, data, n);
     kpd__writer_close(&w);
@@ -3012,6 +3050,7 @@ typedef struct kpd__template {          // literal text and placeholders, in ord
     int32_t part[KPD__MAX_PIECES];      // which part of the input, -1 = literal
     size_t n;
     int32_t n_parts, n_segments;
+    uint32_t names;                     // bit i = part i is named
 } kpd__template;
 
 typedef struct kpd__layer { kpd__matrix qkv, out, up, down; kpd__norm norm1, norm2; } kpd__layer;
@@ -3071,6 +3110,7 @@ static kpd_status kpd__template_parse(kpd__template *t, const char *text, int32_
         t->piece[t->n].text.data = begin;
         t->piece[t->n].text.size = (size_t)(p - begin);
         t->piece[t->n].segment = t->n_segments - 1;
+        if (part >= 0) t->names |= 1u << part;
         if (part >= t->n_parts) t->n_parts = part + 1;
         t->part[t->n++] = part;
     }
@@ -3100,6 +3140,8 @@ static kpd_status kpd__model_encode(const kpd_model *m, int32_t role, const kpd_
                                     int64_t where, kpd_error *e) {
     const kpd__template *t = &m->template_[role];
     kpd__piece pieces[KPD__MAX_PIECES];
+    size_t n;
+    uint32_t used = 0;
     if (in->n_parts < 1 || in->n_parts > t->n_parts)
         return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld has %d parts, expected 1 to %d", (long long)where,
                          (int)in->n_parts, (int)t->n_parts);
@@ -3107,7 +3149,13 @@ static kpd_status kpd__model_encode(const kpd_model *m, int32_t role, const kpd_
         if (!in->part[i].data && in->part[i].size)
             return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld: part %d has a size but no data", (long long)where,
                              (int)i);
-    return kpd__encode(m->tokenizer, pieces, kpd__template_fill(t, in, pieces), m->desc.max_tokens, no_special, out, e);
+    n = kpd__template_fill(t, in, pieces);
+    for (size_t i = 0; i < n; i++)
+        if (t->part[i] >= 0) used |= 1u << t->part[i];
+    if (used != (t->names & ((1u << in->n_parts) - 1)))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld has %d parts, and the template would use only some of them",
+                         (long long)where, (int)in->n_parts);
+    return kpd__encode(m->tokenizer, pieces, n, m->desc.max_tokens, no_special, out, e);
 }
 
 KPDDEF kpd_status kpd_model_tokenize(const kpd_model *m, kpd_tower tower, const kpd_input *in, bool no_special, kpd_tokens *out,
@@ -3125,7 +3173,7 @@ static void kpd__default(int32_t *v, int32_t value) { if (!*v) *v = value; }
 
 static void kpd__model_defaults(kpd_model_desc *d) {
     if (!d->dtype) d->dtype = KPD_F32;
-    if (d->width <= KPD_MAX_WIDTH) kpd__default(&d->ffn_width, 4 * d->width);
+    if (d->width > 0 && d->width <= KPD_MAX_WIDTH) kpd__default(&d->ffn_width, 4 * d->width);
     kpd__default(&d->vocab_size, kpd_tokenizer_size(d->tokenizer));
     kpd__default(&d->n_positions, 512);
     kpd__default(&d->max_tokens, d->n_positions);
@@ -3156,7 +3204,7 @@ static kpd_status kpd__modules_check(const kpd_model_desc *d, kpd_error *e) {
 // d with its defaults filled in.
 static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
     if (kpd__range(e, "kind", d->kind, 0, KPD_CROSS_ENCODER) || kpd__range(e, "n_layers", d->n_layers, 1, KPD_MAX_LAYERS) ||
-        kpd__range(e, "width", d->width, 1, KPD_MAX_WIDTH) || kpd__range(e, "n_heads", d->n_heads, 1, d->width) ||
+        kpd__range(e, "width", d->width, 2, KPD_MAX_WIDTH) || kpd__range(e, "n_heads", d->n_heads, 1, d->width) ||
         kpd__range(e, "width modulo n_heads", d->width % d->n_heads, 0, 0) ||
         kpd__range(e, "ffn_width", d->ffn_width, 1, KPD_MAX_WIDTH) ||
         kpd__range(e, "n_positions", d->n_positions, 4, KPD_MAX_POSITIONS) ||
@@ -3293,8 +3341,9 @@ static void kpd__plan_vector(kpd__plan *p, const float **slot, const char *prefi
 }
 
 static void kpd__plan_norm(kpd__plan *p, kpd__norm *n, const char *prefix, const char *name, size_t width, float eps) {
-    kpd__plan_vector(p, &n->gamma, prefix, kpd__name_join(name, ".weight", "").text, width);
-    kpd__plan_vector(p, &n->beta, prefix, kpd__name_join(name, ".bias", "").text, width);
+    kpd__name weight = kpd__name_join(name, ".weight", ""), bias = kpd__name_join(name, ".bias", "");
+    kpd__plan_vector(p, &n->gamma, prefix, weight.text, width);
+    kpd__plan_vector(p, &n->beta, prefix, bias.text, width);
     n->eps = eps;
 }
 
@@ -3314,15 +3363,15 @@ static void kpd__plan_matrix(kpd__plan *p, kpd__matrix *m, const char *prefix, c
 static void kpd__plan_qkv(kpd__plan *p, kpd__matrix *m, const char *prefix, size_t width) {
     static const char *const names[3] = {"query", "key", "value"};
     size_t padded = kpd__round_up(width, 16);
-    kpd__name self = kpd__name_join(prefix, "attention.self.", "");
-    m->panels = (const float *)kpd__plan_section(p, kpd__name_join(self.text, "qkv.weight", "").text, KPD__F32_PANELS, 0, 3,
-                                                 width, width);
-    m->bias = (const float *)kpd__plan_section(p, kpd__name_join(self.text, "qkv.bias", "").text, KPD__F32, 0, 3, padded, 1);
+    kpd__name self = kpd__name_join(prefix, "attention.self.", ""), full = kpd__name_join(self.text, "qkv.weight", "");
+    m->panels = (const float *)kpd__plan_section(p, full.text, KPD__F32_PANELS, 0, 3, width, width);
+    full = kpd__name_join(self.text, "qkv.bias", "");
+    m->bias = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, 3, padded, 1);
     for (size_t i = 0; i < 3; i++) {
-        kpd__plan_tensor(p, kpd__name_join(self.text, names[i], ".weight").text, width, width,
-                         m->panels ? m->panels + i * padded * width : NULL, true);
-        kpd__plan_tensor(p, kpd__name_join(self.text, names[i], ".bias").text, 1, width, m->bias ? m->bias + i * padded : NULL,
-                         false);
+        full = kpd__name_join(self.text, names[i], ".weight");
+        kpd__plan_tensor(p, full.text, width, width, m->panels ? m->panels + i * padded * width : NULL, true);
+        full = kpd__name_join(self.text, names[i], ".bias");
+        kpd__plan_tensor(p, full.text, 1, width, m->bias ? m->bias + i * padded : NULL, false);
     }
     m->n = 3 * padded; m->k = width; m->activation = KPD_IDENTITY;
 }
@@ -3340,6 +3389,7 @@ static void kpd__plan_layer(kpd__plan *p, kpd__layer *l, const kpd_model_desc *d
 static void kpd__plan_encoder(kpd__plan *p, kpd__encoder *x, const kpd_model_desc *d, const char *prefix) {
     size_t h = (size_t)d->width;
     kpd__layer unused;
+    kpd__name layer;
     char number[16];
     kpd__plan_rows(p, &x->embedding.word, prefix, "embeddings.word_embeddings.weight", (size_t)d->vocab_size, h);
     kpd__plan_rows(p, &x->embedding.position, prefix, "embeddings.position_embeddings.weight", (size_t)d->n_positions, h);
@@ -3348,7 +3398,8 @@ static void kpd__plan_encoder(kpd__plan *p, kpd__encoder *x, const kpd_model_des
     x->embedding.width = h;
     for (int32_t i = 0; i < d->n_layers; i++) {
         snprintf(number, sizeof number, "%d.", (int)i);
-        kpd__plan_layer(p, x->layers ? &x->layers[i] : &unused, d, kpd__name_join(prefix, "encoder.layer.", number).text);
+        layer = kpd__name_join(prefix, "encoder.layer.", number);
+        kpd__plan_layer(p, x->layers ? &x->layers[i] : &unused, d, layer.text);
     }
 }
 
@@ -3399,6 +3450,7 @@ static bool kpd__strings(const kpd__file *f, const kpd__section *s, const char *
 // Reads config, templates and special tokens, and makes the tokenizer over the file's vocabulary.
 static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) {
     kpd_tokenizer_desc t;
+    kpd_status s;
     const char *templates[3], *special[5];
     const kpd__section *config = kpd__file_find(&m->file, "config"),
                        *texts = kpd__file_find(&m->file, "templates");
@@ -3419,9 +3471,9 @@ static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) 
     t.unk = special[0]; t.cls = special[1]; t.sep = special[2]; t.pad = special[3]; t.mask = special[4];
     t.vocab = (const char *)m->file.data + vocab->offset; t.vocab_size = (size_t)vocab->size;
     t.allocator = m->allocator;
-    if (kpd__tokenizer_make(&t, true, &m->tokenizer, e)) return e ? e->status : KPD_ERR_FORMAT;
+    s = kpd__tokenizer_make(&t, true, &m->tokenizer, e);
     m->desc.tokenizer = m->tokenizer;
-    return KPD_OK;
+    return s;
 }
 
 static kpd_status kpd__model_templates(kpd_model *m, kpd_error *e) {
@@ -3436,7 +3488,7 @@ static kpd_status kpd__model_templates(kpd_model *m, kpd_error *e) {
     return KPD_OK;
 }
 
-// Memory behind the struct: layers of both towers, tensors.
+// Moves the model into an allocation with room for its layers and tensors behind it, and binds the sections.
 static kpd_status kpd__model_bind(kpd_model **model, const char *path, kpd_error *e) {
     kpd_model *m = *model, scratch, *grown;
     kpd__plan p;
@@ -3490,12 +3542,12 @@ static kpd_status kpd__file_blame(kpd_status s, const char *path, kpd_error *e) 
     if (s == KPD_ERR_ARGUMENT || s == KPD_ERR_NOT_FOUND) e->status = s = KPD_ERR_FORMAT;
     if (!s || s == KPD_ERR_MEMORY || !strncmp(e->message, path, strlen(path))) return s;
     memcpy(was, e->message, sizeof was);
-    return kpd__fail(e, s, e->where, "%.100s: %s", path, was);
+    return kpd__fail(e, s, e->where, "%s: %s", path, was);
 }
 
 KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e) {
     kpd__file f;
-    const char *name = path ? path : "data";
+    const char *name = kpd__file_label(path);
     kpd_error own;
     kpd_status s;
     if (!e) e = &own;
@@ -3668,7 +3720,7 @@ typedef struct kpd__scratch {   // of one task
 } kpd__scratch;
 
 // What a session is made for: the largest of each over its models.
-typedef struct kpd__sizes { size_t width, padded, ffn, block, attention, pooled, tokens, k, dim; bool assistant; } kpd__sizes;
+typedef struct kpd__sizes { size_t width, padded, ffn, block, attention, pooled, tokens, k, dim; } kpd__sizes;
 
 typedef struct kpd__candidates {    // of recommend
     float *vectors;                 // [KPD__ITEMS, dim]
@@ -3922,7 +3974,7 @@ static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd
         if (!count) { memset(out, 0, n * c->dim * sizeof *out); return e->status; }
         kpd__cut(c, count);
         c->out = out + at * c->dim;
-        kpd__run(&c->s->parallel, c->s->n_tasks, kpd__call_task, c);
+        kpd__run(&c->s->parallel, (int32_t)kpd__min((size_t)c->s->n_tasks, c->n_blocks), kpd__call_task, c);
         at += count;
     }
     return KPD_OK;
@@ -3946,16 +3998,16 @@ KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input 
     return kpd__call_run(&c, in, n, e);
 }
 
+// (1 + tanh(x / 2)) / 2, by the scalar level's tanh.
 KPDDEF float kpd_sigmoid(float logit) {
     uint64_t fp = kpd__fp_enter();
-    float half = 0.5f * logit, x[16] = {0}, y[16];   // 1 / (1 + e^-x) = (1 + tanh(x / 2)) / 2, by the level's tanh
+    float panel[16] = {1}, half = 0.5f * logit, y[16];
     kpd__matrix one;
-    memset(x, 0, sizeof x);
-    x[0] = 1.0f;
-    one.panels = x; one.bias = NULL; one.n = 1; one.k = 1; one.activation = KPD_TANH;
+    one.panels = panel; one.bias = NULL; one.n = 1; one.k = 1; one.activation = KPD_TANH;
     kpd__scalar_ops.gemm(&one, &half, 1, 1, y, 1);
+    y[0] = 0.5f + 0.5f * y[0];
     kpd__fp_leave(fp);
-    return 0.5f + 0.5f * y[0];
+    return y[0];
 }
 
 // >>student  The bi-encoder's head: pooling, modules, Matryoshka cut, unit length [SBERT, MRL].
@@ -3999,7 +4051,7 @@ KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim) {
     uint64_t fp = kpd__fp_enter();
     float (*dot)(const float *, const float *, size_t) = kpd__scalar_ops.dot;
     float aa = dot(a, a, (size_t)dim), bb = dot(b, b, (size_t)dim), c = dot(a, b, (size_t)dim), length = sqrtf(aa) * sqrtf(bb);
-    c = length > 0 ? c / length : 0;
+    c = length > 0 && length <= FLT_MAX ? c / length : 0;
     c = c > 1 ? 1 : c < -1 ? -1 : c;
     kpd__fp_leave(fp);
     return c;
@@ -4064,16 +4116,11 @@ static void kpd__store_free(kpd_index *x) {
     kpd__free(&x->allocator, kpd__own_vectors(x), kpd__panel_bytes(x->capacity, x->dim));
 }
 
-// Fills the table from the ids; false when two slots have one id.
-static bool kpd__table_build(kpd_index *x) {
+// Fills the table from the ids, which are all different.
+static void kpd__table_build(kpd_index *x) {
     int32_t *table = kpd__own_table(x);
     for (size_t i = 0; i < x->table_size; i++) table[i] = -1;
-    for (size_t i = 0; i < x->count; i++) {
-        size_t at = kpd__table_find(x, x->ids[i]);
-        if (at == x->table_size || table[at] >= 0) return false;
-        table[at] = (int32_t)i;
-    }
-    return true;
+    for (size_t i = 0; i < x->count; i++) table[kpd__table_find(x, x->ids[i])] = (int32_t)i;
 }
 
 // Room for `count` vectors. On failure nothing has changed.
@@ -4081,7 +4128,7 @@ static kpd_status kpd__store_grow(kpd_index *x, size_t count, kpd_error *e) {
     kpd_index y = *x;
     size_t bytes;
     if (count <= x->capacity && x->table_size) return KPD_OK;
-    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, (size_t)x->dim * 8, &bytes))
+    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, (size_t)x->dim * 8 + 24, &bytes))
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)count);
     y.capacity = kpd__round_up(kpd__max(kpd__max(count, 16), kpd__min(2 * x->capacity, (size_t)INT32_MAX - 64)), 16);
     for (y.table_size = 32; y.table_size < y.capacity * 3 / 2; y.table_size *= 2) {}
@@ -4162,7 +4209,7 @@ static kpd_status kpd__vectors_check(const kpd_index *x, const float *v, size_t 
     return KPD_OK;
 }
 
-// v divided by its length; under cosine the same division as ops->normalize, else by 1.
+// Stores v, under cosine divided by its length (else by 1).
 static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
     size_t at = kpd__table_find(x, id), slot = x->table[at] < 0 ? x->count++ : (size_t)x->table[at];
     float *to = kpd__own_vectors(x), length = x->metric == KPD_COSINE ? sqrtf(x->ops->dot(v, v, (size_t)x->dim)) : 1;
@@ -4283,17 +4330,22 @@ static kpd_status kpd__index_bind(kpd_index *x, const char *path, kpd_error *e) 
     return kpd__file_unknown(&x->file, path, e);
 }
 
-// Every id is found where it is, and every table entry leads somewhere.
+// Every id is found where it is, and nothing else is in the table. An honest table needs about two steps an id; one made so
+// that all ids collide would take count^2, and is refused.
 static kpd_status kpd__index_verify(const kpd_index *x, const char *path, kpd_error *e) {
-    size_t used = 0;
+    size_t used = 0, steps = 0, mask = x->table_size - 1;
     for (size_t i = 0; i < x->table_size; i++) used += x->table[i] != -1;
-    for (size_t i = 0; i < x->count; i++)
-        if (kpd__index_slot(x, x->ids[i]) != (int32_t)i)
-            return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the table does not lead to id %lld of slot %llu", path,
-                             (long long)x->ids[i], (unsigned long long)i);
     if (used != x->count)
         return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the table has %llu entries for %llu ids", path, (unsigned long long)used,
                          (unsigned long long)x->count);
+    for (size_t i = 0; i < x->count; i++) {
+        size_t at = kpd__table_start(x->ids[i], x->table_size);
+        while (x->table[at] != -1 && x->table[at] != (int32_t)i && steps++ < 64 * x->count + 4096) at = (at + 1) & mask;
+        if (x->table[at] != (int32_t)i || kpd__index_slot(x, x->ids[i]) != (int32_t)i)
+            return kpd__fail(e, KPD_ERR_FORMAT, -1,
+                             "%s: the table does not lead to id %lld of slot %llu, or not in a few steps", path,
+                             (long long)x->ids[i], (unsigned long long)i);
+    }
     return KPD_OK;
 }
 
@@ -4343,7 +4395,7 @@ static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, cons
 
 KPDDEF kpd_status kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e) {
     kpd__file f;
-    const char *name = path ? path : "data";
+    const char *name = kpd__file_label(path);
     kpd_index *x = NULL;
     kpd_error own;
     kpd_status s;
@@ -4468,12 +4520,13 @@ KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const flo
     size_t dim = (size_t)x->dim;
     memset(&d, 0, sizeof d);
     if (desc) d = *desc;
+    if (!d.k) d.k = 10;
     status = kpd__search_check(s, x, &d, e);
     if (status) return status;
     fp = kpd__fp_enter();
     status = kpd__vectors_check(x, q, n, "query", e);
     c.s = s; c.x = x; c.d = &d; c.q = s->query;
-    c.k = d.k ? d.k : (int32_t)kpd__min(10, s->sizes.k);
+    c.k = d.k;
     for (size_t row = 0; !status && row < n; row += c.n_queries) {
         c.n_queries = kpd__min(KPD__QUERIES, n - row);
         for (size_t i = 0; i < c.n_queries; i++) {
@@ -4587,7 +4640,8 @@ static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d
     return KPD_OK;
 }
 
-static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend_desc *d, kpd_error *e) {
+static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
+                                       kpd_error *e) {
     if (!d->student || !d->index || !d->lookup)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
     if (d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
@@ -4600,7 +4654,8 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
                          (int)kpd_model_dim(d->student));
     if (!(d->min_relevance >= 0 && d->min_relevance <= 1))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: min_relevance is %g, expected 0 to 1", (double)d->min_relevance);
-    return kpd__search_check(s, d->index, &d->search, e);
+    if (kpd__session_fits(s, d->student, e) || (d->assistant && kpd__session_fits(s, d->assistant, e))) return KPD_ERR_LIMIT;
+    return kpd__search_check(s, d->index, search, e);
 }
 
 KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
@@ -4610,10 +4665,10 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
     kpd_status status;
     kpd_search_desc search = d->search;
     size_t k;
-    if (!search.k) search.k = (int32_t)kpd__min(10, s->sizes.k);
+    if (!search.k) search.k = 10;
     k = (size_t)search.k;
     if (!e) e = &own;
-    status = kpd__recommend_check(s, d, e);
+    status = kpd__recommend_check(s, d, &search, e);
     for (size_t at = 0; !status && at < n; at += KPD__ITEMS) {
         size_t m = kpd__min(KPD__ITEMS, n - at);
         status = kpd__embed(s, d->student, KPD_ITEM, items + at, m, d->index->dim, c->vectors, at, e);
@@ -4629,7 +4684,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 }
 
 #undef KPD__IMPLEMENTING
-#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT DEFAULT
+#elif defined(__GNUC__)
 #pragma GCC pop_options
 #endif
 #endif // part C

@@ -665,7 +665,54 @@ static void empty_file(void) {
     kpd_session_destroy(s);
 }
 
+// k = 0 is 10, not what a small session can do: rows of out would lie elsewhere.
+static void default_k_needs_room(void) {
+    kpd_session_desc d;
+    kpd_index_desc x;
+    kpd_session *s = NULL;
+    kpd_index *index = NULL;
+    kpd_hit found[10];
+    int32_t count;
+    float q[2] = {1, 0};
+    memset(&d, 0, sizeof d);
+    memset(&x, 0, sizeof x);
+    x.dim = d.max_dim = 2;
+    d.max_k = 3;
+    CHECK_OK(kpd_index_create(&x, &index, NULL));
+    CHECK_OK(kpd_session_create(&d, &s, NULL));
+    CHECK_STATUS(kpd_index_search(s, index, q, 1, NULL, found, &count, NULL), KPD_ERR_LIMIT);
+    kpd_session_destroy(s);
+    kpd_index_close(index);
+}
+
+// Ids that all begin at place 0 make a table that takes quadratic time to check: refused, not waited for.
+static void colliding_file_is_refused(void) {
+    enum { N = 4000 };
+    static int64_t many[N];
+    static float v[N];
+    uint64_t inverse = 1;
+    kpd_index_desc x;
+    kpd_open_desc o;
+    kpd_index *index = NULL, *opened = NULL;
+    const char *path = test_tmp("colliding.kpi");
+    memset(&x, 0, sizeof x);
+    memset(&o, 0, sizeof o);
+    for (int i = 0; i < 6; i++) inverse *= 2 - UINT64_C(0x9E3779B97F4A7C15) * inverse;
+    for (uint64_t i = 0; i < N; i++) { many[i] = (int64_t)(i * inverse); v[i] = 1; }
+    x.dim = 1; x.metric = KPD_DOT;
+    CHECK_OK(kpd_index_create(&x, &index, NULL));
+    CHECK_OK(kpd_index_upsert(index, many, v, N, NULL));
+    CHECK_OK(kpd_index_save(index, path, NULL));
+    o.verify = true;
+    CHECK_STATUS(kpd_index_open(path, &o, &opened, NULL), KPD_ERR_FORMAT);
+    CHECK_OK(kpd_index_open(path, NULL, &opened, NULL));
+    kpd_index_close(opened);
+    kpd_index_close(index);
+}
+
 SUITE(index) {
+    RUN(index, default_k_needs_room);
+    RUN(index, colliding_file_is_refused);
     RUN(index, exact);
     RUN(index, ties);
     RUN(index, k_is_10_by_default);

@@ -26,6 +26,7 @@ static void nothing(kpd_model_desc *d) { (void)d; }
 static void no_tokenizer(kpd_model_desc *d) { d->tokenizer = NULL; }
 static void no_layers(kpd_model_desc *d) { d->n_layers = 0; }
 static void negative_width(kpd_model_desc *d) { d->width = -16; }
+static void width_one(kpd_model_desc *d) { d->width = d->n_heads = 1; }
 static void odd_heads(kpd_model_desc *d) { d->n_heads = 3; }
 static void long_texts(kpd_model_desc *d) { d->max_tokens = 25; }
 static void small_vocab(kpd_model_desc *d) { d->vocab_size = 3; }
@@ -55,7 +56,8 @@ static void huge(kpd_model_desc *d) {
 static void bad_descs_are_refused(void) {
     static const struct { void (*change)(kpd_model_desc *d); kpd_status status; const char *word;
     } cases[] = {{no_tokenizer, KPD_ERR_ARGUMENT, "tokenizer"}, {no_layers, KPD_ERR_ARGUMENT, "n_layers"},
-                 {negative_width, KPD_ERR_ARGUMENT, "width"},   {odd_heads, KPD_ERR_ARGUMENT, "n_heads"},
+                 {negative_width, KPD_ERR_ARGUMENT, "width"},   {width_one, KPD_ERR_ARGUMENT, "width"},
+        {odd_heads, KPD_ERR_ARGUMENT, "n_heads"},
                  {long_texts, KPD_ERR_ARGUMENT, "max_tokens"},  {small_vocab, KPD_ERR_ARGUMENT, "vocab_size"},
                  {nan_eps, KPD_ERR_ARGUMENT, "layer_norm_eps"}, {wild_pooling, KPD_ERR_ARGUMENT, "pooling"},
                  {wild_kind, KPD_ERR_ARGUMENT, "kind"},         {bf16, KPD_ERR_UNSUPPORTED, "f32"},

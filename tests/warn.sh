@@ -7,8 +7,9 @@ check() {   # command...
     if "$@" > build/warn/log 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAIL $*"; head -n 20 build/warn/log; fi
 }
 printf '#define KPD_IMPLEMENTATION\n#include "../../kpd.h"\n' > build/warn/kpd.c
-printf '#define KPD_STATIC\n#define KPD_IMPLEMENTATION\n#include "../../kpd.h"\nint main(void) { return 0; }\n' > build/warn/static.c
-printf '#include "../../kpd.h"\n#include "../../kpd.h"\n' > build/warn/declarations.c
+printf '#define KPD_IMPLEMENTATION\n#define KPD_TRAIN_IMPLEMENTATION\n#include "../../kpd_train.h"\n' > build/warn/train.c
+{ echo '#define KPD_STATIC'; cat build/warn/train.c; echo 'int main(void) { return 0; }'; } > build/warn/static.c
+printf '#include "../../kpd_train.h"\n#include "../../kpd_train.h"\n' > build/warn/declarations.c
 for cc in gcc clang; do
     command -v $cc > /dev/null || { echo "no $cc here: skipped"; continue; }
     cxx=g++; [ $cc = clang ] && cxx=clang++
@@ -17,13 +18,15 @@ for cc in gcc clang; do
         check $cxx -x c++ -std=c++17 $warnings $option -O2 -c -o build/warn/o build/warn/kpd.c
     done
     check $cxx -x c++ -std=c++11 $warnings -fsyntax-only build/warn/kpd.c
+    for std in c99 c17; do check $cc -std=$std $warnings -O2 -c -o build/warn/o build/warn/train.c; done
+    for std in c++11 c++17; do check $cxx -x c++ -std=$std $warnings -fsyntax-only build/warn/train.c; done
     check $cc -std=gnu11 $warnings -O3 -march=native -c -o build/warn/o build/warn/kpd.c
     check $cc -std=c99 $warnings -Wno-unused-function -O1 -c -o build/warn/o build/warn/static.c
     for std in c99 c17; do check $cc -std=$std $warnings -fsyntax-only build/warn/declarations.c; done
     for file in tools/kpd.c tests/*.c tests/fuzz/*.c examples/*.c bench/*.c; do
-        [ ! -f "$file" ] || check $cc -std=c99 $warnings -Itests -fsyntax-only "$file"
+        [ ! -f "$file" ] || check $cc -std=c99 $warnings -Itests -I. -fsyntax-only "$file"
     done
-    for file in tools/kpd.c examples/*.c; do check $cxx -x c++ -std=c++17 $warnings -fsyntax-only "$file"; done
+    for file in examples/*.c; do check $cxx -x c++ -std=c++17 $warnings -fsyntax-only "$file"; done
     for file in tests/*.cc; do [ ! -f "$file" ] || check $cxx -std=c++11 $warnings -Itests -fsyntax-only "$file"; done
 done
 echo "$passed passed, $failed failed"
