@@ -15,23 +15,24 @@ LIBS = -lm -pthread
 B = build
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
 
-EXAMPLES = $(patsubst examples/%.c,$(B)/%,$(wildcard examples/0*.c))
+EXAMPLES = $(patsubst examples/%.c,$(B)/%,$(wildcard examples/[0-9]*.c))
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out tests/tokenize_hex.c,$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
 .PHONY: all test demo warn asan tsan bits cross fuzz bench bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES)
 
-$(B)/kpd.o: tools/kpd_impl.c kpd.h
+$(B)/kpd.o: tools/kpd_impl.c kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) $(CFLAGS) -c -o $@ $<
 $(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h examples/tiny.h kpd.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
-$(B)/0%: examples/0%.c examples/tiny.h kpd.h
+$(EXAMPLES): $(B)/%: examples/%.c examples/tiny.h kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) -O1 -o $@ $< $(LIBS)
 
-$(B)/tests.d/%.o: tests/%.c tests/test.h kpd.h tools/hf.h tools/npy.h
+HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/hf.h tools/npy.h
+$(B)/tests.d/%.o: tests/%.c $(HEADERS)
 	@mkdir -p $(B)/tests.d
 	$(CC) $(STD) $(WARN) $(CFLAGS) -Itests -c -o $@ $<
 $(B)/tests.d/%.o: tests/%.cc tests/test.h kpd.h
@@ -53,7 +54,7 @@ warn:
 SANITIZER = $(shell command -v clang >/dev/null && echo CC=clang CXX=clang++)   # gcc takes minutes over the same code
 asan:
 	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/tests $(B)/asan/kpd
-	@mkdir -p $(B)/tmp && $(B)/asan/tests && sh tests/cli.sh $(B)/asan/kpd
+	@mkdir -p $(B)/tmp && export ASAN_OPTIONS=allocator_may_return_null=1 && $(B)/asan/tests && sh tests/cli.sh $(B)/asan/kpd
 tsan:
 	$(MAKE) B=$(B)/tsan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=thread" $(B)/tsan/tests
 	@mkdir -p $(B)/tmp && $(B)/tsan/tests --filter=thread

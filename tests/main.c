@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SUITES(X) X(tokenizer) X(kernels) X(file) X(model) X(encoder) X(index) X(recommend) X(memory) X(hf) X(embed_in_hosts)
+#define SUITES(X) X(tokenizer) X(kernels) X(file) X(model) X(encoder) X(index) X(recommend) X(memory) X(hf) \
+                  X(losses) X(metrics) X(embed_in_hosts)
 #define DECLARE(name) void suite_##name(void);
 SUITES(DECLARE)
 

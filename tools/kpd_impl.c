@@ -1,4 +1,5 @@
-// The implementation of kpd.h, compiled once for the command line and the tests.
+// The implementation of both headers, compiled once for the command line and the tests.
 #define KPD_IMPLEMENTATION
 #define KPD_THREADS
-#include "../kpd.h"
+#define KPD_TRAIN_IMPLEMENTATION
+#include "../kpd_train.h"
