@@ -69,8 +69,10 @@ FUZZ_SECONDS ?= 60
 $(B)/fuzz_%: tests/fuzz/%.c kpd.h tools/hf.h
 	@mkdir -p $(B)
 	clang -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< -lm
-fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c))
-	@mkdir -p $(B)/corpus && for f in $^; do $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 $(B)/corpus || exit 1; done
+fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c)) $(B)/tests
+	@mkdir -p $(B)/tmp $(B)/corpus && $(B)/tests --filter=file > $(B)/tmp/seeds.log && cp $(B)/tmp/*.kp[di] $(B)/corpus
+	@for f in $(filter $(B)/fuzz_%,$^); do echo $$f; \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -verbosity=0 -print_final_stats=1 $(B)/corpus || exit 1; done
 
 $(B)/bench_%: bench/bench_%.c kpd.h
 	@mkdir -p $(B)

@@ -12,16 +12,17 @@ table=build/bits/table
 : > $table
 row() {   # name, runner and its arguments
     name=$1; shift
-    "$@" build/bits/program $real | sed "s/^/$name /" >> $table || echo "$name failed 0 0 0 -" >> $table
+    "$@" build/bits/program $real $once | sed "s/^/$name /" >> $table || echo "$name failed 0 0 0 -" >> $table
 }
 for compiler in "gcc -O0" "gcc -O2" "gcc -O3 -march=native" "clang -O0" "clang -O2" "clang -O3 -march=native"; do
     command -v ${compiler%% *} > /dev/null || continue
     $compiler -o build/bits/program tests/bits/bits.c -lm -pthread || exit 1
+    case $compiler in *-O0) once=${real:+once};; *) once="";; esac
     row "$(echo $compiler | tr ' ' _)" env
 done
 if command -v aarch64-linux-gnu-gcc > /dev/null && command -v qemu-aarch64 > /dev/null; then
     aarch64-linux-gnu-gcc -O2 -o build/bits/program tests/bits/bits.c -lm -pthread || exit 1
-    real=""
+    real="" once=""
     row aarch64-gcc_-O2_qemu qemu-aarch64 -L /usr/aarch64-linux-gnu
 fi
 column -t $table 2> /dev/null || cat $table

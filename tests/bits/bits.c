@@ -1,4 +1,5 @@
-// Prints a hash of the embeddings of 200 texts: model, SIMD level, threads, batch, hash. usage: bits [MODEL.kpd]
+// Prints a hash of the embeddings of 200 texts: model, SIMD level, threads, batch, hash. usage: bits [MODEL.kpd [once]]
+// once: the given model at the best level, 2 threads, one batch only, since code compiled without optimisation is slow.
 #define KPD_IMPLEMENTATION
 #define KPD_THREADS
 #include "../../kpd.h"
@@ -56,7 +57,7 @@ static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_si
     if (kpd_session_create(&d, &s, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     for (size_t i = 0; i < N; i += batch)
         if (kpd_embed(s, m, KPD_ITEM, in + i, batch, 0, out + i * dim, &e)) return fprintf(stderr, "%s\n", e.message), 1;
-    printf("%s %s %d %d %016llX\n", name, kpd_simd_name(level), (int)threads, (int)batch, (unsigned long long)kpd__hash64(out, N * dim * sizeof *out));
+    printf("%s %s %d %d %016llX\n", name, kpd_simd_name(kpd_session_simd(s)), (int)threads, (int)batch, (unsigned long long)kpd__hash64(out, N * dim * sizeof *out));
     fflush(stdout);
     kpd_session_destroy(s);
     kpd_pool_destroy(pool);
@@ -85,7 +86,8 @@ int main(int argc, char **argv) {
     kpd_model_close(m);
     if (failed || argc < 2) return failed;
     if (kpd_model_open(argv[1], NULL, &m, &e)) return fprintf(stderr, "%s\n", e.message), 1;
-    failed = run_all("minilm", m, in, KPD_SIMD_SCALAR + 1, out);
+    if (argc > 2) failed = run("minilm", m, in, KPD_SIMD_AUTO, 2, N, out);
+    else failed = run_all("minilm", m, in, KPD_SIMD_SCALAR + 1, out);
     kpd_model_close(m);
     return failed;
 }
