@@ -39,7 +39,8 @@ static kpd_model *make_model(void) {
     kpd_tokenizer_destroy(t);
     for (int32_t i = 0; m && kpd_model_tensor(m, i, &x); i++) {
         for (int32_t j = 0; j < x.rows * x.cols; j++)
-            w[j] = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * 2e-8f - .17f + (strstr(x.name, "Norm.weight") ? 1.0f : 0.0f);
+            w[j] = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 26)) +   // exact products: this
+                   (strstr(x.name, "Norm.weight") ? 1.0f : -0.125f);                                        // file may be fused;
         if (kpd_model_set(m, x.name, w, NULL)) return NULL;
     }
     return m;
