@@ -949,10 +949,12 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #ifdef KPD__LEVEL
 
 // >>kernels  First the level's primitives, then what is built from them alone.
-// kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; pick_lt(a, b, x, y)
-// is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n;
-// sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i.
+// kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
+// root; pick_lt(a, b, x, y) is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n,
+// where t = 1.5 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when
+// a_i >= b_i. Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
+#if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
 #if KPD__LEVEL == 1
 #define KPD__NAME(name) kpd__scalar_##name
 #elif KPD__LEVEL == 2
@@ -978,6 +980,7 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #define kpd__sub      KPD__NAME(sub)
 #define kpd__mul      KPD__NAME(mul)
 #define kpd__div      KPD__NAME(div)
+#define kpd__root     KPD__NAME(root)
 #define kpd__fmadd    KPD__NAME(fmadd)
 #define kpd__vmax     KPD__NAME(vmax)
 #define kpd__pick_lt  KPD__NAME(pick_lt)
@@ -986,6 +989,46 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #define kpd__fold     KPD__NAME(fold)
 #define kpd__sum      KPD__NAME(sum)
 #define kpd__hmax     KPD__NAME(hmax)
+#define kpd__tree      KPD__NAME(tree)
+#define kpd__tree_zero KPD__NAME(tree_zero)
+#define kpd__tree_sum  KPD__NAME(tree_sum)
+#define kpd__part_n    KPD__NAME(part_n)
+#define kpd__exp       KPD__NAME(exp)
+#define kpd__phi       KPD__NAME(phi)
+#define kpd__tanh      KPD__NAME(tanh)
+#define kpd__activate  KPD__NAME(activate)
+#define kpd__moments   KPD__NAME(moments)
+#define kpd__norm_row  KPD__NAME(norm_row)
+#define kpd__micro     KPD__NAME(micro)
+#define kpd__finish    KPD__NAME(finish)
+#define kpd__gemm_panel KPD__NAME(gemm_panel)
+#define kpd__softmax   KPD__NAME(softmax)
+#define kpd__pack_keys KPD__NAME(pack_keys)
+#define kpd__head_rows KPD__NAME(head_rows)
+
+#if KPD__LEVEL == 1
+#define KPD__ROWS 4
+#elif KPD__LEVEL == 3
+#define KPD__ROWS 14   // of 32 AVX-512 registers: more chains than the latency of two multiply-adds a cycle needs
+#else
+#define KPD__ROWS 6    // 12 of 16 AVX2 registers, 24 of 32 NEON registers
+#endif
+
+// Applies term(i, lanes) to i = 0, 16, 32, ... of a row of n: 64 at a time to the four partials, then the rest.
+#define KPD__TREE(t, n, FULL, PART)                                                                                    \
+    do {                                                                                                               \
+        size_t i_ = 0;                                                                                                 \
+        for (; i_ + 64 <= (n); i_ += 64) {                                                                             \
+            FULL((t).p0, i_); FULL((t).p1, i_ + 16); FULL((t).p2, i_ + 32); FULL((t).p3, i_ + 48);                     \
+        }                                                                                                              \
+        if (i_ < (n)) PART((t).p0, i_, kpd__part_n(i_, n));                                                            \
+        if (i_ + 16 < (n)) PART((t).p1, i_ + 16, kpd__part_n(i_ + 16, n));                                             \
+        if (i_ + 32 < (n)) PART((t).p2, i_ + 32, kpd__part_n(i_ + 32, n));                                             \
+        if (i_ + 48 < (n)) PART((t).p3, i_ + 48, kpd__part_n(i_ + 48, n));                                             \
+    } while (0)
+#endif
+
+#ifndef KPD__NAMES
 
 #if KPD__LEVEL == 1   // float[16]: the specification
 
@@ -1001,6 +1044,7 @@ KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] + b.x[i]); }
 KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] - b.x[i]); }
 KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] * b.x[i]); }
 KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] / b.x[i]); }
+KPD__INLINE kpd__v kpd__root(kpd__v a) { KPD__LANES(sqrtf(a.x[i])); }
 KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { KPD__LANES(kpd__fma(a.x[i], b.x[i], c.x[i])); }
 KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
 KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) { KPD__LANES(a.x[i] < b.x[i] ? x.x[i] : y.x[i]); }
@@ -1036,11 +1080,13 @@ KPD__INLINE __m256i KPD__NAME(first)(size_t n) {
 }
 KPD__INLINE kpd__v kpd__load(const float *p) { return kpd__fold(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
 KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
+    if (n == 16) return kpd__load(p);
     if (n <= 8) return kpd__fold(_mm256_maskload_ps(p, KPD__NAME(first)(n)), _mm256_setzero_ps());
     return kpd__fold(_mm256_loadu_ps(p), _mm256_maskload_ps(p + 8, KPD__NAME(first)(n - 8)));
 }
 KPD__INLINE void kpd__store(float *p, kpd__v a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
 KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) {
+    if (n == 16) { kpd__store(p, a); return; }
     _mm256_maskstore_ps(p, KPD__NAME(first)(n), a.lo);
     if (n > 8) _mm256_maskstore_ps(p + 8, KPD__NAME(first)(n - 8), a.hi);
 }
@@ -1051,6 +1097,7 @@ KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return KPD__BOTH(mul); }
 KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return KPD__BOTH(div); }
 KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return KPD__BOTH(max); }
 #undef KPD__BOTH
+KPD__INLINE kpd__v kpd__root(kpd__v a) { return kpd__fold(_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)); }
 KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) {
     return kpd__fold(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
 }
@@ -1094,6 +1141,7 @@ KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { return _mm512_add_ps(a, b); }
 KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return _mm512_sub_ps(a, b); }
 KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return _mm512_mul_ps(a, b); }
 KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return _mm512_div_ps(a, b); }
+KPD__INLINE kpd__v kpd__root(kpd__v a) { return _mm512_maskz_sqrt_ps(0xFFFF, a); }
 KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { return _mm512_fmadd_ps(a, b, c); }
 KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return _mm512_maskz_max_ps(0xFFFF, a, b); }   // gcc 12 warns of plain max
 KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
@@ -1133,6 +1181,7 @@ KPD__INLINE kpd__v kpd__load(const float *p) {
 }
 KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
     float t[16] = {0};
+    if (n == 16) return kpd__load(p);
     memcpy(t, p, n * sizeof *t);
     return kpd__load(t);
 }
@@ -1144,6 +1193,7 @@ KPD__INLINE void kpd__store(float *p, kpd__v x) {
 }
 KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v x) {
     float t[16];
+    if (n == 16) { kpd__store(p, x); return; }
     kpd__store(t, x);
     memcpy(p, t, n * sizeof *t);
 }
@@ -1152,6 +1202,9 @@ KPD__INLINE kpd__v kpd__add(kpd__v x, kpd__v y) { return KPD__FOUR(vaddq_f32); }
 KPD__INLINE kpd__v kpd__sub(kpd__v x, kpd__v y) { return KPD__FOUR(vsubq_f32); }
 KPD__INLINE kpd__v kpd__mul(kpd__v x, kpd__v y) { return KPD__FOUR(vmulq_f32); }
 KPD__INLINE kpd__v kpd__div(kpd__v x, kpd__v y) { return KPD__FOUR(vdivq_f32); }
+KPD__INLINE kpd__v kpd__root(kpd__v x) {
+    return kpd__fold(vsqrtq_f32(x.a), vsqrtq_f32(x.b), vsqrtq_f32(x.c), vsqrtq_f32(x.d));
+}
 KPD__INLINE kpd__v kpd__fmadd(kpd__v x, kpd__v y, kpd__v z) {
     return kpd__fold(vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d));
 }
@@ -1193,11 +1246,6 @@ KPD__INLINE float kpd__hmax(kpd__v x) {
 
 // The tree: 64 partial sums in four vectors, then (0+1)+(2+3), then the lanes.
 typedef struct KPD__NAME(tree) { kpd__v p0, p1, p2, p3; } KPD__NAME(tree);
-#define kpd__tree      KPD__NAME(tree)
-#define kpd__tree_zero KPD__NAME(tree_zero)
-#define kpd__tree_sum  KPD__NAME(tree_sum)
-#define kpd__part_n    KPD__NAME(part_n)
-
 KPD__INLINE kpd__tree kpd__tree_zero(void) {
     kpd__tree t;
     t.p0 = t.p1 = t.p2 = t.p3 = kpd__set(0);
@@ -1208,21 +1256,7 @@ KPD__INLINE float kpd__tree_sum(kpd__tree t) { return kpd__sum(kpd__add(kpd__add
 // Lanes of the vector that begins at i in a row of n: 0 to 16.
 KPD__INLINE size_t kpd__part_n(size_t i, size_t n) { return i >= n ? 0 : n - i < 16 ? n - i : 16; }
 
-// Applies term(i, lanes) to i = 0, 16, 32, ... of a row of n: 64 at a time to the four partials, then the rest.
-#define KPD__TREE(t, n, FULL, PART)                                                                                    \
-    do {                                                                                                               \
-        size_t i_ = 0;                                                                                                 \
-        for (; i_ + 64 <= (n); i_ += 64) {                                                                             \
-            FULL((t).p0, i_); FULL((t).p1, i_ + 16); FULL((t).p2, i_ + 32); FULL((t).p3, i_ + 48);                     \
-        }                                                                                                              \
-        if (i_ < (n)) PART((t).p0, i_, kpd__part_n(i_, n));                                                            \
-        if (i_ + 16 < (n)) PART((t).p1, i_ + 16, kpd__part_n(i_ + 16, n));                                             \
-        if (i_ + 32 < (n)) PART((t).p2, i_ + 32, kpd__part_n(i_ + 32, n));                                             \
-        if (i_ + 48 < (n)) PART((t).p3, i_ + 48, kpd__part_n(i_ + 48, n));                                             \
-    } while (0)
-
 // exp(x) within 1 ulp or so: x = n ln2 + r, then 2^n (1 + r (1 + r q(r))). Clamped to [-87.3, 88.3]: no denormal, no overflow.
-#define kpd__exp KPD__NAME(exp)
 KPD__INLINE kpd__v kpd__exp(kpd__v x) {
     const kpd__v magic = kpd__set(12582912.0f), one = kpd__set(1.0f), hi = kpd__set(88.3f);
     kpd__v t, n, r, p;
@@ -1239,7 +1273,6 @@ KPD__INLINE kpd__v kpd__exp(kpd__v x) {
 }
 
 // Phi, the normal distribution function, by one polynomial; exactly symmetric about 1/2, constant beyond +-5.4.
-#define kpd__phi KPD__NAME(phi)
 KPD__INLINE kpd__v kpd__phi(kpd__v x) {
     const kpd__v c = kpd__set(5.4f);
     kpd__v t, p;
@@ -1252,7 +1285,6 @@ KPD__INLINE kpd__v kpd__phi(kpd__v x) {
 }
 
 // tanh: a polynomial where |x| < .625, else 1 - 2 / (exp(2|x|) + 1) with the sign of x.
-#define kpd__tanh KPD__NAME(tanh)
 KPD__INLINE kpd__v kpd__tanh(kpd__v x) {
     const kpd__v zero = kpd__set(0), one = kpd__set(1.0f);
     kpd__v minus = kpd__sub(zero, x), a = kpd__vmax(minus, x), u = kpd__mul(x, x), s, big;
@@ -1264,7 +1296,6 @@ KPD__INLINE kpd__v kpd__tanh(kpd__v x) {
     return kpd__pick_lt(a, kpd__set(0.625f), s, big);
 }
 
-#define kpd__activate KPD__NAME(activate)
 KPD__INLINE kpd__v kpd__activate(kpd_activation f, kpd__v x) {
     kpd__v half, y;
     switch (f) {
@@ -1279,24 +1310,30 @@ KPD__INLINE kpd__v kpd__activate(kpd_activation f, kpd__v x) {
     }
 }
 
-// Layer norm of one row in place: (x - mean) / sqrt(var + eps) * gamma + beta; mean and variance are trees.
-#define kpd__norm_row KPD__NAME(norm_row)
-KPD__INLINE void kpd__norm_row(const kpd__norm *p, float *x, size_t width) {
+// Mean and 1 / sqrt(var + eps) of a row, both from trees.
+KPD__INLINE float kpd__moments(const float *x, size_t width, float eps, float *mean_out) {
     kpd__tree sum = kpd__tree_zero(), square = kpd__tree_zero();
-    kpd__v mean, scale;
+    kpd__v mean;
 #define KPD__FULL(acc, i) acc = kpd__add(acc, kpd__load(x + (i)))
 #define KPD__PART(acc, i, n) acc = kpd__add(acc, kpd__load_n(x + (i), n))
     KPD__TREE(sum, width, KPD__FULL, KPD__PART);
 #undef KPD__FULL
 #undef KPD__PART
-    mean = kpd__set(kpd__tree_sum(sum) / (float)width);
+    *mean_out = kpd__tree_sum(sum) / (float)width;
+    mean = kpd__set(*mean_out);
 #define KPD__FULL(acc, i) do { kpd__v d_ = kpd__sub(kpd__load(x + (i)), mean); acc = kpd__fmadd(d_, d_, acc); } while (0)
 #define KPD__PART(acc, i, n) do { float tail_[16]; kpd__v d_; kpd__store(tail_, kpd__sub(kpd__load_n(x + (i), n), mean));    \
         d_ = kpd__load_n(tail_, n); acc = kpd__fmadd(d_, d_, acc); } while (0)
     KPD__TREE(square, width, KPD__FULL, KPD__PART);
 #undef KPD__FULL
 #undef KPD__PART
-    scale = kpd__set(1.0f / sqrtf(kpd__tree_sum(square) / (float)width + p->eps));
+    return 1.0f / sqrtf(kpd__tree_sum(square) / (float)width + eps);
+}
+
+// Layer norm of one row in place: (x - mean) / sqrt(var + eps) * gamma + beta.
+KPD__INLINE void kpd__norm_row(const kpd__norm *p, float *x, size_t width) {
+    float mu;
+    kpd__v scale = kpd__set(kpd__moments(x, width, p->eps, &mu)), mean = kpd__set(mu);
     for (size_t i = 0; i < width; i += 16) {
         size_t n = kpd__part_n(i, width);
         if (n == 16) {
@@ -1397,18 +1434,13 @@ static void KPD__NAME(pool)(kpd_pooling kind, const float *x, size_t n_tokens, s
 KPD__MICRO(dot, 1, KPD__DOT_STEP) KPD__MICRO(dot, 2, KPD__DOT_STEP) KPD__MICRO(dot, 3, KPD__DOT_STEP)
 KPD__MICRO(dot, 4, KPD__DOT_STEP)
 KPD__MICRO(l2_, 1, KPD__L2_STEP) KPD__MICRO(l2_, 4, KPD__L2_STEP)
-#if KPD__LEVEL == 1
-#define KPD__ROWS 4
-#else
-#define KPD__ROWS 6    // 12 of 16 AVX2 registers, 24 of 32 NEON registers
+#if KPD__ROWS > 4
 KPD__MICRO(dot, 5, KPD__DOT_STEP) KPD__MICRO(dot, 6, KPD__DOT_STEP)
-#if KPD__LEVEL == 3
-#undef KPD__ROWS
-#define KPD__ROWS 14   // of 32 AVX-512 registers: more chains than the latency of two multiply-adds a cycle needs
+#endif
+#if KPD__ROWS > 6
 KPD__MICRO(dot, 7, KPD__DOT_STEP) KPD__MICRO(dot, 8, KPD__DOT_STEP) KPD__MICRO(dot, 9, KPD__DOT_STEP)
 KPD__MICRO(dot, 10, KPD__DOT_STEP) KPD__MICRO(dot, 11, KPD__DOT_STEP) KPD__MICRO(dot, 12, KPD__DOT_STEP)
 KPD__MICRO(dot, 13, KPD__DOT_STEP) KPD__MICRO(dot, 14, KPD__DOT_STEP)
-#endif
 #endif
 
 #if KPD__ROWS > KPD__SCORE_ROWS
@@ -1418,7 +1450,6 @@ KPD__MICRO(dot, 13, KPD__DOT_STEP) KPD__MICRO(dot, 14, KPD__DOT_STEP)
 typedef void KPD__NAME(micro_t)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile);
 
 // tile = rows of a (1 to KPD__ROWS of them) times one panel.
-#define kpd__micro KPD__NAME(micro)
 KPD__INLINE void kpd__micro(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {
     static KPD__NAME(micro_t) *const micro[] = {
         KPD__NAME(dot1), KPD__NAME(dot2), KPD__NAME(dot3), KPD__NAME(dot4),
@@ -1434,7 +1465,6 @@ KPD__INLINE void kpd__micro(size_t rows, const float *a, size_t lda, const float
 }
 
 // y = f(tile + bias), the first n columns.
-#define kpd__finish KPD__NAME(finish)
 KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
     for (size_t r = 0; r < rows; r++) {
         kpd__v v = kpd__activate(f, kpd__add(kpd__load(tile + r * 16), bias));
@@ -1444,7 +1474,6 @@ KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bi
 }
 
 // One panel of columns for a block of rows. The activation is a constant in each call, so that the switch goes away.
-#define kpd__gemm_panel KPD__NAME(gemm_panel)
 KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, kpd_activation f, const float *x, size_t ldx, size_t rows,
                                  float *y, size_t ldy) {
     float tile[KPD__ROWS * 16];
@@ -1476,7 +1505,6 @@ static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, si
 }
 
 // Softmax numerators of one row of n scores in place, scaled first; lanes up to a multiple of 16 become 0. Returns 1 / sum.
-#define kpd__softmax KPD__NAME(softmax)
 KPD__INLINE float kpd__softmax(float *s, size_t n, float scale) {
     const kpd__v f = kpd__set(scale);
     kpd__tree sum = kpd__tree_zero();
@@ -1511,7 +1539,6 @@ KPD__INLINE float kpd__softmax(float *s, size_t n, float scale) {
 }
 
 // Keys of one head as panels: out[j/16][d][j%16] = keys[j][d], zeros behind the last key.
-#define kpd__pack_keys KPD__NAME(pack_keys)
 KPD__INLINE void kpd__pack_keys(const float *keys, size_t ld, size_t n, size_t depth, float *out) {
     for (size_t j = 0; j < n; j += 16, out += depth * 16)
         for (size_t lane = 0; lane < 16; lane++)
@@ -1519,7 +1546,6 @@ KPD__INLINE void kpd__pack_keys(const float *keys, size_t ld, size_t n, size_t d
 }
 
 // One head, a block of query rows: scores (chain over d), softmax (tree over keys), values (chain over keys), 1 / sum last.
-#define kpd__head_rows KPD__NAME(head_rows)
 KPD__INLINE void kpd__head_rows(const float *q, const float *v, size_t ld, size_t rows, size_t n, size_t depth, const float *kt,
                                 float *scores, float *out, size_t ldo) {
     float tile[KPD__ROWS * 16], inverse[KPD__ROWS], scale = 1.0f / sqrtf((float)depth);
@@ -1588,6 +1614,9 @@ static const kpd__ops KPD__NAME(ops) = {
     (kpd_simd)KPD__LEVEL, KPD__NAME(gemm), KPD__NAME(embed), KPD__NAME(add_norm), KPD__NAME(attention), KPD__NAME(pool),
     KPD__NAME(normalize), KPD__NAME(dot), KPD__NAME(scan), KPD__NAME(above)};
 
+#endif // !KPD__NAMES
+
+#if !defined(KPD__NAMES) || KPD__NAMES == 0
 #undef kpd__v
 #undef kpd__load
 #undef kpd__load_n
@@ -1598,6 +1627,7 @@ static const kpd__ops KPD__NAME(ops) = {
 #undef kpd__sub
 #undef kpd__mul
 #undef kpd__div
+#undef kpd__root
 #undef kpd__fmadd
 #undef kpd__vmax
 #undef kpd__pick_lt
@@ -1614,6 +1644,7 @@ static const kpd__ops KPD__NAME(ops) = {
 #undef kpd__phi
 #undef kpd__tanh
 #undef kpd__activate
+#undef kpd__moments
 #undef kpd__norm_row
 #undef kpd__micro
 #undef kpd__finish
@@ -1631,6 +1662,7 @@ static const kpd__ops KPD__NAME(ops) = {
 #undef KPD__STORE
 #undef KPD__DOT_STEP
 #undef KPD__L2_STEP
+#endif
 #endif // KPD__LEVEL
 
 // ------------------------------------------------------------------------------------------------------------------

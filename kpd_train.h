@@ -1,4 +1,5 @@
-// kpd_train.h - v0.1 - makes models for kpd.h: losses with gradients, metrics, the auction protocol.
+#ifndef KPD__LEVEL   // the header includes itself once per SIMD level (see >>layers); nothing up to there is read twice
+// kpd_train.h - v0.1 - makes models for kpd.h: the encoder's gradient, AdamW, losses, metrics, auction.
 //
 //   The second header of kpd. Needs kpd.h beside it, libc and libm. C99, also C++11. MIT or public domain: see the end.
 //
@@ -36,17 +37,18 @@
 // sections uses only what stands above it (there is no forward declaration).
 //
 //     >>concepts   scores and similarities, memory, threads, numbers, limits
-//     >>api        losses, metrics, auction
+//     >>api        losses, trainer, metrics, auction
 //     implementation:
-//     >>numbers  >>losses  >>metrics  >>auction
+//     >>numbers  >>tape  >>layers  >>optimizer  >>losses  >>trainer  >>metrics  >>auction
 //
-// This version is the part of training that works on the caller's arrays. It has no backward pass of the encoder, no
-// optimiser and no trainer.
+// This version trains on inputs that the host gives, phase by phase. It has no data sets, no sampling of batches, no
+// checkpoints (a host can save the model, but not the optimiser's state) and no masked-language modelling.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
 //
 //     KPD_TRAIN_IMPLEMENTATION  makes the implementation; only where KPD_IMPLEMENTATION is, since it uses kpd.h's insides
 //     KPD_STATIC                as in kpd.h: every function of both headers is static
+//     KPDT_SELF                 this file's name as "string", for a renamed copy on compilers without __FILE_NAME__
 //
 // >>concepts
 //
@@ -56,16 +58,19 @@
 // come from several losses.
 //
 // Memory. Losses allocate nothing; where one needs room the caller lends it. Metrics that sort take an allocator, NULL =
-// malloc, and have given everything back when they return. Arrays must not overlap unless a comment says so.
+// malloc, and have given everything back when they return. A trainer allocates when it is created, and for a copy of its
+// model; its phases allocate nothing. Arrays must not overlap unless a comment says so.
 //
-// Threads. There is no state: any function may run on any number of threads, on different output arrays.
+// Threads. But for a trainer, which serves one caller at a time, there is no state: any function may run on any number of
+// threads, on different output arrays.
 //
 // Errors. As in kpd.h. A number that is not finite, a label out of range or an option that means nothing is ARGUMENT,
 // `where` = its place. Outputs are untouched on failure unless the function says otherwise.
 //
-// Numbers. Everything is computed in double from float arrays, in one fixed order, and rounded to float when it is
-// stored: the same bits on every compiler, optimisation level and machine. exp and log are this header's own; of libm only
-// sqrt is used. The caller's rounding mode is saved and restored by each call.
+// Numbers. Losses and metrics are computed in double from float arrays, in one fixed order, and rounded to float when
+// stored; the encoder, forward and back, is computed in float by chains and trees, as kpd.h says. Both give the same bits on
+// every compiler, optimisation level, SIMD level and number of threads. exp and log are this header's own; of libm only
+// sqrt and fmaf are used. The caller's rounding mode is saved and restored by each call.
 //
 // Zero means default, as in kpd.h: zero a desc, set what differs.
 //
@@ -74,7 +79,8 @@
 // References: [Oord 2018] InfoNCE; [Henderson 2017] in-batch negatives (MNR); [Hadsell 2006] contrastive; [SBERT] Reimers
 // and Gurevych 2019; [Hofstaetter 2020] margin-MSE; [Hinton 2015] distillation; [Su 2022] CoSENT (kexue.fm/archives/8847);
 // [AnglE] Li and Li 2023; [D2LLM] Liao et al. 2024 (Pearson); [Burges 2005] RankNet; [Yi 2019] log q correction; [MRL]
-// Kusupati et al. 2022 (Matryoshka); [Guo 2017] calibration. ST = the sentence-transformers library.
+// Kusupati et al. 2022 (Matryoshka); [Guo 2017] calibration; [Loshchilov 2019] decoupled weight decay (AdamW). ST = the
+// sentence-transformers library.
 
 // ------------------------------------------------------------------------------------------------------------------
 #ifndef KPD_TRAIN_H
@@ -215,6 +221,66 @@ typedef struct kpdt_vectors {
 // On failure *loss is untouched; da and db may hold the widths that came before the failing one.
 KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e);
 
+// TRAINER  An encoder being trained, by phases. The host brings the inputs and computes the loss between the phases: ---
+//
+//     forward (item texts)  forward (keyphrase texts)  a loss, which gives dout for each  backward  backward  apply
+//
+// It may put an all-reduce of the gradient before apply, or repeat forward, loss and backward on several pieces of a batch:
+// gradients add up until apply. The same bits at every SIMD level and number of tasks. One caller at a time.
+
+typedef struct kpdt_trainer_desc {
+    const kpd_model *start;             // required; copied. Either kind; separate towers are trained separately
+    int32_t max_tokens, max_texts;      // of one forward; 0 = 4096 (never less than one text may have) and 256
+    int32_t frozen_layers;              // the embeddings and the first so many layers stay as they are; 0 = nothing does
+    float rate;                         // of learning, at the end of the warm-up; 0 = 2e-5
+    float warmup;                       // share of the steps over which the rate climbs from 0; 0 = none, less than 1
+    float weight_decay;                 // of matrices and tables, not of biases and norms; 0 = none
+    float beta1, beta2, epsilon;        // of AdamW [Loshchilov 2019]; 0 = .9, .999, 1e-8
+    float clip;                         // the gradient is scaled down to this length; 0 = 1, negative = never
+    float dropout;                      // of embeddings, attention, outputs and a cross-encoder's head; 0 = none, less than 1
+    float layer_decay;                  // each layer has this times the rate of the one above; 0 = 1
+    bool cosine_decay;                  // the rate falls to 0 as half a cosine, not in a line
+    int64_t steps;                      // required; how many applies there will be: the schedule's length
+    uint64_t seed;                      // of dropout; hosts that share out a batch give each its own
+    kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
+    kpd_parallel parallel;
+    kpd_allocator allocator;
+} kpdt_trainer_desc;
+
+typedef struct kpdt_report { int64_t step; float rate, grad_norm; } kpdt_report;   // steps done; of this one, before clipping
+
+typedef struct kpdt_trainer kpdt_trainer;
+
+// Allocates everything that the phases need: about 7 times the model's weights, and for each tower (a cross-encoder has one)
+// about (L + 1) (8 H + F) floats for each of max_tokens. Errors: ARGUMENT names the field; UNSUPPORTED, LIMIT, MEMORY.
+KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
+KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
+
+// Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
+// dropout is off. out [n, D], or [n, labels] of a cross-encoder, whose tower is ITEM. What backward needs is kept, for each
+// tower the last pass only. Texts are numbered for dropout by tower and order since the last apply, so that masks do not
+// depend on the pieces in which a batch comes. Errors, after which the tower has no pass kept: ARGUMENT (no text; one that
+// the template cannot take, `where` = its number), LIMIT (more than max_texts or max_tokens); out is untouched.
+KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
+                                       kpd_error *e);
+
+// Adds to the gradient, given that of the loss with respect to the tower's last out: dout, of its shape. Once per forward.
+// ARGUMENT where there is no pass to go back through (none, gone back already, apply since), or a value is not finite
+// (`where` = its place); then nothing has changed. Cost: about twice the forward's.
+KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const float *dout, kpd_error *e);
+
+// The gradient of all parameters, [n], n a multiple of 16: for an all-reduce. The order depends on the model's shape alone;
+// padding is zero and must stay so. Valid until destroy.
+KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n);
+
+// One step of AdamW, then a zero gradient. r may be NULL. ARGUMENT where the gradient is not finite (nothing but the gradient
+// has changed, and that is zero), or where all steps are done.
+KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
+
+// A copy of the model as it is now, to keep: close it with kpd_model_close. Errors: MEMORY; ARGUMENT where a weight is not
+// finite any more.
+KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, kpd_model **out, kpd_error *e);
+
 // METRICS  NaN where undefined (0/0). Inputs must be finite. --------------------------------------------------------
 
 typedef struct kpdt_classification {
@@ -301,9 +367,10 @@ KPDDEF kpd_status kpdt_auction_total(const kpdt_auction_row *rows, size_t n, kpd
 #endif // KPD_TRAIN_H
 
 // ------------------------------------------------------------------------------------------------------------------
-// IMPLEMENTATION
+// IMPLEMENTATION, part A: everything above the SIMD levels.
 #if defined(KPD_TRAIN_IMPLEMENTATION) && !defined(KPD__TRAIN_IMPLEMENTED)
 #define KPD__TRAIN_IMPLEMENTED
+#define KPD__TRAIN_IMPLEMENTING
 
 #ifndef KPD__IMPLEMENTED
 #error "kpd_train.h: define KPD_TRAIN_IMPLEMENTATION only in the file that also defines KPD_IMPLEMENTATION"
@@ -391,6 +458,1546 @@ static kpd_status kpdt__check_labels(const int32_t *label, size_t n, size_t clas
             return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "label %llu is %d, expected 0 to %llu", (unsigned long long)i,
                              (int)label[i], (unsigned long long)classes - 1);
     return KPD_OK;
+}
+
+// >>tape  What training keeps beside a model: its parameters and their gradients, each one flat buffer, and the tape, which
+// holds what a forward pass leaves for the backward one. Relies on kpd.h's model and memory. Promises that nothing is
+// allocated after creation, and that one table says where each parameter lies.
+//
+// Letters: T tokens and B texts of a batch, H width, P = H padded to 16, F feed-forward width, L layers, y = x W^T + b with
+// W [N, K]. dv is the gradient of the loss with respect to v. Sums are chains over the tokens (or texts) in batch order, and
+// accumulating over several batches continues the chain; tasks share out the rows and columns of results, never a sum.
+
+// Dropout. Whether an element stays depends on (seed, step, site, text, position, column) only: not on threads, nor on how
+// a batch was cut, so that a pass repeated in smaller pieces draws the same masks. 16 random bits an element.
+typedef struct kpdt__dropout {
+    uint64_t key;
+    uint32_t threshold;             // of 65536; 0 = off
+    float scale;                    // of what stays: 65536 / (65536 - threshold)
+} kpdt__dropout;
+
+// p in [0, 1) is rounded to a multiple of 2^-16.
+static kpdt__dropout kpdt__dropout_make(float p, uint64_t seed, uint64_t step) {
+    kpdt__dropout d;
+    d.key = kpdt__mix(kpdt__mix(seed + KPD__P1) + step);
+    d.threshold = p > 0 ? (uint32_t)(p * 65536 + 0.5f) : 0;
+    if (d.threshold > 65535) d.threshold = 65535;
+    d.scale = 65536 / (float)(65536 - d.threshold);
+    return d;
+}
+
+// Factors 0 or scale of n columns of one row. mask holds n rounded up to 16.
+static void kpdt__mask(const kpdt__dropout *d, uint32_t site, uint64_t text, uint64_t position, size_t n, float *mask) {
+    uint64_t row = kpdt__mix(kpdt__mix(kpdt__mix(d->key + site) + text) + position);
+    for (size_t i = 0; i < n; i += 4) {
+        uint64_t r = kpdt__mix(row + (i + 4) * KPD__P1);
+        for (size_t j = 0; j < 4; j++) mask[i + j] = (uint32_t)(r >> 16 * j & 0xFFFF) < d->threshold ? 0 : d->scale;
+    }
+}
+
+// Sites: three a layer, then the embeddings' and the classifier's.
+enum {
+    KPDT__SITE_ATTENTION, KPDT__SITE_CONTEXT, KPDT__SITE_HIDDEN, KPDT__SITES,
+    KPDT__SITE_EMBEDDING = 1 << 20, KPDT__SITE_HEAD
+};
+
+// One text's attention, as both directions take it.
+typedef struct kpdt__heads {
+    size_t n_tokens, width, heads;
+    const kpdt__dropout *dropout;   // NULL = none
+    uint32_t site; uint64_t text;
+    float *scratch;                 // [kpdt__attention_scratch]
+} kpdt__heads;
+
+// Keys and values transposed [n padded, depth] each, two matrices of scores [n, n padded], a mask.
+static size_t kpdt__attention_scratch(size_t n_tokens, size_t width, size_t heads) {
+    return kpd__round_up(n_tokens, 16) * (2 * (width / heads) + 2 * n_tokens + 1);
+}
+
+typedef struct kpdt__adamw {        // one step of the optimiser; see >>optimizer
+    float rate, beta1, beta2, epsilon, decay;
+    float correct1, correct2;       // 1 - beta^step, the root of the second
+    float scale;                    // of the gradient, from clipping
+} kpdt__adamw;
+
+// What a level adds to kpd__ops. Rows unless it says otherwise; d.. = gradients.
+typedef struct kpdt__ops {
+    void (*embed)(const kpd__embedding *e, int32_t id, int32_t type, size_t position, float *x);
+    float (*norm)(const kpd__norm *p, const float *x, size_t width, float *z, float *y);     // returns 1 / sigma
+    void (*norm_backward)(const kpd__norm *p, const float *dy, const float *z, float scale, size_t width, float *dx);
+    void (*norm_gradient)(const float *dy, const float *z, size_t ld, size_t rows, size_t n, float *dgamma, float *dbeta);
+    void (*activate)(kpd_activation f, const float *u, size_t n, float *a);
+    void (*activate_backward)(kpd_activation f, const float *u, size_t n, float *a, float *d);
+    void (*add)(const float *x, const float *mask, size_t n, float *y);                      // y = x + mask y
+    void (*mul)(const float *x, const float *mask, size_t n, float *y);                      // y = mask x
+    void (*weight_gradient)(const float *dy, size_t ldy, const float *x, size_t ldx, size_t rows, size_t n, size_t k,
+                            float *dw, float *scratch);
+    void (*bias_gradient)(const float *dy, size_t ldy, size_t rows, size_t n, float *db);
+    void (*attention)(const kpdt__heads *a, const float *qkv, float *out);
+    void (*attention_backward)(const kpdt__heads *a, const float *qkv, const float *dout, float *dqkv);
+    void (*pool_backward)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, const float *d, float *dx);
+    void (*normalize_backward)(const float *x, const float *dy, size_t n, float *dx);
+    void (*adamw)(const kpdt__adamw *o, size_t n, float *w, const float *g, float *m, float *v);
+} kpdt__ops;
+
+#define KPDT__GROUP 84          // rows of a weight gradient that a task takes at a time: 6 x 14 and 14 x 6 of a tile
+#define KPDT__TOKENS 256        // tokens that a weight gradient packs at a time: 16 columns of them fill half of L1
+#define KPDT__PANELS 8          // panels packed in one walk over those tokens, since rows lie pages apart
+#define KPDT__PACK (KPDT__TOKENS * (KPDT__GROUP + 16 * KPDT__PANELS))
+
+// Row-major [rows, cols] at w + offset and g + offset; offsets are multiples of 16 and the padding stays zero.
+typedef struct kpdt__parameter {
+    char name[64];                  // as in kpd_model_tensor
+    int32_t rows, cols;
+    size_t offset;
+    int32_t depth;                  // 0 embeddings, 1..L layers, L + 1 what follows: for layer-wise rates and freezing
+    bool decay;                     // matrices and tables; not biases and norms
+} kpdt__parameter;
+
+// y = x W^T + b and dx = dy W, each by its own panels. Query, key and value are three parts side by side.
+typedef struct kpdt__linear {
+    kpd__matrix y, dx;              // panels of W [parts N, K] and of W^T [K, parts N]; biases are the parameters themselves
+    float *panels, *transposed;     // the same, for writing
+    size_t parts, n, k;
+    size_t w, b;                    // offsets; parts follow each other, padded to 16
+} kpdt__linear;
+
+typedef struct kpdt__norm { kpd__norm p; size_t gamma, beta; } kpdt__norm;
+typedef struct kpdt__layer { kpdt__linear qkv, out, up, down; kpdt__norm norm1, norm2; } kpdt__layer;
+
+typedef struct kpdt__tower {
+    kpd__embedding embedding;
+    size_t word, position, type;    // offsets
+    kpdt__norm norm;
+    kpdt__layer *layers;
+} kpdt__tower;
+
+typedef struct kpdt__module {       // behind pooling; a cross-encoder's head is a pooling of kind CLS and two Dense modules
+    kpd_module_kind kind;
+    kpd_activation activation;
+    size_t in, out;
+    kpdt__linear linear;
+    kpdt__norm norm;
+    bool dropout;                   // on its input
+} kpdt__module;
+
+typedef struct kpdt__net {          // one model's parameters; tapes share it
+    kpd_allocator allocator;
+    void *block; size_t block_size;
+    kpd_model_desc desc;            // its pointers are the model's: only the numbers count here
+    kpd_pooling pooling;
+    bool normalize;
+    int32_t frozen;                 // parameters of a depth below this get no gradient and no update; 0 = none
+    kpdt__tower tower[2];           // the same twice unless separate
+    kpdt__module modules[4]; size_t n_modules;
+    kpdt__linear **linears; size_t n_linears;
+    kpdt__parameter *parameters; size_t n_parameters;
+    float *w, *g; size_t n;         // the flat buffers; n is a multiple of 16
+} kpdt__net;
+
+// One walk over the parameters: counts when the net's tables are NULL, fills them when they are not.
+typedef struct kpdt__plan { kpdt__net *net; kpd__arena *arena; size_t n_parameters, n_linears, n; int32_t depth; } kpdt__plan;
+
+static size_t kpdt__plan_parameter(kpdt__plan *p, const char *prefix, const char *name, size_t rows, size_t cols, bool decay) {
+    size_t offset = p->n;
+    if (p->net->parameters) {
+        kpdt__parameter *q = &p->net->parameters[p->n_parameters];
+        memcpy(q->name, kpd__name_join(prefix, name, "").text, sizeof q->name);
+        q->rows = (int32_t)rows; q->cols = (int32_t)cols;
+        q->offset = offset; q->depth = p->depth; q->decay = decay;
+    }
+    p->n_parameters++;
+    p->n += kpd__round_up(rows * cols, 16);
+    return offset;
+}
+
+static const float *kpdt__at(const kpdt__plan *p, size_t offset) { return p->net->w ? p->net->w + offset : NULL; }
+
+static void kpdt__plan_norm(kpdt__plan *p, kpdt__norm *n, const char *prefix, const char *name, size_t width, float eps) {
+    n->gamma = kpdt__plan_parameter(p, prefix, kpd__name_join(name, ".weight", "").text, 1, width, false);
+    n->beta = kpdt__plan_parameter(p, prefix, kpd__name_join(name, ".bias", "").text, 1, width, false);
+    n->p.gamma = kpdt__at(p, n->gamma); n->p.beta = kpdt__at(p, n->beta); n->p.eps = eps;
+}
+
+// Panels of a product whose parameters have their places.
+static void kpdt__plan_panels(kpdt__plan *p, kpdt__linear *l, size_t parts, size_t n, size_t k, bool bias) {
+    size_t rows = parts == 1 ? n : parts * kpd__round_up(n, 16);
+    l->parts = parts; l->n = n; l->k = k;
+    l->panels = (float *)kpd__take(p->arena, kpd__round_up(rows, 16) * k, sizeof(float));
+    l->transposed = (float *)kpd__take(p->arena, kpd__round_up(k, 16) * rows, sizeof(float));
+    l->y.panels = l->panels; l->y.n = rows; l->y.k = k; l->y.activation = KPD_IDENTITY;
+    l->y.bias = bias ? kpdt__at(p, l->b) : NULL;
+    l->dx.panels = l->transposed; l->dx.n = k; l->dx.k = rows; l->dx.activation = KPD_IDENTITY; l->dx.bias = NULL;
+    if (p->net->linears) p->net->linears[p->n_linears] = l;
+    p->n_linears++;
+}
+
+static void kpdt__plan_linear(kpdt__plan *p, kpdt__linear *l, const char *prefix, const char *name, size_t n, size_t k,
+                              bool bias) {
+    l->w = kpdt__plan_parameter(p, prefix, kpd__name_join(name, ".weight", "").text, n, k, true);
+    if (bias) l->b = kpdt__plan_parameter(p, prefix, kpd__name_join(name, ".bias", "").text, 1, n, false);
+    kpdt__plan_panels(p, l, 1, n, k, bias);
+}
+
+static void kpdt__plan_qkv(kpdt__plan *p, kpdt__linear *l, const char *prefix, size_t width) {
+    static const char *const names[6] = {"query.weight", "key.weight", "value.weight", "query.bias", "key.bias", "value.bias"};
+    kpd__name self = kpd__name_join(prefix, "attention.self.", "");
+    size_t at[6];
+    for (int i = 0; i < 6; i++) at[i] = kpdt__plan_parameter(p, self.text, names[i], i < 3 ? width : 1, width, i < 3);
+    l->w = at[0]; l->b = at[3];
+    kpdt__plan_panels(p, l, 3, width, width, true);
+}
+
+static void kpdt__plan_tower(kpdt__plan *p, kpdt__tower *t, const char *prefix) {
+    const kpd_model_desc *d = &p->net->desc;
+    size_t h = (size_t)d->width, f = (size_t)d->ffn_width;
+    kpdt__layer unused;
+    char number[16];
+    p->depth = 0;
+    t->word = kpdt__plan_parameter(p, prefix, "embeddings.word_embeddings.weight", (size_t)d->vocab_size, h, true);
+    t->position = kpdt__plan_parameter(p, prefix, "embeddings.position_embeddings.weight", (size_t)d->n_positions, h, true);
+    t->type = kpdt__plan_parameter(p, prefix, "embeddings.token_type_embeddings.weight", (size_t)d->n_types, h, true);
+    kpdt__plan_norm(p, &t->norm, prefix, "embeddings.LayerNorm", h, d->layer_norm_eps);
+    t->embedding.word = kpdt__at(p, t->word); t->embedding.position = kpdt__at(p, t->position);
+    t->embedding.type = kpdt__at(p, t->type); t->embedding.width = h; t->embedding.norm = t->norm.p;
+    for (int32_t i = 0; i < d->n_layers; i++) {
+        kpdt__layer *l = t->layers ? &t->layers[i] : &unused;
+        kpd__name name;
+        snprintf(number, sizeof number, "%d.", (int)i);
+        name = kpd__name_join(prefix, "encoder.layer.", number);
+        p->depth = i + 1;
+        kpdt__plan_qkv(p, &l->qkv, name.text, h);
+        kpdt__plan_linear(p, &l->out, name.text, "attention.output.dense", h, h, true);
+        kpdt__plan_norm(p, &l->norm1, name.text, "attention.output.LayerNorm", h, d->layer_norm_eps);
+        kpdt__plan_linear(p, &l->up, name.text, "intermediate.dense", f, h, true);
+        kpdt__plan_linear(p, &l->down, name.text, "output.dense", h, f, true);
+        kpdt__plan_norm(p, &l->norm2, name.text, "output.LayerNorm", h, d->layer_norm_eps);
+    }
+    p->depth = d->n_layers + 1;
+}
+
+static void kpdt__plan_dense(kpdt__plan *p, const char *prefix, const char *name, size_t in, size_t out, kpd_activation f,
+                             bool bias) {
+    kpdt__module *m = &p->net->modules[p->net->n_modules++];
+    m->kind = KPD_MODULE_DENSE; m->activation = f; m->in = in; m->out = out;
+    kpdt__plan_linear(p, &m->linear, prefix, name, out, in, bias);
+}
+
+static void kpdt__plan_modules(kpdt__plan *p) {
+    const kpd_model_desc *d = &p->net->desc;
+    size_t width = (size_t)d->width;
+    char prefix[32];
+    p->net->n_modules = 0;
+    if (d->kind == KPD_CROSS_ENCODER) {
+        kpdt__plan_dense(p, "", "pooler.dense", width, width, KPD_TANH, true);
+        kpdt__plan_dense(p, "", "classifier", width, (size_t)d->n_labels, KPD_IDENTITY, true);
+        p->net->modules[1].dropout = true;
+        return;
+    }
+    for (int32_t i = 0; i < d->n_modules; i++) {
+        const kpd_module *m = &d->modules[i];
+        snprintf(prefix, sizeof prefix, "modules.%d.", (int)i);
+        if (m->kind == KPD_MODULE_DENSE)
+            kpdt__plan_dense(p, prefix, "linear", width, (size_t)m->width, m->activation, !m->no_bias);
+        else {
+            kpdt__module *to = &p->net->modules[p->net->n_modules++];
+            to->kind = m->kind; to->in = to->out = width;
+            kpdt__plan_norm(p, &to->norm, prefix, "norm", width, 1e-5f);
+        }
+        width = (size_t)m->width;
+    }
+}
+
+static void kpdt__plan_net(kpdt__plan *p) {
+    kpdt__net *net = p->net;
+    kpdt__plan_tower(p, &net->tower[0], "");
+    if (net->desc.separate_towers) kpdt__plan_tower(p, &net->tower[1], "keyphrase.");
+    else net->tower[1] = net->tower[0];
+    kpdt__plan_modules(p);
+}
+
+static void kpdt__net_destroy(kpdt__net *net) {
+    kpd_allocator a;
+    if (!net) return;
+    a = net->allocator;
+    kpd__free(&a, net->block, net->block_size);
+}
+
+// The arena: tables, the two flat buffers, then panels. Counts with a->base NULL; `count` is the plan that counted.
+static void kpdt__net_lay(kpdt__net *net, const kpdt__plan *count, kpd__arena *a) {
+    size_t layers = (size_t)net->desc.n_layers;
+    kpdt__plan p;
+    net->parameters = (kpdt__parameter *)kpd__take(a, count->n_parameters, sizeof(kpdt__parameter));
+    net->linears = (kpdt__linear **)kpd__take(a, count->n_linears, sizeof(kpdt__linear *));
+    net->tower[0].layers = (kpdt__layer *)kpd__take(a, layers, sizeof(kpdt__layer));
+    if (net->desc.separate_towers) net->tower[1].layers = (kpdt__layer *)kpd__take(a, layers, sizeof(kpdt__layer));
+    net->w = (float *)kpd__take(a, count->n, sizeof(float));
+    net->g = (float *)kpd__take(a, count->n, sizeof(float));
+    memset(&p, 0, sizeof p);
+    p.net = net; p.arena = a;
+    kpdt__plan_net(&p);
+    net->n = p.n; net->n_parameters = p.n_parameters; net->n_linears = p.n_linears;
+}
+
+// The parameters of a model, copied, with zero gradients. kpdt__net_refresh must follow. Errors: MEMORY, LIMIT.
+static kpd_status kpdt__net_create(const kpd_model *m, const kpd_allocator *allocator, kpdt__net **out, kpd_error *e) {
+    kpdt__net plan, *net;
+    kpdt__plan count;
+    kpd__arena a;
+    void *block;
+    memset(&plan, 0, sizeof plan);
+    memset(&count, 0, sizeof count);
+    memset(&a, 0, sizeof a);
+    if (allocator) plan.allocator = *allocator;
+    plan.desc = m->desc;
+    plan.pooling = m->desc.kind == KPD_CROSS_ENCODER ? KPD_POOL_CLS : m->desc.pooling;
+    plan.normalize = m->desc.kind == KPD_BI_ENCODER && !m->desc.no_normalize;
+    count.net = &plan; count.arena = &a;
+    kpdt__plan_net(&count);
+    memset(&a, 0, sizeof a);
+    kpd__take(&a, 1, sizeof *net);
+    kpdt__net_lay(&plan, &count, &a);
+    if (a.overflow || a.used > SIZE_MAX - 64)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: the model does not fit this machine's memory");
+    plan.block_size = a.used + 64;
+    block = kpd__alloc(&plan.allocator, plan.block_size);
+    if (!block) return kpd__no_memory(e, plan.block_size);
+    memset(&a, 0, sizeof a);
+    a.base = (char *)kpd__align64(block);
+    net = (kpdt__net *)kpd__take(&a, 1, sizeof *net);
+    *net = plan;
+    net->block = block;
+    kpdt__net_lay(net, &count, &a);
+    for (size_t i = 0; i < net->n_parameters; i++)
+        if (kpd_model_get(m, net->parameters[i].name, net->w + net->parameters[i].offset, e)) {
+            kpdt__net_destroy(net);
+            return KPD_ERR_NOT_FOUND;
+        }
+    *out = net;
+    return KPD_OK;
+}
+
+// Writes the parameters into a created model of the same shape.
+static kpd_status kpdt__net_export(const kpdt__net *net, kpd_model *m, kpd_error *e) {
+    for (size_t i = 0; i < net->n_parameters; i++) {
+        kpd_status s = kpd_model_set(m, net->parameters[i].name, net->w + net->parameters[i].offset, e);
+        if (s) return s;
+    }
+    return KPD_OK;
+}
+
+// Panel `at` (16 rows of one part) of W, and the same rows of W^T's panels.
+static void kpdt__refresh_panel(const kpdt__linear *l, const float *w, size_t at) {
+    size_t per_part = kpd__round_up(l->n, 16) / 16, part = at / per_part, first = at % per_part * 16, k = l->k;
+    size_t rows = kpd__min(16, l->n - first);
+    const float *from = w + l->w + part * kpd__round_up(l->n * k, 16) + first * k;
+    float *to = l->panels + at * 16 * k, *back = l->transposed + at * 16 * 16;
+    for (size_t c = 0; c < k; c += 16, back += l->dx.k * 16) {
+        size_t cols = kpd__min(16, k - c);
+        for (size_t r = 0; r < rows; r++) memcpy(back + r * 16, from + r * k + c, cols * sizeof *back);
+        for (size_t j = 0; j < cols; j++)
+            for (size_t r = 0; r < rows; r++) to[(c + j) * 16 + r] = back[r * 16 + j];
+    }
+}
+
+typedef struct kpdt__refresh { const kpdt__net *net; size_t n_tasks; } kpdt__refresh;
+
+static void kpdt__refresh_task(void *arg, int32_t task) {
+    const kpdt__refresh *r = (const kpdt__refresh *)arg;
+    size_t item = 0;
+    for (size_t i = 0; i < r->net->n_linears; i++) {
+        const kpdt__linear *l = r->net->linears[i];
+        for (size_t at = 0; at < l->parts * (kpd__round_up(l->n, 16) / 16); at++)
+            if (item++ % r->n_tasks == (size_t)task) kpdt__refresh_panel(l, r->net->w, at);
+    }
+}
+
+// All panels from the flat parameters: after creation and after every change of them.
+static void kpdt__net_refresh(const kpdt__net *net, const kpd_parallel *parallel) {
+    kpdt__refresh r;
+    r.net = net; r.n_tasks = (size_t)kpd__n_tasks(parallel);
+    kpd__run(parallel, kpd__n_tasks(parallel), kpdt__refresh_task, &r);
+}
+
+// The tape. Kept of a token and layer: 5 H + 3 P + F + 2 floats. Attention's probabilities are not kept but computed again from
+// Q and K, one head at a time: kept, they would take heads x text length floats more a token and layer (with 12 heads of 32, a
+// third more at 128 tokens, double at 384), and the memory would depend on how long the texts of a batch are; again, they cost
+// one of seven products of attention. The activation's output, too, is computed again, beside its derivative.
+typedef struct kpdt__layer_tape {
+    float *x;                       // [T, H] input; that of layer L is the encoder's output
+    float *qkv;                     // [T + 1, 3 P]: kernels read 16 floats behind the last head
+    float *context;                 // [T, H] attention's output
+    float *z1, *r1, *y1;            // [T, H] normalised, [T] 1 / sigma, [T, H] the norm's output
+    float *u;                       // [T, F] before the activation
+    float *z2, *r2;                 // [T, H], [T]
+} kpdt__layer_tape;
+
+typedef struct kpdt__module_tape { float *x, *u, *z, *r; } kpdt__module_tape;   // [B, in], [B, out], [B, out], [B]
+
+typedef struct kpdt__flow {         // gradients on their way back through one layer
+    float *dy, *dx;                 // [T, H] of its output and of its input
+    float *ddown, *dout;            // [T, H] of the outputs of the two products that end in a norm
+    float *dy1;                     // [T, H]
+    float *a, *du;                  // [T, F] the activation's output, and the gradient of its input
+    float *dcontext;                // [T + 1, H]
+    float *dqkv;                    // [T + 1, 3 P]; its padding stays zero
+    float *dhead[2];                // [B, the widest of H and the modules]
+} kpdt__flow;
+
+typedef struct kpdt__scratch {      // of one task
+    float *y;                       // [block, H]
+    float *hidden;                  // [KPD__CHUNK, F]
+    float *mask;                    // [the longer of H and a text, padded]
+    float *attention;
+    float *pack;                    // [KPDT__PACK]
+} kpdt__scratch;
+
+typedef struct kpdt__batch {        // borrowed until the backward pass is done
+    const int32_t *ids, *types;     // [T]
+    const size_t *first;            // [B + 1] first token of each text
+    size_t n_texts;
+    uint64_t first_text;            // the number of text 0 for dropout
+    kpd_tower tower;
+} kpdt__batch;
+
+typedef struct kpdt__tape {
+    kpdt__net *net;
+    kpd_allocator allocator;
+    void *block; size_t block_size;
+    const kpd__ops *ops; const kpdt__ops *train;
+    kpd_parallel parallel;
+    int32_t n_tasks;
+    size_t max_tokens, max_texts;
+    float *z, *r;                   // of the embeddings' norm
+    kpdt__layer_tape *layers;       // [L + 1]
+    kpdt__module_tape modules[4];
+    float *vector;                  // [B, D] before the final normalisation
+    kpdt__flow flow;
+    kpdt__scratch *scratch;         // [n_tasks]
+    size_t *blocks, n_blocks;       // [B + 1] first text of each block
+    kpdt__batch batch;              // of the last forward pass
+    kpdt__dropout dropout;
+} kpdt__tape;
+
+static float *kpdt__take(kpd__arena *a, size_t rows, size_t cols) {
+    size_t bytes = 0;
+    if (!kpd__mul_ok(cols, sizeof(float), &bytes)) a->overflow = true;
+    return (float *)kpd__take(a, rows, bytes);
+}
+
+static size_t kpdt__net_dim(const kpdt__net *net) {
+    return net->n_modules ? net->modules[net->n_modules - 1].out : (size_t)net->desc.width;
+}
+
+static void kpdt__layer_lay(kpdt__layer_tape *l, size_t t, size_t h, size_t f, kpd__arena *a) {
+    l->qkv = kpdt__take(a, t + 1, 3 * kpd__round_up(h, 16));
+    l->context = kpdt__take(a, t, h);
+    l->z1 = kpdt__take(a, t, h); l->r1 = kpdt__take(a, t, 1); l->y1 = kpdt__take(a, t, h);
+    l->u = kpdt__take(a, t, f);
+    l->z2 = kpdt__take(a, t, h); l->r2 = kpdt__take(a, t, 1);
+}
+
+static void kpdt__flow_lay(kpdt__flow *x, size_t t, size_t h, size_t f, kpd__arena *a) {
+    x->dy = kpdt__take(a, t, h); x->dx = kpdt__take(a, t, h);
+    x->ddown = kpdt__take(a, t, h); x->dout = kpdt__take(a, t, h); x->dy1 = kpdt__take(a, t, h);
+    x->a = kpdt__take(a, t, f); x->du = kpdt__take(a, t, f);
+    x->dcontext = kpdt__take(a, t + 1, kpd__round_up(h, 16));
+    x->dqkv = kpdt__take(a, t + 1, 3 * kpd__round_up(h, 16));
+}
+
+static void kpdt__scratch_lay(kpdt__scratch *s, const kpd_model_desc *d, kpd__arena *a) {
+    size_t h = (size_t)d->width, longest = (size_t)d->max_tokens;
+    s->y = kpdt__take(a, kpd__max(KPD__BLOCK, longest), h);
+    s->hidden = kpdt__take(a, KPD__CHUNK, (size_t)d->ffn_width);
+    s->mask = kpdt__take(a, kpd__round_up(kpd__max(h, longest), 16), 1);
+    s->attention = kpdt__take(a, kpdt__attention_scratch(longest, h, (size_t)d->n_heads), 1);
+    s->pack = kpdt__take(a, KPDT__PACK, 1);
+}
+
+static void kpdt__head_lay(kpdt__tape *t, kpd__arena *a) {
+    size_t b = t->max_texts, widest = (size_t)t->net->desc.width;
+    for (size_t i = 0; i < t->net->n_modules; i++) {
+        const kpdt__module *m = &t->net->modules[i];
+        t->modules[i].x = kpdt__take(a, b, m->in);
+        t->modules[i].u = kpdt__take(a, b, m->out);
+        t->modules[i].z = kpdt__take(a, b, m->out);
+        t->modules[i].r = kpdt__take(a, b, 1);
+        widest = kpd__max(widest, m->out);
+    }
+    t->vector = kpdt__take(a, b, kpdt__net_dim(t->net));
+    for (int i = 0; i < 2; i++) t->flow.dhead[i] = kpdt__take(a, b, widest);
+}
+
+static void kpdt__tape_lay(kpdt__tape *t, kpd__arena *a) {
+    const kpd_model_desc *d = &t->net->desc;
+    size_t h = (size_t)d->width, f = (size_t)d->ffn_width, n = (size_t)d->n_layers, tokens = t->max_tokens;
+    kpdt__layer_tape unused;
+    kpdt__scratch none;
+    t->layers = (kpdt__layer_tape *)kpd__take(a, n + 1, sizeof(kpdt__layer_tape));
+    t->scratch = (kpdt__scratch *)kpd__take(a, (size_t)t->n_tasks, sizeof(kpdt__scratch));
+    t->blocks = (size_t *)kpd__take(a, t->max_texts + 1, sizeof(size_t));
+    t->z = kpdt__take(a, tokens, h); t->r = kpdt__take(a, tokens, 1);
+    for (size_t i = 0; i <= n; i++) {
+        kpdt__layer_tape *l = t->layers ? &t->layers[i] : &unused;
+        l->x = kpdt__take(a, tokens, h);
+        if (i < n) kpdt__layer_lay(l, tokens, h, f, a);
+    }
+    for (int32_t i = 0; i < t->n_tasks; i++) kpdt__scratch_lay(t->scratch ? &t->scratch[i] : &none, d, a);
+    kpdt__flow_lay(&t->flow, tokens, h, f, a);
+    kpdt__head_lay(t, a);
+}
+
+static void kpdt__tape_destroy(kpdt__tape *t) {
+    kpd_allocator a;
+    if (!t) return;
+    a = t->allocator;
+    kpd__free(&a, t->block, t->block_size);
+}
+
+// Memory for batches of at most max_tokens tokens in max_texts texts. The net must outlive the tape. Errors: MEMORY, LIMIT.
+static kpd_status kpdt__tape_create(kpdt__net *net, size_t max_tokens, size_t max_texts, const kpd__ops *ops,
+                                    const kpdt__ops *train, const kpd_parallel *parallel, kpdt__tape **out, kpd_error *e) {
+    kpdt__tape plan, *t;
+    kpd__arena a;
+    void *block;
+    memset(&plan, 0, sizeof plan);
+    memset(&a, 0, sizeof a);
+    plan.net = net; plan.allocator = net->allocator; plan.ops = ops; plan.train = train; plan.parallel = *parallel;
+    plan.n_tasks = kpd__n_tasks(parallel);
+    plan.max_tokens = max_tokens; plan.max_texts = max_texts;
+    kpd__take(&a, 1, sizeof *t);
+    if (max_tokens > SIZE_MAX / 64 || max_texts > SIZE_MAX / 64) a.overflow = true;
+    else kpdt__tape_lay(&plan, &a);
+    if (a.overflow || a.used > SIZE_MAX - 64)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: %llu tokens of this model do not fit this machine's memory",
+                         (unsigned long long)max_tokens);
+    plan.block_size = a.used + 64;
+    block = kpd__alloc(&plan.allocator, plan.block_size);
+    if (!block) return kpd__no_memory(e, plan.block_size);
+    memset(&a, 0, sizeof a);
+    a.base = (char *)kpd__align64(block);
+    t = (kpdt__tape *)kpd__take(&a, 1, sizeof *t);
+    *t = plan;
+    t->block = block;
+    kpdt__tape_lay(t, &a);
+    *out = t;
+    return KPD_OK;
+}
+
+#endif // part A
+#endif // !KPD__LEVEL
+
+// ------------------------------------------------------------------------------------------------------------------
+// IMPLEMENTATION, part B: read once per level.
+#ifdef KPD__LEVEL
+
+// >>layers  Each layer's kernels, forward beside backward, on the 16 lanes of kpd.h's levels; then the passes over a batch.
+// Relies on the tape and on the kernels of kpd.h, whose names the next lines bring back. Promises the same bits on every
+// level, at any number of tasks, and in the forward pass the same as kpd_embed and kpd_score.
+
+#define KPD__NAMES 1
+#include "kpd.h"
+#undef KPD__NAMES
+#define KPDT__NAME(name) KPD__NAME(train_##name)
+
+// y = x + mask y: dropout and residual. The mask holds 0 and 1 / (1 - p); NULL = ones.
+static void KPDT__NAME(add)(const float *x, const float *mask, size_t n, float *y) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v a = kpd__load_n(x + i, m), b = kpd__load_n(y + i, m);
+        kpd__store_n(y + i, m, mask ? kpd__fmadd(kpd__load_n(mask + i, m), b, a) : kpd__add(a, b));
+    }
+}
+
+// y = mask x: dropout, and its own backward.
+static void KPDT__NAME(mul)(const float *x, const float *mask, size_t n, float *y) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__store_n(y + i, m, kpd__mul(kpd__load_n(x + i, m), kpd__load_n(mask + i, m)));
+    }
+}
+
+// Activation a = f(u). Backward: du = da f'(u), where
+//   gelu       f' = Phi(u) + u phi(u), phi the normal density
+//   gelu_tanh  f' = (1 + t) / 2 + u/2 (1 - t^2) y', t = tanh(y), y = c (u + .044715 u^3), c = sqrt(2/pi)
+//   relu       f' = 1 where u > 0, else 0        tanh  f' = 1 - f^2
+KPD__INLINE kpd__v KPDT__NAME(slope)(kpd_activation f, kpd__v u) {
+    const kpd__v one = kpd__set(1.0f), half = kpd__set(0.5f), square = kpd__mul(u, u);
+    kpd__v t, y;
+    switch (f) {
+    case KPD_GELU:
+        t = kpd__exp(kpd__mul(square, kpd__set(-0.5f)));
+        return kpd__fmadd(kpd__mul(u, kpd__set(0.398942280f)), t, kpd__phi(u));
+    case KPD_GELU_TANH:
+        y = kpd__mul(kpd__set(0.797884561f), kpd__fmadd(kpd__mul(kpd__set(0.044715f), u), square, u));
+        t = kpd__tanh(y);
+        y = kpd__fmadd(square, kpd__set(0.797884561f * 3 * 0.044715f), kpd__set(0.797884561f));
+        y = kpd__mul(kpd__mul(half, u), y);
+        return kpd__fmadd(kpd__fmadd(kpd__sub(kpd__set(0), t), t, one), y, kpd__fmadd(half, t, half));
+    case KPD_RELU: return kpd__pick_lt(kpd__set(0), u, one, kpd__set(0));
+    case KPD_TANH:
+        t = kpd__tanh(u);
+        return kpd__fmadd(kpd__sub(kpd__set(0), t), t, one);
+    default: return one;
+    }
+}
+
+KPD__INLINE void KPDT__NAME(activate_as)(kpd_activation f, const float *u, size_t n, float *a) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__store_n(a + i, m, kpd__activate(f, kpd__load_n(u + i, m)));
+    }
+}
+
+// d holds da and becomes du; a becomes f(u) again.
+KPD__INLINE void KPDT__NAME(activate_backward_as)(kpd_activation f, const float *u, size_t n, float *a, float *d) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v x = kpd__load_n(u + i, m);
+        kpd__store_n(a + i, m, kpd__activate(f, x));
+        kpd__store_n(d + i, m, kpd__mul(kpd__load_n(d + i, m), KPDT__NAME(slope)(f, x)));
+    }
+}
+
+// f is a constant in each call, so that the switches inside go away.
+static void KPDT__NAME(activate)(kpd_activation f, const float *u, size_t n, float *a) {
+    switch (f) {
+    case KPD_GELU: KPDT__NAME(activate_as)(KPD_GELU, u, n, a); break;
+    case KPD_GELU_TANH: KPDT__NAME(activate_as)(KPD_GELU_TANH, u, n, a); break;
+    case KPD_RELU: KPDT__NAME(activate_as)(KPD_RELU, u, n, a); break;
+    case KPD_TANH: KPDT__NAME(activate_as)(KPD_TANH, u, n, a); break;
+    default: memmove(a, u, n * sizeof *a);
+    }
+}
+
+static void KPDT__NAME(activate_backward)(kpd_activation f, const float *u, size_t n, float *a, float *d) {
+    switch (f) {
+    case KPD_GELU: KPDT__NAME(activate_backward_as)(KPD_GELU, u, n, a, d); break;
+    case KPD_GELU_TANH: KPDT__NAME(activate_backward_as)(KPD_GELU_TANH, u, n, a, d); break;
+    case KPD_RELU: KPDT__NAME(activate_backward_as)(KPD_RELU, u, n, a, d); break;
+    case KPD_TANH: KPDT__NAME(activate_backward_as)(KPD_TANH, u, n, a, d); break;
+    default: memmove(a, u, n * sizeof *a);
+    }
+}
+
+// Layer norm z = (x - mean) / sigma, y = gamma z + beta, sigma = sqrt(var + eps); mean and variance are trees. Returns
+// 1 / sigma.
+static float KPDT__NAME(norm)(const kpd__norm *p, const float *x, size_t width, float *z, float *y) {
+    float mu, scale = kpd__moments(x, width, p->eps, &mu);
+    kpd__v mean = kpd__set(mu), s = kpd__set(scale);
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        kpd__v v = kpd__mul(kpd__sub(kpd__load_n(x + i, n), mean), s);
+        kpd__store_n(z + i, n, v);
+        kpd__store_n(y + i, n, kpd__fmadd(v, kpd__load_n(p->gamma + i, n), kpd__load_n(p->beta + i, n)));
+    }
+    return scale;
+}
+
+// With dz = gamma dy: dx = (dz - mean(dz) - z mean(z dz)) / sigma; the two means are trees. scale = 1 / sigma.
+static void KPDT__NAME(norm_backward)(const kpd__norm *p, const float *dy, const float *z, float scale, size_t width,
+                                      float *dx) {
+    kpd__tree sum = kpd__tree_zero(), product = kpd__tree_zero();
+    kpd__v a, b, s = kpd__set(scale);
+#define KPD__PART(acc, i, n) acc = kpd__fmadd(kpd__load_n(p->gamma + (i), n), kpd__load_n(dy + (i), n), acc)
+#define KPD__FULL(acc, i) KPD__PART(acc, i, 16)
+    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
+#undef KPD__PART
+#define KPD__PART(acc, i, n)                                                                                                   \
+    acc = kpd__fmadd(kpd__mul(kpd__load_n(p->gamma + (i), n), kpd__load_n(dy + (i), n)), kpd__load_n(z + (i), n), acc)
+    KPD__TREE(product, width, KPD__FULL, KPD__PART);
+#undef KPD__PART
+#undef KPD__FULL
+    a = kpd__set(-kpd__tree_sum(sum) / (float)width);
+    b = kpd__set(-kpd__tree_sum(product) / (float)width);
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        kpd__v v = kpd__fmadd(kpd__load_n(p->gamma + i, n), kpd__load_n(dy + i, n), a);
+        kpd__store_n(dx + i, n, kpd__mul(kpd__fmadd(kpd__load_n(z + i, n), b, v), s));
+    }
+}
+
+// dgamma += sum over rows of dy z, dbeta += sum of dy: chains. n columns of rows ld apart.
+static void KPDT__NAME(norm_gradient)(const float *dy, const float *z, size_t ld, size_t rows, size_t n, float *dgamma,
+                                      float *dbeta) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v g = kpd__load_n(dgamma + i, m), b = kpd__load_n(dbeta + i, m);
+        for (size_t r = 0; r < rows; r++) {
+            kpd__v d = kpd__load_n(dy + r * ld + i, m);
+            g = kpd__fmadd(d, kpd__load_n(z + r * ld + i, m), g);
+            b = kpd__add(b, d);
+        }
+        kpd__store_n(dgamma + i, m, g);
+        kpd__store_n(dbeta + i, m, b);
+    }
+}
+
+// Embedding x = word[id] + type[type] + position[place], in the order of kpd.h; a norm follows. Backward: the same three rows
+// get += dx, token by token.
+static void KPDT__NAME(embed)(const kpd__embedding *e, int32_t id, int32_t type, size_t position, float *x) {
+    const float *w = e->word + (size_t)id * e->width, *y = e->type + (size_t)type * e->width,
+                *p = e->position + position * e->width;
+    for (size_t i = 0; i < e->width; i += 16) {
+        size_t n = kpd__part_n(i, e->width);
+        kpd__store_n(x + i, n, kpd__add(kpd__add(kpd__load_n(w + i, n), kpd__load_n(y + i, n)), kpd__load_n(p + i, n)));
+    }
+}
+
+// The micro-kernel of sums over rows: c[r][0..15] += sum over t of a[t][r] b[t][0..15], each element one chain that goes on
+// from what c holds. Rows of a are lda apart, of b ldb, of c ldc.
+#define KPDT__ACC(r) kpd__v c##r = kpd__load(c + r * ldc);
+#define KPDT__STEP(r) c##r = kpd__fmadd(kpd__set(a[r]), w, c##r);
+#define KPDT__STORE(r) kpd__store(c + r * ldc, c##r);
+#define KPDT__OUTER(R)                                                                                                         \
+    static void KPDT__NAME(outer##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) { \
+        KPD__ROW_LIST_##R(KPDT__ACC)                                                                                           \
+        for (size_t t = 0; t < n; t++, a += lda, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(KPDT__STEP) }          \
+        KPD__ROW_LIST_##R(KPDT__STORE)                                                                                         \
+    }
+KPDT__OUTER(1) KPDT__OUTER(2) KPDT__OUTER(3) KPDT__OUTER(4)
+#if KPD__ROWS > 4
+KPDT__OUTER(5) KPDT__OUTER(6)
+#endif
+#if KPD__ROWS > 6
+KPDT__OUTER(7) KPDT__OUTER(8) KPDT__OUTER(9) KPDT__OUTER(10) KPDT__OUTER(11) KPDT__OUTER(12) KPDT__OUTER(13) KPDT__OUTER(14)
+#endif
+
+typedef void KPDT__NAME(outer_t)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc);
+
+KPD__INLINE void KPDT__NAME(outer)(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
+                                   size_t ldc) {
+    static KPDT__NAME(outer_t) *const outer[] = {
+        KPDT__NAME(outer1), KPDT__NAME(outer2), KPDT__NAME(outer3), KPDT__NAME(outer4),
+#if KPD__ROWS > 4
+        KPDT__NAME(outer5), KPDT__NAME(outer6),
+#endif
+#if KPD__ROWS > 6
+        KPDT__NAME(outer7), KPDT__NAME(outer8), KPDT__NAME(outer9), KPDT__NAME(outer10), KPDT__NAME(outer11),
+        KPDT__NAME(outer12), KPDT__NAME(outer13), KPDT__NAME(outer14),
+#endif
+    };
+    outer[rows - 1](a, lda, b, ldb, n, c, ldc);
+}
+
+// The same for a tile of which only m columns exist: through a copy.
+KPD__INLINE void KPDT__NAME(outer_part)(size_t rows, const float *a, size_t lda, const float *b, size_t n, float *c, size_t ldc,
+                                        size_t m) {
+    float tile[KPD__ROWS * 16];
+    for (size_t r = 0; r < rows; r++) kpd__store(tile + r * 16, kpd__load_n(c + r * ldc, m));
+    KPDT__NAME(outer)(rows, a, lda, b, 16, n, tile, 16);
+    for (size_t r = 0; r < rows; r++) kpd__store_n(c + r * ldc, m, kpd__load(tile + r * 16));
+}
+
+// out[t][0..KPD__ROWS) = the first columns of each row of dy, of which n are left.
+KPD__INLINE void KPDT__NAME(pack_tile)(const float *dy, size_t ldy, size_t tokens, size_t n, float *out) {
+    for (size_t t = 0; t < tokens; t++, dy += ldy, out += KPD__ROWS)
+        if (n >= KPD__ROWS) memcpy(out, dy, KPD__ROWS * sizeof *out);   // of constant size: no call
+        else memcpy(out, dy, n * sizeof *out);
+}
+
+// out[panel][t][0..16) = up to KPDT__PANELS x 16 columns of each row of x, of which k are left.
+KPD__INLINE void KPDT__NAME(pack_panels)(const float *x, size_t ldx, size_t tokens, size_t k, float *out) {
+    if (k > KPDT__PANELS * 16) k = KPDT__PANELS * 16;
+    for (size_t t = 0; t < tokens; t++, x += ldx)
+        for (size_t c = 0; c < k; c += 16) kpd__store(out + (c * tokens + t * 16), kpd__load_n(x + c, kpd__part_n(c, k)));
+}
+
+// 16 columns of dW, of which m exist: all n rows.
+KPD__INLINE void KPDT__NAME(panel_gradient)(const float *tiles, const float *panel, size_t tokens, size_t n, size_t m,
+                                            float *dw, size_t k) {
+    for (size_t r = 0; r < n; r += KPD__ROWS) {
+        size_t rows = n - r < KPD__ROWS ? n - r : KPD__ROWS;
+        if (m == 16) KPDT__NAME(outer)(rows, tiles + r * tokens, KPD__ROWS, panel, 16, tokens, dw + r * k, k);
+        else KPDT__NAME(outer_part)(rows, tiles + r * tokens, KPD__ROWS, panel, tokens, dw + r * k, k, m);
+    }
+}
+
+// Matrix product y = x W^T + b. Backward: dx = dy W is kpd.h's gemm on panels of W^T; db[n] += sum over t of dy[t][n]; and here
+// dW[n][k] += sum over t of dy[t][n] x[t][k] for n <= KPDT__GROUP columns of dy. KPDT__TOKENS tokens at a time are packed, dy
+// by tiles of rows and x by panels, so that the micro-kernel reads L1 in order; a longer chain rests in dW meanwhile.
+static void KPDT__NAME(weight_gradient)(const float *dy, size_t ldy, const float *x, size_t ldx, size_t rows, size_t n,
+                                        size_t k, float *dw, float *scratch) {
+    float *panels = scratch + KPDT__TOKENS * KPDT__GROUP;   // before them [n / KPD__ROWS][tokens][KPD__ROWS]
+    for (size_t at = 0; at < rows; at += KPDT__TOKENS, dy += KPDT__TOKENS * ldy, x += KPDT__TOKENS * ldx) {
+        size_t tokens = rows - at < KPDT__TOKENS ? rows - at : KPDT__TOKENS;
+        for (size_t r = 0; r < n; r += KPD__ROWS) KPDT__NAME(pack_tile)(dy + r, ldy, tokens, n - r, scratch + r * tokens);
+        for (size_t c = 0; c < k; c += 16) {
+            size_t i = c / 16 % KPDT__PANELS;
+            if (!i) KPDT__NAME(pack_panels)(x + c, ldx, tokens, k - c, panels);
+            KPDT__NAME(panel_gradient)(scratch, panels + i * tokens * 16, tokens, n, kpd__part_n(c, k), dw + c, k);
+        }
+    }
+}
+
+static void KPDT__NAME(bias_gradient)(const float *dy, size_t ldy, size_t rows, size_t n, float *db) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v b = kpd__load_n(db + i, m);
+        for (size_t r = 0; r < rows; r++) b = kpd__add(b, kpd__load_n(dy + r * ldy + i, m));
+        kpd__store_n(db + i, m, b);
+    }
+}
+
+// Attention of one head: P = softmax(Q K^T / sqrt(depth)), O = (M P) V with M dropout's mask. Numerators of P for a block of
+// query rows, and what to divide by, turned over.
+KPD__INLINE void KPDT__NAME(numerators)(const float *q, size_t ld, size_t rows, size_t n, size_t depth, const float *kt,
+                                        float *p, float *inverse) {
+    float tile[KPD__ROWS * 16], scale = 1.0f / sqrtf((float)depth);
+    size_t ldp = kpd__round_up(n, 16);
+    for (size_t j = 0; j < n; j += 16) {
+        kpd__micro(rows, q, ld, kt + j * depth, 16, depth, tile);
+        for (size_t r = 0; r < rows; r++) kpd__store(p + r * ldp + j, kpd__load(tile + r * 16));
+    }
+    for (size_t r = 0; r < rows; r++) inverse[r] = kpd__softmax(p + r * ldp, n, scale);
+}
+
+// The mask of one query's row, or NULL.
+KPD__INLINE const float *KPDT__NAME(attention_mask)(const kpdt__heads *a, size_t row, size_t head, float *mask) {
+    if (!a->dropout) return NULL;
+    kpdt__mask(a->dropout, a->site, a->text, row * a->heads + head, a->n_tokens, mask);
+    return mask;
+}
+
+static void KPDT__NAME(attention)(const kpdt__heads *a, const float *qkv, float *out) {
+    size_t n = a->n_tokens, depth = a->width / a->heads, padded = kpd__round_up(a->width, 16), ld = 3 * padded;
+    size_t ldp = kpd__round_up(n, 16);
+    float *kt = a->scratch, *p = kt + ldp * depth, *mask = p + n * ldp, tile[KPD__ROWS * 16], inverse[KPD__ROWS];
+    for (size_t h = 0; h < a->heads; h++) {
+        const float *q = qkv + h * depth, *v = q + 2 * padded;
+        kpd__pack_keys(q + padded, ld, n, depth, kt);
+        for (size_t i = 0; i < n; i += KPD__ROWS) {
+            size_t rows = n - i < KPD__ROWS ? n - i : KPD__ROWS;
+            KPDT__NAME(numerators)(q + i * ld, ld, rows, n, depth, kt, p, inverse);
+            for (size_t r = 0; a->dropout && r < rows; r++)
+                KPDT__NAME(mul)(p + r * ldp, KPDT__NAME(attention_mask)(a, i + r, h, mask), n, p + r * ldp);
+            for (size_t d = 0; d < depth; d += 16) {
+                kpd__micro(rows, p, ldp, v + d, ld, n, tile);
+                for (size_t r = 0; r < rows; r++)
+                    kpd__store_n(out + (i + r) * a->width + h * depth + d, kpd__part_n(d, depth),
+                                 kpd__mul(kpd__load(tile + r * 16), kpd__set(inverse[r])));
+            }
+        }
+    }
+}
+
+// Softmax backward of one row: dP = M (dO V^T), dS = P (dP - sum_j P dP) / sqrt(depth), the sum a tree. p holds numerators and
+// becomes M P; d holds dO V^T and becomes dS. Both are n padded to 16, p with zeros.
+KPD__INLINE void KPDT__NAME(softmax_backward)(float *p, float *d, const float *mask, float inverse, float scale, size_t n) {
+    kpd__tree sum = kpd__tree_zero();
+    kpd__v mean, f = kpd__set(scale);
+    for (size_t i = 0; i < n; i += 16) {
+        kpd__store(p + i, kpd__mul(kpd__load(p + i), kpd__set(inverse)));
+        if (mask) kpd__store(d + i, kpd__mul(kpd__load(d + i), kpd__load_n(mask + i, kpd__part_n(i, n))));
+    }
+#define KPD__FULL(acc, i) acc = kpd__fmadd(kpd__load(p + (i)), kpd__load(d + (i)), acc)
+#define KPD__PART(acc, i, m) do { (void)(m); KPD__FULL(acc, i); } while (0)
+    KPD__TREE(sum, n, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    mean = kpd__set(kpd__tree_sum(sum));
+    for (size_t i = 0; i < n; i += 16) {
+        kpd__v x = kpd__load(p + i);
+        kpd__store(d + i, kpd__mul(kpd__mul(x, kpd__sub(kpd__load(d + i), mean)), f));
+        if (mask) kpd__store(p + i, kpd__mul(x, kpd__load_n(mask + i, kpd__part_n(i, n))));
+    }
+}
+
+// out[j][0..depth) = sum over rows i of p[i][j] b[i][0..depth): dV of M P and dO, dK of dS and Q.
+KPD__INLINE void KPDT__NAME(columns)(const float *p, size_t ldp, const float *b, size_t ldb, size_t n, size_t depth, float *out,
+                                     size_t ldo) {
+    float tile[KPD__ROWS * 16];
+    for (size_t d = 0; d < depth; d += 16)
+        for (size_t j = 0; j < n; j += KPD__ROWS) {
+            size_t rows = n - j < KPD__ROWS ? n - j : KPD__ROWS;
+            memset(tile, 0, sizeof tile);
+            KPDT__NAME(outer)(rows, p + j, ldp, b + d, ldb, n, tile, 16);
+            for (size_t r = 0; r < rows; r++)
+                kpd__store_n(out + (j + r) * ldo + d, kpd__part_n(d, depth), kpd__load(tile + r * 16));
+        }
+}
+
+// dV = (M P)^T dO, dQ = dS K, dK = dS^T Q: chains over the text. qkv, dqkv: [T][3][P], dout: [T, H], readable 16 floats
+// behind their ends; the last panel of a head reads into the next, and those lanes are not stored.
+static void KPDT__NAME(attention_backward)(const kpdt__heads *a, const float *qkv, const float *dout, float *dqkv) {
+    size_t n = a->n_tokens, depth = a->width / a->heads, padded = kpd__round_up(a->width, 16), ld = 3 * padded;
+    size_t ldp = kpd__round_up(n, 16);
+    float *kt = a->scratch, *vt = kt + ldp * depth, *p = vt + ldp * depth, *ds = p + n * ldp, *mask = ds + n * ldp;
+    float tile[KPD__ROWS * 16], inverse[KPD__ROWS], scale = 1.0f / sqrtf((float)depth);
+    for (size_t h = 0; h < a->heads; h++) {
+        const float *q = qkv + h * depth, *k = q + padded, *go = dout + h * depth;
+        float *gq = dqkv + h * depth;
+        kpd__pack_keys(k, ld, n, depth, kt);
+        kpd__pack_keys(k + padded, ld, n, depth, vt);
+        for (size_t i = 0; i < n; i += KPD__ROWS) {
+            size_t rows = n - i < KPD__ROWS ? n - i : KPD__ROWS;
+            float *pi = p + i * ldp, *di = ds + i * ldp;
+            KPDT__NAME(numerators)(q + i * ld, ld, rows, n, depth, kt, pi, inverse);
+            for (size_t j = 0; j < n; j += 16) {
+                kpd__micro(rows, go + i * a->width, a->width, vt + j * depth, 16, depth, tile);
+                for (size_t r = 0; r < rows; r++) kpd__store(di + r * ldp + j, kpd__load(tile + r * 16));
+            }
+            for (size_t r = 0; r < rows; r++)
+                KPDT__NAME(softmax_backward)(pi + r * ldp, di + r * ldp, KPDT__NAME(attention_mask)(a, i + r, h, mask),
+                                             inverse[r], scale, n);
+            for (size_t d = 0; d < depth; d += 16) {
+                kpd__micro(rows, di, ldp, k + d, ld, n, tile);
+                for (size_t r = 0; r < rows; r++)
+                    kpd__store_n(gq + (i + r) * ld + d, kpd__part_n(d, depth), kpd__load(tile + r * 16));
+            }
+        }
+        KPDT__NAME(columns)(ds, ldp, q, ld, n, depth, gq + padded, ld);
+        KPDT__NAME(columns)(p, ldp, go, a->width, n, depth, gq + 2 * padded, ld);
+    }
+}
+
+// Which token holds the maximum of each of 16 columns: the first of several.
+KPD__INLINE kpd__v KPDT__NAME(top)(const float *x, size_t n_tokens, size_t width, size_t n) {
+    kpd__v best = kpd__load_n(x, n), at = kpd__set(0);
+    for (size_t t = 1; t < n_tokens; t++) {
+        kpd__v row = kpd__load_n(x + t * width, n);
+        at = kpd__pick_lt(best, row, kpd__set((float)t), at);
+        best = kpd__pick_lt(best, row, row, best);
+    }
+    return at;
+}
+
+// Pooling's backward, forward in kpd.h: dx[t] = w_t d, with w_t 1/T (mean), 1/sqrt(T) (sqrt-len), t / sum t from 1 (weighted),
+// 1 for the first (cls), the last, or the largest of a column (max), else 0. x: [T, H] is what was pooled.
+static void KPDT__NAME(pool_backward)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, const float *d,
+                                      float *dx) {
+    float count = (float)n_tokens, divisor = kind == KPD_POOL_MEAN ? count : kind == KPD_POOL_SQRT_LEN ? sqrtf(count) : 1;
+    if (kind == KPD_POOL_WEIGHTED) divisor = (float)(n_tokens * (n_tokens + 1) / 2);
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        kpd__v v = kpd__load_n(d + i, n), top = kind == KPD_POOL_MAX ? KPDT__NAME(top)(x + i, n_tokens, width, n) : v, off;
+        for (size_t t = 0; t < n_tokens; t++) {
+            bool none = (kind == KPD_POOL_CLS && t) || (kind == KPD_POOL_LAST && t + 1 < n_tokens);
+            float w = none ? 0 : (kind == KPD_POOL_WEIGHTED ? (float)(t + 1) : 1) / divisor;
+            kpd__v g = kpd__mul(v, kpd__set(w));
+            off = kpd__sub(top, kpd__set((float)t));
+            if (kind == KPD_POOL_MAX) g = kpd__pick_lt(kpd__mul(off, off), kpd__set(0.25f), g, kpd__set(0));
+            kpd__store_n(dx + t * width + i, n, g);
+        }
+    }
+}
+
+// y = x / |x|: dx = (dy - x (x . dy) / |x|^2) / |x|, both products trees. A vector without length, which the forward pass
+// divides by 1e-12, has no direction to turn: its gradient is zero.
+static void KPDT__NAME(normalize_backward)(const float *x, const float *dy, size_t n, float *dx) {
+    float square = KPD__NAME(dot)(x, x, n), length = sqrtf(square);
+    kpd__v s;
+    if (!(length > 1e-12f)) { memset(dx, 0, n * sizeof *dx); return; }
+    s = kpd__set(-KPD__NAME(dot)(x, dy, n) / square);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v v = kpd__fmadd(kpd__load_n(x + i, m), s, kpd__load_n(dy + i, m));
+        kpd__store_n(dx + i, m, kpd__div(v, kpd__set(length)));
+    }
+}
+
+// AdamW [Loshchilov 2019], element by element, as PyTorch orders it: w -= rate decay w; m = b1 m + (1 - b1) g;
+// v = b2 v + (1 - b2) g^2; w -= rate / correct1 * m / (sqrt(v) / correct2 + epsilon).
+static void KPDT__NAME(adamw)(const kpdt__adamw *o, size_t n, float *w, const float *g, float *m, float *v) {
+    const kpd__v keep = kpd__set(kpd__fma(-o->rate, o->decay, 1.0f)), b1 = kpd__set(o->beta1), b2 = kpd__set(o->beta2);
+    const kpd__v c1 = kpd__set(1 - o->beta1), c2 = kpd__set(1 - o->beta2), step = kpd__set(-o->rate / o->correct1);
+    const kpd__v root = kpd__set(o->correct2);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t k = kpd__part_n(i, n);
+        kpd__v d = kpd__mul(kpd__load_n(g + i, k), kpd__set(o->scale)), a = kpd__load_n(m + i, k), b = kpd__load_n(v + i, k), u;
+        a = kpd__fmadd(c1, d, kpd__mul(b1, a));
+        b = kpd__fmadd(kpd__mul(c2, d), d, kpd__mul(b2, b));
+        u = kpd__div(a, kpd__add(kpd__div(kpd__root(b), root), kpd__set(o->epsilon)));
+        kpd__store_n(m + i, k, a);
+        kpd__store_n(v + i, k, b);
+        kpd__store_n(w + i, k, kpd__fmadd(step, u, kpd__mul(keep, kpd__load_n(w + i, k))));
+    }
+}
+
+static const kpdt__ops KPDT__NAME(ops) = {
+    KPDT__NAME(embed), KPDT__NAME(norm), KPDT__NAME(norm_backward), KPDT__NAME(norm_gradient), KPDT__NAME(activate),
+    KPDT__NAME(activate_backward), KPDT__NAME(add), KPDT__NAME(mul), KPDT__NAME(weight_gradient), KPDT__NAME(bias_gradient),
+    KPDT__NAME(attention), KPDT__NAME(attention_backward), KPDT__NAME(pool_backward), KPDT__NAME(normalize_backward),
+    KPDT__NAME(adamw)};
+
+#undef KPDT__NAME
+#undef KPDT__ACC
+#undef KPDT__STEP
+#undef KPDT__STORE
+#undef KPDT__OUTER
+#define KPD__NAMES 0
+#include "kpd.h"
+#undef KPD__NAMES
+#endif // KPD__LEVEL
+
+// ------------------------------------------------------------------------------------------------------------------
+// IMPLEMENTATION, part C: everything below the SIMD levels.
+#if !defined(KPD__LEVEL) && defined(KPD__TRAIN_IMPLEMENTING)
+
+#ifndef KPDT_SELF
+#ifdef __FILE_NAME__
+#define KPDT_SELF __FILE_NAME__
+#else
+#define KPDT_SELF "kpd_train.h"
+#endif
+#endif
+
+#define KPD__LEVEL 1
+#include KPDT_SELF
+#undef KPD__LEVEL
+
+#ifdef KPD__X86
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define KPD__LEVEL 2
+#include KPDT_SELF
+#undef KPD__LEVEL
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx2,fma")
+#endif
+#define KPD__LEVEL 3
+#include KPDT_SELF
+#undef KPD__LEVEL
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+#ifdef KPD__ARM
+#define KPD__LEVEL 4
+#include KPDT_SELF
+#undef KPD__LEVEL
+#endif
+
+static const kpdt__ops *kpdt__ops_of(kpd_simd level) {
+    switch (level) {
+#ifdef KPD__X86
+    case KPD_SIMD_AVX2: return &kpd__avx2_train_ops;
+    case KPD_SIMD_AVX512: return &kpd__avx512_train_ops;
+#endif
+#ifdef KPD__ARM
+    case KPD_SIMD_NEON: return &kpd__neon_train_ops;
+#endif
+    default: return &kpd__scalar_train_ops;
+    }
+}
+
+// THE PASSES. Work goes to the tasks in two ways: blocks of whole texts for everything that is a row of tokens, and then, once
+// per layer, groups of outputs for the sums over all tokens.
+
+static uint32_t kpdt__site(size_t layer, int site) { return (uint32_t)(layer * KPDT__SITES + (size_t)site); }
+
+// The mask of one token's row of n columns, or NULL without dropout.
+static const float *kpdt__row_mask(const kpdt__tape *t, uint32_t site, size_t text, size_t position, size_t n, float *mask) {
+    if (!t->dropout.threshold) return NULL;
+    kpdt__mask(&t->dropout, site, t->batch.first_text + text, position, n, mask);
+    return mask;
+}
+
+static kpdt__heads kpdt__heads_of(const kpdt__tape *t, const kpdt__scratch *s, size_t layer, size_t text) {
+    kpdt__heads a;
+    a.n_tokens = t->batch.first[text + 1] - t->batch.first[text];
+    a.width = (size_t)t->net->desc.width; a.heads = (size_t)t->net->desc.n_heads;
+    a.dropout = t->dropout.threshold ? &t->dropout : NULL;
+    a.site = kpdt__site(layer, KPDT__SITE_ATTENTION); a.text = t->batch.first_text + text;
+    a.scratch = s->attention;
+    return a;
+}
+
+// x0 = dropout(norm(embedding)) of texts [begin, end).
+static void kpdt__embed_texts(const kpdt__tape *t, const kpdt__scratch *s, size_t begin, size_t end) {
+    const kpdt__tower *w = &t->net->tower[t->batch.tower];
+    const kpdt__batch *b = &t->batch;
+    size_t h = (size_t)t->net->desc.width;
+    for (size_t i = begin; i < end; i++)
+        for (size_t at = b->first[i]; at < b->first[i + 1]; at++) {
+            const float *mask = kpdt__row_mask(t, KPDT__SITE_EMBEDDING, i, at - b->first[i], h, s->mask);
+            float *x = t->layers[0].x + at * h;
+            t->train->embed(&w->embedding, b->ids[at], b->types[at], at - b->first[i], s->y);
+            t->r[at] = t->train->norm(&w->norm.p, s->y, h, t->z + at * h, x);
+            if (mask) t->train->mul(x, mask, h, x);
+        }
+}
+
+// out = norm(x + dropout(y)), keeping z and 1 / sigma; y, in scratch, is that of the texts [begin, end) only.
+static void kpdt__join(const kpdt__tape *t, const kpdt__scratch *s, const kpdt__norm *p, uint32_t site, size_t begin,
+                       size_t end, const float *x, float *z, float *r, float *out) {
+    const size_t *first = t->batch.first, h = (size_t)t->net->desc.width;
+    float *y = s->y;
+    for (size_t i = begin; i < end; i++)
+        for (size_t at = first[i]; at < first[i + 1]; at++, y += h) {
+            t->train->add(x + at * h, kpdt__row_mask(t, site, i, at - first[i], h, s->mask), h, y);
+            r[at] = t->train->norm(&p->p, y, h, z + at * h, out + at * h);
+        }
+}
+
+// down(f(up(y1))) into scratch, a chunk of rows at a time; u is kept.
+static void kpdt__feed_forward(const kpdt__tape *t, const kpdt__scratch *s, const kpdt__layer *l, const kpdt__layer_tape *k,
+                               size_t start, size_t n_tokens) {
+    size_t h = l->up.k, f = l->up.n;
+    for (size_t at = 0; at < n_tokens; at += KPD__CHUNK) {
+        size_t rows = kpd__min(KPD__CHUNK, n_tokens - at);
+        float *u = k->u + (start + at) * f;
+        t->ops->gemm(&l->up.y, k->y1 + (start + at) * h, h, rows, u, f);
+        t->train->activate(t->net->desc.activation, u, rows * f, s->hidden);
+        t->ops->gemm(&l->down.y, s->hidden, f, rows, s->y + at * h, h);
+    }
+}
+
+// One layer over texts [begin, end): y1 = norm(x + drop(out(attention(qkv(x))))), next x = norm(y1 + drop(down(f(up(y1))))).
+static void kpdt__layer_forward(const kpdt__tape *t, const kpdt__scratch *s, size_t layer, size_t begin, size_t end) {
+    const kpdt__layer *l = &t->net->tower[t->batch.tower].layers[layer];
+    const kpdt__layer_tape *k = &t->layers[layer];
+    const size_t *first = t->batch.first;
+    size_t start = first[begin], n = first[end] - start, h = l->qkv.k, ld = l->qkv.y.n;
+    t->ops->gemm(&l->qkv.y, k->x + start * h, h, n, k->qkv + start * ld, ld);
+    for (size_t i = begin; i < end; i++) {
+        kpdt__heads a = kpdt__heads_of(t, s, layer, i);
+        t->train->attention(&a, k->qkv + first[i] * ld, k->context + first[i] * h);
+    }
+    t->ops->gemm(&l->out.y, k->context + start * h, h, n, s->y, h);
+    kpdt__join(t, s, &l->norm1, kpdt__site(layer, KPDT__SITE_CONTEXT), begin, end, k->x, k->z1, k->r1, k->y1);
+    kpdt__feed_forward(t, s, l, k, start, n);
+    kpdt__join(t, s, &l->norm2, kpdt__site(layer, KPDT__SITE_HIDDEN), begin, end, k->y1, k->z2, k->r2, t->layers[layer + 1].x);
+}
+
+static void kpdt__forward_task(void *arg, int32_t task) {
+    const kpdt__tape *t = (const kpdt__tape *)arg;
+    const kpdt__scratch *s = &t->scratch[task];
+    for (size_t b = (size_t)task; b < t->n_blocks; b += (size_t)t->n_tasks) {
+        kpdt__embed_texts(t, s, t->blocks[b], t->blocks[b + 1]);
+        for (size_t l = 0; l < (size_t)t->net->desc.n_layers; l++)
+            kpdt__layer_forward(t, s, l, t->blocks[b], t->blocks[b + 1]);
+    }
+}
+
+// Rows of texts x through one module: dense y = f(x W^T + b), or a norm. x is the module tape's.
+static void kpdt__module_forward(const kpdt__tape *t, size_t i, float *y) {
+    const kpdt__module *m = &t->net->modules[i];
+    const kpdt__module_tape *k = &t->modules[i];
+    size_t n = t->batch.n_texts;
+    for (size_t b = 0; m->dropout && b < n; b++) {
+        const float *mask = kpdt__row_mask(t, KPDT__SITE_HEAD, b, 0, m->in, t->scratch->mask);
+        if (mask) t->train->mul(k->x + b * m->in, mask, m->in, k->x + b * m->in);
+    }
+    if (m->kind == KPD_MODULE_DENSE) {
+        t->ops->gemm(&m->linear.y, k->x, m->in, n, k->u, m->out);
+        t->train->activate(m->activation, k->u, n * m->out, y);
+    } else
+        for (size_t b = 0; b < n; b++)
+            k->r[b] = t->train->norm(&m->norm.p, k->x + b * m->in, m->in, k->z + b * m->in, y + b * m->in);
+}
+
+// Pooling, modules, final normalisation.
+static void kpdt__output_forward(const kpdt__tape *t, float *out) {
+    const kpdt__net *net = t->net;
+    size_t h = (size_t)net->desc.width, n = t->batch.n_texts, dim = kpdt__net_dim(net), i;
+    const float *x = t->layers[net->desc.n_layers].x;
+    float *to = net->n_modules ? t->modules[0].x : t->vector;
+    for (i = 0; i < n; i++)
+        t->ops->pool(net->pooling, x + t->batch.first[i] * h, t->batch.first[i + 1] - t->batch.first[i], h, to + i * h);
+    for (i = 0; i < net->n_modules; i++) kpdt__module_forward(t, i, i + 1 < net->n_modules ? t->modules[i + 1].x : t->vector);
+    if (!net->normalize) memcpy(out, t->vector, n * dim * sizeof *out);
+    for (i = 0; net->normalize && i < n; i++) t->ops->normalize(t->vector + i * dim, dim, out + i * dim);
+}
+
+static kpd_status kpdt__batch_check(const kpdt__tape *t, const kpdt__batch *b, kpd_error *e) {
+    size_t longest = 0;
+    for (size_t i = 0; i < b->n_texts; i++) {
+        size_t n = b->first[i + 1] - b->first[i];
+        if (!n || n > (size_t)t->net->desc.max_tokens)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "training: text %llu has %llu tokens, expected 1 to %d",
+                             (unsigned long long)i, (unsigned long long)n, (int)t->net->desc.max_tokens);
+        longest = kpd__max(longest, n);
+    }
+    if (b->n_texts > t->max_texts || b->first[b->n_texts] > t->max_tokens)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: a batch of %llu texts and %llu tokens, the tape holds %llu and %llu",
+                         (unsigned long long)b->n_texts, (unsigned long long)b->first[b->n_texts],
+                         (unsigned long long)t->max_texts, (unsigned long long)t->max_tokens);
+    return KPD_OK;
+}
+
+// Vectors or logits [B, D] of a batch; the tape then holds what kpdt__backward needs. dropout NULL = none, as in inference.
+static kpd_status kpdt__forward(kpdt__tape *t, const kpdt__batch *b, const kpdt__dropout *dropout, float *out, kpd_error *e) {
+    kpd_status status = kpdt__batch_check(t, b, e);
+    uint64_t fp;
+    size_t begin = 0;
+    if (status || !b->n_texts) return status;
+    t->batch = *b;
+    memset(&t->dropout, 0, sizeof t->dropout);
+    if (dropout) t->dropout = *dropout;
+    t->n_blocks = 0;
+    t->blocks[0] = 0;
+    for (size_t i = 1; i <= b->n_texts; i++)
+        if (i == b->n_texts || b->first[i + 1] - b->first[begin] > KPD__BLOCK) t->blocks[++t->n_blocks] = begin = i;
+    kpd__run(&t->parallel, t->n_tasks, kpdt__forward_task, t);
+    fp = kpd__fp_enter();
+    kpdt__output_forward(t, out);
+    kpd__fp_leave(fp);
+    return KPD_OK;
+}
+
+// A sum over rows: dW and db of a product, or (k = 0) dgamma and dbeta of a norm, whose z is x. n outputs or columns.
+typedef struct kpdt__sum { const float *dy, *x; size_t ldy, ldx, n, k; float *dw, *db; } kpdt__sum;
+typedef struct kpdt__sums { const kpdt__tape *t; kpdt__sum sum[8]; size_t n, rows, layer; } kpdt__sums;
+
+static void kpdt__sum_group(const kpdt__tape *t, const kpdt__scratch *s, const kpdt__sum *x, size_t rows, size_t at) {
+    size_t n = kpd__min(KPDT__GROUP, x->n - at);
+    if (!x->k) { t->train->norm_gradient(x->dy + at, x->x + at, x->ldy, rows, n, x->dw + at, x->db + at); return; }
+    t->train->weight_gradient(x->dy + at, x->ldy, x->x, x->ldx, rows, n, x->k, x->dw + at * x->k, s->pack);
+    if (x->db) t->train->bias_gradient(x->dy + at, x->ldy, rows, n, x->db + at);
+}
+
+static void kpdt__sums_task(void *arg, int32_t task) {
+    const kpdt__sums *all = (const kpdt__sums *)arg;
+    size_t item = 0;
+    for (size_t i = 0; i < all->n; i++)
+        for (size_t at = 0; at < all->sum[i].n; at += KPDT__GROUP)
+            if (item++ % (size_t)all->t->n_tasks == (size_t)task)
+                kpdt__sum_group(all->t, &all->t->scratch[task], &all->sum[i], all->rows, at);
+}
+
+static void kpdt__sums_norm(kpdt__sums *s, const kpdt__norm *p, const float *dy, const float *z, size_t width) {
+    kpdt__sum *x = &s->sum[s->n++];
+    float *g = s->t->net->g;
+    x->dy = dy; x->x = z; x->ldy = x->ldx = x->n = width; x->k = 0; x->dw = g + p->gamma; x->db = g + p->beta;
+}
+
+static void kpdt__sums_linear(kpdt__sums *s, const kpdt__linear *l, const float *dy, const float *x) {
+    size_t padded = kpd__round_up(l->n, 16);
+    float *g = s->t->net->g;
+    for (size_t i = 0; i < l->parts; i++) {
+        kpdt__sum *to = &s->sum[s->n++];
+        to->dy = dy + i * padded; to->ldy = l->y.n; to->x = x; to->ldx = to->k = l->k; to->n = l->n;
+        to->dw = g + l->w + i * kpd__round_up(l->n * l->k, 16);
+        to->db = l->y.bias ? g + l->b + i * padded : NULL;
+    }
+}
+
+// d = mask dx: dropout's backward for the tokens of texts [begin, end); dx, in scratch, is of those only.
+static void kpdt__drop_backward(const kpdt__tape *t, const kpdt__scratch *s, uint32_t site, size_t begin, size_t end,
+                                float *d) {
+    const size_t *first = t->batch.first, h = (size_t)t->net->desc.width;
+    const float *dx = s->y;
+    for (size_t i = begin; i < end; i++)
+        for (size_t at = first[i]; at < first[i + 1]; at++, dx += h) {
+            const float *mask = kpdt__row_mask(t, site, i, at - first[i], h, s->mask);
+            if (mask) t->train->mul(dx, mask, h, d + at * h);
+            else memcpy(d + at * h, dx, h * sizeof *d);
+        }
+}
+
+// Scratch y = the gradient of a norm's input, rows [start, start + n).
+static void kpdt__norm_rows(const kpdt__tape *t, const kpdt__norm *p, const float *dy, const float *z, const float *r,
+                            size_t start, size_t n, float *dx) {
+    size_t h = (size_t)t->net->desc.width;
+    for (size_t i = 0; i < n; i++)
+        t->train->norm_backward(&p->p, dy + (start + i) * h, z + (start + i) * h, r[start + i], h, dx + i * h);
+}
+
+// The gradients of every row of one layer, for texts [begin, end): from flow.dy to flow.dx.
+static void kpdt__layer_backward(const kpdt__tape *t, const kpdt__scratch *s, size_t layer, size_t begin, size_t end) {
+    const kpdt__layer *l = &t->net->tower[t->batch.tower].layers[layer];
+    const kpdt__layer_tape *k = &t->layers[layer];
+    const kpdt__flow *g = &t->flow;
+    const size_t *first = t->batch.first;
+    size_t start = first[begin], n = first[end] - start, h = l->qkv.k, f = l->up.n, ld = l->qkv.y.n;
+    float *dx = g->dx + start * h, *dy1 = g->dy1 + start * h, *du = g->du + start * f;
+    kpdt__norm_rows(t, &l->norm2, g->dy, k->z2, k->r2, start, n, s->y);
+    kpdt__drop_backward(t, s, kpdt__site(layer, KPDT__SITE_HIDDEN), begin, end, g->ddown);
+    t->ops->gemm(&l->down.dx, g->ddown + start * h, h, n, du, f);
+    t->train->activate_backward(t->net->desc.activation, k->u + start * f, n * f, g->a + start * f, du);
+    t->ops->gemm(&l->up.dx, du, f, n, dy1, h);
+    t->train->add(s->y, NULL, n * h, dy1);
+    kpdt__norm_rows(t, &l->norm1, g->dy1, k->z1, k->r1, start, n, s->y);
+    kpdt__drop_backward(t, s, kpdt__site(layer, KPDT__SITE_CONTEXT), begin, end, g->dout);
+    t->ops->gemm(&l->out.dx, g->dout + start * h, h, n, g->dcontext + start * h, h);
+    for (size_t i = begin; i < end; i++) {
+        kpdt__heads a = kpdt__heads_of(t, s, layer, i);
+        t->train->attention_backward(&a, k->qkv + first[i] * ld, g->dcontext + first[i] * h, g->dqkv + first[i] * ld);
+    }
+    t->ops->gemm(&l->qkv.dx, g->dqkv + start * ld, ld, n, dx, h);
+    t->train->add(s->y, NULL, n * h, dx);
+}
+
+static void kpdt__layer_task(void *arg, int32_t task) {
+    const kpdt__sums *s = (const kpdt__sums *)arg;
+    const kpdt__tape *t = s->t;
+    for (size_t b = (size_t)task; b < t->n_blocks; b += (size_t)t->n_tasks)
+        kpdt__layer_backward(t, &t->scratch[task], s->layer, t->blocks[b], t->blocks[b + 1]);
+}
+
+// Rows first, then the sums over all of them.
+static void kpdt__layer_gradients(kpdt__tape *t, size_t layer) {
+    const kpdt__layer *l = &t->net->tower[t->batch.tower].layers[layer];
+    const kpdt__layer_tape *k = &t->layers[layer];
+    kpdt__flow *g = &t->flow;
+    kpdt__sums s;
+    float *swap;
+    s.t = t; s.n = 0; s.rows = t->batch.first[t->batch.n_texts]; s.layer = layer;
+    kpd__run(&t->parallel, t->n_tasks, kpdt__layer_task, &s);
+    kpdt__sums_linear(&s, &l->down, g->ddown, g->a);
+    kpdt__sums_linear(&s, &l->up, g->du, k->y1);
+    kpdt__sums_linear(&s, &l->qkv, g->dqkv, k->x);
+    kpdt__sums_linear(&s, &l->out, g->dout, k->context);
+    kpdt__sums_norm(&s, &l->norm2, g->dy, k->z2, l->qkv.k);
+    kpdt__sums_norm(&s, &l->norm1, g->dy1, k->z1, l->qkv.k);
+    kpd__run(&t->parallel, t->n_tasks, kpdt__sums_task, &s);
+    swap = g->dy; g->dy = g->dx; g->dx = swap;
+}
+
+// Embeddings: through dropout and norm, row by row, into flow.dx; flow.ddown = the gradient of the norm's output.
+static void kpdt__embedding_task(void *arg, int32_t task) {
+    const kpdt__tape *t = (const kpdt__tape *)arg;
+    const kpdt__flow *g = &t->flow;
+    const size_t *first = t->batch.first, h = (size_t)t->net->desc.width;
+    for (size_t b = (size_t)task; b < t->n_blocks; b += (size_t)t->n_tasks)
+        for (size_t i = t->blocks[b]; i < t->blocks[b + 1]; i++)
+            for (size_t at = first[i]; at < first[i + 1]; at++) {
+                const float *mask = kpdt__row_mask(t, KPDT__SITE_EMBEDDING, i, at - first[i], h, t->scratch[task].mask);
+                if (mask) t->train->mul(g->dy + at * h, mask, h, g->ddown + at * h);
+                else memcpy(g->ddown + at * h, g->dy + at * h, h * sizeof *g->dy);
+                t->train->norm_backward(&t->net->tower[t->batch.tower].norm.p, g->ddown + at * h, t->z + at * h, t->r[at], h,
+                                        g->dx + at * h);
+            }
+}
+
+// Scatter: rows of the three tables += flow.dx, token by token. Tasks take columns, so that the order stays.
+static void kpdt__scatter_task(void *arg, int32_t task) {
+    const kpdt__tape *t = (const kpdt__tape *)arg;
+    const kpdt__tower *w = &t->net->tower[t->batch.tower];
+    const kpdt__batch *b = &t->batch;
+    size_t h = (size_t)t->net->desc.width, share = kpd__round_up(h / (size_t)t->n_tasks + 1, 16);
+    size_t c = kpd__min((size_t)task * share, h), n = kpd__min(share, h - c);
+    float *g = t->net->g + c;
+    for (size_t i = 0; n && i < b->n_texts; i++)
+        for (size_t at = b->first[i]; at < b->first[i + 1]; at++) {
+            const float *dx = t->flow.dx + at * h + c;
+            t->train->add(dx, NULL, n, g + w->word + (size_t)b->ids[at] * h);
+            t->train->add(dx, NULL, n, g + w->position + (at - b->first[i]) * h);
+            t->train->add(dx, NULL, n, g + w->type + (size_t)b->types[at] * h);
+        }
+}
+
+static void kpdt__embedding_gradients(kpdt__tape *t) {
+    kpdt__sums s;
+    s.t = t; s.n = 0; s.rows = t->batch.first[t->batch.n_texts]; s.layer = 0;
+    kpd__run(&t->parallel, t->n_tasks, kpdt__embedding_task, t);
+    kpdt__sums_norm(&s, &t->net->tower[t->batch.tower].norm, t->flow.ddown, t->z, (size_t)t->net->desc.width);
+    kpd__run(&t->parallel, t->n_tasks, kpdt__sums_task, &s);
+    kpd__run(&t->parallel, t->n_tasks, kpdt__scatter_task, t);
+}
+
+// d [B, out] of a module's output becomes dx [B, in] of its input; its parameters' gradients are summed.
+static void kpdt__module_backward(kpdt__tape *t, size_t i, float *d, float *dx) {
+    const kpdt__module *m = &t->net->modules[i];
+    const kpdt__module_tape *k = &t->modules[i];
+    size_t n = t->batch.n_texts;
+    kpdt__sums s;
+    s.t = t; s.n = 0; s.rows = n; s.layer = 0;
+    if (m->kind == KPD_MODULE_DENSE) {
+        t->train->activate_backward(m->activation, k->u, n * m->out, k->z, d);   // z: free to be overwritten here
+        t->ops->gemm(&m->linear.dx, d, m->out, n, dx, m->in);
+        kpdt__sums_linear(&s, &m->linear, d, k->x);
+    } else {
+        for (size_t b = 0; b < n; b++)
+            t->train->norm_backward(&m->norm.p, d + b * m->in, k->z + b * m->in, k->r[b], m->in, dx + b * m->in);
+        kpdt__sums_norm(&s, &m->norm, d, k->z, m->in);
+    }
+    for (size_t b = 0; m->dropout && b < n; b++) {
+        const float *mask = kpdt__row_mask(t, KPDT__SITE_HEAD, b, 0, m->in, t->scratch->mask);
+        if (mask) t->train->mul(dx + b * m->in, mask, m->in, dx + b * m->in);
+    }
+    kpd__run(&t->parallel, t->n_tasks, kpdt__sums_task, &s);
+}
+
+// From dout [B, D] to flow.dy [T, H].
+static void kpdt__output_backward(kpdt__tape *t, const float *dout) {
+    const kpdt__net *net = t->net;
+    size_t h = (size_t)net->desc.width, n = t->batch.n_texts, dim = kpdt__net_dim(net);
+    const float *x = t->layers[net->desc.n_layers].x;
+    float *d = t->flow.dhead[0], *dx = t->flow.dhead[1], *swap;
+    if (!net->normalize) memcpy(d, dout, n * dim * sizeof *d);
+    for (size_t i = 0; net->normalize && i < n; i++)
+        t->train->normalize_backward(t->vector + i * dim, dout + i * dim, dim, d + i * dim);
+    for (size_t i = net->n_modules; i-- > 0;) {
+        kpdt__module_backward(t, i, d, dx);
+        swap = d; d = dx; dx = swap;
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t at = t->batch.first[i] * h, tokens = t->batch.first[i + 1] - t->batch.first[i];
+        t->train->pool_backward(net->pooling, x + at, tokens, h, d + i * h, t->flow.dy + at);
+    }
+}
+
+// net->g += the gradient of the loss, given dout [B, D] of the last forward pass's output.
+static void kpdt__backward(kpdt__tape *t, const float *dout) {
+    uint64_t fp = kpd__fp_enter();
+    kpdt__output_backward(t, dout);
+    for (int32_t i = t->net->desc.n_layers; i > 0 && i >= t->net->frozen; i--) kpdt__layer_gradients(t, (size_t)i - 1);
+    if (t->net->frozen <= 0) kpdt__embedding_gradients(t);
+    kpd__fp_leave(fp);
+}
+
+// >>optimizer  AdamW over the flat buffers: gradient norm and clipping, bias correction, the schedule of rates. Relies on the
+// kernels. Promises the same bits at any number of tasks: the norm is a sum over fixed chunks, all else is element by element.
+
+#define KPDT__NORM_CHUNK 4096       // floats of one partial sum of the norm
+#define KPDT__UPDATE 16384          // floats that a task updates at a time
+
+typedef struct kpdt__schedule { float rate; int64_t warmup, steps; bool cosine; } kpdt__schedule;
+
+// sin(y) for |y| <= pi/2, the Taylor series to y^15: error 7e-12.
+static double kpdt__sin(double y) {
+    double square = y * y, sum = 0;
+    for (int i = 15; i >= 3; i -= 2) sum = (1 + sum) * (-square / (double)(i * (i - 1)));
+    return y + y * sum;
+}
+
+// base^n by squaring.
+static double kpdt__power(double base, int64_t n) {
+    double p = 1;
+    for (; n > 0; n >>= 1, base *= base)
+        if (n & 1) p *= base;
+    return p;
+}
+
+// The rate of step 0, 1, ...: up from 0 over the warm-up, then down to 0 at `steps` in a line or half a cosine: transformers'
+// get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup.
+static float kpdt__rate(const kpdt__schedule *s, int64_t step) {
+    double left;
+    if (step < s->warmup) return (float)((double)s->rate * (double)step / (double)s->warmup);
+    if (step >= s->steps) return 0;
+    left = (double)(s->steps - step) / (double)(s->steps - s->warmup);
+    // (1 + cos(pi (1 - left))) / 2, and cos(pi (1 - left)) = sin(pi (left - 1/2))
+    if (s->cosine) left = 0.5 + 0.5 * kpdt__sin(3.14159265358979324 * (left - 0.5));
+    return (float)((double)s->rate * left);
+}
+
+typedef struct kpdt__optimizer {
+    kpdt__net *net;
+    kpd_allocator allocator;
+    void *block; size_t block_size;
+    const kpd__ops *ops; const kpdt__ops *train;
+    kpd_parallel parallel;
+    float *m, *v;                   // [n]
+    float *sums; size_t n_sums;     // of squares, one a chunk
+    int64_t step;                   // steps done
+    float beta1, beta2, epsilon, decay, clip;   // clip 0 = none
+    float layer_decay;              // the rate of depth d is times layer_decay^(L + 1 - d); 1 = none
+    kpdt__adamw now;                // of the step under way
+} kpdt__optimizer;
+
+static void kpdt__optimizer_lay(kpdt__optimizer *o, kpd__arena *a) {
+    o->m = (float *)kpd__take(a, o->net->n, sizeof(float));
+    o->v = (float *)kpd__take(a, o->net->n, sizeof(float));
+    o->sums = (float *)kpd__take(a, o->n_sums, sizeof(float));
+}
+
+static void kpdt__optimizer_destroy(kpdt__optimizer *o) {
+    kpd_allocator a;
+    if (!o) return;
+    a = o->allocator;
+    kpd__free(&a, o->block, o->block_size);
+}
+
+// With PyTorch's defaults; the caller changes what it wants to. The net must outlive it. Errors: MEMORY, LIMIT.
+static kpd_status kpdt__optimizer_create(kpdt__net *net, const kpd__ops *ops, const kpdt__ops *train,
+                                         const kpd_parallel *parallel, kpdt__optimizer **out, kpd_error *e) {
+    kpdt__optimizer plan, *o;
+    kpd__arena a;
+    void *block;
+    memset(&plan, 0, sizeof plan);
+    memset(&a, 0, sizeof a);
+    plan.net = net; plan.allocator = net->allocator; plan.ops = ops; plan.train = train; plan.parallel = *parallel;
+    plan.n_sums = kpd__round_up(net->n, KPDT__NORM_CHUNK) / KPDT__NORM_CHUNK;
+    plan.beta1 = 0.9f; plan.beta2 = 0.999f; plan.epsilon = 1e-8f; plan.decay = 0.01f; plan.layer_decay = 1;
+    kpd__take(&a, 1, sizeof *o);
+    kpdt__optimizer_lay(&plan, &a);
+    if (a.overflow || a.used > SIZE_MAX - 64) return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: the optimiser does not fit");
+    plan.block_size = a.used + 64;
+    block = kpd__alloc(&plan.allocator, plan.block_size);
+    if (!block) return kpd__no_memory(e, plan.block_size);
+    memset(&a, 0, sizeof a);
+    a.base = (char *)kpd__align64(block);
+    o = (kpdt__optimizer *)kpd__take(&a, 1, sizeof *o);
+    *o = plan;
+    o->block = block;
+    kpdt__optimizer_lay(o, &a);
+    *out = o;
+    return KPD_OK;
+}
+
+static void kpdt__norm_task(void *arg, int32_t task) {
+    const kpdt__optimizer *o = (const kpdt__optimizer *)arg;
+    for (size_t i = (size_t)task; i < o->n_sums; i += (size_t)kpd__n_tasks(&o->parallel)) {
+        const float *g = o->net->g + i * KPDT__NORM_CHUNK;
+        o->sums[i] = o->ops->dot(g, g, kpd__min(KPDT__NORM_CHUNK, o->net->n - i * KPDT__NORM_CHUNK));
+    }
+}
+
+// |g| over all parameters: a tree in each chunk, then the chunks in order, in double.
+static float kpdt__gradient_norm(kpdt__optimizer *o) {
+    double sum = 0;
+    kpd__run(&o->parallel, kpd__n_tasks(&o->parallel), kpdt__norm_task, o);
+    for (size_t i = 0; i < o->n_sums; i++) sum += (double)o->sums[i];
+    return sqrtf((float)sum);
+}
+
+// One step's numbers for one parameter.
+static kpdt__adamw kpdt__adamw_of(const kpdt__optimizer *o, const kpdt__parameter *p) {
+    kpdt__adamw now = o->now;
+    int32_t above = o->net->desc.n_layers + 1 - p->depth;
+    if (o->layer_decay != 1) now.rate = (float)((double)now.rate * kpdt__power((double)o->layer_decay, above));
+    if (!p->decay) now.decay = 0;
+    return now;
+}
+
+static void kpdt__update_task(void *arg, int32_t task) {
+    const kpdt__optimizer *o = (const kpdt__optimizer *)arg;
+    size_t item = 0;
+    for (size_t i = 0; i < o->net->n_parameters; i++) {
+        const kpdt__parameter *p = &o->net->parameters[i];
+        kpdt__adamw now = kpdt__adamw_of(o, p);
+        size_t n = (size_t)p->rows * (size_t)p->cols;
+        for (size_t at = 0; at < n; at += KPDT__UPDATE) {
+            size_t c = p->offset + at, count = kpd__min(KPDT__UPDATE, n - at);
+            if (item++ % (size_t)kpd__n_tasks(&o->parallel) != (size_t)task) continue;
+            if (p->depth >= o->net->frozen)
+                o->train->adamw(&now, count, o->net->w + c, o->net->g + c, o->m + c, o->v + c);
+            memset(o->net->g + c, 0, count * sizeof(float));
+        }
+    }
+}
+
+// One step at a rate: clips, updates, zeroes the gradient, writes the panels anew. Returns the gradient's norm before clipping;
+// when that is not finite nothing has changed but the gradient, which is zero again.
+static float kpdt__optimizer_step(kpdt__optimizer *o, float rate) {
+    uint64_t fp = kpd__fp_enter();
+    float norm = kpdt__gradient_norm(o), scale = o->clip > 0 ? o->clip / (norm + 1e-6f) : 1;
+    if (!kpd__finite(norm)) memset(o->net->g, 0, o->net->n * sizeof(float));
+    else {
+        o->step++;
+        o->now.rate = rate; o->now.beta1 = o->beta1; o->now.beta2 = o->beta2; o->now.epsilon = o->epsilon;
+        o->now.decay = o->decay; o->now.scale = scale < 1 ? scale : 1;
+        o->now.correct1 = (float)(1 - kpdt__power((double)o->beta1, o->step));
+        o->now.correct2 = sqrtf((float)(1 - kpdt__power((double)o->beta2, o->step)));
+        kpd__run(&o->parallel, kpd__n_tasks(&o->parallel), kpdt__update_task, o);
+        kpdt__net_refresh(o->net, &o->parallel);
+    }
+    kpd__fp_leave(fp);
+    return norm;
 }
 
 // >>losses  Value and gradient of each loss on scores, the similarity layer, and the two joined. Relies on >>numbers. Promises
@@ -1047,6 +2654,248 @@ KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors 
     return status;
 }
 
+// >>trainer  The phases over one net: a tape for each tower, and the texts that the tapes refer to. Relies on >>layers and
+// >>optimizer. Promises that a phase called out of turn is refused.
+
+#define KPDT__SECOND_TOWER (UINT64_C(1) << 40)   // number of its first text for dropout
+
+typedef struct kpdt__side {             // of one tower
+    kpdt__tape *tape;
+    int32_t *ids, *types;               // [max_tokens]
+    size_t *first;                      // [max_texts + 1]
+    uint64_t n_texts;                   // since the last apply
+    bool kept;                          // a pass to go back through
+} kpdt__side;
+
+struct kpdt_trainer {
+    kpd_allocator allocator;
+    void *block; size_t block_size;
+    kpd_model *shell;                   // tokenizer, templates and shape of the start; its weights are not used
+    kpdt__net *net;
+    kpdt__side side[2]; int n_sides;
+    kpdt__optimizer *optimizer;
+    kpdt__schedule schedule;
+    size_t max_tokens, max_texts;
+    float dropout;
+    uint64_t seed;
+};
+
+// Whether low <= v < high; a NaN is not.
+static kpd_status kpdt__share(kpd_error *e, const char *what, float v, float low, float high) {
+    if (v >= low && v < high) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: %s is %g, expected at least %g and less than %g", what, (double)v,
+                     (double)low, (double)high);
+}
+
+static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
+    kpd_status s;
+    if (!d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (d->steps < 1 || d->max_tokens < 0 || d->max_texts < 0)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: steps %lld, max_tokens %d, max_texts %d: expected 1, 0, 0 or more",
+                         (long long)d->steps, (int)d->max_tokens, (int)d->max_texts);
+    if (d->frozen_layers < 0 || d->frozen_layers > d->start->desc.n_layers)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: frozen_layers is %d, expected 0 to %d", (int)d->frozen_layers,
+                         (int)d->start->desc.n_layers);
+    s = kpd__parallel_check(&d->parallel, e);
+    if (!s) s = kpdt__share(e, "rate", d->rate, 0, FLT_MAX);
+    if (!s) s = kpdt__share(e, "warmup", d->warmup, 0, 1);
+    if (!s) s = kpdt__share(e, "weight_decay", d->weight_decay, 0, FLT_MAX);
+    if (!s) s = kpdt__share(e, "beta1", d->beta1, 0, 1);
+    if (!s) s = kpdt__share(e, "beta2", d->beta2, 0, 1);
+    if (!s) s = kpdt__share(e, "epsilon", d->epsilon, 0, FLT_MAX);
+    if (!s) s = kpdt__share(e, "clip", d->clip, -FLT_MAX, FLT_MAX);
+    if (!s) s = kpdt__share(e, "dropout", d->dropout, 0, 1);
+    if (!s) s = kpdt__share(e, "layer_decay", d->layer_decay, 0, FLT_MAX);
+    return s;
+}
+
+static void kpdt__trainer_lay(kpdt_trainer *t, kpd__arena *a) {
+    for (int i = 0; i < t->n_sides; i++) {
+        t->side[i].ids = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
+        t->side[i].types = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
+        t->side[i].first = (size_t *)kpd__take(a, t->max_texts + 1, sizeof(size_t));
+    }
+}
+
+KPDDEF void kpdt_trainer_destroy(kpdt_trainer *t) {
+    kpd_allocator a;
+    if (!t) return;
+    a = t->allocator;
+    kpdt__optimizer_destroy(t->optimizer);
+    for (int i = 0; i < t->n_sides; i++) kpdt__tape_destroy(t->side[i].tape);
+    kpdt__net_destroy(t->net);
+    kpd_model_close(t->shell);
+    kpd__free(&a, t->block, t->block_size);
+}
+
+// What stands behind the trainer's own block. On failure the caller destroys.
+static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
+    const kpdt__ops *train = kpdt__ops_of(ops->level);
+    kpd_model_desc shape = kpd_model_get_desc(d->start);
+    kpdt__optimizer *o;
+    kpd_status s = kpd_model_create(&shape, &t->allocator, &t->shell, e);
+    if (!s) s = kpdt__net_create(d->start, &t->allocator, &t->net, e);
+    if (s) return s;
+    kpdt__net_refresh(t->net, &d->parallel);
+    t->net->frozen = d->frozen_layers ? d->frozen_layers + 1 : 0;
+    for (int i = 0; !s && i < t->n_sides; i++)
+        s = kpdt__tape_create(t->net, t->max_tokens, t->max_texts, ops, train, &d->parallel, &t->side[i].tape, e);
+    if (!s) s = kpdt__optimizer_create(t->net, ops, train, &d->parallel, &t->optimizer, e);
+    if (s) return s;
+    o = t->optimizer;
+    if (d->beta1 > 0) o->beta1 = d->beta1;
+    if (d->beta2 > 0) o->beta2 = d->beta2;
+    if (d->epsilon > 0) o->epsilon = d->epsilon;
+    if (d->layer_decay > 0) o->layer_decay = d->layer_decay;
+    o->decay = d->weight_decay;
+    o->clip = d->clip < 0 ? 0 : d->clip > 0 ? d->clip : 1;
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e) {
+    kpdt_trainer plan, *t;
+    const kpd__ops *ops = NULL;
+    kpd__arena a;
+    void *block;
+    uint64_t fp;
+    kpd_status s = kpdt__trainer_check(d, e);
+    if (s) return s;
+    fp = kpd__fp_enter();
+    s = kpd__choose_level(d->simd, &ops, e);
+    kpd__fp_leave(fp);
+    if (s) return s;
+    memset(&plan, 0, sizeof plan);
+    memset(&a, 0, sizeof a);
+    plan.allocator = d->allocator;
+    plan.n_sides = d->start->desc.kind == KPD_CROSS_ENCODER ? 1 : 2;
+    plan.max_tokens = kpd__max((size_t)d->start->desc.max_tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
+    plan.max_texts = d->max_texts ? (size_t)d->max_texts : 256;
+    plan.dropout = d->dropout; plan.seed = d->seed;
+    plan.schedule.rate = d->rate > 0 ? d->rate : 2e-5f; plan.schedule.steps = d->steps; plan.schedule.cosine = d->cosine_decay;
+    plan.schedule.warmup = (int64_t)((double)d->warmup * (double)d->steps);
+    kpd__take(&a, 1, sizeof *t);
+    kpdt__trainer_lay(&plan, &a);
+    if (a.overflow || a.used > SIZE_MAX - 64)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: the texts of a batch do not fit this machine's memory");
+    plan.block_size = a.used + 64;
+    block = kpd__alloc(&plan.allocator, plan.block_size);
+    if (!block) return kpd__no_memory(e, plan.block_size);
+    memset(&a, 0, sizeof a);
+    a.base = (char *)kpd__align64(block);
+    t = (kpdt_trainer *)kpd__take(&a, 1, sizeof *t);
+    *t = plan;
+    t->block = block;
+    kpdt__trainer_lay(t, &a);
+    s = kpdt__trainer_fill(t, d, ops, e);
+    if (s) kpdt_trainer_destroy(t);
+    else *out = t;
+    return s;
+}
+
+// The tower's side, or NULL.
+static kpdt__side *kpdt__side_of(kpdt_trainer *t, kpd_tower tower, kpd_error *e) {
+    if ((int)tower >= 0 && (int)tower < t->n_sides) return &t->side[tower];
+    kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: tower %d, expected 0 to %d", (int)tower, t->n_sides - 1);
+    return NULL;
+}
+
+// ids, types and first of n texts.
+static kpd_status kpdt__side_tokenize(const kpdt_trainer *t, kpdt__side *x, kpd_tower tower, const kpd_input *in, size_t n,
+                                      kpd_error *e) {
+    kpd_tokens tokens;
+    if (!n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: no text, expected 1 or more");
+    if (n > t->max_texts)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: %llu texts, and max_texts is %llu", (unsigned long long)n,
+                         (unsigned long long)t->max_texts);
+    memset(&tokens, 0, sizeof tokens);
+    x->first[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = x->first[i];
+        kpd_status s;
+        tokens.ids = x->ids + at; tokens.types = x->types + at; tokens.capacity = (int32_t)(t->max_tokens - at);
+        s = kpd__model_encode(t->shell, kpd__role(t->shell, tower), &in[i], false, &tokens, (int64_t)i, e);
+        if (s == KPD_ERR_LIMIT)
+            return kpd__fail(e, s, (int64_t)i, "training: text %llu of %llu no longer fits: max_tokens is %llu",
+                             (unsigned long long)i, (unsigned long long)n, (unsigned long long)t->max_tokens);
+        if (s) return s;
+        x->first[i + 1] = at + (size_t)tokens.count;
+    }
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
+                                       kpd_error *e) {
+    kpdt__side *x = kpdt__side_of(t, tower, e);
+    kpdt__dropout dropout;
+    kpdt__batch b;
+    uint64_t fp;
+    kpd_status s;
+    if (!x) return KPD_ERR_ARGUMENT;
+    x->kept = false;
+    s = kpdt__side_tokenize(t, x, tower, in, n, e);
+    if (s) return s;
+    b.ids = x->ids; b.types = x->types; b.first = x->first; b.n_texts = n; b.tower = tower;
+    b.first_text = x->n_texts + (tower == KPD_KEYPHRASE ? KPDT__SECOND_TOWER : 0);
+    fp = kpd__fp_enter();
+    dropout = kpdt__dropout_make(t->dropout, t->seed, (uint64_t)t->optimizer->step);
+    kpd__fp_leave(fp);
+    s = kpdt__forward(x->tape, &b, &dropout, out, e);
+    if (s) return s;
+    x->n_texts += n;
+    x->kept = true;
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const float *dout, kpd_error *e) {
+    kpdt__side *x = kpdt__side_of(t, tower, e);
+    kpd_status s;
+    if (!x) return KPD_ERR_ARGUMENT;
+    if (!x->kept)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: tower %d has no forward pass to go back through", (int)tower);
+    s = kpdt__check_finite(dout, x->tape->batch.n_texts * kpdt__net_dim(t->net), "dout", e);
+    if (s) return s;
+    kpdt__backward(x->tape, dout);
+    x->kept = false;
+    return KPD_OK;
+}
+
+KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n) {
+    *n = t->net->n;
+    return t->net->g;
+}
+
+KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
+    int64_t step = t->optimizer->step;
+    float rate, norm;
+    uint64_t fp;
+    if (step >= t->schedule.steps)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: all %lld steps are done", (long long)step);
+    fp = kpd__fp_enter();
+    rate = kpdt__rate(&t->schedule, step);
+    kpd__fp_leave(fp);
+    norm = kpdt__optimizer_step(t->optimizer, rate);
+    for (int i = 0; i < t->n_sides; i++) {
+        t->side[i].kept = false;
+        t->side[i].n_texts = 0;
+    }
+    if (t->optimizer->step == step)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the gradient of step %lld is not finite", (long long)step);
+    if (r) { r->step = step + 1; r->rate = rate; r->grad_norm = norm; }
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, kpd_model **out, kpd_error *e) {
+    kpd_model_desc d = kpd_model_get_desc(t->shell);
+    kpd_model *m = NULL;
+    kpd_status s = kpd_model_create(&d, &t->allocator, &m, e);
+    if (!s) s = kpdt__net_export(t->net, m, e);
+    if (s) kpd_model_close(m);
+    else *out = m;
+    return s;
+}
+
 // >>metrics  Sorting, and what is counted in sorted order. Relies on >>numbers. Promises that the result does not depend on the
 // order of equal scores.
 
@@ -1400,11 +3249,12 @@ KPDDEF kpd_status kpdt_auction_total(const kpdt_auction_row *rows, size_t n, kpd
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options
 #endif
-#endif // KPD_TRAIN_IMPLEMENTATION
+#undef KPD__TRAIN_IMPLEMENTING
+#endif // part C
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
-//     0.1  losses, similarity layer, metrics, auction protocol
+//     0.1  losses, similarity layer, the encoder's gradient, AdamW, training by phases, metrics, auction protocol
 //
 // LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,
 // alternative A: Copyright (c) 2026 the kpd authors; permission is granted, free of charge, to use, copy, modify, merge,
