@@ -38,9 +38,10 @@ static kpd_model *make_model(void) {
     if (kpd_model_create(&d, NULL, &m, NULL)) m = NULL;
     kpd_tokenizer_destroy(t);
     for (int32_t i = 0; m && kpd_model_tensor(m, i, &x); i++) {
-        for (int32_t j = 0; j < x.rows * x.cols; j++)
-            w[j] = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 26)) +   // exact products: this
-                   (strstr(x.name, "Norm.weight") ? 1.0f : -0.125f);                                        // file may be fused;
+        for (int32_t j = 0; j < x.rows * x.cols; j++) {   // exact products: the compiler may fuse what stands in this file
+            float f = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 26));
+            w[j] = f + (strstr(x.name, "Norm.weight") ? 1.0f : -0.125f);
+        }
         if (kpd_model_set(m, x.name, w, NULL)) return NULL;
     }
     return m;
