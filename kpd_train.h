@@ -41,8 +41,9 @@
 //     implementation:
 //     >>numbers  >>tape  >>layers  >>optimizer  >>losses  >>trainer  >>metrics  >>auction
 //
-// This version trains on inputs that the host gives, phase by phase. It has no data sets, no sampling of batches, no
-// checkpoints (a host can save the model, but not the optimiser's state) and no masked-language modelling.
+// This version trains on inputs that the host gives, phase by phase, in f32. It has no data sets, no sampling of batches, no
+// checkpoints (a host can save the model, but not the optimiser's state), no early stopping, no moving average of the
+// weights and no masked-language modelling.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
 //
