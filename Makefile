@@ -63,7 +63,7 @@ bits:
 	@sh tests/bits.sh
 cross:
 	$(MAKE) B=$(B)/arm CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ $(B)/arm/tests
-	@mkdir -p $(B)/tmp && qemu-aarch64 -L /usr/aarch64-linux-gnu $(B)/arm/tests
+	@mkdir -p $(B)/tmp && qemu-aarch64 -L /usr/aarch64-linux-gnu $(B)/arm/tests $(CROSS_FILTER)
 
 FUZZ_SECONDS ?= 60
 $(B)/fuzz_%: tests/fuzz/%.c kpd.h tools/hf.h
