@@ -125,11 +125,14 @@ extern "C" {
 //                  ds = T (softmax(s / T) - softmax(t / T)) / Q
 //   RANKNET        mean over pairs with t_i > t_j of w log(1 + exp(-scale (s_i - s_j))), w = 1 or, when `weighted`,
 //                  t_i - t_j as in [D2LLM]; none: 0. O(n^2) within a query                            [Burges 2005]
+// On texts, by a trainer only (kpdt_trainer_mlm):
+//   MLM            mean over masked tokens of -log softmax(logits)[the token that stood there]                  [BERT]
 typedef enum kpdt_loss {
     KPDT_LOSS_NONE,
     KPDT_MNR, KPDT_MNR_SYMMETRIC,
     KPDT_CONTRASTIVE, KPDT_ONLINE_CONTRASTIVE, KPDT_MSE, KPDT_COSENT, KPDT_PEARSON, KPDT_BCE,
     KPDT_MARGIN_MSE, KPDT_KL, KPDT_RANKNET,
+    KPDT_MLM,
     KPDT_LOSS_COUNT
 } kpdt_loss;
 
@@ -143,6 +146,8 @@ typedef enum kpdt_target {
 // value of the sum of real and imaginary parts of the quotient a/b, divided by |a|/|b|, which is
 // |a.r(b)| / (|a||b|), r(c, d) = (c-d, c+d): ANGLE under COSENT is AnglE. A zero vector has similarity 0 and gets
 // gradient 0 (with dot it gets the other vector).
+typedef enum kpdt_teacher { KPDT_BY_LABEL, KPDT_BY_SCORE, KPDT_BY_ASSISTANT } kpdt_teacher;
+
 typedef enum kpdt_similarity { KPDT_SIM_COSINE, KPDT_SIM_DOT, KPDT_SIM_ANGLE } kpdt_similarity;
 
 typedef struct kpdt_loss_desc {
@@ -160,6 +165,8 @@ typedef struct kpdt_loss_desc {
     kpdt_similarity similarity;
     int32_t dims[KPDT_MAX_DIMS];        // Matryoshka widths, descending, ended by 0; none = the full width alone
     float dim_weights[KPDT_MAX_DIMS];   // 0 = 1
+    // kpdt_trainer_learn only:
+    kpdt_teacher teacher;               // whence t comes
 } kpdt_loss_desc;
 
 // Value and gradient of a loss on pairs: s, t, ds [n]. query [n] are ids, equal ones adjacent: each run of equal ids is a
@@ -222,15 +229,89 @@ typedef struct kpdt_vectors {
 // On failure *loss is untouched; da and db may hold the widths that came before the failing one.
 KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e);
 
-// TRAINER  An encoder being trained, by phases. The host brings the inputs and computes the loss between the phases: ---
+// DATA  A table of rows: UTF-8 text, a row a line (LF or CRLF), a TAB between columns, no header, no quoting. ----------
+// Mapped, so it may be larger than memory: what is kept is an offset for every 16 rows. Const once open: any thread.
+
+#define KPDT_MAX_COLUMNS 16
+
+typedef enum kpdt_column {              // what a column holds; each role but SKIP at most once
+    KPDT_COL_END,                       // no more columns
+    KPDT_COL_SKIP,
+    KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY,
+    KPDT_COL_QUERY,                     // of which query a row is: the same bytes in rows that follow each other
+    KPDT_COL_LABEL,                     // a number from 0 to 1
+    KPDT_COL_SCORE                      // a teacher's score: a finite number
+} kpdt_column;
+
+typedef struct kpdt_dataset_desc {
+    const char *path;                   // mapped, and must not be changed while open; or NULL, and
+    const char *data; size_t size;      // these bytes: borrowed, must outlive
+    kpdt_column columns[KPDT_MAX_COLUMNS];
+    bool skip_bad_rows;                 // leaves them out and counts them; else the first one is an error
+    kpd_allocator allocator;
+} kpdt_dataset_desc;
+
+typedef struct kpdt_row {               // {NULL, 0} and NaN where there is no such column
+    kpd_text keyphrase, title, category, query;
+    float label, score;
+} kpdt_row;
+
+typedef struct kpdt_dataset kpdt_dataset;
+
+// Reads all of it once, checking each row. Errors: IO, MEMORY; ARGUMENT for columns that cannot be meant; FORMAT, `where` = the
+// line from 1: not that many columns, not a number, a number out of range. About .5 s a GB.
+KPDDEF kpd_status kpdt_dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **out, kpd_error *e);
+KPDDEF void       kpdt_dataset_close(kpdt_dataset *x);
+KPDDEF int64_t    kpdt_dataset_rows(const kpdt_dataset *x);              // good ones
+KPDDEF int64_t    kpdt_dataset_bad_rows(const kpdt_dataset *x);          // left out
+// Row i from 0; its texts live as long as x. ARGUMENT past the end; FORMAT where the file has been changed. Reads at most 16 rows.
+KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e);
+
+// TRAINER  An encoder being trained on data sets, or on what the host brings. -----------------------------------------
 //
-//     forward (item texts)  forward (keyphrase texts)  a loss, which gives dout for each  backward  backward  apply
+//     until report.done: kpdt_trainer_step          a whole step on the data sets of the desc, which is
+//         kpdt_trainer_draw                         a batch of one data set (the host may change it, or make its own)
+//         kpdt_trainer_learn                        forward, loss and backward of a batch: adds to the gradient
+//         kpdt_trainer_apply                        AdamW
 //
-// It may put an all-reduce of the gradient before apply, or repeat forward, loss and backward on several pieces of a batch:
-// gradients add up until apply. The same bits at every SIMD level and number of tasks. One caller at a time.
+// draw and learn are repeated `accumulate` times before apply. A host puts its all-reduce of kpdt_trainer_gradient before
+// apply. With a loss of its own it takes learn apart: forward (items), forward (keyphrases), the loss, which gives dout of
+// each, backward, backward. The bits do not depend on SIMD level, number of tasks or memory. One caller at a time.
+
+#define KPDT_MAX_LOSSES 4
+
+typedef enum kpdt_batching {            // of the rows of a data set
+    KPDT_RANDOM,                        // another order each epoch, by the seed
+    KPDT_NO_DUPLICATES,                 // and no keyphrase and no item twice in a batch; who clashes waits for a later one
+    KPDT_BY_QUERY,                      // and the rows of a query stand together, in pieces of at most a batch
+    KPDT_IN_ORDER                       // as in the file
+} kpdt_batching;
+
+typedef struct kpdt_source {            // a data set, and what is to be learned from it
+    const kpdt_dataset *data;           // must outlive the trainer; may be shared
+    kpdt_loss_desc losses[KPDT_MAX_LOSSES];   // summed; ended by LOSS_NONE. To MNR each row is a positive pair. MLM is alone
+    float share;                        // of the batches, beside that of the others; 0 for all = in proportion to rows
+    kpdt_batching batching;
+} kpdt_source;
+
+// After learning: cosine or logit of the dev pairs against their labels, yes at .5 and over. MLM_LOSS is minus the loss of its
+// texts, whose masks are always the same. Higher is better.
+typedef enum kpdt_dev_metric { KPDT_DEV_AUC, KPDT_DEV_AP, KPDT_DEV_F1, KPDT_DEV_PEARSON, KPDT_DEV_SPEARMAN, KPDT_DEV_MLM_LOSS }
+    kpdt_dev_metric;
 
 typedef struct kpdt_trainer_desc {
     const kpd_model *start;             // required; copied. Either kind; separate towers are trained separately
+    const kpdt_source *sources; int32_t n_sources;   // none: the host brings its batches
+    const kpd_model *assistant;         // whose probability is t where a loss has teacher KPDT_BY_ASSISTANT; must outlive
+    int32_t batch;                      // rows, 0 = 32
+    int32_t accumulate;                 // batches a step, whose mean gradient counts; 0 = 1
+    int32_t epochs;                     // 0 = 1: as many batches as it takes to see each row once
+    int64_t steps;                      // 0 = `epochs`; required without sources: the schedule's length
+    const kpdt_dataset *dev;            // NULL = none; must outlive
+    kpdt_dev_metric dev_metric;
+    int32_t dev_dim;                    // columns of a vector that count, 0 = all
+    int64_t dev_steps;                  // it is looked at after so many steps, and after the last; 0 = after the last only
+    int32_t patience;                   // training ends when so many looks in a row were not the best; 0 = it does not
     int32_t max_tokens, max_texts;      // of one forward; 0 = 4096 (never less than one text may have) and 256
     int32_t frozen_layers;              // the embeddings and the first so many layers stay as they are; 0 = nothing does
     float rate;                         // of learning, at the end of the warm-up; 0 = 2e-5
@@ -241,21 +322,53 @@ typedef struct kpdt_trainer_desc {
     float dropout;                      // of embeddings, attention, outputs and a cross-encoder's head; 0 = none, less than 1
     float layer_decay;                  // each layer has this times the rate of the one above; 0 = 1
     bool cosine_decay;                  // the rate falls to 0 as half a cosine, not in a line
-    int64_t steps;                      // required; how many applies there will be: the schedule's length
-    uint64_t seed;                      // of dropout; hosts that share out a batch give each its own
+    uint64_t seed;                      // of dropout and the order of rows; hosts that share out a batch give each its own
     kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
     kpd_parallel parallel;
     kpd_allocator allocator;
 } kpdt_trainer_desc;
 
-typedef struct kpdt_report { int64_t step; float rate, grad_norm; } kpdt_report;   // steps done; of this one, before clipping
+typedef struct kpdt_report {
+    int64_t step, steps;                // done; in all
+    int32_t source;                     // of the step's last batch; -1 = the host's
+    float loss;                         // mean over the step's batches, before the update
+    float rate, grad_norm;              // the latter before clipping
+    int64_t texts, tokens;              // of the step
+    float dev, best_dev;                // NaN unless dev was looked at; the best so far, NaN before the first look
+    bool done;                          // all steps, or out of patience
+} kpdt_report;
 
 typedef struct kpdt_trainer kpdt_trainer;
 
-// Allocates everything that the phases need: about 7 times the model's weights, and for each tower (a cross-encoder has one)
-// about (L + 1) (8 H + F) floats for each of max_tokens. Errors: ARGUMENT names the field; UNSUPPORTED, LIMIT, MEMORY.
+// Allocates everything that training needs: about 7 times the model's weights (8 with dev: the best are kept), for each tower
+// (a cross-encoder has one) about (L + 1) (8 H + F) floats for each of max_tokens, and 4 batch (D + batch) floats. Errors:
+// ARGUMENT names the field; UNSUPPORTED, LIMIT, MEMORY.
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
+
+// One step on the sources. Errors: as learn and apply; after one the step is not done, and its gradient is zero. ARGUMENT when
+// all steps are done.
+KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
+
+typedef struct kpdt_batch {
+    int32_t source;                     // whence it comes; -1 = the host made it
+    int32_t n;                          // rows, at most desc.batch
+    const kpd_input *in[2];             // [n] of each tower; a cross-encoder's pairs, and the texts of MLM, are in[KPD_ITEM]
+    const float *label, *score;         // [n]; NULL where no loss asks
+    const int32_t *query;               // [n] as kpdt_loss_pairs, NULL = one
+    const int64_t *row;                 // [n] of the source
+    const kpdt_loss_desc *losses;       // as kpdt_source has them
+} kpdt_batch;
+
+// The next batch of the sources, valid until the next draw. One data set's rows; which one is drawn without replacement, so
+// that in an epoch each has its share exactly. Errors: ARGUMENT (a row that its losses cannot take, `where` = it), FORMAT (a
+// file was changed).
+KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e);
+
+// Forward, losses and backward of a batch: adds the gradient of the sum of its losses, divided by `accumulate`. A batch larger
+// than max_tokens or max_texts goes in pieces, each twice forward (GradCache), with the same bits; only MLM wants it whole.
+// Errors: ARGUMENT (`where` = the row), LIMIT.
+KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
 // dropout is off. out [n, D], or [n, labels] of a cross-encoder, whose tower is ITEM. What backward needs is kept, for each
@@ -274,13 +387,20 @@ KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const 
 // padding is zero and must stay so. Valid until destroy.
 KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n);
 
-// One step of AdamW, then a zero gradient. r may be NULL. ARGUMENT where the gradient is not finite (nothing but the gradient
-// has changed, and that is zero), or where all steps are done.
+// One step of AdamW, then a zero gradient. r may be NULL; of it only step, steps, rate, grad_norm and done are set. ARGUMENT
+// where the gradient is not finite (nothing but the gradient has changed, and that is zero), or where all steps are done.
 KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
 
-// A copy of the model as it is now, to keep: close it with kpd_model_close. Errors: MEMORY; ARGUMENT where a weight is not
-// finite any more.
-KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, kpd_model **out, kpd_error *e);
+// A copy of the model as it is now, or as it was at its best look at dev (ARGUMENT before the first): close it with
+// kpd_model_close. Errors: MEMORY; ARGUMENT where a weight is not finite any more.
+KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e);
+
+// A checkpoint (.kpc): weights, AdamW's state, the best weights, the place in every data set. Between steps. Atomic, as
+// kpd_model_save: on a full disk the previous one stays. Resume takes it into a new trainer of the same desc and data, which
+// then goes on to the same bits as if it had never stopped. Errors: IO, MEMORY; FORMAT, VERSION (`where` = byte offset); ARGUMENT
+// names what differs from the desc that it was made with (threads, SIMD level and memory may). A failed resume changes nothing.
+KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e);
+KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e);
 
 // METRICS  NaN where undefined (0/0). Inputs must be finite. --------------------------------------------------------
 
