@@ -1,0 +1,873 @@
+// recipe.h - a recipe is a text file (INI) that says what to train, on which data, and how. It becomes a kpdt_trainer_desc.
+//
+//     recipe r;
+//     if (!recipe_read(&r, "student.ini") || !recipe_open(&r)) fprintf(stderr, "%s\n", r.error);
+//     ... kpdt_trainer_create(&r.train.d, ...) ...
+//     recipe_close(&r);
+//
+// One table of keys drives the parser and recipe_help, so that they cannot drift apart: an entry says where in the library's
+// own descs its value goes. An absent key leaves zero there, which is the library's default. Every message is
+// `file:line: what is wrong, what was expected`; lines count from 1. Paths are relative to the recipe's folder.
+#ifndef RECIPE_H
+#define RECIPE_H
+
+#include "../kpd_train.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RECIPE_MAX_DATA = 64, RECIPE_MAX_KEYS = 80, RECIPE_MAX_LINE = 4096, RECIPE_MAX_BYTES = 1 << 20, RECIPE_MAX_OWNED = 80 };
+
+typedef struct recipe_section {         // in which line it and its keys stand, 0 = nowhere
+    int32_t line, key_line[RECIPE_MAX_KEYS];
+    char title[80];                     // as messages name it: [data clicks]
+} recipe_section;
+
+typedef struct recipe_model {
+    kpd_model_desc d;                   // first: a key that writes here overrides what `start` has
+    const char *start, *vocab, *assistant;
+    bool cased;
+} recipe_model;
+
+typedef struct recipe_train {
+    kpdt_trainer_desc d;
+    const char *output;
+    int32_t checkpoint_seconds;
+    int64_t checkpoint_steps, log_steps;
+} recipe_train;
+
+typedef struct recipe_data {            // of [dev] and [data]
+    const char *file, *name;
+    kpdt_dataset_desc set;
+    kpdt_source source;
+    int32_t dims[KPDT_MAX_DIMS];
+    float dim_weights[KPDT_MAX_DIMS];
+    int similarity;
+} recipe_data;
+
+typedef struct recipe {
+    recipe_model model; recipe_train train; recipe_data dev;
+    recipe_data data[RECIPE_MAX_DATA]; int32_t n_data;
+    kpd_model *start, *assistant;       // recipe_open
+    kpdt_dataset *dev_set, *set[RECIPE_MAX_DATA];
+    kpdt_source sources[RECIPE_MAX_DATA];
+    // the rest is the parser's
+    recipe_section at_model, at_train, at_dev, at_data[RECIPE_MAX_DATA];
+    recipe_section *at;                 // the section in hand, and where its keys go
+    int at_kind;
+    void *base;
+    const char *path;
+    int32_t line;
+    char *text;
+    void *owned[RECIPE_MAX_OWNED]; int n_owned;
+    char error[1024];
+} recipe;
+
+// Keys ---------------------------------------------------------------------------------------------------------------
+
+enum { RECIPE_MODEL = 1, RECIPE_TRAIN = 2, RECIPE_DEV = 4, RECIPE_DATA = 8 };
+enum { RECIPE_OVER = 1, RECIPE_BELOW = 2 };             // the bound itself is not allowed
+
+// What a value is, and the type of its field: int32_t, int64_t, float, const char *, const char * of a file that must be
+// there, an enum, bool; then those with a parser of their own.
+typedef enum recipe_kind {
+    RECIPE_INTEGER, RECIPE_LONG, RECIPE_NUMBER, RECIPE_TEXT, RECIPE_FILE, RECIPE_CHOICE, RECIPE_YES_NO,
+    RECIPE_COLUMNS, RECIPE_LOSSES, RECIPE_WIDTHS, RECIPE_WEIGHTS
+} recipe_kind;
+
+typedef struct recipe_key {
+    int sections;                       // in which it may stand; of a loss's option: the losses that take it, as bits
+    const char *name;
+    recipe_kind kind;
+    size_t field;                       // of the section's struct; of kpdt_loss_desc
+    double low, high; int open;
+    const char *choices;                // words, in the order of the enum that they name
+    const char *absent, *help;          // what holds without the key; what it means
+} recipe_key;
+
+#define RECIPE_LOSS_WORDS "mnr mnr-symmetric contrastive online-contrastive mse cosent pearson bce margin-mse kl ranknet mlm"
+#define RECIPE_COLUMN_WORDS "- keyphrase title category query label score"
+
+#define M(f) offsetof(recipe_model, f)
+#define T(f) offsetof(recipe_train, f)
+#define D(f) offsetof(recipe_data, f)
+#define RECIPE_SETS (RECIPE_DEV | RECIPE_DATA)
+static const recipe_key RECIPE_KEYS[] = {
+    {RECIPE_MODEL, "start", RECIPE_FILE, M(start), 0, 0, 0, NULL, "random weights", "a model (.kpd) to go on from"},
+    {RECIPE_MODEL, "vocab", RECIPE_FILE, M(vocab), 0, 0, 0, NULL, "that of start",
+     "vocab.txt, a token a line; for random weights"},
+    {RECIPE_MODEL, "cased", RECIPE_YES_NO, M(cased), 0, 0, 0, NULL, "no", "upper and lower case differ; with vocab"},
+    {RECIPE_MODEL, "layers", RECIPE_INTEGER, M(d.n_layers), 1, KPD_MAX_LAYERS, 0, NULL, "that of start", "of the encoder"},
+    {RECIPE_MODEL, "width", RECIPE_INTEGER, M(d.width), 2, KPD_MAX_WIDTH, 0, NULL, "that of start",
+     "of a token's vector, a multiple of heads"},
+    {RECIPE_MODEL, "heads", RECIPE_INTEGER, M(d.n_heads), 1, KPD_MAX_WIDTH, 0, NULL, "that of start", "of attention"},
+    {RECIPE_MODEL, "ffn_width", RECIPE_INTEGER, M(d.ffn_width), 1, KPD_MAX_WIDTH, 0, NULL, "4 width",
+     "of the feed-forward layer"},
+    {RECIPE_MODEL, "positions", RECIPE_INTEGER, M(d.n_positions), 4, KPD_MAX_POSITIONS, 0, NULL, "512",
+     "the longest text that fits"},
+    {RECIPE_MODEL, "max_tokens", RECIPE_INTEGER, M(d.max_tokens), 4, KPD_MAX_POSITIONS, 0, NULL, "positions",
+     "texts are cut to this"},
+    {RECIPE_MODEL, "activation", RECIPE_CHOICE, M(d.activation), 0, 0, 0, "gelu gelu-tanh relu tanh", "gelu",
+     "of the feed-forward layer"},
+    {RECIPE_MODEL, "kind", RECIPE_CHOICE, M(d.kind), 0, 0, 0, "bi-encoder cross-encoder", "that of start",
+     "of another kind than start: its encoder with a random head"},
+    {RECIPE_MODEL, "pooling", RECIPE_CHOICE, M(d.pooling), 0, 0, 0, "mean cls max sqrt-len weighted last", "mean",
+     "of a bi-encoder"},
+    {RECIPE_MODEL, "separate_towers", RECIPE_YES_NO, M(d.separate_towers), 0, 0, 0, NULL, "no",
+     "bi-encoder: own weights for keyphrases"},
+    {RECIPE_MODEL, "labels", RECIPE_INTEGER, M(d.n_labels), 1, KPD_MAX_LABELS, 0, NULL, "1", "logits of a cross-encoder"},
+    {RECIPE_MODEL, "template_item", RECIPE_TEXT, M(d.template_item), 0, 0, 0, NULL, "{title} [SEP] {category}",
+     "what a model reads"},
+    {RECIPE_MODEL, "template_keyphrase", RECIPE_TEXT, M(d.template_keyphrase), 0, 0, 0, NULL, "{keyphrase}", "likewise"},
+    {RECIPE_MODEL, "template_pair", RECIPE_TEXT, M(d.template_pair), 0, 0, 0, NULL,
+     "{keyphrase} [SEP] {category} [SEP] {title}",
+     "likewise, of a cross-encoder"},
+    {RECIPE_MODEL, "assistant", RECIPE_FILE, M(assistant), 0, 0, 0, NULL, "none", "the cross-encoder of teacher=assistant"},
+
+    {RECIPE_TRAIN, "output", RECIPE_TEXT, T(output), 0, 0, 0, NULL, "the recipe's name without .ini",
+     "a folder, made if need be"},
+    {RECIPE_TRAIN, "batch", RECIPE_INTEGER, T(d.batch), 1, 1 << 20, 0, NULL, "32", "rows"},
+    {RECIPE_TRAIN, "accumulate", RECIPE_INTEGER, T(d.accumulate), 1, 1 << 20, 0, NULL, "1",
+     "batches a step, whose mean gradient counts"},
+    {RECIPE_TRAIN, "epochs", RECIPE_INTEGER, T(d.epochs), 1, 1 << 20, 0, NULL, "1", "how often each row is seen"},
+    {RECIPE_TRAIN, "steps", RECIPE_LONG, T(d.steps), 1, 1e15, 0, NULL, "as epochs say", "in place of epochs"},
+    {RECIPE_TRAIN, "rate", RECIPE_NUMBER, T(d.rate), 0, HUGE_VAL, RECIPE_OVER, NULL, "2e-5",
+     "of learning, at the end of the warm-up"},
+    {RECIPE_TRAIN, "warmup", RECIPE_NUMBER, T(d.warmup), 0, 1, RECIPE_BELOW, NULL, "0",
+     "share of the steps over which the rate climbs"},
+    {RECIPE_TRAIN, "cosine_decay", RECIPE_YES_NO, T(d.cosine_decay), 0, 0, 0, NULL, "no",
+     "the rate then falls to 0 as half a cosine, not in a line"},
+    {RECIPE_TRAIN, "layer_decay", RECIPE_NUMBER, T(d.layer_decay), 0, 1, RECIPE_OVER, NULL, "1",
+     "each layer has this times the rate of the one above"},
+    {RECIPE_TRAIN, "frozen_layers", RECIPE_INTEGER, T(d.frozen_layers), 0, KPD_MAX_LAYERS, 0, NULL, "0",
+     "the embeddings and the first so many layers stay as they are"},
+    {RECIPE_TRAIN, "dropout", RECIPE_NUMBER, T(d.dropout), 0, 1, RECIPE_BELOW, NULL, "0",
+     "share of values left out while training"},
+    {RECIPE_TRAIN, "weight_decay", RECIPE_NUMBER, T(d.weight_decay), 0, HUGE_VAL, 0, NULL, "0", "of matrices and tables"},
+    {RECIPE_TRAIN, "beta1", RECIPE_NUMBER, T(d.beta1), 0, 1, RECIPE_OVER | RECIPE_BELOW, NULL, "0.9", "of AdamW"},
+    {RECIPE_TRAIN, "beta2", RECIPE_NUMBER, T(d.beta2), 0, 1, RECIPE_OVER | RECIPE_BELOW, NULL, "0.999", "of AdamW"},
+    {RECIPE_TRAIN, "epsilon", RECIPE_NUMBER, T(d.epsilon), 0, HUGE_VAL, RECIPE_OVER, NULL, "1e-8", "of AdamW"},
+    {RECIPE_TRAIN, "clip", RECIPE_NUMBER, T(d.clip), 0, HUGE_VAL, 0, NULL, "1",
+     "a longer gradient is cut to this length; 0 = never"},
+    {RECIPE_TRAIN, "seed", RECIPE_LONG, T(d.seed), 0, 9e15, 0, NULL, "0", "of random weights, dropout and the order of rows"},
+    {RECIPE_TRAIN, "max_tokens_in_flight", RECIPE_INTEGER, T(d.max_tokens), 1, 1 << 24, 0, NULL, "4096",
+     "of one forward pass: memory, not results"},
+    {RECIPE_TRAIN, "checkpoint_seconds", RECIPE_INTEGER, T(checkpoint_seconds), 0, 1 << 24, 0, NULL, "60",
+     "between checkpoints; 0 = not by time"},
+    {RECIPE_TRAIN, "checkpoint_steps", RECIPE_LONG, T(checkpoint_steps), 0, 1e15, 0, NULL, "0",
+     "likewise in steps; 0 = not by steps"},
+    {RECIPE_TRAIN, "log_steps", RECIPE_LONG, T(log_steps), 1, 1e15, 0, NULL, "1",
+     "metrics.tsv has each so many-th step, and those that look at dev"},
+
+    {RECIPE_SETS, "file", RECIPE_FILE, D(file), 0, 0, 0, NULL, "required", "a row a line, a TAB between columns, no header"},
+    {RECIPE_SETS, "columns", RECIPE_COLUMNS, D(set.columns), 0, 0, 0, RECIPE_COLUMN_WORDS, "required",
+     "words, in the file's order; - skips one, query groups rows"},
+    {RECIPE_SETS, "skip_bad_rows", RECIPE_YES_NO, D(set.skip_bad_rows), 0, 0, 0, NULL, "no",
+     "leaves them out and counts them; else the first is an error"},
+    {RECIPE_DATA, "loss", RECIPE_LOSSES, D(source.losses), 0, 0, 0, RECIPE_LOSS_WORDS, "required",
+     "one or more with a comma between them, each with options (below)"},
+    {RECIPE_DATA, "batching", RECIPE_CHOICE, D(source.batching), 0, 0, 0, "random no-duplicates by-query in-order", "random",
+     "no-duplicates: no keyphrase or item twice in a batch"},
+    {RECIPE_DATA, "share", RECIPE_NUMBER, D(source.share), 0, HUGE_VAL, RECIPE_OVER, NULL, "as its rows",
+     "of the batches, beside that of the others; for all sets or for none"},
+    {RECIPE_DATA, "similarity", RECIPE_CHOICE, D(similarity), 0, 0, 0, "cosine dot angle", "cosine",
+     "of a bi-encoder's vectors"},
+    {RECIPE_DATA, "dims", RECIPE_WIDTHS, D(dims), 1, KPD_MAX_WIDTH, 0, NULL, "all columns",
+     "widths at which the losses count, descending (Matryoshka)"},
+    {RECIPE_DATA, "dim_weights", RECIPE_WEIGHTS, D(dim_weights), 0, HUGE_VAL, RECIPE_OVER, NULL, "1 each", "of the dims"},
+
+    {RECIPE_DEV, "metric", RECIPE_CHOICE, offsetof(recipe_train, d.dev_metric), 0, 0, 0, "auc ap f1 pearson spearman mlm",
+     "auc",
+     "of cosine or logit against label; mlm: minus the loss"},
+    {RECIPE_DEV, "steps", RECIPE_LONG, T(d.dev_steps), 1, 1e15, 0, NULL, "the last only", "between looks at dev"},
+    {RECIPE_DEV, "patience", RECIPE_INTEGER, T(d.patience), 0, 1 << 24, 0, NULL, "0",
+     "training ends when so many looks in a row were not the best; 0 = never"},
+    {RECIPE_DEV, "dim", RECIPE_INTEGER, T(d.dev_dim), 1, KPD_MAX_WIDTH, 0, NULL, "all",
+     "columns of a bi-encoder's vector that count"},
+};
+#undef M
+#undef T
+#undef D
+
+#define RECIPE_BIT(loss) (1 << (loss))
+#define RECIPE_ON_PAIRS (RECIPE_BIT(KPDT_CONTRASTIVE) | RECIPE_BIT(KPDT_ONLINE_CONTRASTIVE) | RECIPE_BIT(KPDT_MSE) | \
+    RECIPE_BIT(KPDT_COSENT) | RECIPE_BIT(KPDT_PEARSON) | RECIPE_BIT(KPDT_BCE) | RECIPE_BIT(KPDT_MARGIN_MSE) | \
+    RECIPE_BIT(KPDT_KL) | RECIPE_BIT(KPDT_RANKNET))
+#define RECIPE_ALL_LOSSES ((1 << KPDT_LOSS_COUNT) - 2)
+#define L(f) offsetof(kpdt_loss_desc, f)
+static const recipe_key RECIPE_LOSS_OPTIONS[] = {
+    {RECIPE_ALL_LOSSES, "weight", RECIPE_NUMBER, L(weight), 0, HUGE_VAL, RECIPE_OVER, NULL, "1", "beside the other losses"},
+    {RECIPE_ON_PAIRS, "teacher", RECIPE_CHOICE, L(teacher), 0, 0, 0, "label score assistant", "label",
+     "whom it follows: a column, or the assistant's probability"},
+    {RECIPE_BIT(KPDT_MSE) | RECIPE_BIT(KPDT_PEARSON) | RECIPE_BIT(KPDT_MARGIN_MSE) | RECIPE_BIT(KPDT_KL),
+     "target", RECIPE_CHOICE,
+     L(target), 0, 0, 0, "probability logit cosine", "probability", "as what: t as it is, log(t / (1-t)), 2t-1"},
+    {RECIPE_BIT(KPDT_MNR) | RECIPE_BIT(KPDT_MNR_SYMMETRIC) | RECIPE_BIT(KPDT_COSENT) | RECIPE_BIT(KPDT_RANKNET), "scale",
+     RECIPE_NUMBER, L(scale), 0, HUGE_VAL, RECIPE_OVER, NULL, "20", "of the scores"},
+    {RECIPE_BIT(KPDT_CONTRASTIVE) | RECIPE_BIT(KPDT_ONLINE_CONTRASTIVE), "margin", RECIPE_NUMBER, L(margin), 0, HUGE_VAL,
+     RECIPE_OVER, NULL, "0.5", "how far from 1 a negative's similarity should be"},
+    {RECIPE_BIT(KPDT_PEARSON), "per_query", RECIPE_YES_NO, L(per_query), 0, 0, 0, NULL, "no", "the mean over queries"},
+    {RECIPE_BIT(KPDT_PEARSON), "epsilon", RECIPE_NUMBER, L(epsilon), 0, HUGE_VAL, RECIPE_OVER, NULL, "1e-8", "in the divisor"},
+    {RECIPE_BIT(KPDT_BCE), "pos_weight", RECIPE_NUMBER, L(pos_weight), 0, HUGE_VAL, RECIPE_OVER, NULL, "1", "of a yes"},
+    {RECIPE_BIT(KPDT_KL), "temperature", RECIPE_NUMBER, L(temperature), 0, HUGE_VAL, RECIPE_OVER, NULL, "1",
+     "of both softmaxes"},
+    {RECIPE_BIT(KPDT_RANKNET), "weighted", RECIPE_YES_NO, L(weighted), 0, 0, 0, NULL, "no",
+     "pairs count by the difference of t"},
+};
+#undef L
+
+enum {
+    RECIPE_N_KEYS = sizeof RECIPE_KEYS / sizeof *RECIPE_KEYS,
+    RECIPE_N_LOSS_OPTIONS = sizeof RECIPE_LOSS_OPTIONS / sizeof *RECIPE_LOSS_OPTIONS
+};
+
+// The table writes enums as int, and has room for the lines of all keys.
+typedef char recipe_enums_are_ints[sizeof(kpdt_dev_metric) == sizeof(int) && sizeof(kpd_pooling) == sizeof(int) ? 1 : -1];
+typedef char recipe_keys_fit[(int)RECIPE_N_KEYS <= (int)RECIPE_MAX_KEYS ? 1 : -1];
+
+// Errors and small tools ---------------------------------------------------------------------------------------------
+
+#ifdef __GNUC__
+__attribute__((format(printf, 3, 4)))
+#endif
+static bool recipe_fail(recipe *r, int32_t line, const char *format, ...) {
+    va_list args;
+    int n = line > 0 ? snprintf(r->error, sizeof r->error, "%.400s:%d: ", r->path, (int)line)
+                     : snprintf(r->error, sizeof r->error, "%.400s: ", r->path);
+    va_start(args, format);
+    vsnprintf(r->error + n, sizeof r->error - (size_t)n, format, args);
+    va_end(args);
+    return false;
+}
+
+// Zeroed, freed by recipe_close; NULL after a message.
+static void *recipe_alloc(recipe *r, size_t size) {
+    void *p = r->n_owned < RECIPE_MAX_OWNED ? calloc(1, size) : NULL;
+    if (p) r->owned[r->n_owned++] = p;
+    else recipe_fail(r, r->line, "out of memory: %zu bytes", size);
+    return p;
+}
+
+static bool recipe_blank(char c) { return c == ' ' || c == '\t'; }
+
+static char *recipe_trim(char *s) {
+    size_t n;
+    while (recipe_blank(*s)) s++;
+    n = strlen(s);
+    while (n && recipe_blank(s[n - 1])) s[--n] = 0;
+    return s;
+}
+
+// The next word of *s, ended in place; NULL at the end.
+static char *recipe_word(char **s) {
+    char *word = *s;
+    while (recipe_blank(*word)) word++;
+    if (!*word) return NULL;
+    for (*s = word; **s && !recipe_blank(**s); ++*s) {}
+    if (**s) *(*s)++ = 0;
+    return word;
+}
+
+// The position of a word in a list of words with single spaces between them, or -1.
+static int recipe_find(const char *list, const char *word) {
+    size_t n = strlen(word);
+    for (int i = 0; n && *list; i++) {
+        size_t m = strcspn(list, " ");
+        if (m == n && !memcmp(list, word, n)) return i;
+        list += m + (list[m] == ' ');
+    }
+    return -1;
+}
+
+// A path of the recipe, seen from where the program runs.
+static char *recipe_path(recipe *r, const char *value) {
+    const char *slash = strrchr(r->path, '/');
+    size_t dir = slash && value[0] != '/' ? (size_t)(slash - r->path) + 1 : 0;
+    char *path = (char *)recipe_alloc(r, dir + strlen(value) + 1);
+    if (path) sprintf(path, "%.*s%s", (int)dir, r->path, value);
+    return path;
+}
+
+// Values -------------------------------------------------------------------------------------------------------------
+
+static bool recipe_is_whole(const recipe_key *k) {
+    return k->kind == RECIPE_INTEGER || k->kind == RECIPE_LONG || k->kind == RECIPE_WIDTHS;
+}
+
+static void recipe_bounds(const recipe_key *k, char *out, size_t size) {
+    const char *what = recipe_is_whole(k) ? "an integer" : "a number", *to = k->open & RECIPE_BELOW ? "to below" : "to";
+    int n = snprintf(out, size, "%s %s %.15g", what, k->open & RECIPE_OVER ? "over" : "from", k->low);
+    if (isfinite(k->high)) snprintf(out + n, size - (size_t)n, " %s %.15g", to, k->high);
+    else if (!(k->open & RECIPE_OVER)) snprintf(out + n, size - (size_t)n, " on");
+}
+
+// A comment behind a value is part of it; whoever meant one should learn why it fails.
+static bool recipe_expected(recipe *r, const recipe_key *k, const char *value, const char *expected) {
+    const char *hint = strpbrk(value, "#;") ? " (a comment needs a line of its own)" : "";
+    return recipe_fail(r, r->line, "%s = %.200s: expected %s%s", k->name, value, expected, hint);
+}
+
+static bool recipe_number(recipe *r, const recipe_key *k, const char *value, double *out) {
+    char *end, bounds[100];
+    bool whole = recipe_is_whole(k);
+    double v = strtod(value, &end);
+    bool low = k->open & RECIPE_OVER ? v > k->low : v >= k->low, high = k->open & RECIPE_BELOW ? v < k->high : v <= k->high;
+    *out = v;
+    if (end != value && !*end && isfinite(v) && low && high && (!whole || v == floor(v)) && (whole || isfinite((float)v)))
+        return true;
+    recipe_bounds(k, bounds, sizeof bounds);
+    return recipe_expected(r, k, value, bounds);
+}
+
+static bool recipe_choice(recipe *r, const recipe_key *k, const char *choices, const char *value, int *out) {
+    char expected[200];
+    *out = recipe_find(choices, value);
+    if (*out >= 0) return true;
+    snprintf(expected, sizeof expected, "one of: %s", choices);
+    return recipe_expected(r, k, value, expected);
+}
+
+// Opened here once, so that a wrong path has the line in which it stands.
+static bool recipe_file(recipe *r, const recipe_key *k, const char *value, const char **out) {
+    const char *path = recipe_path(r, value);
+    FILE *f = path ? fopen(path, "rb") : NULL;
+    if (!path) return false;
+    if (!f) return recipe_fail(r, r->line, "%s = %.200s: %.300s: %s", k->name, value, path, strerror(errno));
+    fclose(f);
+    *out = path;
+    return true;
+}
+
+static bool recipe_columns(recipe *r, const recipe_key *k, char *value, kpdt_column *out) {
+    int n = 0, seen = 0;
+    for (char *word = recipe_word(&value); word; word = recipe_word(&value)) {
+        static const kpdt_column role[] = {KPDT_COL_SKIP, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_QUERY,
+                                           KPDT_COL_LABEL, KPDT_COL_SCORE};
+        int at;
+        if (!recipe_choice(r, k, k->choices, word, &at)) return false;
+        if (at && seen & 1 << at) return recipe_fail(r, r->line, "columns: '%s' twice", word);
+        if (n == KPDT_MAX_COLUMNS) return recipe_fail(r, r->line, "columns: more than %d", KPDT_MAX_COLUMNS);
+        seen |= 1 << at;
+        out[n++] = role[at];
+    }
+    return true;
+}
+
+// A list of numbers: widths into int32_t, weights into float.
+static bool recipe_list(recipe *r, const recipe_key *k, char *value, void *out) {
+    int n = 0;
+    for (char *word = recipe_word(&value); word; word = recipe_word(&value)) {
+        double v;
+        if (!recipe_number(r, k, word, &v)) return false;
+        if (n == KPDT_MAX_DIMS) return recipe_fail(r, r->line, "%s: more than %d", k->name, KPDT_MAX_DIMS);
+        if (k->kind == RECIPE_WEIGHTS) ((float *)out)[n++] = (float)v;
+        else ((int32_t *)out)[n++] = (int32_t)v;
+    }
+    return true;
+}
+
+// A value of one word or text into the field of its type.
+static bool recipe_set(recipe *r, const recipe_key *k, char *value, void *field) {
+    double v = 0;
+    int at = 0;
+    switch (k->kind) {
+    case RECIPE_TEXT:   *(const char **)field = value; return true;
+    case RECIPE_FILE:   return recipe_file(r, k, value, (const char **)field);
+    case RECIPE_YES_NO:
+        if (!recipe_choice(r, k, "no yes", value, &at)) return false;
+        *(bool *)field = at == 1;
+        return true;
+    case RECIPE_CHOICE:
+        if (!recipe_choice(r, k, k->choices, value, &at)) return false;
+        memcpy(field, &at, sizeof at);
+        return true;
+    default: break;
+    }
+    if (!recipe_number(r, k, value, &v)) return false;
+    if (k->kind == RECIPE_INTEGER) *(int32_t *)field = (int32_t)v;
+    else if (k->kind == RECIPE_LONG) *(int64_t *)field = (int64_t)v;
+    else *(float *)field = (float)v;
+    return true;
+}
+
+// name=value behind a loss.
+static bool recipe_loss_option(recipe *r, const char *loss, char *word, kpdt_loss_desc *d) {
+    char *equals = strchr(word, '=');
+    const recipe_key *k = NULL;
+    if (!equals) return recipe_fail(r, r->line, "loss = %.40s: '%.200s' is no option=value", loss, word);
+    *equals = 0;
+    for (int i = 0; i < RECIPE_N_LOSS_OPTIONS && !k; i++)
+        if (!strcmp(RECIPE_LOSS_OPTIONS[i].name, word)) k = &RECIPE_LOSS_OPTIONS[i];
+    if (k && k->sections & RECIPE_BIT((int)d->loss)) return recipe_set(r, k, equals + 1, (char *)d + k->field);
+    return recipe_fail(r, r->line, "loss = %.40s: it has no option '%.200s'", loss, word);
+}
+
+static bool recipe_loss(recipe *r, const recipe_key *k, char *value, kpdt_loss_desc *d) {
+    char *name = recipe_word(&value);
+    int at;
+    if (!name) return recipe_fail(r, r->line, "loss: nothing before or behind a comma");
+    if (!recipe_choice(r, k, k->choices, name, &at)) return false;
+    d->loss = (kpdt_loss)(at + 1);
+    for (char *word = recipe_word(&value); word; word = recipe_word(&value))
+        if (!recipe_loss_option(r, name, word, d)) return false;
+    return true;
+}
+
+static bool recipe_losses(recipe *r, const recipe_key *k, char *value, kpdt_loss_desc *out) {
+    int n = 0;
+    for (char *next = value; next; n++) {
+        char *comma = strchr(next, ',');
+        if (comma) *comma = 0;
+        if (n == KPDT_MAX_LOSSES) return recipe_fail(r, r->line, "loss: more than %d", KPDT_MAX_LOSSES);
+        if (!recipe_loss(r, k, next, &out[n])) return false;
+        next = comma ? comma + 1 : NULL;
+    }
+    for (int i = 0; n > 1 && i < n; i++)
+        if (out[i].loss == KPDT_MLM) return recipe_fail(r, r->line, "loss: mlm stands alone");
+    return true;
+}
+
+static bool recipe_value(recipe *r, const recipe_key *k, char *value, void *field) {
+    switch (k->kind) {
+    case RECIPE_COLUMNS: return recipe_columns(r, k, value, (kpdt_column *)field);
+    case RECIPE_LOSSES:  return recipe_losses(r, k, value, (kpdt_loss_desc *)field);
+    case RECIPE_WIDTHS:
+    case RECIPE_WEIGHTS: return recipe_list(r, k, value, field);
+    default:             return recipe_set(r, k, value, field);
+    }
+}
+
+// Lines --------------------------------------------------------------------------------------------------------------
+
+static bool recipe_name_ok(const char *name) {
+    return *name && strlen(name) < 60 &&
+           name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")] == 0;
+}
+
+static bool recipe_begin_data(recipe *r, char *name) {
+    recipe_data *d = &r->data[r->n_data];
+    name = recipe_trim(name);
+    if (!recipe_name_ok(name))
+        return recipe_fail(r, r->line, "[data NAME]: '%.80s', expected a name of letters, digits, _ . -", name);
+    for (int32_t i = 0; i < r->n_data; i++)
+        if (!strcmp(r->data[i].name, name))
+            return recipe_fail(r, r->line, "[data %s] stands in line %d already", name, (int)r->at_data[i].line);
+    if (r->n_data == RECIPE_MAX_DATA) return recipe_fail(r, r->line, "more than %d [data] sections", RECIPE_MAX_DATA);
+    d->name = name;
+    r->at = &r->at_data[r->n_data++];
+    r->at_kind = RECIPE_DATA;
+    r->base = d;
+    r->at->line = r->line;
+    snprintf(r->at->title, sizeof r->at->title, "[data %s]", name);
+    return true;
+}
+
+static bool recipe_begin(recipe *r, char *line) {
+    static const char *const names[] = {"model", "train", "dev"};
+    recipe_section *const at[] = {&r->at_model, &r->at_train, &r->at_dev};
+    void *const base[] = {&r->model, &r->train, &r->dev};
+    size_t n = strlen(line);
+    char *name;
+    if (line[n - 1] != ']') return recipe_fail(r, r->line, "'%.80s': a section ends with ]", line);
+    line[n - 1] = 0;
+    name = recipe_trim(line + 1);
+    if (!strncmp(name, "data", 4) && (!name[4] || recipe_blank(name[4]))) return recipe_begin_data(r, name + 4);
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(name, names[i])) continue;
+        if (at[i]->line) return recipe_fail(r, r->line, "[%s] stands in line %d already", name, (int)at[i]->line);
+        r->at = at[i];
+        r->at_kind = 1 << i;
+        r->base = base[i];
+        r->at->line = r->line;
+        snprintf(r->at->title, sizeof r->at->title, "[%s]", name);
+        return true;
+    }
+    return recipe_fail(r, r->line, "unknown section [%.80s], expected [model], [train], [dev] or [data NAME]", name);
+}
+
+static bool recipe_unknown_key(recipe *r, const char *name) {
+    char list[600] = "";
+    for (int i = 0; i < RECIPE_N_KEYS; i++) {
+        size_t n = strlen(list);
+        if (RECIPE_KEYS[i].sections & r->at_kind) snprintf(list + n, sizeof list - n, " %s", RECIPE_KEYS[i].name);
+    }
+    return recipe_fail(r, r->line, "unknown key '%.80s' in %s, expected one of:%s", name, r->at->title, list);
+}
+
+// What [dev] says of the looks at it goes to the trainer's desc.
+static void *recipe_field(recipe *r, const recipe_key *k) {
+    return (char *)(k->sections == RECIPE_DEV ? (void *)&r->train : r->base) + k->field;
+}
+
+static bool recipe_assign(recipe *r, char *line) {
+    char *equals = strchr(line, '='), *value;
+    if (!equals) return recipe_fail(r, r->line, "'%.80s': expected [section], key = value, or # and a comment", line);
+    *equals = 0;
+    line = recipe_trim(line);
+    value = recipe_trim(equals + 1);
+    if (!r->at) return recipe_fail(r, r->line, "'%.80s' stands before the first section", line);
+    for (int i = 0; i < RECIPE_N_KEYS; i++) {
+        const recipe_key *k = &RECIPE_KEYS[i];
+        if (!(k->sections & r->at_kind) || strcmp(k->name, line)) continue;
+        if (r->at->key_line[i])
+            return recipe_fail(r, r->line, "'%s' stands in line %d of %s already", k->name, (int)r->at->key_line[i],
+                               r->at->title);
+        if (!*value) return recipe_fail(r, r->line, "'%s' has no value; without the line: %s", k->name, k->absent);
+        r->at->key_line[i] = r->line;
+        return recipe_value(r, k, value, recipe_field(r, k));
+    }
+    return recipe_unknown_key(r, line);
+}
+
+static bool recipe_line(recipe *r, char *line, size_t n) {
+    if (n > RECIPE_MAX_LINE) return recipe_fail(r, r->line, "a line of %zu bytes, at most %d", n, RECIPE_MAX_LINE);
+    if (memchr(line, 0, n)) return recipe_fail(r, r->line, "a NUL byte: this is no text");
+    line[n] = 0;
+    if (n && line[n - 1] == '\r') line[n - 1] = 0;
+    line = recipe_trim(line);
+    if (!*line || *line == '#' || *line == ';') return true;
+    return *line == '[' ? recipe_begin(r, line) : recipe_assign(r, line);
+}
+
+static bool recipe_lines(recipe *r, size_t size) {
+    size_t at = size >= 3 && !memcmp(r->text, "\xEF\xBB\xBF", 3) ? 3 : 0;       // some editors begin with a byte order mark
+    while (at < size) {
+        const char *end = (const char *)memchr(r->text + at, '\n', size - at);
+        size_t n = end ? (size_t)(end - r->text) - at : size - at;
+        r->line++;
+        if (!recipe_line(r, r->text + at, n)) return false;
+        at += n + 1;
+    }
+    return true;
+}
+
+// What no line alone can know ------------------------------------------------------------------------------------------
+
+static int32_t recipe_line_of(const recipe_section *at, const char *key) {
+    for (int i = 0; i < RECIPE_N_KEYS; i++)
+        if (at->key_line[i] && !strcmp(RECIPE_KEYS[i].name, key)) return at->key_line[i];
+    return 0;
+}
+
+static bool recipe_require(recipe *r, const recipe_section *at, const char *key) {
+    return recipe_line_of(at, key) || recipe_fail(r, at->line, "%s: the key '%s' is missing", at->title, key);
+}
+
+static bool recipe_has_column(const recipe_data *d, kpdt_column role) {
+    for (int i = 0; i < KPDT_MAX_COLUMNS && d->set.columns[i]; i++)
+        if (d->set.columns[i] == role) return true;
+    return false;
+}
+
+static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_section *at) {
+    int32_t line = recipe_line_of(at, "loss");
+    for (int i = 0; i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
+        const kpdt_loss_desc *x = &d->source.losses[i];
+        bool on_pairs = (RECIPE_ON_PAIRS & RECIPE_BIT((int)x->loss)) != 0;
+        if (on_pairs && x->teacher == KPDT_BY_ASSISTANT && !r->model.assistant)
+            return recipe_fail(r, line, "loss: teacher=assistant, but [model] names no assistant");
+        if (on_pairs && x->teacher == KPDT_BY_SCORE && !recipe_has_column(d, KPDT_COL_SCORE))
+            return recipe_fail(r, line, "loss: teacher=score, but columns has no 'score'");
+        if (on_pairs && x->teacher == KPDT_BY_LABEL && !recipe_has_column(d, KPDT_COL_LABEL))
+            return recipe_fail(r, line, "loss: it follows labels, but columns has no 'label'");
+    }
+    return true;
+}
+
+// The widths count for all losses of a set.
+static bool recipe_spread_dims(recipe *r, recipe_data *d, const recipe_section *at) {
+    int n = 0, weights = 0;
+    while (n < KPDT_MAX_DIMS && d->dims[n]) n++;
+    while (weights < KPDT_MAX_DIMS && d->dim_weights[weights] > 0) weights++;
+    for (int i = 1; i < n; i++)
+        if (d->dims[i] >= d->dims[i - 1]) return recipe_fail(r, recipe_line_of(at, "dims"), "dims: expected descending widths");
+    if (weights && weights != n)
+        return recipe_fail(r, recipe_line_of(at, "dim_weights"), "dim_weights: %d for the %d of dims", weights, n);
+    for (int i = 0; i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
+        memcpy(d->source.losses[i].dims, d->dims, sizeof d->dims);
+        memcpy(d->source.losses[i].dim_weights, d->dim_weights, sizeof d->dim_weights);
+        d->source.losses[i].similarity = (kpdt_similarity)d->similarity;
+    }
+    return true;
+}
+
+static bool recipe_check_data(recipe *r, int32_t i) {
+    recipe_data *d = &r->data[i];
+    const recipe_section *at = &r->at_data[i];
+    if (!recipe_require(r, at, "file") || !recipe_require(r, at, "columns") || !recipe_require(r, at, "loss")) return false;
+    if (!recipe_check_losses(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
+    if ((d->source.share > 0) == (r->data[0].source.share > 0)) return true;
+    return recipe_fail(r, at->line, "%s: share must stand in all [data] sections or in none", at->title);
+}
+
+static bool recipe_check_model(recipe *r) {
+    static const char *const of_start[] = {"vocab", "cased", "layers", "width", "heads", "ffn_width", "positions",
+                                           "activation"};
+    if (r->model.start) {
+        for (size_t i = 0; i < sizeof of_start / sizeof *of_start; i++)
+            if (recipe_line_of(&r->at_model, of_start[i]))
+                return recipe_fail(r, recipe_line_of(&r->at_model, of_start[i]), "%s: it is that of start", of_start[i]);
+        return true;
+    }
+    if (!recipe_line_of(&r->at_model, "vocab"))
+        return recipe_fail(r, r->at_model.line, "[model]: the key 'start' is missing, or for random weights 'vocab'");
+    return recipe_require(r, &r->at_model, "layers") && recipe_require(r, &r->at_model, "width") &&
+           recipe_require(r, &r->at_model, "heads");
+}
+
+static bool recipe_output(recipe *r) {
+    size_t n = strlen(r->path);
+    char *path;
+    if (r->train.output) return (r->train.output = recipe_path(r, r->train.output)) != NULL;
+    if (n < 5 || strcmp(r->path + n - 4, ".ini") || r->path[n - 5] == '/')
+        return recipe_fail(r, r->at_train.line, "output is missing, and the recipe's name does not end in .ini");
+    path = (char *)recipe_alloc(r, n + 1);
+    if (path) memcpy(path, r->path, n - 4);
+    r->train.output = path;
+    return path != NULL;
+}
+
+static bool recipe_check_train(recipe *r) {
+    recipe_train *t = &r->train;
+    if (t->d.steps && t->d.epochs)
+        return recipe_fail(r, recipe_line_of(&r->at_train, "steps"), "steps: epochs stands in line %d; expected one of them",
+                           (int)recipe_line_of(&r->at_train, "epochs"));
+    if (recipe_line_of(&r->at_train, "clip") && t->d.clip <= 0) t->d.clip = -1;     // the library's 0 is its default
+    if (!recipe_line_of(&r->at_train, "checkpoint_seconds")) t->checkpoint_seconds = 60;
+    if (!t->log_steps) t->log_steps = 1;
+    return recipe_output(r);
+}
+
+static bool recipe_check(recipe *r) {
+    if (!r->at_model.line) return recipe_fail(r, 0, "the section [model] is missing");
+    if (!r->n_data) return recipe_fail(r, 0, "a section [data NAME] is missing");
+    if (!recipe_check_model(r)) return false;
+    for (int32_t i = 0; i < r->n_data; i++)
+        if (!recipe_check_data(r, i)) return false;
+    if (r->at_dev.line && (!recipe_require(r, &r->at_dev, "file") || !recipe_require(r, &r->at_dev, "columns"))) return false;
+    return recipe_check_train(r);
+}
+
+static bool recipe_load(recipe *r, size_t *size) {
+    FILE *f = fopen(r->path, "rb");
+    bool failed;
+    if (!f) return recipe_fail(r, 0, "%s", strerror(errno));
+    r->text = (char *)recipe_alloc(r, RECIPE_MAX_BYTES + 2);
+    *size = r->text ? fread(r->text, 1, RECIPE_MAX_BYTES + 1, f) : 0;
+    failed = ferror(f) != 0;
+    if (failed) recipe_fail(r, 0, "%s", strerror(errno));
+    fclose(f);
+    if (failed || !r->text) return false;
+    return *size <= RECIPE_MAX_BYTES || recipe_fail(r, 0, "more than %d bytes: this is no recipe", RECIPE_MAX_BYTES);
+}
+
+// path must outlive r. After false, r->error says why. recipe_close in any case.
+static bool recipe_read(recipe *r, const char *path) {
+    size_t size = 0;
+    memset(r, 0, sizeof *r);
+    r->path = path;
+    return recipe_load(r, &size) && recipe_lines(r, size) && recipe_check(r);
+}
+
+// Models and data --------------------------------------------------------------------------------------------------------
+
+// What the library says about something that a line names. Its messages mostly begin with the path already.
+static bool recipe_blame(recipe *r, int32_t line, const char *file, const kpd_error *e) {
+    bool named = !strncmp(e->message, file, strlen(file));
+    if (e->status == KPD_ERR_FORMAT && e->where > 0 && !named) {        // a row of a table
+        snprintf(r->error, sizeof r->error, "%.400s:%lld: %s", file, (long long)e->where, e->message);
+        return false;
+    }
+    return named ? recipe_fail(r, line, "%s", e->message) : recipe_fail(r, line, "%.300s: %s", file, e->message);
+}
+
+static bool recipe_open_set(recipe *r, recipe_data *d, const recipe_section *at, kpdt_dataset **out) {
+    kpd_error e;
+    d->set.path = d->file;
+    if (kpdt_dataset_open(&d->set, out, &e)) return recipe_blame(r, recipe_line_of(at, "file"), d->file, &e);
+    if (kpdt_dataset_rows(*out)) return true;
+    return recipe_fail(r, recipe_line_of(at, "file"), "%.300s: it has no rows", d->file);
+}
+
+static bool recipe_open_data(recipe *r) {
+    for (int32_t i = 0; i < r->n_data; i++) {
+        if (!recipe_open_set(r, &r->data[i], &r->at_data[i], &r->set[i])) return false;
+        r->sources[i] = r->data[i].source;
+        r->sources[i].data = r->set[i];
+    }
+    r->train.d.sources = r->sources;
+    r->train.d.n_sources = r->n_data;
+    if (r->at_dev.line && !recipe_open_set(r, &r->dev, &r->at_dev, &r->dev_set)) return false;
+    r->train.d.dev = r->dev_set;
+    return true;
+}
+
+static bool recipe_open_model(recipe *r, const char *key, const char *path, kpd_model **out) {
+    kpd_error e;
+    return !kpd_model_open(path, NULL, out, &e) || recipe_blame(r, recipe_line_of(&r->at_model, key), path, &e);
+}
+
+static bool recipe_open_assistant(recipe *r) {
+    int32_t line = recipe_line_of(&r->at_model, "assistant");
+    if (!r->model.assistant) return true;
+    if (!recipe_open_model(r, "assistant", r->model.assistant, &r->assistant)) return false;
+    r->train.d.assistant = r->assistant;
+    if (kpd_model_get_desc(r->assistant).kind == KPD_CROSS_ENCODER) return true;
+    return recipe_fail(r, line, "%.300s: a bi-encoder, expected a cross-encoder", r->model.assistant);
+}
+
+// Whether the recipe wants the start otherwise than it is, and how.
+static bool recipe_override(const recipe *r, kpd_model_desc *d) {
+    bool changed = false;
+    for (int i = 0; i < RECIPE_N_KEYS; i++) {
+        const recipe_key *k = &RECIPE_KEYS[i];
+        size_t size = k->kind == RECIPE_TEXT ? sizeof(char *) : k->kind == RECIPE_YES_NO ? sizeof(bool) : sizeof(int32_t);
+        if (k->sections != RECIPE_MODEL || !r->at_model.key_line[i] || k->field >= sizeof *d) continue;
+        changed = changed || memcmp((char *)d + k->field, (const char *)&r->model.d + k->field, size);
+        memcpy((char *)d + k->field, (const char *)&r->model.d + k->field, size);
+    }
+    return changed;
+}
+
+static bool recipe_make_model(recipe *r, const kpd_model_desc *d, const kpd_model *from, kpd_model **out) {
+    kpd_error e;
+    return !kpdt_model_start(d, from, r->train.d.seed, NULL, out, &e) ||
+           recipe_fail(r, r->at_model.line, "[model]: %s", e.message);
+}
+
+static bool recipe_start_from(recipe *r) {
+    kpd_model *from = NULL;
+    kpd_model_desc d;
+    bool ok = recipe_open_model(r, "start", r->model.start, &from);
+    if (!ok) return false;
+    d = kpd_model_get_desc(from);
+    if (!recipe_override(r, &d)) { r->start = from; return true; }
+    ok = recipe_make_model(r, &d, from, &r->start);
+    kpd_model_close(from);
+    return ok;
+}
+
+static char *recipe_slurp(recipe *r, const char *path, size_t *size) {
+    FILE *f = fopen(path, "rb");
+    long n = f && !fseek(f, 0, SEEK_END) ? ftell(f) : -1;
+    char *text = n >= 0 && n < 1L << 30 ? (char *)recipe_alloc(r, (size_t)n + 1) : NULL;
+    bool ok = text && !fseek(f, 0, SEEK_SET) && fread(text, 1, (size_t)n, f) == (size_t)n;
+    if (!ok) recipe_fail(r, recipe_line_of(&r->at_model, "vocab"), "%.300s: cannot be read", path);
+    if (f) fclose(f);
+    *size = ok ? (size_t)n : 0;
+    return ok ? text : NULL;
+}
+
+static bool recipe_start_random(recipe *r) {
+    kpd_tokenizer_desc d;
+    kpd_tokenizer *t = NULL;
+    kpd_model_desc m = r->model.d;
+    kpd_error e;
+    bool ok;
+    memset(&d, 0, sizeof d);
+    d.vocab = recipe_slurp(r, r->model.vocab, &d.vocab_size);
+    d.cased = r->model.cased;
+    if (!d.vocab) return false;
+    if (kpd_tokenizer_create(&d, &t, &e)) return recipe_blame(r, recipe_line_of(&r->at_model, "vocab"), r->model.vocab, &e);
+    m.tokenizer = t;
+    ok = recipe_make_model(r, &m, NULL, &r->start);
+    kpd_tokenizer_destroy(t);
+    return ok;
+}
+
+// Fills r->train.d but for simd, parallel and allocator.
+static bool recipe_open(recipe *r) {
+    if (!(r->model.start ? recipe_start_from(r) : recipe_start_random(r))) return false;
+    r->train.d.start = r->start;
+    return recipe_open_assistant(r) && recipe_open_data(r);
+}
+
+static void recipe_close(recipe *r) {
+    for (int32_t i = 0; i < r->n_data; i++) kpdt_dataset_close(r->set[i]);
+    kpdt_dataset_close(r->dev_set);
+    kpd_model_close(r->start);
+    kpd_model_close(r->assistant);
+    for (int i = 0; i < r->n_owned; i++) free(r->owned[i]);
+    memset(r, 0, sizeof *r);
+}
+
+// Help -------------------------------------------------------------------------------------------------------------------
+
+static void recipe_help_key(FILE *f, const recipe_key *k) {
+    fprintf(f, "  %-21s %s. Default: %s\n", k->name, k->help, k->absent);
+    if (k->choices) fprintf(f, "  %-21s %s\n", "", k->choices);
+    else if (k->kind == RECIPE_YES_NO) fprintf(f, "  %-21s yes no\n", "");
+}
+
+static void recipe_help_options(FILE *f) {
+    fprintf(f, "\noptions of a loss, as in pearson teacher=assistant weight=2\n");
+    for (int i = 0; i < RECIPE_N_LOSS_OPTIONS; i++) {
+        const recipe_key *k = &RECIPE_LOSS_OPTIONS[i];
+        const char *words = RECIPE_LOSS_WORDS;
+        recipe_help_key(f, k);
+        if (k->sections == RECIPE_ALL_LOSSES) continue;
+        fprintf(f, "  %-21s of", "");
+        for (int loss = 1; *words; loss++) {
+            int n = (int)strcspn(words, " ");
+            if (k->sections & RECIPE_BIT(loss)) fprintf(f, " %.*s", n, words);
+            words += n + (words[n] == ' ');
+        }
+        fputc('\n', f);
+    }
+}
+
+#define RECIPE_EXAMPLE \
+    "# student.ini: a bi-encoder that learns from labels, from an assistant and from clicks\n" \
+    "[model]\n" \
+    "start = minilm.kpd\n" \
+    "assistant = assistant.kpd\n" \
+    "\n" \
+    "[train]\n" \
+    "batch = 64\n" \
+    "epochs = 2\n" \
+    "rate = 3e-5\n" \
+    "warmup = 0.1\n" \
+    "output = student\n" \
+    "\n" \
+    "[data labels]\n" \
+    "file = labels.tsv\n" \
+    "columns = keyphrase title category label\n" \
+    "loss = contrastive margin=0.5, pearson teacher=assistant\n" \
+    "dims = 384 64\n" \
+    "\n" \
+    "[data clicks]\n" \
+    "file = clicks.tsv\n" \
+    "columns = keyphrase title category\n" \
+    "batching = no-duplicates\n" \
+    "loss = mnr scale=20\n" \
+    "dims = 384 64\n" \
+    "\n" \
+    "[dev]\n" \
+    "file = dev.tsv\n" \
+    "columns = keyphrase title category label\n" \
+    "metric = auc\n" \
+    "steps = 100\n" \
+    "patience = 5\n"
+
+static void recipe_help(FILE *f) {
+    static const char *const sections[] = {
+        "[model]  what is trained", "[train]  how", "[dev]  what is looked at on the way; optional",
+        "[data NAME]  what is learned from; one or more"
+    };
+    fprintf(f, "\nA recipe has sections of `key = value`. Lines that begin with # or ; are comments. Paths are relative to\n"
+               "its folder.\n");
+    for (int s = 0; s < 4; s++) {
+        fprintf(f, "\n%s\n", sections[s]);
+        for (int i = 0; i < RECIPE_N_KEYS; i++)
+            if (RECIPE_KEYS[i].sections & 1 << s) recipe_help_key(f, &RECIPE_KEYS[i]);
+    }
+    recipe_help_options(f);
+    fprintf(f, "\nA whole recipe:\n\n%s", RECIPE_EXAMPLE);
+}
+
+#endif
