@@ -1,4 +1,4 @@
-// kpd.c - the command line of kpd. One binary over the public API of kpd.h.
+// kpd.c - the command line of kpd. One binary over the public API of kpd.h and kpd_train.h.
 //
 //     kpd help             what there is          kpd help COMMAND     how it is used, with an example
 //
@@ -8,16 +8,19 @@
 // leaves what was there. Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
 //
 // Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>score >>index >>search
-// >>recommend >>demo >>commands
+// >>recommend >>demo >>train >>eval >>commands
 #define _POSIX_C_SOURCE 200809L
 #define KPD_THREADS
-#include "../kpd.h"
+#include "../kpd_train.h"
 #include "hf.h"
 #include "npy.h"
+#include "recipe.h"
 #include "../examples/tiny.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,8 +90,9 @@ static const char *after_place(const char *message) {
 // >>options  One table of all options; a command names those that it takes. ------------------------------------------
 
 typedef struct options {
-    const char *output, *ids, *template_item, *template_keyphrase, *template_pair;
+    const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against;
     int32_t threads, simd, stats, dtype, max_tokens, no_special, dim, tower, metric, k, by_relevance, same_words;
+    int32_t resume, force, items;
     float threshold, min_similarity;    // -infinity = not given
 } options;
 
@@ -124,6 +128,13 @@ static const option OPTIONS[] = {
     {"--min-similarity",     NUMBER,  FIELD(min_similarity),     0, 0, NULL},
     {"--by-relevance",       FLAG,    FIELD(by_relevance),       0, 0, NULL},
     {"--same-words",         FLAG,    FIELD(same_words),         0, 0, NULL},
+    {"--resume",             FLAG,    FIELD(resume),             0, 0, NULL},
+    {"--force",              FLAG,    FIELD(force),              0, 0, NULL},
+    {"--model",              TEXT,    FIELD(model),              0, 0, NULL},
+    {"--dev",                TEXT,    FIELD(dev),                0, 0, NULL},
+    {"--filter",             TEXT,    FIELD(filter),             0, 0, NULL},
+    {"--against",            TEXT,    FIELD(against),            0, 0, NULL},
+    {"--items",              INTEGER, FIELD(items),              1, INT32_MAX, NULL},
 };
 
 // The position of a word in a list of words with single spaces between them, or -1.
@@ -1256,6 +1267,801 @@ static int run_demo(job *j) {
     return demo(j, dir) ? DONE : BAD_DATA;
 }
 
+// >>train  A recipe's training, step by step, into a folder that can be gone on with at any time. --------------------
+
+// What a training leaves in its folder. last.kpd comes before the last checkpoint: where it is, nothing is left to do.
+static const char *const TRAIN_FILES[] = {"metrics.tsv", "checkpoint.kpc", "best.kpd", "last.kpd"};
+enum { METRICS, CHECKPOINT, BEST, LAST, N_TRAIN_FILES };
+
+typedef struct training {
+    recipe r;
+    kpdt_trainer *trainer;
+    FILE *metrics;
+    kpdt_report report;                 // of the step in hand
+    int64_t first;                      // the step before this run's first; -1 = no step yet
+    double loss, weight, dev, saved;    // loss: a sum whose terms fade, with their weights' sum; when a checkpoint was written
+    char path[N_TRAIN_FILES][4200];
+} training;
+
+static volatile sig_atomic_t g_stop;    // the signal that asked to stop
+
+static void ask_to_stop(int signal_number) { g_stop = signal_number; }
+
+// The first Ctrl-C lets the step end and saves; a second one kills, should that take too long.
+static void catch_signals(void) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct sigaction a, before;
+        memset(&a, 0, sizeof a);
+        a.sa_handler = ask_to_stop;
+        a.sa_flags = (int)SA_RESETHAND;
+        if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN) sigaction(signals[i], &a, NULL);
+    }
+}
+
+static bool file_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+static bool train_folder(training *x, bool resume, bool force) {
+    const char *dir = x->r.train.output;
+    struct stat st;
+    if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
+    if (mkdir(dir, 0777) && (stat(dir, &st) || !S_ISDIR(st.st_mode)))
+        return fail(dir, 0, "cannot make the folder: %s", strerror(errno));
+    for (int i = 0; i < N_TRAIN_FILES; i++) {
+        snprintf(x->path[i], sizeof x->path[i], "%s/%s", dir, TRAIN_FILES[i]);
+        if (!can_write(x->path[i])) return false;
+        if (!resume && !force && file_exists(x->path[i]))
+            return fail(dir, 0, "holds a training already (%s): --resume goes on with it, --force begins anew and deletes it",
+                        TRAIN_FILES[i]);
+    }
+    if (!resume || file_exists(x->path[CHECKPOINT]) || !file_exists(x->path[BEST])) return true;
+    return fail(dir, 0, "holds best.kpd but no checkpoint.kpc to go on from; --force begins anew and deletes it");
+}
+
+// Opened and locked before anything is changed: two programs in one folder would spoil each other's files.
+static bool metrics_open(training *x) {
+    struct flock lock;
+    int fd = open(x->path[METRICS], O_RDWR | O_CREAT, 0666);
+    memset(&lock, 0, sizeof lock);
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    if (fd >= 0 && fcntl(fd, F_SETLK, &lock) && (errno == EACCES || errno == EAGAIN)) {
+        close(fd);
+        return fail(x->path[METRICS], 0, "another kpd is training here");
+    }
+    x->metrics = fd >= 0 ? fdopen(fd, "r+b") : NULL;
+    return x->metrics || fail(x->path[METRICS], 0, "cannot write: %s", strerror(errno));
+}
+
+// Where the rows of the steps up to `step` end. What is no row was being written when a program was killed.
+static long metrics_end(FILE *f, int64_t step) {
+    char line[400];
+    long end = 0;
+    rewind(f);
+    while (fgets(line, sizeof line, f) && strchr(line, '\n')) {
+        bool header = !end && !strncmp(line, "step\t", 5);
+        char *rest;
+        long long at = strtoll(line, &rest, 10);
+        if (!header && (rest == line || *rest != '\t' || at > step)) break;
+        end = ftell(f);
+    }
+    return end;
+}
+
+// Rows that came after the checkpoint are going to be made again.
+static bool metrics_cut(training *x, int64_t step) {
+    FILE *f = x->metrics;
+    long end = metrics_end(f, step);
+    if (end < 0 || ftruncate(fileno(f), (off_t)end) || fseek(f, end, SEEK_SET))
+        return fail(x->path[METRICS], 0, "cannot write: %s", strerror(errno));
+    if (!end) fputs("step\tsource\tloss\trate\tgrad_norm\ttokens\tdev\n", f);
+    return true;
+}
+
+static void metrics_row(training *x) {
+    const kpdt_report *r = &x->report;
+    if (r->step % x->r.train.log_steps && isnan(r->dev) && !r->done) return;
+    fprintf(x->metrics, "%lld\t%s\t%.9g\t%.9g\t%.9g\t%lld\t", (long long)r->step, x->r.data[r->source].name, (double)r->loss,
+            (double)r->rate, (double)r->grad_norm, (long long)r->tokens);
+    if (isnan(r->dev)) fputs("-\n", x->metrics);
+    else fprintf(x->metrics, "%.9g\n", (double)r->dev);
+}
+
+static bool metrics_flush(training *x) {
+    bool ok = !ferror(x->metrics) && !fflush(x->metrics) && !fsync(fileno(x->metrics));
+    return ok || fail(x->path[METRICS], 0, "cannot write: %s", strerror(errno));
+}
+
+static void train_how_to_go_on(const job *j, const training *x) {
+    bool saved = file_exists(x->path[CHECKPOINT]);
+    fail(j->arg[0], 0, "stopped at step %lld of %lld%s: `kpd train %s --resume` goes on", (long long)x->report.step,
+         (long long)x->report.steps, saved ? "" : ", without a checkpoint", j->arg[0]);
+}
+
+// Rows of the metrics reach the disk before the checkpoint that counts on them.
+static bool train_checkpoint(training *x) {
+    kpd_error e;
+    if (!metrics_flush(x)) return false;
+    if (kpdt_trainer_save(x->trainer, x->path[CHECKPOINT], &e)) return fail_with(x->path[CHECKPOINT], &e);
+    x->saved = now();
+    return true;
+}
+
+static bool train_due(const training *x) {
+    const recipe_train *t = &x->r.train;
+    if (t->checkpoint_steps && x->report.step % t->checkpoint_steps == 0) return true;
+    return t->checkpoint_seconds && now() - x->saved >= t->checkpoint_seconds;
+}
+
+static void train_count(job *j, training *x) {
+    const kpdt_report *r = &x->report;
+    x->loss = 0.98 * x->loss + 0.02 * (double)r->loss;
+    x->weight = 0.98 * x->weight + 0.02;
+    if (!isnan(r->dev)) x->dev = (double)r->dev;
+    j->done += r->texts;
+    j->tokens += r->tokens;
+}
+
+static void train_progress(job *j, const training *x) {
+    const kpdt_report *r = &x->report;
+    double t = now(), elapsed = t - j->started, fraction = (double)(r->step - x->first) / (double)(r->steps - x->first);
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    char left[40], dev[60] = "";
+    if (elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
+    j->shown = t;
+    format_left(left, sizeof left, elapsed, fraction);
+    if (!isnan(x->dev)) snprintf(dev, sizeof dev, ", dev %.4f (best %.4f)", x->dev, (double)r->best_dev);
+    fprintf(stderr, "%sstep %lld/%lld, %.0f %%, loss %.4f, rate %.2g, %.0f tokens/s%s%s%s", terminal ? "\r" : "kpd: ",
+            (long long)r->step, (long long)r->steps, 100 * (double)r->step / (double)r->steps, x->loss / x->weight,
+            (double)r->rate, (double)j->tokens / elapsed, left, dev, terminal ? "   " : "\n");
+    g_line_open = terminal;
+}
+
+// The message of a row that a loss cannot take names the row, not the file: the library knows none.
+static bool train_step(training *x) {
+    kpd_error e;
+    if (kpdt_trainer_step(x->trainer, &x->report, &e)) return fail(x->r.path, 0, "%s", e.message);
+    if (x->first >= 0) return true;
+    x->first = x->report.step - 1;
+    return metrics_cut(x, x->first);
+}
+
+static bool train_save_model(training *x, bool best) {
+    const char *path = x->path[best ? BEST : LAST];
+    kpd_model *m = NULL;
+    kpd_error e;
+    bool ok = !kpdt_trainer_model(x->trainer, best, &m, &e) && !kpd_model_save(m, path, &e);
+    kpd_model_close(m);
+    return ok || fail_with(path, &e);
+}
+
+static bool train_finish(training *x) {
+    const kpdt_report *r = &x->report;
+    bool dev = x->r.dev_set != NULL;
+    if (!metrics_flush(x) || (dev && !train_save_model(x, true)) || !train_save_model(x, false)) return false;
+    if (!train_checkpoint(x)) return false;
+    end_progress_line();
+    printf("%s: step %lld of %lld\n", x->path[LAST], (long long)r->step, (long long)r->steps);
+    if (dev) printf("%s: dev %.6f, the last %.6f\n", x->path[BEST], (double)r->best_dev, x->dev);
+    return true;
+}
+
+// Until all steps are done, or somebody asks to stop, which then is no success: what was asked for is not there.
+static bool train_steps(job *j, training *x) {
+    start(j, "texts");
+    j->tokens = 0;
+    x->saved = now();
+    do {
+        if (!train_step(x)) return false;
+        metrics_row(x);
+        train_count(j, x);
+        train_progress(j, x);
+        if (!x->report.done && (g_stop || train_due(x)) && !train_checkpoint(x)) return false;
+    } while (!x->report.done && !g_stop);
+    return x->report.done && train_finish(x);
+}
+
+// With --force the files of before go when all else is known to be well.
+static bool train_begin(const job *j, training *x) {
+    kpd_error e;
+    kpdt_trainer_desc *d = &x->r.train.d;
+    d->simd = (kpd_simd)j->o.simd;
+    d->parallel = j->parallel;
+    if (kpdt_trainer_create(d, &x->trainer, &e)) return fail(x->r.path, 0, "%s", e.message);
+    if (!train_folder(x, j->o.resume != 0, j->o.force != 0) || !metrics_open(x)) return false;
+    if (!j->o.resume) {
+        for (int i = CHECKPOINT; i < N_TRAIN_FILES; i++) remove(x->path[i]);
+        return true;
+    }
+    if (!file_exists(x->path[CHECKPOINT]))
+        return fail(x->r.train.output, 0, "note: no checkpoint yet; begins at the start"), true;
+    return !kpdt_trainer_resume(x->trainer, x->path[CHECKPOINT], &e) || fail_with(x->path[CHECKPOINT], &e);
+}
+
+static bool train_is_finished(const training *x) {
+    char path[4200];
+    snprintf(path, sizeof path, "%.4000s/%s", x->r.train.output, TRAIN_FILES[LAST]);
+    return file_exists(path) && printf("%s: finished already\n", path) > 0;
+}
+
+static bool train(job *j, training *x) {
+    bool begun;
+    if (!recipe_read(&x->r, j->arg[0])) return fail(NULL, 0, "%s", x->r.error);
+    if (j->o.resume && train_is_finished(x)) return true;
+    if (!recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
+    if (!train_begin(j, x)) return false;
+    catch_signals();
+    begun = train_steps(j, x);
+    if (!begun) train_how_to_go_on(j, x);
+    return begun;
+}
+
+static int run_train(job *j) {
+    training *x = (training *)job_alloc(j, 1, sizeof *x);
+    bool ok;
+    if (!x) return BAD_DATA;
+    if (j->o.resume && j->o.force) return usage("train: --resume goes on and --force begins anew; expected one of them");
+    x->first = -1;
+    x->dev = (double)NAN;
+    ok = train(j, x);
+    if (x->metrics && x->first < 0 && !j->o.resume) remove(x->path[METRICS]);      // it is empty: nothing has begun
+    if (x->metrics) fclose(x->metrics);
+    kpdt_trainer_destroy(x->trainer);
+    recipe_close(&x->r);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>eval  How good scores, and lists of recommendations, are. --------------------------------------------------------
+
+// Room for `need` elements, or a message.
+static bool grow(void **block, size_t *capacity, size_t need, size_t size) {
+    size_t room = need + need / 2 + 1024;
+    void *p;
+    if (need <= *capacity) return true;
+    p = room > need && room < SIZE_MAX / size ? realloc(*block, room * size) : NULL;
+    if (!p) return fail(NULL, 0, "out of memory: %zu times %zu bytes", room, size);
+    *block = p;
+    *capacity = room;
+    return true;
+}
+
+// The columns of line i; more than `max` are counted but not kept.
+static int split_columns(const reader *r, int32_t i, kpd_text *out, int max) {
+    kpd_text rest = r->lines[i];
+    for (int n = 1;; n++) {
+        const char *tab = (const char *)memchr(rest.data, '\t', rest.size);
+        size_t size = tab ? (size_t)(tab - rest.data) : rest.size;
+        if (n <= max) {
+            out[n - 1].data = rest.data;
+            out[n - 1].size = size;
+        }
+        if (!tab) return n;
+        rest.data = tab + 1;
+        rest.size -= size + 1;
+    }
+}
+
+static bool parse_real(const reader *r, int32_t i, const char *what, kpd_text t, float low, float high, float *out) {
+    char digits[64], *end = digits;
+    if (t.size && t.size < sizeof digits) {
+        memcpy(digits, t.data, t.size);
+        digits[t.size] = 0;
+        *out = strtof(digits, &end);
+    }
+    if (end != digits && end == digits + t.size && digits[0] > ' ' && isfinite(*out) && *out >= low && *out <= high)
+        return true;
+    if (t.size > 40) t.size = 40;
+    if (isfinite(low))
+        return fail(r->name, r->first + i, "the %s '%.*s', expected a number from %g to %g", what, (int)t.size, t.data,
+                    (double)low, (double)high);
+    return fail(r->name, r->first + i, "the %s '%.*s', expected a number", what, (int)t.size, t.data);
+}
+
+static void print_figure(const char *name, double v) {
+    if (isnan(v)) printf("%s\t-\n", name);
+    else printf("%s\t%.6f\n", name, v);
+}
+
+typedef struct pairs {
+    float *score, *label, *assistant;   // [n]; assistant only when `columns` says so
+    uint8_t *yes;
+    size_t n, capacity[4];
+    int columns;                        // of the file, as its first row has them; 0 = no row yet
+    batch a, b;                         // of a model: items or pairs; keyphrases
+} pairs;
+
+static void pairs_free(pairs *p) {
+    free(p->score);
+    free(p->label);
+    free(p->assistant);
+    free(p->yes);
+    memset(p, 0, sizeof *p);
+}
+
+static bool pairs_reserve(pairs *p, size_t n) {
+    return grow((void **)&p->score, &p->capacity[0], n, sizeof *p->score) &&
+           grow((void **)&p->label, &p->capacity[1], n, sizeof *p->label) &&
+           grow((void **)&p->assistant, &p->capacity[2], n, sizeof *p->assistant) &&
+           grow((void **)&p->yes, &p->capacity[3], n, sizeof *p->yes);
+}
+
+// score, or for a model keyphrase, title and category; then label, then perhaps the assistant's score.
+static bool pairs_line(const job *j, pairs *p, int32_t i) {
+    const reader *r = &j->text;
+    kpd_text column[5];
+    size_t at = p->n + (size_t)i;
+    int label = j->o.model ? 3 : 1, n = split_columns(r, i, column, 5);
+    if (!p->columns && (n == label + 1 || n == label + 2)) p->columns = n;
+    if (!p->columns)
+        return fail(r->name, r->first + i, "%d column(s), expected %s TAB label, or these TAB the assistant's score", n,
+                    j->o.model ? "keyphrase TAB title TAB category" : "score");
+    if (n != p->columns) return fail(r->name, r->first + i, "%d column(s), but the first row has %d", n, p->columns);
+    if (!j->o.model && !parse_real(r, i, "score", column[0], -INFINITY, INFINITY, &p->score[at])) return false;
+    if (!parse_real(r, i, "label", column[label], 0, 1, &p->label[at])) return false;
+    if (n > label + 1 && !parse_real(r, i, "assistant's score", column[label + 1], -INFINITY, INFINITY, &p->assistant[at]))
+        return false;
+    p->yes[at] = p->label[at] >= 0.5f;
+    if (!j->o.model) return true;
+    memset(&p->a.in[i], 0, sizeof p->a.in[i]);
+    memset(&p->b.in[i], 0, sizeof p->b.in[i]);
+    p->a.in[i].n_parts = j->assistant ? 3 : 2;
+    p->a.in[i].part[0] = column[j->assistant ? 0 : 1];
+    p->a.in[i].part[1] = column[2];
+    p->a.in[i].part[2] = column[1];
+    p->b.in[i].n_parts = 1;
+    p->b.in[i].part[0] = column[0];
+    return true;
+}
+
+// A student's score is the cosine, an assistant's its probability.
+static bool pairs_score(job *j, pairs *p) {
+    size_t n = (size_t)j->text.n;
+    int32_t dim = p->a.cols;
+    kpd_error e;
+    kpd_status s = j->assistant ? kpd_score(j->session, j->assistant, p->a.in, n, p->a.out, &e)
+                                : kpd_embed(j->session, j->student, KPD_ITEM, p->a.in, n, dim, p->a.out, &e);
+    if (!s && !j->assistant) s = kpd_embed(j->session, j->student, KPD_KEYPHRASE, p->b.in, n, dim, p->b.out, &e);
+    if (s) return fail_text(j, &e);
+    if (!check_finite(j, p->a.out, dim) || (!j->assistant && !check_finite(j, p->b.out, dim))) return false;
+    for (size_t i = 0; i < n; i++) {
+        const float *v = p->a.out + i * (size_t)dim;
+        p->score[p->n + i] = j->assistant ? kpd_sigmoid(*v) : kpd_cosine(v, p->b.out + i * (size_t)dim, dim);
+    }
+    return true;
+}
+
+static bool pairs_chunk(job *j, void *state) {
+    pairs *p = (pairs *)state;
+    if (!pairs_reserve(p, p->n + (size_t)j->text.n)) return false;
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!pairs_line(j, p, i)) return false;
+    if (j->o.model && !pairs_score(j, p)) return false;
+    p->n += (size_t)j->text.n;
+    return true;
+}
+
+static bool pairs_read(job *j, const char *path, pairs *p) {
+    bool ok;
+    if (j->o.model && (!batch_create(j, j->o.dim, &p->a) || !batch_create(j, j->o.dim, &p->b))) return false;
+    ok = reader_open(&j->text, path) && each_chunk(j, "pairs", pairs_chunk, p);
+    if (ok && !p->n) ok = fail(j->text.name, 0, "it has no rows");
+    reader_close(&j->text);
+    return ok;
+}
+
+// The model of --model; --dim becomes the columns of its vectors or logits.
+static bool pairs_model(job *j) {
+    int32_t dim;
+    if (!open_any_model(j->o.model, &j->student)) return false;
+    dim = kpd_model_dim(j->student);
+    if (kpd_model_get_desc(j->student).kind == KPD_CROSS_ENCODER) {
+        j->assistant = j->student;
+        j->student = NULL;
+        if (dim != 1) return fail(j->o.model, 0, "%d labels, expected 1", (int)dim);
+        if (j->o.dim) return fail(j->o.model, 0, "--dim is of a bi-encoder, and this is a cross-encoder");
+    }
+    if (j->o.dim > dim) return fail(j->o.model, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)dim);
+    if (!j->o.dim) j->o.dim = dim;
+    return open_session(j, 0, 0);
+}
+
+// The threshold of the best F1 on --dev, or the one given; NULL = that of the best F1 on the pairs themselves.
+static bool pairs_threshold(job *j, const float **threshold, float *t) {
+    kpdt_classification c;
+    kpd_error e;
+    pairs dev = {0};
+    bool ok;
+    *t = j->o.threshold;
+    *threshold = isfinite(*t) ? t : NULL;
+    if (!j->o.dev) return true;
+    ok = pairs_read(j, j->o.dev, &dev);
+    if (ok && kpdt_classify(dev.score, dev.yes, dev.n, NULL, NULL, &c, &e)) ok = fail_with(j->o.dev, &e);
+    if (ok) *t = c.threshold;
+    *threshold = t;
+    pairs_free(&dev);
+    return ok;
+}
+
+static bool pairs_print(const job *j, const pairs *p, const float *threshold) {
+    kpdt_classification c;
+    kpd_error e;
+    double rho[2] = {0, 0};
+    size_t yes = 0;
+    bool assistant = p->columns == (j->o.model ? 5 : 3);
+    if (kpdt_classify(p->score, p->yes, p->n, threshold, NULL, &c, &e) ||
+        kpdt_spearman(p->score, p->label, p->n, NULL, &rho[0], &e) ||
+        (assistant && kpdt_spearman(p->score, p->assistant, p->n, NULL, &rho[1], &e))) return fail(NULL, 0, "%s", e.message);
+    for (size_t i = 0; i < p->n; i++) yes += p->yes[i];
+    printf("pairs\t%zu\n", p->n);
+    print_figure("yes", (double)yes / (double)p->n);
+    print_figure("threshold", (double)c.threshold);
+    print_figure("f1", c.f1);
+    print_figure("precision", c.precision);
+    print_figure("recall", c.recall);
+    print_figure("accuracy", c.accuracy);
+    print_figure("mcc", c.mcc);
+    print_figure("ap", c.average_precision);
+    print_figure("auc", c.auc);
+    print_figure("ece", c.ece);
+    print_figure("pearson", kpdt_pearson(p->score, p->label, p->n));
+    print_figure("spearman", rho[0]);
+    if (!assistant) return true;
+    print_figure("pearson_assistant", kpdt_pearson(p->score, p->assistant, p->n));
+    print_figure("spearman_assistant", rho[1]);
+    return true;
+}
+
+static int run_eval_pairs(job *j) {
+    pairs p = {0};
+    const float *threshold;
+    float t;
+    bool ok;
+    if (j->o.dev && isfinite(j->o.threshold)) return usage("eval pairs: --dev chooses the threshold and --threshold gives it");
+    if (j->o.dim && !j->o.model) return usage("eval pairs: --dim is of the model of --model");
+    if ((j->o.model && !pairs_model(j)) || !output_open(&j->out, NULL) || !pairs_threshold(j, &threshold, &t)) return BAD_DATA;
+    ok = pairs_read(j, j->arg[0], &p) && pairs_print(j, &p, threshold);
+    pairs_free(&p);
+    return ok ? DONE : BAD_DATA;
+}
+
+// What a judge, or a search engine, says of a keyphrase for an item.
+typedef struct verdict { int64_t item, line; const char *text; size_t at, size; float value; } verdict;
+
+typedef struct verdicts {               // sorted by item and text
+    verdict *list; size_t n, capacity;
+    char *text; size_t text_size, text_capacity;
+    float low, high;                    // of a value
+} verdicts;
+
+static int compare_text(const char *a, size_t n, const char *b, size_t m) {
+    int order = memcmp(a, b, n < m ? n : m);
+    return order ? order : (n > m) - (n < m);
+}
+
+static int compare_verdicts(const void *a, const void *b) {
+    const verdict *x = (const verdict *)a, *y = (const verdict *)b;
+    int order = x->item != y->item ? (x->item < y->item ? -1 : 1) : compare_text(x->text, x->size, y->text, y->size);
+    return order ? order : x->line < y->line ? -1 : 1;
+}
+
+static bool parse_item(const reader *r, int32_t i, kpd_text text, int64_t *out) {
+    if (!parse_id(r, i, text, out)) return false;
+    if (*out >= 0 && *out < INT32_MAX) return true;
+    return fail(r->name, r->first + i, "item %lld, expected a row from 0 on", (long long)*out);
+}
+
+static bool verdicts_add(verdicts *v, const reader *r, int32_t i) {
+    kpd_text column[3];
+    verdict *x;
+    if (split_columns(r, i, column, 3) != 3) return fail(r->name, r->first + i, "expected item TAB keyphrase TAB number");
+    if (!grow((void **)&v->list, &v->capacity, v->n + 1, sizeof *v->list) ||
+        !grow((void **)&v->text, &v->text_capacity, v->text_size + column[1].size + 1, 1)) return false;
+    x = &v->list[v->n++];
+    if (!parse_item(r, i, column[0], &x->item)) return false;
+    if (!parse_real(r, i, "value", column[2], v->low, v->high, &x->value)) return false;
+    x->line = r->first + i;
+    x->at = v->text_size;
+    x->size = column[1].size;
+    memcpy(v->text + v->text_size, column[1].data, x->size);
+    v->text_size += x->size;
+    return true;
+}
+
+// Two different verdicts on one keyphrase are a mistake whose outcome nobody could foresee.
+static bool verdicts_sort(verdicts *v, const char *path) {
+    for (size_t i = 0; i < v->n; i++) v->list[i].text = v->text + v->list[i].at;       // the text moves no more
+    if (v->n) qsort(v->list, v->n, sizeof *v->list, compare_verdicts);
+    for (size_t i = 1; i < v->n; i++) {
+        const verdict *x = &v->list[i], *y = x - 1;
+        bool same = x->item == y->item && !compare_text(x->text, x->size, y->text, y->size);
+        if (same && (x->value < y->value || x->value > y->value))
+            return fail(path, x->line, "item %lld, '%.*s' has another value in line %lld", (long long)x->item,
+                        (int)(x->size < 80 ? x->size : 80), x->text, (long long)y->line);
+    }
+    return true;
+}
+
+static bool verdicts_read(job *j, const char *path, verdicts *v) {
+    reader *r = &j->text;
+    if (!reader_open(r, path)) return false;
+    do {
+        if (!reader_next(r)) return false;
+        for (int32_t i = 0; i < r->n; i++)
+            if (!verdicts_add(v, r, i)) return false;
+    } while (r->n);
+    reader_close(r);
+    return verdicts_sort(v, path);
+}
+
+static float verdicts_find(const verdicts *v, int64_t item, kpd_text t) {
+    size_t low = 0, high = v->n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        const verdict *x = &v->list[mid];
+        bool before = x->item != item ? x->item < item : compare_text(x->text, x->size, t.data, t.size) < 0;
+        if (before) low = mid + 1; else high = mid;
+    }
+    if (low == v->n || v->list[low].item != item) return NAN;
+    return compare_text(v->list[low].text, v->list[low].size, t.data, t.size) ? NAN : v->list[low].value;
+}
+
+typedef struct auction {                // one system's lists
+    const verdicts *judge, *filter;     // filter NULL = the relevance column, or nothing
+    kpdt_auction_row *row; size_t n_items, row_capacity;
+    bool *survives; float *judged; size_t n, capacity[2];      // the list in hand, of item n_items
+    int64_t recommended, unfiltered;    // the latter: those that the filter does not know
+} auction;
+
+// The list in hand becomes a row; those items between it and `next` have none.
+static bool auction_close(auction *a, int64_t next) {
+    size_t n = (size_t)next;
+    if (n <= a->n_items) return true;
+    if (!grow((void **)&a->row, &a->row_capacity, n, sizeof *a->row)) return false;
+    memset(a->row + a->n_items, 0, (n - a->n_items) * sizeof *a->row);
+    kpdt_auction_item(a->survives, a->judged, a->n, &a->row[a->n_items]);
+    a->n_items = n;
+    a->n = 0;
+    return true;
+}
+
+static bool auction_survives(const job *j, auction *a, int32_t i, int64_t item, const kpd_text *column, bool *out) {
+    float v;
+    *out = true;
+    if (!isfinite(j->o.threshold)) return true;
+    if (a->filter) {
+        v = verdicts_find(a->filter, item, column[2]);
+        a->unfiltered += isnan(v);
+    } else if (!parse_real(&j->text, i, "relevance", column[4], -INFINITY, INFINITY, &v)) return false;
+    *out = v >= j->o.threshold;
+    return true;
+}
+
+static bool auction_line(const job *j, auction *a, int32_t i) {
+    const reader *r = &j->text;
+    kpd_text column[5];
+    int64_t item, rank;
+    if (split_columns(r, i, column, 5) != 5)
+        return fail(r->name, r->first + i, "expected item TAB rank TAB keyphrase TAB similarity TAB relevance");
+    if (!parse_item(r, i, column[0], &item) || !parse_id(r, i, column[1], &rank)) return false;
+    if (j->o.items && item >= j->o.items)
+        return fail(r->name, r->first + i, "item %lld, but --items says %d", (long long)item, (int)j->o.items);
+    if (item < (int64_t)a->n_items) return fail(r->name, r->first + i, "item %lld is behind a later one", (long long)item);
+    if (!auction_close(a, item)) return false;
+    if (rank != (int64_t)a->n + 1)
+        return fail(r->name, r->first + i, "rank %lld, expected %lld of item %lld", (long long)rank, (long long)a->n + 1,
+                    (long long)item);
+    if (!grow((void **)&a->survives, &a->capacity[0], a->n + 1, sizeof *a->survives) ||
+        !grow((void **)&a->judged, &a->capacity[1], a->n + 1, sizeof *a->judged)) return false;
+    if (!auction_survives(j, a, i, item, column, &a->survives[a->n])) return false;
+    a->judged[a->n++] = verdicts_find(a->judge, item, column[2]);
+    a->recommended++;
+    return true;
+}
+
+static bool auction_chunk(job *j, void *state) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!auction_line(j, (auction *)state, i)) return false;
+    return true;
+}
+
+static bool auction_read(job *j, const char *path, auction *a) {
+    bool ok = reader_open(&j->text, path) && each_chunk(j, "recommendations", auction_chunk, a);
+    if (ok && a->n) ok = auction_close(a, (int64_t)a->n_items + 1);
+    if (ok && j->o.items) ok = auction_close(a, j->o.items);
+    if (ok && a->unfiltered)
+        fail(path, 0, "note: %lld of %lld recommendations are not in %s and do not survive", (long long)a->unfiltered,
+             (long long)a->recommended, j->o.filter);
+    reader_close(&j->text);
+    return ok;
+}
+
+static void auction_free(auction *a) {
+    free(a->row);
+    free(a->survives);
+    free(a->judged);
+}
+
+// Each figure is a sum over items divided by another: value and weight of an item.
+typedef struct figure { const char *name; int kind; } figure;
+enum { KP_MEAN, PASS_RATE, PASS_RATE_BY_ITEM, PASS_AT };
+static const figure FIGURES[] = {
+    {"kp_mean", KP_MEAN}, {"pr", PASS_RATE}, {"pr_by_item", PASS_RATE_BY_ITEM},
+    {"pass@5", PASS_AT}, {"pass@10", PASS_AT + 1}, {"pass@15", PASS_AT + 2}, {"pass@20", PASS_AT + 3},
+};
+
+static void figure_of(int kind, const kpdt_auction_row *r, float *value, float *weight) {
+    *value = (float)r->survivors;
+    *weight = 1;
+    if (kind >= PASS_AT) *value = (float)r->passed_at[kind - PASS_AT] / (float)(5 * (kind - PASS_AT + 1));
+    if (kind == PASS_RATE) {
+        *value = (float)r->passed;
+        *weight = (float)r->survivors;
+    }
+    if (kind == PASS_RATE_BY_ITEM) {
+        *weight = r->survivors ? 1 : 0;
+        *value = r->survivors ? (float)r->passed / (float)r->survivors : 0;
+    }
+}
+
+enum { RESAMPLES = 10000 };
+
+static void print_number(double v, const char *end) {
+    if (isnan(v)) printf("-%s", end);
+    else printf("%.6f%s", v, end);
+}
+
+static void print_interval(const kpdt_interval *i, const char *end) {
+    print_number(i->estimate, "\t");
+    print_number(i->low, "\t");
+    print_number(i->high, end);
+}
+
+// A row of the table: a's interval; with b its too, and that of the difference with its p.
+static void print_intervals(const char *name, const kpdt_interval *i, bool two) {
+    printf("%s\t", name);
+    print_interval(&i[0], two ? "\t" : "\n");
+    if (!two) return;
+    print_interval(&i[1], "\t");
+    print_interval(&i[2], "\t");
+    print_number(i[2].p, "\n");
+}
+
+// work has room for four arrays of n.
+static bool figure_print(const figure *f, const auction *a, const auction *b, float *work) {
+    size_t n = a->n_items;
+    kpdt_interval out[3];
+    kpd_error e;
+    for (size_t i = 0; i < n; i++) {
+        figure_of(f->kind, &a->row[i], &work[i], &work[n + i]);
+        if (b) figure_of(f->kind, &b->row[i], &work[2 * n + i], &work[3 * n + i]);
+    }
+    for (int which = 0; which < (b ? 3 : 1); which++) {
+        const float *at = work + (which == 1 ? 2 * n : 0);
+        kpdt_bootstrap_desc d = {0};
+        d.a = at; d.a_weight = at + n; d.n = n; d.resamples = RESAMPLES; d.seed = 1;
+        if (which == 2) { d.b = work + 2 * n; d.b_weight = work + 3 * n; }
+        if (kpdt_bootstrap(&d, &out[which], &e)) return fail(NULL, 0, "%s: %s", f->name, e.message);
+    }
+    print_intervals(f->name, out, b != NULL);
+    return true;
+}
+
+// The median of the survivors of items drawn: by counting, as they are small numbers. count [most + 1].
+static double drawn_median(const kpdt_auction_row *row, const uint32_t *draw, size_t n, int32_t *count, size_t most) {
+    size_t seen = 0, low = most + 1, high = 0;
+    memset(count, 0, (most + 1) * sizeof *count);
+    for (size_t i = 0; i < n; i++) count[row[draw[i]].survivors]++;
+    for (; seen <= n / 2; high++) {
+        seen += (size_t)count[high];
+        if (low > most && seen > (n - 1) / 2) low = high;
+    }
+    return ((double)low + (double)(high - 1)) / 2;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// As kpdt_bootstrap has it, of which a median is no case. v [RESAMPLES] gets sorted.
+static void interval_of(double estimate, double *v, kpdt_interval *out) {
+    size_t low = 0, high = 0, rarer;
+    for (size_t i = 0; i < RESAMPLES; i++) {
+        low += v[i] <= 0;
+        high += v[i] >= 0;
+    }
+    rarer = low < high ? low : high;
+    qsort(v, RESAMPLES, sizeof *v, compare_doubles);
+    out->estimate = estimate;
+    out->low = v[RESAMPLES / 40];
+    out->high = v[RESAMPLES - 1 - RESAMPLES / 40];
+    out->p = fmin(1, 2.0 * (1 + (double)rarer) / (1 + (double)RESAMPLES));
+}
+
+static size_t most_survivors(const auction *a) {
+    size_t most = 0;
+    for (size_t i = 0; a && i < a->n_items; i++)
+        if ((size_t)a->row[i].survivors > most) most = (size_t)a->row[i].survivors;
+    return most;
+}
+
+static bool median_print(job *j, const auction *a, const auction *b, double kp_a, double kp_b) {
+    size_t n = a->n_items, most_a = most_survivors(a), most_b = most_survivors(b), most = most_a > most_b ? most_a : most_b;
+    double *v = (double *)job_alloc(j, 3 * RESAMPLES, sizeof *v);
+    int32_t *count = (int32_t *)job_alloc(j, most + 1, sizeof *count);
+    uint32_t *draw = (uint32_t *)job_alloc(j, n, sizeof *draw);
+    kpdt_interval out[3];
+    if (!v || !count || !draw) return false;
+    for (size_t s = 0; s < RESAMPLES; s++) {
+        for (size_t i = 0; i < n; i++) draw[i] = (uint32_t)(((tiny_random(s * n + i) >> 32) * n) >> 32);
+        v[s] = drawn_median(a->row, draw, n, count, most);
+        v[RESAMPLES + s] = b ? drawn_median(b->row, draw, n, count, most) : 0;
+        v[2 * RESAMPLES + s] = v[s] - v[RESAMPLES + s];
+    }
+    interval_of(kp_a, v, &out[0]);
+    interval_of(kp_b, v + RESAMPLES, &out[1]);
+    interval_of(kp_a - kp_b, v + 2 * RESAMPLES, &out[2]);
+    print_intervals("kp", out, b != NULL);
+    return true;
+}
+
+static void print_count(const char *name, int64_t a, int64_t b, bool two) {
+    printf("%s\t%lld\t-\t-", name, (long long)a);
+    if (two) printf("\t%lld\t-\t-\t%lld\t-\t-\t-", (long long)b, (long long)(a - b));
+    putchar('\n');
+}
+
+static bool auction_print(job *j, const auction *a, const auction *b) {
+    kpdt_auction_result x, y = {0};
+    kpd_error e;
+    float *work = (float *)job_alloc(j, 4 * a->n_items, sizeof *work);
+    if (!work) return false;
+    if (kpdt_auction_total(a->row, a->n_items, &x, &e) || (b && kpdt_auction_total(b->row, b->n_items, &y, &e)))
+        return fail(NULL, 0, "%s", e.message);
+    printf("figure\tvalue\tlow\thigh%s\n", b ? "\tagainst\tlow\thigh\tdifference\tlow\thigh\tp" : "");
+    print_count("items", (int64_t)a->n_items, b ? (int64_t)b->n_items : 0, b != NULL);
+    print_count("recommended", a->recommended, b ? b->recommended : 0, b != NULL);
+    print_count("survivors", x.survivors, y.survivors, b != NULL);
+    print_count("passed", x.passed, y.passed, b != NULL);
+    print_count("unjudged", x.unjudged, y.unjudged, b != NULL);
+    if (!median_print(j, a, b, x.kp, y.kp)) return false;
+    for (size_t i = 0; i < sizeof FIGURES / sizeof *FIGURES; i++)
+        if (!figure_print(&FIGURES[i], a, b, work)) return false;
+    return true;
+}
+
+// Both systems are asked about the same items.
+static bool auction_pair(job *j, auction *a, auction *b) {
+    if (!auction_read(j, j->arg[0], a) || (b && !auction_read(j, j->o.against, b))) return false;
+    if (b && (!auction_close(a, (int64_t)b->n_items) || !auction_close(b, (int64_t)a->n_items))) return false;
+    if (!a->n_items) return fail(j->arg[0], 0, "it has no recommendations; --items says of how many items");
+    return auction_print(j, a, b);
+}
+
+static int run_eval_auction(job *j) {
+    verdicts judge = {0}, filter = {0};
+    auction a = {0}, b = {0};
+    bool ok;
+    if (j->o.filter && !isfinite(j->o.threshold)) return usage("eval auction: --filter needs --threshold");
+    judge.high = 1;
+    filter.low = -INFINITY;
+    filter.high = INFINITY;
+    a.judge = b.judge = &judge;
+    a.filter = b.filter = j->o.filter ? &filter : NULL;
+    ok = output_open(&j->out, NULL) && verdicts_read(j, j->arg[1], &judge) &&
+         (!j->o.filter || verdicts_read(j, j->o.filter, &filter)) && auction_pair(j, &a, j->o.against ? &b : NULL);
+    auction_free(&a);
+    auction_free(&b);
+    free(judge.list);
+    free(judge.text);
+    free(filter.list);
+    free(filter.text);
+    return ok ? DONE : BAD_DATA;
+}
+
 // >>commands ---------------------------------------------------------------------------------------------------------
 
 typedef struct command {
@@ -1320,6 +2126,31 @@ static const command COMMANDS[] = {
      "to which the assistant (- = none) gives a relevance below T, a probability. Prints item row from 0 TAB rank from 1\n"
      "TAB keyphrase TAB similarity TAB relevance (- without an assistant), by similarity or --by-relevance.\n\n"
      "    kpd recommend student.kpd assistant.kpd keyphrases.kpi keyphrases.tsv items.tsv -k 20 --threshold 0.5"},
+    {"train", run_train, 1, 1, "--resume --force", "train RECIPE.ini [--resume] [--force]",
+     "Trains a model as a recipe says, into a folder (the recipe's name without .ini): metrics.tsv, a row a step;\n"
+     "checkpoint.kpc, from which --resume goes on to the same bits as if nothing had happened; at the end last.kpd, and with\n"
+     "[dev] best.kpd. A folder that holds a training is refused: --resume goes on with it (from the beginning where there is\n"
+     "no checkpoint yet), --force deletes it. Ctrl-C, TERM and HUP let the step end and write a checkpoint; the exit status\n"
+     "is then 1, since the model is not there. A second Ctrl-C kills.\n\n"
+     "    kpd train student.ini --threads 8"},
+    {"eval pairs", run_eval_pairs, 0, 1, "--threshold --dev --model --dim",
+     "eval pairs [FILE] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]",
+     "Prints how well scores tell labels: F1, precision, recall, accuracy and MCC at a threshold; AP, AUC, calibration error\n"
+     "(of scores that are probabilities), Pearson and Spearman. A line: score TAB label, or these TAB the assistant's score,\n"
+     "with which the score is then correlated too. A label is 0 to 1, yes from .5 on. The threshold is T, or that of the best\n"
+     "F1 on --dev (of the same columns), or else of the best F1 here. With --model the first column gives way to three,\n"
+     "keyphrase TAB title TAB category, and the score is the model's: a bi-encoder's cosine, of D columns, or a\n"
+     "cross-encoder's probability.\n\n"
+     "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv"},
+    {"eval auction", run_eval_auction, 2, 2, "--filter --threshold --against --items",
+     "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [--threshold T [--filter FILE]] [--against RECOMMENDATIONS2.tsv] [--items N]",
+     "Prints what a judge makes of the lists of `kpd recommend` (without --threshold, so that all are there), with 95 %\n"
+     "bootstrap intervals over items: kp, the median of an item's survivors, and their mean; pr, survivors that pass, of all\n"
+     "and as a mean of items; pass@k, of the first k before the filter. JUDGE.tsv: item row TAB keyphrase TAB 0..1, pass from\n"
+     ".5 on; what it does not know does not pass, and is counted as unjudged. Survivors are those whose relevance, or whose\n"
+     "value in FILE, of the judge's form, is at least T; without T all. N items were asked for: those without a line count.\n"
+     "--against prints a second system's figures and the paired differences, first minus second, with p.\n\n"
+     "    kpd eval auction new.tsv judge.tsv --filter search.tsv --threshold 0.5 --against old.tsv"},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
 
@@ -1336,7 +2167,7 @@ static const command *find_command(int argc, char **argv, int *n_words) {
 }
 
 static int unknown_command(int argc, char **argv) {
-    bool two = argc > 1 && !strcmp(argv[0], "index");
+    bool two = argc > 1 && (!strcmp(argv[0], "index") || !strcmp(argv[0], "eval"));
     return usage("unknown command '%s%s%s'; `kpd help` lists them", argv[0], two ? " " : "", two ? argv[1] : "");
 }
 
@@ -1355,6 +2186,7 @@ static int help(int argc, char **argv) {
     if (argc == 0) return help_all(), DONE;
     if (!c) return unknown_command(argc, argv);
     printf("kpd %s\n\n%s\n", c->use, c->help);
+    if (c->run == run_train) recipe_help(stdout);
     return DONE;
 }
 
