@@ -1,6 +1,6 @@
-// 08_train_by_hand: train a bi-encoder phase by phase: forward, a loss, backward, apply.
+// 11_train_by_hand: train a bi-encoder phase by phase: forward, a loss, backward, apply.
 //
-//     build/08_train_by_hand
+//     build/11_train_by_hand
 //
 // The student knows only which words are equal, so that "notebook sleeve" and "laptop case" have nothing in common. Each
 // step embeds all items and all keyphrases; the loss, MNR, wants each item nearest to its own keyphrase among those of the
@@ -91,6 +91,6 @@ int main(void) {
     kpdt_trainer_destroy(t);
     kpd_model_close(trained);                               // kpd_model_save would keep it
     kpd_model_close(start);
-    if (s) return fprintf(stderr, "08_train_by_hand: %s: %s\n", kpd_status_name(s), e.message), 1;
+    if (s) return fprintf(stderr, "11_train_by_hand: %s: %s\n", kpd_status_name(s), e.message), 1;
     return 0;
 }
