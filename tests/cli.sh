@@ -63,7 +63,8 @@ x128=$(printf '%0128d' 0 | sed 's/00/a /g')
 
 t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
-for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" search recommend; do
+for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" search recommend \
+         train "eval pairs" "eval auction"; do
     run 0 $kpd help $c
     prints "kpd $c"
     grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
@@ -443,6 +444,332 @@ if [ -d $golden/tiny_mean ]; then
     [ "$(cat "$dir/kept.kpd")" = old ] || wrong "the model of before is lost"
     no_temp
 fi
+
+# ---- train --------------------------------------------------------------------------------------------------------
+
+# Pairs of the demo's shop: a keyphrase is right when most of its words stand in the item. Every 4th pair is dev's.
+tr=$dir/train
+mkdir -p $tr
+awk -F '\t' '
+    FNR == NR { title[NR] = $1; category[NR] = $2; n = NR; next }
+    {
+        for (i = 1; i <= n; i++) {
+            if ((i * 7 + FNR * 5) % 11 > 3) continue
+            words = split($2, word, " "); hits = 0
+            for (k = 1; k <= words; k++) hits += index(" " tolower(title[i] " " category[i]) " ", " " word[k] " ") > 0
+            label = hits * 10 >= words * 6
+            file = "'$tr'/" (++pair % 4 ? "labels.tsv" : "dev.tsv")
+            print $2 "\t" title[i] "\t" category[i] "\t" label > file
+            if (label) print $2 "\t" title[i] "\t" category[i] > "'$tr'/clicks.tsv"
+        }
+    }' $d/items.tsv $d/keyphrases.tsv
+cat > $tr/student.ini <<END
+# a student
+[model]
+start = ../demo/student.kpd
+assistant = ../demo/assistant.kpd
+[train]
+batch = 8
+steps = 100
+rate = 1e-3
+warmup = 0.1
+dropout = 0.1
+checkpoint_steps = 7
+[data labels]
+file = labels.tsv
+columns = keyphrase title category label
+loss = contrastive margin=0.5, pearson teacher=assistant target=cosine
+dims = 128 32
+share = 2
+[data clicks]
+file = clicks.tsv
+columns = keyphrase title category
+loss = mnr
+batching = no-duplicates
+dims = 128 32
+share = 1
+[dev]
+file = dev.tsv
+columns = keyphrase title category label
+steps = 20
+dim = 32
+END
+
+t train
+run 0 $kpd train $tr/student.ini --stats; says "texts="; says " tokens="
+prints "$tr/student/last.kpd: step 100 of 100"; prints "$tr/student/best.kpd: dev "
+[ "$(sed -n 1p $tr/student/metrics.tsv)" = "step	source	loss	rate	grad_norm	tokens	dev" ] || wrong "the header of metrics.tsv"
+awk -F '\t' 'NR > 1 && ($1 != NR - 1 || NF != 7 || ($7 != "-") != (NR % 20 == 1)) { exit 1 } END { exit NR != 101 }' \
+    $tr/student/metrics.tsv || wrong "the rows of metrics.tsv"
+for m in last best; do run 0 $kpd info $tr/student/$m.kpd; prints "verified"; done
+run 0 $kpd eval pairs $tr/dev.tsv --model $student --dim 32; grep '^auc' "$dir/out" > "$dir/before"
+run 0 $kpd eval pairs $tr/dev.tsv --model $tr/student/best.kpd --dim 32; grep '^auc' "$dir/out" > "$dir/after"
+awk '{ auc[NR] = $2 } END { exit !(auc[2] > auc[1]) }' "$dir/before" "$dir/after" || wrong "dev is no better than before"
+run 1 $kpd train $tr/student.ini; says "$tr/student: holds a training already (metrics.tsv)"
+run 0 $kpd train $tr/student.ini --resume; prints "finished already"
+run 2 $kpd train $tr/student.ini --resume --force; says "expected one of them"
+
+t train_threads
+sed 's/^seed.*//; s/checkpoint_steps.*/output = two/' $tr/student.ini > $tr/two.ini
+run 0 $kpd train $tr/two.ini --threads 2; same $tr/student/last.kpd $tr/two/last.kpd
+same $tr/student/metrics.tsv $tr/two/metrics.tsv
+echo old > $tr/two/last.kpd
+run 0 $kpd train $tr/two.ini --force; same $tr/student/last.kpd $tr/two/last.kpd
+
+# stopped SIGNAL STATUS NAME: a training of student.ini in NAME gets the signal when its first checkpoint is there. It runs in
+# the foreground, since a shell lets what runs beside it ignore Ctrl-C.
+stopped() {
+    sed "s/\[train\]/[train]\noutput = $3/" $tr/student.ini > $tr/$3.ini
+    rm -rf $tr/$3
+    {
+        i=0
+        while [ ! -f $tr/$3/checkpoint.kpc ] && [ $i -lt 500 ]; do i=$((i + 1)); sleep 0.01; done
+        kill -$1 "$(cat "$dir/pid")"
+    } &
+    sh -c 'echo $$ > "$0"; exec "$@"' "$dir/pid" $kpd train $tr/$3.ini > "$dir/out" 2> "$dir/err"
+    got=$?
+    wait
+    [ $got = $2 ] || { wrong "after $1 status $got, expected $2:"; cat "$dir/err"; }
+    [ ! -f $tr/$3/last.kpd ] || wrong "it ended before $1 came"
+}
+as_if_uninterrupted() {
+    run 0 $kpd train $tr/$1.ini --resume
+    for f in last.kpd best.kpd metrics.tsv; do same $tr/student/$f $tr/$1/$f; done
+}
+
+t train_killed
+stopped KILL 137 killed
+cp -R $tr/killed $tr/full
+as_if_uninterrupted killed
+
+t train_interrupted
+stopped INT 1 interrupted; says "stopped at step "; says "of 100: \`kpd train $tr/interrupted.ini --resume\` goes on"
+as_if_uninterrupted interrupted
+stopped TERM 1 terminated; says "--resume\` goes on"
+printf '99\tlabels\t0.1' >> $tr/terminated/metrics.tsv
+as_if_uninterrupted terminated
+
+# Files over 100 KB fail to grow; the checkpoint is larger. The one of before stays, and is gone on with.
+t train_full_disk
+sed 's/= killed/= full/' $tr/killed.ini > $tr/full.ini
+cp $tr/full/checkpoint.kpc "$dir/kept.kpc"
+limited() { ( trap '' XFSZ; ulimit -f 200; "$@" ); }
+run 1 limited $kpd train $tr/full.ini --resume; says "$tr/full/checkpoint.kpc: "; says "--resume\` goes on"
+same "$dir/kept.kpc" $tr/full/checkpoint.kpc
+ls $tr/full | grep -v -e '^metrics.tsv$' -e '^checkpoint.kpc$' && wrong "temporary files are left"
+as_if_uninterrupted full
+
+t train_resume_refused
+stopped KILL 137 other
+cp $tr/other/metrics.tsv "$dir/kept"
+cp $tr/other.ini "$dir/other.ini"
+sed 's/batch = 8/batch = 9/' "$dir/other.ini" > $tr/other.ini
+run 1 $kpd train $tr/other.ini --resume; says "$tr/other/checkpoint.kpc: "; says batch
+cp "$dir/other.ini" $tr/other.ini
+head -c 1000 $tr/other/checkpoint.kpc > "$dir/cut"; mv "$dir/cut" $tr/other/checkpoint.kpc
+run 1 $kpd train $tr/other.ini --resume; says "$tr/other/checkpoint.kpc: "
+same "$dir/kept" $tr/other/metrics.tsv
+rm $tr/other/checkpoint.kpc
+run 0 $kpd train $tr/other.ini --resume; says "no checkpoint yet"; same $tr/student/last.kpd $tr/other/last.kpd
+rm $tr/other/checkpoint.kpc $tr/other/last.kpd
+run 1 $kpd train $tr/other.ini --resume; says "no checkpoint.kpc to go on from"
+
+# The recipe that the help shows, with the names of other files.
+t train_example
+$kpd help train | sed -n '/^# student.ini/,$p' | sed "s/384/128/; s/minilm/student/; s/= student$/= example/" > $tr/example.ini
+cp $student $assistant $tr
+run 0 $kpd train $tr/example.ini; quiet; prints "$tr/example/best.kpd"
+
+t train_assistant
+cat > $tr/cross.ini <<END
+[model]
+start = student.kpd
+kind = cross-encoder
+template_pair = {keyphrase} | {category} [SEP] {title}
+[train]
+steps = 5
+[data labels]
+file = labels.tsv
+columns = keyphrase title category label
+loss = bce pos_weight=2
+END
+run 0 $kpd train $tr/cross.ini; run 0 $kpd info $tr/cross/last.kpd; prints "cross-encoder"; prints "{keyphrase} | {category}"
+
+t train_from_nothing
+printf '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nlamp\ncase\n' > $tr/vocab.txt
+printf '[model]\nvocab = vocab.txt\nlayers = 1\nwidth = 16\nheads = 2\n[train]\nsteps = 2\nbatch = 4\n' > $tr/nothing.ini
+printf '[data texts]\nfile = clicks.tsv\ncolumns = keyphrase - -\nloss = mnr\n' >> $tr/nothing.ini
+run 1 $kpd train $tr/nothing.ini; says "nothing.ini:11: columns: 'title' is missing"
+sed 's/keyphrase - -/keyphrase title -/' $tr/nothing.ini > $tr/random.ini
+run 0 $kpd train $tr/random.ini; run 0 $kpd info $tr/random/last.kpd; prints "1 layer(s), width 16, 2 head(s)"
+
+# bad TEXT MESSAGE: the recipe is refused, and nothing is made. Its first five lines are good.
+t train_bad_recipe
+bad() {
+    { printf '[model]\nstart = student.kpd\n[data d]\nfile = labels.tsv\ncolumns = keyphrase title category label\n'
+      printf "$1"; } > $tr/bad.ini
+    run 1 $kpd train $tr/bad.ini; says "$tr/bad.ini:$2"
+    [ ! -e $tr/bad ] || { wrong "a folder is made for '$1'"; rm -rf $tr/bad; }
+}
+bad '' "3: [data d]: the key 'loss' is missing"
+bad '[modle]\n' "6: unknown section [modle], expected [model], [train], [dev] or [data NAME]"
+bad '[train\n' "6: '[train': a section ends with ]"
+bad 'loss\n' "6: 'loss': expected [section], key = value"
+bad 'batch = 3\n' "6: unknown key 'batch' in [data d], expected one of: file columns"
+bad 'file = dev.tsv\n' "6: 'file' stands in line 4 of [data d] already"
+bad '[model]\n' "6: [model] stands in line 1 already"
+bad '[data d]\n' "6: [data d] stands in line 3 already"
+bad '[data]\n' "6: [data NAME]: ''"
+bad '[data a b]\n' "6: [data NAME]: 'a b'"
+bad 'loss =\n' "6: 'loss' has no value"
+bad 'loss = hinge\n' "6: loss = hinge: expected one of: mnr mnr-symmetric"
+bad 'loss = mnr margin=1\n' "6: loss = mnr: it has no option 'margin'"
+bad 'loss = mnr scale\n' "6: loss = mnr: 'scale' is no option=value"
+bad 'loss = mse weight=0\n' "6: weight = 0: expected a number over 0"
+bad 'loss = mse target=odds\n' "6: target = odds: expected one of: probability logit cosine"
+bad 'loss = mse,\n' "6: loss: nothing before or behind a comma"
+bad 'loss = mse, mlm\n' "6: loss: mlm stands alone"
+bad 'loss = mse,mse,mse,mse,mse\n' "6: loss: more than 4"
+bad 'loss = mse teacher=assistant\n' "6: loss: teacher=assistant, but [model] names no assistant"
+bad 'loss = mse teacher=score\n' "6: loss: teacher=score, but columns has no 'score'"
+bad 'loss = mse\ndims = 32 64\n' "7: dims: expected descending widths"
+bad 'loss = mse\ndims = 9 8 7 6 5 4 3 2 1\n' "7: dims: more than 8"
+bad 'loss = mse\ndims = 64 32\ndim_weights = 1\n' "8: dim_weights: 1 for the 2 of dims"
+bad 'loss = mse\n[train]\nbatch = many\n' "8: batch = many: expected an integer from 1 to 1048576"
+bad 'loss = mse\n[train]\nbatch = 32 # rows\n' "8: batch = 32 # rows: expected an integer from 1 to 1048576 (a comment"
+bad 'loss = mse\n[train]\nbatch = 0\n' "8: batch = 0: expected"
+bad 'loss = mse\n[train]\nrate = nan\n' "8: rate = nan: expected a number over 0"
+bad 'loss = mse\n[train]\nwarmup = 1\n' "8: warmup = 1: expected a number from 0 to below 1"
+bad 'loss = mse\n[train]\ncosine_decay = maybe\n' "8: cosine_decay = maybe: expected one of: no yes"
+bad 'loss = mse\n[train]\nsteps = 3\nepochs = 2\n' "8: steps: epochs stands in line 9"
+bad 'loss = mse\n[dev]\ncolumns = label\n' "7: [dev]: the key 'file' is missing"
+bad 'loss = mse\n[dev]\nfile = no.tsv\n' "8: file = no.tsv: $tr/no.tsv: No such file or directory"
+bad 'loss = mse\n[dev]\ncolumns = label label\n' "8: columns: 'label' twice"
+bad 'loss = mse\n[dev]\ncolumns = phrase\n' "8: columns = phrase: expected one of: - keyphrase title"
+bad 'loss = mse\n\000\n' "7: a NUL byte"
+bad 'loss = mse\r\n; no\r\n  # no\r\n[dve]\r\n' "9: unknown section [dve]"
+bad 'loss = mse\nshare = 1\n[data e]\nfile = dev.tsv\ncolumns = keyphrase title - label\nloss = mse\n' "8: [data e]: share must"
+long=$(printf '%05000d' 0)
+bad "loss = mse\n$long\n" "7: a line of 5000 bytes, at most 4096"
+printf '[model]\nstart = student.kpd\nlayers = 3\n[data d]\nfile = dev.tsv\n' > $tr/bad.ini
+printf 'columns = keyphrase title - label\nloss = mse\n' >> $tr/bad.ini
+run 1 $kpd train $tr/bad.ini; says "$tr/bad.ini:3: layers: it is that of start"
+sed 's/^layers.*//; s/student.kpd/labels.tsv/' $tr/bad.ini > $tr/bad2.ini
+run 1 $kpd train $tr/bad2.ini; says "$tr/bad2.ini:2: $tr/labels.tsv: is not a kpd file"
+sed 's/^layers.*/output = vocab.txt/' $tr/bad.ini > $tr/bad2.ini
+run 1 $kpd train $tr/bad2.ini; says "$tr/bad2.ini:3: unknown key 'output' in [model]"
+run 1 $kpd train $tr/none.ini; says "$tr/none.ini: No such file"
+run 1 $kpd train $tr; says "$tr: Is a directory"
+cp $tr/bad.ini $tr/unnamed; run 1 $kpd train $tr/unnamed; says "layers"
+sed 's/^layers.*//' $tr/bad.ini > $tr/unnamed; run 1 $kpd train $tr/unnamed; says "does not end in .ini"
+
+t train_bad_data
+sed 's/^layers.*//; s/dev.tsv/hostile.tsv/' $tr/bad.ini > $tr/hostile.ini
+hostile() {
+    printf "$1" > $tr/hostile.tsv
+    run 1 $kpd train $tr/hostile.ini; says "hostile.$2"
+    [ ! -e $tr/hostile ] || { wrong "a folder is made for '$1'"; rm -rf $tr/hostile; }
+}
+hostile 'a\tb\tc\t1\na\tb\t1\n' "tsv:2: "
+hostile 'a\tb\tc\t1\na\tb\tc\tyes\n' "tsv:2: "
+hostile 'a\tb\tc\t1.5\n' "tsv:1: "
+hostile 'a\tb\tc\tnan\n' "tsv:1: "
+hostile 'a\tb\tc\t1\td\n' "tsv:1: "
+hostile 'a\tb\tc\t\000\n' "tsv:1: "
+hostile '' "ini:5: "
+printf 'a\tb\tc\t1\n\377\t\000\t\t0\na\tb\tc\n' > $tr/hostile.tsv
+echo 'skip_bad_rows = yes' >> $tr/hostile.ini
+run 0 $kpd train $tr/hostile.ini
+
+# ---- eval ---------------------------------------------------------------------------------------------------------
+
+# figure NAME VALUES...: what the line of that name says
+figure() {
+    name_=$1
+    shift
+    line_=$(grep "^$name_	" "$dir/out" | cut -f2-)
+    [ "$line_" = "$(printf '%s' "$*" | tr ' ' '\t')" ] || wrong "$name_ is '$line_', expected '$*'"
+}
+
+# Sorted: yes no yes no. At .4: 2 of 3 right, none missed. AP 1/2 (1 + 2/3), AUC 3/4, ECE (.1 + .8 + .3 + .1) / 4.
+t eval_pairs
+printf '0.9\t1\t0.8\n0.8\t0\t0.7\n0.7\t1\t0.9\n0.1\t0.4\t0.2\n' > "$dir/p.tsv"
+run 0 $kpd eval pairs "$dir/p.tsv"; quiet; lines 15
+figure pairs 4; figure yes 0.500000; figure threshold 0.400000; figure f1 0.800000; figure precision 0.666667
+figure recall 1.000000; figure accuracy 0.750000; figure mcc 0.577350; figure ap 0.833333; figure auc 0.750000
+figure ece 0.325000; figure spearman_assistant 0.400000
+cut -f1,2 "$dir/p.tsv" > "$dir/in"
+run 0 $kpd eval pairs --threshold 0.75 < "$dir/in"; lines 13; figure f1 0.500000; figure recall 0.500000; figure mcc 0.000000
+printf '3\t1\n2\t0\n' > "$dir/dev.tsv"
+run 0 $kpd eval pairs "$dir/in" --dev "$dir/dev.tsv"; figure threshold 2.500000; figure recall 0.000000; figure f1 0.000000
+given '5\t1\n7\t1\n'; run 0 $kpd eval pairs < "$dir/in"; figure auc -; figure ece -; figure spearman -; figure yes 1.000000
+
+t eval_pairs_model
+run 0 $kpd eval pairs $tr/dev.tsv --model $assistant --threshold 0.5; figure auc 1.000000; figure accuracy 1.000000
+run 0 $kpd eval pairs $tr/dev.tsv --model $student --threads 2; cp "$dir/out" "$dir/first"
+run 0 $kpd eval pairs $tr/dev.tsv --model $student --dim 128; same "$dir/first" "$dir/out"
+run 1 $kpd eval pairs $tr/dev.tsv --model $student --dim 129; says "--dim 129, but it has 128 columns"
+run 1 $kpd eval pairs $tr/dev.tsv --model $assistant --dim 2; says "--dim is of a bi-encoder"
+run 2 $kpd eval pairs $tr/dev.tsv --dim 2; says "--dim is of the model"
+given 'a\tb\t1\n'; run 1 $kpd eval pairs --model $student < "$dir/in"; says "standard input:1: 3 column(s), expected keyphrase"
+
+t eval_pairs_bad
+eval_bad() { printf "$1" > "$dir/in"; run 1 $kpd eval pairs "$dir/in"; says "$dir/in:$2"; }
+eval_bad '1\n' "1: 1 column(s), expected score TAB label"
+eval_bad '1\t1\n1\t1\t1\n' "2: 3 column(s), but the first row has 2"
+eval_bad '1\t1\nx\t1\n' "2: the score 'x', expected a number"
+eval_bad 'inf\t1\n' "1: the score 'inf', expected a number"
+eval_bad '1\t2\n' "1: the label '2', expected a number from 0 to 1"
+eval_bad '1\t\n' "1: the label '', expected"
+eval_bad '1\t1\tnan\n' "1: the assistant's score 'nan', expected"
+eval_bad '' " it has no rows"
+run 1 $kpd eval pairs "$dir/missing"; says "No such file"
+run 2 $kpd eval pairs a --dev b --threshold 1; says "--dev chooses the threshold"
+run 2 $kpd eval; says "unknown command 'eval'"
+
+# Items 0 and 2 of 4. Survivors at .5: a and c of item 0, a and d of item 2; the judge passes both a, and does not know d.
+t eval_auction
+printf '0\t1\ta\t.9\t.8\n0\t2\tb\t.8\t.3\n0\t3\tc\t.7\t.9\n2\t1\ta\t.9\t.6\n2\t2\td\t.5\t.7\n' > "$dir/r.tsv"
+printf '2\ta\t.5\n0\tb\t1\n0\ta\t1\n0\tc\t0.49\n0\ta\t1\n' > "$dir/j.tsv"
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --threshold 0.5 --items 4; quiet
+figure items 4 - -; figure recommended 5 - -; figure survivors 4 - -; figure passed 2 - -; figure unjudged 1 - -
+figure kp 1.000000 0.000000 2.000000; figure kp_mean 1.000000 0.000000 2.000000; figure pr_by_item 0.500000 0.000000 0.500000
+figure "pass@5" 0.150000 0.000000 0.300000; figure "pass@20" 0.037500 0.000000 0.075000
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv"; figure items 3 - -; figure survivors 5 - -; figure passed 3 - -
+figure kp 2.000000 0.000000 3.000000
+printf '0\ta\t10\n0\tb\t20\n2\ta\t15\n' > "$dir/f.tsv"
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --filter "$dir/f.tsv" --threshold 12; figure survivors 2 - -
+says "2 of 5 recommendations are not in $dir/f.tsv and do not survive"
+
+t eval_auction_against
+: > "$dir/none.tsv"
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv"
+[ "$(grep '^pr	' "$dir/out" | cut -f8-)" = "0.000000	0.000000	0.000000	1.000000" ] || wrong "a system differs from itself"
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/none.tsv"; figure items 3 - - 3 - - 0 - - -
+[ "$(grep '^kp_mean	' "$dir/out" | cut -f2,5,8)" = "1.666667	0.000000	1.666667" ] || wrong "kp_mean: $(grep ^kp_mean "$dir/out")"
+
+t eval_auction_of_recommend
+run 0 $kpd recommend $student $assistant $d/keyphrases.kpi $d/keyphrases.tsv $d/items.tsv; cp "$dir/out" "$dir/r2.tsv"
+cut -f1,3,5 "$dir/r2.tsv" > "$dir/j2.tsv"
+run 0 $kpd eval auction "$dir/r2.tsv" "$dir/j2.tsv" --threshold 0.5; figure pr 1.000000 1.000000 1.000000; figure unjudged 0 - -
+
+t eval_auction_bad
+auction_bad() { printf "$1" > "$dir/in"; run 1 $kpd eval auction "$dir/in" "$dir/j.tsv" --threshold 0.5; says "$dir/in:$2"; }
+auction_bad '0\t1\ta\t1\n' "1: expected item TAB rank TAB keyphrase TAB similarity TAB relevance"
+auction_bad '0\t1\ta\t1\t-\n' "1: the relevance '-', expected a number"
+auction_bad '1\t1\ta\t1\t1\n0\t1\ta\t1\t1\n' "2: item 0 is behind a later one"
+auction_bad '0\t1\ta\t1\t1\n0\t3\tb\t1\t1\n' "2: rank 3, expected 2 of item 0"
+auction_bad '\0551\t1\ta\t1\t1\n' "1: item -1, expected a row from 0 on"
+auction_bad '99999999999\t1\ta\t1\t1\n' "1: item 99999999999, expected a row from 0 on"
+auction_bad 'x\t1\ta\t1\t1\n' "1: 'x' is not an id"
+auction_bad '' " it has no recommendations"
+run 1 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --items 2; says "r.tsv:4: item 2, but --items says 2"
+judge_bad() { printf "$1" > "$dir/in"; run 1 $kpd eval auction "$dir/r.tsv" "$dir/in"; says "$dir/in:$2"; }
+judge_bad '0\ta\n' "1: expected item TAB keyphrase TAB number"
+judge_bad '0\ta\t2\n' "1: the value '2', expected a number from 0 to 1"
+judge_bad '0\ta\t1\n1\ta\t0\n0\ta\t0\n' "3: item 0, 'a' has another value in line 1"
+run 2 $kpd eval auction a b --filter c; says "--filter needs --threshold"
+run 1 $kpd eval auction "$dir/missing" "$dir/j.tsv"; says "No such file"
 
 t ""
 echo "$passed passed, $failed failed"

@@ -1488,15 +1488,14 @@ static bool train_is_finished(const training *x) {
 }
 
 static bool train(job *j, training *x) {
-    bool begun;
     if (!recipe_read(&x->r, j->arg[0])) return fail(NULL, 0, "%s", x->r.error);
     if (j->o.resume && train_is_finished(x)) return true;
     if (!recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
     if (!train_begin(j, x)) return false;
     catch_signals();
-    begun = train_steps(j, x);
-    if (!begun) train_how_to_go_on(j, x);
-    return begun;
+    if (train_steps(j, x)) return true;
+    if (x->first >= 0) train_how_to_go_on(j, x);
+    return false;
 }
 
 static int run_train(job *j) {
@@ -1507,7 +1506,10 @@ static int run_train(job *j) {
     x->first = -1;
     x->dev = (double)NAN;
     ok = train(j, x);
-    if (x->metrics && x->first < 0 && !j->o.resume) remove(x->path[METRICS]);      // it is empty: nothing has begun
+    if (x->metrics && x->first < 0 && !j->o.resume) {       // no step was done: nothing is to be in the way of another try
+        remove(x->path[METRICS]);
+        rmdir(x->r.train.output);
+    }
     if (x->metrics) fclose(x->metrics);
     kpdt_trainer_destroy(x->trainer);
     recipe_close(&x->r);

@@ -564,6 +564,14 @@ static bool recipe_has_column(const recipe_data *d, kpdt_column role) {
     return false;
 }
 
+// mlm learns from any text, all else from pairs.
+static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_section *at) {
+    bool keyphrase = recipe_has_column(d, KPDT_COL_KEYPHRASE), title = recipe_has_column(d, KPDT_COL_TITLE);
+    if (d->source.losses[0].loss == KPDT_MLM ? keyphrase || title : keyphrase && title) return true;
+    return recipe_fail(r, recipe_line_of(at, "columns"), "columns: '%s' is missing, which the loss learns from",
+                       keyphrase ? "title" : "keyphrase");
+}
+
 static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_section *at) {
     int32_t line = recipe_line_of(at, "loss");
     for (int i = 0; i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
@@ -600,7 +608,7 @@ static bool recipe_check_data(recipe *r, int32_t i) {
     recipe_data *d = &r->data[i];
     const recipe_section *at = &r->at_data[i];
     if (!recipe_require(r, at, "file") || !recipe_require(r, at, "columns") || !recipe_require(r, at, "loss")) return false;
-    if (!recipe_check_losses(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
+    if (!recipe_check_columns(r, d, at) || !recipe_check_losses(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
     if ((d->source.share > 0) == (r->data[0].source.share > 0)) return true;
     return recipe_fail(r, at->line, "%s: share must stand in all [data] sections or in none", at->title);
 }
@@ -678,9 +686,10 @@ static bool recipe_read(recipe *r, const char *path) {
 
 // What the library says about something that a line names. Its messages mostly begin with the path already.
 static bool recipe_blame(recipe *r, int32_t line, const char *file, const kpd_error *e) {
-    bool named = !strncmp(e->message, file, strlen(file));
-    if (e->status == KPD_ERR_FORMAT && e->where > 0 && !named) {        // a row of a table
-        snprintf(r->error, sizeof r->error, "%.400s:%lld: %s", file, (long long)e->where, e->message);
+    size_t n = strlen(file);
+    bool named = !strncmp(e->message, file, n);
+    if (named && e->message[n] == ':' && e->message[n + 1] >= '0' && e->message[n + 1] <= '9') {    // a row of a table
+        snprintf(r->error, sizeof r->error, "%s", e->message);
         return false;
     }
     return named ? recipe_fail(r, line, "%s", e->message) : recipe_fail(r, line, "%.300s: %s", file, e->message);
