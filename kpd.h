@@ -2671,7 +2671,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 // not at all.
 
 enum { KPD__U8 = 1, KPD__I32, KPD__I64, KPD__F32, KPD__BF16, KPD__F32_PANELS = 8, KPD__BF16_PANELS, KPD__INT8_PANELS };
-enum { KPD__KIND_MODEL = 1, KPD__KIND_INDEX = 2 };
+enum { KPD__KIND_MODEL = 1, KPD__KIND_INDEX, KPD__KIND_CHECKPOINT };
 enum { KPD__REQUIRED = 1, KPD__SUMMED = 2 };
 
 #define KPD__MAX_SECTIONS 65536
@@ -2753,21 +2753,23 @@ static kpd_status kpd__file_read_all(int fd, const char *path, size_t size, kpd_
     return KPD_OK;
 }
 
-static kpd_status kpd__file_open_path(const char *path, bool copy, kpd__file *f, const kpd_allocator *a, kpd_error *e) {
+// A file of at least `least` bytes. An empty one is not mapped.
+static kpd_status kpd__file_open_path(const char *path, bool copy, size_t least, kpd__file *f, const kpd_allocator *a,
+                                      kpd_error *e) {
     struct stat st;
     kpd_status s = KPD_OK;
     int fd = open(path, O_RDONLY | O_NONBLOCK);   // a FIFO is refused below, not waited for
     if (fd < 0) return kpd__io(e, "cannot be opened", path);
     if (fstat(fd, &st)) s = kpd__io(e, "cannot be examined", path);
     else if (!S_ISREG(st.st_mode)) s = kpd__fail(e, KPD_ERR_IO, -1, "%s: is not a regular file", kpd__file_label(path));
-    else if (st.st_size < 64)
-        s = kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %lld bytes, expected at least the 64 of a header", kpd__file_label(path),
-                      (long long)st.st_size);
+    else if ((uint64_t)st.st_size < least)
+        s = kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %lld bytes, expected at least %llu", kpd__file_label(path),
+                      (long long)st.st_size, (unsigned long long)least);
     else if ((uint64_t)st.st_size > SIZE_MAX - 64)
         s = kpd__fail(e, KPD_ERR_LIMIT, -1, "%s: %lld bytes do not fit this machine's memory", kpd__file_label(path),
                       (long long)st.st_size);
 #ifndef KPD_NO_MMAP
-    else if (!copy) {
+    else if (!copy && st.st_size) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED) s = kpd__io(e, "cannot be mapped", path);
         else {
@@ -2782,7 +2784,8 @@ static kpd_status kpd__file_open_path(const char *path, bool copy, kpd__file *f,
     return s;
 }
 #else
-static kpd_status kpd__file_open_path(const char *path, bool copy, kpd__file *f, const kpd_allocator *a, kpd_error *e) {
+static kpd_status kpd__file_open_path(const char *path, bool copy, size_t least, kpd__file *f, const kpd_allocator *a,
+                                      kpd_error *e) {
     FILE *in = fopen(path, "rb");
     long size = -1;
     uint8_t *to;
@@ -2790,10 +2793,10 @@ static kpd_status kpd__file_open_path(const char *path, bool copy, kpd__file *f,
     (void)copy;
     if (!in) return kpd__io(e, "cannot be opened", path);
     if (!fseek(in, 0, SEEK_END)) size = ftell(in);
-    if (size < 64 || fseek(in, 0, SEEK_SET)) {
+    if (size < 0 || (size_t)size < least || fseek(in, 0, SEEK_SET)) {
         fclose(in);
-        return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %ld bytes, expected at least the 64 of a header", kpd__file_label(path),
-                         size);
+        return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %ld bytes, expected at least %llu", kpd__file_label(path), size,
+                         (unsigned long long)least);
     }
     to = kpd__file_create(f, (size_t)size, a);
     ok = to && fread(to, 1, (size_t)size, in) == (size_t)size;
@@ -2811,7 +2814,7 @@ static kpd_status kpd__file_open(const char *path, const kpd_open_desc *d, kpd__
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     if (!d || !d->data) {
         if (!path) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "open: neither a path nor data was given");
-        return kpd__file_open_path(path, d && d->copy, f, d ? &d->allocator : NULL, e);
+        return kpd__file_open_path(path, d && d->copy, sizeof(kpd__header), f, d ? &d->allocator : NULL, e);
     }
     if ((uintptr_t)d->data % 64) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "open: data is not aligned to 64 bytes");
     if (d->size < 64)
@@ -3197,7 +3200,7 @@ KPDDEF kpd_status kpd_model_tokenize(const kpd_model *m, kpd_tower tower, const 
 
 static kpd_status kpd__range(kpd_error *e, const char *what, int64_t v, int64_t low, int64_t high) {
     if (v >= low && v <= high) return KPD_OK;
-    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: %s is %lld, expected %lld to %lld", what, (long long)v, (long long)low,
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s is %lld, expected %lld to %lld", what, (long long)v, (long long)low,
                      (long long)high);
 }
 
@@ -3221,9 +3224,9 @@ static kpd_status kpd__modules_check(const kpd_model_desc *d, kpd_error *e) {
     int32_t width = d->width;
     for (int32_t i = 0; i < d->n_modules; i++) {
         const kpd_module *m = &d->modules[i];
-        if (kpd__range(e, "modules[].kind", m->kind, KPD_MODULE_DENSE, KPD_MODULE_LAYER_NORM) ||
-            kpd__range(e, "modules[].width", m->width, 1, KPD_MAX_WIDTH) ||
-            kpd__range(e, "modules[].activation", m->activation, 0, KPD_IDENTITY))
+        if (kpd__range(e, "model: modules[].kind", m->kind, KPD_MODULE_DENSE, KPD_MODULE_LAYER_NORM) ||
+            kpd__range(e, "model: modules[].width", m->width, 1, KPD_MAX_WIDTH) ||
+            kpd__range(e, "model: modules[].activation", m->activation, 0, KPD_IDENTITY))
             return KPD_ERR_ARGUMENT;
         if (m->kind == KPD_MODULE_LAYER_NORM && m->width != width)
             return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: modules[%d] is a layer norm of width %d behind a width of %d",
@@ -3235,15 +3238,19 @@ static kpd_status kpd__modules_check(const kpd_model_desc *d, kpd_error *e) {
 
 // d with its defaults filled in.
 static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
-    if (kpd__range(e, "kind", d->kind, 0, KPD_CROSS_ENCODER) || kpd__range(e, "n_layers", d->n_layers, 1, KPD_MAX_LAYERS) ||
-        kpd__range(e, "width", d->width, 2, KPD_MAX_WIDTH) || kpd__range(e, "n_heads", d->n_heads, 1, d->width) ||
-        kpd__range(e, "width modulo n_heads", d->width % d->n_heads, 0, 0) ||
-        kpd__range(e, "ffn_width", d->ffn_width, 1, KPD_MAX_WIDTH) ||
-        kpd__range(e, "n_positions", d->n_positions, 4, KPD_MAX_POSITIONS) ||
-        kpd__range(e, "max_tokens", d->max_tokens, 4, d->n_positions) || kpd__range(e, "n_types", d->n_types, 1, 16) ||
-        kpd__range(e, "n_labels", d->n_labels, 1, KPD_MAX_LABELS) || kpd__range(e, "activation", d->activation, 0, KPD_TANH) ||
-        kpd__range(e, "pooling", d->pooling, 0, KPD_POOL_LAST) || kpd__range(e, "n_modules", d->n_modules, 0, 4) ||
-        kpd__range(e, "vocab_size", d->vocab_size, kpd_tokenizer_size(d->tokenizer), KPD_MAX_VOCAB))
+    if (kpd__range(e, "model: kind", d->kind, 0, KPD_CROSS_ENCODER) ||
+        kpd__range(e, "model: n_layers", d->n_layers, 1, KPD_MAX_LAYERS) ||
+        kpd__range(e, "model: width", d->width, 2, KPD_MAX_WIDTH) || kpd__range(e, "model: n_heads", d->n_heads, 1, d->width) ||
+        kpd__range(e, "model: width modulo n_heads", d->width % d->n_heads, 0, 0) ||
+        kpd__range(e, "model: ffn_width", d->ffn_width, 1, KPD_MAX_WIDTH) ||
+        kpd__range(e, "model: n_positions", d->n_positions, 4, KPD_MAX_POSITIONS) ||
+        kpd__range(e, "model: max_tokens", d->max_tokens, 4, d->n_positions) ||
+        kpd__range(e, "model: n_types", d->n_types, 1, 16) ||
+        kpd__range(e, "model: n_labels", d->n_labels, 1, KPD_MAX_LABELS) ||
+        kpd__range(e, "model: activation", d->activation, 0, KPD_TANH) ||
+        kpd__range(e, "model: pooling", d->pooling, 0, KPD_POOL_LAST) ||
+        kpd__range(e, "model: n_modules", d->n_modules, 0, 4) ||
+        kpd__range(e, "model: vocab_size", d->vocab_size, kpd_tokenizer_size(d->tokenizer), KPD_MAX_VOCAB))
         return KPD_ERR_ARGUMENT;
     if (!(d->layer_norm_eps > 0 && d->layer_norm_eps < 1))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: layer_norm_eps is %g, expected over 0 and under 1",

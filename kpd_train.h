@@ -37,9 +37,9 @@
 // sections uses only what stands above it (there is no forward declaration).
 //
 //     >>concepts   scores and similarities, memory, threads, numbers, limits
-//     >>api        losses, trainer, metrics, auction
+//     >>api        losses, data, trainer, metrics, auction
 //     implementation:
-//     >>numbers  >>tape  >>layers  >>optimizer  >>losses  >>trainer  >>metrics  >>auction
+//     >>numbers  >>tape  >>layers  >>optimizer  >>losses  >>data  >>sampler  >>trainer  >>checkpoint  >>metrics  >>auction
 //
 // This version trains on inputs that the host gives, phase by phase, in f32. It has no data sets, no sampling of batches, no
 // checkpoints (a host can save the model, but not the optimiser's state), no early stopping, no moving average of the
@@ -264,7 +264,8 @@ KPDDEF kpd_status kpdt_dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **o
 KPDDEF void       kpdt_dataset_close(kpdt_dataset *x);
 KPDDEF int64_t    kpdt_dataset_rows(const kpdt_dataset *x);              // good ones
 KPDDEF int64_t    kpdt_dataset_bad_rows(const kpdt_dataset *x);          // left out
-// Row i from 0; its texts live as long as x. ARGUMENT past the end; FORMAT where the file has been changed. Reads at most 16 rows.
+// Row i from 0; its texts live as long as x. ARGUMENT past the end; FORMAT where the file has been changed. Reads at most 16
+// rows.
 KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e);
 
 // TRAINER  An encoder being trained on data sets, or on what the host brings. -----------------------------------------
@@ -397,8 +398,9 @@ KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model
 
 // A checkpoint (.kpc): weights, AdamW's state, the best weights, the place in every data set. Between steps. Atomic, as
 // kpd_model_save: on a full disk the previous one stays. Resume takes it into a new trainer of the same desc and data, which
-// then goes on to the same bits as if it had never stopped. Errors: IO, MEMORY; FORMAT, VERSION (`where` = byte offset); ARGUMENT
-// names what differs from the desc that it was made with (threads, SIMD level and memory may). A failed resume changes nothing.
+// then goes on to the same bits as if it had never stopped. Errors: IO, MEMORY; FORMAT, VERSION (`where` = byte offset);
+// ARGUMENT names what differs from the desc that it was made with (threads, SIMD level and memory may). A failed resume
+// changes nothing.
 KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e);
 KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e);
 
@@ -898,10 +900,10 @@ static kpd_status kpdt__net_create(const kpd_model *m, const kpd_allocator *allo
     return KPD_OK;
 }
 
-// Writes the parameters into a created model of the same shape.
-static kpd_status kpdt__net_export(const kpdt__net *net, kpd_model *m, kpd_error *e) {
+// Writes parameters w, laid out as the net's, into a created model of the same shape.
+static kpd_status kpdt__net_export(const kpdt__net *net, const float *w, kpd_model *m, kpd_error *e) {
     for (size_t i = 0; i < net->n_parameters; i++) {
-        kpd_status s = kpd_model_set(m, net->parameters[i].name, net->w + net->parameters[i].offset, e);
+        kpd_status s = kpd_model_set(m, net->parameters[i].name, w + net->parameters[i].offset, e);
         if (s) return s;
     }
     return KPD_OK;
@@ -2775,8 +2777,398 @@ KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors 
     return status;
 }
 
-// >>trainer  The phases over one net: a tape for each tower, and the texts that the tapes refer to. Relies on >>layers and
-// >>optimizer. Promises that a phase called out of turn is refused.
+// >>data  Mapped tables. Relies on kpd.h's files. Promises that a row is read inside the mapping, whatever the file has become,
+// and that numbers are the same in every locale.
+
+#define KPDT__STRIDE 16                 // good rows between two noted offsets
+
+struct kpdt_dataset {
+    kpd_allocator allocator;
+    kpd__file file;
+    const char *path;                   // for messages while opening
+    const char *data; size_t size;
+    kpdt_column columns[KPDT_MAX_COLUMNS]; int32_t n_columns;
+    bool skip_bad_rows;
+    uint64_t *offsets; size_t offsets_size;   // of rows 0, 16, 32, ...; bytes allocated
+    int64_t rows, bad_rows;
+    uint64_t sum;                       // of all bytes: by it a checkpoint knows the data again
+};
+
+// Digits at p, at most `end`, into *m as long as they count (15 of them), and how many were left out.
+static const char *kpdt__digits(const char *p, const char *end, double *m, int *used, int *left_out) {
+    for (; p < end && *p >= '0' && *p <= '9'; p++) {
+        if (*used < 15) { *m = *m * 10 + (*p - '0'); *used += *m > 0; }
+        else ++*left_out;
+    }
+    return p;
+}
+
+// A decimal number; what follows the 15th significant digit does not count. Hexadecimal, inf and nan are refused.
+static bool kpdt__number(kpd_text text, float *out) {
+    const char *p = text.data, *end = p + text.size, *begin, *dot;
+    double m = 0, power = 1;
+    int used = 0, left_out = 0, ten = 0, e = 0;
+    bool minus = p < end && *p == '-', down;
+    if (p < end && (*p == '-' || *p == '+')) p++;
+    begin = p;
+    p = kpdt__digits(p, end, &m, &used, &left_out);
+    dot = p;
+    ten = left_out;
+    if (p < end && *p == '.') {
+        int before = left_out;
+        const char *from = ++p;
+        p = kpdt__digits(p, end, &m, &used, &left_out);
+        ten -= (int)kpd__min((size_t)(p - from) - (size_t)(left_out - before), 1000);
+        if (p == from && dot == begin) return false;
+    } else if (p == begin) return false;
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        bool negative = p + 1 < end && p[1] == '-';
+        p += 1 + (p + 1 < end && (p[1] == '-' || p[1] == '+'));
+        if (p == end) return false;
+        for (; p < end && *p >= '0' && *p <= '9'; p++) e = e < 10000 ? e * 10 + (*p - '0') : e;
+        ten += negative ? -e : e;
+    }
+    down = ten < 0;
+    for (int i = down ? -ten : ten; i > 0 && power < 1e300; i--) power *= 10;   // exact up to 10^22
+    m = down ? m / power : m * power;
+    if (p != end || !(m <= (double)FLT_MAX)) return false;
+    *out = (float)(minus ? -m : m);
+    return true;
+}
+
+// One cell to where it belongs. False when it is a number that is none, or is out of range.
+static bool kpdt__cell(kpdt_column role, kpd_text cell, kpdt_row *out) {
+    switch (role) {
+    case KPDT_COL_KEYPHRASE: out->keyphrase = cell; return true;
+    case KPDT_COL_TITLE: out->title = cell; return true;
+    case KPDT_COL_CATEGORY: out->category = cell; return true;
+    case KPDT_COL_QUERY: out->query = cell; return true;
+    case KPDT_COL_LABEL: return kpdt__number(cell, &out->label) && out->label >= 0 && out->label <= 1;
+    case KPDT_COL_SCORE: return kpdt__number(cell, &out->score);
+    default: return true;
+    }
+}
+
+static kpd_status kpdt__bad_row(const kpdt_dataset *x, int64_t line, int32_t column, kpd_text cell, kpd_error *e) {
+    const char *label = kpd__file_label(x->path);
+    int shown = (int)kpd__min(cell.size, 40);
+    if (column < 0)
+        return kpd__fail(e, KPD_ERR_FORMAT, line, "%s:%lld: has %d columns, expected %d", label, (long long)line, -column,
+                         (int)x->n_columns);
+    return kpd__fail(e, KPD_ERR_FORMAT, line, "%s:%lld: column %d is '%.*s', expected a number%s", label, (long long)line,
+                     (int)column + 1, shown, cell.size ? cell.data : "",
+                     x->columns[column] == KPDT_COL_LABEL ? " from 0 to 1" : "");
+}
+
+// A line without its end. `line` is its number, for the message.
+static kpd_status kpdt__row_parse(const kpdt_dataset *x, kpd_text text, int64_t line, kpdt_row *out, kpd_error *e) {
+    const char *p = text.data, *end = p + text.size;
+    int32_t n = 0;
+    memset(out, 0, sizeof *out);
+    out->label = out->score = (float)kpdt__nan();
+    if (text.size && end[-1] == '\r') end--;
+    for (;;) {
+        const char *tab = p < end ? (const char *)memchr(p, '\t', (size_t)(end - p)) : NULL;
+        kpd_text cell;
+        cell.data = p; cell.size = (size_t)((tab ? tab : end) - p);
+        if (n < x->n_columns && !kpdt__cell(x->columns[n], cell, out)) return kpdt__bad_row(x, line, n, cell, e);
+        n++;
+        if (!tab) break;
+        p = tab + 1;
+    }
+    return n == x->n_columns ? KPD_OK : kpdt__bad_row(x, line, -n, text, e);
+}
+
+// The line at *at, which moves behind it. False at the end.
+static bool kpdt__next_line(const kpdt_dataset *x, uint64_t *at, kpd_text *out) {
+    const char *p = x->data + *at, *lf;
+    size_t left = x->size - (size_t)*at;
+    if (!left) return false;
+    lf = (const char *)memchr(p, '\n', left);
+    out->data = p;
+    out->size = lf ? (size_t)(lf - p) : left;
+    *at += out->size + (lf != NULL);
+    return true;
+}
+
+static size_t kpdt__count_lines(const kpdt_dataset *x) {
+    kpd_text text;
+    size_t n = 0;
+    for (uint64_t at = 0; kpdt__next_line(x, &at, &text);) n++;
+    return n;
+}
+
+// Checks every row and notes the offsets.
+static kpd_status kpdt__dataset_scan(kpdt_dataset *x, kpd_error *e) {
+    kpd_text text;
+    kpdt_row row;
+    int64_t line = 0;
+    for (uint64_t at = 0, begin = 0; kpdt__next_line(x, &at, &text); begin = at) {
+        kpd_status s = kpdt__row_parse(x, text, ++line, &row, e);
+        if (s && !x->skip_bad_rows) return s;
+        if (s) { x->bad_rows++; continue; }
+        if (x->rows % KPDT__STRIDE == 0) x->offsets[x->rows / KPDT__STRIDE] = begin;
+        x->rows++;
+    }
+    return KPD_OK;
+}
+
+static kpd_status kpdt__columns_check(const kpdt_dataset_desc *d, int32_t *n, kpd_error *e) {
+    uint32_t seen = 0;
+    for (*n = 0; *n < KPDT_MAX_COLUMNS && d->columns[*n] != KPDT_COL_END; ++*n) {
+        int role = (int)d->columns[*n];
+        if (role < 0 || role > KPDT_COL_SCORE)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, *n, "data: column %d has role %d, which there is not", (int)*n + 1, role);
+        if (role != KPDT_COL_SKIP && seen >> role & 1)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, *n, "data: column %d has a role that another has already", (int)*n + 1);
+        seen |= 1u << role;
+    }
+    if (seen & (1u << KPDT_COL_KEYPHRASE | 1u << KPDT_COL_TITLE)) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "data: no column is a keyphrase or a title");
+}
+
+KPDDEF void kpdt_dataset_close(kpdt_dataset *x) {
+    kpd_allocator a;
+    if (!x) return;
+    a = x->allocator;
+    kpd__free(&a, x->offsets, x->offsets_size);
+    kpd__file_close(&x->file);
+    kpd__free(&a, x, sizeof *x);
+}
+
+static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d, kpd_error *e) {
+    kpd_status s;
+    uint64_t fp;
+    x->data = d->data; x->size = d->size;
+    if (d->path) {
+        s = kpd__file_open_path(d->path, false, 0, &x->file, &d->allocator, e);
+        if (s) return s;
+        x->data = (const char *)x->file.data; x->size = x->file.size;
+    }
+    if (!x->size) x->data = "";
+    x->offsets_size = (kpdt__count_lines(x) / KPDT__STRIDE + 1) * sizeof *x->offsets;
+    x->offsets = (uint64_t *)kpd__alloc(&x->allocator, x->offsets_size);
+    if (!x->offsets) return kpd__no_memory(e, x->offsets_size);
+    x->sum = kpd__hash64(x->data, x->size);
+    fp = kpd__fp_enter();
+    s = kpdt__dataset_scan(x, e);
+    kpd__fp_leave(fp);
+    return s;
+}
+
+KPDDEF kpd_status kpdt_dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **out, kpd_error *e) {
+    kpdt_dataset *x;
+    int32_t n = 0;
+    kpd_status s = kpdt__columns_check(d, &n, e);
+    if (s) return s;
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (!d->path && !d->data && d->size) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "data: neither a path nor bytes");
+    x = (kpdt_dataset *)kpd__alloc(&d->allocator, sizeof *x);
+    if (!x) return kpd__no_memory(e, sizeof *x);
+    x->allocator = d->allocator;
+    memcpy(x->columns, d->columns, sizeof x->columns);
+    x->n_columns = n; x->skip_bad_rows = d->skip_bad_rows; x->path = d->path;
+    s = kpdt__dataset_fill(x, d, e);
+    x->path = NULL;
+    if (s) kpdt_dataset_close(x);
+    else *out = x;
+    return s;
+}
+
+KPDDEF int64_t kpdt_dataset_rows(const kpdt_dataset *x) { return x->rows; }
+KPDDEF int64_t kpdt_dataset_bad_rows(const kpdt_dataset *x) { return x->bad_rows; }
+
+static bool kpdt__has(const kpdt_dataset *x, kpdt_column role) {
+    for (int32_t i = 0; i < x->n_columns; i++)
+        if (x->columns[i] == role) return true;
+    return false;
+}
+
+KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e) {
+    kpd_text text;
+    uint64_t at, fp;
+    int64_t skip = i % KPDT__STRIDE;
+    bool good = false;
+    if (i < 0 || i >= x->rows)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "data: row %lld of %lld", (long long)i, (long long)x->rows);
+    fp = kpd__fp_enter();
+    for (at = x->offsets[i / KPDT__STRIDE]; kpdt__next_line(x, &at, &text);) {
+        good = !kpdt__row_parse(x, text, 0, out, NULL);
+        if ((good && !skip--) || (!good && !x->skip_bad_rows)) break;
+    }
+    kpd__fp_leave(fp);
+    if (good && skip < 0) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_FORMAT, i, "data: row %lld is no longer what it was: the file has been changed", (long long)i);
+}
+
+// >>sampler  Which rows make the next batch. Relies on >>data and on counter-based random numbers: an order of rows is a
+// permutation that is computed, not stored, so a place in it is one number. Promises that a batch holds rows of one data set,
+// that in each cycle every data set has exactly its share of the batches, and that a row that had to wait is not lost.
+
+#define KPDT__WAITING 16                // rows that may wait for a batch without their like, for each row of a batch
+
+typedef struct kpdt__feed {             // a source, and the place in it. A unit is a row, or BY_QUERY a run of rows
+    const kpdt_dataset *data;
+    kpdt_loss_desc losses[KPDT_MAX_LOSSES + 1];
+    kpdt_batching batching;
+    uint64_t key;                       // of its permutations
+    int64_t *starts;                    // [units + 1] BY_QUERY: the first row of each unit; else NULL
+    int64_t units;
+    float *soft;                        // [rows] the assistant's probabilities, -1 = not known yet; NULL = nobody asks
+    int64_t quota, left;                // batches of a cycle, and how many of them are still to come
+    int64_t position;                   // units taken so far, over all epochs
+    int64_t *waiting; size_t n_waiting; // [KPDT__WAITING batch] rows that clashed, in order
+} kpdt__feed;
+
+typedef struct kpdt__sampler {
+    kpdt__feed *feeds; size_t n_feeds;
+    size_t batch;
+    uint64_t seed;
+    int64_t draws;                      // batches so far
+    int64_t *rows;                      // [batch] of the last one
+    uint64_t *seen; size_t seen_size;   // hashes of the texts in it, 0 = free; a power of two, at least 8 batch
+} kpdt__sampler;
+
+// Where i of 0..n-1 goes: a permutation for each key. Six rounds of a Feistel network over 2^(2 half) >= n numbers, once more
+// for as long as the result is n or over: less than four times on average [Black and Rogaway 2002].
+static uint64_t kpdt__permute(uint64_t key, uint64_t i, uint64_t n) {
+    int half = 1;
+    uint64_t mask;
+    while (half < 32 && (UINT64_C(1) << 2 * half) < n) half++;
+    mask = (UINT64_C(1) << half) - 1;
+    do {
+        uint64_t a = i >> half, b = i & mask, swap;
+        for (uint64_t round = 0; round < 6; round++) {
+            swap = a ^ (kpdt__mix(key + (b << 3 | round) * KPD__P1) & mask);
+            a = b;
+            b = swap;
+        }
+        i = a << half | b;
+    } while (i >= n);
+    return i;
+}
+
+// Runs of rows of one query, cut to `batch` rows: writes their first rows, and the end. Returns their number, or -1.
+static int64_t kpdt__query_units(const kpdt_dataset *x, size_t batch, int64_t *starts, kpd_error *e) {
+    kpdt_row row, last;
+    int64_t n = 0, first = 0;
+    memset(&last, 0, sizeof last);
+    for (int64_t i = 0; i < x->rows; i++) {
+        bool same;
+        if (kpdt_dataset_get(x, i, &row, e)) return -1;
+        same = i && row.query.size == last.query.size && !memcmp(row.query.data, last.query.data, row.query.size);
+        last = row;
+        if (same && i - first < (int64_t)batch) continue;
+        first = i;
+        starts[n++] = i;
+    }
+    starts[n] = x->rows;
+    return n;
+}
+
+// The first row of the unit at the feed's place in the present epoch.
+static int64_t kpdt__unit_at(const kpdt__feed *f, int64_t position) {
+    uint64_t epoch = (uint64_t)(position / f->units), i = (uint64_t)(position % f->units);
+    if (f->batching != KPDT_IN_ORDER) i = kpdt__permute(kpdt__mix(f->key + epoch), i, (uint64_t)f->units);
+    return (int64_t)i;
+}
+
+// Units that are left of the epoch.
+static int64_t kpdt__epoch_left(const kpdt__feed *f) { return f->units - f->position % f->units; }
+
+static size_t kpdt__take_rows(kpdt__sampler *s, kpdt__feed *f) {
+    size_t n = kpd__min(s->batch, (size_t)kpdt__epoch_left(f));
+    for (size_t i = 0; i < n; i++) s->rows[i] = kpdt__unit_at(f, f->position++);
+    return n;
+}
+
+static size_t kpdt__take_queries(kpdt__sampler *s, kpdt__feed *f) {
+    size_t n = 0;
+    for (int64_t left = kpdt__epoch_left(f); left; left--) {
+        int64_t unit = kpdt__unit_at(f, f->position), count = f->starts[unit + 1] - f->starts[unit];
+        if (n + (size_t)count > s->batch) break;
+        for (int64_t r = 0; r < count; r++) s->rows[n++] = f->starts[unit] + r;
+        f->position++;
+    }
+    return n;
+}
+
+// The free slot for a text that is not in the batch yet, or NULL. Equal hashes count as equal texts.
+static uint64_t *kpdt__unseen(kpdt__sampler *s, uint64_t hash) {
+    size_t mask = s->seen_size - 1, at;
+    for (at = (size_t)hash & mask; s->seen[at]; at = (at + 1) & mask)
+        if (s->seen[at] == hash) return NULL;
+    return &s->seen[at];
+}
+
+// Puts a row into the batch unless its keyphrase or its item is there.
+static kpd_status kpdt__offer(kpdt__sampler *s, const kpdt__feed *f, int64_t r, size_t *n, bool *taken, kpd_error *e) {
+    kpdt_row row;
+    kpd_status status = kpdt_dataset_get(f->data, r, &row, e);
+    uint64_t hash[2];
+    size_t n_hashes = 0;
+    if (status) return status;
+    if (kpdt__has(f->data, KPDT_COL_KEYPHRASE)) hash[n_hashes++] = kpd__hash64(row.keyphrase.data, row.keyphrase.size) | 1;
+    if (kpdt__has(f->data, KPDT_COL_TITLE))
+        hash[n_hashes++] = (kpdt__mix(kpd__hash64(row.title.data, row.title.size)) ^
+                            kpd__hash64(row.category.data, row.category.size)) << 1 | UINT64_C(1) << 63;
+    *taken = kpdt__unseen(s, hash[0]) && kpdt__unseen(s, hash[n_hashes - 1]);
+    for (size_t i = 0; *taken && i < n_hashes; i++) *kpdt__unseen(s, hash[i]) = hash[i];
+    if (*taken) s->rows[(*n)++] = r;
+    return KPD_OK;
+}
+
+// First those that wait, then the next ones until the batch or the waiting line is full, or the epoch over.
+static kpd_status kpdt__take_distinct(kpdt__sampler *s, kpdt__feed *f, size_t *n, kpd_error *e) {
+    size_t still = 0, places = KPDT__WAITING * s->batch;
+    kpd_status status = KPD_OK;
+    bool taken = true;
+    memset(s->seen, 0, s->seen_size * sizeof *s->seen);
+    for (size_t i = 0; !status && i < f->n_waiting; i++) {
+        taken = false;
+        if (*n < s->batch) status = kpdt__offer(s, f, f->waiting[i], n, &taken, e);
+        if (!taken) f->waiting[still++] = f->waiting[i];
+    }
+    f->n_waiting = still;
+    for (int64_t left = kpdt__epoch_left(f); !status && left && *n < s->batch && f->n_waiting < places; left--) {
+        int64_t r = kpdt__unit_at(f, f->position++);
+        status = kpdt__offer(s, f, r, n, &taken, e);
+        if (!status && !taken) f->waiting[f->n_waiting++] = r;
+    }
+    return status;
+}
+
+static int64_t kpdt__batches_left(const kpdt__sampler *s) {
+    int64_t all = 0;
+    for (size_t i = 0; i < s->n_feeds; i++) all += s->feeds[i].left;
+    return all;
+}
+
+// Draws a feed, each as often in a cycle as its quota says: without replacement.
+static kpdt__feed *kpdt__next_feed(kpdt__sampler *s) {
+    size_t at, i = 0;
+    if (!kpdt__batches_left(s))
+        for (size_t k = 0; k < s->n_feeds; k++) s->feeds[k].left = s->feeds[k].quota;
+    at = kpdt__random_below(s->seed, (uint64_t)s->draws++, (size_t)kpdt__batches_left(s));
+    for (; at >= (size_t)s->feeds[i].left; i++) at -= (size_t)s->feeds[i].left;
+    s->feeds[i].left--;
+    return &s->feeds[i];
+}
+
+// The next batch: s->rows, *n of *from. The last batch of an epoch may be short; none is empty.
+static kpd_status kpdt__sample(kpdt__sampler *s, kpdt__feed **from, size_t *n, kpd_error *e) {
+    kpdt__feed *f = kpdt__next_feed(s);
+    *from = f;
+    *n = 0;
+    if (f->batching == KPDT_NO_DUPLICATES) return kpdt__take_distinct(s, f, n, e);
+    *n = f->batching == KPDT_BY_QUERY ? kpdt__take_queries(s, f) : kpdt__take_rows(s, f);
+    return KPD_OK;
+}
+
+// >>trainer  A step on data sets, and its phases over one net: a tape for each tower, and the texts that the tapes refer to.
+// Relies on all above, and on the metrics. Promises that a phase called out of turn is refused, and that a batch gives the same
+// bits in however many pieces it goes through a tape.
 
 #define KPDT__SECOND_TOWER (UINT64_C(1) << 40)   // number of its first text for dropout
 
@@ -2786,7 +3178,30 @@ typedef struct kpdt__side {             // of one tower
     size_t *first;                      // [max_texts + 1]
     uint64_t n_texts;                   // since the last apply
     bool kept;                          // a pass to go back through
+    float *out, *dout;                  // [batch, D] of learn
+    kpd_input *in;                      // [batch] of draw
 } kpdt__side;
+
+typedef struct kpdt__rows {             // of a batch, beside its texts: [batch]
+    float *label, *score, *t;
+    int32_t *query;
+    kpd_input *pair;                    // what the assistant is asked, and
+    int32_t *asked;                     // for which rows
+    float *ds;                          // of a cross-encoder's logits
+} kpdt__rows;
+
+typedef struct kpdt__dev {
+    const kpdt_dataset *data;           // NULL = none
+    kpdt_dev_metric metric;
+    int32_t dim;
+    int64_t steps;                      // between looks
+    int32_t patience, bad_looks;        // in a row, none of them the best
+    bool looked;
+    float best;
+    float *best_w;                      // [net->n]
+    float *score, *label;               // [rows]
+    uint8_t *yes;                       // [rows]
+} kpdt__dev;
 
 struct kpdt_trainer {
     kpd_allocator allocator;
@@ -2796,9 +3211,16 @@ struct kpdt_trainer {
     kpdt__side side[2]; int n_sides;
     kpdt__optimizer *optimizer;
     kpdt__schedule schedule;
-    size_t max_tokens, max_texts;
+    kpdt__sampler sampler;
+    kpdt__rows rows;
+    kpdt__dev dev;
+    const kpd_model *assistant; kpd_session *session;   // for its scores
+    float *work;                        // of a similarity's scores and their gradient
+    size_t max_tokens, max_texts, batch;
+    int32_t accumulate;
     float dropout;
     uint64_t seed;
+    int64_t texts, tokens;              // through learn since the last apply
 };
 
 // Whether low <= v < high; a NaN is not.
@@ -2808,19 +3230,8 @@ static kpd_status kpdt__share(kpd_error *e, const char *what, float v, float low
                      (double)low, (double)high);
 }
 
-static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
-    kpd_status s;
-    if (!d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
-    if (!kpd__allocator_ok(&d->allocator))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
-    if (d->steps < 1 || d->max_tokens < 0 || d->max_texts < 0)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: steps %lld, max_tokens %d, max_texts %d: expected 1, 0, 0 or more",
-                         (long long)d->steps, (int)d->max_tokens, (int)d->max_texts);
-    if (d->frozen_layers < 0 || d->frozen_layers > d->start->desc.n_layers)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: frozen_layers is %d, expected 0 to %d", (int)d->frozen_layers,
-                         (int)d->start->desc.n_layers);
-    s = kpd__parallel_check(&d->parallel, e);
-    if (!s) s = kpdt__share(e, "rate", d->rate, 0, FLT_MAX);
+static kpd_status kpdt__trainer_numbers_check(const kpdt_trainer_desc *d, kpd_error *e) {
+    kpd_status s = kpdt__share(e, "rate", d->rate, 0, FLT_MAX);
     if (!s) s = kpdt__share(e, "warmup", d->warmup, 0, 1);
     if (!s) s = kpdt__share(e, "weight_decay", d->weight_decay, 0, FLT_MAX);
     if (!s) s = kpdt__share(e, "beta1", d->beta1, 0, 1);
@@ -2829,21 +3240,149 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
     if (!s) s = kpdt__share(e, "clip", d->clip, -FLT_MAX, FLT_MAX);
     if (!s) s = kpdt__share(e, "dropout", d->dropout, 0, 1);
     if (!s) s = kpdt__share(e, "layer_decay", d->layer_decay, 0, FLT_MAX);
+    if (!s) s = kpd__range(e, "training: batch", d->batch, 0, 1 << 20);
+    if (!s) s = kpd__range(e, "training: accumulate", d->accumulate, 0, 1 << 20);
+    if (!s) s = kpd__range(e, "training: epochs", d->epochs, 0, 1 << 20);
+    if (!s) s = kpd__range(e, "training: steps", d->steps, d->n_sources ? 0 : 1, INT64_MAX / 2);
+    if (!s) s = kpd__range(e, "training: max_tokens", d->max_tokens, 0, INT32_MAX);
+    if (!s) s = kpd__range(e, "training: max_texts", d->max_texts, 0, INT32_MAX);
+    if (!s) s = kpd__range(e, "training: frozen_layers", d->frozen_layers, 0, d->start->desc.n_layers);
+    if (!s) s = kpd__range(e, "training: n_sources", d->n_sources, 0, 1 << 10);
+    if (!s) s = kpd__range(e, "training: patience", d->patience, 0, INT32_MAX);
+    if (!s) s = kpd__range(e, "training: dev_steps", d->dev_steps, 0, INT64_MAX / 2);
     return s;
 }
 
-static void kpdt__trainer_lay(kpdt_trainer *t, kpd__arena *a) {
-    for (int i = 0; i < t->n_sides; i++) {
-        t->side[i].ids = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
-        t->side[i].types = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
-        t->side[i].first = (size_t *)kpd__take(a, t->max_texts + 1, sizeof(size_t));
+static bool kpdt__on_matrix(kpdt_loss l) { return l == KPDT_MNR || l == KPDT_MNR_SYMMETRIC; }
+
+// Whether a cross-encoder or a bi-encoder can learn one loss from one data set.
+static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
+    const kpdt_dataset *x = d->sources[i].data;
+    bool cross = d->start->desc.kind == KPD_CROSS_ENCODER;
+    const char *lacks = NULL;
+    kpdt_loss_desc unused;
+    kpd_status s = kpdt__loss_defaults(l, &unused, e);
+    if (s) return s;
+    if (l->loss <= KPDT_LOSS_NONE || l->loss >= KPDT_LOSS_COUNT || (unsigned)l->teacher > KPDT_BY_ASSISTANT)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d has loss %d by teacher %d, which there are not", (int)i,
+                         (int)l->loss, (int)l->teacher);
+    if (cross && (kpdt__on_matrix(l->loss) || l->loss == KPDT_MLM))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: a cross-encoder learns from losses on pairs only",
+                         (int)i);
+    if (l->loss == KPDT_MLM) return KPD_OK;
+    if (!kpdt__has(x, KPDT_COL_KEYPHRASE)) lacks = "keyphrase";
+    else if (!kpdt__has(x, KPDT_COL_TITLE)) lacks = "title";
+    else if (kpdt__on_matrix(l->loss)) return KPD_OK;
+    else if (l->teacher == KPDT_BY_LABEL && !kpdt__has(x, KPDT_COL_LABEL)) lacks = "label";
+    else if (l->teacher == KPDT_BY_SCORE && !kpdt__has(x, KPDT_COL_SCORE)) lacks = "score";
+    else if (l->teacher == KPDT_BY_ASSISTANT && !d->assistant)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: a loss asks for an assistant, and there is none",
+                         (int)i);
+    if (!lacks) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d has no %s column, which one of its losses needs", (int)i,
+                     lacks);
+}
+
+static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_error *e) {
+    const kpdt_source *x = &d->sources[i];
+    if (!x->data || !x->data->rows)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d has no %s", (int)i, x->data ? "rows" : "data");
+    if ((unsigned)x->batching > KPDT_IN_ORDER || (x->batching == KPDT_BY_QUERY && !kpdt__has(x->data, KPDT_COL_QUERY)))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i,
+                         "training: source %d: batching %d is unknown, or by query without such a column", (int)i,
+                         (int)x->batching);
+    if (!(x->share >= 0 && x->share <= FLT_MAX) || (x->share > 0) != (d->sources[0].share > 0))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: share is %g, expected all 0 or all positive", (int)i,
+                         (double)x->share);
+    if (!x->losses[0].loss) return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d has no loss", (int)i);
+    for (int32_t k = 0; k < KPDT_MAX_LOSSES && x->losses[k].loss; k++) {
+        kpd_status s = kpdt__source_loss_check(d, i, &x->losses[k], e);
+        if (s) return s;
+        if (k && (x->losses[k].loss == KPDT_MLM || x->losses[0].loss == KPDT_MLM))
+            return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: MLM stands beside another loss", (int)i);
     }
+    return KPD_OK;
+}
+
+static kpd_status kpdt__dev_check(const kpdt_trainer_desc *d, kpd_error *e) {
+    const kpdt_dataset *x = d->dev;
+    bool text = d->dev_metric == KPDT_DEV_MLM_LOSS;
+    if (!x) return KPD_OK;
+    if ((unsigned)d->dev_metric > KPDT_DEV_MLM_LOSS || (text && d->start->desc.kind == KPD_CROSS_ENCODER))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: dev_metric is %d, which there is not for this model",
+                         (int)d->dev_metric);
+    if (!x->rows ||
+        (!text && !(kpdt__has(x, KPDT_COL_KEYPHRASE) && kpdt__has(x, KPDT_COL_TITLE) && kpdt__has(x, KPDT_COL_LABEL))))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: dev has no rows, or not the columns keyphrase, title and label");
+    return kpd__range(e, "training: dev_dim", d->dev_dim, 0, kpd_model_dim(d->start));
+}
+
+static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
+    kpd_status s;
+    if (!d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    s = kpd__parallel_check(&d->parallel, e);
+    if (!s) s = kpdt__trainer_numbers_check(d, e);
+    for (int32_t i = 0; !s && i < d->n_sources; i++) s = kpdt__source_check(d, i, e);
+    if (!s && d->n_sources && d->start->desc.kind == KPD_CROSS_ENCODER && d->start->desc.n_labels != 1)
+        s = kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "training: a cross-encoder of %d labels; data sets train one of 1",
+                      (int)d->start->desc.n_labels);
+    if (!s && d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
+        s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the assistant is not a cross-encoder with one label");
+    if (!s) s = kpdt__dev_check(d, e);
+    return s;
+}
+
+static void kpdt__side_lay(kpdt_trainer *t, kpdt__side *x, size_t dim, kpd__arena *a) {
+    x->ids = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
+    x->types = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
+    x->first = (size_t *)kpd__take(a, t->max_texts + 1, sizeof(size_t));
+    x->in = (kpd_input *)kpd__take(a, t->batch, sizeof(kpd_input));
+    x->out = kpdt__take(a, t->batch, dim);
+    x->dout = kpdt__take(a, t->batch, dim);
+}
+
+static bool kpdt__asks(const kpdt_loss_desc *losses, kpdt_teacher teacher) {
+    for (int i = 0; i < KPDT_MAX_LOSSES && losses[i].loss; i++)
+        if (!kpdt__on_matrix(losses[i].loss) && losses[i].loss != KPDT_MLM && losses[i].teacher == teacher) return true;
+    return false;
+}
+
+static void kpdt__sampler_lay(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd__arena *a) {
+    s->rows = (int64_t *)kpd__take(a, s->batch, sizeof(int64_t));
+    s->seen = (uint64_t *)kpd__take(a, s->seen_size, sizeof(uint64_t));
+    s->feeds = (kpdt__feed *)kpd__take(a, s->n_feeds, sizeof(kpdt__feed));
+    for (size_t i = 0; i < s->n_feeds; i++) {
+        const kpdt_source *x = &d->sources[i];
+        kpdt__feed unused, *f = s->feeds ? &s->feeds[i] : &unused;
+        size_t rows = (size_t)x->data->rows;
+        if (x->batching == KPDT_BY_QUERY) f->starts = (int64_t *)kpd__take(a, rows + 1, sizeof(int64_t));
+        if (x->batching == KPDT_NO_DUPLICATES) f->waiting = (int64_t *)kpd__take(a, KPDT__WAITING * s->batch, sizeof(int64_t));
+        if (kpdt__asks(x->losses, KPDT_BY_ASSISTANT)) f->soft = kpdt__take(a, rows, 1);
+    }
+}
+
+static void kpdt__trainer_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__arena *a) {
+    size_t dim = (size_t)kpd_model_dim(d->start), dev = d->dev ? (size_t)d->dev->rows : 0, n = t->batch;
+    for (int i = 0; i < t->n_sides; i++) kpdt__side_lay(t, &t->side[i], dim, a);
+    kpdt__sampler_lay(&t->sampler, d, a);
+    t->rows.label = kpdt__take(a, n, 1); t->rows.score = kpdt__take(a, n, 1); t->rows.t = kpdt__take(a, n, 1);
+    t->rows.query = (int32_t *)kpd__take(a, n, sizeof(int32_t));
+    t->rows.pair = (kpd_input *)kpd__take(a, n, sizeof(kpd_input));
+    t->rows.asked = (int32_t *)kpd__take(a, n, sizeof(int32_t));
+    t->rows.ds = kpdt__take(a, n, 1);
+    t->work = kpdt__take(a, 2 * n, t->n_sides == 2 ? n : 1);
+    t->dev.score = kpdt__take(a, dev, 1); t->dev.label = kpdt__take(a, dev, 1);
+    t->dev.yes = (uint8_t *)kpd__take(a, dev, 1);
 }
 
 KPDDEF void kpdt_trainer_destroy(kpdt_trainer *t) {
     kpd_allocator a;
     if (!t) return;
     a = t->allocator;
+    kpd_session_destroy(t->session);
+    if (t->net) kpd__free(&a, t->dev.best_w, t->net->n * sizeof(float));
     kpdt__optimizer_destroy(t->optimizer);
     for (int i = 0; i < t->n_sides; i++) kpdt__tape_destroy(t->side[i].tape);
     kpdt__net_destroy(t->net);
@@ -2851,11 +3390,86 @@ KPDDEF void kpdt_trainer_destroy(kpdt_trainer *t) {
     kpd__free(&a, t->block, t->block_size);
 }
 
+static kpd_status kpdt__session_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd_error *e) {
+    kpd_session_desc x;
+    bool asked = false;
+    for (int32_t i = 0; i < d->n_sources; i++) asked = asked || kpdt__asks(d->sources[i].losses, KPDT_BY_ASSISTANT);
+    t->assistant = d->assistant;
+    if (!asked && !(d->assistant && !d->n_sources)) return KPD_OK;
+    memset(&x, 0, sizeof x);
+    x.assistant = d->assistant; x.simd = d->simd; x.parallel = d->parallel; x.allocator = d->allocator;
+    return kpd_session_create(&x, &t->session, e);
+}
+
+static kpd_status kpdt__dev_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd_error *e) {
+    kpdt_row row;
+    t->dev.data = d->dev; t->dev.metric = d->dev_metric; t->dev.steps = d->dev_steps; t->dev.patience = d->patience;
+    t->dev.dim = d->dev_dim ? d->dev_dim : kpd_model_dim(d->start);
+    t->dev.best = (float)kpdt__nan();
+    if (!d->dev) return KPD_OK;
+    for (int64_t i = 0; i < d->dev->rows; i++) {
+        kpd_status s = kpdt_dataset_get(d->dev, i, &row, e);
+        if (s) return s;
+        t->dev.label[i] = row.label;
+        t->dev.yes[i] = row.label >= 0.5f;
+    }
+    t->dev.best_w = (float *)kpd__alloc(&t->allocator, t->net->n * sizeof(float));
+    return t->dev.best_w ? KPD_OK : kpd__no_memory(e, t->net->n * sizeof(float));
+}
+
+// Shares of a cycle: the batches that it takes to see each row once, or as many in all, dealt out by `share`.
+static void kpdt__quotas(kpdt__sampler *s, const kpdt_trainer_desc *d) {
+    double all = 0, shares = 0;
+    for (size_t i = 0; i < s->n_feeds; i++) {
+        int64_t rows = s->feeds[i].data->rows, batch = (int64_t)s->batch;
+        s->feeds[i].quota = (rows + batch - 1) / batch;
+        all += (double)s->feeds[i].quota;
+        shares += (double)d->sources[i].share;
+    }
+    for (size_t i = 0; shares > 0 && i < s->n_feeds; i++) {
+        double part = all * (double)d->sources[i].share / shares;
+        s->feeds[i].quota = part < 1 ? 1 : (int64_t)(part + 0.5);
+    }
+}
+
+static kpd_status kpdt__sampler_fill(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd_error *e) {
+    s->seed = kpdt__mix(d->seed + KPD__P3);
+    for (size_t i = 0; i < s->n_feeds; i++) {
+        kpdt__feed *f = &s->feeds[i];
+        f->data = d->sources[i].data;
+        f->batching = d->sources[i].batching;
+        memcpy(f->losses, d->sources[i].losses, sizeof d->sources[i].losses);
+        f->key = kpdt__mix(s->seed + i);
+        f->units = f->starts ? kpdt__query_units(f->data, s->batch, f->starts, e) : f->data->rows;
+        if (f->units < 0) return KPD_ERR_FORMAT;
+        for (int64_t r = 0; f->soft && r < f->data->rows; r++) f->soft[r] = -1;
+    }
+    kpdt__quotas(s, d);
+    return KPD_OK;
+}
+
+static void kpdt__schedule_fill(kpdt_trainer *t, const kpdt_trainer_desc *d) {
+    int64_t cycle = 0, epochs = d->epochs ? d->epochs : 1;
+    for (size_t i = 0; i < t->sampler.n_feeds; i++) cycle += t->sampler.feeds[i].quota;
+    t->schedule.rate = d->rate > 0 ? d->rate : 2e-5f;
+    t->schedule.steps = d->steps ? d->steps : (epochs * cycle + t->accumulate - 1) / t->accumulate;
+    t->schedule.warmup = (int64_t)((double)d->warmup * (double)t->schedule.steps);
+    t->schedule.cosine = d->cosine_decay;
+}
+
+static void kpdt__optimizer_fill(kpdt__optimizer *o, const kpdt_trainer_desc *d) {
+    if (d->beta1 > 0) o->beta1 = d->beta1;
+    if (d->beta2 > 0) o->beta2 = d->beta2;
+    if (d->epsilon > 0) o->epsilon = d->epsilon;
+    if (d->layer_decay > 0) o->layer_decay = d->layer_decay;
+    o->decay = d->weight_decay;
+    o->clip = d->clip < 0 ? 0 : d->clip > 0 ? d->clip : 1;
+}
+
 // What stands behind the trainer's own block. On failure the caller destroys.
 static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
     const kpdt__ops *train = kpdt__ops_of(ops->level);
     kpd_model_desc shape = kpd_model_get_desc(d->start);
-    kpdt__optimizer *o;
     kpd_status s = kpd_model_create(&shape, &t->allocator, &t->shell, e);
     if (!s) s = kpdt__net_create(d->start, &t->allocator, &t->net, e);
     if (s) return s;
@@ -2864,15 +3478,27 @@ static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
     for (int i = 0; !s && i < t->n_sides; i++)
         s = kpdt__tape_create(t->net, t->max_tokens, t->max_texts, ops, train, &d->parallel, &t->side[i].tape, e);
     if (!s) s = kpdt__optimizer_create(t->net, ops, train, &d->parallel, &t->optimizer, e);
+    if (!s) s = kpdt__sampler_fill(&t->sampler, d, e);
+    if (!s) s = kpdt__session_fill(t, d, e);
+    if (!s) s = kpdt__dev_fill(t, d, e);
     if (s) return s;
-    o = t->optimizer;
-    if (d->beta1 > 0) o->beta1 = d->beta1;
-    if (d->beta2 > 0) o->beta2 = d->beta2;
-    if (d->epsilon > 0) o->epsilon = d->epsilon;
-    if (d->layer_decay > 0) o->layer_decay = d->layer_decay;
-    o->decay = d->weight_decay;
-    o->clip = d->clip < 0 ? 0 : d->clip > 0 ? d->clip : 1;
+    kpdt__optimizer_fill(t->optimizer, d);
+    kpdt__schedule_fill(t, d);
     return KPD_OK;
+}
+
+// Sizes, before anything is laid out.
+static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
+    t->allocator = d->allocator;
+    t->n_sides = d->start->desc.kind == KPD_CROSS_ENCODER ? 1 : 2;
+    t->max_tokens = kpd__max((size_t)d->start->desc.max_tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
+    t->max_texts = d->max_texts ? (size_t)d->max_texts : 256;
+    t->batch = d->batch ? (size_t)d->batch : 32;
+    t->accumulate = d->accumulate ? d->accumulate : 1;
+    t->dropout = d->dropout; t->seed = d->seed;
+    t->sampler.batch = t->batch;
+    t->sampler.n_feeds = (size_t)d->n_sources;
+    for (t->sampler.seen_size = 1; t->sampler.seen_size < 8 * t->batch;) t->sampler.seen_size *= 2;
 }
 
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e) {
@@ -2889,15 +3515,9 @@ KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer *
     if (s) return s;
     memset(&plan, 0, sizeof plan);
     memset(&a, 0, sizeof a);
-    plan.allocator = d->allocator;
-    plan.n_sides = d->start->desc.kind == KPD_CROSS_ENCODER ? 1 : 2;
-    plan.max_tokens = kpd__max((size_t)d->start->desc.max_tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
-    plan.max_texts = d->max_texts ? (size_t)d->max_texts : 256;
-    plan.dropout = d->dropout; plan.seed = d->seed;
-    plan.schedule.rate = d->rate > 0 ? d->rate : 2e-5f; plan.schedule.steps = d->steps; plan.schedule.cosine = d->cosine_decay;
-    plan.schedule.warmup = (int64_t)((double)d->warmup * (double)d->steps);
+    kpdt__trainer_plan(&plan, d);
     kpd__take(&a, 1, sizeof *t);
-    kpdt__trainer_lay(&plan, &a);
+    kpdt__trainer_lay(&plan, d, &a);
     if (a.overflow || a.used > SIZE_MAX - 64)
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: the texts of a batch do not fit this machine's memory");
     plan.block_size = a.used + 64;
@@ -2908,12 +3528,14 @@ KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer *
     t = (kpdt_trainer *)kpd__take(&a, 1, sizeof *t);
     *t = plan;
     t->block = block;
-    kpdt__trainer_lay(t, &a);
+    kpdt__trainer_lay(t, d, &a);
     s = kpdt__trainer_fill(t, d, ops, e);
     if (s) kpdt_trainer_destroy(t);
     else *out = t;
     return s;
 }
+
+// THE PHASES
 
 // The tower's side, or NULL.
 static kpdt__side *kpdt__side_of(kpdt_trainer *t, kpd_tower tower, kpd_error *e) {
@@ -2922,47 +3544,59 @@ static kpdt__side *kpdt__side_of(kpdt_trainer *t, kpd_tower tower, kpd_error *e)
     return NULL;
 }
 
-// ids, types and first of n texts.
-static kpd_status kpdt__side_tokenize(const kpdt_trainer *t, kpdt__side *x, kpd_tower tower, const kpd_input *in, size_t n,
-                                      kpd_error *e) {
+// ids, types and first of as many of n texts as fit, from text `at` on; *taken = how many.
+static kpd_status kpdt__side_tokenize(const kpdt_trainer *t, kpdt__side *x, kpd_tower tower, const kpd_input *in, size_t at,
+                                      size_t n, size_t *taken, kpd_error *e) {
     kpd_tokens tokens;
-    if (!n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: no text, expected 1 or more");
-    if (n > t->max_texts)
-        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: %llu texts, and max_texts is %llu", (unsigned long long)n,
-                         (unsigned long long)t->max_texts);
     memset(&tokens, 0, sizeof tokens);
     x->first[0] = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t at = x->first[i];
+    for (*taken = 0; at + *taken < n && *taken < t->max_texts; ++*taken) {
+        size_t begin = x->first[*taken];
         kpd_status s;
-        tokens.ids = x->ids + at; tokens.types = x->types + at; tokens.capacity = (int32_t)(t->max_tokens - at);
-        s = kpd__model_encode(t->shell, kpd__role(t->shell, tower), &in[i], false, &tokens, (int64_t)i, e);
-        if (s == KPD_ERR_LIMIT)
-            return kpd__fail(e, s, (int64_t)i, "training: text %llu of %llu no longer fits: max_tokens is %llu",
-                             (unsigned long long)i, (unsigned long long)n, (unsigned long long)t->max_tokens);
+        tokens.ids = x->ids + begin; tokens.types = x->types + begin; tokens.capacity = (int32_t)(t->max_tokens - begin);
+        s = kpd__model_encode(t->shell, kpd__role(t->shell, tower), &in[at + *taken], false, &tokens, (int64_t)(at + *taken),
+                              e);
+        if (s == KPD_ERR_LIMIT && *taken) return KPD_OK;
         if (s) return s;
-        x->first[i + 1] = at + (size_t)tokens.count;
+        x->first[*taken + 1] = begin + (size_t)tokens.count;
     }
     return KPD_OK;
+}
+
+// Vectors or logits of the texts that fit from `at` on. Text i has number x->n_texts + i for dropout, NULL = none.
+static kpd_status kpdt__side_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t at, size_t n, bool drop,
+                                     float *out, size_t *taken, kpd_error *e) {
+    kpdt__side *x = &t->side[tower];
+    kpdt__dropout dropout;
+    kpdt__batch b;
+    uint64_t fp;
+    kpd_status s;
+    x->kept = false;
+    s = kpdt__side_tokenize(t, x, tower, in, at, n, taken, e);
+    if (s) return s;
+    b.ids = x->ids; b.types = x->types; b.first = x->first; b.n_texts = *taken; b.tower = tower;
+    b.first_text = x->n_texts + at + (tower == KPD_KEYPHRASE ? KPDT__SECOND_TOWER : 0);
+    fp = kpd__fp_enter();
+    dropout = kpdt__dropout_make(t->dropout, t->seed, (uint64_t)t->optimizer->step);
+    kpd__fp_leave(fp);
+    return kpdt__forward(x->tape, &b, drop ? &dropout : NULL, out, e);
 }
 
 KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
                                        kpd_error *e) {
     kpdt__side *x = kpdt__side_of(t, tower, e);
-    kpdt__dropout dropout;
-    kpdt__batch b;
-    uint64_t fp;
+    size_t taken;
     kpd_status s;
     if (!x) return KPD_ERR_ARGUMENT;
     x->kept = false;
-    s = kpdt__side_tokenize(t, x, tower, in, n, e);
+    if (!n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: no text, expected 1 or more");
+    s = kpdt__side_tokenize(t, x, tower, in, 0, n, &taken, e);
     if (s) return s;
-    b.ids = x->ids; b.types = x->types; b.first = x->first; b.n_texts = n; b.tower = tower;
-    b.first_text = x->n_texts + (tower == KPD_KEYPHRASE ? KPDT__SECOND_TOWER : 0);
-    fp = kpd__fp_enter();
-    dropout = kpdt__dropout_make(t->dropout, t->seed, (uint64_t)t->optimizer->step);
-    kpd__fp_leave(fp);
-    s = kpdt__forward(x->tape, &b, &dropout, out, e);
+    if (taken < n)
+        return kpd__fail(e, KPD_ERR_LIMIT, (int64_t)taken, "training: text %llu of %llu no longer fits: max_tokens is %llu, "
+                         "max_texts %llu", (unsigned long long)taken, (unsigned long long)n, (unsigned long long)t->max_tokens,
+                         (unsigned long long)t->max_texts);
+    s = kpdt__side_forward(t, tower, in, 0, n, true, out, &taken, e);
     if (s) return s;
     x->n_texts += n;
     x->kept = true;
@@ -2982,9 +3616,50 @@ KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const 
     return KPD_OK;
 }
 
+// A tower's texts forward in as many pieces as it takes.
+static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, bool drop, float *out,
+                                      kpd_error *e) {
+    size_t dim = kpdt__net_dim(t->net), taken = 0;
+    for (size_t at = 0; at < n; at += taken) {
+        kpd_status s = kpdt__side_forward(t, tower, in, at, n, drop, out + at * dim, &taken, e);
+        if (s) return s;
+        t->side[tower].kept = taken == n;
+        if (drop) t->tokens += (int64_t)t->side[tower].first[taken];
+    }
+    return KPD_OK;
+}
+
+// And back: where the tape does not hold them all, each piece once more forward, which gives what it gave before.
+static kpd_status kpdt__tower_backward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
+                                       const float *dout, kpd_error *e) {
+    kpdt__side *x = &t->side[tower];
+    size_t dim = kpdt__net_dim(t->net), taken = n;
+    for (size_t at = 0; at < n; at += taken) {
+        kpd_status s = x->kept ? KPD_OK : kpdt__side_forward(t, tower, in, at, n, true, out + at * dim, &taken, e);
+        if (s) return s;
+        kpdt__backward(x->tape, dout + at * dim);
+    }
+    x->kept = false;
+    x->n_texts += n;
+    return KPD_OK;
+}
+
 KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n) {
     *n = t->net->n;
     return t->net->g;
+}
+
+static bool kpdt__done(const kpdt_trainer *t) {
+    return t->optimizer->step >= t->schedule.steps || (t->dev.patience && t->dev.bad_looks >= t->dev.patience);
+}
+
+// Between steps: no pass is kept, and texts are counted from 0.
+static void kpdt__step_end(kpdt_trainer *t) {
+    for (int i = 0; i < t->n_sides; i++) {
+        t->side[i].kept = false;
+        t->side[i].n_texts = 0;
+    }
+    t->texts = t->tokens = 0;
 }
 
 KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
@@ -2997,23 +3672,604 @@ KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error 
     rate = kpdt__rate(&t->schedule, step);
     kpd__fp_leave(fp);
     norm = kpdt__optimizer_step(t->optimizer, rate);
-    for (int i = 0; i < t->n_sides; i++) {
-        t->side[i].kept = false;
-        t->side[i].n_texts = 0;
-    }
+    kpdt__step_end(t);
     if (t->optimizer->step == step)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the gradient of step %lld is not finite", (long long)step);
-    if (r) { r->step = step + 1; r->rate = rate; r->grad_norm = norm; }
+    if (!r) return KPD_OK;
+    r->step = step + 1; r->steps = t->schedule.steps; r->rate = rate; r->grad_norm = norm;
+    r->done = kpdt__done(t);
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, kpd_model **out, kpd_error *e) {
+// THE BATCH
+
+// A row as the model takes it: (keyphrase, category, title) for a cross-encoder, else (title, category) and (keyphrase). What
+// the template does not name is left out.
+static kpd_input kpdt__input(const kpd_model *m, int32_t role, const kpdt_row *r) {
+    kpd_input in;
+    memset(&in, 0, sizeof in);
+    if (role == 2) { in.part[0] = r->keyphrase; in.part[1] = r->category; in.part[2] = r->title; in.n_parts = 3; }
+    else if (role == 1) { in.part[0] = r->keyphrase; in.n_parts = 1; }
+    else { in.part[0] = r->title; in.part[1] = r->category; in.n_parts = r->category.data ? 2 : 1; }
+    if (in.n_parts > m->template_[role].n_parts) in.n_parts = m->template_[role].n_parts;
+    return in;
+}
+
+// A batch's row i. MLM takes the title, or the keyphrase where there is none.
+static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i, kpd_error *e) {
+    kpdt_row row;
+    kpd_status s = kpdt_dataset_get(f->data, t->sampler.rows[i], &row, e);
+    int32_t role = kpd__role(t->shell, KPD_ITEM);
+    if (s) return s;
+    for (int32_t k = 0; k < KPDT_MAX_LOSSES && f->losses[k].loss; k++)
+        if (kpdt__on_matrix(f->losses[k].loss) && row.label < 0.5f)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, t->sampler.rows[i],
+                             "training: row %lld has label %g, and to MNR each row is a "
+                             "positive pair",
+                             (long long)t->sampler.rows[i], (double)row.label);
+    if (!row.title.data) role = 1;
+    t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, role, &row);
+    if (t->n_sides == 2) t->side[KPD_KEYPHRASE].in[i] = kpdt__input(t->shell, 1, &row);
+    t->rows.label[i] = row.label;
+    t->rows.score[i] = row.score;
+    return KPD_OK;
+}
+
+// Numbers the queries of a batch: rows whose cells are the same.
+static kpd_status kpdt__batch_queries(kpdt_trainer *t, const kpdt__feed *f, size_t n, kpd_error *e) {
+    kpdt_row row, last;
+    int32_t query = 0;
+    memset(&last, 0, sizeof last);
+    for (size_t i = 0; i < n; i++) {
+        kpd_status s = kpdt_dataset_get(f->data, t->sampler.rows[i], &row, e);
+        if (s) return s;
+        query += i && (row.query.size != last.query.size || memcmp(row.query.data, last.query.data, row.query.size));
+        t->rows.query[i] = query;
+        last = row;
+    }
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e) {
+    kpdt__feed *f;
+    size_t n;
+    kpd_status s;
+    if (!t->sampler.n_feeds) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there are no sources to draw from");
+    s = kpdt__sample(&t->sampler, &f, &n, e);
+    for (size_t i = 0; !s && i < n; i++) s = kpdt__batch_row(t, f, i, e);
+    if (!s && kpdt__has(f->data, KPDT_COL_QUERY)) s = kpdt__batch_queries(t, f, n, e);
+    if (s) return s;
+    memset(out, 0, sizeof *out);
+    out->source = (int32_t)(f - t->sampler.feeds);
+    out->n = (int32_t)n;
+    for (int i = 0; i < t->n_sides; i++) out->in[i] = t->side[i].in;
+    out->label = kpdt__has(f->data, KPDT_COL_LABEL) ? t->rows.label : NULL;
+    out->score = kpdt__has(f->data, KPDT_COL_SCORE) ? t->rows.score : NULL;
+    out->query = kpdt__has(f->data, KPDT_COL_QUERY) ? t->rows.query : NULL;
+    out->row = t->sampler.rows;
+    out->losses = f->losses;
+    return KPD_OK;
+}
+
+// What the assistant is asked about row i: (keyphrase, category, title).
+static kpd_input kpdt__pair_of(const kpdt_trainer *t, const kpdt_batch *b, size_t i) {
+    const kpd_input *item = &b->in[KPD_ITEM][i];
+    kpd_input pair;
+    if (t->n_sides == 1) return *item;
+    memset(&pair, 0, sizeof pair);
+    pair.part[0] = b->in[KPD_KEYPHRASE][i].part[0];
+    if (item->n_parts > 1) pair.part[1] = item->part[1];
+    pair.part[2] = item->part[0];
+    pair.n_parts = 3;
+    return pair;
+}
+
+// t of a batch by the assistant: those of its source that are known need not be asked again.
+static kpd_status kpdt__ask(kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) {
+    bool known = b->source >= 0 && b->row && t->sampler.feeds[b->source].soft;
+    float *soft = known ? t->sampler.feeds[b->source].soft : NULL, *logit = t->rows.ds;
+    size_t n = 0;
+    kpd_status s = KPD_OK;
+    for (size_t i = 0; i < (size_t)b->n; i++) {
+        if (soft && soft[b->row[i]] >= 0) { t->rows.t[i] = soft[b->row[i]]; continue; }
+        t->rows.pair[n] = kpdt__pair_of(t, b, i);
+        t->rows.asked[n++] = (int32_t)i;
+    }
+    if (n) s = kpd_score(t->session, t->assistant, t->rows.pair, n, logit, e);
+    for (size_t k = 0; !s && k < n; k++) {
+        size_t i = (size_t)t->rows.asked[k];
+        t->rows.t[i] = kpd_sigmoid(logit[k]);
+        if (soft) soft[b->row[i]] = t->rows.t[i];
+    }
+    return s;
+}
+
+// The targets of one loss on pairs.
+static kpd_status kpdt__targets(kpdt_trainer *t, const kpdt_batch *b, kpdt_teacher teacher, const float **out, kpd_error *e) {
+    *out = teacher == KPDT_BY_LABEL ? b->label : teacher == KPDT_BY_SCORE ? b->score : t->rows.t;
+    if (teacher == KPDT_BY_ASSISTANT && t->session) return kpdt__ask(t, b, e);
+    if (*out && teacher != KPDT_BY_ASSISTANT) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a loss asks for %s, which the batch or the trainer lacks",
+                     teacher == KPDT_BY_LABEL ? "labels" : teacher == KPDT_BY_SCORE ? "scores" : "an assistant");
+}
+
+// One loss of a batch: its value, and its gradient added to dout of the towers.
+static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *l, float *loss, kpd_error *e) {
+    const float *targets = NULL;
+    size_t n = (size_t)b->n;
+    kpdt_loss_desc d = *l;
+    kpdt_vectors v;
+    kpd_status s = kpdt__on_matrix(l->loss) ? KPD_OK : kpdt__targets(t, b, l->teacher, &targets, e);
+    if (s) return s;
+    d.weight = kpdt__or(l->weight, 1) / (float)t->accumulate;
+    if (t->n_sides == 1) {
+        s = kpdt_loss_pairs(&d, t->side[0].out, targets, b->query, n, loss, t->rows.ds, e);
+        for (size_t i = 0; !s && i < n; i++) t->side[0].dout[i] += t->rows.ds[i];
+        return s;
+    }
+    memset(&v, 0, sizeof v);
+    v.a = t->side[KPD_ITEM].out; v.b = t->side[KPD_KEYPHRASE].out; v.na = v.nb = n; v.dim = (int32_t)kpdt__net_dim(t->net);
+    v.t = targets; v.query = b->query; v.work = t->work;
+    v.da = t->side[KPD_ITEM].dout; v.db = t->side[KPD_KEYPHRASE].dout;
+    return kpdt_loss_vectors(&d, &v, loss, e);
+}
+
+static kpd_status kpdt__batch_losses(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
+    double sum = 0;
+    uint64_t fp = kpd__fp_enter();
+    kpd_status s = KPD_OK;
+    for (int i = 0; i < t->n_sides; i++) memset(t->side[i].dout, 0, (size_t)b->n * kpdt__net_dim(t->net) * sizeof(float));
+    for (int i = 0; !s && i < KPDT_MAX_LOSSES && b->losses[i].loss; i++) {
+        float one = 0;
+        s = kpdt__batch_loss(t, b, &b->losses[i], &one, e);
+        sum += (double)one * t->accumulate;
+    }
+    *loss = (float)sum;
+    kpd__fp_leave(fp);
+    return s;
+}
+
+static kpd_status kpdt__batch_argument(const kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) {
+    if (b->n < 1 || (size_t)b->n > t->batch)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch of %d rows, expected 1 to %llu", (int)b->n,
+                         (unsigned long long)t->batch);
+    if (!b->losses || !b->losses[0].loss || !b->in[KPD_ITEM] || (size_t)(b->source + 1) > t->sampler.n_feeds)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+                         "training: a batch without losses or texts, or of a source that there is not");
+    if (t->n_sides == 2 && !b->in[KPD_KEYPHRASE] && b->losses[0].loss != KPDT_MLM)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch without keyphrases");
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
+    size_t n = (size_t)b->n;
+    kpd_status s = kpdt__batch_argument(t, b, e);
+    for (int i = 0; !s && i < t->n_sides; i++)
+        s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], n, true, t->side[i].out, e);
+    if (!s) s = kpdt__batch_losses(t, b, loss, e);
+    for (int i = 0; !s && i < t->n_sides; i++)
+        s = kpdt__tower_backward(t, (kpd_tower)i, b->in[i], n, t->side[i].out, t->side[i].dout, e);
+    if (!s) t->texts += b->n * t->n_sides;
+    return s;
+}
+
+// DEV
+
+// Scores of dev rows [at, at + n).
+static kpd_status kpdt__dev_slice(kpdt_trainer *t, int64_t at, size_t n, kpd_error *e) {
+    size_t dim = kpdt__net_dim(t->net);
+    kpd_status s = KPD_OK;
+    for (size_t i = 0; !s && i < n; i++) {
+        kpdt_row row;
+        s = kpdt_dataset_get(t->dev.data, at + (int64_t)i, &row, e);
+        t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), &row);
+        if (t->n_sides == 2) t->side[KPD_KEYPHRASE].in[i] = kpdt__input(t->shell, 1, &row);
+    }
+    for (int k = 0; !s && k < t->n_sides; k++)
+        s = kpdt__tower_forward(t, (kpd_tower)k, t->side[k].in, n, false, t->side[k].out, e);
+    for (size_t i = 0; !s && i < n; i++) {
+        const float *a = t->side[0].out + i * dim;
+        t->dev.score[at + (int64_t)i] = t->n_sides == 1 ? *a : kpd_cosine(a, t->side[1].out + i * dim, t->dev.dim);
+    }
+    return s;
+}
+
+static kpd_status kpdt__dev_figure(kpdt_trainer *t, float *out, kpd_error *e) {
+    const kpdt__dev *d = &t->dev;
+    size_t n = (size_t)d->data->rows;
+    kpdt_classification c;
+    double rho = 0;
+    kpd_status s = KPD_OK;
+    memset(&c, 0, sizeof c);
+    if (d->metric == KPDT_DEV_SPEARMAN) s = kpdt_spearman(d->score, d->label, n, &t->allocator, &rho, e);
+    else if (d->metric == KPDT_DEV_PEARSON) rho = kpdt_pearson(d->score, d->label, n);
+    else s = kpdt_classify(d->score, d->yes, n, NULL, &t->allocator, &c, e);
+    if (d->metric == KPDT_DEV_AUC) rho = c.auc;
+    if (d->metric == KPDT_DEV_AP) rho = c.average_precision;
+    if (d->metric == KPDT_DEV_F1) rho = c.f1;
+    if (!s) *out = (float)rho;
+    return s;
+}
+
+// Looks at dev, and keeps the weights if they are the best so far.
+static kpd_status kpdt__look(kpdt_trainer *t, float *figure, kpd_error *e) {
+    kpd_status s = KPD_OK;
+    size_t n;
+    for (int64_t at = 0; !s && at < t->dev.data->rows; at += (int64_t)n) {
+        n = kpd__min(t->batch, (size_t)(t->dev.data->rows - at));
+        s = kpdt__dev_slice(t, at, n, e);
+    }
+    if (!s) s = kpdt__dev_figure(t, figure, e);
+    for (int i = 0; i < t->n_sides; i++) t->side[i].kept = false;
+    if (s) return s;
+    t->dev.bad_looks++;
+    if (t->dev.looked && !(*figure > t->dev.best)) return KPD_OK;
+    t->dev.looked = true;
+    t->dev.bad_looks = 0;
+    t->dev.best = *figure;
+    memcpy(t->dev.best_w, t->net->w, t->net->n * sizeof(float));
+    return KPD_OK;
+}
+
+static bool kpdt__look_due(const kpdt_trainer *t) {
+    int64_t step = t->optimizer->step;
+    return t->dev.data && (step == t->schedule.steps || (t->dev.steps && step % t->dev.steps == 0));
+}
+
+// Draws and learns the batches of a step. r->loss is their mean.
+static kpd_status kpdt__step_learn(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
+    double sum = 0;
+    for (int32_t i = 0; i < t->accumulate; i++) {
+        kpdt_batch b;
+        float loss = 0;
+        kpd_status s = kpdt_trainer_draw(t, &b, e);
+        if (!s) s = kpdt_trainer_learn(t, &b, &loss, e);
+        if (s) return s;
+        sum += (double)loss;
+        r->source = b.source;
+    }
+    r->loss = (float)(sum / t->accumulate);
+    r->texts = t->texts;
+    r->tokens = t->tokens;
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_error *e) {
+    kpdt_report r;
+    kpd_status s;
+    if (kpdt__done(t)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: all steps are done");
+    memset(&r, 0, sizeof r);
+    r.dev = (float)kpdt__nan();
+    s = kpdt__step_learn(t, &r, e);
+    if (!s) s = kpdt_trainer_apply(t, &r, e);
+    else {
+        memset(t->net->g, 0, t->net->n * sizeof(float));
+        kpdt__step_end(t);
+    }
+    if (!s && kpdt__look_due(t)) s = kpdt__look(t, &r.dev, e);
+    r.best_dev = t->dev.best;
+    r.done = kpdt__done(t);
+    if (!s && out) *out = r;
+    return s;
+}
+
+KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e) {
     kpd_model_desc d = kpd_model_get_desc(t->shell);
     kpd_model *m = NULL;
-    kpd_status s = kpd_model_create(&d, &t->allocator, &m, e);
-    if (!s) s = kpdt__net_export(t->net, m, e);
+    kpd_status s;
+    if (best && !t->dev.looked) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet");
+    s = kpd_model_create(&d, &t->allocator, &m, e);
+    if (!s) s = kpdt__net_export(t->net, best ? t->dev.best_w : t->net->w, m, e);
     if (s) kpd_model_close(m);
     else *out = m;
+    return s;
+}
+
+// >>checkpoint  A trainer's state as a file of kind 3, read and written by kpd.h's container. Sections, all required:
+//     settings  i64  what the bits depend on, see kpdt__settings: a resume refuses the first that differs, by name
+//     state     i64  [KPDT__STATE]: step, draws, looked, best (bits of f32), bad looks; then 3 for each source: batches left of
+//               the cycle, position, rows that wait
+//     waiting   i64  those rows, source by source
+//     weights, first, second  f32 [n]: parameters and AdamW's moments, in the order of kpdt_trainer_gradient
+//     best      f32  [n], the best weights; empty before the first look
+// Promises that a resume has checked everything before it changes anything.
+
+#define KPDT__STATE 5
+
+typedef struct kpdt__setting { const char *name; int64_t value; bool number; } kpdt__setting;   // number: the bits of a double
+typedef struct kpdt__settings { kpdt__setting *list; size_t n; } kpdt__settings;   // list NULL counts
+
+static void kpdt__setting_add(kpdt__settings *s, const char *name, uint64_t value, bool number) {
+    if (s->list) {
+        s->list[s->n].name = name;
+        memcpy(&s->list[s->n].value, &value, sizeof value);
+        s->list[s->n].number = number;
+    }
+    s->n++;
+}
+static void kpdt__setting_number(kpdt__settings *s, const char *name, double v) {
+    kpdt__setting_add(s, name, kpdt__to_bits(v), true);
+}
+
+static uint64_t kpdt__hash_on(uint64_t h, double v) { return kpdt__mix(h ^ kpdt__to_bits(v)) + KPD__P2; }
+
+static uint64_t kpdt__losses_hash(const kpdt_loss_desc *l) {
+    uint64_t h = 0;
+    for (int i = 0; i < KPDT_MAX_LOSSES && l->loss; i++, l++) {
+        const float f[6] = {l->weight, l->scale, l->margin, l->temperature, l->pos_weight, l->epsilon};
+        const int c[6] = {(int)l->loss,     (int)l->target,     (int)l->per_query,
+                          (int)l->weighted, (int)l->similarity, (int)l->teacher};
+        for (int k = 0; k < 6; k++) h = kpdt__hash_on(kpdt__hash_on(h, (double)f[k]), c[k]);
+        for (int k = 0; k < KPDT_MAX_DIMS; k++) h = kpdt__hash_on(kpdt__hash_on(h, l->dims[k]), (double)l->dim_weights[k]);
+    }
+    return h;
+}
+
+// Shape, templates and vocabulary of the model; its weights are the checkpoint's.
+static uint64_t kpdt__model_hash(const kpd_model *m) {
+    int32_t config[32];
+    uint64_t h;
+    memset(config, 0, sizeof config);
+    kpd__config_write(&m->desc, config);
+    h = kpd__hash64(config, sizeof config);
+    h = kpdt__mix(h ^ kpd__hash64(m->desc.template_item, strlen(m->desc.template_item)));
+    h = kpdt__mix(h ^ kpd__hash64(m->desc.template_keyphrase, strlen(m->desc.template_keyphrase)));
+    h = kpdt__mix(h ^ kpd__hash64(m->desc.template_pair, strlen(m->desc.template_pair)));
+    for (int32_t i = 0; i < kpd_tokenizer_size(m->tokenizer); i++) {
+        kpd_text token = kpd_token_text(m->tokenizer, i);
+        h = kpdt__mix(h ^ kpd__hash64(token.data, token.size));
+    }
+    return h;
+}
+
+static void kpdt__settings_optimizer(const kpdt_trainer *t, kpdt__settings *s) {
+    const kpdt__optimizer *o = t->optimizer;
+    kpdt__setting_number(s, "rate", (double)t->schedule.rate);
+    kpdt__setting_number(s, "warmup (steps)", (double)t->schedule.warmup);
+    kpdt__setting_number(s, "steps", (double)t->schedule.steps);
+    kpdt__setting_number(s, "cosine_decay", t->schedule.cosine);
+    kpdt__setting_number(s, "beta1", (double)o->beta1);
+    kpdt__setting_number(s, "beta2", (double)o->beta2);
+    kpdt__setting_number(s, "epsilon", (double)o->epsilon);
+    kpdt__setting_number(s, "weight_decay", (double)o->decay);
+    kpdt__setting_number(s, "clip", (double)o->clip);
+    kpdt__setting_number(s, "layer_decay", (double)o->layer_decay);
+    kpdt__setting_number(s, "frozen_layers", t->net->frozen);
+}
+
+// Everything that a resumed training must have the same.
+static void kpdt__settings_of(const kpdt_trainer *t, kpdt__settings *s) {
+    s->n = 0;
+    kpdt__setting_add(s, "model", kpdt__model_hash(t->shell), false);
+    kpdt__setting_add(s, "seed", t->seed, false);
+    kpdt__setting_number(s, "parameters", (double)t->net->n);
+    kpdt__setting_number(s, "batch", (double)t->batch);
+    kpdt__setting_number(s, "accumulate", t->accumulate);
+    kpdt__setting_number(s, "dropout", (double)t->dropout);
+    kpdt__settings_optimizer(t, s);
+    kpdt__setting_add(s, "assistant", t->session ? kpdt__model_hash(t->assistant) : 0, false);
+    kpdt__setting_add(s, "dev data", t->dev.data ? t->dev.data->sum : 0, false);
+    kpdt__setting_number(s, "dev_metric", t->dev.metric);
+    kpdt__setting_number(s, "dev_dim", t->dev.dim);
+    kpdt__setting_number(s, "dev_steps", (double)t->dev.steps);
+    kpdt__setting_number(s, "patience", t->dev.patience);
+    kpdt__setting_number(s, "number of sources", (double)t->sampler.n_feeds);
+    for (size_t i = 0; i < t->sampler.n_feeds; i++) {
+        const kpdt__feed *f = &t->sampler.feeds[i];
+        kpdt__setting_add(s, "data of a source", f->data->sum, false);
+        kpdt__setting_add(s, "losses of a source", kpdt__losses_hash(f->losses), false);
+        kpdt__setting_number(s, "columns or bad rows of a source", (double)f->data->rows);
+        kpdt__setting_number(s, "batching of a source", f->batching);
+        kpdt__setting_number(s, "share of a source", (double)f->quota);
+    }
+}
+
+// One block: settings, their values, state and waiting rows.
+typedef struct kpdt__image {
+    kpdt__settings settings;
+    int64_t *values, *state, *waiting;
+    size_t n_state, n_waiting;          // the latter: places
+    void *block; size_t block_size;
+} kpdt__image;
+
+static void kpdt__image_lay(kpdt__image *m, kpd__arena *a) {
+    m->settings.list = (kpdt__setting *)kpd__take(a, m->settings.n, sizeof(kpdt__setting));
+    m->values = (int64_t *)kpd__take(a, m->settings.n, sizeof(int64_t));
+    m->state = (int64_t *)kpd__take(a, m->n_state, sizeof(int64_t));
+    m->waiting = (int64_t *)kpd__take(a, m->n_waiting, sizeof(int64_t));
+}
+
+static kpd_status kpdt__image_create(const kpdt_trainer *t, kpdt__image *m, kpd_error *e) {
+    kpd__arena a;
+    memset(m, 0, sizeof *m);
+    memset(&a, 0, sizeof a);
+    kpdt__settings_of(t, &m->settings);
+    m->n_state = KPDT__STATE + 3 * t->sampler.n_feeds;
+    m->n_waiting = t->sampler.n_feeds * KPDT__WAITING * t->batch;
+    kpdt__image_lay(m, &a);
+    m->block_size = a.used + 64;
+    m->block = kpd__alloc(&t->allocator, m->block_size);
+    if (!m->block) return kpd__no_memory(e, m->block_size);
+    memset(&a, 0, sizeof a);
+    a.base = (char *)kpd__align64(m->block);
+    kpdt__image_lay(m, &a);
+    kpdt__settings_of(t, &m->settings);
+    for (size_t i = 0; i < m->settings.n; i++) m->values[i] = m->settings.list[i].value;
+    return KPD_OK;
+}
+
+static void kpdt__image_state(const kpdt_trainer *t, kpdt__image *m) {
+    uint32_t best;
+    memcpy(&best, &t->dev.best, sizeof best);
+    m->state[0] = t->optimizer->step; m->state[1] = t->sampler.draws; m->state[2] = t->dev.looked; m->state[3] = best;
+    m->state[4] = t->dev.bad_looks;
+    m->n_waiting = 0;
+    for (size_t i = 0; i < t->sampler.n_feeds; i++) {
+        const kpdt__feed *f = &t->sampler.feeds[i];
+        int64_t *to = m->state + KPDT__STATE + 3 * i;
+        to[0] = f->left; to[1] = f->position; to[2] = (int64_t)f->n_waiting;
+        for (size_t k = 0; k < f->n_waiting; k++) m->waiting[m->n_waiting++] = f->waiting[k];
+    }
+}
+
+enum { KPDT__SECTIONS = 7 };
+static const char *const kpdt__section_names[KPDT__SECTIONS] = {"settings", "state",  "waiting", "weights",
+                                                                "first",    "second", "best"};
+
+KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e) {
+    kpd__section table[KPDT__SECTIONS];
+    const void *data[KPDT__SECTIONS];
+    size_t n[KPDT__SECTIONS];
+    kpdt__image m;
+    kpd_status s = kpdt__image_create(t, &m, e);
+    if (s) return s;
+    kpdt__image_state(t, &m);
+    data[0] = m.values; data[1] = m.state; data[2] = m.waiting; n[0] = m.settings.n; n[1] = m.n_state; n[2] = m.n_waiting;
+    data[3] = t->net->w; data[4] = t->optimizer->m; data[5] = t->optimizer->v; data[6] = t->dev.best_w;
+    for (int i = 3; i < KPDT__SECTIONS; i++) n[i] = i < 6 || t->dev.looked ? t->net->n : 0;
+    for (int i = 0; i < KPDT__SECTIONS; i++)
+        kpd__section_set(&table[i], kpdt__section_names[i], i < 3 ? KPD__I64 : KPD__F32, KPD__REQUIRED, n[i], 1,
+                         n[i] * (i < 3 ? 8 : 4));
+    s = kpd__file_save(path, KPD__KIND_CHECKPOINT, table, data, KPDT__SECTIONS, e);
+    kpd__free(&t->allocator, m.block, m.block_size);
+    return s;
+}
+
+// The first of n settings that differs; a data set more or less shows in their number before it shows in their count.
+static kpd_status kpdt__settings_check(const kpdt__image *m, const int64_t *found, size_t n, int64_t where, const char *path,
+                                       kpd_error *e) {
+    for (size_t i = 0; i < kpd__min(n, m->settings.n); i++) {
+        const kpdt__setting *x = &m->settings.list[i];
+        uint64_t was, is;
+        if (found[i] == x->value) continue;
+        memcpy(&was, &found[i], 8);
+        memcpy(&is, &x->value, 8);
+        if (x->number)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, where + 8 * (int64_t)i, "%s: was made with %s %.9g, now it is %.9g", path,
+                             x->name, kpdt__from_bits(was), kpdt__from_bits(is));
+        return kpd__fail(e, KPD_ERR_ARGUMENT, where + 8 * (int64_t)i, "%s: was made with another %s (%016llX, now %016llX)",
+                         path, x->name, (unsigned long long)was, (unsigned long long)is);
+    }
+    return KPD_OK;
+}
+
+// Every number of the state in its range; *waiting = rows that wait in all.
+static bool kpdt__state_ok(const kpdt_trainer *t, const int64_t *state, size_t *waiting) {
+    bool ok = state[0] >= 0 && state[0] <= t->schedule.steps && state[1] >= 0 && state[2] >> 1 == 0 && state[3] >> 32 == 0 &&
+              state[4] >= 0 && state[4] <= INT32_MAX && (!state[2] || t->dev.data);
+    *waiting = 0;
+    for (size_t i = 0; ok && i < t->sampler.n_feeds; i++) {
+        const kpdt__feed *f = &t->sampler.feeds[i];
+        const int64_t *x = state + KPDT__STATE + 3 * i;
+        int64_t places = f->waiting ? (int64_t)(KPDT__WAITING * t->batch) : 0;
+        ok = x[0] >= 0 && x[0] <= f->quota && x[1] >= 0 && x[1] < INT64_MAX / 2 && x[2] >= 0 && x[2] <= places;
+        if (ok) *waiting += (size_t)x[2];
+    }
+    return ok;
+}
+
+static bool kpdt__waiting_ok(const kpdt_trainer *t, const int64_t *state, const int64_t *waiting) {
+    for (size_t i = 0; i < t->sampler.n_feeds; i++)
+        for (int64_t k = 0; k < state[KPDT__STATE + 3 * i + 2]; k++, waiting++)
+            if (*waiting < 0 || *waiting >= t->sampler.feeds[i].data->rows) return false;
+    return true;
+}
+
+// The payload of section i with *n elements, or NULL; *n = SIZE_MAX takes what there is.
+static const void *kpdt__checkpoint_section(kpd__file *f, int i, size_t *n, const char *path, kpd_error *e) {
+    const kpd__section *s = kpd__file_find(f, kpdt__section_names[i]);
+    size_t unit = i < 3 ? 8 : 4;
+    if (s && *n == SIZE_MAX && s->size % unit == 0) *n = (size_t)s->size / unit;
+    if (s && s->type == (i < 3 ? KPD__I64 : KPD__F32) && s->size == *n * unit) return f->data + s->offset;
+    kpd__fail(e, KPD_ERR_FORMAT, s ? (const char *)s - (const char *)f->data : 64,
+              "%s: section %s is %s, expected %llu numbers", path, kpdt__section_names[i],
+              s ? "of another type or size" : "missing", (unsigned long long)*n);
+    return NULL;
+}
+
+static void kpdt__restore(kpdt_trainer *t, const void *const *data) {
+    const int64_t *state = (const int64_t *)data[1], *waiting = (const int64_t *)data[2];
+    size_t bytes = t->net->n * sizeof(float);
+    uint32_t best = (uint32_t)state[3];
+    t->optimizer->step = state[0]; t->sampler.draws = state[1]; t->dev.looked = state[2]; t->dev.bad_looks = (int32_t)state[4];
+    memcpy(&t->dev.best, &best, sizeof best);
+    for (size_t i = 0; i < t->sampler.n_feeds; i++) {
+        kpdt__feed *f = &t->sampler.feeds[i];
+        const int64_t *x = state + KPDT__STATE + 3 * i;
+        f->left = x[0]; f->position = x[1]; f->n_waiting = (size_t)x[2];
+        for (size_t k = 0; k < f->n_waiting; k++) f->waiting[k] = *waiting++;
+    }
+    memcpy(t->net->w, data[3], bytes);
+    memcpy(t->optimizer->m, data[4], bytes);
+    memcpy(t->optimizer->v, data[5], bytes);
+    if (t->dev.looked) memcpy(t->dev.best_w, data[6], bytes);
+    memset(t->net->g, 0, bytes);
+    kpdt__net_refresh(t->net, &t->optimizer->parallel);
+    kpdt__step_end(t);
+}
+
+// The settings agree, and every number of the state is in its range; *waiting and *best = numbers in those sections.
+static kpd_status kpdt__checkpoint_head(const kpdt_trainer *t, kpd__file *f, const kpdt__image *m, const void **data,
+                                        size_t *waiting, size_t *best, const char *path, kpd_error *e) {
+    size_t n = SIZE_MAX, n_state = m->n_state;
+    kpd_status s;
+    data[0] = kpdt__checkpoint_section(f, 0, &n, path, e);
+    if (!data[0]) return KPD_ERR_FORMAT;
+    s = kpdt__settings_check(m, (const int64_t *)data[0], n, (const uint8_t *)data[0] - f->data, path, e);
+    if (s) return s;
+    if (n != m->settings.n)
+        return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: has %llu settings, expected %llu", path, (unsigned long long)n,
+                         (unsigned long long)m->settings.n);
+    data[1] = kpdt__checkpoint_section(f, 1, &n_state, path, e);
+    if (!data[1]) return KPD_ERR_FORMAT;
+    if (!kpdt__state_ok(t, (const int64_t *)data[1], waiting))
+        return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[1] - f->data,
+                         "%s: section state has a number out of its range", path);
+    *best = ((const int64_t *)data[1])[2] ? t->net->n : 0;
+    return KPD_OK;
+}
+
+// Binds the sections of a checked file, and checks what they say against the trainer.
+static kpd_status kpdt__checkpoint_bind(const kpdt_trainer *t, kpd__file *f, const kpdt__image *m, const void **data,
+                                        const char *path, kpd_error *e) {
+    size_t n[KPDT__SECTIONS];
+    kpd_status s;
+    n[3] = n[4] = n[5] = t->net->n;
+    s = kpdt__checkpoint_head(t, f, m, data, &n[2], &n[6], path, e);
+    if (s) return s;
+    for (int i = 2; i < KPDT__SECTIONS; i++) {
+        data[i] = kpdt__checkpoint_section(f, i, &n[i], path, e);
+        if (!data[i]) return KPD_ERR_FORMAT;
+    }
+    if (!kpdt__waiting_ok(t, (const int64_t *)data[1], (const int64_t *)data[2]))
+        return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[2] - f->data,
+                         "%s: section waiting names a row that there is not", path);
+    for (size_t i = 0; i < t->net->n; i++)
+        if (((const float *)data[5])[i] < 0)
+            return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[5] - f->data + 4 * (int64_t)i,
+                             "%s: section second: value %llu is negative", path, (unsigned long long)i);
+    return kpd__file_unknown(f, path, e);
+}
+
+KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e) {
+    const char *label = kpd__file_label(path);
+    const void *data[KPDT__SECTIONS];
+    kpd_open_desc d;
+    kpdt__image m;
+    kpd__file f;
+    kpd_status s;
+    memset(&d, 0, sizeof d);
+    d.allocator = t->allocator;
+    s = kpdt__image_create(t, &m, e);
+    if (s) return s;
+    s = kpd__file_open(path, &d, &f, e);
+    if (!s) {
+        s = kpd__file_check(&f, KPD__KIND_CHECKPOINT, true, label, e);
+        if (!s) s = kpdt__checkpoint_bind(t, &f, &m, data, label, e);
+        if (!s) kpdt__restore(t, data);
+        kpd__file_close(&f);
+    }
+    kpd__free(&t->allocator, m.block, m.block_size);
     return s;
 }
 

@@ -77,7 +77,7 @@ static kpd_status train(const kpd_model *start, kpdt_trainer **t, kpd_model **tr
             printf("step %2d  loss %.4f  rate %.5f  gradient %.2g\n", (int)r.step, (double)loss, (double)r.rate,
                    (double)r.grad_norm);
     }
-    if (!s) s = kpdt_trainer_model(*t, trained, e);
+    if (!s) s = kpdt_trainer_model(*t, false, trained, e);
     if (!s) s = show(start, *trained, in, v, TINY_WIDTH, e);
     return s;
 }

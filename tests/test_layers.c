@@ -537,7 +537,7 @@ static void parameters_come_back_as_they_went_in(void) {
     for (size_t i = 0; i < r.net->n_parameters; i++)
         for (size_t j = 0; j < (size_t)(r.net->parameters[i].rows * r.net->parameters[i].cols); j++)
             r.net->w[r.net->parameters[i].offset + j] += 0.25f;
-    CHECK_OK(kpdt__net_export(r.net, r.model, NULL));
+    CHECK_OK(kpdt__net_export(r.net, r.net->w, r.model, NULL));
     CHECK_OK(kpdt__net_create(r.model, NULL, &again, NULL));
     CHECK(!memcmp(again->w, r.net->w, r.net->n * sizeof(float)));
     kpdt__net_destroy(again);
@@ -738,7 +738,7 @@ static uint64_t train(const shape *s, int32_t n_tasks, float dropout, float *bef
     *before = mnr_step(t, dim);
     for (int step = 1; step < 30; step++) *after = mnr_step(t, dim);
     CHECK_STATUS(kpdt_trainer_apply(t, NULL, NULL), KPD_ERR_ARGUMENT);   // 30 were asked for
-    CHECK_OK(kpdt_trainer_model(t, &m, NULL));
+    CHECK_OK(kpdt_trainer_model(t, false, &m, NULL));
     kpdt_trainer_destroy(t);
     hash = kpd__hash64(m->file.data, kpd_model_size(m));
     kpd_model_close(m);
@@ -773,7 +773,7 @@ static void phases_agree_with_inference_and_with_pieces(void) {
     size_t n = 0, dim = (size_t)small.width;
     pairs(items, phrases);
     numbers("dout", c, PAIRS * dim);
-    CHECK_OK(kpdt_trainer_model(t, &m, NULL));
+    CHECK_OK(kpdt_trainer_model(t, false, &m, NULL));
     memset(&d, 0, sizeof d);
     d.student = m;
     CHECK_OK(kpd_session_create(&d, &session, NULL));
@@ -903,7 +903,7 @@ static void frozen_layers_do_not_move(void) {
     d.epsilon = 1e-6f;
     CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
     mnr_step(t, (size_t)small.width);
-    CHECK_OK(kpdt_trainer_model(t, &after, NULL));
+    CHECK_OK(kpdt_trainer_model(t, false, &after, NULL));
     for (int i = 0; i < 2; i++) {
         CHECK_OK(kpd_model_get(i ? after : m, "embeddings.word_embeddings.weight", word[i], NULL));
         CHECK_OK(kpd_model_get(i ? after : m, "encoder.layer.1.output.dense.weight", last[i], NULL));

@@ -1,0 +1,593 @@
+// The trainer on data sets: what a step computes, that it does not depend on how, that it can stop and go on, and what it
+// refuses.
+#define KPD_THREADS
+#include "../kpd_train.h"
+#include "test.h"
+#include "tiny_model.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const kpdt_column COLUMNS[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_LABEL, KPDT_COL_SCORE,
+                                      KPDT_COL_QUERY, KPDT_COL_END};
+enum { N_WORDS = 12, ROWS = 96, DEV_ROWS = 40 };
+static const char *const WORDS[N_WORDS] = {"blue", "red", "green", "case", "cover", "phone", "laptop", "charger", "sleeve",
+                                           "yellow", "lamp", "pro"};
+
+// A keyphrase of two words, a title of one to six; the label says whether a word is in both.
+static char *rows_text(int rows, uint32_t seed) {
+    char *text = (char *)malloc((size_t)rows * 160 + 1);
+    size_t at = 0;
+    for (int i = 0; text && i < rows; i++) {
+        uint32_t phrase[2] = {tiny_random(&seed) / 64 % N_WORDS, tiny_random(&seed) / 64 % N_WORDS};
+        int n = 1 + (int)(tiny_random(&seed) / 64 % 6), yes = 0;
+        at += (size_t)sprintf(text + at, "%s %s\t", WORDS[phrase[0]], WORDS[phrase[1]]);
+        for (int k = 0; k < n; k++) {
+            uint32_t w = tiny_random(&seed) / 64 % N_WORDS;
+            yes |= w == phrase[0] || w == phrase[1];
+            at += (size_t)sprintf(text + at, "%s%s", k ? " " : "", WORDS[w]);
+        }
+        at += (size_t)sprintf(text + at, "\t%s\t%d\t%.3f\tq%d\n", i % 3 ? "lamp" : "", yes, 0.1 + 0.7 * yes + 0.01 * (i % 10),
+                              i / 4);
+    }
+    return text;
+}
+
+static kpdt_dataset *open_text(const char *text, const kpdt_column *columns) {
+    kpdt_dataset_desc d;
+    kpdt_dataset *x = NULL;
+    kpd_error e;
+    memset(&d, 0, sizeof d);
+    for (int i = 0; i < KPDT_MAX_COLUMNS && columns[i]; i++) d.columns[i] = columns[i];
+    d.data = text; d.size = strlen(text);
+    CHECK_THAT(!kpdt_dataset_open(&d, &x, &e), "%s", e.message);
+    return x;
+}
+
+// One job of each kind: everything that a trainer's desc points to.
+typedef struct job {
+    char *text[3];
+    kpdt_dataset *data[3];              // two to learn from, dev
+    kpd_model *start, *assistant;
+    kpdt_source sources[2];
+    kpdt_trainer_desc d;
+} job;
+
+static void job_open(job *j, kpd_kind kind) {
+    tiny_options o;
+    memset(j, 0, sizeof *j);
+    memset(&o, 0, sizeof o);
+    for (int i = 0; i < 3; i++) {
+        j->text[i] = rows_text(i == 2 ? DEV_ROWS : ROWS, (uint32_t)i * 77 + 5);
+        j->data[i] = open_text(j->text[i], COLUMNS);
+    }
+    o.kind = kind; o.n_layers = 2;
+    j->start = tiny_model(&o);
+    o.kind = KPD_CROSS_ENCODER; o.seed = 9;
+    j->assistant = tiny_model(&o);
+    j->sources[0].data = j->data[0];
+    j->sources[0].losses[0].loss = kind == KPD_BI_ENCODER ? KPDT_CONTRASTIVE : KPDT_BCE;
+    j->sources[1].data = j->data[1];
+    j->sources[1].losses[0].loss = kind == KPD_BI_ENCODER ? KPDT_COSENT : KPDT_MSE;
+    j->sources[1].losses[0].teacher = KPDT_BY_SCORE;
+    if (kind == KPD_BI_ENCODER) {
+        j->sources[0].losses[1].loss = KPDT_PEARSON; j->sources[0].losses[1].teacher = KPDT_BY_ASSISTANT;
+        j->sources[0].losses[1].dims[0] = 16; j->sources[0].losses[1].dims[1] = 8;
+        j->sources[1].batching = KPDT_NO_DUPLICATES;
+    }
+    j->d.start = j->start; j->d.assistant = j->assistant;
+    j->d.sources = j->sources; j->d.n_sources = 2; j->d.batch = 8;
+    j->d.rate = 0.003f; j->d.warmup = 0.1f; j->d.dropout = 0.1f; j->d.weight_decay = 0.01f; j->d.seed = 3;
+    j->d.dev = j->data[2]; j->d.dev_steps = 6;
+}
+
+static void job_close(job *j) {
+    for (int i = 0; i < 3; i++) { kpdt_dataset_close(j->data[i]); free(j->text[i]); }
+    kpd_model_close(j->start);
+    kpd_model_close(j->assistant);
+}
+
+static kpdt_trainer *job_trainer(const job *j) {
+    kpdt_trainer *t = NULL;
+    kpd_error e;
+    CHECK_THAT(!kpdt_trainer_create(&j->d, &t, &e), "%s", e.message);
+    return t;
+}
+
+static uint64_t hash(uint64_t h, const void *data, size_t n) {
+    const uint8_t *p = (const uint8_t *)data;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
+    return h;
+}
+
+static uint64_t model_hash(const kpdt_trainer *t, bool best) {
+    kpd_model *m = NULL;
+    kpd_tensor x;
+    uint64_t h = UINT64_C(14695981039346656037);
+    CHECK_OK(kpdt_trainer_model(t, best, &m, NULL));
+    for (int32_t i = 0; m && kpd_model_tensor(m, i, &x); i++) {
+        size_t n = (size_t)x.rows * (size_t)x.cols;
+        float *w = (float *)malloc(n * sizeof *w);
+        CHECK_OK(kpd_model_get(m, x.name, w, NULL));
+        h = hash(h, w, n * sizeof *w);
+        free(w);
+    }
+    kpd_model_close(m);
+    return h;
+}
+
+// Steps until done, or n of them; the hash of all reports.
+static uint64_t run(kpdt_trainer *t, int n, uint64_t h) {
+    kpdt_report r;
+    kpd_error e;
+    memset(&r, 0, sizeof r);
+    for (int i = 0; i < n && !r.done; i++) {
+        if (!CHECK_THAT(!kpdt_trainer_step(t, &r, &e), "%s", e.message)) break;
+        h = hash(h, &r.step, sizeof r.step);
+        h = hash(h, &r.loss, sizeof r.loss);
+        h = hash(h, &r.grad_norm, sizeof r.grad_norm);
+        if (r.dev == r.dev) h = hash(h, &r.dev, sizeof r.dev);
+    }
+    return h;
+}
+
+static uint64_t whole_run(const job *j) {
+    kpdt_trainer *t = job_trainer(j);
+    uint64_t h = run(t, 1000, 0) ^ model_hash(t, false) ^ model_hash(t, true) << 1;
+    kpdt_trainer_destroy(t);
+    return h;
+}
+
+static void steps_lower_the_loss_and_raise_dev(void) {
+    for (int kind = 0; kind < 2; kind++) {
+        job j;
+        kpdt_trainer *t;
+        kpdt_report r;
+        double first = 0, last = 0;
+        float dev = 0;
+        job_open(&j, (kpd_kind)kind);
+        j.d.n_sources = 1; j.d.epochs = kind ? 60 : 10; j.d.rate = 0.01f; j.d.dropout = 0;
+        t = job_trainer(&j);
+        do {
+            if (!CHECK_OK(kpdt_trainer_step(t, &r, NULL))) break;
+            CHECK(r.steps == 12 * j.d.epochs && r.source == 0 && r.texts == 8 * (kind ? 1 : 2) && r.tokens > r.texts && r.grad_norm > 0);
+            CHECK((r.dev == r.dev) == (r.step % 6 == 0));
+            if (r.step == 6) dev = r.dev;
+            if (r.step <= 12) first += (double)r.loss;
+            if (r.step > r.steps - 12) last += (double)r.loss;
+        } while (!r.done);
+        CHECK_INT(r.step, 12 * j.d.epochs);
+        CHECK_THAT(last < 0.8 * first, "kind %d: loss %g, at first %g", kind, last / 12, first / 12);
+        CHECK_THAT(r.best_dev > 0.7f && r.best_dev > dev, "kind %d: dev AUC %g, at first %g", kind, (double)r.best_dev,
+                   (double)dev);
+        CHECK_STATUS(kpdt_trainer_step(t, &r, NULL), KPD_ERR_ARGUMENT);
+        kpdt_trainer_destroy(t);
+        job_close(&j);
+    }
+}
+
+static void bits_do_not_depend_on_memory_threads_or_level(void) {
+    for (int kind = 0; kind < 2; kind++) {
+        job j;
+        uint64_t want;
+        job_open(&j, (kpd_kind)kind);
+        j.d.accumulate = 2; j.d.epochs = 2;
+        want = whole_run(&j);
+        j.d.max_tokens = 24;                                // pieces of one or two texts
+        CHECK(whole_run(&j) == want);
+        j.d.max_tokens = 0; j.d.max_texts = 3;
+        CHECK(whole_run(&j) == want);
+        for (int level = KPD_SIMD_SCALAR; level < KPD_SIMD_COUNT; level++) {
+            j.d.simd = (kpd_simd)level;
+            if (kpd_simd_available(j.d.simd)) CHECK(whole_run(&j) == want);
+        }
+        j.d.simd = KPD_SIMD_AUTO;
+        for (int32_t n = 2; n < 4; n++) {
+            kpd_pool *p = NULL;
+            CHECK_OK(kpd_pool_create(n, NULL, &p, NULL));
+            j.d.parallel = kpd_pool_parallel(p);
+            CHECK(whole_run(&j) == want);
+            kpd_pool_destroy(p);
+        }
+        memset(&j.d.parallel, 0, sizeof j.d.parallel);
+        j.d.seed++;
+        CHECK(whole_run(&j) != want);
+        job_close(&j);
+    }
+}
+
+// draw, learn and apply are a step; a host's batch of the same rows is the drawn one.
+static void phases_make_a_step(void) {
+    job j;
+    kpdt_trainer *a, *b;
+    kpdt_report r;
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.dev = NULL;
+    a = job_trainer(&j);
+    b = job_trainer(&j);
+    for (int i = 0; i < 6; i++) {
+        kpdt_batch x, own;
+        float loss = 0;
+        CHECK_OK(kpdt_trainer_step(a, &r, NULL));
+        CHECK_OK(kpdt_trainer_draw(b, &x, NULL));
+        memset(&own, 0, sizeof own);
+        own.source = -1; own.n = x.n; own.in[0] = x.in[0]; own.in[1] = x.in[1]; own.label = x.label; own.score = x.score;
+        own.query = x.query; own.losses = x.losses;
+        CHECK_OK(kpdt_trainer_learn(b, i % 2 ? &own : &x, &loss, NULL));
+        CHECK(loss == r.loss);
+        CHECK_OK(kpdt_trainer_apply(b, NULL, NULL));
+        CHECK(model_hash(a, false) == model_hash(b, false));
+    }
+    kpdt_trainer_destroy(a);
+    kpdt_trainer_destroy(b);
+    job_close(&j);
+}
+
+// Contrastive loss of one batch by hand: cosines from kpd_embed, the loss from kpdt_loss_pairs.
+static void the_loss_of_a_step_is_that_of_its_cosines(void) {
+    job j;
+    kpdt_trainer *t;
+    kpd_session *s;
+    kpdt_batch b;
+    kpdt_report r;
+    float item[8 * 16], phrase[8 * 16], cosine[8], ds[8], loss, soft[8], pearson[2];
+    kpdt_loss_desc d;
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.dropout = 0; j.d.n_sources = 1;
+    t = job_trainer(&j);
+    s = tiny_session(j.start, j.assistant);
+    CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+    CHECK_OK(kpd_embed(s, j.start, KPD_ITEM, b.in[KPD_ITEM], 8, 0, item, NULL));
+    CHECK_OK(kpd_embed(s, j.start, KPD_KEYPHRASE, b.in[KPD_KEYPHRASE], 8, 0, phrase, NULL));
+    for (int i = 0; i < 8; i++) cosine[i] = kpd_cosine(item + 16 * i, phrase + 16 * i, 16);
+    CHECK_OK(kpdt_loss_pairs(&b.losses[0], cosine, b.label, NULL, 8, &loss, ds, NULL));
+    for (int i = 0; i < 8; i++) {
+        kpd_input pair = kpd_input_str("", "", "");
+        pair.part[0] = b.in[KPD_KEYPHRASE][i].part[0];
+        pair.part[1] = b.in[KPD_ITEM][i].part[1];
+        pair.part[2] = b.in[KPD_ITEM][i].part[0];
+        CHECK_OK(kpd_score(s, j.assistant, &pair, 1, &soft[i], NULL));
+        soft[i] = kpd_sigmoid(soft[i]);
+    }
+    memset(&d, 0, sizeof d);
+    d.loss = KPDT_PEARSON;
+    CHECK_OK(kpdt_loss_pairs(&d, cosine, soft, NULL, 8, &pearson[0], ds, NULL));
+    for (int i = 0; i < 8; i++) cosine[i] = kpd_cosine(item + 16 * i, phrase + 16 * i, 8);
+    CHECK_OK(kpdt_loss_pairs(&d, cosine, soft, NULL, 8, &pearson[1], ds, NULL));
+    kpdt_trainer_destroy(t);
+    t = job_trainer(&j);                                    // draws the same
+    CHECK_OK(kpdt_trainer_step(t, &r, NULL));
+    CHECK_NEAR(r.loss, (double)(loss + pearson[0] + pearson[1]), 1e-5);
+    kpdt_trainer_destroy(t);
+    kpd_session_destroy(s);
+    job_close(&j);
+}
+
+static void dev_figures_are_those_of_the_model(void) {
+    for (int metric = KPDT_DEV_AUC; metric <= KPDT_DEV_SPEARMAN; metric++) {
+        job j;
+        kpdt_trainer *t;
+        kpd_session *s;
+        kpd_model *m = NULL;
+        kpdt_report r;
+        kpdt_classification c;
+        float score[DEV_ROWS], label[DEV_ROWS];
+        uint8_t yes[DEV_ROWS];
+        double want[5];
+        job_open(&j, KPD_BI_ENCODER);
+        j.d.dev_steps = 1; j.d.dev_metric = (kpdt_dev_metric)metric; j.d.dev_dim = 8;
+        t = job_trainer(&j);
+        CHECK_OK(kpdt_trainer_step(t, &r, NULL));
+        CHECK_OK(kpdt_trainer_model(t, false, &m, NULL));
+        s = tiny_session(m, NULL);
+        for (int i = 0; i < DEV_ROWS; i++) {
+            kpdt_row row;
+            kpd_input item = kpd_input_str("", "", NULL), phrase = kpd_input_str("", NULL, NULL);
+            float a[16], b[16];
+            CHECK_OK(kpdt_dataset_get(j.data[2], i, &row, NULL));
+            item.part[0] = row.title; item.part[1] = row.category; phrase.part[0] = row.keyphrase;
+            CHECK_OK(kpd_embed(s, m, KPD_ITEM, &item, 1, 0, a, NULL));
+            CHECK_OK(kpd_embed(s, m, KPD_KEYPHRASE, &phrase, 1, 0, b, NULL));
+            score[i] = kpd_cosine(a, b, 8);
+            label[i] = row.label;
+            yes[i] = row.label >= 0.5f;
+        }
+        CHECK_OK(kpdt_classify(score, yes, DEV_ROWS, NULL, NULL, &c, NULL));
+        want[0] = c.auc; want[1] = c.average_precision; want[2] = c.f1; want[3] = kpdt_pearson(score, label, DEV_ROWS);
+        CHECK_OK(kpdt_spearman(score, label, DEV_ROWS, NULL, &want[4], NULL));
+        CHECK(r.dev == (float)want[metric] && r.best_dev == r.dev);
+        kpd_session_destroy(s);
+        kpd_model_close(m);
+        kpdt_trainer_destroy(t);
+        job_close(&j);
+    }
+}
+
+static void the_best_is_kept_and_patience_ends(void) {
+    job j;
+    kpdt_trainer *t;
+    kpdt_report r;
+    uint64_t at_best = 0;
+    float best = -1;
+    int bad = 0;
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.dev_steps = 1; j.d.patience = 4; j.d.epochs = 40; j.d.rate = 0.02f;
+    t = job_trainer(&j);
+    {
+        kpd_model *m = NULL;
+        CHECK_STATUS(kpdt_trainer_model(t, true, &m, NULL), KPD_ERR_ARGUMENT);
+    }
+    do {
+        if (!CHECK_OK(kpdt_trainer_step(t, &r, NULL))) break;
+        bad = r.dev > best ? 0 : bad + 1;
+        if (!bad) at_best = model_hash(t, false);
+        best = r.dev > best ? r.dev : best;
+        CHECK(r.best_dev == best);
+        CHECK(r.done == (bad == 4 || r.step == r.steps));
+    } while (!r.done);
+    CHECK(r.step < r.steps);
+    CHECK(model_hash(t, true) == at_best);
+    CHECK(model_hash(t, false) != at_best);
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// CHECKPOINTS
+
+static void a_resumed_training_has_the_same_bits(void) {
+    const char *path = test_tmp("trainer.kpc");
+    for (int kind = 0; kind < 2; kind++) {
+        job j;
+        kpdt_trainer *t;
+        uint64_t want, h;
+        job_open(&j, (kpd_kind)kind);
+        j.d.epochs = 3; j.d.patience = 20;
+        t = job_trainer(&j);
+        want = run(t, 1000, 0) ^ model_hash(t, false) ^ model_hash(t, true) << 1;
+        kpdt_trainer_destroy(t);
+        for (int stop = 0; stop < 40; stop += 13) {
+            t = job_trainer(&j);
+            h = run(t, stop, 0);
+            CHECK_OK(kpdt_trainer_save(t, path, NULL));
+            run(t, 2, 0);                                   // what came after is forgotten
+            kpdt_trainer_destroy(t);
+            t = job_trainer(&j);
+            run(t, 5, 0);                                   // and what was before
+            CHECK_OK(kpdt_trainer_resume(t, path, NULL));
+            h = run(t, 1000, h) ^ model_hash(t, false) ^ model_hash(t, true) << 1;
+            CHECK_THAT(h == want, "kind %d stopped at %d", kind, stop);
+            kpdt_trainer_destroy(t);
+        }
+        job_close(&j);
+    }
+}
+
+static void another_desc_is_refused_by_name(void) {
+    const char *path = test_tmp("other.kpc");
+    job good, j;
+    kpdt_trainer *t;
+    uint64_t before;
+    kpd_error e;
+    job_open(&good, KPD_BI_ENCODER);
+    t = job_trainer(&good);
+    run(t, 3, 0);
+    CHECK_OK(kpdt_trainer_save(t, path, NULL));
+    kpdt_trainer_destroy(t);
+#define REFUSED(assignment, name)                                                                                              \
+    do {                                                                                                                       \
+        job_open(&j, KPD_BI_ENCODER);                                                                                          \
+        assignment;                                                                                                            \
+        t = job_trainer(&j);                                                                                                   \
+        before = model_hash(t, false);                                                                                         \
+        memset(&e, 0, sizeof e);                                                                                               \
+        CHECK_STATUS(kpdt_trainer_resume(t, path, &e), KPD_ERR_ARGUMENT);                                                      \
+        CHECK_THAT(strstr(e.message, name) != NULL, "%s: %s", name, e.message);                                                \
+        CHECK(model_hash(t, false) == before);                                                                                 \
+        kpdt_trainer_destroy(t);                                                                                               \
+        job_close(&j);                                                                                                         \
+    } while (0)
+    REFUSED(j.d.rate = 0.004f, "rate");
+    REFUSED(j.d.seed = 4, "seed");
+    REFUSED(j.d.batch = 7, "batch");
+    REFUSED(j.d.accumulate = 2, "accumulate");
+    REFUSED(j.d.dropout = 0.2f, "dropout");
+    REFUSED(j.d.epochs = 2, "steps");
+    REFUSED(j.d.clip = 2, "clip");
+    REFUSED(j.d.frozen_layers = 1, "frozen_layers");
+    REFUSED(j.d.patience = 2, "patience");
+    REFUSED(j.d.dev = j.data[0], "dev data");
+    REFUSED(j.d.n_sources = 1; j.d.steps = 24, "number of sources");
+    REFUSED(j.sources[0].losses[0].margin = 0.7f, "losses");
+    REFUSED(j.sources[1].batching = KPDT_RANDOM, "batching");
+    REFUSED(j.sources[1].data = j.data[0], "data of a source");
+#undef REFUSED
+    job_open(&j, KPD_CROSS_ENCODER);
+    t = job_trainer(&j);
+    CHECK_STATUS(kpdt_trainer_resume(t, path, &e), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(e.message, "model") != NULL, "%s", e.message);
+    CHECK_STATUS(kpdt_trainer_resume(t, test_tmp("no-such.kpc"), &e), KPD_ERR_IO);
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+    job_close(&good);
+}
+
+// Every truncation and every damaged byte of the head, and some of the rest: an error, and nothing changed.
+static void damaged_checkpoints_are_refused(void) {
+    char path[256], bad[256];
+    job j;
+    kpdt_trainer *t;
+    tiny_bytes file;
+    uint64_t before;
+    int accepted = 0;
+    kpd_error e;
+    snprintf(path, sizeof path, "%s", test_tmp("whole.kpc"));
+    snprintf(bad, sizeof bad, "%s", test_tmp("bad.kpc"));
+    job_open(&j, KPD_BI_ENCODER);
+    t = job_trainer(&j);
+    run(t, 7, 0);
+    CHECK_OK(kpdt_trainer_save(t, path, NULL));
+    before = model_hash(t, false);
+    file = tiny_bytes_read(path);
+    for (size_t i = 0; i < file.size; i += i < 2200 ? 3 : 4999) {
+        tiny_bytes_write(bad, file.data, i);
+        accepted += kpdt_trainer_resume(t, bad, &e) == KPD_OK;
+        file.data[i] ^= 0x41;
+        tiny_bytes_write(bad, file.data, file.size);
+        accepted += kpdt_trainer_resume(t, bad, &e) == KPD_OK;
+        file.data[i] ^= 0x41;
+    }
+    CHECK_INT(accepted, 0);
+    CHECK(model_hash(t, false) == before);
+    CHECK_OK(kpdt_trainer_resume(t, path, NULL));
+    CHECK_STATUS(kpdt_trainer_save(t, "build/no-such-folder/x.kpc", &e), KPD_ERR_IO);
+    tiny_bytes_free(&file);
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// WHAT IS REFUSED
+
+static void jobs_that_cannot_be_meant_are_refused(void) {
+    job j;
+    kpdt_trainer *t = NULL;
+    kpd_error e;
+    static const kpdt_column bare[] = {KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
+                                       KPDT_COL_SKIP, KPDT_COL_END};
+    kpdt_dataset *no_title, *empty = open_text("", COLUMNS);
+#define REFUSED(kind, assignment, says)                                                                                        \
+    do {                                                                                                                       \
+        job_open(&j, kind);                                                                                                    \
+        no_title = open_text(j.text[0], bare);                                                                                 \
+        assignment;                                                                                                            \
+        memset(&e, 0, sizeof e);                                                                                               \
+        CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_ARGUMENT);                                                     \
+        CHECK_THAT(strstr(e.message, says) != NULL, "%s: %s", says, e.message);                                                \
+        kpdt_dataset_close(no_title);                                                                                          \
+        job_close(&j);                                                                                                         \
+    } while (0)
+    REFUSED(KPD_BI_ENCODER, j.sources[0].data = NULL, "source 0 has no data");
+    REFUSED(KPD_BI_ENCODER, j.sources[1].data = empty, "source 1 has no rows");
+    REFUSED(KPD_BI_ENCODER, j.sources[1].losses[0].loss = KPDT_LOSS_NONE, "source 1 has no loss");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].losses[0].loss = KPDT_LOSS_COUNT, "loss");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].losses[0].margin = -1, "loss");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].data = no_title, "no title column");
+    REFUSED(KPD_BI_ENCODER, j.d.assistant = NULL, "assistant");
+    REFUSED(KPD_BI_ENCODER, j.d.assistant = j.start, "assistant");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].share = 1, "share");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].share = NAN, "share");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].losses[1].loss = KPDT_MLM, "MLM");
+    REFUSED(KPD_CROSS_ENCODER, j.sources[0].losses[0].loss = KPDT_MNR, "cross-encoder");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].batching = (kpdt_batching)9, "batching");
+    REFUSED(KPD_BI_ENCODER, j.d.dev = empty, "dev");
+    REFUSED(KPD_BI_ENCODER, j.d.dev_dim = 99, "dev_dim");
+    REFUSED(KPD_BI_ENCODER, j.d.dev_metric = (kpdt_dev_metric)9, "dev_metric");
+    REFUSED(KPD_BI_ENCODER, j.d.batch = -1, "batch");
+    REFUSED(KPD_BI_ENCODER, j.d.steps = -1, "steps");
+    REFUSED(KPD_BI_ENCODER, j.d.patience = -1, "patience");
+#undef REFUSED
+    kpdt_dataset_close(empty);
+}
+
+static void batches_that_cannot_be_learned_are_refused(void) {
+    job j;
+    kpdt_trainer *t;
+    kpdt_batch b;
+    kpdt_report r;
+    kpd_input odd[8];
+    float loss;
+    uint64_t before;
+    kpd_error e;
+    job_open(&j, KPD_BI_ENCODER);
+    j.sources[0].losses[0].loss = KPDT_MNR;                 // and the rows have labels, some of them 0
+    t = job_trainer(&j);
+    before = model_hash(t, false);
+    for (int i = 0; i < 20; i++) {
+        kpd_status s = kpdt_trainer_step(t, &r, &e);
+        if (!s) continue;
+        CHECK_STATUS(s, KPD_ERR_ARGUMENT);
+        CHECK_THAT(strstr(e.message, "MNR") && e.where >= 0 && e.where < ROWS, "%s", e.message);
+        break;
+    }
+    kpdt_trainer_destroy(t);
+    j.sources[0].losses[0].loss = KPDT_CONTRASTIVE;
+    t = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+    b.n = 9;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    b.n = 0;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    b.n = 8; b.source = 2;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    b.source = -1; b.label = b.score = NULL;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    memcpy(odd, b.in[KPD_ITEM], sizeof odd);
+    odd[5].n_parts = 3;
+    b.in[KPD_ITEM] = odd;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    CHECK_INT(e.where, 5);
+    CHECK(model_hash(t, false) == before);
+    kpdt_trainer_destroy(t);
+    j.d.sources = NULL; j.d.n_sources = 0; j.d.steps = 1;
+    t = job_trainer(&j);
+    CHECK_STATUS(kpdt_trainer_draw(t, &b, &e), KPD_ERR_ARGUMENT);
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// A host's allocator that refuses the n-th call.
+typedef struct host { int calls, fail_at, live; } host;
+
+static void *host_alloc(void *user, size_t size) {
+    host *h = (host *)user;
+    void *p = h->calls++ == h->fail_at ? NULL : malloc(size ? size : 1);
+    h->live += p != NULL;
+    return p;
+}
+
+static void host_free(void *user, void *p, size_t size) {
+    (void)size;
+    ((host *)user)->live--;
+    free(p);
+}
+
+static void refused_memory_is_reported(void) {
+    const char *path = test_tmp("memory.kpc");
+    host h = {0, 1 << 30, 0};
+    kpd_status s = KPD_ERR_MEMORY;
+    job j;
+    int refused = 0;
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.dev_steps = 1;
+    j.d.allocator.alloc = host_alloc; j.d.allocator.free = host_free; j.d.allocator.user = &h;
+    for (int at = 0; s && at < 200; at++, refused++) {
+        kpdt_trainer *t = NULL;
+        kpdt_report r;
+        kpd_error e;
+        h.calls = 0; h.fail_at = at;
+        s = kpdt_trainer_create(&j.d, &t, &e);
+        if (!s) s = kpdt_trainer_step(t, &r, &e);
+        if (!s) s = kpdt_trainer_save(t, path, &e);
+        if (!s) s = kpdt_trainer_resume(t, path, &e);
+        CHECK_THAT(!s || s == KPD_ERR_MEMORY, "%s", e.message);
+        kpdt_trainer_destroy(t);
+        CHECK_INT(h.live, 0);
+    }
+    CHECK(!s && refused > 10);
+    job_close(&j);
+}
+
+SUITE(trainer) {
+    RUN(trainer, steps_lower_the_loss_and_raise_dev);
+    RUN(trainer, bits_do_not_depend_on_memory_threads_or_level);
+    RUN(trainer, phases_make_a_step);
+    RUN(trainer, the_loss_of_a_step_is_that_of_its_cosines);
+    RUN(trainer, dev_figures_are_those_of_the_model);
+    RUN(trainer, the_best_is_kept_and_patience_ends);
+    RUN(trainer, a_resumed_training_has_the_same_bits);
+    RUN(trainer, another_desc_is_refused_by_name);
+    RUN(trainer, damaged_checkpoints_are_refused);
+    RUN(trainer, jobs_that_cannot_be_meant_are_refused);
+    RUN(trainer, batches_that_cannot_be_learned_are_refused);
+    RUN(trainer, refused_memory_is_reported);
+}
