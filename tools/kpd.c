@@ -1908,7 +1908,13 @@ static void figure_of(int kind, const kpdt_auction_row *r, float *value, float *
     }
 }
 
-enum { RESAMPLES = 10000 };
+enum { MAX_RESAMPLES = 10000 };
+
+// Fewer where there are so many items that the interval is narrow anyway, and would be long in coming.
+static size_t resamples_of(size_t items) {
+    size_t n = 20000000 / items;
+    return n > MAX_RESAMPLES ? MAX_RESAMPLES : n < 1000 ? 1000 : n;
+}
 
 static void print_number(double v, const char *end) {
     if (isnan(v)) printf("-%s", end);
@@ -1943,7 +1949,7 @@ static bool figure_print(const figure *f, const auction *a, const auction *b, fl
     for (int which = 0; which < (b ? 3 : 1); which++) {
         const float *at = work + (which == 1 ? 2 * n : 0);
         kpdt_bootstrap_desc d = {0};
-        d.a = at; d.a_weight = at + n; d.n = n; d.resamples = RESAMPLES; d.seed = 1;
+        d.a = at; d.a_weight = at + n; d.n = n; d.resamples = (int32_t)resamples_of(n); d.seed = 1;
         if (which == 2) { d.b = work + 2 * n; d.b_weight = work + 3 * n; }
         if (kpdt_bootstrap(&d, &out[which], &e)) return fail(NULL, 0, "%s: %s", f->name, e.message);
     }
@@ -1968,19 +1974,19 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-// As kpdt_bootstrap has it, of which a median is no case. v [RESAMPLES] gets sorted.
-static void interval_of(double estimate, double *v, kpdt_interval *out) {
+// As kpdt_bootstrap has it, of which a median is no case. v [n] gets sorted.
+static void interval_of(double estimate, double *v, size_t n, kpdt_interval *out) {
     size_t low = 0, high = 0, rarer;
-    for (size_t i = 0; i < RESAMPLES; i++) {
+    for (size_t i = 0; i < n; i++) {
         low += v[i] <= 0;
         high += v[i] >= 0;
     }
     rarer = low < high ? low : high;
-    qsort(v, RESAMPLES, sizeof *v, compare_doubles);
+    qsort(v, n, sizeof *v, compare_doubles);
     out->estimate = estimate;
-    out->low = v[RESAMPLES / 40];
-    out->high = v[RESAMPLES - 1 - RESAMPLES / 40];
-    out->p = fmin(1, 2.0 * (1 + (double)rarer) / (1 + (double)RESAMPLES));
+    out->low = v[n / 40];
+    out->high = v[n - 1 - n / 40];
+    out->p = fmin(1, 2.0 * (1 + (double)rarer) / (1 + (double)n));
 }
 
 static size_t most_survivors(const auction *a) {
@@ -1992,20 +1998,21 @@ static size_t most_survivors(const auction *a) {
 
 static bool median_print(job *j, const auction *a, const auction *b, double kp_a, double kp_b) {
     size_t n = a->n_items, most_a = most_survivors(a), most_b = most_survivors(b), most = most_a > most_b ? most_a : most_b;
-    double *v = (double *)job_alloc(j, 3 * RESAMPLES, sizeof *v);
+    size_t resamples = resamples_of(n);
+    double *v = (double *)job_alloc(j, 3 * resamples, sizeof *v);      // of a, of b, differences
     int32_t *count = (int32_t *)job_alloc(j, most + 1, sizeof *count);
     uint32_t *draw = (uint32_t *)job_alloc(j, n, sizeof *draw);
     kpdt_interval out[3];
     if (!v || !count || !draw) return false;
-    for (size_t s = 0; s < RESAMPLES; s++) {
+    for (size_t s = 0; s < resamples; s++) {
         for (size_t i = 0; i < n; i++) draw[i] = (uint32_t)(((tiny_random(s * n + i) >> 32) * n) >> 32);
         v[s] = drawn_median(a->row, draw, n, count, most);
-        v[RESAMPLES + s] = b ? drawn_median(b->row, draw, n, count, most) : 0;
-        v[2 * RESAMPLES + s] = v[s] - v[RESAMPLES + s];
+        v[resamples + s] = b ? drawn_median(b->row, draw, n, count, most) : 0;
+        v[2 * resamples + s] = v[s] - v[resamples + s];
     }
-    interval_of(kp_a, v, &out[0]);
-    interval_of(kp_b, v + RESAMPLES, &out[1]);
-    interval_of(kp_a - kp_b, v + 2 * RESAMPLES, &out[2]);
+    interval_of(kp_a, v, resamples, &out[0]);
+    interval_of(kp_b, v + resamples, resamples, &out[1]);
+    interval_of(kp_a - kp_b, v + 2 * resamples, resamples, &out[2]);
     print_intervals("kp", out, b != NULL);
     return true;
 }

@@ -20,6 +20,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { RECIPE_MAX_DATA = 64, RECIPE_MAX_KEYS = 80, RECIPE_MAX_LINE = 4096, RECIPE_MAX_BYTES = 1 << 20, RECIPE_MAX_OWNED = 80 };
 
@@ -332,13 +334,14 @@ static bool recipe_choice(recipe *r, const recipe_key *k, const char *choices, c
     return recipe_expected(r, k, value, expected);
 }
 
-// Opened here once, so that a wrong path has the line in which it stands.
+// Looked at here, so that a wrong path has the line in which it stands.
 static bool recipe_file(recipe *r, const recipe_key *k, const char *value, const char **out) {
     const char *path = recipe_path(r, value);
-    FILE *f = path ? fopen(path, "rb") : NULL;
+    struct stat st;
     if (!path) return false;
-    if (!f) return recipe_fail(r, r->line, "%s = %.200s: %.300s: %s", k->name, value, path, strerror(errno));
-    fclose(f);
+    if (stat(path, &st) || access(path, R_OK))
+        return recipe_fail(r, r->line, "%s = %.200s: %.300s: %s", k->name, value, path, strerror(errno));
+    if (!S_ISREG(st.st_mode)) return recipe_fail(r, r->line, "%s = %.200s: %.300s: not a regular file", k->name, value, path);
     *out = path;
     return true;
 }
@@ -564,12 +567,13 @@ static bool recipe_has_column(const recipe_data *d, kpdt_column role) {
     return false;
 }
 
-// mlm learns from any text, all else from pairs.
-static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_section *at) {
+// mlm is of any text, all else of pairs.
+static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_section *at, bool mlm, bool label) {
     bool keyphrase = recipe_has_column(d, KPDT_COL_KEYPHRASE), title = recipe_has_column(d, KPDT_COL_TITLE);
-    if (d->source.losses[0].loss == KPDT_MLM ? keyphrase || title : keyphrase && title) return true;
-    return recipe_fail(r, recipe_line_of(at, "columns"), "columns: '%s' is missing, which the loss learns from",
-                       keyphrase ? "title" : "keyphrase");
+    bool texts = mlm ? keyphrase || title : keyphrase && title;
+    if (texts && (!label || recipe_has_column(d, KPDT_COL_LABEL))) return true;
+    return recipe_fail(r, recipe_line_of(at, "columns"), "columns: '%s' is missing",
+                       texts ? "label" : keyphrase ? "title" : "keyphrase");
 }
 
 static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_section *at) {
@@ -608,9 +612,17 @@ static bool recipe_check_data(recipe *r, int32_t i) {
     recipe_data *d = &r->data[i];
     const recipe_section *at = &r->at_data[i];
     if (!recipe_require(r, at, "file") || !recipe_require(r, at, "columns") || !recipe_require(r, at, "loss")) return false;
-    if (!recipe_check_columns(r, d, at) || !recipe_check_losses(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
+    if (!recipe_check_columns(r, d, at, d->source.losses[0].loss == KPDT_MLM, false)) return false;
+    if (!recipe_check_losses(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
     if ((d->source.share > 0) == (r->data[0].source.share > 0)) return true;
     return recipe_fail(r, at->line, "%s: share must stand in all [data] sections or in none", at->title);
+}
+
+static bool recipe_check_dev(recipe *r) {
+    bool mlm = r->train.d.dev_metric == KPDT_DEV_MLM_LOSS;
+    if (!r->at_dev.line) return true;
+    return recipe_require(r, &r->at_dev, "file") && recipe_require(r, &r->at_dev, "columns") &&
+           recipe_check_columns(r, &r->dev, &r->at_dev, mlm, !mlm);
 }
 
 static bool recipe_check_model(recipe *r) {
@@ -657,8 +669,7 @@ static bool recipe_check(recipe *r) {
     if (!recipe_check_model(r)) return false;
     for (int32_t i = 0; i < r->n_data; i++)
         if (!recipe_check_data(r, i)) return false;
-    if (r->at_dev.line && (!recipe_require(r, &r->at_dev, "file") || !recipe_require(r, &r->at_dev, "columns"))) return false;
-    return recipe_check_train(r);
+    return recipe_check_dev(r) && recipe_check_train(r);
 }
 
 static bool recipe_load(recipe *r, size_t *size) {
