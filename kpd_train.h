@@ -233,7 +233,7 @@ KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors 
 // tensor of `from` (NULL = none) that has a namesake of the same rows and cols here is copied over it. So it makes a random
 // start, and a cross-encoder that begins with a bi-encoder's encoder, its pooler and classifier being random. An element
 // depends on (seed, number of its tensor, its place) only: the same bits everywhere. Close it with kpd_model_close. Errors as
-// kpd_model_create; ARGUMENT too where a weight of `from` is not finite. Cost: about 40 ns a weight, and for the time of the
+// kpd_model_create; ARGUMENT too where a weight of `from` is not finite. Cost: about 80 ns a weight, and for the time of the
 // call a copy of the largest tensor.
 KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, const kpd_allocator *a,
                                    kpd_model **out, kpd_error *e);
