@@ -42,8 +42,8 @@
 //     >>numbers  >>tape  >>layers  >>optimizer  >>losses  >>data  >>sampler  >>trainer  >>checkpoint  >>metrics  >>auction
 //
 // This version trains on inputs that the host gives, phase by phase, in f32. It has no data sets, no sampling of batches, no
-// checkpoints (a host can save the model, but not the optimiser's state), no early stopping, no moving average of the
-// weights and no masked-language modelling.
+// checkpoints (a host can save the model, but not the optimiser's state), no early stopping and no moving average of the
+// weights.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
 //
@@ -80,8 +80,8 @@
 // References: [Oord 2018] InfoNCE; [Henderson 2017] in-batch negatives (MNR); [Hadsell 2006] contrastive; [SBERT] Reimers
 // and Gurevych 2019; [Hofstaetter 2020] margin-MSE; [Hinton 2015] distillation; [Su 2022] CoSENT (kexue.fm/archives/8847);
 // [AnglE] Li and Li 2023; [D2LLM] Liao et al. 2024 (Pearson); [Burges 2005] RankNet; [Yi 2019] log q correction; [MRL]
-// Kusupati et al. 2022 (Matryoshka); [Guo 2017] calibration; [Loshchilov 2019] decoupled weight decay (AdamW). ST = the
-// sentence-transformers library.
+// Kusupati et al. 2022 (Matryoshka); [Guo 2017] calibration; [Loshchilov 2019] decoupled weight decay (AdamW); [BERT] Devlin
+// et al. 2019. ST = the sentence-transformers library.
 
 // ------------------------------------------------------------------------------------------------------------------
 #ifndef KPD_TRAIN_H
@@ -300,6 +300,15 @@ typedef struct kpdt_source {            // a data set, and what is to be learned
 typedef enum kpdt_dev_metric { KPDT_DEV_AUC, KPDT_DEV_AP, KPDT_DEV_F1, KPDT_DEV_PEARSON, KPDT_DEV_SPEARMAN, KPDT_DEV_MLM_LOSS }
     kpdt_dev_metric;
 
+// A model to begin with, of shape d: matrices and tables are N(0, .02) as in [BERT], biases 0, norms' weights 1; then every
+// tensor of `from` (NULL = none) that has a namesake of the same rows and cols here is copied over it. So it makes a random
+// start, and a cross-encoder that begins with a bi-encoder's encoder, its pooler and classifier being random. An element
+// depends on (seed, number of its tensor, its place) only: the same bits everywhere. Close it with kpd_model_close. Errors as
+// kpd_model_create; ARGUMENT too where a weight of `from` is not finite. Cost: about 80 ns a weight, and for the time of the
+// call a copy of the largest tensor.
+KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, const kpd_allocator *a,
+                                   kpd_model **out, kpd_error *e);
+
 typedef struct kpdt_trainer_desc {
     const kpd_model *start;             // required; copied. Either kind; separate towers are trained separately
     const kpdt_source *sources; int32_t n_sources;   // none: the host brings its batches
@@ -324,6 +333,7 @@ typedef struct kpdt_trainer_desc {
     float layer_decay;                  // each layer has this times the rate of the one above; 0 = 1
     bool cosine_decay;                  // the rate falls to 0 as half a cosine, not in a line
     uint64_t seed;                      // of dropout and the order of rows; hosts that share out a batch give each its own
+    bool mlm; // a bi-encoder gets the head of kpdt_trainer_mlm, as it does when a source's loss is MLM
     kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
     kpd_parallel parallel;
     kpd_allocator allocator;
@@ -342,8 +352,9 @@ typedef struct kpdt_report {
 typedef struct kpdt_trainer kpdt_trainer;
 
 // Allocates everything that training needs: about 7 times the model's weights (8 with dev: the best are kept), for each tower
-// (a cross-encoder has one) about (L + 1) (8 H + F) floats for each of max_tokens, and 4 batch (D + batch) floats. Errors:
-// ARGUMENT names the field; UNSUPPORTED, LIMIT, MEMORY.
+// (a cross-encoder has one) about (L + 1) (8 H + F) floats for each of max_tokens, with mlm 4 H more each and 168 V, and
+// 4 batch (D + batch) floats. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary has no mask token); UNSUPPORTED,
+// LIMIT, MEMORY.
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
@@ -354,7 +365,7 @@ KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *r, kpd_error *
 typedef struct kpdt_batch {
     int32_t source;                     // whence it comes; -1 = the host made it
     int32_t n;                          // rows, at most desc.batch
-    const kpd_input *in[2];             // [n] of each tower; a cross-encoder's pairs, and the texts of MLM, are in[KPD_ITEM]
+    const kpd_input *in[2]; // [n] of each tower; a cross-encoder's pairs are in[KPD_ITEM]; MLM takes one, item first
     const float *label, *score;         // [n]; NULL where no loss asks
     const int32_t *query;               // [n] as kpdt_loss_pairs, NULL = one
     const int64_t *row;                 // [n] of the source
@@ -384,8 +395,20 @@ KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const k
 // (`where` = its place); then nothing has changed. Cost: about twice the forward's.
 KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const float *dout, kpd_error *e);
 
-// The gradient of all parameters, [n], n a multiple of 16: for an all-reduce. The order depends on the model's shape alone;
-// padding is zero and must stay so. Valid until destroy.
+// Masked-language modelling [BERT], forward and backward in one: tokens of the n texts are chosen with probability .15 (never
+// special ones); of the chosen 80 % become [MASK], 10 % a random token of the vocabulary, 10 % stay; the encoder runs, with
+// dropout as in kpdt_trainer_forward, and the head over each chosen token's vector x gives the logits
+//     E LN(f(W x + b)) + c, f the model's activation, E the word embeddings themselves (tied) [V, H]
+// *loss = mean over the chosen tokens of -log softmax(logits)[the token that was there], and its gradient is added, E's twice:
+// as the head's matrix and as a table. None chosen: 0, and no gradient. W, b, c and the norm are parameters like the others,
+// begun by the trainer's seed, but no tensors of the model: kpdt_trainer_model leaves them out. The choice depends on (seed,
+// step, number of the text, position) only; texts are numbered as in kpdt_trainer_forward. Frozen embeddings stay so here too.
+// Errors as kpdt_trainer_forward; ARGUMENT too without desc.mlm, and for the second of separate towers. The tower has no pass
+// kept afterwards. Cost: three passes' worth of the encoder, and 6 V H flops a chosen token.
+KPDDEF kpd_status kpdt_trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *loss, kpd_error *e);
+
+// The gradient of all parameters, [n], n a multiple of 16: for an all-reduce. The order depends on the model's shape (and
+// desc.mlm) alone; padding is zero and must stay so. Valid until destroy.
 KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n);
 
 // One step of AdamW, then a zero gradient. r may be NULL; of it only step, steps, rate, grad_norm and done are set. ARGUMENT
@@ -568,6 +591,24 @@ static size_t kpdt__random_below(uint64_t seed, uint64_t i, size_t n) {
     return r < n ? r : n - 1;
 }
 
+// w [n] = sigma times normal numbers, two at a time by the polar method [Marsaglia 1964]: each pair of elements has its own
+// sequence of draws, so that how often one is rejected does not move the others.
+static void kpdt__normal(uint64_t seed, float sigma, size_t n, float *w) {
+    for (size_t i = 0; i < n; i += 2) {
+        uint64_t key = kpdt__random(seed, i), draw = 0;
+        double u, v, square, f;
+        do {
+            u = (double)(kpdt__random(key, draw) >> 11) * 2.2204460492503131e-16 - 1;
+            v = (double)(kpdt__random(key, draw + 1) >> 11) * 2.2204460492503131e-16 - 1;
+            square = u * u + v * v;
+            draw += 2;
+        } while (square >= 1 || square < 1e-300);
+        f = (double)sigma * sqrt(-2 * kpdt__log(square) / square);
+        w[i] = (float)(u * f);
+        if (i + 1 < n) w[i + 1] = (float)(v * f);
+    }
+}
+
 static kpd_status kpdt__check_finite(const float *x, size_t n, const char *what, kpd_error *e) {
     for (size_t i = 0; i < n; i++)
         if (!kpd__finite(x[i]))
@@ -618,10 +659,10 @@ static void kpdt__mask(const kpdt__dropout *d, uint32_t site, uint64_t text, uin
     }
 }
 
-// Sites: three a layer, then the embeddings' and the classifier's.
+// Sites: three a layer, then the embeddings' and the classifier's; the last is no dropout but the choice of tokens to mask.
 enum {
     KPDT__SITE_ATTENTION, KPDT__SITE_CONTEXT, KPDT__SITE_HIDDEN, KPDT__SITES,
-    KPDT__SITE_EMBEDDING = 1 << 20, KPDT__SITE_HEAD
+    KPDT__SITE_EMBEDDING = 1 << 20, KPDT__SITE_HEAD, KPDT__SITE_MLM
 };
 
 // One text's attention, as both directions take it.
@@ -661,6 +702,7 @@ typedef struct kpdt__ops {
     void (*pool_backward)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, const float *d, float *dx);
     void (*normalize_backward)(const float *x, const float *dy, size_t n, float *dx);
     void (*adamw)(const kpdt__adamw *o, size_t n, float *w, const float *g, float *m, float *v);
+    float (*entropy)(float *x, size_t n, size_t label, float scale, float *margin);
 } kpdt__ops;
 
 #define KPDT__GROUP 84          // rows of a weight gradient that a task takes at a time: 6 x 14 and 14 x 6 of a tile
@@ -704,6 +746,9 @@ typedef struct kpdt__module {       // behind pooling; a cross-encoder's head is
     bool dropout;                   // on its input
 } kpdt__module;
 
+// Of masked-language modelling: logits = E norm(f(transform(x))) + c, the decoder's W being the word embeddings.
+typedef struct kpdt__mlm { kpdt__linear transform, decoder; kpdt__norm norm; } kpdt__mlm;
+
 typedef struct kpdt__net {          // one model's parameters; tapes share it
     kpd_allocator allocator;
     void *block; size_t block_size;
@@ -713,8 +758,10 @@ typedef struct kpdt__net {          // one model's parameters; tapes share it
     int32_t frozen;                 // parameters of a depth below this get no gradient and no update; 0 = none
     kpdt__tower tower[2];           // the same twice unless separate
     kpdt__module modules[4]; size_t n_modules;
+    bool has_mlm; kpdt__mlm mlm;
     kpdt__linear **linears; size_t n_linears;
     kpdt__parameter *parameters; size_t n_parameters;
+    size_t n_tensors;               // the first so many parameters are tensors of the model; those of mlm follow
     float *w, *g; size_t n;         // the flat buffers; n is a multiple of 16
 } kpdt__net;
 
@@ -831,12 +878,25 @@ static void kpdt__plan_modules(kpdt__plan *p) {
     }
 }
 
+static void kpdt__plan_mlm(kpdt__plan *p) {
+    const kpd_model_desc *d = &p->net->desc;
+    kpdt__mlm *m = &p->net->mlm;
+    size_t h = (size_t)d->width, v = (size_t)d->vocab_size;
+    kpdt__plan_linear(p, &m->transform, "mlm.", "transform", h, h, true);
+    kpdt__plan_norm(p, &m->norm, "mlm.", "norm", h, d->layer_norm_eps);
+    m->decoder.w = p->net->tower[0].word;
+    m->decoder.b = kpdt__plan_parameter(p, "mlm.", "bias", 1, v, false);
+    kpdt__plan_panels(p, &m->decoder, 1, v, h, true);
+}
+
 static void kpdt__plan_net(kpdt__plan *p) {
     kpdt__net *net = p->net;
     kpdt__plan_tower(p, &net->tower[0], "");
     if (net->desc.separate_towers) kpdt__plan_tower(p, &net->tower[1], "keyphrase.");
     else net->tower[1] = net->tower[0];
     kpdt__plan_modules(p);
+    net->n_tensors = p->n_parameters;
+    if (net->has_mlm) kpdt__plan_mlm(p);
 }
 
 static void kpdt__net_destroy(kpdt__net *net) {
@@ -862,8 +922,10 @@ static void kpdt__net_lay(kpdt__net *net, const kpdt__plan *count, kpd__arena *a
     net->n = p.n; net->n_parameters = p.n_parameters; net->n_linears = p.n_linears;
 }
 
-// The parameters of a model, copied, with zero gradients. kpdt__net_refresh must follow. Errors: MEMORY, LIMIT.
-static kpd_status kpdt__net_create(const kpd_model *m, const kpd_allocator *allocator, kpdt__net **out, kpd_error *e) {
+// The parameters of a model, copied, with zero gradients; with mlm its head's too, which are zero. kpdt__net_refresh must
+// follow. Errors: MEMORY, LIMIT.
+static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, const kpd_allocator *allocator, kpdt__net **out,
+                                   kpd_error *e) {
     kpdt__net plan, *net;
     kpdt__plan count;
     kpd__arena a;
@@ -875,6 +937,7 @@ static kpd_status kpdt__net_create(const kpd_model *m, const kpd_allocator *allo
     plan.desc = m->desc;
     plan.pooling = m->desc.kind == KPD_CROSS_ENCODER ? KPD_POOL_CLS : m->desc.pooling;
     plan.normalize = m->desc.kind == KPD_BI_ENCODER && !m->desc.no_normalize;
+    plan.has_mlm = mlm;
     count.net = &plan; count.arena = &a;
     kpdt__plan_net(&count);
     memset(&a, 0, sizeof a);
@@ -891,7 +954,7 @@ static kpd_status kpdt__net_create(const kpd_model *m, const kpd_allocator *allo
     *net = plan;
     net->block = block;
     kpdt__net_lay(net, &count, &a);
-    for (size_t i = 0; i < net->n_parameters; i++)
+    for (size_t i = 0; i < net->n_tensors; i++)
         if (kpd_model_get(m, net->parameters[i].name, net->w + net->parameters[i].offset, e)) {
             kpdt__net_destroy(net);
             return KPD_ERR_NOT_FOUND;
@@ -900,9 +963,18 @@ static kpd_status kpdt__net_create(const kpd_model *m, const kpd_allocator *allo
     return KPD_OK;
 }
 
+// A random head of masked-language modelling. Each parameter has its own sequence.
+static void kpdt__mlm_begin(kpdt__net *net, uint64_t seed) {
+    for (size_t i = net->n_tensors; i < net->n_parameters; i++) {
+        const kpdt__parameter *p = &net->parameters[i];
+        if (p->decay) kpdt__normal(kpdt__random(seed, i), 0.02f, (size_t)p->rows * (size_t)p->cols, net->w + p->offset);
+    }
+    for (size_t i = 0; net->has_mlm && i < (size_t)net->desc.width; i++) net->w[net->mlm.norm.gamma + i] = 1;
+}
+
 // Writes parameters w, laid out as the net's, into a created model of the same shape.
 static kpd_status kpdt__net_export(const kpdt__net *net, const float *w, kpd_model *m, kpd_error *e) {
-    for (size_t i = 0; i < net->n_parameters; i++) {
+    for (size_t i = 0; i < net->n_tensors; i++) {
         kpd_status s = kpd_model_set(m, net->parameters[i].name, w + net->parameters[i].offset, e);
         if (s) return s;
     }
@@ -957,6 +1029,16 @@ typedef struct kpdt__layer_tape {
 
 typedef struct kpdt__module_tape { float *x, *u, *z, *r; } kpdt__module_tape;   // [B, in], [B, out], [B, out], [B]
 
+#define KPDT__MLM_ROWS 168          // rows of logits at a time, a multiple of 6 and 14, so that E and its gradient pass seldom
+
+typedef struct kpdt__mlm_tape {     // of the n masked tokens, at most T
+    size_t n;
+    size_t *at; int32_t *label;     // [n] which token of the batch, and what stood there
+    float *x, *u, *z, *r, *y;       // [n, H] encoder's output, before the activation, normalised; [n] 1 / sigma; norm's output
+    float *logits;                  // [KPDT__MLM_ROWS, V padded] of some rows; becomes their gradient
+    double *loss;                   // [n]
+} kpdt__mlm_tape;
+
 typedef struct kpdt__flow {         // gradients on their way back through one layer
     float *dy, *dx;                 // [T, H] of its output and of its input
     float *ddown, *dout;            // [T, H] of the outputs of the two products that end in a norm
@@ -995,6 +1077,7 @@ typedef struct kpdt__tape {
     kpdt__layer_tape *layers;       // [L + 1]
     kpdt__module_tape modules[4];
     float *vector;                  // [B, D] before the final normalisation
+    kpdt__mlm_tape mlm;
     kpdt__flow flow;
     kpdt__scratch *scratch;         // [n_tasks]
     size_t *blocks, n_blocks;       // [B + 1] first text of each block
@@ -1051,6 +1134,15 @@ static void kpdt__head_lay(kpdt__tape *t, kpd__arena *a) {
     for (int i = 0; i < 2; i++) t->flow.dhead[i] = kpdt__take(a, b, widest);
 }
 
+static void kpdt__mlm_lay(kpdt__mlm_tape *m, size_t t, size_t h, size_t v, kpd__arena *a) {
+    m->at = (size_t *)kpd__take(a, t, sizeof(size_t));
+    m->label = (int32_t *)kpd__take(a, t, sizeof(int32_t));
+    m->x = kpdt__take(a, t, h); m->u = kpdt__take(a, t, h);
+    m->z = kpdt__take(a, t, h); m->r = kpdt__take(a, t, 1); m->y = kpdt__take(a, t, h);
+    m->logits = kpdt__take(a, kpd__min(t, KPDT__MLM_ROWS), kpd__round_up(v, 16));
+    m->loss = (double *)kpd__take(a, t, sizeof(double));
+}
+
 static void kpdt__tape_lay(kpdt__tape *t, kpd__arena *a) {
     const kpd_model_desc *d = &t->net->desc;
     size_t h = (size_t)d->width, f = (size_t)d->ffn_width, n = (size_t)d->n_layers, tokens = t->max_tokens;
@@ -1068,6 +1160,7 @@ static void kpdt__tape_lay(kpdt__tape *t, kpd__arena *a) {
     for (int32_t i = 0; i < t->n_tasks; i++) kpdt__scratch_lay(t->scratch ? &t->scratch[i] : &none, d, a);
     kpdt__flow_lay(&t->flow, tokens, h, f, a);
     kpdt__head_lay(t, a);
+    if (t->net->has_mlm) kpdt__mlm_lay(&t->mlm, tokens, h, (size_t)d->vocab_size, a);
 }
 
 static void kpdt__tape_destroy(kpdt__tape *t) {
@@ -1537,11 +1630,27 @@ static void KPDT__NAME(adamw)(const kpdt__adamw *o, size_t n, float *w, const fl
     }
 }
 
+// Cross-entropy of one row of logits x [n], with room up to a multiple of 16: becomes scale (softmax(x) - onehot(label)).
+// -log softmax(x)[label] = -log(returned) - margin, where margin = x[label] - max x and what is returned is
+// 1 / sum exp(x - max x), the sum a tree.
+static float KPDT__NAME(entropy)(float *x, size_t n, size_t label, float scale, float *margin) {
+    kpd__v top = kpd__set(-INFINITY), s;
+    float inverse;
+    for (size_t i = n; i % 16; i++) x[i] = -INFINITY;
+    for (size_t i = 0; i < n; i += 16) top = kpd__vmax(top, kpd__load(x + i));
+    *margin = x[label] - kpd__hmax(top);
+    inverse = kpd__softmax(x, n, 1.0f);
+    s = kpd__set(inverse * scale);
+    for (size_t i = 0; i < n; i += 16) kpd__store(x + i, kpd__mul(kpd__load(x + i), s));
+    x[label] -= scale;
+    return inverse;
+}
+
 static const kpdt__ops KPDT__NAME(ops) = {
     KPDT__NAME(embed), KPDT__NAME(norm), KPDT__NAME(norm_backward), KPDT__NAME(norm_gradient), KPDT__NAME(activate),
     KPDT__NAME(activate_backward), KPDT__NAME(add), KPDT__NAME(mul), KPDT__NAME(weight_gradient), KPDT__NAME(bias_gradient),
     KPDT__NAME(attention), KPDT__NAME(attention_backward), KPDT__NAME(pool_backward), KPDT__NAME(normalize_backward),
-    KPDT__NAME(adamw)};
+    KPDT__NAME(adamw), KPDT__NAME(entropy)};
 
 #undef KPDT__NAME
 #undef KPDT__ACC
@@ -1751,10 +1860,9 @@ static kpd_status kpdt__batch_check(const kpdt__tape *t, const kpdt__batch *b, k
     return KPD_OK;
 }
 
-// Vectors or logits [B, D] of a batch; the tape then holds what kpdt__backward needs. dropout NULL = none, as in inference.
-static kpd_status kpdt__forward(kpdt__tape *t, const kpdt__batch *b, const kpdt__dropout *dropout, float *out, kpd_error *e) {
+// The encoder's output for every token of a batch, in the tape. dropout NULL = none, as in inference.
+static kpd_status kpdt__encode(kpdt__tape *t, const kpdt__batch *b, const kpdt__dropout *dropout, kpd_error *e) {
     kpd_status status = kpdt__batch_check(t, b, e);
-    uint64_t fp;
     size_t begin = 0;
     if (status || !b->n_texts) return status;
     t->batch = *b;
@@ -1765,20 +1873,29 @@ static kpd_status kpdt__forward(kpdt__tape *t, const kpdt__batch *b, const kpdt_
     for (size_t i = 1; i <= b->n_texts; i++)
         if (i == b->n_texts || b->first[i + 1] - b->first[begin] > KPD__BLOCK) t->blocks[++t->n_blocks] = begin = i;
     kpd__run(&t->parallel, t->n_tasks, kpdt__forward_task, t);
+    return KPD_OK;
+}
+
+// Vectors or logits [B, D] of a batch; the tape then holds what kpdt__backward needs.
+static kpd_status kpdt__forward(kpdt__tape *t, const kpdt__batch *b, const kpdt__dropout *dropout, float *out, kpd_error *e) {
+    kpd_status status = kpdt__encode(t, b, dropout, e);
+    uint64_t fp;
+    if (status || !b->n_texts) return status;
     fp = kpd__fp_enter();
     kpdt__output_forward(t, out);
     kpd__fp_leave(fp);
     return KPD_OK;
 }
 
-// A sum over rows: dW and db of a product, or (k = 0) dgamma and dbeta of a norm, whose z is x. n outputs or columns.
+// A sum over rows: dW (unless NULL) and db of a product, or (k = 0) dgamma and dbeta of a norm, whose z is x. n outputs or
+// columns.
 typedef struct kpdt__sum { const float *dy, *x; size_t ldy, ldx, n, k; float *dw, *db; } kpdt__sum;
 typedef struct kpdt__sums { const kpdt__tape *t; kpdt__sum sum[8]; size_t n, rows, layer; } kpdt__sums;
 
 static void kpdt__sum_group(const kpdt__tape *t, const kpdt__scratch *s, const kpdt__sum *x, size_t rows, size_t at) {
     size_t n = kpd__min(KPDT__GROUP, x->n - at);
     if (!x->k) { t->train->norm_gradient(x->dy + at, x->x + at, x->ldy, rows, n, x->dw + at, x->db + at); return; }
-    t->train->weight_gradient(x->dy + at, x->ldy, x->x, x->ldx, rows, n, x->k, x->dw + at * x->k, s->pack);
+    if (x->dw) t->train->weight_gradient(x->dy + at, x->ldy, x->x, x->ldx, rows, n, x->k, x->dw + at * x->k, s->pack);
     if (x->db) t->train->bias_gradient(x->dy + at, x->ldy, rows, n, x->db + at);
 }
 
@@ -1964,13 +2081,145 @@ static void kpdt__output_backward(kpdt__tape *t, const float *dout) {
     }
 }
 
+// From flow.dy [T, H], the gradient of the encoder's output.
+static void kpdt__encoder_backward(kpdt__tape *t) {
+    for (int32_t i = t->net->desc.n_layers; i > 0 && i >= t->net->frozen; i--) kpdt__layer_gradients(t, (size_t)i - 1);
+    if (t->net->frozen <= 0) kpdt__embedding_gradients(t);
+}
+
 // net->g += the gradient of the loss, given dout [B, D] of the last forward pass's output.
 static void kpdt__backward(kpdt__tape *t, const float *dout) {
     uint64_t fp = kpd__fp_enter();
     kpdt__output_backward(t, dout);
-    for (int32_t i = t->net->desc.n_layers; i > 0 && i >= t->net->frozen; i--) kpdt__layer_gradients(t, (size_t)i - 1);
-    if (t->net->frozen <= 0) kpdt__embedding_gradients(t);
+    kpdt__encoder_backward(t);
     kpd__fp_leave(fp);
+}
+
+// THE MASKED-LANGUAGE HEAD. Rows are the masked tokens, in batch order. What is before the logits is done for all of them, and
+// the logits for KPDT__MLM_ROWS at a time, since [T, V] would be the largest thing in memory. Gradients of rows lie in the
+// flow: ddown of the norm's output, dout of the transform's, dx of the encoder's.
+
+#define KPDT__MLM_COLS 128          // columns of the logits that a task takes at a time
+
+static void kpdt__mlm_forward_task(void *arg, int32_t task) {
+    const kpdt__tape *t = (const kpdt__tape *)arg;
+    const kpdt__mlm *p = &t->net->mlm;
+    const kpdt__mlm_tape *k = &t->mlm;
+    const float *x = t->layers[t->net->desc.n_layers].x;
+    float *a = t->flow.ddown;
+    size_t h = p->transform.k;
+    for (size_t at = (size_t)task * KPD__CHUNK; at < k->n; at += (size_t)t->n_tasks * KPD__CHUNK) {
+        size_t n = kpd__min(KPD__CHUNK, k->n - at);
+        for (size_t i = at; i < at + n; i++) memcpy(k->x + i * h, x + k->at[i] * h, h * sizeof *x);
+        t->ops->gemm(&p->transform.y, k->x + at * h, h, n, k->u + at * h, h);
+        t->train->activate(t->net->desc.activation, k->u + at * h, n * h, a + at * h);
+        for (size_t i = at; i < at + n; i++) k->r[i] = t->train->norm(&p->norm.p, a + i * h, h, k->z + i * h, k->y + i * h);
+    }
+}
+
+typedef struct kpdt__mlm_rows { const kpdt__tape *t; size_t start, n; float scale; } kpdt__mlm_rows;   // a piece of them
+
+static size_t kpdt__mlm_ld(const kpdt__tape *t) { return kpd__round_up(t->net->mlm.decoder.n, 16); }
+
+// By columns, so that each task reads its own part of E.
+static void kpdt__mlm_logits_task(void *arg, int32_t task) {
+    const kpdt__mlm_rows *r = (const kpdt__mlm_rows *)arg;
+    const kpdt__tape *t = r->t;
+    const kpdt__linear *l = &t->net->mlm.decoder;
+    for (size_t c = (size_t)task * KPDT__MLM_COLS; c < l->n; c += (size_t)t->n_tasks * KPDT__MLM_COLS) {
+        kpd__matrix w = l->y;
+        w.panels += c * w.k; w.bias += c; w.n = kpd__min(KPDT__MLM_COLS, l->n - c);
+        t->ops->gemm(&w, t->mlm.y + r->start * l->k, l->k, r->n, t->mlm.logits + c, kpdt__mlm_ld(t));
+    }
+}
+
+static void kpdt__mlm_entropy_task(void *arg, int32_t task) {
+    const kpdt__mlm_rows *r = (const kpdt__mlm_rows *)arg;
+    const kpdt__tape *t = r->t;
+    for (size_t i = (size_t)task; i < r->n; i += (size_t)t->n_tasks) {
+        size_t at = r->start + i;
+        float margin = 0, inverse = t->train->entropy(t->mlm.logits + i * kpdt__mlm_ld(t), t->net->mlm.decoder.n,
+                                                      (size_t)t->mlm.label[at], r->scale, &margin);
+        // log is not for NaN, which weights out of all bounds give
+        t->mlm.loss[at] = kpd__finite(inverse) ? -kpdt__log((double)inverse) - (double)margin : kpdt__nan();
+    }
+}
+
+// dy = dlogits E, by columns.
+static void kpdt__mlm_back_task(void *arg, int32_t task) {
+    const kpdt__mlm_rows *r = (const kpdt__mlm_rows *)arg;
+    const kpdt__tape *t = r->t;
+    const kpdt__linear *l = &t->net->mlm.decoder;
+    for (size_t c = (size_t)task * 16; c < l->k; c += (size_t)t->n_tasks * 16) {
+        kpd__matrix w = l->dx;
+        w.panels += c * w.k; w.n = kpd__min(16, l->k - c);
+        t->ops->gemm(&w, t->mlm.logits, kpdt__mlm_ld(t), r->n, t->flow.ddown + r->start * l->k + c, l->k);
+    }
+}
+
+// Loss and, in training, gradients of one piece: dy of its rows, and the sums dE and dc, which go on from those before.
+static void kpdt__mlm_piece(kpdt__mlm_rows *r, bool train) {
+    const kpdt__tape *t = r->t;
+    const kpdt__linear *l = &t->net->mlm.decoder;
+    kpdt__sums s;
+    kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_logits_task, r);
+    kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_entropy_task, r);
+    if (!train) return;
+    kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_back_task, r);
+    s.t = t; s.n = 0; s.rows = r->n; s.layer = 0;
+    kpdt__sums_linear(&s, l, t->mlm.logits, t->mlm.y + r->start * l->k);
+    s.sum[0].ldy = kpdt__mlm_ld(t);
+    if (t->net->frozen > 0) s.sum[0].dw = NULL;
+    kpd__run(&t->parallel, t->n_tasks, kpdt__sums_task, &s);
+}
+
+// From flow.ddown through norm, activation and transform to the masked tokens' rows of flow.dy.
+static void kpdt__mlm_backward_task(void *arg, int32_t task) {
+    const kpdt__tape *t = (const kpdt__tape *)arg;
+    const kpdt__mlm *p = &t->net->mlm;
+    const kpdt__mlm_tape *k = &t->mlm;
+    const kpdt__flow *g = &t->flow;
+    size_t h = p->transform.k;
+    for (size_t at = (size_t)task * KPD__CHUNK; at < k->n; at += (size_t)t->n_tasks * KPD__CHUNK) {
+        size_t n = kpd__min(KPD__CHUNK, k->n - at);
+        kpdt__norm_rows(t, &p->norm, g->ddown, k->z, k->r, at, n, g->dout + at * h);
+        t->train->activate_backward(t->net->desc.activation, k->u + at * h, n * h, g->dy1 + at * h, g->dout + at * h);
+        t->ops->gemm(&p->transform.dx, g->dout + at * h, h, n, g->dx + at * h, h);
+        for (size_t i = at; i < at + n; i++) memcpy(g->dy + k->at[i] * h, g->dx + i * h, h * sizeof *g->dy);
+    }
+}
+
+static void kpdt__mlm_backward(kpdt__tape *t) {
+    const kpdt__mlm *p = &t->net->mlm;
+    size_t h = p->transform.k;
+    kpdt__sums s;
+    memset(t->flow.dy, 0, t->batch.first[t->batch.n_texts] * h * sizeof(float));
+    kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_backward_task, t);
+    s.t = t; s.n = 0; s.rows = t->mlm.n; s.layer = 0;
+    kpdt__sums_linear(&s, &p->transform, t->flow.dout, t->mlm.x);
+    kpdt__sums_norm(&s, &p->norm, t->flow.ddown, t->mlm.z, h);
+    kpd__run(&t->parallel, t->n_tasks, kpdt__sums_task, &s);
+    kpdt__encoder_backward(t);
+}
+
+// Behind kpdt__encode, with tape.mlm.n, at and label set: the sum over the masked tokens of -log softmax(logits)[label]. In
+// training (weight not 0) net->g += weight times the gradient of their mean.
+static double kpdt__mlm_loss(kpdt__tape *t, float weight) {
+    kpdt__mlm_rows r;
+    double loss = 0;
+    uint64_t fp;
+    if (!t->mlm.n) return 0;
+    fp = kpd__fp_enter();
+    r.t = t; r.scale = weight / (float)t->mlm.n;
+    kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_forward_task, t);
+    for (r.start = 0; r.start < t->mlm.n; r.start += KPDT__MLM_ROWS) {
+        r.n = kpd__min(KPDT__MLM_ROWS, t->mlm.n - r.start);
+        kpdt__mlm_piece(&r, weight != 0);
+    }
+    for (size_t i = 0; i < t->mlm.n; i++) loss += t->mlm.loss[i];
+    if (weight != 0) kpdt__mlm_backward(t);
+    kpd__fp_leave(fp);
+    return loss;
 }
 
 // >>optimizer  AdamW over the flat buffers: gradient norm and clipping, bias correction, the schedule of rates. Relies on the
@@ -3166,9 +3415,65 @@ static kpd_status kpdt__sample(kpdt__sampler *s, kpdt__feed **from, size_t *n, k
     return KPD_OK;
 }
 
-// >>trainer  A step on data sets, and its phases over one net: a tape for each tower, and the texts that the tapes refer to.
-// Relies on all above, and on the metrics. Promises that a phase called out of turn is refused, and that a batch gives the same
-// bits in however many pieces it goes through a tape.
+// >>trainer  A start; then a step on data sets, and its phases over one net: a tape for each tower, and the texts that the
+// tapes refer to. Relies on all above, and on the metrics. Promises that a phase called out of turn is refused, and that a
+// batch gives the same bits in however many pieces it goes through a tape.
+
+static bool kpdt__ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+// w [n], before anything is copied.
+static void kpdt__tensor_start(const kpd_tensor *t, uint64_t seed, size_t n, float *w) {
+    bool norm = kpdt__ends_with(t->name, "orm.weight");   // LayerNorm.weight of the encoder, norm.weight of a module
+    if (!norm && !kpdt__ends_with(t->name, ".bias")) { kpdt__normal(seed, 0.02f, n, w); return; }
+    for (size_t i = 0; i < n; i++) w[i] = norm ? 1 : 0;
+}
+
+// Whether `from` has a tensor of t's name, rows and cols.
+static bool kpdt__has_tensor(const kpd_model *from, const kpd_tensor *t) {
+    kpd_tensor other;
+    for (int32_t i = 0; from && kpd_model_tensor(from, i, &other); i++)
+        if (!strcmp(other.name, t->name)) return other.rows == t->rows && other.cols == t->cols;
+    return false;
+}
+
+static kpd_status kpdt__model_fill(kpd_model *m, const kpd_model *from, uint64_t seed, float *w, kpd_error *e) {
+    kpd_status s = KPD_OK;
+    kpd_tensor t;
+    for (int32_t i = 0; !s && kpd_model_tensor(m, i, &t); i++) {
+        if (kpdt__has_tensor(from, &t)) s = kpd_model_get(from, t.name, w, e);
+        else kpdt__tensor_start(&t, kpdt__random(seed, (uint64_t)i), (size_t)t.rows * (size_t)t.cols, w);
+        if (!s) s = kpd_model_set(m, t.name, w, e);
+    }
+    return s;
+}
+
+KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, const kpd_allocator *a,
+                                   kpd_model **out, kpd_error *e) {
+    kpd_model *m = NULL;
+    kpd_tensor t;
+    size_t most = 0;
+    float *w;
+    uint64_t fp;
+    kpd_status s = kpd_model_create(d, a, &m, e);
+    if (s) return s;
+    for (int32_t i = 0; kpd_model_tensor(m, i, &t); i++)
+        most = kpd__max(most, (size_t)t.rows * (size_t)t.cols * sizeof *w);
+    w = (float *)kpd__alloc(&m->allocator, most);
+    if (!w) {
+        kpd_model_close(m);
+        return kpd__no_memory(e, most);
+    }
+    fp = kpd__fp_enter();
+    s = kpdt__model_fill(m, from, seed, w, e);
+    kpd__fp_leave(fp);
+    kpd__free(&m->allocator, w, most);
+    if (s) kpd_model_close(m);
+    else *out = m;
+    return s;
+}
 
 #define KPDT__SECOND_TOWER (UINT64_C(1) << 40)   // number of its first text for dropout
 
@@ -3221,6 +3526,7 @@ struct kpdt_trainer {
     float dropout;
     uint64_t seed;
     int64_t texts, tokens;              // through learn since the last apply
+    int32_t mask;                       // the mask token's id
 };
 
 // Whether low <= v < high; a NaN is not.
@@ -3228,6 +3534,13 @@ static kpd_status kpdt__share(kpd_error *e, const char *what, float v, float low
     if (v >= low && v < high) return KPD_OK;
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: %s is %g, expected at least %g and less than %g", what, (double)v,
                      (double)low, (double)high);
+}
+
+// -1 = the vocabulary has none.
+static int32_t kpdt__mask_id(const kpd_model *m) {
+    kpd_text text;
+    text.data = m->tokenizer->desc.mask; text.size = strlen(text.data);
+    return text.size ? kpd_token_id(m->tokenizer, text) : -1;
 }
 
 static kpd_status kpdt__trainer_numbers_check(const kpdt_trainer_desc *d, kpd_error *e) {
@@ -3317,6 +3630,13 @@ static kpd_status kpdt__dev_check(const kpdt_trainer_desc *d, kpd_error *e) {
     return kpd__range(e, "training: dev_dim", d->dev_dim, 0, kpd_model_dim(d->start));
 }
 
+// Asked for, or needed by a source or by dev.
+static bool kpdt__wants_mlm(const kpdt_trainer_desc *d) {
+    bool wants = d->mlm || (d->dev && d->dev_metric == KPDT_DEV_MLM_LOSS);
+    for (int32_t i = 0; i < d->n_sources; i++) wants = wants || d->sources[i].losses[0].loss == KPDT_MLM;
+    return wants;
+}
+
 static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
     kpd_status s;
     if (!d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
@@ -3328,6 +3648,11 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
     if (!s && d->n_sources && d->start->desc.kind == KPD_CROSS_ENCODER && d->start->desc.n_labels != 1)
         s = kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "training: a cross-encoder of %d labels; data sets train one of 1",
                       (int)d->start->desc.n_labels);
+    if (!s && kpdt__wants_mlm(d) && d->start->desc.kind == KPD_CROSS_ENCODER)
+        s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm is for bi-encoders, desc.start is a cross-encoder");
+    if (!s && kpdt__wants_mlm(d) && kpdt__mask_id(d->start) < 0)
+        s = kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "training: mlm: the mask token \"%.100s\" is not in the vocabulary",
+                      d->start->tokenizer->desc.mask);
     if (!s && d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
         s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the assistant is not a cross-encoder with one label");
     if (!s) s = kpdt__dev_check(d, e);
@@ -3471,8 +3796,9 @@ static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
     const kpdt__ops *train = kpdt__ops_of(ops->level);
     kpd_model_desc shape = kpd_model_get_desc(d->start);
     kpd_status s = kpd_model_create(&shape, &t->allocator, &t->shell, e);
-    if (!s) s = kpdt__net_create(d->start, &t->allocator, &t->net, e);
+    if (!s) s = kpdt__net_create(d->start, kpdt__wants_mlm(d), &t->allocator, &t->net, e);
     if (s) return s;
+    kpdt__mlm_begin(t->net, t->seed);
     kpdt__net_refresh(t->net, &d->parallel);
     t->net->frozen = d->frozen_layers ? d->frozen_layers + 1 : 0;
     for (int i = 0; !s && i < t->n_sides; i++)
@@ -3495,7 +3821,7 @@ static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     t->max_texts = d->max_texts ? (size_t)d->max_texts : 256;
     t->batch = d->batch ? (size_t)d->batch : 32;
     t->accumulate = d->accumulate ? d->accumulate : 1;
-    t->dropout = d->dropout; t->seed = d->seed;
+    t->dropout = d->dropout; t->seed = d->seed; t->mask = kpdt__mask_id(d->start);
     t->sampler.batch = t->batch;
     t->sampler.n_feeds = (size_t)d->n_sources;
     for (t->sampler.seen_size = 1; t->sampler.seen_size < 8 * t->batch;) t->sampler.seen_size *= 2;
@@ -3563,40 +3889,50 @@ static kpd_status kpdt__side_tokenize(const kpdt_trainer *t, kpdt__side *x, kpd_
     return KPD_OK;
 }
 
-// Vectors or logits of the texts that fit from `at` on. Text i has number x->n_texts + i for dropout, NULL = none.
-static kpd_status kpdt__side_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t at, size_t n, bool drop,
-                                     float *out, size_t *taken, kpd_error *e) {
+// The texts that fit from `at` on, as a batch. Text i has number x->n_texts + i for dropout.
+static kpd_status kpdt__side_batch(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t at, size_t n, kpdt__batch *b,
+                                   kpd_error *e) {
     kpdt__side *x = &t->side[tower];
-    kpdt__dropout dropout;
-    kpdt__batch b;
-    uint64_t fp;
     kpd_status s;
     x->kept = false;
-    s = kpdt__side_tokenize(t, x, tower, in, at, n, taken, e);
-    if (s) return s;
-    b.ids = x->ids; b.types = x->types; b.first = x->first; b.n_texts = *taken; b.tower = tower;
-    b.first_text = x->n_texts + at + (tower == KPD_KEYPHRASE ? KPDT__SECOND_TOWER : 0);
+    s = kpdt__side_tokenize(t, x, tower, in, at, n, &b->n_texts, e);
+    b->ids = x->ids; b->types = x->types; b->first = x->first; b->tower = tower;
+    b->first_text = x->n_texts + at + (tower == KPD_KEYPHRASE ? KPDT__SECOND_TOWER : 0);
+    return s;
+}
+
+// All of n texts as one batch, or LIMIT.
+static kpd_status kpdt__side_whole(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, kpdt__batch *b,
+                                   kpd_error *e) {
+    kpd_status s;
+    t->side[tower].kept = false;
+    if (!n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: no text, expected 1 or more");
+    s = kpdt__side_batch(t, tower, in, 0, n, b, e);
+    if (s || b->n_texts == n) return s;
+    return kpd__fail(e, KPD_ERR_LIMIT, (int64_t)b->n_texts,
+                     "training: text %llu of %llu no longer fits: max_tokens is %llu, max_texts %llu",
+                     (unsigned long long)b->n_texts, (unsigned long long)n, (unsigned long long)t->max_tokens,
+                     (unsigned long long)t->max_texts);
+}
+
+// Vectors or logits of a batch.
+static kpd_status kpdt__side_forward(kpdt_trainer *t, const kpdt__batch *b, bool drop, float *out, kpd_error *e) {
+    kpdt__dropout dropout;
+    uint64_t fp;
     fp = kpd__fp_enter();
     dropout = kpdt__dropout_make(t->dropout, t->seed, (uint64_t)t->optimizer->step);
     kpd__fp_leave(fp);
-    return kpdt__forward(x->tape, &b, drop ? &dropout : NULL, out, e);
+    return kpdt__forward(t->side[b->tower].tape, b, drop ? &dropout : NULL, out, e);
 }
 
 KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
                                        kpd_error *e) {
     kpdt__side *x = kpdt__side_of(t, tower, e);
-    size_t taken;
+    kpdt__batch b;
     kpd_status s;
     if (!x) return KPD_ERR_ARGUMENT;
-    x->kept = false;
-    if (!n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: no text, expected 1 or more");
-    s = kpdt__side_tokenize(t, x, tower, in, 0, n, &taken, e);
-    if (s) return s;
-    if (taken < n)
-        return kpd__fail(e, KPD_ERR_LIMIT, (int64_t)taken, "training: text %llu of %llu no longer fits: max_tokens is %llu, "
-                         "max_texts %llu", (unsigned long long)taken, (unsigned long long)n, (unsigned long long)t->max_tokens,
-                         (unsigned long long)t->max_texts);
-    s = kpdt__side_forward(t, tower, in, 0, n, true, out, &taken, e);
+    s = kpdt__side_whole(t, tower, in, n, &b, e);
+    if (!s) s = kpdt__side_forward(t, &b, true, out, e);
     if (s) return s;
     x->n_texts += n;
     x->kept = true;
@@ -3619,12 +3955,14 @@ KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const 
 // A tower's texts forward in as many pieces as it takes.
 static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, bool drop, float *out,
                                       kpd_error *e) {
-    size_t dim = kpdt__net_dim(t->net), taken = 0;
-    for (size_t at = 0; at < n; at += taken) {
-        kpd_status s = kpdt__side_forward(t, tower, in, at, n, drop, out + at * dim, &taken, e);
+    size_t dim = kpdt__net_dim(t->net);
+    kpdt__batch b;
+    for (size_t at = 0; at < n; at += b.n_texts) {
+        kpd_status s = kpdt__side_batch(t, tower, in, at, n, &b, e);
+        if (!s) s = kpdt__side_forward(t, &b, drop, out + at * dim, e);
         if (s) return s;
-        t->side[tower].kept = taken == n;
-        if (drop) t->tokens += (int64_t)t->side[tower].first[taken];
+        t->side[tower].kept = b.n_texts == n;
+        if (drop) t->tokens += (int64_t)b.first[b.n_texts];
     }
     return KPD_OK;
 }
@@ -3633,14 +3971,97 @@ static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kp
 static kpd_status kpdt__tower_backward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
                                        const float *dout, kpd_error *e) {
     kpdt__side *x = &t->side[tower];
-    size_t dim = kpdt__net_dim(t->net), taken = n;
-    for (size_t at = 0; at < n; at += taken) {
-        kpd_status s = x->kept ? KPD_OK : kpdt__side_forward(t, tower, in, at, n, true, out + at * dim, &taken, e);
+    size_t dim = kpdt__net_dim(t->net);
+    kpdt__batch b;
+    b.n_texts = n;
+    for (size_t at = 0; at < n; at += b.n_texts) {
+        kpd_status s = x->kept ? KPD_OK : kpdt__side_batch(t, tower, in, at, n, &b, e);
+        if (!s && !x->kept) s = kpdt__side_forward(t, &b, true, out + at * dim, e);
         if (s) return s;
         kpdt__backward(x->tape, dout + at * dim);
     }
     x->kept = false;
     x->n_texts += n;
+    return KPD_OK;
+}
+
+static bool kpdt__is_special(const kpd_tokenizer *k, int32_t id) {
+    for (int32_t i = 0; i < k->n_special; i++)
+        if (k->special[i].id == id) return true;
+    return false;
+}
+
+// What masked-language modelling reads in place of a token, or -1 where it leaves the token out. 32 random bits choose the
+// tokens (15 %), the other 32 what becomes of them.
+static int32_t kpdt__masked(const kpdt_trainer *t, uint64_t key, uint64_t text, uint64_t position, int32_t id) {
+    const kpd_tokenizer *k = t->shell->tokenizer;
+    uint64_t r = kpdt__mix(kpdt__mix(kpdt__mix(key + KPDT__SITE_MLM) + text) + position);
+    uint32_t chosen = (uint32_t)(r >> 32), what = (uint32_t)r;
+    if (chosen >= UINT32_C(644245094) || kpdt__is_special(k, id)) return -1;
+    if (what < UINT32_C(3435973837)) return t->mask;
+    return what < UINT32_C(3865470566) ? (int32_t)kpdt__random_below(r, 0, (size_t)k->n_tokens) : id;
+}
+
+// Masks the texts of a side, whose batch is b, in place.
+static void kpdt__mlm_mask(const kpdt_trainer *t, kpdt__side *x, const kpdt__batch *b, uint64_t key) {
+    kpdt__mlm_tape *m = &x->tape->mlm;
+    m->n = 0;
+    for (size_t i = 0; i < b->n_texts; i++)
+        for (size_t at = b->first[i]; at < b->first[i + 1]; at++) {
+            int32_t id = kpdt__masked(t, key, b->first_text + i, at - b->first[i], x->ids[at]);
+            if (id < 0) continue;
+            m->at[m->n] = at;
+            m->label[m->n++] = x->ids[at];
+            x->ids[at] = id;
+        }
+}
+
+// One batch of masked-language modelling over a side's tokens: *loss = the sum of -log p over its *n masked tokens. In training
+// the gradient of their mean is added. Otherwise no dropout is drawn, and the masks are those of no step: the same for a text
+// of the same number at any time, so that losses of a development set compare.
+static kpd_status kpdt__mlm_run(kpdt_trainer *t, kpdt__side *x, const kpdt__batch *b, float weight, double *loss, size_t *n,
+                                kpd_error *e) {
+    bool train = weight != 0;
+    kpdt__dropout d;
+    uint64_t fp = kpd__fp_enter();
+    kpd_status s;
+    d = kpdt__dropout_make(train ? t->dropout : 0, t->seed, train ? (uint64_t)t->optimizer->step : UINT64_MAX);
+    kpd__fp_leave(fp);
+    kpdt__mlm_mask(t, x, b, d.key);
+    s = kpdt__encode(x->tape, b, &d, e);
+    if (s) return s;
+    *loss = kpdt__mlm_loss(x->tape, weight);
+    *n = x->tape->mlm.n;
+    return KPD_OK;
+}
+
+static kpd_status kpdt__mlm_check(const kpdt_trainer *t, kpd_tower tower, kpd_error *e) {
+    if (!t->net->has_mlm) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm was not asked for in the desc");
+    if (tower != KPD_ITEM && t->net->desc.separate_towers)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm of tower %d, expected 0, whose word embeddings the head has",
+                         (int)tower);
+    return KPD_OK;
+}
+
+// As kpdt_trainer_mlm; the gradient's weight is one more.
+static kpd_status kpdt__mlm_learn(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float weight, float *loss,
+                                  kpd_error *e) {
+    kpdt__side *x = &t->side[tower];
+    kpdt__batch b;
+    double sum = 0;
+    size_t masked = 0;
+    kpd_status s = kpdt__mlm_check(t, tower, e);
+    if (!s) s = kpdt__side_whole(t, tower, in, n, &b, e);
+    if (!s) s = kpdt__mlm_run(t, x, &b, weight, &sum, &masked, e);
+    if (s) return s;
+    x->n_texts += n;
+    *loss = masked ? (float)(sum / (double)masked) : 0;
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *loss, kpd_error *e) {
+    if (!kpdt__side_of(t, tower, e)) return KPD_ERR_ARGUMENT;
+    return kpdt__mlm_learn(t, tower, in, n, 1, loss, e);
     return KPD_OK;
 }
 
@@ -3695,11 +4116,10 @@ static kpd_input kpdt__input(const kpd_model *m, int32_t role, const kpdt_row *r
     return in;
 }
 
-// A batch's row i. MLM takes the title, or the keyphrase where there is none.
+// A batch's row i.
 static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i, kpd_error *e) {
     kpdt_row row;
     kpd_status s = kpdt_dataset_get(f->data, t->sampler.rows[i], &row, e);
-    int32_t role = kpd__role(t->shell, KPD_ITEM);
     if (s) return s;
     for (int32_t k = 0; k < KPDT_MAX_LOSSES && f->losses[k].loss; k++)
         if (kpdt__on_matrix(f->losses[k].loss) && row.label < 0.5f)
@@ -3707,8 +4127,7 @@ static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i
                              "training: row %lld has label %g, and to MNR each row is a "
                              "positive pair",
                              (long long)t->sampler.rows[i], (double)row.label);
-    if (!row.title.data) role = 1;
-    t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, role, &row);
+    t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), &row);
     if (t->n_sides == 2) t->side[KPD_KEYPHRASE].in[i] = kpdt__input(t->shell, 1, &row);
     t->rows.label[i] = row.label;
     t->rows.score[i] = row.score;
@@ -3743,6 +4162,7 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
     out->source = (int32_t)(f - t->sampler.feeds);
     out->n = (int32_t)n;
     for (int i = 0; i < t->n_sides; i++) out->in[i] = t->side[i].in;
+    if (!kpdt__has(f->data, KPDT_COL_TITLE)) out->in[KPD_ITEM] = NULL;   // MLM of keyphrases
     out->label = kpdt__has(f->data, KPDT_COL_LABEL) ? t->rows.label : NULL;
     out->score = kpdt__has(f->data, KPDT_COL_SCORE) ? t->rows.score : NULL;
     out->query = kpdt__has(f->data, KPDT_COL_QUERY) ? t->rows.query : NULL;
@@ -3833,17 +4253,32 @@ static kpd_status kpdt__batch_argument(const kpdt_trainer *t, const kpdt_batch *
     if (b->n < 1 || (size_t)b->n > t->batch)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch of %d rows, expected 1 to %llu", (int)b->n,
                          (unsigned long long)t->batch);
-    if (!b->losses || !b->losses[0].loss || !b->in[KPD_ITEM] || (size_t)(b->source + 1) > t->sampler.n_feeds)
+    if (!b->losses || !b->losses[0].loss || !(b->in[KPD_ITEM] || b->in[KPD_KEYPHRASE]) ||
+        (size_t)(b->source + 1) > t->sampler.n_feeds)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
                          "training: a batch without losses or texts, or of a source that there is not");
-    if (t->n_sides == 2 && !b->in[KPD_KEYPHRASE] && b->losses[0].loss != KPDT_MLM)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch without keyphrases");
+    for (int i = 0; i < t->n_sides; i++)
+        if (!b->in[i] && b->losses[0].loss != KPDT_MLM)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch without texts of tower %d", i);
+    return KPD_OK;
+}
+
+// MLM, of the items or else the keyphrases.
+static kpd_status kpdt__learn_texts(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
+    kpd_tower tower = b->in[KPD_ITEM] ? KPD_ITEM : KPD_KEYPHRASE;
+    float weight = kpdt__or(b->losses[0].weight, 1);
+    kpd_status s = kpdt__mlm_learn(t, tower, b->in[tower], (size_t)b->n, weight / (float)t->accumulate, loss, e);
+    if (s) return s;
+    *loss *= weight;
+    t->texts += b->n;
+    t->tokens += (int64_t)t->side[tower].first[b->n];
     return KPD_OK;
 }
 
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
     size_t n = (size_t)b->n;
     kpd_status s = kpdt__batch_argument(t, b, e);
+    if (!s && b->losses[0].loss == KPDT_MLM) return kpdt__learn_texts(t, b, loss, e);
     for (int i = 0; !s && i < t->n_sides; i++)
         s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], n, true, t->side[i].out, e);
     if (!s) s = kpdt__batch_losses(t, b, loss, e);
@@ -3891,15 +4326,40 @@ static kpd_status kpdt__dev_figure(kpdt_trainer *t, float *out, kpd_error *e) {
     return s;
 }
 
+// Minus the mean loss over the masked tokens of all of dev; text i has number i.
+static kpd_status kpdt__dev_mlm(kpdt_trainer *t, float *out, kpd_error *e) {
+    kpd_tower tower = kpdt__has(t->dev.data, KPDT_COL_TITLE) ? KPD_ITEM : KPD_KEYPHRASE;
+    double sum = 0, count = 0;
+    kpd_status s = kpdt__mlm_check(t, tower, e);
+    for (int64_t i = 0; !s && i < t->dev.data->rows; i++) {
+        kpdt__batch b;
+        double one = 0;
+        size_t masked = 0;
+        kpdt_row row;
+        kpd_input in;
+        s = kpdt_dataset_get(t->dev.data, i, &row, e);
+        if (s) break;
+        in = kpdt__input(t->shell, kpd__role(t->shell, tower), &row);
+        s = kpdt__side_whole(t, tower, &in, 1, &b, e);
+        b.first_text = (uint64_t)i;
+        if (!s) s = kpdt__mlm_run(t, &t->side[tower], &b, 0, &one, &masked, e);
+        sum += one;
+        count += (double)masked;
+    }
+    if (!s) *out = (float)(count > 0 ? -sum / count : 0);
+    return s;
+}
+
 // Looks at dev, and keeps the weights if they are the best so far.
 static kpd_status kpdt__look(kpdt_trainer *t, float *figure, kpd_error *e) {
+    bool pairs = t->dev.metric != KPDT_DEV_MLM_LOSS;
     kpd_status s = KPD_OK;
     size_t n;
-    for (int64_t at = 0; !s && at < t->dev.data->rows; at += (int64_t)n) {
+    for (int64_t at = 0; pairs && !s && at < t->dev.data->rows; at += (int64_t)n) {
         n = kpd__min(t->batch, (size_t)(t->dev.data->rows - at));
         s = kpdt__dev_slice(t, at, n, e);
     }
-    if (!s) s = kpdt__dev_figure(t, figure, e);
+    if (!s) s = pairs ? kpdt__dev_figure(t, figure, e) : kpdt__dev_mlm(t, figure, e);
     for (int i = 0; i < t->n_sides; i++) t->side[i].kept = false;
     if (s) return s;
     t->dev.bad_looks++;

@@ -13,9 +13,9 @@ static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nblue\nred\ncase
 typedef struct shape {
     int32_t width, heads, ffn, layers;
     kpd_kind kind; kpd_pooling pooling; kpd_activation activation;
-    bool modules, separate, no_normalize;
+    bool modules, separate, no_normalize, mlm;
 } shape;
-static const shape small = {12, 3, 20, 2, KPD_BI_ENCODER, KPD_POOL_MEAN, KPD_GELU, false, false, false};
+static const shape small = {12, 3, 20, 2, KPD_BI_ENCODER, KPD_POOL_MEAN, KPD_GELU, false, false, false, false};
 
 // Pseudo-random numbers in [-1, 1), one sequence a name.
 static uint32_t seed_of(const char *name) {
@@ -35,15 +35,19 @@ static void numbers(const char *name, float *v, size_t n) {
 }
 
 // Norms near 1 times x, everything else in +-.5.
+static void weights(const char *name, float *w, size_t n) {
+    bool norm = strstr(name, "orm.weight") != NULL;
+    numbers(name, w, n);
+    for (size_t j = 0; j < n; j++) w[j] = norm ? 1.0f + 0.125f * w[j] : 0.5f * w[j];
+}
+
 static void fill(kpd_model *m) {
     kpd_tensor t;
     for (int32_t i = 0; kpd_model_tensor(m, i, &t); i++) {
         size_t n = (size_t)t.rows * (size_t)t.cols;
         float *w = (float *)malloc(n * sizeof *w);
-        bool norm = strstr(t.name, "orm.weight") != NULL;
         if (!w) abort();
-        numbers(t.name, w, n);
-        for (size_t j = 0; j < n; j++) w[j] = norm ? 1.0f + 0.125f * w[j] : 0.5f * w[j];
+        weights(t.name, w, n);
         CHECK_OK(kpd_model_set(m, t.name, w, NULL));
         free(w);
     }
@@ -112,7 +116,11 @@ static rig make_rig(const shape *s, kpd_simd level, int32_t n_tasks, size_t toke
     kpd_parallel p = tasks_of(n_tasks);
     r.model = model(s);
     r.net = NULL; r.tape = NULL;
-    CHECK_OK(kpdt__net_create(r.model, NULL, &r.net, NULL));
+    CHECK_OK(kpdt__net_create(r.model, s->mlm, NULL, &r.net, NULL));
+    for (size_t i = r.net->n_tensors; i < r.net->n_parameters; i++) {   // the head of masked-language modelling
+        const kpdt__parameter *q = &r.net->parameters[i];
+        weights(q->name, r.net->w + q->offset, (size_t)q->rows * (size_t)q->cols);
+    }
     kpdt__net_refresh(r.net, &p);
     CHECK_OK(kpdt__tape_create(r.net, tokens, n, kpd__ops_of(level), kpdt__ops_of(level), &p, &r.tape, NULL));
     return r;
@@ -219,13 +227,11 @@ static void pool(kpd_pooling kind, const double *x, size_t n, size_t h, double *
     }
 }
 
-// One text's vector or logits; returns its width.
-static size_t plain(const double *w, const kpdt__net *net, const kpdt__batch *b, const kpdt__dropout *d, size_t text,
-                    double *out) {
-    static double x[MOST * WIDEST];
-    double y[WIDEST];
+// The encoder's output for the tokens of one text: x [n, H]. Returns n.
+static size_t plain_encoder(const double *w, const kpdt__net *net, const kpdt__batch *b, const kpdt__dropout *d, size_t text,
+                            double *x) {
     const kpdt__tower *tower = &net->tower[b->tower];
-    size_t h = (size_t)net->desc.width, first = b->first[text], n = b->first[text + 1] - first, width = h;
+    size_t h = (size_t)net->desc.width, first = b->first[text], n = b->first[text + 1] - first;
     for (size_t t = 0; t < n; t++) {
         for (size_t i = 0; i < h; i++)
             x[t * h + i] = w[tower->word + (size_t)b->ids[first + t] * h + i] + w[tower->position + t * h + i] +
@@ -235,6 +241,15 @@ static size_t plain(const double *w, const kpdt__net *net, const kpdt__batch *b,
     }
     for (uint32_t l = 0; l < (uint32_t)net->desc.n_layers; l++)
         layer(w, net, &tower->layers[l], l, d, b->first_text + text, n, x);
+    return n;
+}
+
+// One text's vector or logits; returns its width.
+static size_t plain(const double *w, const kpdt__net *net, const kpdt__batch *b, const kpdt__dropout *d, size_t text,
+                    double *out) {
+    static double x[MOST * WIDEST];
+    double y[WIDEST];
+    size_t h = (size_t)net->desc.width, width = h, n = plain_encoder(w, net, b, d, text, x);
     pool(net->pooling, x, n, h, out);
     for (size_t i = 0; i < net->n_modules; i++) {
         const kpdt__module *m = &net->modules[i];
@@ -538,7 +553,7 @@ static void parameters_come_back_as_they_went_in(void) {
         for (size_t j = 0; j < (size_t)(r.net->parameters[i].rows * r.net->parameters[i].cols); j++)
             r.net->w[r.net->parameters[i].offset + j] += 0.25f;
     CHECK_OK(kpdt__net_export(r.net, r.net->w, r.model, NULL));
-    CHECK_OK(kpdt__net_create(r.model, NULL, &again, NULL));
+    CHECK_OK(kpdt__net_create(r.model, false, NULL, &again, NULL));
     CHECK(!memcmp(again->w, r.net->w, r.net->n * sizeof(float)));
     kpdt__net_destroy(again);
     free_rig(&r);
@@ -612,7 +627,7 @@ static void refused_memory_is_reported(void) {
         kpdt__tape *tape = NULL;
         kpdt__optimizer *o = NULL;
         a.alloc = refuse; a.free = give_back; a.user = &left;
-        CHECK_STATUS(kpdt__net_create(m, &a, &net, NULL), most ? KPD_OK : KPD_ERR_MEMORY);
+        CHECK_STATUS(kpdt__net_create(m, false, &a, &net, NULL), most ? KPD_OK : KPD_ERR_MEMORY);
         if (!net) continue;
         CHECK_STATUS(kpdt__tape_create(net, 16, 2, &kpd__scalar_ops, &kpd__scalar_train_ops, &p, &tape, NULL),
                      most > 1 ? KPD_OK : KPD_ERR_MEMORY);
@@ -915,6 +930,186 @@ static void frozen_layers_do_not_move(void) {
     kpd_model_close(after);
 }
 
+// MASKED-LANGUAGE MODELLING -----------------------------------------------------------------------------------------
+
+// Every third token is masked; what it was has nothing to do with what it is.
+static bool mlm_label(size_t at, int32_t *label) {
+    *label = (int32_t)(at * 5 + 2) % VOCAB;
+    return at % 3 == 1;
+}
+
+// The mean loss of a batch, and in training its gradient.
+static double mlm(rig *r, const texts *x, const kpdt__dropout *d, bool train) {
+    kpdt__mlm_tape *m = &r->tape->mlm;
+    m->n = 0;
+    for (size_t at = 0; at < x->first[x->batch.n_texts]; at++)
+        if (mlm_label(at, &m->label[m->n])) m->at[m->n++] = at;
+    CHECK_OK(kpdt__encode(r->tape, &x->batch, d, NULL));
+    return kpdt__mlm_loss(r->tape, train ? 1 : 0) / (double)m->n;
+}
+
+static double plain_token(const double *w, const kpdt__net *net, const double *x, int32_t label) {
+    double u[WIDEST], logits[VOCAB], sum = 0;
+    size_t h = (size_t)net->desc.width;
+    linear(w, &net->mlm.transform, 0, x, u);
+    for (size_t i = 0; i < h; i++) u[i] = activate(net->desc.activation, u[i]);
+    norm(w, &net->mlm.norm, u, h);
+    linear(w, &net->mlm.decoder, 0, u, logits);
+    for (size_t i = 0; i < VOCAB; i++) sum += exp(logits[i]);
+    return log(sum) - logits[label];
+}
+
+static double plain_mlm(const double *w, const kpdt__net *net, const kpdt__batch *b, const kpdt__dropout *d) {
+    static double x[MOST * WIDEST];
+    double loss = 0, count = 0;
+    int32_t label;
+    for (size_t i = 0; i < b->n_texts; i++) {
+        size_t n = plain_encoder(w, net, b, d, i, x);
+        for (size_t t = 0; t < n; t++)
+            if (mlm_label(b->first[i] + t, &label)) {
+                loss += plain_token(w, net, x + t * (size_t)net->desc.width, label);
+                count++;
+            }
+    }
+    return loss / count;
+}
+
+static void check_mlm(const shape *s, const kpdt__dropout *d, const char *what) {
+    static texts x;
+    rig r = make_rig(s, KPD_SIMD_SCALAR, 2, 64, 4);
+    double *w = in_double(r.net), *want = in_double(r.net);
+    make_texts(&x, 4);
+    CHECK_NEAR(mlm(&r, &x, d, false), plain_mlm(w, r.net, &x.batch, d), 2e-6);
+    for (size_t i = 0; i < r.net->n; i++) CHECK(r.net->g[i] == 0);   // not trained
+    mlm(&r, &x, d, true);
+    for (size_t i = 0; i < r.net->n; i++) {
+        double at = w[i], up;
+        if (i % 3 && i < r.net->parameters[r.net->n_tensors].offset) { want[i] = (double)r.net->g[i]; continue; }   // time
+        w[i] = at + 1e-5;
+        up = plain_mlm(w, r.net, &x.batch, d);
+        w[i] = at - 1e-5;
+        want[i] = (up - plain_mlm(w, r.net, &x.batch, d)) / 2e-5;
+        w[i] = at;
+    }
+    check_tensors(r.net, want, what, 1e-5);
+    free(w); free(want);
+    free_rig(&r);
+}
+
+static void mlm_gradients_match_central_differences(void) {
+    kpdt__dropout d = kpdt__dropout_make(0.2f, 7, 3);
+    shape s = small;
+    s.mlm = true;
+    check_mlm(&s, NULL, "mlm");
+    s.width = 20; s.heads = 1; s.ffn = 9; s.layers = 1; s.activation = KPD_GELU_TANH; s.separate = true;
+    check_mlm(&s, &d, "mlm, width 20, dropout");
+}
+
+// tests/golden/mlm.bin, made by tools/golden_mlm.py: the loss, then the gradient.
+static void mlm_matches_pytorch(void) {
+    static texts x;
+    FILE *f = fopen("tests/golden/mlm.bin", "rb");
+    shape s = small;
+    double loss, *want;
+    rig r;
+    if (!CHECK_THAT(f != NULL, "cannot read tests/golden/mlm.bin")) return;
+    s.mlm = true;
+    r = make_rig(&s, kpd__best_level(), 1, 64, 4);
+    want = in_double(r.net);
+    make_texts(&x, 4);
+    read_floats(f, &loss, 1);
+    CHECK_NEAR(mlm(&r, &x, NULL, true), loss, 1e-6 * loss);
+    for (size_t i = 0; i < r.net->n_parameters; i++)
+        read_floats(f, want + r.net->parameters[i].offset,
+                    (size_t)r.net->parameters[i].rows * (size_t)r.net->parameters[i].cols);
+    check_tensors(r.net, want, "mlm", 1e-5);
+    CHECK(fgetc(f) == EOF);
+    fclose(f);
+    free(want);
+    free_rig(&r);
+}
+
+// Rows of 1 to 70 logits, one of them far from the others, against double.
+static void mlm_entropy_is_right_at_every_length(void) {
+    for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
+        for (size_t n = 1; kpd_simd_available((kpd_simd)l) && n <= 70; n++) {
+            float x[80], y[80], margin;
+            double sum = 0, loss;
+            size_t label = n * 7 % n;
+            numbers("logits", x, n);
+            x[n / 2] = n % 5 ? 3 : 200;   // with 200 the others' exponentials vanish
+            memcpy(y, x, sizeof x);
+            for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - (double)x[n / 2]);
+            loss = log(sum) + (double)x[n / 2] - (double)x[label];
+            CHECK_NEAR(-log((double)kpdt__ops_of((kpd_simd)l)->entropy(y, n, label, 0.25f, &margin)) - (double)margin, loss,
+                       1e-6 * (1 + loss));
+            for (size_t i = 0; i < n; i++)
+                CHECK_NEAR(y[i], .25 * (exp((double)x[i] - (double)x[n / 2]) / sum - (i == label)), 1e-7);
+        }
+}
+
+static kpdt_trainer *mlm_trainer(float dropout) {
+    kpd_model *m = model(&small);
+    kpdt_trainer_desc d;
+    kpdt_trainer *t = NULL;
+    memset(&d, 0, sizeof d);
+    d.start = m; d.max_tokens = 64; d.max_texts = PAIRS; d.steps = 30; d.dropout = dropout; d.seed = 5; d.mlm = true;
+    CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
+    kpd_model_close(m);
+    if (!t) abort();
+    return t;
+}
+
+// 15 % of ordinary tokens; of these 80 % masked, 10 % at random, 10 % as they were. Vocabulary: 5 special tokens, 7 others.
+static void mlm_masks_as_bert_does(void) {
+    enum { TEXTS = 20000, LENGTH = 12 };
+    kpdt_trainer *t = mlm_trainer(0);
+    double chosen = 0, masked = 0, stayed = 0, other = 0, again = 0, seen[VOCAB] = {0};
+    for (uint64_t text = 0; text < TEXTS; text++)
+        for (uint64_t at = 0; at < LENGTH; at++) {
+            int32_t id = 5 + (int32_t)((text + at) % 7), got = kpdt__masked(t, 77, text, at, id);
+            for (int32_t special = 0; special < 5; special++) CHECK(kpdt__masked(t, 77, text, at, special) == -1);
+            CHECK(got == kpdt__masked(t, 77, text, at, id));
+            if (got < 0) continue;
+            chosen++;
+            masked += got == 4;
+            stayed += got == id;
+            other += got != 4 && got != id;
+            again += kpdt__masked(t, 78, text, at, id) >= 0;
+            seen[got]++;
+        }
+    CHECK_NEAR(chosen / (TEXTS * LENGTH), .15, .003);
+    CHECK_NEAR(masked / chosen, .8 + .1 / VOCAB, .01);
+    CHECK_NEAR(stayed / chosen, .1 + .1 / VOCAB, .01);
+    CHECK_NEAR(other / chosen, .1 * (VOCAB - 2) / VOCAB, .01);
+    CHECK_NEAR(again / chosen, .15, .01);   // another step chooses others
+    for (int i = 0; i < VOCAB; i++) CHECK_NEAR(seen[i] / chosen, i == 4 ? .8 : i < 5 ? .1 / VOCAB : .1 / 7 + .1 / VOCAB, .01);
+    kpdt_trainer_destroy(t);
+}
+
+// Outside training: the same loss whatever the step, and dropout or gradient neither drawn nor made.
+static void mlm_loss_of_a_development_set_compares(void) {
+    kpdt_trainer *t = mlm_trainer(0.3f);
+    kpdt__side *x = &t->side[0];
+    kpd_input items[PAIRS], phrases[PAIRS];
+    double loss[3];
+    size_t n[3];
+    kpdt__batch b;
+    pairs(items, phrases);
+    memset(&b, 0, sizeof b);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(kpdt__side_whole(t, KPD_ITEM, items, PAIRS, &b, NULL));
+        b.first_text = 40;
+        CHECK_OK(kpdt__mlm_run(t, x, &b, 0, &loss[i], &n[i], NULL));
+        t->optimizer->step += 3;
+        if (i == 1) t->net->w[t->net->mlm.decoder.b + 6] += 1;   // c of "red"
+    }
+    CHECK(n[0] > 0 && n[0] == n[1] && n[1] == n[2]);
+    CHECK(loss[0] == loss[1] && loss[1] != loss[2]);
+    for (size_t i = 0; i < t->net->n; i++) CHECK(t->net->g[i] == 0);
+    kpdt_trainer_destroy(t);
+}
+
 SUITE(layers) {
     RUN(layers, activation_slopes_are_right);
     RUN(layers, norm_gradient_is_right);
@@ -938,4 +1133,9 @@ SUITE(layers) {
     RUN(layers, wrong_phases_are_refused);
     RUN(layers, wrong_trainers_are_refused);
     RUN(layers, frozen_layers_do_not_move);
+    RUN(layers, mlm_gradients_match_central_differences);
+    RUN(layers, mlm_matches_pytorch);
+    RUN(layers, mlm_entropy_is_right_at_every_length);
+    RUN(layers, mlm_masks_as_bert_does);
+    RUN(layers, mlm_loss_of_a_development_set_compares);
 }

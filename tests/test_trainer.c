@@ -333,6 +333,46 @@ static void the_best_is_kept_and_patience_ends(void) {
     job_close(&j);
 }
 
+// Titles and keyphrases in turn, the loss of held-out titles as dev; stopped and resumed on the way.
+static void masked_language_modelling_learns_from_both_texts(void) {
+    static const kpdt_column titles[] = {KPDT_COL_SKIP, KPDT_COL_TITLE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
+                                         KPDT_COL_SKIP, KPDT_COL_END};
+    static const kpdt_column phrases[] = {KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
+                                          KPDT_COL_SKIP, KPDT_COL_END};
+    const char *path = test_tmp("mlm.kpc");
+    job j;
+    kpdt_dataset *x[3];
+    uint64_t hash[2] = {0, 0};
+    job_open(&j, KPD_BI_ENCODER);
+    x[0] = open_text(j.text[0], titles); x[1] = open_text(j.text[1], phrases); x[2] = open_text(j.text[2], titles);
+    memset(j.sources, 0, sizeof j.sources);
+    for (int i = 0; i < 2; i++) { j.sources[i].data = x[i]; j.sources[i].losses[0].loss = KPDT_MLM; }
+    j.d.dev = x[2]; j.d.dev_metric = KPDT_DEV_MLM_LOSS; j.d.dev_steps = 12; j.d.epochs = 8; j.d.rate = 0.01f; j.d.batch = 16;
+    for (int resumed = 0; resumed < 2; resumed++) {
+        kpdt_trainer *t = job_trainer(&j);
+        kpdt_report r;
+        float first = 0;
+        memset(&r, 0, sizeof r);
+        while (!r.done) {
+            if (!CHECK_OK(kpdt_trainer_step(t, &r, NULL))) break;
+            CHECK(r.texts == 16 && r.tokens >= 3 * r.texts);
+            if (r.step == 12) first = r.dev;
+            if (!resumed || r.step != 31) continue;
+            CHECK_OK(kpdt_trainer_save(t, path, NULL));
+            kpdt_trainer_destroy(t);
+            t = job_trainer(&j);
+            CHECK_OK(kpdt_trainer_resume(t, path, NULL));
+        }
+        CHECK_INT(r.step, 96);
+        CHECK_THAT(first < 0 && r.best_dev > first + 0.1f, "dev loss %g, at first %g", (double)-r.best_dev, (double)-first);
+        hash[resumed] = model_hash(t, false) ^ model_hash(t, true) << 1;
+        kpdt_trainer_destroy(t);
+    }
+    CHECK(hash[0] == hash[1]);
+    for (int i = 0; i < 3; i++) kpdt_dataset_close(x[i]);
+    job_close(&j);
+}
+
 // CHECKPOINTS
 
 static void a_resumed_training_has_the_same_bits(void) {
@@ -584,6 +624,7 @@ SUITE(trainer) {
     RUN(trainer, the_loss_of_a_step_is_that_of_its_cosines);
     RUN(trainer, dev_figures_are_those_of_the_model);
     RUN(trainer, the_best_is_kept_and_patience_ends);
+    RUN(trainer, masked_language_modelling_learns_from_both_texts);
     RUN(trainer, a_resumed_training_has_the_same_bits);
     RUN(trainer, another_desc_is_refused_by_name);
     RUN(trainer, damaged_checkpoints_are_refused);

@@ -101,9 +101,10 @@ def case(pooling, activation, modules=False, normalize=True, cross=False):
     return b"".join(p.numpy().astype("<f4").tobytes() for p in parts)
 
 
-with open(sys.argv[1], "wb") as f:
-    f.write(case("mean", "gelu"))
-    f.write(case("max", "gelu_new", modules=True))
-    f.write(case("weighted", "relu", normalize=False))
-    f.write(case("", "gelu", cross=True))
-print("torch", torch.__version__, "transformers", transformers.__version__)
+if __name__ == "__main__":
+    with open(sys.argv[1], "wb") as f:
+        f.write(case("mean", "gelu"))
+        f.write(case("max", "gelu_new", modules=True))
+        f.write(case("weighted", "relu", normalize=False))
+        f.write(case("", "gelu", cross=True))
+    print("torch", torch.__version__, "transformers", transformers.__version__)
