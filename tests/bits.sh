@@ -1,6 +1,7 @@
 #!/bin/sh
 # One hash of the embeddings of 200 texts for every compiler, optimisation level, SIMD level, thread count and batch size, of a
-# tiny model and, with KPD_MODELS, of all-MiniLM-L6-v2 (not at the scalar level nor under qemu, which would take long).
+# tiny model and, with KPD_MODELS, of all-MiniLM-L6-v2 (not at the scalar level nor under qemu, which would take long); and of
+# the tiny model's weights after training.
 set -u
 mkdir -p build/bits
 real=""

@@ -1,14 +1,17 @@
-// Prints a hash of the embeddings of 200 texts: model, SIMD level, threads, batch, hash. usage: bits [MODEL.kpd [once]]
+// Prints a hash of the embeddings of 200 texts: model, SIMD level, threads, batch, hash; and one of the weights after training:
+// "trained", SIMD level, threads, tokens in flight, hash. usage: bits [MODEL.kpd [once]]
 // once: the given model at the best level, 2 threads, one batch only, since code compiled without optimisation is slow.
 #define KPD_IMPLEMENTATION
+#define KPD_TRAIN_IMPLEMENTATION
 #define KPD_THREADS
-#include "../../kpd.h"
+#include "../../kpd_train.h"
 
 enum { N = 200 };
 
 // Texts of 1 to about 40 words from a small set.
 static void make_texts(char text[N][512], kpd_input *in) {
-    static const char *const words[] = {"wireless", "charger", "blue", "case", "for", "Surface", "Pro", "4", "caf\xC3\xA9", "16GB", "usb-c", "stand"};
+    static const char *const words[] = {"wireless", "charger", "blue",        "case", "for",   "Surface",
+                                        "Pro",      "4",       "caf\xC3\xA9", "16GB", "usb-c", "stand"};
     uint32_t state = 7;
     for (int i = 0; i < N; i++) {
         size_t at = 0;
@@ -22,7 +25,8 @@ static void make_texts(char text[N][512], kpd_input *in) {
 
 // 2 layers of 64, pseudo-random weights.
 static kpd_model *make_model(void) {
-    static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwireless\ncharger\nblue\ncase\nfor\nsurface\npro\n4\ncafe\n16\n##gb\nus\n##b\n-\nc\nstand\n";
+    static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]"
+                                "\nwireless\ncharger\nblue\ncase\nfor\nsurface\npro\n4\ncafe\n16\n##gb\nus\n##b\n-\nc\nstand\n";
     static float w[64 * 256];
     kpd_tokenizer_desc td;
     kpd_model_desc d;
@@ -47,7 +51,8 @@ static kpd_model *make_model(void) {
     return m;
 }
 
-static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_simd level, int32_t threads, size_t batch, float *out) {
+static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_simd level, int32_t threads, size_t batch,
+               float *out) {
     size_t dim = (size_t)kpd_model_dim(m);
     kpd_session_desc d;
     kpd_session *s;
@@ -59,11 +64,68 @@ static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_si
     if (kpd_session_create(&d, &s, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     for (size_t i = 0; i < N; i += batch)
         if (kpd_embed(s, m, KPD_ITEM, in + i, batch, 0, out + i * dim, &e)) return fprintf(stderr, "%s\n", e.message), 1;
-    printf("%s %s %d %d %016llX\n", name, kpd_simd_name(kpd_session_simd(s)), (int)threads, (int)batch, (unsigned long long)kpd__hash64(out, N * dim * sizeof *out));
+    printf("%s %s %d %d %016llX\n", name, kpd_simd_name(kpd_session_simd(s)), (int)threads, (int)batch,
+           (unsigned long long)kpd__hash64(out, N * dim * sizeof *out));
     fflush(stdout);
     kpd_session_destroy(s);
     kpd_pool_destroy(pool);
     return 0;
+}
+
+// TRAINING  Masked words, clicks with MNR, labels with a contrastive loss and Pearson, dropout, AdamW.
+
+static kpdt_dataset *make_rows(char text[N][512]) {
+    static char table[N * 1200];
+    kpdt_dataset_desc d;
+    kpdt_dataset *x = NULL;
+    size_t at = 0;
+    memset(&d, 0, sizeof d);
+    for (int i = 0; i < N; i++)
+        at += (size_t)snprintf(table + at, sizeof table - at, "%.*s\t%s\t%d\t0.%d\n", 24, text[(i * 7) % N], text[i], i % 2,
+                               (i * 37) % 100);
+    d.data = table; d.size = at;
+    d.columns[0] = KPDT_COL_KEYPHRASE; d.columns[1] = KPDT_COL_TITLE; d.columns[2] = KPDT_COL_LABEL;
+    d.columns[3] = KPDT_COL_SCORE;
+    return kpdt_dataset_open(&d, &x, NULL) ? NULL : x;
+}
+
+static int train(const kpd_model *m, const kpdt_dataset *rows, kpd_simd level, int32_t threads, int32_t tokens) {
+    kpdt_source sources[2];
+    kpdt_trainer_desc d;
+    kpdt_trainer *t;
+    kpdt_report r;
+    kpd_pool *pool;
+    kpd_error e;
+    memset(sources, 0, sizeof sources);
+    memset(&d, 0, sizeof d);
+    memset(&r, 0, sizeof r);
+    if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    sources[0].data = sources[1].data = rows;
+    sources[0].losses[0].loss = KPDT_MLM;
+    sources[1].losses[0].loss = KPDT_CONTRASTIVE;
+    sources[1].losses[1].loss = KPDT_PEARSON; sources[1].losses[1].teacher = KPDT_BY_SCORE;
+    sources[1].losses[1].dims[0] = 64; sources[1].losses[1].dims[1] = 16;
+    d.start = m; d.sources = sources; d.n_sources = 2; d.batch = 16; d.steps = 12; d.rate = 1e-3f; d.dropout = 0.1f;
+    d.weight_decay = 0.01f; d.warmup = 0.2f; d.max_tokens = tokens; d.simd = level; d.parallel = kpd_pool_parallel(pool);
+    if (kpdt_trainer_create(&d, &t, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    while (!r.done)
+        if (kpdt_trainer_step(t, &r, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    printf("trained %s %d %d %016llX\n", kpd_simd_name(level), (int)threads, (int)tokens,
+           (unsigned long long)kpd__hash64(t->net->w, t->net->n * sizeof(float)));
+    fflush(stdout);
+    kpdt_trainer_destroy(t);
+    kpd_pool_destroy(pool);
+    return 0;
+}
+
+static int train_all(const kpd_model *m, char text[N][512]) {
+    kpdt_dataset *rows = make_rows(text);
+    int failed = rows == NULL;
+    for (int level = KPD_SIMD_SCALAR; level < KPD_SIMD_COUNT; level++)
+        for (int32_t threads = 1; !failed && kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
+            failed = train(m, rows, (kpd_simd)level, threads, threads == 1 ? 4096 : 1024);
+    kpdt_dataset_close(rows);
+    return failed;
 }
 
 // The slowest level runs the tiny model only.
@@ -84,7 +146,7 @@ int main(int argc, char **argv) {
     int failed;
     make_texts(text, in);
     if (!m) return fprintf(stderr, "no memory\n"), 1;
-    failed = run_all("tiny", m, in, KPD_SIMD_SCALAR, out);
+    failed = run_all("tiny", m, in, KPD_SIMD_SCALAR, out) || train_all(m, text);
     kpd_model_close(m);
     if (failed || argc < 2) return failed;
     if (kpd_model_open(argv[1], NULL, &m, &e)) return fprintf(stderr, "%s\n", e.message), 1;
