@@ -2409,11 +2409,14 @@ typedef struct kpd__word {
     bool too_long;
 } kpd__word;
 
+typedef void kpd__word_t(void *user, const kpd__word *w);
+
 typedef struct kpd__scan {              // one segment on its way to ids
     const kpd_tokenizer *t;
     int32_t *ids;                       // [room]; what does not fit is counted only
     size_t room, count;
     size_t limit;                       // may stop once count is over this
+    kpd__word_t *take; void *taker;     // gets the words instead of their becoming ids, when set
     kpd__word word;
 } kpd__scan;
 
@@ -2481,6 +2484,10 @@ static void kpd__word_end(kpd__scan *s) {
     size_t before = s->count, from = 0, to;
     int32_t id = 0;
     if (!w->n) return;
+    if (s->take) {
+        s->take(s->taker, w);
+        from = w->n;
+    }
     while (!w->too_long && from < w->n) {
         to = kpd__longest_token(s->t, w, from, &id);
         if (to == from) break;
@@ -2567,6 +2574,8 @@ static size_t kpd__segment(const kpd_tokenizer *t, const kpd__piece *pieces, siz
     s.ids = s.room ? out->ids + at : NULL;
     s.count = 0;
     s.limit = limit;
+    s.take = NULL;
+    s.taker = NULL;
     s.word.n = s.word.settled = 0;
     s.word.at[0] = 0;
     s.word.too_long = false;
