@@ -25,7 +25,7 @@ all: $(B)/kpd $(EXAMPLES)
 $(B)/kpd.o: tools/kpd_impl.c kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) $(CFLAGS) -c -o $@ $<
-$(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h examples/tiny.h kpd.h $(B)/kpd.o
+$(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h examples/tiny.h kpd.h kpd_train.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 $(EXAMPLES): $(B)/%: examples/%.c examples/tiny.h kpd.h kpd_train.h
 	@mkdir -p $(B)
