@@ -2416,7 +2416,7 @@ typedef struct kpd__scan {              // one segment on its way to ids
     int32_t *ids;                       // [room]; what does not fit is counted only
     size_t room, count;
     size_t limit;                       // may stop once count is over this
-    kpd__word_t *take; void *taker;     // gets the words instead of their becoming ids, when set
+    kpd__word_t *take; void *taker;     // when set, gets the words that would be [UNK]
     kpd__word word;
 } kpd__scan;
 
@@ -2484,10 +2484,6 @@ static void kpd__word_end(kpd__scan *s) {
     size_t before = s->count, from = 0, to;
     int32_t id = 0;
     if (!w->n) return;
-    if (s->take) {
-        s->take(s->taker, w);
-        from = w->n;
-    }
     while (!w->too_long && from < w->n) {
         to = kpd__longest_token(s->t, w, from, &id);
         if (to == from) break;
@@ -2496,7 +2492,8 @@ static void kpd__word_end(kpd__scan *s) {
     }
     if (from < w->n) {
         s->count = before;
-        kpd__put_id(s, s->t->unk);
+        if (s->take) s->take(s->taker, w);
+        else kpd__put_id(s, s->t->unk);
     }
     w->n = w->settled = 0;
     w->too_long = false;

@@ -391,7 +391,7 @@ typedef struct kpdt_vocabulary_desc {
 // *vocab gets the text of vocab.txt, a token a line, with a zero behind it that *size does not count: size + 1 bytes which the
 // caller frees with d->allocator (or free). The same texts give the same bytes. Errors: ARGUMENT; MEMORY; LIMIT (2^31
 // distinct words, or bytes of them). Any thread. With S characters in the distinct words: time linear in the text, whatever
-// is in it, and then O(S log S); about 60 S bytes.
+// is in it, and then O(S log S); some 40 to 60 S bytes.
 KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vocab, size_t *size, kpd_error *e);
 
 #ifdef __cplusplus
@@ -3441,7 +3441,7 @@ static void kpdt__take_word(void *user, const kpd__word *w) {
     if (*recent >= 0) kpdt__keys(&v->words)[*recent].count++;
 }
 
-// The words of all texts. The tokenizer is there for its normalisation; its vocabulary is not asked.
+// The words of all texts: to a tokenizer whose vocabulary has no words they are all unknown.
 static void kpdt__read_words(kpdt__vocabulary *v, const kpdt_vocabulary_desc *d) {
     kpd_tokenizer_desc td;
     kpd_tokenizer *t = NULL;

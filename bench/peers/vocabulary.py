@@ -60,7 +60,7 @@ def alphabet_end(vocab):
 def per_title(vocab, texts):
     from tokenizers import BertWordPieceTokenizer
     t = BertWordPieceTokenizer({w: i for i, w in enumerate(vocab)})
-    out = t._tokenizer.encode_batch(texts, add_special_tokens=False)
+    out = t.encode_batch(texts, add_special_tokens=False)
     unknown = sum(x.ids.count(1) for x in out)
     return sum(len(x.ids) for x in out) / len(texts), unknown
 
