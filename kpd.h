@@ -2409,11 +2409,14 @@ typedef struct kpd__word {
     bool too_long;
 } kpd__word;
 
+typedef void kpd__word_t(void *user, const kpd__word *w);
+
 typedef struct kpd__scan {              // one segment on its way to ids
     const kpd_tokenizer *t;
     int32_t *ids;                       // [room]; what does not fit is counted only
     size_t room, count;
     size_t limit;                       // may stop once count is over this
+    kpd__word_t *take; void *taker;     // when set, gets the words that would be [UNK]
     kpd__word word;
 } kpd__scan;
 
@@ -2489,7 +2492,8 @@ static void kpd__word_end(kpd__scan *s) {
     }
     if (from < w->n) {
         s->count = before;
-        kpd__put_id(s, s->t->unk);
+        if (s->take) s->take(s->taker, w);
+        else kpd__put_id(s, s->t->unk);
     }
     w->n = w->settled = 0;
     w->too_long = false;
@@ -2567,6 +2571,8 @@ static size_t kpd__segment(const kpd_tokenizer *t, const kpd__piece *pieces, siz
     s.ids = s.room ? out->ids + at : NULL;
     s.count = 0;
     s.limit = limit;
+    s.take = NULL;
+    s.taker = NULL;
     s.word.n = s.word.settled = 0;
     s.word.at[0] = 0;
     s.word.too_long = false;

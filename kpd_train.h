@@ -37,13 +37,13 @@
 // sections uses only what stands above it (there is no forward declaration).
 //
 //     >>concepts   scores and similarities, memory, threads, numbers, limits
-//     >>api        losses, data, trainer, metrics, auction
+//     >>api        losses, data, trainer, metrics, auction, vocabulary
 //     implementation:
 //     >>numbers  >>tape  >>layers  >>optimizer  >>losses  >>data  >>sampler  >>trainer  >>checkpoint  >>metrics  >>auction
+//     >>vocabulary
 //
-// This version trains on inputs that the host gives, phase by phase, in f32. It has no data sets, no sampling of batches, no
-// checkpoints (a host can save the model, but not the optimiser's state), no early stopping and no moving average of the
-// weights.
+// This version trains in f32. It has no mining of negatives, no batches by cluster, no explicit negatives beside those of the
+// batch, no moving average of the weights, and no bf16.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
 //
@@ -506,6 +506,38 @@ typedef struct kpdt_auction_result {
 } kpdt_auction_result;
 // For intervals, give passed and survivors of each item to kpdt_bootstrap as a and a_weight. n is at least 1.
 KPDDEF kpd_status kpdt_auction_total(const kpdt_auction_row *rows, size_t n, kpdt_auction_result *out, kpd_error *e);
+
+// VOCABULARY  A WordPiece vocabulary for kpd_tokenizer_create, out of texts. -----------------------------------------
+// Made as Hugging Face's WordPieceTrainer makes it:
+//   [PAD] [UNK] [CLS] [SEP] [MASK];
+//   the alphabet: the max_alphabet most frequent characters, by code point; then those of them that stand inside a word
+//   (not first), once more behind ##, by code point;
+//   merges: of all pairs of neighbouring tokens in the words, the most frequent one becomes a token wherever it stands, and
+//   so on until there are `size` tokens or no pair is left that occurs min_count times. Of equally frequent pairs the one
+//   whose left token, and then whose right token, is earlier in the vocabulary.
+// Only the merges heed `size`: an alphabet of more tokens than that is kept. A word with a character outside the alphabet is
+// taken without it. Hugging Face puts the ## characters in an order that differs from run to run, and with it the ties; with
+// this order given, it makes the same vocabulary. One difference is left: words of over 100 characters, of which the
+// tokenizer makes [UNK] whatever the vocabulary, are left out here and count there. Special tokens written in a text are
+// text, as there.
+
+typedef kpd_text kpdt_line_t(void *user);                   // the next text, valid until the next call; data NULL = the end
+
+typedef struct kpdt_vocabulary_desc {
+    int32_t size;                       // tokens, 0 = 8000
+    int32_t min_count;                  // of a merge, 0 = 2
+    int32_t max_alphabet;               // characters, 0 = 1000
+    bool cased, keep_cjk_joined;        // as in kpd_tokenizer_desc
+    int32_t strip_accents;              // 0 = unless cased, 1 = yes, -1 = no
+    kpdt_line_t *next; void *next_user; // required
+    kpd_allocator allocator;
+} kpdt_vocabulary_desc;
+
+// *vocab gets the text of vocab.txt, a token a line, with a zero behind it that *size does not count: size + 1 bytes which the
+// caller frees with d->allocator (or free). The same texts give the same bytes. Errors: ARGUMENT; MEMORY; LIMIT (2^31
+// distinct words, or bytes of them). Any thread. With S characters in the distinct words: time linear in the text, whatever
+// is in it, and then O(S log S); some 40 to 60 S bytes.
+KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vocab, size_t *size, kpd_error *e);
 
 #ifdef __cplusplus
 }
@@ -4172,7 +4204,7 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
 }
 
 // What the assistant is asked about row i: (keyphrase, category, title).
-static kpd_input kpdt__pair_of(const kpdt_trainer *t, const kpdt_batch *b, size_t i) {
+static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, size_t i) {
     const kpd_input *item = &b->in[KPD_ITEM][i];
     kpd_input pair;
     if (t->n_sides == 1) return *item;
@@ -4192,7 +4224,7 @@ static kpd_status kpdt__ask(kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) 
     kpd_status s = KPD_OK;
     for (size_t i = 0; i < (size_t)b->n; i++) {
         if (soft && soft[b->row[i]] >= 0) { t->rows.t[i] = soft[b->row[i]]; continue; }
-        t->rows.pair[n] = kpdt__pair_of(t, b, i);
+        t->rows.pair[n] = kpdt__asked_pair(t, b, i);
         t->rows.asked[n++] = (int32_t)i;
     }
     if (n) s = kpd_score(t->session, t->assistant, t->rows.pair, n, logit, e);
@@ -5083,6 +5115,521 @@ KPDDEF kpd_status kpdt_auction_total(const kpdt_auction_row *rows, size_t n, kpd
     return KPD_OK;
 }
 
+// >>vocabulary  Words counted, then pairs of neighbours merged. Relies on kpd.h's scanner and on >>metrics. Promises
+// that no text is slow: texts are found by their bits, pairs by a hash whose key depends on the whole corpus.
+//
+// Merging (Sennrich et al. 2016): each pair of tokens that are neighbours in words has its count, and a queue has the pairs,
+// each with the words where it stands. An entry's count is as of when it was put there; if that is no longer its pair's
+// when it comes out, it is put back with the new one. Merging makes new pairs, which become new entries.
+
+typedef struct kpdt__array { void *data; size_t n, room, size; } kpdt__array;   // n elements of `size` bytes
+
+typedef struct kpdt__key { uint64_t count; uint32_t at, size; } kpdt__key;      // count is the user's
+typedef struct kpdt__fork { int32_t child[2]; uint32_t bit; } kpdt__fork;       // child: a fork, or ~ a key
+typedef struct kpdt__dictionary {
+    kpdt__array text;                   // of the keys in the order of coming, each with a newline behind it
+    kpdt__array keys, forks;
+    int32_t root;                       // as a child
+} kpdt__dictionary;
+
+typedef struct kpdt__span { uint32_t at, n; } kpdt__span;                       // a word's symbols
+typedef struct kpdt__pair { int64_t count; int32_t a, b, next, places; } kpdt__pair;    // next in its bucket; -1 = none
+typedef struct kpdt__place { int32_t word, next; } kpdt__place;                 // of a list, or free
+typedef struct kpdt__entry { int64_t count; int32_t a, b, pair, places; } kpdt__entry;
+
+typedef struct kpdt__vocabulary {
+    const kpd_allocator *allocator;
+    kpd_status status;                  // of the first failure, after which nothing is done
+    kpd_error *e;
+    kpdt__dictionary words, letters, tokens;    // letters: "c", and "##c" if it stands inside a word
+    kpdt__array recent;                 // int32_t [KPDT__RECENT], a word of each hash, -1 = none
+    kpdt__array symbols;                // int32_t, ids of tokens
+    kpdt__array spans;                  // of each word
+    kpdt__array pairs, buckets;         // hash table; buckets: int32_t, the first pair of each
+    kpdt__array places; int32_t unused; // the first free one
+    kpdt__array touched;                // int32_t, pairs that got places and no entry yet
+    kpdt__array queue;                  // heap of entries
+    uint64_t hash_key;
+} kpdt__vocabulary;
+
+// Makes room for n more elements, twice as much as there was, so that each is copied once or twice in all. Indices are
+// int32_t, hence the limit.
+static bool kpdt__grow(kpdt__vocabulary *v, kpdt__array *a, size_t n, size_t size) {
+    size_t room, bytes = SIZE_MAX;
+    void *data = NULL;
+    if (v->status) return false;
+    if (n > INT32_MAX - a->n) {
+        v->status = kpd__fail(v->e, KPD_ERR_LIMIT, -1, "vocabulary: over 2^31 distinct words, or bytes, or pairs of them");
+        return false;
+    }
+    room = a->room > INT32_MAX / 2 ? INT32_MAX : kpd__max(kpd__max(2 * a->room, a->n + n), 64);
+    if (kpd__mul_ok(room, size, &bytes)) data = kpd__alloc(v->allocator, bytes);
+    else bytes = SIZE_MAX;
+    if (!data) {
+        v->status = kpd__no_memory(v->e, bytes);
+        return false;
+    }
+    if (a->n) memcpy(data, a->data, a->n * size);
+    kpd__free(v->allocator, a->data, a->room * size);
+    a->data = data; a->room = room; a->size = size;
+    return true;
+}
+
+// n > 0 more elements, not set, or NULL after a failure. May move the array.
+static void *kpdt__push(kpdt__vocabulary *v, kpdt__array *a, size_t n, size_t size) {
+    if (n > a->room - a->n && !kpdt__grow(v, a, n, size)) return NULL;
+    a->n += n;
+    return (char *)a->data + (a->n - n) * size;
+}
+
+// DICTIONARY  A crit-bit tree: a fork names the first bit in which the texts under its two children differ. So a look-up
+// takes at most a step for each bit of the longest key, some 3,200, whichever keys there are, and usually 20.
+
+static uint8_t *kpdt__key_text(const kpdt__dictionary *d, const kpdt__key *k) { return (uint8_t *)d->text.data + k->at; }
+static kpdt__key *kpdt__keys(const kpdt__dictionary *d) { return (kpdt__key *)d->keys.data; }
+
+// Behind the end are zeros: no key has a zero byte, so that none is the beginning of another.
+static size_t kpdt__bit(const uint8_t *text, size_t size, uint32_t bit) {
+    return bit / 8 < size ? text[bit / 8] >> (7 - bit % 8) & 1u : 0;
+}
+
+// The key of this text if there is one, and else the one that shares its longest beginning; -1 in an empty dictionary.
+static int32_t kpdt__nearest(const kpdt__dictionary *d, const uint8_t *text, size_t size) {
+    const kpdt__fork *forks = (const kpdt__fork *)d->forks.data;
+    int32_t at = d->root;
+    if (!d->keys.n) return -1;
+    while (at >= 0) at = forks[at].child[kpdt__bit(text, size, forks[at].bit)];
+    return ~at;
+}
+
+static bool kpdt__key_is(const kpdt__dictionary *d, int32_t id, const uint8_t *text, size_t size) {
+    const kpdt__key *k;
+    if (id < 0) return false;
+    k = kpdt__keys(d) + id;
+    return k->size == size && !memcmp(kpdt__key_text(d, k), text, size);
+}
+
+static int32_t kpdt__find(const kpdt__dictionary *d, const uint8_t *text, size_t size) {
+    int32_t id = kpdt__nearest(d, text, size);
+    return kpdt__key_is(d, id, text, size) ? id : -1;
+}
+
+static uint32_t kpdt__first_difference(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) {
+    uint32_t bit = 0;
+    size_t at = 0;
+    while (at < a_size && at < b_size && a[at] == b[at]) at++;
+    for (bit = 8 * (uint32_t)at; kpdt__bit(a, a_size, bit) == kpdt__bit(b, b_size, bit);) bit++;
+    return bit;
+}
+
+// Hangs key `id` into the tree, above all that shares more with `beside`, its nearest.
+static void kpdt__hang(kpdt__vocabulary *v, kpdt__dictionary *d, int32_t id, int32_t beside) {
+    const kpdt__key *k = kpdt__keys(d) + id, *n = kpdt__keys(d) + beside;
+    const uint8_t *text = kpdt__key_text(d, k);
+    uint32_t bit = kpdt__first_difference(text, k->size, kpdt__key_text(d, n), n->size);
+    kpdt__fork *fork = (kpdt__fork *)kpdt__push(v, &d->forks, 1, sizeof *fork), *forks = (kpdt__fork *)d->forks.data;
+    int32_t *link = &d->root;
+    size_t side = kpdt__bit(text, k->size, bit);
+    if (!fork) return;
+    while (*link >= 0 && forks[*link].bit < bit) link = &forks[*link].child[kpdt__bit(text, k->size, forks[*link].bit)];
+    fork->bit = bit;
+    fork->child[side] = ~id;
+    fork->child[!side] = *link;
+    *link = (int32_t)(d->forks.n - 1);
+}
+
+// The key of a text, which is added if it is new, and counted `count` more. -1 after a failure.
+static int32_t kpdt__add_key(kpdt__vocabulary *v, kpdt__dictionary *d, const uint8_t *text, size_t size, uint64_t count) {
+    int32_t beside, id;
+    kpdt__key *k;
+    uint8_t *copy;
+    if (v->status) return -1;           // the dictionary may be half-done
+    id = beside = kpdt__nearest(d, text, size);
+    if (!kpdt__key_is(d, id, text, size)) {
+        k = (kpdt__key *)kpdt__push(v, &d->keys, 1, sizeof *k);
+        copy = (uint8_t *)kpdt__push(v, &d->text, size + 1, 1);
+        if (!k || !copy) return -1;
+        id = (int32_t)(d->keys.n - 1);
+        k->count = 0;
+        k->at = (uint32_t)(d->text.n - size - 1);
+        k->size = (uint32_t)size;
+        memcpy(copy, text, size);
+        copy[size] = '\n';
+        if (beside < 0) d->root = ~id;
+        else kpdt__hang(v, d, id, beside);
+    }
+    kpdt__keys(d)[id].count += count;
+    return v->status ? -1 : id;
+}
+
+// WORDS AND ALPHABET
+
+#define KPDT__RECENT 0x10000u
+
+// A common word is found where it was found last, by a hash: about twice as fast as by its bits.
+static void kpdt__take_word(void *user, const kpd__word *w) {
+    kpdt__vocabulary *v = (kpdt__vocabulary *)user;
+    size_t size = w->at[w->n];
+    int32_t *recent;
+    if (w->too_long || v->status) return;
+    recent = (int32_t *)v->recent.data + (kpd__hash64(w->text, size) & (KPDT__RECENT - 1));
+    if (!kpdt__key_is(&v->words, *recent, w->text, size)) *recent = kpdt__add_key(v, &v->words, w->text, size, 0);
+    if (*recent >= 0) kpdt__keys(&v->words)[*recent].count++;
+}
+
+// The words of all texts: to a tokenizer whose vocabulary has no words they are all unknown.
+static void kpdt__read_words(kpdt__vocabulary *v, const kpdt_vocabulary_desc *d) {
+    kpd_tokenizer_desc td;
+    kpd_tokenizer *t = NULL;
+    kpd__scan scan;
+    kpd_text text;
+    if (!kpdt__push(v, &v->recent, KPDT__RECENT, sizeof(int32_t))) return;
+    for (size_t i = 0; i < KPDT__RECENT; i++) ((int32_t *)v->recent.data)[i] = -1;
+    memset(&td, 0, sizeof td);
+    memset(&scan, 0, sizeof scan);
+    td.vocab = "[UNK]\n[CLS]\n[SEP]\n";
+    td.vocab_size = strlen(td.vocab);
+    td.cased = d->cased; td.keep_cjk_joined = d->keep_cjk_joined; td.strip_accents = d->strip_accents;
+    td.allocator = d->allocator;
+    v->status = kpd_tokenizer_create(&td, &t, v->e);
+    scan.t = t;
+    scan.take = kpdt__take_word; scan.taker = v;
+    while (!v->status && (text = d->next(d->next_user)).data)
+        kpd__plain(&scan, (const uint8_t *)text.data, (const uint8_t *)text.data + text.size);
+    kpd_tokenizer_destroy(t);
+}
+
+// A character of a word as a token: as it is, or behind ## if it is not the word's first.
+typedef struct kpdt__letter { uint8_t text[6]; size_t size; } kpdt__letter;
+
+static kpdt__letter kpdt__letter_of(const uint8_t *c, size_t size, bool inner) {
+    kpdt__letter l;
+    size_t begin = inner ? 2 : 0;
+    l.text[0] = l.text[1] = '#';
+    memcpy(l.text + begin, c, size);
+    l.size = begin + size;
+    return l;
+}
+
+static void kpdt__count_letters(kpdt__vocabulary *v) {
+    for (size_t i = 0; i < v->words.keys.n && !v->status; i++) {
+        const kpdt__key *k = kpdt__keys(&v->words) + i;
+        const uint8_t *begin = kpdt__key_text(&v->words, k), *end = begin + k->size, *next;
+        for (const uint8_t *p = begin; p < end; p = next) {
+            kpdt__letter l;
+            next = p;
+            kpd__utf8_next(&next, end);
+            kpdt__add_key(v, &v->letters, p, (size_t)(next - p), k->count);
+            if (p == begin) continue;
+            l = kpdt__letter_of(p, (size_t)(next - p), true);
+            kpdt__add_key(v, &v->letters, l.text, l.size, k->count);
+        }
+    }
+}
+
+// Of the letters, the most frequent `most` characters: [*n] ranked with their code points as `at`.
+static kpdt__ranked *kpdt__alphabet(kpdt__vocabulary *v, kpdt__array *ranks, size_t most, size_t *n) {
+    kpdt__ranked *r = (kpdt__ranked *)kpdt__push(v, ranks, kpd__max(v->letters.keys.n, 1), sizeof *r);
+    for (size_t i = *n = 0; r && i < v->letters.keys.n; i++) {
+        const kpdt__key *k = kpdt__keys(&v->letters) + i;
+        const uint8_t *text = kpdt__key_text(&v->letters, k), *next = text;
+        if (text[0] == '#' && k->size > 1) continue;
+        r[*n].key = (double)k->count;
+        r[(*n)++].at = kpd__utf8_next(&next, text + k->size);
+    }
+    kpdt__sort(r, *n);
+    *n = kpd__min(*n, most);
+    for (size_t i = 0; i < *n; i++) r[i].key = -(double)r[i].at;
+    kpdt__sort(r, *n);
+    return r;
+}
+
+static void kpdt__add_letters(kpdt__vocabulary *v, size_t most) {
+    kpdt__array ranks = {NULL, 0, 0, 0};
+    size_t n = 0;
+    const kpdt__ranked *r = kpdt__alphabet(v, &ranks, most, &n);
+    for (int inner = 0; inner < 2; inner++)
+        for (size_t i = 0; i < n; i++) {
+            uint8_t code[4];
+            kpdt__letter l = kpdt__letter_of(code, kpd__utf8_put((uint32_t)r[i].at, code), inner != 0);
+            if (kpdt__find(&v->letters, l.text, l.size) >= 0) kpdt__add_key(v, &v->tokens, l.text, l.size, 0);
+        }
+    kpd__free(v->allocator, ranks.data, ranks.room * ranks.size);
+}
+
+// Each word as tokens of the alphabet; characters outside it are left out.
+static void kpdt__split_words(kpdt__vocabulary *v) {
+    for (size_t i = 0; i < v->words.keys.n && !v->status; i++) {
+        const kpdt__key *k = kpdt__keys(&v->words) + i;
+        const uint8_t *begin = kpdt__key_text(&v->words, k), *end = begin + k->size, *next;
+        kpdt__span *span = (kpdt__span *)kpdt__push(v, &v->spans, 1, sizeof *span);
+        if (!span) return;
+        span->at = (uint32_t)v->symbols.n;
+        for (const uint8_t *p = begin; p < end; p = next) {
+            kpdt__letter l;
+            int32_t id, *symbol;
+            next = p;
+            kpd__utf8_next(&next, end);
+            l = kpdt__letter_of(p, (size_t)(next - p), p > begin);
+            id = kpdt__find(&v->tokens, l.text, l.size);
+            symbol = id < 0 ? NULL : (int32_t *)kpdt__push(v, &v->symbols, 1, sizeof *symbol);
+            if (symbol) *symbol = id;
+        }
+        span->n = (uint32_t)v->symbols.n - span->at;
+    }
+}
+
+// PAIRS
+
+static int32_t *kpdt__bucket(const kpdt__vocabulary *v, int32_t a, int32_t b) {
+    uint64_t h = (((uint64_t)(uint32_t)a << 32 | (uint32_t)b) + v->hash_key) * (v->hash_key | 1);
+    h = (h ^ h >> 32) * KPD__P2;
+    return (int32_t *)v->buckets.data + (size_t)(h >> 32 & (v->buckets.n - 1));
+}
+
+// Twice the buckets, and every pair in its new one.
+static void kpdt__more_buckets(kpdt__vocabulary *v) {
+    size_t n = v->buckets.n ? v->buckets.n : 1024;
+    int32_t *buckets = (int32_t *)kpdt__push(v, &v->buckets, n, sizeof *buckets);
+    if (!buckets) return;
+    for (size_t i = 0; i < v->buckets.n; i++) ((int32_t *)v->buckets.data)[i] = -1;
+    for (size_t i = 0; i < v->pairs.n; i++) {
+        kpdt__pair *p = (kpdt__pair *)v->pairs.data + i;
+        int32_t *bucket = kpdt__bucket(v, p->a, p->b);
+        p->next = *bucket;
+        *bucket = (int32_t)i;
+    }
+}
+
+// The pair of two tokens, which is made if there is none; NULL after a failure.
+static kpdt__pair *kpdt__pair_of(kpdt__vocabulary *v, int32_t a, int32_t b) {
+    kpdt__pair *pairs = (kpdt__pair *)v->pairs.data, *p;
+    int32_t *bucket;
+    if (v->pairs.n >= v->buckets.n) kpdt__more_buckets(v);
+    if (v->status) return NULL;
+    bucket = kpdt__bucket(v, a, b);
+    for (int32_t i = *bucket; i >= 0; i = pairs[i].next)
+        if (pairs[i].a == a && pairs[i].b == b) return &pairs[i];
+    p = (kpdt__pair *)kpdt__push(v, &v->pairs, 1, sizeof *p);
+    if (!p) return NULL;
+    p->count = 0;
+    p->a = a; p->b = b;
+    p->places = -1;
+    p->next = *bucket;
+    *bucket = (int32_t)(v->pairs.n - 1);
+    return p;
+}
+
+static void kpdt__free_place(kpdt__vocabulary *v, int32_t i) {
+    ((kpdt__place *)v->places.data)[i].next = v->unused;
+    v->unused = i;
+}
+
+// Puts a word before a list of places; -1 after a failure.
+static int32_t kpdt__new_place(kpdt__vocabulary *v, int32_t word, int32_t next) {
+    int32_t i = v->unused;
+    kpdt__place *p;
+    if (i >= 0) {
+        p = (kpdt__place *)v->places.data + i;
+        v->unused = p->next;
+    } else {
+        i = (int32_t)v->places.n;
+        p = (kpdt__place *)kpdt__push(v, &v->places, 1, sizeof *p);
+        if (!p) return -1;
+    }
+    p->word = word;
+    p->next = next;
+    return i;
+}
+
+// a and b are neighbours once more in a word (by > 0) or no more, the word occurring |by| times. A word's changes come
+// one after the other, so the first place tells whether the pair has the word already.
+static void kpdt__change(kpdt__vocabulary *v, int32_t a, int32_t b, int64_t by, int32_t word) {
+    kpdt__pair *p = kpdt__pair_of(v, a, b);
+    int32_t *touched;
+    if (!p) return;
+    p->count += by;
+    if (by < 0 || (p->places >= 0 && ((kpdt__place *)v->places.data)[p->places].word == word)) return;
+    if (p->places < 0) {
+        touched = (int32_t *)kpdt__push(v, &v->touched, 1, sizeof *touched);
+        if (touched) *touched = (int32_t)(p - (kpdt__pair *)v->pairs.data);
+    }
+    p->places = kpdt__new_place(v, word, p->places);
+}
+
+static void kpdt__count_pairs(kpdt__vocabulary *v) {
+    for (size_t i = 0; i < v->spans.n && !v->status; i++) {
+        const kpdt__span *span = (const kpdt__span *)v->spans.data + i;
+        const int32_t *symbols = (const int32_t *)v->symbols.data + span->at;
+        int64_t count = (int64_t)kpdt__keys(&v->words)[i].count;
+        for (uint32_t k = 1; k < span->n; k++) kpdt__change(v, symbols[k - 1], symbols[k], count, (int32_t)i);
+    }
+}
+
+// QUEUE
+
+static bool kpdt__sooner(const kpdt__entry *x, const kpdt__entry *y) {
+    if (x->count != y->count) return x->count > y->count;
+    return x->a != y->a ? x->a < y->a : x->b < y->b;
+}
+
+static void kpdt__enqueue(kpdt__vocabulary *v, kpdt__entry x) {
+    size_t i = v->queue.n;
+    kpdt__entry *q = (kpdt__entry *)kpdt__push(v, &v->queue, 1, sizeof *q);
+    if (!q) return;
+    q = (kpdt__entry *)v->queue.data;
+    for (; i && kpdt__sooner(&x, &q[(i - 1) / 2]); i = (i - 1) / 2) q[i] = q[(i - 1) / 2];
+    q[i] = x;
+}
+
+static kpdt__entry kpdt__dequeue(kpdt__vocabulary *v) {
+    kpdt__entry *q = (kpdt__entry *)v->queue.data, first = q[0], last = q[--v->queue.n];
+    size_t i = 0, n = v->queue.n;
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && kpdt__sooner(&q[child + 1], &q[child])) child++;
+        if (!kpdt__sooner(&q[child], &last)) break;
+        q[i] = q[child];
+    }
+    q[i] = last;
+    return first;
+}
+
+// The pairs that got places since the last time go to the queue, each with these places: one that is there already with
+// others gets a second entry, as in the reference, where the two then are merged at different times.
+static void kpdt__enqueue_touched(kpdt__vocabulary *v) {
+    for (size_t i = 0; i < v->touched.n; i++) {
+        int32_t at = ((int32_t *)v->touched.data)[i];
+        kpdt__pair *p = (kpdt__pair *)v->pairs.data + at;
+        kpdt__entry x;
+        x.count = p->count; x.a = p->a; x.b = p->b; x.pair = at; x.places = p->places;
+        p->places = -1;
+        if (x.count > 0) { kpdt__enqueue(v, x); continue; }
+        for (int32_t next; x.places >= 0; x.places = next) {
+            next = ((kpdt__place *)v->places.data)[x.places].next;
+            kpdt__free_place(v, x.places);
+        }
+    }
+    v->touched.n = 0;
+}
+
+// MERGES
+
+// The token of a pair; there is one already if other pairs have made the same text.
+static int32_t kpdt__joined(kpdt__vocabulary *v, int32_t a, int32_t b) {
+    uint8_t text[2 * (4 * KPD__WORD_CHARS + 2)];
+    const kpdt__key *left = kpdt__keys(&v->tokens) + a, *right = kpdt__keys(&v->tokens) + b;
+    size_t more = right->size - 2;      // b is not a word's first, so ## stands before it
+    memcpy(text, kpdt__key_text(&v->tokens, left), left->size);
+    memcpy(text + left->size, kpdt__key_text(&v->tokens, right) + 2, more);
+    return kpdt__add_key(v, &v->tokens, text, left->size + more, 0);
+}
+
+// Joins a and b wherever they are neighbours in a word, from the left. The joined pair's own count stays, as in the
+// reference: should the pair come up again, from other merges that made the same texts, it is merged at once.
+static void kpdt__merge_word(kpdt__vocabulary *v, int32_t word, int32_t a, int32_t b, int32_t joined) {
+    kpdt__span *span = (kpdt__span *)v->spans.data + word;
+    int32_t *s = (int32_t *)v->symbols.data + span->at;
+    int64_t count = (int64_t)kpdt__keys(&v->words)[word].count;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < span->n; i++) {
+        if (s[i] != a || i + 1 == span->n || s[i + 1] != b) { s[n++] = s[i]; continue; }
+        if (n) {
+            kpdt__change(v, s[n - 1], a, -count, word);
+            kpdt__change(v, s[n - 1], joined, count, word);
+        }
+        if (++i + 1 < span->n) {
+            kpdt__change(v, b, s[i + 1], -count, word);
+            kpdt__change(v, joined, s[i + 1], count, word);
+        }
+        s[n++] = joined;
+    }
+    span->n = n;
+}
+
+static void kpdt__merge(kpdt__vocabulary *v, const kpdt__entry *x) {
+    int32_t joined = kpdt__joined(v, x->a, x->b);
+    for (int32_t i = x->places; i >= 0 && !v->status;) {
+        const kpdt__place place = ((kpdt__place *)v->places.data)[i];
+        kpdt__free_place(v, i);
+        kpdt__merge_word(v, place.word, x->a, x->b, joined);
+        i = place.next;
+    }
+    kpdt__enqueue_touched(v);
+}
+
+static void kpdt__merge_all(kpdt__vocabulary *v, size_t size, int64_t min_count) {
+    while (!v->status && v->tokens.keys.n < size && v->queue.n) {
+        kpdt__entry x = kpdt__dequeue(v);
+        int64_t count = ((kpdt__pair *)v->pairs.data)[x.pair].count;
+        if (x.count != count) {
+            x.count = count;
+            kpdt__enqueue(v, x);
+        } else {
+            if (count < min_count) return;
+            kpdt__merge(v, &x);
+        }
+    }
+}
+
+static void kpdt__make_vocabulary(kpdt__vocabulary *v, const kpdt_vocabulary_desc *d) {
+    static const char *const special[5] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+    kpdt__read_words(v, d);
+    for (int i = 0; i < 5; i++) kpdt__add_key(v, &v->tokens, (const uint8_t *)special[i], strlen(special[i]), 0);
+    kpdt__count_letters(v);
+    kpdt__add_letters(v, d->max_alphabet ? (size_t)d->max_alphabet : 1000);
+    kpdt__split_words(v);
+    v->hash_key = kpd__hash64(v->words.text.data, v->words.text.n) +
+                  kpd__hash64(v->words.keys.data, v->words.keys.n * sizeof(kpdt__key));
+    kpdt__count_pairs(v);
+    kpdt__enqueue_touched(v);
+    kpdt__merge_all(v, d->size ? (size_t)d->size : 8000, d->min_count ? d->min_count : 2);
+}
+
+static void kpdt__free_vocabulary(kpdt__vocabulary *v) {
+    kpdt__array *all[17];
+    kpdt__dictionary *dictionaries[3];
+    size_t n = 0;
+    dictionaries[0] = &v->words; dictionaries[1] = &v->letters; dictionaries[2] = &v->tokens;
+    for (int i = 0; i < 3; i++) {
+        all[n++] = &dictionaries[i]->text; all[n++] = &dictionaries[i]->keys; all[n++] = &dictionaries[i]->forks;
+    }
+    all[n++] = &v->recent; all[n++] = &v->symbols; all[n++] = &v->spans; all[n++] = &v->pairs; all[n++] = &v->buckets;
+    all[n++] = &v->places; all[n++] = &v->touched; all[n++] = &v->queue;
+    while (n-- > 0) kpd__free(v->allocator, all[n]->data, all[n]->room * all[n]->size);
+}
+
+static kpd_status kpdt__vocabulary_check(const kpdt_vocabulary_desc *d, kpd_error *e) {
+    if (!d || !d->next || !kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "vocabulary: next is required, and an allocator has both functions or none");
+    if (d->size < 0 || d->size > KPD_MAX_VOCAB || d->min_count < 0 || d->max_alphabet < 0)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "vocabulary: size is %d, min_count %d, max_alphabet %d: expected 0 or more, "
+                         "and a size of at most %d", (int)d->size, (int)d->min_count, (int)d->max_alphabet, KPD_MAX_VOCAB);
+    return KPD_OK;
+}
+
+KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vocab, size_t *size, kpd_error *e) {
+    kpdt__vocabulary v;
+    char *text = NULL;
+    size_t n;
+    if (kpdt__vocabulary_check(d, e)) return KPD_ERR_ARGUMENT;
+    memset(&v, 0, sizeof v);
+    v.allocator = &d->allocator;
+    v.e = e;
+    v.unused = -1;
+    kpdt__make_vocabulary(&v, d);
+    n = v.tokens.text.n;
+    if (!v.status) text = (char *)kpd__alloc(&d->allocator, n + 1);
+    if (!v.status && !text) v.status = kpd__no_memory(e, n + 1);
+    if (text) {
+        memcpy(text, v.tokens.text.data, n);
+        text[n] = 0;
+        *vocab = text;
+        *size = n;
+    }
+    kpdt__free_vocabulary(&v);
+    return v.status;
+}
+
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options
 #endif
@@ -5091,7 +5638,8 @@ KPDDEF kpd_status kpdt_auction_total(const kpdt_auction_row *rows, size_t n, kpd
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
-//     0.1  losses, similarity layer, the encoder's gradient, AdamW, training by phases, metrics, auction protocol
+//     0.1  losses, similarity layer, the encoder's gradient, AdamW, training by phases, metrics, auction protocol,
+//          WordPiece vocabularies
 //
 // LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,
 // alternative A: Copyright (c) 2026 the kpd authors; permission is granted, free of charge, to use, copy, modify, merge,

@@ -64,7 +64,7 @@ x128=$(printf '%0128d' 0 | sed 's/00/a /g')
 t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
 for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" search recommend \
-         train "eval pairs" "eval auction"; do
+         train "eval pairs" "eval auction" vocab; do
     run 0 $kpd help $c
     prints "kpd $c"
     grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
@@ -73,7 +73,7 @@ run 0 $kpd --version; prints kpd
 
 t usage_errors
 run 2 $kpd; says "a command is missing"
-run 2 $kpd vocab; says "unknown command 'vocab'"
+run 2 $kpd judge; says "unknown command 'judge'"
 run 2 $kpd index tune x; says "unknown command 'index tune'"
 run 2 $kpd index; says "unknown command 'index'"
 run 2 $kpd help nothing; says "unknown command"
@@ -396,6 +396,41 @@ run 1 $kpd recommend $student $student a b c; says "expected a cross-encoder"
 { npy 1 200; i=0; while [ $i -lt 200 ]; do one; i=$((i + 1)); done; } > "$dir/wide.npy"
 run 0 $kpd index build "$dir/wide.npy" -o "$dir/wide.kpi"
 run 1 $kpd recommend $student - "$dir/wide.kpi" $d/keyphrases.tsv $d/items.tsv; says "200"
+
+# ---- vocab --------------------------------------------------------------------------------------------------------
+
+t vocab
+given 'low low\tlower\r\nLow newest\n\nnewest widest\n'
+run 0 $kpd vocab - -o "$dir/v.txt" < "$dir/in"; quiet; prints "$dir/v.txt: 30 tokens"
+for token in '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' d e i l n o r s t w '##d' '##e' '##i' '##o' '##r' '##s' '##t' '##w' \
+             lo low '##es' '##est' ne '##west' newest; do echo "$token"; done > "$dir/want"
+same "$dir/want" "$dir/v.txt"
+run 0 $kpd vocab - -o - --size 24 --stats < "$dir/in"; lines 24; says "texts=4 seconds="
+run 0 $kpd vocab - -o - --min-count 4 < "$dir/in"; lines 25
+run 0 $kpd vocab - -o - --cased < "$dir/in"; prints "L"
+run 0 $kpd vocab - -o - --size 10 < "$dir/in"; lines 23; says "note: the alphabet alone makes 23 tokens, --size is 10"
+run 0 $kpd vocab "$dir/empty" -o -; lines 5
+
+t vocab_files
+run 0 $kpd vocab "$dir/rows" "$dir/in" $d/items.tsv -o "$dir/a.txt"
+cat "$dir/rows" "$dir/in" $d/items.tsv > "$dir/joined"
+run 0 $kpd vocab "$dir/joined" -o "$dir/b.txt"; same "$dir/a.txt" "$dir/b.txt"
+run 0 $kpd vocab "$dir/rows" - $d/items.tsv -o "$dir/b.txt" < "$dir/in"; same "$dir/a.txt" "$dir/b.txt"
+x=$dir/empty
+run 0 $kpd vocab $x $x $x $x $x $x $x $x $x $x $x $x $x "$dir/joined" -o "$dir/b.txt"; same "$dir/a.txt" "$dir/b.txt"
+run 0 $kpd vocab "$dir/long" "$dir/foreign" -o -
+
+t vocab_bad
+echo old > "$dir/kept.txt"
+run 2 $kpd vocab; says "an argument is missing"
+run 2 $kpd vocab "$dir/in"; says "-o vocab.txt is missing"
+run 2 $kpd vocab "$dir/in" -o "$dir/kept.txt" --size 0; says "--size 0: expected an integer from 1"
+run 1 $kpd vocab "$dir/in" "$dir/missing" -o "$dir/kept.txt"; says "$dir/missing: No such file"
+run 1 $kpd vocab $dir -o "$dir/kept.txt"; says "Is a directory"
+run 1 $kpd vocab "$dir/in" -o "$dir/no/such.txt"; says "$dir/no/such.txt: cannot write"
+run 1 full_disk $kpd vocab "$dir/joined" "$dir/rows" -o "$dir/kept.txt"; says "kept.txt: cannot write"
+[ "$(cat "$dir/kept.txt")" = old ] || wrong "the output of before is lost"
+no_temp
 
 # ---- import, export -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@
 // leaves what was there. Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
 //
 // Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>score >>index >>search
-// >>recommend >>demo >>train >>eval >>commands
+// >>recommend >>vocab >>demo >>train >>eval >>commands
 #define _POSIX_C_SOURCE 200809L
 #define KPD_THREADS
 #include "../kpd_train.h"
@@ -93,6 +93,7 @@ typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against;
     int32_t threads, simd, stats, dtype, max_tokens, no_special, dim, tower, metric, k, by_relevance, same_words;
     int32_t resume, force, items;
+    int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
 } options;
 
@@ -135,6 +136,9 @@ static const option OPTIONS[] = {
     {"--filter",             TEXT,    FIELD(filter),             0, 0, NULL},
     {"--against",            TEXT,    FIELD(against),            0, 0, NULL},
     {"--items",              INTEGER, FIELD(items),              1, INT32_MAX, NULL},
+    {"--size",               INTEGER, FIELD(size),               1, KPD_MAX_VOCAB, NULL},
+    {"--min-count",          INTEGER, FIELD(min_count),          1, INT32_MAX, NULL},
+    {"--cased",              FLAG,    FIELD(cased),              0, 0, NULL},
 };
 
 // The position of a word in a list of words with single spaces between them, or -1.
@@ -354,7 +358,7 @@ static bool parse_id(const reader *r, int32_t i, kpd_text text, int64_t *out) {
 
 typedef struct job {
     options o;
-    const char *arg[8];                 // NULL = not given
+    const char **arg;                   // NULL = not given: there are more than any command asks for
     kpd_pool *pool;
     kpd_parallel parallel;
     kpd_model *student, *assistant;     // or any one model, as the student
@@ -363,7 +367,7 @@ typedef struct job {
     reader text;
     npy_reader vectors;
     output out;
-    void *block[8]; int n_blocks;       // see job_alloc
+    void *block[16]; int n_blocks;      // see job_alloc
     const char *unit;                   // what is counted: texts, queries, vectors
     int64_t done, tokens;               // tokens -1 = not counted
     double started, shown;              // seconds
@@ -1107,6 +1111,90 @@ static int run_recommend(job *j) {
     if (!open_index(j, j->arg[2], false)) return BAD_DATA;
     ok = recommend(j, &p);
     phrases_free(&p);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>vocab -----------------------------------------------------------------------------------------------------------
+
+typedef struct corpus {
+    job *j;
+    int next_file;                      // of j->arg; the open one is j->text
+    int32_t next_line;                  // of its chunk
+    int64_t bytes, size;                // of the files before; of all, 0 = unknown
+    bool failed;
+} corpus;
+
+static int64_t total_size(const char **paths) {
+    struct stat st;
+    int64_t total = 0;
+    for (; *paths; paths++) {
+        if (!strcmp(*paths, "-") || stat(*paths, &st) || !S_ISREG(st.st_mode)) return 0;
+        total += (int64_t)st.st_size;
+    }
+    return total;
+}
+
+// The next chunk with lines, of this file or a later one; none at the end of all.
+static bool corpus_chunk(corpus *c) {
+    reader *r = &c->j->text;
+    c->next_line = 0;
+    for (;;) {
+        if (!r->file) {
+            if (!c->j->arg[c->next_file]) return true;
+            if (!reader_open(r, c->j->arg[c->next_file++])) return false;
+        }
+        if (!reader_next(r)) return false;
+        progress(c->j, r->n, c->bytes + r->bytes, c->size);
+        if (r->n) return true;
+        c->bytes += r->bytes;
+        reader_close(r);
+    }
+}
+
+// The library asks for texts; that there are no more may be a failure.
+static kpd_text corpus_line(void *user) {
+    corpus *c = (corpus *)user;
+    kpd_text none = {NULL, 0};
+    if (c->next_line == c->j->text.n) c->failed = c->failed || !corpus_chunk(c);
+    return c->failed || !c->j->text.n ? none : c->j->text.lines[c->next_line++];
+}
+
+static int64_t count_lines(const char *text, size_t size) {
+    int64_t n = 0;
+    for (size_t i = 0; i < size; i++) n += text[i] == '\n';
+    return n;
+}
+
+static bool write_vocab(job *j, const char *vocab, size_t size, int64_t wanted) {
+    int64_t n = count_lines(vocab, size);
+    fwrite(vocab, 1, size, j->out.file);
+    if (!output_commit(&j->out)) return false;
+    if (n > wanted) fail(NULL, 0, "note: the alphabet alone makes %lld tokens, --size is %lld", (long long)n,
+                         (long long)wanted);
+    if (j->out.path) printf("%s: %lld tokens\n", j->out.path, (long long)n);
+    return true;
+}
+
+static int run_vocab(job *j) {
+    corpus c = {0};
+    kpdt_vocabulary_desc d = {0};
+    kpd_error e;
+    char *vocab = NULL;
+    size_t size = 0;
+    bool ok;
+    if (!j->o.output) return usage("vocab: -o vocab.txt is missing");
+    if (!output_open(&j->out, j->o.output)) return BAD_DATA;
+    c.j = j;
+    c.size = total_size(j->arg);
+    d.size = j->o.size ? j->o.size : 8000;
+    d.min_count = j->o.min_count;
+    d.cased = j->o.cased != 0;
+    d.next = corpus_line;
+    d.next_user = &c;
+    start(j, "texts");
+    if (kpdt_vocabulary_train(&d, &vocab, &size, &e)) return fail("vocab", 0, "%s", e.message), BAD_DATA;
+    ok = !c.failed && write_vocab(j, vocab, size, d.size);
+    free(vocab);
     return ok ? DONE : BAD_DATA;
 }
 
@@ -2073,6 +2161,8 @@ static int run_eval_auction(job *j) {
 
 // >>commands ---------------------------------------------------------------------------------------------------------
 
+enum { ANY_NUMBER = 1 << 30 };          // of arguments
+
 typedef struct command {
     const char *name;
     int (*run)(job *);
@@ -2160,6 +2250,11 @@ static const command COMMANDS[] = {
      "value in FILE, of the judge's form, is at least T; without T all. N items were asked for: those without a line count.\n"
      "--against prints a second system's figures and the paired differences, first minus second, with p.\n\n"
      "    kpd eval auction new.tsv judge.tsv --filter search.tsv --threshold 0.5 --against old.tsv"},
+    {"vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased",
+     "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased]",
+     "Makes a WordPiece vocabulary of up to N (8000) tokens out of the lines of all files; a TAB is a space. What occurs less\n"
+     "than --min-count (2) times becomes no token, but for characters. --cased keeps upper case and accents.\n\n"
+     "    kpd vocab titles.txt keyphrases.txt -o vocab.txt --size 30000"},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
 
@@ -2201,6 +2296,8 @@ static int help(int argc, char **argv) {
 
 static int parse(const command *c, int argc, char **argv, job *j) {
     int n = 0;
+    j->arg = (const char **)job_alloc(j, (size_t)argc + 8, sizeof *j->arg);
+    if (!j->arg) return BAD_DATA;
     for (int i = 0; i < argc; i++) {
         const option *p;
         if (argv[i][0] != '-' || !argv[i][1]) {
