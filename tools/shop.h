@@ -16,7 +16,8 @@
 //         char error[240]; shop_desc d = {0};
 //         shop *s = shop_create(&d, error);
 //         if (!s) return fprintf(stderr, "%s\n", error), 1;
-//         printf("%s | %s | truth %.2f, LLM %.2f\n", shop_title(s, 0), shop_phrase(s, 0), shop_truth(s, 0, 0), shop_llm(s, 0, 0));
+//         printf("%s | %s: truth %.2f, LLM %.2f\n", shop_title(s, 0), shop_phrase(s, 0), shop_truth(s, 0, 0),
+//                shop_llm(s, 0, 0));
 //         shop_write_llm(s, stdout);
 //         shop_destroy(s);
 //         return 0;
@@ -49,9 +50,9 @@
 // with .15 by both. Buyers mistype .04 of the words. Words are made of syllables or, for models, letters and digits. Models
 // are called by 240 names which brands and types share, so that a name alone says little.
 //
-// Queries. One of the training items is what the buyer has in mind, and most of what it is is dropped: type .25, type and 1 or 2 attributes
-// .30, brand and type .20, model .25. 30 % name the visual value. What a query means is an *intent*; draws of equal text
-// make one query of several intents, weighted by their number. Demand is Zipf 1, in the order of that number.
+// Queries. One of the training items is what the buyer has in mind, and most of what it is is dropped: type .25, type and 1
+// or 2 attributes .30, brand and type .20, model .25. 30 % name the visual value. What a query means is an *intent*; draws of
+// equal text make one query of several intents, weighted by their number. Demand is Zipf 1, in the order of that number.
 //
 // Truth. Mean over the intents of the product of misses: attribute .25, brand .2, model .15, sibling type .25, accessory and
 // device .05, any other type 0. Yes is >= .5. Text-truth is its expectation given title and category: what is not written is
@@ -108,7 +109,7 @@ typedef struct shop_desc {
     int32_t n_test_items;               // 0 = a third of n_items: numbers n_items and up, unseen by engine and clicks
     int32_t n_sessions;                 // 0 = 100 a query
     int32_t n_candidates;               // 0 = 150 a query
-    int32_t n_ctr, n_sr, n_llm;         // 0 = 2.675, 4.675, 12.5 a query: at most so many training pairs
+    int32_t n_ctr, n_sr, n_llm;         // 0 = 2.675, 4.675, 12.525 a query: at most so many training pairs
     int32_t n_llm_test;                 // 0 = .875 a query; as many again for dev
     int32_t placebo;                    // a shop_placebo
     double eta;                         // 0 = 1, W0 W2: none. Position bias
@@ -117,7 +118,7 @@ typedef struct shop_desc {
     double sr_positive;                 // 0 = .45. Share of the candidates whose SR label is yes
     double reach;                       // 0 = .35. A next page
     double ctr_threshold;               // 0 = .05
-    double ctr_precision;               // 0 = .90. Where eta is 0
+    double ctr_precision;               // 0 = .76, what W3 has. Where eta is 0
     double rho;                         // 0 = none. Correlation of popularity with quality (of normal scores)
     double accessories;                 // 0 = .35
     double shared_heads;                // 0 = .15
@@ -164,7 +165,7 @@ bool shop_passes(const shop *s, int32_t item, int32_t query);               // t
 
 double shop_demand(const shop *s, int32_t query);       // share of the sessions
 double shop_popularity(const shop *s, int32_t item);    // 0 to 1, on the scale of logarithms; of test items 0
-double shop_purchase(const shop *s, int32_t item, int32_t query);           // after a click: .05 truth^2 (.6 + .4 sigmoid(quality))
+double shop_purchase(const shop *s, int32_t item, int32_t query);   // after a click: .05 truth^2 (.6 + .4 sigmoid(quality))
 
 typedef enum shop_set { SHOP_CTR, SHOP_SR, SHOP_LLM, SHOP_LLM_DEV, SHOP_LLM_TEST, SHOP_N_SETS } shop_set;
 typedef struct shop_pair { int32_t item, query, label; } shop_pair;
@@ -366,7 +367,8 @@ struct shop {
     shop__type type[SHOP__TYPES];
     int32_t type_order[SHOP__TYPES];                // by frequency
     shop__attribute attribute[SHOP__POOL_ATTRIBUTES];
-    int32_t brand_word[SHOP__DEPARTMENTS * SHOP__BRANDS_EACH][2], filler[SHOP__FILLERS], model_name[SHOP__MODEL_NAMES], word_for;
+    int32_t brand_word[SHOP__DEPARTMENTS * SHOP__BRANDS_EACH][2];
+    int32_t filler[SHOP__FILLERS], model_name[SHOP__MODEL_NAMES], word_for;
     shop__item *items; int32_t n_all;
     int32_t *title_words; size_t n_title_words, title_words_capacity; shop__table title_table;
     shop__query *queries; int32_t n_queries; size_t queries_capacity; shop__table query_table;
@@ -548,7 +550,7 @@ static int32_t shop__zipf(const shop *s, shop__rng *r, shop__zipf_power z, int32
     I(n_sessions, 0, 1, 1000000000) I(n_candidates, 150, 1, 1000) I(n_ctr, 0, 1, 100000000) I(n_sr, 0, 1, 100000000) \
     I(n_llm, 0, 1, 100000000) I(n_llm_test, 0, 1, 100000000) I(placebo, 0, 0, 2) \
     N(eta, 1, 4) N(lambda, .5, 10) N(filter, .45, 1) N(sr_positive, .45, 1) N(reach, .35, 1) N(ctr_threshold, .05, 1) \
-    N(ctr_precision, .9, 1) N(rho, 0, 1) N(accessories, .35, 1) N(shared_heads, .15, 1) N(visual_shown, .35, 1) \
+    N(ctr_precision, .76, 1) N(rho, 0, 1) N(accessories, .35, 1) N(shared_heads, .15, 1) N(visual_shown, .35, 1) \
     N(hidden, .3, 1) N(wrong_category, .07, 1) N(stuffing, .08, 1) N(first_form, .65, 1) N(alias, .15, 1) \
     N(typos, .04, 1) N(llm_noise, 1.2, 100) N(llm_doubt, 1.3, 100) N(llm_overlap, .6, 100) N(llm_unknown, .25, 1) \
     N(held_out, .05, .4)
@@ -594,7 +596,7 @@ static void shop__sizes(shop_desc *d) {
     if (!d->n_sessions) d->n_sessions = shop__scaled(100, d->n_queries);
     if (!d->n_ctr) d->n_ctr = shop__scaled(2.675, d->n_queries);
     if (!d->n_sr) d->n_sr = shop__scaled(4.675, d->n_queries);
-    if (!d->n_llm) d->n_llm = shop__scaled(12.5, d->n_queries);
+    if (!d->n_llm) d->n_llm = shop__scaled(12.525, d->n_queries);
     if (!d->n_llm_test) d->n_llm_test = shop__scaled(.875, d->n_queries);
 }
 
@@ -635,7 +637,8 @@ static bool shop__lexicon(shop *s) {
         s->attribute[a].n = 4 + shop__below(&r, SHOP__MAX_VALUES - 3);
         for (int v = 0; v < 2 * s->attribute[a].n; v++) s->attribute[a].word[v / 2][v % 2] = shop__new_word(s, &r, false);
     }
-    for (int b = 0; b < 2 * SHOP__DEPARTMENTS * SHOP__BRANDS_EACH; b++) s->brand_word[b / 2][b % 2] = shop__new_word(s, &r, false);
+    for (int b = 0; b < 2 * SHOP__DEPARTMENTS * SHOP__BRANDS_EACH; b++)
+        s->brand_word[b / 2][b % 2] = shop__new_word(s, &r, false);
     for (int i = 0; i < SHOP__FILLERS; i++) s->filler[i] = shop__new_word(s, &r, false);
     for (int i = 0; i < SHOP__MODEL_NAMES; i++) s->model_name[i] = shop__new_word(s, &r, true);
     return !s->no_memory;
@@ -926,7 +929,8 @@ static int32_t shop__say_wish(shop *s, shop__rng *r, const shop__wish *w, int32_
     const shop__type *t = &s->type[w->in.type];
     int32_t n = 0;
     for (int i = 0; i < SHOP__ATTRIBUTES; i++)
-        if (w->in.value[i] >= 0) word[n++] = s->attribute[t->attribute[i]].word[w->in.value[i]][shop__chance(r, s->d.first_form)];
+        if (w->in.value[i] >= 0)
+            word[n++] = s->attribute[t->attribute[i]].word[w->in.value[i]][shop__chance(r, s->d.first_form)];
     if (w->says_brand) word[n++] = shop__brand_form(s, r, w->in.brand);
     if (w->says_model) word[n++] = w->in.model;
     if (t->device >= 0 && shop__chance(r, .5)) word[n++] = s->type[t->device].head[shop__zipf(s, r, SHOP__Z6, 2)];
@@ -1192,7 +1196,8 @@ static bool shop__index(shop *s) {
     s->mean_words = (double)words / s->d.n_items;
     for (int32_t q = 0; q < s->n_queries; q++) {
         shop__query *x = &s->queries[q];
-        for (int32_t k = 0; k < x->n_words; k++) x->ideal += s->idf[x->word[k]] * (SHOP__K1 + 1) / (1 + SHOP__K1 * (1 - SHOP__B));
+        for (int32_t k = 0; k < x->n_words; k++)
+            x->ideal += s->idf[x->word[k]] * (SHOP__K1 + 1) / (1 + SHOP__K1 * (1 - SHOP__B));
     }
     return true;
 }
@@ -1348,7 +1353,7 @@ static void shop__rank(const shop *s, int32_t query, int round, int32_t day, sho
     page->n = 0;
     for (int32_t i = s->candidate_start[query]; i < s->candidate_start[query + 1]; i++) {
         const shop__candidate *c = &s->candidates[i];
-        shop__rng r = shop__stream(s->d.seed, SHOP__RANK, ((int64_t)query << 20) + c->item, day * 2 + round);
+        shop__rng r = shop__stream(s->d.seed, SHOP__RANK, ((int64_t)query << 32) + c->item, day * 2 + round);
         shop__key x;
         if (round && c->sr < s->filter_threshold) continue;
         x.key = shop__rank_key(s, c, round, shop__normal(&r));
@@ -1829,9 +1834,10 @@ bool shop_write_ini(const shop *s, FILE *f) {
 shop_file shop_get_file(int i) {
     static const shop_file file[] = {
         {"items.tsv", shop_write_items}, {"test_items.tsv", shop_write_test_items}, {"keyphrases.tsv", shop_write_keyphrases},
-        {"ctr.tsv", shop_write_ctr}, {"sr.tsv", shop_write_sr}, {"llm.tsv", shop_write_llm}, {"llm_dev.tsv", shop_write_llm_dev},
-        {"llm_test.tsv", shop_write_llm_test}, {"truth_test.tsv", shop_write_truth_test}, {"corpus.txt", shop_write_corpus},
-        {"shop.ini", shop_write_ini}, {NULL, NULL}};
+        {"ctr.tsv", shop_write_ctr}, {"sr.tsv", shop_write_sr}, {"llm.tsv", shop_write_llm},
+        {"llm_dev.tsv", shop_write_llm_dev}, {"llm_test.tsv", shop_write_llm_test},
+        {"truth_test.tsv", shop_write_truth_test}, {"corpus.txt", shop_write_corpus}, {"shop.ini", shop_write_ini},
+        {NULL, NULL}};
     return file[i < 0 || i > 11 ? 11 : i];
 }
 
@@ -1972,9 +1978,10 @@ static double shop__agreement(const shop *s, shop__judge *a, shop__judge *b) {
 }
 
 static double shop__yes(const shop *s, shop__judge *a) {
+    const shop__pairs *p = &s->set[SHOP_LLM];
     double n = 0;
-    for (int32_t i = 0; i < s->set[SHOP_LLM].n; i++) n += a(s, s->set[SHOP_LLM].pair[i].item, s->set[SHOP_LLM].pair[i].query) >= .5;
-    return shop__share(n, s->set[SHOP_LLM].n);
+    for (int32_t i = 0; i < p->n; i++) n += a(s, p->pair[i].item, p->pair[i].query) >= .5;
+    return shop__share(n, p->n);
 }
 
 static void shop__figure(shop_figure *out, int *n, const char *name, double value, const char *prototype) {
