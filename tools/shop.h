@@ -1004,12 +1004,17 @@ static bool shop__demand(shop *s) {
     return true;
 }
 
+// Draws until there are enough different queries, or until 99 of 100 draws are known ones.
 static bool shop__queries(shop *s, char *error) {
-    int64_t draw = 0, most = (int64_t)s->d.n_queries * 1000;
+    int32_t before = -1;
     s->queries = (shop__query *)calloc((size_t)s->d.n_queries, sizeof *s->queries);
     if (!s->queries || !shop__table_create(&s->query_table, (uint32_t)s->d.n_queries)) return false;
-    for (; s->n_queries < s->d.n_queries && draw < most; draw++)
+    for (int64_t draw = 0; s->n_queries < s->d.n_queries; draw++) {
         if (!shop__draw_query(s, draw) || s->no_memory) return false;
+        if (draw % 10000 != 9999) continue;
+        if (s->n_queries - before < 100) break;
+        before = s->n_queries;
+    }
     if (s->n_queries == s->d.n_queries) return shop__demand(s);
     snprintf(error, 240, "n_queries is %d, but this world has only some %d different queries", (int)s->d.n_queries,
              (int)s->n_queries);
