@@ -1470,13 +1470,15 @@ static const command COMMANDS[] = {
      "    kpd recommend s.kpd - k.kpi shop/keyphrases.tsv shop/test_items.tsv > r.tsv\n"
      "    cut -f 1,3 r.tsv | kpd simulate judge shop --by llm"},
     {"simulate", run_simulate, 0, 1, "-o --items --queries --seed --world --placebo",
-     "simulate [SHOP.ini] -o DIR [--items N] [--queries N] [--seed S] [--world 0..5] [--placebo none|shuffled|truth]",
+     "simulate [SHOP.ini] -o DIR [--items N] [--queries N] [--seed S] [--world 0..5]\n"
+     "             [--placebo none|shuffled|truth]",
      "Makes an invented shop whose truth is known: N (6000) items, N (4000) queries, a search engine, clicks, an LLM. Writes\n"
      "items.tsv, test_items.tsv: title TAB category; keyphrases.tsv: id TAB keyphrase; ctr.tsv: keyphrase TAB title TAB\n"
      "category of clicked pairs; sr.tsv, llm.tsv, llm_dev.tsv, llm_test.tsv, truth_test.tsv: the same TAB label 0 or 1;\n"
      "corpus.txt: titles and queries; shop.ini: all settings, which can be edited and given as SHOP.ini (a key left out\n"
-     "has its default). Prints what it measured. Worlds: 0 without bias, 1 clicks depend on position and popularity, 2 a filter, 3 (the default) both,\n"
-     "4 a noisier LLM, 5 more that only pictures show. --placebo: the LLM's labels dealt anew, or the truth.\n\n"
+     "has its default). Prints what it measured. Worlds: 0 without bias, 1 clicks depend on position and popularity, 2 a\n"
+     "filter, 3 (the default) both, 4 a noisier LLM, 5 more that only pictures show. --placebo: the LLM's labels dealt anew,\n"
+     "or the truth.\n\n"
      "    kpd simulate -o shop --seed 7"},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };

@@ -80,6 +80,13 @@
 // Worlds. W0 no bias (eta = lambda = 0, no filter); W1 position and popularity; W2 the filter; W3 both, the default; W4 is W3
 // with the LLM's noise doubled; W5 is W3 where .6 of the queries name the visual value. Knobs that are set win.
 //
+// How it compares. The rules were first tried on a prototype, whose marginals shop_measure prints beside its own. At the
+// default size, seed 1: CTR positives are 76 % true (there 90 %), since half of them have 10 to 19 impressions, where one click
+// on an item with one miss is enough; 22 % of the unclicked are true (32 %); 64 % of the accessories among a device query's
+// candidates pass SR (46 %); overlap has AUC .77 (.83). The popularity slope .13 to .21 (.13 to .25), the filter's 18 % (19 %),
+// 58 % never candidates (half) and the LLM's agreement .96 (.90 to .965) are near. Purchases have a probability; prices,
+// advertisers and an auction are not simulated.
+//
 // Numbers. Random numbers are hashes of (seed, what they are for, a count): the same everywhere, and no draw depends on how
 // many came before elsewhere. exp, log and the normal quantile are made of + - * / here, of libm come only functions that
 // are exact (floor, sqrt, frexp, ldexp). So a seed gives the same files on every machine that computes in IEEE doubles,
@@ -242,11 +249,14 @@ static int32_t shop__below(shop__rng *r, int32_t n) {
 }
 
 static double shop__exp(double x) {
-    double n, r, sum = 1;
+    static const double inverse_factorial[14] = {
+        1, 1, 1 / 2., 1 / 6., 1 / 24., 1 / 120., 1 / 720., 1 / 5040., 1 / 40320., 1 / 362880., 1 / 3628800., 1 / 39916800.,
+        1 / 479001600., 1 / 6227020800.};
+    double n, r, sum = inverse_factorial[13];
     x = x < -700 ? -700 : x > 700 ? 700 : x;
     n = floor(x * 1.4426950408889634 + 0.5);
     r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;
-    for (int i = 13; i > 0; i--) sum = 1 + sum * r / i;
+    for (int i = 12; i >= 0; i--) sum = sum * r + inverse_factorial[i];
     return ldexp(sum, (int)n);
 }
 
@@ -1923,21 +1933,23 @@ static double shop__overlap_auc(const shop *s) {
 
 // Counts over all candidates.
 typedef struct shop__counts {
-    double ctr, ctr_true, ctr_yes, other, other_true;       // CTR positives; the rest of those with 10 impressions
+    double ctr, ctr_true, ctr_yes, ctr_true_yes;            // CTR positives; yes: of the LLM
+    double other, other_true;                               // the rest of those with 10 impressions
     double true_in[5], ctr_in[5];                           // by popularity, least first: true; of those CTR positive
     double true_all, true_dropped;
     double accessory, accessory_passes;
 } shop__counts;
 
 static void shop__count(const shop *s, const shop__candidate *c, int32_t q, shop__counts *n) {
-    bool yes = shop_truth(s, c->item, q) >= .5, ctr = shop__is_ctr(s, c);
+    bool yes = shop_truth(s, c->item, q) >= .5, ctr = shop__is_ctr(s, c), llm = ctr && shop__llm(s, c->item, q) >= .5;
     // rank / n = n^-pop: the quintile by rank, from the last
     int quintile = (int)(5 * (1 - (shop__power(s->d.n_items, 1 - s->items[c->item].popularity) - .5) / s->d.n_items));
     int32_t want = s->intents[s->queries[q].intent].type;
     if (ctr) {
         n->ctr++;
         n->ctr_true += yes;
-        n->ctr_yes += shop__llm(s, c->item, q) >= .5;
+        n->ctr_yes += llm;
+        n->ctr_true_yes += yes && llm;
     } else if (c->shown >= SHOP__IMPRESSIONS) {
         n->other++;
         n->other_true += yes;
@@ -2015,6 +2027,7 @@ int shop_measure(const shop *s, shop_figure out[SHOP_N_FIGURES]) {
     shop__figure(out, &n, "accessories that pass SR for device queries", shop__share(c.accessory_passes, c.accessory), ".46");
     shop__figure(out, &n, "LLM agrees with the truth, its pool", shop__agreement(s, shop__llm, shop_truth), ".90-.965");
     shop__figure(out, &n, "LLM says yes on CTR positives", shop__share(c.ctr_yes, c.ctr), ".90 (paper)");
+    shop__figure(out, &n, "LLM says yes on true CTR positives", shop__share(c.ctr_true_yes, c.ctr_true), "");
     shop__figure(out, &n, "text-truth agrees with the truth, its pool", shop__agreement(s, shop_text_truth, shop_truth), "");
     shop__figure(out, &n, "truth says yes, the LLM's pool", shop__yes(s, shop_truth), "");
     shop__figure(out, &n, "LLM says yes, its pool", shop__yes(s, shop__llm), "");
