@@ -25,7 +25,7 @@ all: $(B)/kpd $(EXAMPLES)
 $(B)/kpd.o: tools/kpd_impl.c kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) $(CFLAGS) -c -o $@ $<
-$(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h tools/recipe.h examples/tiny.h kpd.h kpd_train.h $(B)/kpd.o
+$(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h tools/recipe.h tools/shop.h examples/tiny.h kpd.h kpd_train.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 $(EXAMPLES): $(B)/%: examples/%.c examples/tiny.h kpd.h kpd_train.h
 	@mkdir -p $(B)
@@ -35,6 +35,7 @@ HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/hf.h tools/n
 $(B)/tests.d/%.o: tests/%.c $(HEADERS)
 	@mkdir -p $(B)/tests.d
 	$(CC) $(STD) $(WARN) $(CFLAGS) -Itests -c -o $@ $<
+$(B)/tests.d/test_shop.o: tools/shop.h
 $(B)/tests.d/%.o: tests/%.cc tests/test.h kpd.h
 	@mkdir -p $(B)/tests.d
 	$(CXX) -std=c++11 $(WARN) -O1 -Itests -c -o $@ $<

@@ -64,7 +64,7 @@ x128=$(printf '%0128d' 0 | sed 's/00/a /g')
 t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
 for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" search recommend \
-         train "eval pairs" "eval auction" vocab; do
+         vocab train "eval pairs" "eval auction" simulate "simulate judge"; do
     run 0 $kpd help $c
     prints "kpd $c"
     grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
@@ -431,6 +431,60 @@ run 1 $kpd vocab "$dir/in" -o "$dir/no/such.txt"; says "$dir/no/such.txt: cannot
 run 1 full_disk $kpd vocab "$dir/joined" "$dir/rows" -o "$dir/kept.txt"; says "kept.txt: cannot write"
 [ "$(cat "$dir/kept.txt")" = old ] || wrong "the output of before is lost"
 no_temp
+
+# ---- simulate -----------------------------------------------------------------------------------------------------
+
+t simulate
+shop=$dir/shop
+run 0 $kpd simulate -o $shop --items 300 --queries 200 --seed 7; quiet; prints "300 items, 100 test items, 200 keyphrases"
+prints "AUC of token overlap"
+for f in items test_items keyphrases ctr sr llm llm_dev llm_test truth_test; do
+    [ -s $shop/$f.tsv ] || wrong "$f.tsv is missing or empty"
+done
+[ $(wc -l < $shop/items.tsv) = 300 ] || wrong "items.tsv has not 300 lines"
+[ $(wc -l < $shop/corpus.txt) = 500 ] || wrong "corpus.txt has not 500 lines"
+awk -F '\t' 'NF != 4 || ($4 != 0 && $4 != 1) { exit 1 }' $shop/llm.tsv $shop/sr.tsv $shop/truth_test.tsv || wrong "bad labels"
+awk -F '\t' 'NF != 3 { exit 1 }' $shop/ctr.tsv || wrong "ctr.tsv has not 3 columns"
+cut -f 2,3 $shop/llm_test.tsv $shop/llm_dev.tsv | sort -u > "$dir/held"
+cut -f 2,3 $shop/llm.tsv $shop/sr.tsv $shop/ctr.tsv | sort -u | comm -12 - "$dir/held" > "$dir/both"
+[ -s "$dir/both" ] && wrong "held-out items stand in training files"
+run 0 $kpd simulate $shop/shop.ini -o $dir/shop2; same $shop/llm.tsv $dir/shop2/llm.tsv; same $shop/shop.ini $dir/shop2/shop.ini
+run 0 $kpd simulate -o $dir/shop2 --items 300 --queries 200 --seed 7 --placebo shuffled
+cmp -s $shop/llm.tsv $dir/shop2/llm.tsv && wrong "the placebo has the LLM's labels"
+same $shop/sr.tsv $dir/shop2/sr.tsv
+run 0 $kpd simulate -o $dir/shop2 --items 60 --queries 30 --world 0; grep -q '^world = 0$' $dir/shop2/shop.ini || wrong "not W0"
+no_temp
+
+t simulate_errors
+run 2 $kpd simulate; says "-o DIR is missing"
+run 2 $kpd simulate -o $shop --world 6; says "--world 6: expected an integer from 0 to 5"
+run 2 $kpd simulate $shop/shop.ini -o $dir/shop2 --items 100; says "stand in SHOP.ini"
+run 1 $kpd simulate -o $shop/items.tsv; says "cannot make the folder"
+run 1 $kpd simulate $dir/no.ini -o $dir/shop3; says "no.ini: No such file"
+printf '# a shop\nitems = 3\n' > $dir/bad.ini; run 1 $kpd simulate $dir/bad.ini -o $dir/shop3; says "bad.ini:2: unknown key 'items'"
+printf 'eta = a\n' > $dir/bad.ini; run 1 $kpd simulate $dir/bad.ini -o $dir/shop3; says "bad.ini:1: eta = a: expected a number"
+printf 'n_items = 50\nn_queries = 500000\ntypos = 0\n' > $dir/few.ini; run 1 $kpd simulate $dir/few.ini -o $dir/shop3
+says "few.ini: n_queries is 500000, but"
+[ -e $dir/shop3/items.tsv ] && wrong "files of a shop that could not be made"
+
+t simulate_judge
+phrase=$(sed -n 3p $shop/keyphrases.tsv | cut -f 2)
+printf '0\t%s\n99\t%s\n' "$phrase" "$phrase" > "$dir/in"
+for by in truth text llm tuned sr filter; do
+    run 0 $kpd simulate judge $shop "$dir/in" --by $by; quiet; lines 2; prints "99	$phrase	"
+    awk -F '\t' 'NF != 4 || $3 != ($4 >= 0.5) || $4 < 0 || $4 > 1 { exit 1 }' "$dir/out" || wrong "$by: bad verdicts"
+done
+run 0 $kpd simulate judge $shop < "$dir/in"; cp "$dir/out" "$dir/first"
+run 0 $kpd simulate judge $shop "$dir/in" --by truth; same "$dir/first" "$dir/out"
+printf '\n' > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: expected row TAB keyphrase"
+printf '0\t%s\n100\t%s\n' "$phrase" "$phrase" > "$dir/in"
+run 1 $kpd simulate judge $shop "$dir/in"; says "in:2: row 100: test_items.tsv has rows 0 to 99"
+printf 'a\t%s\n' "$phrase" > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: 'a' is not an id"
+printf '0\tyellow iphone\n' > "$dir/in"
+run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: 'yellow iphone' is not a keyphrase of this shop"
+run 1 $kpd simulate judge $dir/no "$dir/in"; says "no/shop.ini: No such file"
+run 2 $kpd simulate judge $shop --by me; says "--by me: expected one of: truth"
+echo 'colour = 1' >> $shop/shop.ini; run 1 $kpd simulate judge $shop "$dir/in"; says "unknown key 'colour'"
 
 # ---- import, export -----------------------------------------------------------------------------------------------
 

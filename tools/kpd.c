@@ -8,13 +8,15 @@
 // leaves what was there. Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
 //
 // Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>score >>index >>search
-// >>recommend >>vocab >>demo >>train >>eval >>commands
+// >>recommend >>vocab >>train >>eval >>simulate >>demo >>commands
 #define _POSIX_C_SOURCE 200809L
 #define KPD_THREADS
 #include "../kpd_train.h"
 #include "hf.h"
 #include "npy.h"
 #include "recipe.h"
+#define SHOP_IMPLEMENTATION
+#include "shop.h"
 #include "../examples/tiny.h"
 
 #include <errno.h>
@@ -95,6 +97,8 @@ typedef struct options {
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
+    int32_t queries, seed, by;          // of a simulated shop; 0 = not given
+    int32_t world, placebo;             // -1 = not given
 } options;
 
 typedef enum option_kind { FLAG, TEXT, INTEGER, NUMBER, CHOICE } option_kind;
@@ -139,6 +143,11 @@ static const option OPTIONS[] = {
     {"--size",               INTEGER, FIELD(size),               1, KPD_MAX_VOCAB, NULL},
     {"--min-count",          INTEGER, FIELD(min_count),          1, INT32_MAX, NULL},
     {"--cased",              FLAG,    FIELD(cased),              0, 0, NULL},
+    {"--queries",            INTEGER, FIELD(queries),            20, 1000000, NULL},
+    {"--seed",               INTEGER, FIELD(seed),               1, INT32_MAX, NULL},
+    {"--world",              INTEGER, FIELD(world),              0, 5, NULL},
+    {"--placebo",            CHOICE,  FIELD(placebo),            0, 0, "none shuffled truth"},
+    {"--by",                 CHOICE,  FIELD(by),                 0, 0, "truth text llm tuned sr filter"},
 };
 
 // The position of a word in a list of words with single spaces between them, or -1.
@@ -1346,13 +1355,145 @@ static bool demo(job *j, const char *dir) {
     return true;
 }
 
+static bool make_folder(const char *dir) {
+    struct stat st;
+    if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
+    if (!mkdir(dir, 0777) || (!stat(dir, &st) && S_ISDIR(st.st_mode))) return true;
+    return fail(dir, 0, "cannot make the folder: %s", strerror(errno));
+}
+
 static int run_demo(job *j) {
     const char *dir = j->arg[0] ? j->arg[0] : "kpd-demo";
-    struct stat st;
-    if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes"), BAD_DATA;
-    if (mkdir(dir, 0777) && (stat(dir, &st) || !S_ISDIR(st.st_mode)))
-        return fail(dir, 0, "cannot make the folder: %s", strerror(errno)), BAD_DATA;
-    return demo(j, dir) ? DONE : BAD_DATA;
+    return make_folder(dir) && demo(j, dir) ? DONE : BAD_DATA;
+}
+
+// >>simulate  A shop with a truth on disk, and its judges. ------------------------------------------------------------
+
+static bool read_shop(const char *path, shop_desc *d) {
+    char why[240];
+    int64_t line = 0;
+    FILE *f = fopen(path, "rb");
+    bool ok;
+    if (!f) return fail(path, 0, "%s", strerror(errno));
+    ok = shop_read_ini(f, d, &line, why);
+    fclose(f);
+    return ok || fail(path, line, "%s", why);
+}
+
+static bool create_shop(const char *path, const shop_desc *d, shop **out) {
+    char why[240];
+    *out = shop_create(d, why);
+    return *out || fail(path ? path : "simulate", 0, "%s", why);
+}
+
+// What the file says, and over it what the command line says.
+static bool simulate_desc(const job *j, shop_desc *d) {
+    if (j->arg[0] && !read_shop(j->arg[0], d)) return false;
+    if (j->o.items) d->n_items = j->o.items;
+    if (j->o.queries) d->n_queries = j->o.queries;
+    if (j->o.seed) d->seed = (uint64_t)j->o.seed;
+    if (j->o.world >= 0) d->world = j->o.world ? j->o.world : -1;
+    if (j->o.placebo >= 0) d->placebo = j->o.placebo ? j->o.placebo : -1;
+    return true;
+}
+
+static bool simulate_files(job *j, const shop *s, const char *dir) {
+    char path[4200];
+    for (int i = 0; shop_get_file(i).name; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, shop_get_file(i).name);
+        if (!output_open(&j->out, path)) return false;
+        if (!shop_get_file(i).write(s, j->out.file)) return output_failed(&j->out);
+        if (!output_commit(&j->out)) return false;
+    }
+    return true;
+}
+
+static void simulate_report(const shop *s, const char *dir) {
+    static const char *const set[] = {"ctr.tsv", "sr.tsv", "llm.tsv", "llm_dev.tsv", "llm_test.tsv"};
+    shop_figure figure[SHOP_N_FIGURES];
+    int n_figures = shop_measure(s, figure);
+    printf("%s: %d items, %d test items, %d keyphrases; pairs:", dir, (int)shop_n_items(s), (int)shop_n_test_items(s),
+           (int)shop_n_queries(s));
+    for (int i = 0; i < SHOP_N_SETS; i++) {
+        int32_t n;
+        shop_pairs(s, (shop_set)i, &n);
+        printf(" %s %d%s", set[i], (int)n, i + 1 < SHOP_N_SETS ? "," : "\n\n");
+    }
+    printf("%-48s %8s  prototype, in W3\n", "measured", "here");
+    for (int i = 0; i < n_figures; i++) printf("%-48s %8.3f  %s\n", figure[i].name, figure[i].value, figure[i].prototype);
+}
+
+static int run_simulate(job *j) {
+    shop_desc d = {0};
+    shop *s = NULL;
+    bool ok;
+    if (!j->o.output) return usage("simulate: -o DIR is missing");
+    if (j->arg[0] && (j->o.items || j->o.queries || j->o.world >= 0))
+        return usage("simulate: --items, --queries and --world stand in SHOP.ini when one is given");
+    if (!simulate_desc(j, &d) || !make_folder(j->o.output)) return BAD_DATA;
+    start(j, "items");
+    ok = create_shop(j->arg[0], &d, &s) && simulate_files(j, s, j->o.output);
+    if (ok) simulate_report(s, j->o.output);
+    if (ok) j->done = shop_n_items(s);
+    shop_destroy(s);
+    return ok ? DONE : BAD_DATA;
+}
+
+typedef enum judge_by { BY_TRUTH, BY_TEXT, BY_LLM, BY_TUNED, BY_SR, BY_FILTER } judge_by;
+
+static double judge_score(const shop *s, judge_by by, int32_t item, int32_t query) {
+    switch (by) {
+    case BY_TRUTH:  return shop_truth(s, item, query);
+    case BY_TEXT:   return shop_text_truth(s, item, query);
+    case BY_LLM:    return shop_llm(s, item, query);
+    case BY_TUNED:  return shop_llm_tuned(s, item, query);
+    case BY_SR:     return shop_sr(s, item, query);
+    case BY_FILTER: return shop_passes(s, item, query) ? 1 : 0;
+    }
+    return 0;
+}
+
+static bool judge_line(job *j, const shop *s, int32_t i) {
+    const reader *r = &j->text;
+    kpd_text line = r->lines[i], text;
+    kpd_input in;
+    int64_t row;
+    int32_t query;
+    double score;
+    if (!reader_split(r, i, 2, &in)) return false;
+    if (in.n_parts < 2) return fail(r->name, r->first + i, "expected row TAB keyphrase");
+    if (!parse_id(r, i, in.part[0], &row)) return false;
+    if (row < 0 || row >= shop_n_test_items(s))
+        return fail(r->name, r->first + i, "row %lld: test_items.tsv has rows 0 to %d", (long long)row,
+                    (int)shop_n_test_items(s) - 1);
+    text = in.part[1];
+    query = shop_find_phrase(s, text.data, text.size);
+    if (query < 0)
+        return fail(r->name, r->first + i, "'%.*s' is not a keyphrase of this shop", (int)(text.size > 80 ? 80 : text.size),
+                    text.data);
+    score = judge_score(s, (judge_by)j->o.by, shop_n_items(s) + (int32_t)row, query);
+    fwrite(line.data, 1, line.size, j->out.file);
+    fprintf(j->out.file, "\t%d\t%.9g\n", score >= .5, score);
+    return true;
+}
+
+static bool judge_chunk(job *j, void *state) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!judge_line(j, (const shop *)state, i)) return false;
+    return true;
+}
+
+static int run_judge(job *j) {
+    char path[4200];
+    shop_desc d = {0};
+    shop *s = NULL;
+    bool ok;
+    if (strlen(j->arg[0]) > 4000) return fail(j->arg[0], 0, "a path longer than 4000 bytes"), BAD_DATA;
+    snprintf(path, sizeof path, "%s/shop.ini", j->arg[0]);
+    ok = read_shop(path, &d) && reader_open(&j->text, j->arg[1]) && output_open(&j->out, NULL) && create_shop(path, &d, &s)
+      && each_chunk(j, "pairs", judge_chunk, s) && output_commit(&j->out);
+    shop_destroy(s);
+    return ok ? DONE : BAD_DATA;
 }
 
 // >>train  A recipe's training, step by step, into a folder that can be gone on with at any time. --------------------
@@ -2255,6 +2396,24 @@ static const command COMMANDS[] = {
      "Makes a WordPiece vocabulary of up to N (8000) tokens out of the lines of all files; a TAB is a space. What occurs less\n"
      "than --min-count (2) times becomes no token, but for characters. --cased keeps upper case and accents.\n\n"
      "    kpd vocab titles.txt keyphrases.txt -o vocab.txt --size 30000"},
+    {"simulate judge", run_judge, 1, 2, "--by", "simulate judge DIR [FILE] [--by truth|text|llm|tuned|sr|filter]",
+     "Judges recommendations in the shop of `kpd simulate -o DIR`, which it makes again from DIR/shop.ini. A line is a row of\n"
+     "test_items.tsv, from 0, TAB keyphrase; it is printed with TAB verdict 0 or 1 TAB score, 0 to 1 with yes from 0.5 on.\n"
+     "truth: what is so (the default); text: what title and category tell of it; llm, tuned: a general LLM and one tuned on\n"
+     "people's labels; sr: the search engine's score; filter: whether its filter lets the pair pass.\n\n"
+     "    kpd recommend s.kpd - k.kpi shop/keyphrases.tsv shop/test_items.tsv > r.tsv\n"
+     "    cut -f 1,3 r.tsv | kpd simulate judge shop --by llm"},
+    {"simulate", run_simulate, 0, 1, "-o --items --queries --seed --world --placebo",
+     "simulate [SHOP.ini] -o DIR [--items N] [--queries N] [--seed S] [--world 0..5]\n"
+     "             [--placebo none|shuffled|truth]",
+     "Makes an invented shop whose truth is known: N (6000) items, N (4000) queries, a search engine, clicks, an LLM. Writes\n"
+     "items.tsv, test_items.tsv: title TAB category; keyphrases.tsv: id TAB keyphrase; ctr.tsv: keyphrase TAB title TAB\n"
+     "category of clicked pairs; sr.tsv, llm.tsv, llm_dev.tsv, llm_test.tsv, truth_test.tsv: the same TAB label 0 or 1;\n"
+     "corpus.txt: titles and queries; shop.ini: all settings, which can be edited and given as SHOP.ini (a key left out\n"
+     "has its default). Prints what it measured. Worlds: 0 without bias, 1 clicks depend on position and popularity, 2 a\n"
+     "filter, 3 (the default) both, 4 a noisier LLM, 5 more that only pictures show. --placebo: the LLM's labels dealt anew,\n"
+     "or the truth.\n\n"
+     "    kpd simulate -o shop --seed 7"},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
 
@@ -2349,6 +2508,7 @@ int main(int argc, char **argv) {
     if (!c) return unknown_command(argc - 1, argv + 1);
     j.o.k = 10;
     j.o.threshold = j.o.min_similarity = -INFINITY;
+    j.o.world = j.o.placebo = -1;
     status = run(c, argc - 1 - n_words, argv + 1 + n_words, &j);
     job_close(&j);
     return status;
