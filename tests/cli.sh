@@ -604,6 +604,8 @@ printf '[data texts]\nfile = clicks.tsv\ncolumns = keyphrase - -\nloss = mnr\n' 
 run 1 $kpd train $tr/nothing.ini; says "nothing.ini:11: columns: 'title' is missing"
 sed 's/keyphrase - -/keyphrase title -/' $tr/nothing.ini > $tr/random.ini
 run 0 $kpd train $tr/random.ini; run 0 $kpd info $tr/random/last.kpd; prints "1 layer(s), width 16, 2 head(s)"
+{ sed 's/= mnr/= mlm/' $tr/nothing.ini; printf '[dev]\nfile = dev.tsv\ncolumns = keyphrase - - -\nmetric = mlm\n'; } > $tr/mlm.ini
+run 0 $kpd train $tr/mlm.ini; prints "$tr/mlm/best.kpd: dev -"
 
 # bad TEXT MESSAGE: the recipe is refused, and nothing is made. Its first five lines are good.
 t train_bad_recipe
@@ -749,7 +751,7 @@ t eval_auction_against
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv"
 [ "$(grep '^pr	' "$dir/out" | cut -f8-)" = "0.000000	0.000000	0.000000	1.000000" ] || wrong "a system differs from itself"
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/none.tsv"; figure items 3 - - 3 - - 0 - - -
-[ "$(grep '^kp_mean	' "$dir/out" | cut -f2,5,8)" = "1.666667	0.000000	1.666667" ] || wrong "kp_mean: $(grep ^kp_mean "$dir/out")"
+[ "$(grep '^kp_mean	' "$dir/out" | cut -f2,5,8)" = "1.666667	0.000000	1.666667" ] || wrong "$(grep ^kp_mean "$dir/out")"
 
 t eval_auction_of_recommend
 run 0 $kpd recommend $student $assistant $d/keyphrases.kpi $d/keyphrases.tsv $d/items.tsv; cp "$dir/out" "$dir/r2.tsv"

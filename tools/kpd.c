@@ -2152,7 +2152,8 @@ static const command COMMANDS[] = {
      "cross-encoder's probability.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv"},
     {"eval auction", run_eval_auction, 2, 2, "--filter --threshold --against --items",
-     "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [--threshold T [--filter FILE]] [--against RECOMMENDATIONS2.tsv] [--items N]",
+     "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [--threshold T [--filter FILE]] [--items N]\n"
+     "                 [--against RECOMMENDATIONS2.tsv]",
      "Prints what a judge makes of the lists of `kpd recommend` (without --threshold, so that all are there), with 95 %\n"
      "bootstrap intervals over items: kp, the median of an item's survivors, and their mean; pr, survivors that pass, of all\n"
      "and as a mean of items; pass@k, of the first k before the filter. JUDGE.tsv: item row TAB keyphrase TAB 0..1, pass from\n"
