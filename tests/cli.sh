@@ -469,6 +469,7 @@ cat > $tr/student.ini <<END
 start = ../demo/student.kpd
 assistant = ../demo/assistant.kpd
 [train]
+output = student
 batch = 8
 steps = 100
 rate = 1e-3
@@ -510,14 +511,14 @@ run 0 $kpd train $tr/student.ini --resume; prints "finished already"
 run 2 $kpd train $tr/student.ini --resume --force; says "expected one of them"
 
 t train_threads
-sed 's/checkpoint_steps.*/output = two/' $tr/student.ini > $tr/two.ini
+sed 's/^output.*/output = two/' $tr/student.ini > $tr/two.ini
 run 0 $kpd train $tr/two.ini --threads 2; same $tr/student/last.kpd $tr/two/last.kpd
 same $tr/student/metrics.tsv $tr/two/metrics.tsv
 
 # stopped SIGNAL STATUS NAME: a training of student.ini in NAME gets the signal when its first checkpoint is there. It runs in
 # the foreground, since a shell lets what runs beside it ignore Ctrl-C.
 stopped() {
-    sed "s/\[train\]/[train]\noutput = $3/" $tr/student.ini > $tr/$3.ini
+    sed "s/^output.*/output = $3/" $tr/student.ini > $tr/$3.ini
     rm -rf $tr/$3
     {
         i=0
