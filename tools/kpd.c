@@ -2159,7 +2159,8 @@ static const command COMMANDS[] = {
      "and as a mean of items; pass@k, of the first k before the filter. JUDGE.tsv: item row TAB keyphrase TAB 0..1, pass from\n"
      ".5 on; what it does not know does not pass, and is counted as unjudged. Survivors are those whose relevance, or whose\n"
      "value in FILE, of the judge's form, is at least T; without T all. N items were asked for: those without a line count.\n"
-     "--against prints a second system's figures and the paired differences, first minus second, with p.\n\n"
+     "--against prints a second system's figures and the paired differences, first minus second, with p. 10000 resamples\n"
+     "up to 2000 items, fewer beyond, at least 1000.\n\n"
      "    kpd eval auction new.tsv judge.tsv --filter search.tsv --threshold 0.5 --against old.tsv"},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
