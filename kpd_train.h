@@ -301,11 +301,11 @@ typedef enum kpdt_dev_metric { KPDT_DEV_AUC, KPDT_DEV_AP, KPDT_DEV_F1, KPDT_DEV_
     kpdt_dev_metric;
 
 // A model to begin with, of shape d: matrices and tables are N(0, .02) as in [BERT], biases 0, norms' weights 1; then every
-// tensor of `from` (NULL = none) that has a namesake of the same rows and cols here is copied over it. So it makes a random
-// start, and a cross-encoder that begins with a bi-encoder's encoder, its pooler and classifier being random. An element
-// depends on (seed, number of its tensor, its place) only: the same bits everywhere. Close it with kpd_model_close. Errors as
-// kpd_model_create; ARGUMENT too where a weight of `from` is not finite. Cost: about 80 ns a weight, and for the time of the
-// call a copy of the largest tensor.
+// tensor of `from` (NULL = none) that has a namesake of the same rows and cols here is copied over it, and over that of the
+// keyphrase tower where only d has separate ones. So it makes a random start, and a cross-encoder that begins with a
+// bi-encoder's encoder, its pooler and classifier being random. An element depends on (seed, number of its tensor, its place)
+// only: the same bits everywhere. Close it with kpd_model_close. Errors as kpd_model_create; ARGUMENT too where a weight of
+// `from` is not finite. Cost: about 80 ns a weight, and for the time of the call a copy of the largest tensor.
 KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, const kpd_allocator *a,
                                    kpd_model **out, kpd_error *e);
 
@@ -3463,19 +3463,29 @@ static void kpdt__tensor_start(const kpd_tensor *t, uint64_t seed, size_t n, flo
     for (size_t i = 0; i < n; i++) w[i] = norm ? 1 : 0;
 }
 
-// Whether `from` has a tensor of t's name, rows and cols.
-static bool kpdt__has_tensor(const kpd_model *from, const kpd_tensor *t) {
+// Whether `from` has a tensor of this name, and of t's rows and cols.
+static bool kpdt__has_tensor(const kpd_model *from, const char *name, const kpd_tensor *t) {
     kpd_tensor other;
     for (int32_t i = 0; from && kpd_model_tensor(from, i, &other); i++)
-        if (!strcmp(other.name, t->name)) return other.rows == t->rows && other.cols == t->cols;
+        if (!strcmp(other.name, name)) return other.rows == t->rows && other.cols == t->cols;
     return false;
+}
+
+// The name of the tensor of `from` with which t begins: its own, or in a keyphrase tower that of the tower which `from` has for
+// both; NULL = none.
+static const char *kpdt__origin(const kpd_model *from, const kpd_tensor *t) {
+    static const char prefix[] = "keyphrase.";
+    size_t n = sizeof prefix - 1;
+    if (kpdt__has_tensor(from, t->name, t)) return t->name;
+    return !strncmp(t->name, prefix, n) && kpdt__has_tensor(from, t->name + n, t) ? t->name + n : NULL;
 }
 
 static kpd_status kpdt__model_fill(kpd_model *m, const kpd_model *from, uint64_t seed, float *w, kpd_error *e) {
     kpd_status s = KPD_OK;
     kpd_tensor t;
     for (int32_t i = 0; !s && kpd_model_tensor(m, i, &t); i++) {
-        if (kpdt__has_tensor(from, &t)) s = kpd_model_get(from, t.name, w, e);
+        const char *origin = kpdt__origin(from, &t);
+        if (origin) s = kpd_model_get(from, origin, w, e);
         else kpdt__tensor_start(&t, kpdt__random(seed, (uint64_t)i), (size_t)t.rows * (size_t)t.cols, w);
         if (!s) s = kpd_model_set(m, t.name, w, e);
     }

@@ -558,6 +558,7 @@ cat > $tr/student.ini <<END
 start = ../demo/student.kpd
 assistant = ../demo/assistant.kpd
 [train]
+output = student
 batch = 8
 steps = 100
 rate = 1e-3
@@ -599,14 +600,14 @@ run 0 $kpd train $tr/student.ini --resume; prints "finished already"
 run 2 $kpd train $tr/student.ini --resume --force; says "expected one of them"
 
 t train_threads
-sed 's/checkpoint_steps.*/output = two/' $tr/student.ini > $tr/two.ini
+sed 's/^output.*/output = two/' $tr/student.ini > $tr/two.ini
 run 0 $kpd train $tr/two.ini --threads 2; same $tr/student/last.kpd $tr/two/last.kpd
 same $tr/student/metrics.tsv $tr/two/metrics.tsv
 
 # stopped SIGNAL STATUS NAME: a training of student.ini in NAME gets the signal when its first checkpoint is there. It runs in
 # the foreground, since a shell lets what runs beside it ignore Ctrl-C.
 stopped() {
-    sed "s/\[train\]/[train]\noutput = $3/" $tr/student.ini > $tr/$3.ini
+    sed "s/^output.*/output = $3/" $tr/student.ini > $tr/$3.ini
     rm -rf $tr/$3
     {
         i=0
@@ -693,6 +694,8 @@ printf '[data texts]\nfile = clicks.tsv\ncolumns = keyphrase - -\nloss = mnr\n' 
 run 1 $kpd train $tr/nothing.ini; says "nothing.ini:11: columns: 'title' is missing"
 sed 's/keyphrase - -/keyphrase title -/' $tr/nothing.ini > $tr/random.ini
 run 0 $kpd train $tr/random.ini; run 0 $kpd info $tr/random/last.kpd; prints "1 layer(s), width 16, 2 head(s)"
+{ sed 's/= mnr/= mlm/' $tr/nothing.ini; printf '[dev]\nfile = dev.tsv\ncolumns = keyphrase - - -\nmetric = mlm\n'; } > $tr/mlm.ini
+run 0 $kpd train $tr/mlm.ini; prints "$tr/mlm/best.kpd: dev -"
 
 # bad TEXT MESSAGE: the recipe is refused, and nothing is made. Its first five lines are good.
 t train_bad_recipe
@@ -838,7 +841,7 @@ t eval_auction_against
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv"
 [ "$(grep '^pr	' "$dir/out" | cut -f8-)" = "0.000000	0.000000	0.000000	1.000000" ] || wrong "a system differs from itself"
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/none.tsv"; figure items 3 - - 3 - - 0 - - -
-[ "$(grep '^kp_mean	' "$dir/out" | cut -f2,5,8)" = "1.666667	0.000000	1.666667" ] || wrong "kp_mean: $(grep ^kp_mean "$dir/out")"
+[ "$(grep '^kp_mean	' "$dir/out" | cut -f2,5,8)" = "1.666667	0.000000	1.666667" ] || wrong "$(grep ^kp_mean "$dir/out")"
 
 t eval_auction_of_recommend
 run 0 $kpd recommend $student $assistant $d/keyphrases.kpi $d/keyphrases.tsv $d/items.tsv; cp "$dir/out" "$dir/r2.tsv"

@@ -129,6 +129,24 @@ static void a_cross_encoder_starts_from_a_bi_encoder(void) {
     kpd_model_close(bi); kpd_model_close(cross); kpd_model_close(alone); kpd_model_close(again);
 }
 
+static void separate_towers_start_from_a_shared_one(void) {
+    kpd_model *bi = start(KPD_BI_ENCODER, NULL, 1, false), *two = start(KPD_BI_ENCODER, bi, 2, true);
+    kpd_model *apart = start(KPD_BI_ENCODER, NULL, 3, true), *copy = start(KPD_BI_ENCODER, apart, 4, true);
+    kpd_tensor t;
+    for (int32_t i = 0; kpd_model_tensor(bi, i, &t); i++) {
+        char name[128];
+        size_t n = 0, m = 0;
+        float *x, *y;
+        snprintf(name, sizeof name, "keyphrase.%s", t.name);
+        x = tensor(bi, t.name, &n);
+        y = tensor(two, name, &m);
+        CHECK_THAT(n == m && !memcmp(x, y, n * sizeof *x) && same(bi, two, t.name), "%s", name);
+        CHECK_THAT(same(apart, copy, name), "%s", name);        // its own namesake comes first
+        free(x); free(y);
+    }
+    kpd_model_close(bi); kpd_model_close(two); kpd_model_close(apart); kpd_model_close(copy);
+}
+
 static void *refuse(void *user, size_t size) { return (*(int *)user)-- > 0 ? malloc(size) : NULL; }
 static void give_back(void *user, void *ptr, size_t size) { (void)user; (void)size; free(ptr); }
 
@@ -314,6 +332,7 @@ SUITE(mlm) {
     RUN(mlm, weights_of_a_start_are_normal);
     RUN(mlm, a_start_has_the_same_bits_again);
     RUN(mlm, a_cross_encoder_starts_from_a_bi_encoder);
+    RUN(mlm, separate_towers_start_from_a_shared_one);
     RUN(mlm, wrong_starts_are_refused);
     RUN(mlm, bits_do_not_depend_on_level_or_tasks);
     RUN(mlm, sixty_steps_lower_the_loss);

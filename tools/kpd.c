@@ -2383,13 +2383,15 @@ static const command COMMANDS[] = {
      "cross-encoder's probability.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv"},
     {"eval auction", run_eval_auction, 2, 2, "--filter --threshold --against --items",
-     "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [--threshold T [--filter FILE]] [--against RECOMMENDATIONS2.tsv] [--items N]",
+     "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [--threshold T [--filter FILE]] [--items N]\n"
+     "                 [--against RECOMMENDATIONS2.tsv]",
      "Prints what a judge makes of the lists of `kpd recommend` (without --threshold, so that all are there), with 95 %\n"
      "bootstrap intervals over items: kp, the median of an item's survivors, and their mean; pr, survivors that pass, of all\n"
      "and as a mean of items; pass@k, of the first k before the filter. JUDGE.tsv: item row TAB keyphrase TAB 0..1, pass from\n"
      ".5 on; what it does not know does not pass, and is counted as unjudged. Survivors are those whose relevance, or whose\n"
      "value in FILE, of the judge's form, is at least T; without T all. N items were asked for: those without a line count.\n"
-     "--against prints a second system's figures and the paired differences, first minus second, with p.\n\n"
+     "--against prints a second system's figures and the paired differences, first minus second, with p. 10000 resamples\n"
+     "up to 2000 items, fewer beyond, at least 1000.\n\n"
      "    kpd eval auction new.tsv judge.tsv --filter search.tsv --threshold 0.5 --against old.tsv"},
     {"vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased",
      "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased]",
