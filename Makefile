@@ -75,7 +75,7 @@ fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c)) $(B)/tes
 	@for f in $(filter $(B)/fuzz_%,$^); do echo $$f; \
 	    $$f -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -verbosity=0 -print_final_stats=1 $(B)/corpus || exit 1; done
 
-$(B)/bench_%: bench/bench_%.c kpd.h
+$(B)/bench_%: bench/bench_%.c kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) -O3 -o $@ $< $(LIBS)
 bench: $(patsubst bench/%.c,$(B)/%,$(wildcard bench/bench_*.c))

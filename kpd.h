@@ -649,7 +649,7 @@ static void *kpd__align64(void *p) { return (char *)p + (64 - (uintptr_t)p % 64)
 typedef struct kpd__arena { char *base; size_t used; bool overflow; } kpd__arena;
 
 static void *kpd__take(kpd__arena *a, size_t count, size_t size) {
-    size_t bytes, at = a->used, end;
+    size_t bytes = 0, at = a->used, end = 0;
     if (!kpd__mul_ok(count, size, &bytes) || !kpd__add_ok(at, bytes, &end) || end > SIZE_MAX - 64) {
         a->overflow = true;
         return NULL;
