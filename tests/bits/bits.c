@@ -105,7 +105,7 @@ static int train(const kpd_model *m, const kpdt_dataset *rows, kpd_simd level, i
     sources[1].losses[0].loss = KPDT_CONTRASTIVE;
     sources[1].losses[1].loss = KPDT_PEARSON; sources[1].losses[1].teacher = KPDT_BY_SCORE;
     sources[1].losses[1].dims[0] = 64; sources[1].losses[1].dims[1] = 16;
-    d.start = m; d.sources = sources; d.n_sources = 2; d.batch = 16; d.steps = 12; d.rate = 1e-3f; d.dropout = 0.1f;
+    d.start = m; d.sources = sources; d.n_sources = 2; d.batch = 8; d.steps = 4; d.rate = 1e-3f; d.dropout = 0.1f;
     d.weight_decay = 0.01f; d.warmup = 0.2f; d.max_tokens = tokens; d.simd = level; d.parallel = kpd_pool_parallel(pool);
     if (kpdt_trainer_create(&d, &t, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     while (!r.done)
@@ -123,7 +123,7 @@ static int train_all(const kpd_model *m, char text[N][512]) {
     int failed = rows == NULL;
     for (int level = KPD_SIMD_SCALAR; level < KPD_SIMD_COUNT; level++)
         for (int32_t threads = 1; !failed && kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
-            failed = train(m, rows, (kpd_simd)level, threads, threads == 1 ? 4096 : 1024);
+            failed = train(m, rows, (kpd_simd)level, threads, threads == 1 ? 4096 : 256);
     kpdt_dataset_close(rows);
     return failed;
 }
