@@ -81,7 +81,7 @@ static kpdt_dataset *make_rows(char text[N][512]) {
     size_t at = 0;
     memset(&d, 0, sizeof d);
     for (int i = 0; i < N; i++)
-        at += (size_t)snprintf(table + at, sizeof table - at, "%.*s\t%s\t%d\t0.%d\n", 24, text[(i * 7) % N], text[i], i % 2,
+        at += (size_t)snprintf(table + at, sizeof table - at, "%.24s\t%.60s\t%d\t0.%d\n", text[(i * 7) % N], text[i], i % 2,
                                (i * 37) % 100);
     d.data = table; d.size = at;
     d.columns[0] = KPDT_COL_KEYPHRASE; d.columns[1] = KPDT_COL_TITLE; d.columns[2] = KPDT_COL_LABEL;
