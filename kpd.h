@@ -658,6 +658,19 @@ static void *kpd__take(kpd__arena *a, size_t count, size_t size) {
     return a->base ? a->base + at : NULL;
 }
 
+// An arena that has counted hands out from now on: from a block of its own, zeroed, to be freed by the caller.
+static kpd_status kpd__arena_block(kpd__arena *a, const kpd_allocator *allocator, const char *what, void **block, size_t *size,
+                                   kpd_error *e) {
+    if (a->overflow || a->used > SIZE_MAX - 64)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "%s: does not fit this machine's memory", what);
+    *size = a->used + 64;
+    *block = kpd__alloc(allocator, *size);
+    if (!*block) return kpd__no_memory(e, *size);
+    a->base = (char *)kpd__align64(*block);
+    a->used = 0;
+    return KPD_OK;
+}
+
 static uint64_t kpd__read64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
 static uint64_t kpd__rotate(uint64_t v, int r) { return v << r | v >> (64 - r); }
 
@@ -3873,7 +3886,6 @@ KPDDEF void kpd_session_destroy(kpd_session *s) {
 KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **out, kpd_error *e) {
     kpd_session plan, *s;
     kpd__arena a;
-    void *block;
     uint64_t fp;
     kpd_status status = kpd__session_check(d, e);
     if (status) return status;
@@ -3893,16 +3905,10 @@ KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **ou
     plan.sizes.dim = d->max_dim ? (size_t)d->max_dim : d->student ? (size_t)kpd_model_dim(d->student) : 0;
     kpd__take(&a, 1, sizeof *s);
     kpd__session_lay(&plan, &a);
-    if (a.overflow || a.used > SIZE_MAX - 64)
-        return kpd__fail(e, KPD_ERR_LIMIT, -1, "session: its scratch memory does not fit this machine");
-    plan.block_size = a.used + 64;
-    block = kpd__alloc(&d->allocator, plan.block_size);
-    if (!block) return kpd__no_memory(e, plan.block_size);
-    memset(&a, 0, sizeof a);
-    a.base = (char *)kpd__align64(block);
+    status = kpd__arena_block(&a, &d->allocator, "session: its scratch memory", &plan.block, &plan.block_size, e);
+    if (status) return status;
     s = (kpd_session *)kpd__take(&a, 1, sizeof *s);
     *s = plan;
-    s->block = block;
     kpd__session_lay(s, &a);
     *out = s;
     return KPD_OK;

@@ -353,8 +353,8 @@ typedef struct kpdt_trainer kpdt_trainer;
 
 // Allocates everything that training needs: about 7 times the model's weights (8 with dev: the best are kept), for each tower
 // (a cross-encoder has one) about (L + 1) (8 H + F) floats for each of max_tokens, with mlm 4 H more each and 168 V, and
-// 4 batch (D + batch) floats. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary has no mask token); UNSUPPORTED,
-// LIMIT, MEMORY.
+// 4 batch (D + batch) floats. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary has no mask token);
+// UNSUPPORTED, LIMIT, MEMORY.
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
@@ -961,7 +961,7 @@ static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, const kpd_alloc
     kpdt__net plan, *net;
     kpdt__plan count;
     kpd__arena a;
-    void *block;
+    kpd_status s;
     memset(&plan, 0, sizeof plan);
     memset(&count, 0, sizeof count);
     memset(&a, 0, sizeof a);
@@ -975,16 +975,10 @@ static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, const kpd_alloc
     memset(&a, 0, sizeof a);
     kpd__take(&a, 1, sizeof *net);
     kpdt__net_lay(&plan, &count, &a);
-    if (a.overflow || a.used > SIZE_MAX - 64)
-        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: the model does not fit this machine's memory");
-    plan.block_size = a.used + 64;
-    block = kpd__alloc(&plan.allocator, plan.block_size);
-    if (!block) return kpd__no_memory(e, plan.block_size);
-    memset(&a, 0, sizeof a);
-    a.base = (char *)kpd__align64(block);
+    s = kpd__arena_block(&a, &plan.allocator, "training: the model", &plan.block, &plan.block_size, e);
+    if (s) return s;
     net = (kpdt__net *)kpd__take(&a, 1, sizeof *net);
     *net = plan;
-    net->block = block;
     kpdt__net_lay(net, &count, &a);
     for (size_t i = 0; i < net->n_tensors; i++)
         if (kpd_model_get(m, net->parameters[i].name, net->w + net->parameters[i].offset, e)) {
@@ -1207,7 +1201,8 @@ static kpd_status kpdt__tape_create(kpdt__net *net, size_t max_tokens, size_t ma
                                     const kpdt__ops *train, const kpd_parallel *parallel, kpdt__tape **out, kpd_error *e) {
     kpdt__tape plan, *t;
     kpd__arena a;
-    void *block;
+    char what[64];
+    kpd_status s;
     memset(&plan, 0, sizeof plan);
     memset(&a, 0, sizeof a);
     plan.net = net; plan.allocator = net->allocator; plan.ops = ops; plan.train = train; plan.parallel = *parallel;
@@ -1216,17 +1211,11 @@ static kpd_status kpdt__tape_create(kpdt__net *net, size_t max_tokens, size_t ma
     kpd__take(&a, 1, sizeof *t);
     if (max_tokens > SIZE_MAX / 64 || max_texts > SIZE_MAX / 64) a.overflow = true;
     else kpdt__tape_lay(&plan, &a);
-    if (a.overflow || a.used > SIZE_MAX - 64)
-        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: %llu tokens of this model do not fit this machine's memory",
-                         (unsigned long long)max_tokens);
-    plan.block_size = a.used + 64;
-    block = kpd__alloc(&plan.allocator, plan.block_size);
-    if (!block) return kpd__no_memory(e, plan.block_size);
-    memset(&a, 0, sizeof a);
-    a.base = (char *)kpd__align64(block);
+    snprintf(what, sizeof what, "training: a batch of %llu tokens", (unsigned long long)max_tokens);
+    s = kpd__arena_block(&a, &plan.allocator, what, &plan.block, &plan.block_size, e);
+    if (s) return s;
     t = (kpdt__tape *)kpd__take(&a, 1, sizeof *t);
     *t = plan;
-    t->block = block;
     kpdt__tape_lay(t, &a);
     *out = t;
     return KPD_OK;
@@ -2321,7 +2310,7 @@ static kpd_status kpdt__optimizer_create(kpdt__net *net, const kpd__ops *ops, co
                                          const kpd_parallel *parallel, kpdt__optimizer **out, kpd_error *e) {
     kpdt__optimizer plan, *o;
     kpd__arena a;
-    void *block;
+    kpd_status s;
     memset(&plan, 0, sizeof plan);
     memset(&a, 0, sizeof a);
     plan.net = net; plan.allocator = net->allocator; plan.ops = ops; plan.train = train; plan.parallel = *parallel;
@@ -2329,15 +2318,10 @@ static kpd_status kpdt__optimizer_create(kpdt__net *net, const kpd__ops *ops, co
     plan.beta1 = 0.9f; plan.beta2 = 0.999f; plan.epsilon = 1e-8f; plan.decay = 0.01f; plan.layer_decay = 1;
     kpd__take(&a, 1, sizeof *o);
     kpdt__optimizer_lay(&plan, &a);
-    if (a.overflow || a.used > SIZE_MAX - 64) return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: the optimiser does not fit");
-    plan.block_size = a.used + 64;
-    block = kpd__alloc(&plan.allocator, plan.block_size);
-    if (!block) return kpd__no_memory(e, plan.block_size);
-    memset(&a, 0, sizeof a);
-    a.base = (char *)kpd__align64(block);
+    s = kpd__arena_block(&a, &plan.allocator, "training: the optimiser", &plan.block, &plan.block_size, e);
+    if (s) return s;
     o = (kpdt__optimizer *)kpd__take(&a, 1, sizeof *o);
     *o = plan;
-    o->block = block;
     kpdt__optimizer_lay(o, &a);
     *out = o;
     return KPD_OK;
@@ -3873,7 +3857,6 @@ KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer *
     kpdt_trainer plan, *t;
     const kpd__ops *ops = NULL;
     kpd__arena a;
-    void *block;
     uint64_t fp;
     kpd_status s = kpdt__trainer_check(d, e);
     if (s) return s;
@@ -3886,16 +3869,10 @@ KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer *
     kpdt__trainer_plan(&plan, d);
     kpd__take(&a, 1, sizeof *t);
     kpdt__trainer_lay(&plan, d, &a);
-    if (a.overflow || a.used > SIZE_MAX - 64)
-        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: the texts of a batch do not fit this machine's memory");
-    plan.block_size = a.used + 64;
-    block = kpd__alloc(&plan.allocator, plan.block_size);
-    if (!block) return kpd__no_memory(e, plan.block_size);
-    memset(&a, 0, sizeof a);
-    a.base = (char *)kpd__align64(block);
+    s = kpd__arena_block(&a, &plan.allocator, "training: the rows and texts", &plan.block, &plan.block_size, e);
+    if (s) return s;
     t = (kpdt_trainer *)kpd__take(&a, 1, sizeof *t);
     *t = plan;
-    t->block = block;
     kpdt__trainer_lay(t, d, &a);
     s = kpdt__trainer_fill(t, d, ops, e);
     if (s) kpdt_trainer_destroy(t);
@@ -4158,47 +4135,36 @@ static kpd_input kpdt__input(const kpd_model *m, int32_t role, const kpdt_row *r
     return in;
 }
 
-// A batch's row i.
-static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i, kpd_error *e) {
+// A batch's row i. Rows whose query cells are the same bytes, one behind the other, get one number.
+static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i, kpd_text *query, kpd_error *e) {
     kpdt_row row;
+    bool same;
     kpd_status s = kpdt_dataset_get(f->data, t->sampler.rows[i], &row, e);
     if (s) return s;
     for (int32_t k = 0; k < KPDT_MAX_LOSSES && f->losses[k].loss; k++)
         if (kpdt__on_matrix(f->losses[k].loss) && row.label < 0.5f)
             return kpd__fail(e, KPD_ERR_ARGUMENT, t->sampler.rows[i],
-                             "training: row %lld has label %g, and to MNR each row is a "
-                             "positive pair",
+                             "training: row %lld has label %g, and to MNR each row is a positive pair",
                              (long long)t->sampler.rows[i], (double)row.label);
     t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), &row);
     if (t->n_sides == 2) t->side[KPD_KEYPHRASE].in[i] = kpdt__input(t->shell, 1, &row);
     t->rows.label[i] = row.label;
     t->rows.score[i] = row.score;
-    return KPD_OK;
-}
-
-// Numbers the queries of a batch: rows whose cells are the same.
-static kpd_status kpdt__batch_queries(kpdt_trainer *t, const kpdt__feed *f, size_t n, kpd_error *e) {
-    kpdt_row row, last;
-    int32_t query = 0;
-    memset(&last, 0, sizeof last);
-    for (size_t i = 0; i < n; i++) {
-        kpd_status s = kpdt_dataset_get(f->data, t->sampler.rows[i], &row, e);
-        if (s) return s;
-        query += i && (row.query.size != last.query.size || memcmp(row.query.data, last.query.data, row.query.size));
-        t->rows.query[i] = query;
-        last = row;
-    }
+    same = !i || !row.query.data || (row.query.size == query->size && !memcmp(row.query.data, query->data, query->size));
+    t->rows.query[i] = i ? t->rows.query[i - 1] + !same : 0;
+    *query = row.query;
     return KPD_OK;
 }
 
 KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e) {
     kpdt__feed *f;
+    kpd_text query;
     size_t n;
     kpd_status s;
     if (!t->sampler.n_feeds) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there are no sources to draw from");
     s = kpdt__sample(&t->sampler, &f, &n, e);
-    for (size_t i = 0; !s && i < n; i++) s = kpdt__batch_row(t, f, i, e);
-    if (!s && kpdt__has(f->data, KPDT_COL_QUERY)) s = kpdt__batch_queries(t, f, n, e);
+    memset(&query, 0, sizeof query);
+    for (size_t i = 0; !s && i < n; i++) s = kpdt__batch_row(t, f, i, &query, e);
     if (s) return s;
     memset(out, 0, sizeof *out);
     out->source = (int32_t)(f - t->sampler.feeds);
@@ -4583,17 +4549,15 @@ static void kpdt__image_lay(kpdt__image *m, kpd__arena *a) {
 
 static kpd_status kpdt__image_create(const kpdt_trainer *t, kpdt__image *m, kpd_error *e) {
     kpd__arena a;
+    kpd_status s;
     memset(m, 0, sizeof *m);
     memset(&a, 0, sizeof a);
     kpdt__settings_of(t, &m->settings);
     m->n_state = KPDT__STATE + 3 * t->sampler.n_feeds;
     m->n_waiting = t->sampler.n_feeds * KPDT__WAITING * t->batch;
     kpdt__image_lay(m, &a);
-    m->block_size = a.used + 64;
-    m->block = kpd__alloc(&t->allocator, m->block_size);
-    if (!m->block) return kpd__no_memory(e, m->block_size);
-    memset(&a, 0, sizeof a);
-    a.base = (char *)kpd__align64(m->block);
+    s = kpd__arena_block(&a, &t->allocator, "checkpoint: its head", &m->block, &m->block_size, e);
+    if (s) return s;
     kpdt__image_lay(m, &a);
     kpdt__settings_of(t, &m->settings);
     for (size_t i = 0; i < m->settings.n; i++) m->values[i] = m->settings.list[i].value;

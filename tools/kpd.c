@@ -150,19 +150,8 @@ static const option OPTIONS[] = {
     {"--by",                 CHOICE,  FIELD(by),                 0, 0, "truth text llm tuned sr filter"},
 };
 
-// The position of a word in a list of words with single spaces between them, or -1.
-static int find_word(const char *list, const char *word) {
-    size_t n = strlen(word);
-    for (int i = 0; n && *list; i++) {
-        size_t m = strcspn(list, " ");
-        if (m == n && !memcmp(list, word, n)) return i;
-        list += m + (list[m] == ' ');
-    }
-    return -1;
-}
-
 static const option *find_option(const char *allowed, const char *name) {
-    if (find_word(allowed, name) < 0 && find_word(COMMON_OPTIONS, name) < 0) return NULL;
+    if (recipe_find(allowed, name) < 0 && recipe_find(COMMON_OPTIONS, name) < 0) return NULL;
     for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++)
         if (!strcmp(OPTIONS[i].name, name)) return &OPTIONS[i];
     return NULL;
@@ -188,7 +177,7 @@ static int set_number(const option *p, const char *text, float *out) {
 }
 
 static int set_choice(const option *p, const char *text, int32_t *out) {
-    int at = find_word(p->choices, text);
+    int at = recipe_find(p->choices, text);
     if (at < 0) return usage("%s %s: expected one of: %s", p->name, text, p->choices);
     *out = at;
     return DONE;
