@@ -2,7 +2,7 @@
 #
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
-#   make demo       the main job on a built-in catalogue     make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
+#   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
 #   make warn       every warning, C and C++, all options    make bench    this machine's kernels
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 
@@ -16,7 +16,8 @@ B = build
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
 
 EXAMPLES = $(patsubst examples/%.c,$(B)/%,$(wildcard examples/[0-9]*.c))
-TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out tests/tokenize_hex.c,$(wildcard tests/*.c))) \
+PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
+TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
 .PHONY: all test demo warn asan tsan bits cross fuzz bench bench-peers test-real clean
@@ -25,7 +26,7 @@ all: $(B)/kpd $(EXAMPLES)
 $(B)/kpd.o: tools/kpd_impl.c kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) $(CFLAGS) -c -o $@ $<
-$(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h tools/recipe.h tools/shop.h examples/tiny.h kpd.h kpd_train.h $(B)/kpd.o
+$(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h tools/recipe.h tools/shop.h kpd.h kpd_train.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 $(EXAMPLES): $(B)/%: examples/%.c examples/tiny.h kpd.h kpd_train.h
 	@mkdir -p $(B)
@@ -42,7 +43,10 @@ $(B)/tests.d/%.o: tests/%.cc tests/test.h kpd.h
 $(B)/tests: $(TESTS) $(B)/kpd.o
 	$(CXX) $(CFLAGS) -o $@ $^ $(LIBS)
 
-test: $(B)/tests $(B)/kpd $(EXAMPLES)
+$(B)/catalogue: tests/catalogue.c examples/tiny.h kpd.h $(B)/kpd.o
+	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
+
+test: $(B)/tests $(B)/kpd $(B)/catalogue $(EXAMPLES)
 	@sh tests/run.sh $(B)
 
 demo: $(B)/kpd
@@ -54,7 +58,7 @@ warn:
 
 SANITIZER = $(shell command -v clang >/dev/null && echo CC=clang CXX=clang++)   # gcc takes minutes over the same code
 asan:
-	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/tests $(B)/asan/kpd
+	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" $(addprefix $(B)/asan/,tests kpd catalogue)
 	@mkdir -p $(B)/tmp && export ASAN_OPTIONS=allocator_may_return_null=1 && $(B)/asan/tests && sh tests/cli.sh $(B)/asan/kpd
 tsan:
 	$(MAKE) B=$(B)/tsan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=thread" $(B)/tsan/tests

@@ -94,24 +94,17 @@ run 2 $kpd export a; says "-o DIR is missing"
 run 2 $kpd index build a; says "-o INDEX.kpi is missing"
 run 2 $kpd index add a b; says "--ids FILE is missing"
 
-# ---- demo ---------------------------------------------------------------------------------------------------------
+# ---- the catalogue of most tests ----------------------------------------------------------------------------------
 
-t demo
-d=$dir/demo
-run 0 $kpd demo $d; quiet; prints "wireless earbuds"; prints "kpd recommend"
-for f in student.kpd assistant.kpd keyphrases.kpi keyphrases.tsv items.tsv; do [ -s $d/$f ] || wrong "$f is missing"; done
-cp "$dir/out" "$dir/first"
-run 0 $kpd demo $d; same "$dir/first" "$dir/out"
-run 1 $kpd demo $d/items.tsv; says "cannot make the folder"
-run 1 $kpd demo $dir/no/such; says "cannot make the folder"
+t index_build
+d=$dir/catalogue
+mkdir -p $d
+run 0 ${kpd%/*}/catalogue $d; quiet
 student=$d/student.kpd
 assistant=$d/assistant.kpd
-
-t demo_by_commands
 cut -f2 $d/keyphrases.tsv > "$dir/phrases"
 run 0 $kpd embed $student "$dir/phrases" --tower keyphrase --dim 64 -o "$dir/k.npy"
-run 0 $kpd index build "$dir/k.npy" -o "$dir/k.kpi"; prints "60 added, 0 replaced, 60 now"
-same "$dir/k.kpi" $d/keyphrases.kpi
+run 0 $kpd index build "$dir/k.npy" -o $d/keyphrases.kpi; prints "60 added, 0 replaced, 60 now"
 
 # ---- info ---------------------------------------------------------------------------------------------------------
 
@@ -373,6 +366,7 @@ run 0 $kpd recommend $student - $d/keyphrases.kpi $d/keyphrases.tsv $d/items.tsv
 awk -F '\t' '$5 != "-" || $4 < 0.5 || $2 > 3 { exit 1 }' "$dir/out" || wrong "--min-similarity or -k is not kept"
 given '\n'; run 0 $all -k 2 < "$dir/in"; [ "$(wc -l < "$dir/out")" -le 2 ] || wrong "an empty item gave more than k"
 run 0 $all "$dir/empty"; lines 0
+run 0 $all $d/items.tsv --threshold 0.5 --same-words -o "$dir/r.tsv"; lines 0; same "$dir/first" "$dir/r.tsv"
 
 t recommend_ids
 sed 1,10d $d/keyphrases.tsv > "$dir/fewer.tsv"
@@ -472,11 +466,15 @@ phrase=$(sed -n 3p $shop/keyphrases.tsv | cut -f 2)
 printf '0\t%s\n99\t%s\n' "$phrase" "$phrase" > "$dir/in"
 for by in truth text llm tuned sr filter; do
     run 0 $kpd simulate judge $shop "$dir/in" --by $by; quiet; lines 2; prints "99	$phrase	"
-    awk -F '\t' 'NF != 4 || $3 != ($4 >= 0.5) || $4 < 0 || $4 > 1 { exit 1 }' "$dir/out" || wrong "$by: bad verdicts"
+    awk -F '\t' 'NF != 3 || $3 < 0 || $3 > 1 { exit 1 }' "$dir/out" || wrong "$by: bad verdicts"
 done
 run 0 $kpd simulate judge $shop < "$dir/in"; cp "$dir/out" "$dir/first"
 run 0 $kpd simulate judge $shop "$dir/in" --by truth; same "$dir/first" "$dir/out"
-printf '\n' > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: expected row TAB keyphrase"
+printf '99\t1\t%s\t.5\t-\n' "$phrase" > "$dir/r5"
+run 0 $kpd simulate judge $shop "$dir/in" "$dir/r5" -o "$dir/j3"; lines 0
+{ cat "$dir/first"; sed -n 2p "$dir/first"; } > "$dir/want"; same "$dir/want" "$dir/j3"
+printf '\n' > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/r5" "$dir/in"; says "in:1: expected row TAB keyphrase"
+printf '0\t1\ta\n' > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: expected row TAB keyphrase"
 printf '0\t%s\n100\t%s\n' "$phrase" "$phrase" > "$dir/in"
 run 1 $kpd simulate judge $shop "$dir/in"; says "in:2: row 100: test_items.tsv has rows 0 to 99"
 printf 'a\t%s\n' "$phrase" > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: 'a' is not an id"
@@ -523,7 +521,7 @@ if [ -d $golden/tiny_mean ]; then
     t import_bad
     echo old > "$dir/kept.kpd"
     run 1 $kpd import "$dir/missing" -o "$dir/kept.kpd"; says "$dir/missing"
-    run 1 $kpd import "$dir/demo" -o "$dir/kept.kpd"; says "config.json"
+    run 1 $kpd import $d -o "$dir/kept.kpd"; says "config.json"
     rm -rf "$dir/folder3"; cp -R "$dir/folder" "$dir/folder3"
     head -c 3000 "$dir/folder/model.safetensors" > "$dir/folder3/model.safetensors"
     run 1 $kpd import "$dir/folder3" -o "$dir/kept.kpd"; says "model.safetensors"
@@ -536,7 +534,7 @@ fi
 
 # ---- train --------------------------------------------------------------------------------------------------------
 
-# Pairs of the demo's shop: a keyphrase is right when most of its words stand in the item. Every 4th pair is dev's.
+# Pairs of the catalogue: a keyphrase is right when most of its words stand in the item. Every 4th pair is dev's.
 tr=$dir/train
 mkdir -p $tr
 awk -F '\t' '
@@ -555,8 +553,8 @@ awk -F '\t' '
 cat > $tr/student.ini <<END
 # a student
 [model]
-start = ../demo/student.kpd
-assistant = ../demo/assistant.kpd
+start = ../catalogue/student.kpd
+assistant = ../catalogue/assistant.kpd
 [train]
 output = student
 batch = 8
@@ -793,6 +791,7 @@ run 0 $kpd eval pairs "$dir/p.tsv"; quiet; lines 15
 figure pairs 4; figure yes 0.500000; figure threshold 0.400000; figure f1 0.800000; figure precision 0.666667
 figure recall 1.000000; figure accuracy 0.750000; figure mcc 0.577350; figure ap 0.833333; figure auc 0.750000
 figure ece 0.325000; figure spearman_assistant 0.400000
+cp "$dir/out" "$dir/first"; run 0 $kpd eval pairs "$dir/p.tsv" -o "$dir/e.tsv"; lines 0; same "$dir/first" "$dir/e.tsv"
 cut -f1,2 "$dir/p.tsv" > "$dir/in"
 run 0 $kpd eval pairs --threshold 0.75 < "$dir/in"; lines 13; figure f1 0.500000; figure recall 0.500000; figure mcc 0.000000
 printf '3\t1\n2\t0\n' > "$dir/dev.tsv"
@@ -839,7 +838,10 @@ says "2 of 5 recommendations are not in $dir/f.tsv and do not survive"
 t eval_auction_against
 : > "$dir/none.tsv"
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv"
-[ "$(grep '^pr	' "$dir/out" | cut -f8-)" = "0.000000	0.000000	0.000000	1.000000" ] || wrong "a system differs from itself"
+cp "$dir/out" "$dir/first"
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv" -o "$dir/e.tsv"; lines 0
+same "$dir/first" "$dir/e.tsv"
+[ "$(grep '^pr	' "$dir/first" | cut -f8-)" = "0.000000	0.000000	0.000000	1.000000" ] || wrong "a system differs from itself"
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/none.tsv"; figure items 3 - - 3 - - 0 - - -
 [ "$(grep '^kp_mean	' "$dir/out" | cut -f2,5,8)" = "1.666667	0.000000	1.666667" ] || wrong "$(grep ^kp_mean "$dir/out")"
 
@@ -865,6 +867,41 @@ judge_bad '0\ta\t2\n' "1: the value '2', expected a number from 0 to 1"
 judge_bad '0\ta\t1\n1\ta\t0\n0\ta\t0\n' "3: item 0, 'a' has another value in line 1"
 run 2 $kpd eval auction a b --filter c; says "--filter needs --threshold"
 run 1 $kpd eval auction "$dir/missing" "$dir/j.tsv"; says "No such file"
+
+# ---- demo ---------------------------------------------------------------------------------------------------------
+
+small="--items 100 --queries 60"
+t demo
+run 0 $kpd demo "$dir/a demo" $small --threads 2; cp "$dir/out" "$dir/first"
+prints "$kpd train '$dir/a demo/student.ini' --threads 2"; prints "by the truth"
+[ "$(grep -c "^$kpd " "$dir/out")" = 17 ] || wrong "not 17 command lines"
+[ "$(grep -c '^Pass@10  .* \[.*\].* \[.*\].* \[.*\]$' "$dir/out")" = 2 ] || wrong "not two tables"
+[ "$(grep -c '^  [+-] ' "$dir/out")" = 30 ] || wrong "not three lists of ten"
+for m in base assistant ctr student; do run 0 $kpd info "$dir/a demo/$m/last.kpd"; prints verified; done
+
+# What it printed does the same again.
+t demo_by_commands
+cp -R "$dir/a demo" "$dir/demo2"
+grep "^$kpd [eirs]" "$dir/first" > "$dir/commands"
+rm "$dir/a demo"/*.kpi "$dir/a demo"/*.lists.tsv "$dir/a demo"/auction.*.tsv
+run 0 sh -e "$dir/commands"
+for f in shop/llm.tsv ctr.kpi student.lists.tsv llm.tsv auction.llm.tsv auction.truth.tsv; do
+    same "$dir/a demo/$f" "$dir/demo2/$f"
+done
+
+t demo_again
+run 0 $kpd demo "$dir/demo2" $small --threads 1; prints "# Replaces the demo in $dir/demo2."
+prints "base.ini --force --threads 1"
+sed -n '/^by the LLM/,$p' "$dir/first" > "$dir/want"
+sed -n '/^by the LLM/,$p' "$dir/out" > "$dir/got"; same "$dir/want" "$dir/got"
+
+t demo_refused
+run 1 $kpd demo $d; says "$d: it holds something else than a demo"
+run 1 $kpd demo $d/items.tsv; says "cannot make the folder"
+run 1 $kpd demo $dir/no/such; says "cannot make the folder"
+rm "$dir/demo2/vocab.txt"; mkdir "$dir/demo2/vocab.txt"
+run 1 $kpd demo "$dir/demo2" $small; says "$dir/demo2/vocab.txt: cannot write"
+grep " train " "$dir/out" && wrong "it went on after a failure"
 
 t ""
 echo "$passed passed, $failed failed"

@@ -58,23 +58,23 @@ static double figure_of(const shop_desc *d, const char *name) {
 
 static void same_seed_same_files(void) {
     shop_desc d = small();
-    uint64_t first[12], other = 0;
+    uint64_t first[16], other = 0;
     shop *s = make(&d);
     if (!s) return;
-    for (int i = 0; i < 11; i++) {
+    for (int i = 0; shop_get_file(i).name; i++) {
         shop_file file = shop_get_file(i);
         first[i] = hash_file(s, &file);
     }
     shop_destroy(s);
     s = make(&d);
-    for (int i = 0; s && i < 11; i++) {
+    for (int i = 0; s && shop_get_file(i).name; i++) {
         shop_file file = shop_get_file(i);
         CHECK_THAT(hash_file(s, &file) == first[i], "%s differs", file.name);
     }
     shop_destroy(s);
     d.seed = 2;
     s = make(&d);
-    for (int i = 0; s && i < 11; i++) {
+    for (int i = 0; s && shop_get_file(i).name; i++) {
         shop_file file = shop_get_file(i);
         other = hash_file(s, &file);
         CHECK_THAT(other != first[i], "%s is that of another seed", file.name);
@@ -90,7 +90,7 @@ static void same_files_everywhere(void) {
     d.n_queries = 200;
     s = make(&d);
     if (!s) return;
-    CHECK_THAT(hash_files(s) == UINT64_C(14820011122311146291), "the files' hash is %llu", (unsigned long long)hash_files(s));
+    CHECK_THAT(hash_files(s) == UINT64_C(8561086912662965167), "the files' hash is %llu", (unsigned long long)hash_files(s));
     shop_destroy(s);
 }
 

@@ -6,9 +6,10 @@
 // Any bytes are text, an empty line is an empty text, one CR before the LF is dropped. Lines are read in chunks, so that
 // memory does not grow with the file. Files are written beside their place and renamed when whole, so that a failure
 // leaves what was there. Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
+// `kpd demo` does the whole job by these commands, and prints each.
 //
 // Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>score >>index >>search
-// >>recommend >>vocab >>train >>eval >>simulate >>demo >>commands
+// >>recommend >>vocab >>simulate >>train >>eval >>demo >>commands
 #define _POSIX_C_SOURCE 200809L
 #define KPD_THREADS
 #include "../kpd_train.h"
@@ -17,8 +18,8 @@
 #include "recipe.h"
 #define SHOP_IMPLEMENTATION
 #include "shop.h"
-#include "../examples/tiny.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -251,6 +252,13 @@ static bool output_commit(output *o) {
     return false;
 }
 
+static bool make_folder(const char *dir) {
+    struct stat st;
+    if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
+    if (!mkdir(dir, 0777) || (!stat(dir, &st) && S_ISDIR(st.st_mode))) return true;
+    return fail(dir, 0, "cannot make the folder: %s", strerror(errno));
+}
+
 // >>text  Lines in chunks. -------------------------------------------------------------------------------------------
 
 enum { CHUNK_LINES = 1024, CHUNK_BYTES = 1 << 20 };     // a chunk ends with the line that reaches either
@@ -339,6 +347,22 @@ static bool reader_split(const reader *r, int32_t i, int32_t max_parts, kpd_inpu
     }
 }
 
+// The columns of line i; more than `max` are counted but not kept.
+static int split_columns(const reader *r, int32_t i, kpd_text *out, int max) {
+    kpd_text rest = r->lines[i];
+    for (int n = 1;; n++) {
+        const char *tab = (const char *)memchr(rest.data, '\t', rest.size);
+        size_t size = tab ? (size_t)(tab - rest.data) : rest.size;
+        if (n <= max) {
+            out[n - 1].data = rest.data;
+            out[n - 1].size = size;
+        }
+        if (!tab) return n;
+        rest.data = tab + 1;
+        rest.size -= size + 1;
+    }
+}
+
 static bool parse_id(const reader *r, int32_t i, kpd_text text, int64_t *out) {
     char digits[32], *end = digits;
     errno = 0;
@@ -356,6 +380,8 @@ static bool parse_id(const reader *r, int32_t i, kpd_text text, int64_t *out) {
 
 typedef struct job {
     options o;
+    const char *program;
+    int (*command)(int argc, char **argv);      // runs a command line, argv[0] being the program; returns its exit status
     const char **arg;                   // NULL = not given: there are more than any command asks for
     kpd_pool *pool;
     kpd_parallel parallel;
@@ -487,10 +513,11 @@ static void progress(job *j, int64_t n, int64_t at, int64_t of) {
 
 static void progress_text(job *j) { progress(j, j->text.n, j->text.bytes, j->text.size); }
 
-// Calls fn for each chunk of the text, with j->text.n lines of at least one, until the end or until it fails.
+// Calls fn for each chunk of the text, with j->text.n lines of at least one, until the end or until it fails. A command that
+// reads several files counts them all.
 typedef bool chunk_fn(job *j, void *state);
 static bool each_chunk(job *j, const char *unit, chunk_fn *fn, void *state) {
-    start(j, unit);
+    if (!j->unit) start(j, unit);
     do {
         if (!reader_next(&j->text) || (j->text.n && !fn(j, state)) || !output_ok(&j->out)) return false;
         progress_text(j);
@@ -1092,7 +1119,7 @@ static bool recommend(job *j, phrases *p) {
     phrases_check(p, j->index, j->arg[3]);
     fill_recommend(j, p, &r.d);
     if (!open_session(j, r.d.search.k, kpd_index_get_info(j->index).dim)) return false;
-    if (!reader_open(&j->text, j->arg[4]) || !output_open(&j->out, NULL)) return false;
+    if (!reader_open(&j->text, j->arg[4]) || !output_open(&j->out, j->o.output)) return false;
     r.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r.in);
     r.out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r.d.search.k * sizeof *r.out);
     r.counts = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r.counts);
@@ -1196,166 +1223,6 @@ static int run_vocab(job *j) {
     return ok ? DONE : BAD_DATA;
 }
 
-// >>demo  The whole path on an invented shop. ------------------------------------------------------------------------
-
-typedef struct demo_item { const char *title, *category; } demo_item;
-
-static const demo_item DEMO_ITEMS[] = {
-    {"Zephyra Glide 3 Wireless Earbuds with Charging Case Midnight Blue", "Earbuds"},
-    {"Genuine Norvik 65W USB C Laptop Charger Adapter for Norvik Slate 13", "Laptop Chargers"},
-    {"Ombrelle Clear Silicone Case for Tavo X2 Phone Shockproof", "Phone Cases"},
-    {"Kestra Trail 40L Hiking Backpack Waterproof with Rain Cover", "Backpacks"},
-    {"Lumipod Desk Lamp LED Dimmable with Wireless Charging Pad White", "Desk Lamps"},
-    {"Brewmont Stovetop Espresso Maker 6 Cup Aluminium", "Espresso Makers"},
-    {"Pixelon M50 Mirrorless Camera Body 24MP Black", "Cameras"},
-    {"Zephyra Boom Portable Bluetooth Speaker Waterproof Red", "Speakers"},
-    {"Tavo X2 Smartphone 128GB Unlocked Graphite", "Smartphones"},
-    {"Karoo Kids Bike Helmet Adjustable Green Size S", "Bike Helmets"},
-    {"Norvik Slate 13 Laptop Sleeve Grey Felt", "Laptop Sleeves"},
-    {"Pixelon 50mm Camera Lens f1.8 for Pixelon Mirrorless", "Camera Lenses"},
-};
-
-static const char *const DEMO_PHRASES[] = {
-    "wireless earbuds", "zephyra earbuds", "blue earbuds", "earbuds charging case", "zephyra glide 3", "bluetooth earbuds",
-    "usb c laptop charger", "norvik charger", "norvik slate 13 charger", "65w charger", "laptop adapter", "65w usb c charger",
-    "tavo x2 case", "clear phone case", "shockproof case", "silicone case tavo x2", "case for tavo x2", "phone case",
-    "hiking backpack", "waterproof backpack", "40l backpack", "backpack with rain cover", "kestra backpack", "school backpack",
-    "led desk lamp", "desk lamp wireless charging", "white desk lamp", "dimmable lamp", "wireless charging pad", "floor lamp",
-    "stovetop espresso maker", "espresso maker 6 cup", "coffee maker", "brewmont espresso maker", "moka pot",
-    "mirrorless camera", "pixelon m50", "pixelon camera body", "24mp camera", "black mirrorless camera", "camera bag",
-    "bluetooth speaker", "waterproof speaker", "portable bluetooth speaker", "zephyra boom", "red speaker", "zephyra speaker",
-    "tavo x2", "unlocked smartphone", "tavo x2 128gb", "128gb smartphone unlocked",
-    "kids bike helmet", "green bike helmet", "karoo helmet", "bike light",
-    "laptop sleeve", "norvik slate 13 sleeve", "felt laptop sleeve", "50mm lens", "pixelon 50mm lens",
-};
-
-enum {
-    DEMO_N_ITEMS = sizeof DEMO_ITEMS / sizeof *DEMO_ITEMS, DEMO_N_PHRASES = sizeof DEMO_PHRASES / sizeof *DEMO_PHRASES,
-    DEMO_DIM = 64, DEMO_SHOWN = 3
-};
-
-static bool demo_write(job *j, const char *dir, const char *name, bool items) {
-    char *path = (char *)job_alloc(j, strlen(dir) + 32, 1);
-    if (!path) return false;
-    sprintf(path, "%s/%s", dir, name);
-    if (!output_open(&j->out, path)) return false;
-    for (int i = 0; i < (items ? (int)DEMO_N_ITEMS : (int)DEMO_N_PHRASES); i++)
-        if (items) fprintf(j->out.file, "%s\t%s\n", DEMO_ITEMS[i].title, DEMO_ITEMS[i].category);
-        else fprintf(j->out.file, "%d\t%s\n", i, DEMO_PHRASES[i]);
-    return output_commit(&j->out);
-}
-
-static bool demo_save_model(const kpd_model *m, const char *dir, const char *name) {
-    char path[4200];
-    kpd_error e;
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return can_write(path) && (!kpd_model_save(m, path, &e) || fail_with(path, &e));
-}
-
-// The vocabulary has the words of the catalogue.
-static bool demo_models(job *j, const char *dir) {
-    const char *texts[2 * DEMO_N_ITEMS + DEMO_N_PHRASES];
-    size_t n = 0;
-    kpd_error e;
-    for (int i = 0; i < DEMO_N_ITEMS; i++) {
-        texts[n++] = DEMO_ITEMS[i].title;
-        texts[n++] = DEMO_ITEMS[i].category;
-    }
-    for (int i = 0; i < DEMO_N_PHRASES; i++) texts[n++] = DEMO_PHRASES[i];
-    if (tiny_student(texts, n, &j->student, &e) || tiny_assistant(texts, n, &j->assistant, &e))
-        return fail("demo", 0, "%s", e.message);
-    return demo_save_model(j->student, dir, "student.kpd") && demo_save_model(j->assistant, dir, "assistant.kpd");
-}
-
-static bool demo_index(job *j, const char *dir) {
-    kpd_input in[DEMO_N_PHRASES];
-    int64_t ids[DEMO_N_PHRASES];
-    float v[DEMO_N_PHRASES * DEMO_DIM];
-    char path[4200];
-    kpd_error e;
-    kpd_index_desc d = {0};
-    d.dim = DEMO_DIM;
-    for (int i = 0; i < DEMO_N_PHRASES; i++) {
-        in[i] = kpd_input_str(DEMO_PHRASES[i], NULL, NULL);
-        ids[i] = i;
-    }
-    snprintf(path, sizeof path, "%s/keyphrases.kpi", dir);
-    if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, in, DEMO_N_PHRASES, DEMO_DIM, v, &e) ||
-        kpd_index_create(&d, &j->index, &e) || kpd_index_upsert(j->index, ids, v, DEMO_N_PHRASES, &e))
-        return fail("demo", 0, "%s", e.message);
-    return can_write(path) && save_index(j, path);
-}
-
-static kpd_text demo_lookup(void *user, int64_t id) {
-    kpd_text t = {NULL, 0};
-    (void)user;
-    if (id < 0 || id >= DEMO_N_PHRASES) return t;
-    t.data = DEMO_PHRASES[id];
-    t.size = strlen(t.data);
-    return t;
-}
-
-static bool demo_recommend(job *j) {
-    kpd_input in[DEMO_SHOWN];
-    kpd_recommendation out[DEMO_SHOWN * 10];
-    int32_t counts[DEMO_SHOWN];
-    kpd_error e;
-    kpd_recommend_desc d = {0};
-    d.student = j->student;
-    d.assistant = j->assistant;
-    d.index = j->index;
-    d.search.k = 10;
-    d.lookup = demo_lookup;
-    d.min_relevance = 0.5f;
-    d.same_words_are_duplicates = true;
-    for (int i = 0; i < DEMO_SHOWN; i++) in[i] = kpd_input_str(DEMO_ITEMS[i].title, DEMO_ITEMS[i].category, NULL);
-    if (kpd_recommend(j->session, &d, in, DEMO_SHOWN, out, counts, &e)) return fail("demo", 0, "%s", e.message);
-    for (int i = 0; i < DEMO_SHOWN; i++) {
-        printf("\n%s (%s)\n", DEMO_ITEMS[i].title, DEMO_ITEMS[i].category);
-        for (int32_t r = 0; r < counts[i]; r++) {
-            const kpd_recommendation *x = &out[i * 10 + r];
-            printf("  %-28s similarity %.3f   relevance %.3f\n", DEMO_PHRASES[x->id], (double)x->similarity,
-                   (double)x->relevance);
-        }
-    }
-    return true;
-}
-
-static void demo_explain(const char *dir) {
-    printf("\nThe same with commands:\n"
-           "  cut -f2 %s/keyphrases.tsv | kpd embed %s/student.kpd - --tower keyphrase --dim %d -o %s/keyphrases.npy\n"
-           "  kpd index build %s/keyphrases.npy -o %s/keyphrases.kpi\n"
-           "  kpd recommend %s/student.kpd %s/assistant.kpd %s/keyphrases.kpi %s/keyphrases.tsv %s/items.tsv \\\n"
-           "      --threshold 0.5 --same-words\n", dir, dir, DEMO_DIM, dir, dir, dir, dir, dir, dir, dir, dir);
-}
-
-static bool demo(job *j, const char *dir) {
-    if (!demo_models(j, dir) || !open_session(j, 0, 0)) return false;
-    printf("An invented shop of %d items and %d keyphrases. Nothing here is trained: the student's vectors only tell\n"
-           "whether words are equal, and the assistant is built by hand to find which share of a keyphrase's words stands\n"
-           "in the item. Keyphrases with a relevance below 0.5 are dropped.\n",
-           DEMO_N_ITEMS, DEMO_N_PHRASES);
-    if (!demo_write(j, dir, "items.tsv", true) || !demo_write(j, dir, "keyphrases.tsv", false)) return false;
-    if (!demo_index(j, dir)) return false;
-    start(j, "queries");
-    if (!demo_recommend(j)) return false;
-    j->done = DEMO_SHOWN;
-    demo_explain(dir);
-    return true;
-}
-
-static bool make_folder(const char *dir) {
-    struct stat st;
-    if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
-    if (!mkdir(dir, 0777) || (!stat(dir, &st) && S_ISDIR(st.st_mode))) return true;
-    return fail(dir, 0, "cannot make the folder: %s", strerror(errno));
-}
-
-static int run_demo(job *j) {
-    const char *dir = j->arg[0] ? j->arg[0] : "kpd-demo";
-    return make_folder(dir) && demo(j, dir) ? DONE : BAD_DATA;
-}
-
 // >>simulate  A shop with a truth on disk, and its judges. ------------------------------------------------------------
 
 static bool read_shop(const char *path, shop_desc *d) {
@@ -1442,33 +1309,42 @@ static double judge_score(const shop *s, judge_by by, int32_t item, int32_t quer
     return 0;
 }
 
+// A line of two columns, or of the five of `kpd recommend`.
 static bool judge_line(job *j, const shop *s, int32_t i) {
     const reader *r = &j->text;
-    kpd_text line = r->lines[i], text;
-    kpd_input in;
+    kpd_text column[5], text;
     int64_t row;
     int32_t query;
-    double score;
-    if (!reader_split(r, i, 2, &in)) return false;
-    if (in.n_parts < 2) return fail(r->name, r->first + i, "expected row TAB keyphrase");
-    if (!parse_id(r, i, in.part[0], &row)) return false;
+    int n = split_columns(r, i, column, 5);
+    if (n != 2 && n != 5) return fail(r->name, r->first + i, "expected row TAB keyphrase, or a line of `kpd recommend`");
+    text = column[n / 2];
+    if (!parse_id(r, i, column[0], &row)) return false;
     if (row < 0 || row >= shop_n_test_items(s))
         return fail(r->name, r->first + i, "row %lld: test_items.tsv has rows 0 to %d", (long long)row,
                     (int)shop_n_test_items(s) - 1);
-    text = in.part[1];
     query = shop_find_phrase(s, text.data, text.size);
     if (query < 0)
         return fail(r->name, r->first + i, "'%.*s' is not a keyphrase of this shop", (int)(text.size > 80 ? 80 : text.size),
                     text.data);
-    score = judge_score(s, (judge_by)j->o.by, shop_n_items(s) + (int32_t)row, query);
-    fwrite(line.data, 1, line.size, j->out.file);
-    fprintf(j->out.file, "\t%d\t%.9g\n", score >= .5, score);
+    fprintf(j->out.file, "%lld\t", (long long)row);
+    fwrite(text.data, 1, text.size, j->out.file);
+    fprintf(j->out.file, "\t%.9g\n", judge_score(s, (judge_by)j->o.by, shop_n_items(s) + (int32_t)row, query));
     return true;
 }
 
 static bool judge_chunk(job *j, void *state) {
     for (int32_t i = 0; i < j->text.n; i++)
         if (!judge_line(j, (const shop *)state, i)) return false;
+    return true;
+}
+
+// The standard input, or all files one behind the other.
+static bool judge_files(job *j, shop *s) {
+    const char **path = j->arg + 1;
+    do {
+        if (!reader_open(&j->text, *path) || !each_chunk(j, "pairs", judge_chunk, s)) return false;
+        reader_close(&j->text);
+    } while (*path && *++path);
     return true;
 }
 
@@ -1479,8 +1355,8 @@ static int run_judge(job *j) {
     bool ok;
     if (strlen(j->arg[0]) > 4000) return fail(j->arg[0], 0, "a path longer than 4000 bytes"), BAD_DATA;
     snprintf(path, sizeof path, "%s/shop.ini", j->arg[0]);
-    ok = read_shop(path, &d) && reader_open(&j->text, j->arg[1]) && output_open(&j->out, NULL) && create_shop(path, &d, &s)
-      && each_chunk(j, "pairs", judge_chunk, s) && output_commit(&j->out);
+    ok = read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(path, &d, &s) && judge_files(j, s) &&
+         output_commit(&j->out);
     shop_destroy(s);
     return ok ? DONE : BAD_DATA;
 }
@@ -1524,10 +1400,7 @@ static bool file_exists(const char *path) {
 
 static bool train_folder(training *x, bool resume, bool force) {
     const char *dir = x->r.train.output;
-    struct stat st;
-    if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
-    if (mkdir(dir, 0777) && (stat(dir, &st) || !S_ISDIR(st.st_mode)))
-        return fail(dir, 0, "cannot make the folder: %s", strerror(errno));
+    if (!make_folder(dir)) return false;
     for (int i = 0; i < N_TRAIN_FILES; i++) {
         snprintf(x->path[i], sizeof x->path[i], "%s/%s", dir, TRAIN_FILES[i]);
         if (!can_write(x->path[i])) return false;
@@ -1748,22 +1621,6 @@ static bool grow(void **block, size_t *capacity, size_t need, size_t size) {
     return true;
 }
 
-// The columns of line i; more than `max` are counted but not kept.
-static int split_columns(const reader *r, int32_t i, kpd_text *out, int max) {
-    kpd_text rest = r->lines[i];
-    for (int n = 1;; n++) {
-        const char *tab = (const char *)memchr(rest.data, '\t', rest.size);
-        size_t size = tab ? (size_t)(tab - rest.data) : rest.size;
-        if (n <= max) {
-            out[n - 1].data = rest.data;
-            out[n - 1].size = size;
-        }
-        if (!tab) return n;
-        rest.data = tab + 1;
-        rest.size -= size + 1;
-    }
-}
-
 static bool parse_real(const reader *r, int32_t i, const char *what, kpd_text t, float low, float high, float *out) {
     char digits[64], *end = digits;
     if (t.size && t.size < sizeof digits) {
@@ -1780,9 +1637,9 @@ static bool parse_real(const reader *r, int32_t i, const char *what, kpd_text t,
     return fail(r->name, r->first + i, "the %s '%.*s', expected a number", what, (int)t.size, t.data);
 }
 
-static void print_figure(const char *name, double v) {
-    if (isnan(v)) printf("%s\t-\n", name);
-    else printf("%s\t%.6f\n", name, v);
+static void print_figure(FILE *f, const char *name, double v) {
+    if (isnan(v)) fprintf(f, "%s\t-\n", name);
+    else fprintf(f, "%s\t%.6f\n", name, v);
 }
 
 typedef struct pairs {
@@ -1910,27 +1767,28 @@ static bool pairs_print(const job *j, const pairs *p, const float *threshold) {
     kpd_error e;
     double rho[2] = {0, 0};
     size_t yes = 0;
+    FILE *f = j->out.file;
     bool assistant = p->columns == (j->o.model ? 5 : 3);
     if (kpdt_classify(p->score, p->yes, p->n, threshold, NULL, &c, &e) ||
         kpdt_spearman(p->score, p->label, p->n, NULL, &rho[0], &e) ||
         (assistant && kpdt_spearman(p->score, p->assistant, p->n, NULL, &rho[1], &e))) return fail(NULL, 0, "%s", e.message);
     for (size_t i = 0; i < p->n; i++) yes += p->yes[i];
-    printf("pairs\t%zu\n", p->n);
-    print_figure("yes", (double)yes / (double)p->n);
-    print_figure("threshold", (double)c.threshold);
-    print_figure("f1", c.f1);
-    print_figure("precision", c.precision);
-    print_figure("recall", c.recall);
-    print_figure("accuracy", c.accuracy);
-    print_figure("mcc", c.mcc);
-    print_figure("ap", c.average_precision);
-    print_figure("auc", c.auc);
-    print_figure("ece", c.ece);
-    print_figure("pearson", kpdt_pearson(p->score, p->label, p->n));
-    print_figure("spearman", rho[0]);
+    fprintf(f, "pairs\t%zu\n", p->n);
+    print_figure(f, "yes", (double)yes / (double)p->n);
+    print_figure(f, "threshold", (double)c.threshold);
+    print_figure(f, "f1", c.f1);
+    print_figure(f, "precision", c.precision);
+    print_figure(f, "recall", c.recall);
+    print_figure(f, "accuracy", c.accuracy);
+    print_figure(f, "mcc", c.mcc);
+    print_figure(f, "ap", c.average_precision);
+    print_figure(f, "auc", c.auc);
+    print_figure(f, "ece", c.ece);
+    print_figure(f, "pearson", kpdt_pearson(p->score, p->label, p->n));
+    print_figure(f, "spearman", rho[0]);
     if (!assistant) return true;
-    print_figure("pearson_assistant", kpdt_pearson(p->score, p->assistant, p->n));
-    print_figure("spearman_assistant", rho[1]);
+    print_figure(f, "pearson_assistant", kpdt_pearson(p->score, p->assistant, p->n));
+    print_figure(f, "spearman_assistant", rho[1]);
     return true;
 }
 
@@ -1941,8 +1799,9 @@ static int run_eval_pairs(job *j) {
     bool ok;
     if (j->o.dev && isfinite(j->o.threshold)) return usage("eval pairs: --dev chooses the threshold and --threshold gives it");
     if (j->o.dim && !j->o.model) return usage("eval pairs: --dim is of the model of --model");
-    if ((j->o.model && !pairs_model(j)) || !output_open(&j->out, NULL) || !pairs_threshold(j, &threshold, &t)) return BAD_DATA;
-    ok = pairs_read(j, j->arg[0], &p) && pairs_print(j, &p, threshold);
+    if ((j->o.model && !pairs_model(j)) || !output_open(&j->out, j->o.output)) return BAD_DATA;
+    ok = pairs_threshold(j, &threshold, &t) && pairs_read(j, j->arg[0], &p) && pairs_print(j, &p, threshold) &&
+         output_commit(&j->out);
     pairs_free(&p);
     return ok ? DONE : BAD_DATA;
 }
@@ -2128,35 +1987,42 @@ static void figure_of(int kind, const kpdt_auction_row *r, float *value, float *
 
 enum { MAX_RESAMPLES = 10000 };
 
+static uint64_t random_at(uint64_t place) {             // SplitMix64
+    uint64_t x = (place + 1) * 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
 // Fewer where there are so many items that the interval is narrow anyway, and would be long in coming.
 static size_t resamples_of(size_t items) {
     size_t n = 20000000 / items;
     return n > MAX_RESAMPLES ? MAX_RESAMPLES : n < 1000 ? 1000 : n;
 }
 
-static void print_number(double v, const char *end) {
-    if (isnan(v)) printf("-%s", end);
-    else printf("%.6f%s", v, end);
+static void print_number(FILE *f, double v, const char *end) {
+    if (isnan(v)) fprintf(f, "-%s", end);
+    else fprintf(f, "%.6f%s", v, end);
 }
 
-static void print_interval(const kpdt_interval *i, const char *end) {
-    print_number(i->estimate, "\t");
-    print_number(i->low, "\t");
-    print_number(i->high, end);
+static void print_interval(FILE *f, const kpdt_interval *i, const char *end) {
+    print_number(f, i->estimate, "\t");
+    print_number(f, i->low, "\t");
+    print_number(f, i->high, end);
 }
 
 // A row of the table: a's interval; with b its too, and that of the difference with its p.
-static void print_intervals(const char *name, const kpdt_interval *i, bool two) {
-    printf("%s\t", name);
-    print_interval(&i[0], two ? "\t" : "\n");
+static void print_intervals(FILE *f, const char *name, const kpdt_interval *i, bool two) {
+    fprintf(f, "%s\t", name);
+    print_interval(f, &i[0], two ? "\t" : "\n");
     if (!two) return;
-    print_interval(&i[1], "\t");
-    print_interval(&i[2], "\t");
-    print_number(i[2].p, "\n");
+    print_interval(f, &i[1], "\t");
+    print_interval(f, &i[2], "\t");
+    print_number(f, i[2].p, "\n");
 }
 
 // work has room for four arrays of n.
-static bool figure_print(const figure *f, const auction *a, const auction *b, float *work) {
+static bool figure_print(const job *j, const figure *f, const auction *a, const auction *b, float *work) {
     size_t n = a->n_items;
     kpdt_interval out[3];
     kpd_error e;
@@ -2171,7 +2037,7 @@ static bool figure_print(const figure *f, const auction *a, const auction *b, fl
         if (which == 2) { d.b = work + 2 * n; d.b_weight = work + 3 * n; }
         if (kpdt_bootstrap(&d, &out[which], &e)) return fail(NULL, 0, "%s: %s", f->name, e.message);
     }
-    print_intervals(f->name, out, b != NULL);
+    print_intervals(j->out.file, f->name, out, b != NULL);
     return true;
 }
 
@@ -2223,7 +2089,7 @@ static bool median_print(job *j, const auction *a, const auction *b, double kp_a
     kpdt_interval out[3];
     if (!v || !count || !draw) return false;
     for (size_t s = 0; s < resamples; s++) {
-        for (size_t i = 0; i < n; i++) draw[i] = (uint32_t)(((tiny_random(s * n + i) >> 32) * n) >> 32);
+        for (size_t i = 0; i < n; i++) draw[i] = (uint32_t)(((random_at(s * n + i) >> 32) * n) >> 32);
         v[s] = drawn_median(a->row, draw, n, count, most);
         v[resamples + s] = b ? drawn_median(b->row, draw, n, count, most) : 0;
         v[2 * resamples + s] = v[s] - v[resamples + s];
@@ -2231,32 +2097,33 @@ static bool median_print(job *j, const auction *a, const auction *b, double kp_a
     interval_of(kp_a, v, resamples, &out[0]);
     interval_of(kp_b, v + resamples, resamples, &out[1]);
     interval_of(kp_a - kp_b, v + 2 * resamples, resamples, &out[2]);
-    print_intervals("kp", out, b != NULL);
+    print_intervals(j->out.file, "kp", out, b != NULL);
     return true;
 }
 
-static void print_count(const char *name, int64_t a, int64_t b, bool two) {
-    printf("%s\t%lld\t-\t-", name, (long long)a);
-    if (two) printf("\t%lld\t-\t-\t%lld\t-\t-\t-", (long long)b, (long long)(a - b));
-    putchar('\n');
+static void print_count(FILE *f, const char *name, int64_t a, int64_t b, bool two) {
+    fprintf(f, "%s\t%lld\t-\t-", name, (long long)a);
+    if (two) fprintf(f, "\t%lld\t-\t-\t%lld\t-\t-\t-", (long long)b, (long long)(a - b));
+    fputc('\n', f);
 }
 
 static bool auction_print(job *j, const auction *a, const auction *b) {
     kpdt_auction_result x, y = {0};
     kpd_error e;
+    FILE *f = j->out.file;
     float *work = (float *)job_alloc(j, 4 * a->n_items, sizeof *work);
     if (!work) return false;
     if (kpdt_auction_total(a->row, a->n_items, &x, &e) || (b && kpdt_auction_total(b->row, b->n_items, &y, &e)))
         return fail(NULL, 0, "%s", e.message);
-    printf("figure\tvalue\tlow\thigh%s\n", b ? "\tagainst\tlow\thigh\tdifference\tlow\thigh\tp" : "");
-    print_count("items", (int64_t)a->n_items, b ? (int64_t)b->n_items : 0, b != NULL);
-    print_count("recommended", a->recommended, b ? b->recommended : 0, b != NULL);
-    print_count("survivors", x.survivors, y.survivors, b != NULL);
-    print_count("passed", x.passed, y.passed, b != NULL);
-    print_count("unjudged", x.unjudged, y.unjudged, b != NULL);
+    fprintf(f, "figure\tvalue\tlow\thigh%s\n", b ? "\tagainst\tlow\thigh\tdifference\tlow\thigh\tp" : "");
+    print_count(f, "items", (int64_t)a->n_items, b ? (int64_t)b->n_items : 0, b != NULL);
+    print_count(f, "recommended", a->recommended, b ? b->recommended : 0, b != NULL);
+    print_count(f, "survivors", x.survivors, y.survivors, b != NULL);
+    print_count(f, "passed", x.passed, y.passed, b != NULL);
+    print_count(f, "unjudged", x.unjudged, y.unjudged, b != NULL);
     if (!median_print(j, a, b, x.kp, y.kp)) return false;
     for (size_t i = 0; i < sizeof FIGURES / sizeof *FIGURES; i++)
-        if (!figure_print(&FIGURES[i], a, b, work)) return false;
+        if (!figure_print(j, &FIGURES[i], a, b, work)) return false;
     return true;
 }
 
@@ -2278,8 +2145,9 @@ static int run_eval_auction(job *j) {
     filter.high = INFINITY;
     a.judge = b.judge = &judge;
     a.filter = b.filter = j->o.filter ? &filter : NULL;
-    ok = output_open(&j->out, NULL) && verdicts_read(j, j->arg[1], &judge) &&
-         (!j->o.filter || verdicts_read(j, j->o.filter, &filter)) && auction_pair(j, &a, j->o.against ? &b : NULL);
+    ok = output_open(&j->out, j->o.output) && verdicts_read(j, j->arg[1], &judge) &&
+         (!j->o.filter || verdicts_read(j, j->o.filter, &filter)) && auction_pair(j, &a, j->o.against ? &b : NULL) &&
+         output_commit(&j->out);
     auction_free(&a);
     auction_free(&b);
     free(judge.list);
@@ -2287,6 +2155,282 @@ static int run_eval_auction(job *j) {
     free(filter.list);
     free(filter.text);
     return ok ? DONE : BAD_DATA;
+}
+
+// >>demo  The whole job on an invented shop, by the commands that a user would type. ----------------------------------
+
+typedef struct demo_recipe { const char *name, *text; } demo_recipe;
+
+static const demo_recipe DEMO_RECIPES[] = {
+    {"base.ini",
+     "# kpd demo, recipe 1 of 4: a small BERT learns the shop's words by guessing hidden ones (MLM).\n"
+     "# All others start from it.\n"
+     "[model]\nvocab = vocab.txt\nlayers = 2\nwidth = 128\nheads = 2\npositions = 64\nmax_tokens = 48\n\n"
+     "[train]\nbatch = 64\nepochs = 5\nrate = 1e-3\nwarmup = 0.1\nweight_decay = 0.01\n\n"
+     "[data corpus]\nfile = shop/corpus.txt\ncolumns = title\nloss = mlm\n"},
+    {"assistant.ini",
+     "# kpd demo, recipe 2 of 4: the assistant, a cross-encoder. It reads keyphrase and item together, which is slow, and\n"
+     "# learns the LLM's yes and no.\n"
+     "[model]\nstart = base/last.kpd\nkind = cross-encoder\n\n"
+     "[train]\nbatch = 64\nepochs = 1\nrate = 1e-3\nwarmup = 0.1\n\n"
+     "[data llm]\nfile = shop/llm.tsv\ncolumns = keyphrase title category label\nloss = bce\n"},
+    {"ctr.ini",
+     "# kpd demo, recipe 3 of 4: a student, a bi-encoder, that learns from clicks only (CTR). In a batch each item's clicked\n"
+     "# keyphrase is to beat those of the other items (MNR). Its first 64 columns must do too (dims), as the index has these.\n"
+     "[model]\nstart = base/last.kpd\n\n"
+     "[train]\nbatch = 64\nepochs = 3\nrate = 1e-3\nwarmup = 0.1\n\n"
+     "[data clicks]\nfile = shop/ctr.tsv\ncolumns = keyphrase title category\nbatching = no-duplicates\nloss = mnr\n"
+     "dims = 128 64\n"},
+    {"student.ini",
+     "# kpd demo, recipe 4 of 4: the student of LLM + CTR + KD. Every second batch is of clicks, which makes about as many of\n"
+     "# them as ctr.ini has. The others are of the LLM's labels: yes is pulled near and no pushed away (contrastive), and its\n"
+     "# similarities are to rise and fall with the assistant's scores (Pearson): the knowledge distillation.\n"
+     "[model]\nstart = base/last.kpd\nassistant = assistant/last.kpd\n\n"
+     "[train]\nbatch = 64\nepochs = 1\nrate = 1e-3\nwarmup = 0.1\n\n"
+     "[data llm]\nfile = shop/llm.tsv\ncolumns = keyphrase title category label\n"
+     "loss = contrastive, pearson teacher=assistant\ndims = 128 64\nshare = 1\n\n"
+     "[data clicks]\nfile = shop/ctr.tsv\ncolumns = keyphrase title category\nbatching = no-duplicates\nloss = mnr\n"
+     "dims = 128 64\nshare = 1\n"},
+};
+
+typedef struct demo_step { const char *why, *words; } demo_step;        // why NULL: as the step before
+
+// @ is DIR. SHOP, FORCE and MACHINE stand for options, see demo_options.
+static const demo_step DEMO_STEPS[] = {
+    {"A shop: titles, keyphrases, clicks, an LLM's labels; and the truth, which no model sees", "simulate -o @/shop SHOP"},
+    {"A vocabulary of its words", "vocab @/shop/corpus.txt -o @/vocab.txt --size 2000"},
+    {"Four trainings, each by a recipe with comments in it", "train @/base.ini FORCE MACHINE"},
+    {NULL, "train @/assistant.ini FORCE MACHINE"},
+    {NULL, "train @/ctr.ini FORCE MACHINE"},
+    {NULL, "train @/student.ini FORCE MACHINE"},
+    {"Keyphrases of the student that knows only clicks: embed all, index them, look up 20 for each of the test items",
+     "embed @/ctr/last.kpd @/shop/keyphrases.txt --tower keyphrase --dim 64 -o @/ctr.npy MACHINE"},
+    {NULL, "index build @/ctr.npy -o @/ctr.kpi"},
+    {NULL, "recommend @/ctr/last.kpd - @/ctr.kpi @/shop/keyphrases.tsv @/shop/test_items.tsv -k 20 -o @/ctr.lists.tsv "
+           "MACHINE"},
+    {"And of the student of LLM + CTR + KD",
+     "embed @/student/last.kpd @/shop/keyphrases.txt --tower keyphrase --dim 64 -o @/student.npy MACHINE"},
+    {NULL, "index build @/student.npy -o @/student.kpi"},
+    {NULL, "recommend @/student/last.kpd - @/student.kpi @/shop/keyphrases.tsv @/shop/test_items.tsv -k 20 -o "
+           "@/student.lists.tsv MACHINE"},
+    {"What the search engine's filter, the LLM and the truth say of both",
+     "simulate judge @/shop @/ctr.lists.tsv @/student.lists.tsv --by filter -o @/filter.tsv"},
+    {NULL, "simulate judge @/shop @/ctr.lists.tsv @/student.lists.tsv --by llm -o @/llm.tsv"},
+    {NULL, "simulate judge @/shop @/ctr.lists.tsv @/student.lists.tsv --by truth -o @/truth.tsv"},
+    {"The auction: what passes the filter is judged",
+     "eval auction @/student.lists.tsv @/llm.tsv --filter @/filter.tsv --threshold 0.5 --against @/ctr.lists.tsv -o "
+     "@/auction.llm.tsv"},
+    {NULL, "eval auction @/student.lists.tsv @/truth.tsv --filter @/filter.tsv --threshold 0.5 --against @/ctr.lists.tsv -o "
+           "@/auction.truth.tsv"},
+};
+
+enum { DEMO_WORDS = 24, DEMO_SHOWN = 3, DEMO_RANKS = 10 };
+
+typedef struct demo {
+    const char *dir;
+    bool again;                         // DIR holds a demo
+    char word[DEMO_WORDS][4200], *argv[DEMO_WORDS]; int argc;
+    reader lists[2];                    // of LLM + CTR + KD, of CTR
+} demo;
+
+PRINTF(2, 3) static void demo_add(demo *d, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(d->word[d->argc], sizeof d->word[0], format, args);
+    va_end(args);
+    d->argv[d->argc] = d->word[d->argc];
+    d->argc++;
+}
+
+// At most 8 threads: a batch of the demo's small model has little work for more.
+static int32_t n_cpus(void) {
+    long n = 1;
+#ifdef _SC_NPROCESSORS_ONLN
+    n = sysconf(_SC_NPROCESSORS_ONLN);
+#endif
+    return n < 1 ? 1 : n > 8 ? 8 : (int32_t)n;
+}
+
+static bool demo_options(demo *d, const options *o, const char *word, size_t n) {
+    if (n == 4 && !strncmp(word, "SHOP", n)) {
+        demo_add(d, "--seed"), demo_add(d, "%d", o->seed ? (int)o->seed : 1);
+        if (o->items) demo_add(d, "--items"), demo_add(d, "%d", (int)o->items);
+        if (o->queries) demo_add(d, "--queries"), demo_add(d, "%d", (int)o->queries);
+    } else if (n == 5 && !strncmp(word, "FORCE", n)) {
+        if (d->again) demo_add(d, "--force");
+    } else if (n == 7 && !strncmp(word, "MACHINE", n)) {
+        demo_add(d, "--threads"), demo_add(d, "%d", (int)(o->threads ? o->threads : n_cpus()));
+        if (o->simd) demo_add(d, "--simd"), demo_add(d, "%s", kpd_simd_name((kpd_simd)o->simd));
+    } else return false;
+    return true;
+}
+
+// As a shell reads it.
+static void demo_print_word(const char *word) {
+    bool plain = *word && !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:=@%")];
+    if (!plain) putchar('\'');
+    for (; *word; word++)
+        if (*word == '\'') fputs("'\\''", stdout);
+        else putchar(*word);
+    if (!plain) putchar('\'');
+}
+
+static int demo_run(job *j, demo *d, const demo_step *step) {
+    d->argc = 0;
+    demo_add(d, "%s", j->program);
+    for (const char *w = step->words; *w; w += strspn(w, " ")) {
+        size_t n = strcspn(w, " ");
+        if (*w == '@') demo_add(d, "%s%.*s", d->dir, (int)n - 1, w + 1);
+        else if (!demo_options(d, &j->o, w, n)) demo_add(d, "%.*s", (int)n, w);
+        w += n;
+    }
+    if (step->why) printf("\n# %s.\n", step->why);
+    for (int i = 0; i < d->argc; i++) {
+        demo_print_word(d->argv[i]);
+        putchar(i + 1 < d->argc ? ' ' : '\n');
+    }
+    fflush(stdout);
+    return j->command(d->argc, d->argv);
+}
+
+static bool demo_is_in(const char *dir) {
+    char path[4200], line[16] = "";
+    FILE *f;
+    snprintf(path, sizeof path, "%s/%s", dir, DEMO_RECIPES[0].name);
+    f = fopen(path, "rb");
+    if (!f) return false;
+    if (!fgets(line, sizeof line, f)) line[0] = 0;
+    fclose(f);
+    return !strncmp(line, DEMO_RECIPES[0].text, 10);
+}
+
+static bool is_empty_folder(const char *dir) {
+    const struct dirent *entry;
+    bool empty = true;
+    DIR *d = opendir(dir);
+    if (!d) return false;
+    while ((entry = readdir(d)) != NULL) empty = empty && (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."));
+    closedir(d);
+    return empty;
+}
+
+// Nothing is replaced but another demo.
+static bool demo_folder(demo *d) {
+    if (!make_folder(d->dir)) return false;
+    d->again = demo_is_in(d->dir);
+    if (d->again) printf("# Replaces the demo in %s.\n", d->dir);
+    return d->again || is_empty_folder(d->dir) || fail(d->dir, 0, "it holds something else than a demo; expected a new folder");
+}
+
+static bool demo_write_recipes(job *j, const demo *d) {
+    char path[4200];
+    for (size_t i = 0; i < sizeof DEMO_RECIPES / sizeof *DEMO_RECIPES; i++) {
+        snprintf(path, sizeof path, "%s/%s", d->dir, DEMO_RECIPES[i].name);
+        if (!output_open(&j->out, path)) return false;
+        fputs(DEMO_RECIPES[i].text, j->out.file);
+        if (!output_commit(&j->out)) return false;
+    }
+    return true;
+}
+
+// A figure and its interval, of three columns of `eval auction`.
+static void demo_print_interval(const kpd_text *column, int digits) {
+    char text[40];
+    double v[3];
+    for (int i = 0; i < 3; i++) v[i] = strtod(column[i].data, NULL);        // a TAB ends each
+    snprintf(text, sizeof text, "%.*f [%.*f, %.*f]", digits, v[0], digits, v[1], digits, v[2]);
+    printf("  %22s", column[0].data[0] == '-' && column[0].size == 1 ? "-" : text);
+}
+
+static bool demo_table(job *j, const demo *d, const char *file, const char *title) {
+    static const char *const shown[][2] = {{"kp", "KP"}, {"pr", "PR"}, {"pass@5", "Pass@5"}, {"pass@10", "Pass@10"},
+                                           {"pass@15", "Pass@15"}, {"pass@20", "Pass@20"}};
+    char path[4200];
+    kpd_text column[11];
+    snprintf(path, sizeof path, "%s/%s", d->dir, file);
+    if (!reader_open(&j->text, path) || !reader_next(&j->text)) return false;
+    printf("\n%-14s  %22s  %22s  %22s\n", title, "CTR only", "LLM + CTR + KD", "difference");
+    for (size_t f = 0; f < sizeof shown / sizeof *shown; f++)
+        for (int32_t i = 0; i < j->text.n; i++) {
+            if (split_columns(&j->text, i, column, 11) != 11 || column[0].size != strlen(shown[f][0]) ||
+                memcmp(column[0].data, shown[f][0], column[0].size)) continue;
+            printf("%-14s", shown[f][1]);
+            for (int k = 0; k < 3; k++) demo_print_interval(&column[k == 0 ? 4 : k == 1 ? 1 : 7], f ? 3 : 0);
+            putchar('\n');
+        }
+    reader_close(&j->text);
+    return true;
+}
+
+// The keyphrase of that rank, or an empty text.
+static kpd_text demo_listed(const reader *r, int item, int rank) {
+    kpd_text column[5], none = {"", 0};
+    char key[40];
+    size_t n = (size_t)snprintf(key, sizeof key, "%d\t%d\t", item, rank);
+    for (int32_t i = 0; i < r->n; i++) {
+        kpd_text line = r->lines[i];
+        if (line.size > n && !memcmp(line.data, key, n) && split_columns(r, i, column, 5) == 5) return column[2];
+    }
+    return none;
+}
+
+static void demo_print_lists(const demo *d, const verdicts *truth, int item) {
+    printf("    %-36s  %s\n", "LLM + CTR + KD", "CTR only");
+    for (int rank = 1; rank <= DEMO_RANKS; rank++) {
+        for (int i = 0; i < 2; i++) {
+            kpd_text t = demo_listed(&d->lists[i], item, rank);
+            char mark = !t.size ? ' ' : verdicts_find(truth, item, t) >= 0.5f ? '+' : '-';
+            int pad = i || t.size > 34 ? 0 : 34 - (int)t.size;
+            printf("  %c %.*s%*s%s", mark, (int)t.size, t.data, pad, "", i ? "\n" : "");
+        }
+    }
+}
+
+static bool demo_items(job *j, demo *d, verdicts *truth) {
+    static const char *const file[] = {"truth.tsv", "student.lists.tsv", "ctr.lists.tsv", "shop/test_items.tsv"};
+    char path[4][4200];
+    kpd_input in;
+    for (int i = 0; i < 4; i++) snprintf(path[i], sizeof path[i], "%s/%s", d->dir, file[i]);
+    truth->high = 1;
+    if (!verdicts_read(j, path[0], truth)) return false;
+    for (int i = 0; i < 2; i++)
+        if (!reader_open(&d->lists[i], path[1 + i]) || !reader_next(&d->lists[i])) return false;
+    if (!reader_open(&j->text, path[3]) || !reader_next(&j->text)) return false;
+    printf("\nThe first %d test items and their first %d keyphrases; + is right and - wrong under the truth.\n", DEMO_SHOWN,
+           DEMO_RANKS);
+    for (int32_t i = 0; i < DEMO_SHOWN && i < j->text.n; i++) {
+        if (!reader_split(&j->text, i, 2, &in)) return false;
+        printf("\n%.*s (%.*s)\n", (int)in.part[0].size, in.part[0].data, (int)in.part[1].size, in.part[1].data);
+        demo_print_lists(d, truth, i);
+    }
+    return true;
+}
+
+static bool demo_report(job *j, demo *d) {
+    verdicts truth = {0};
+    bool ok;
+    printf("\n# KP: keyphrases of an item that pass the filter, the median. PR: the share of them that is right. Pass@k: the\n"
+           "# share of the first k before the filter. In brackets 95 %% intervals over items.\n");
+    ok = demo_table(j, d, "auction.llm.tsv", "by the LLM") && demo_table(j, d, "auction.truth.tsv", "by the truth") &&
+         demo_items(j, d, &truth);
+    for (int i = 0; i < 2; i++) reader_close(&d->lists[i]);
+    free(truth.list);
+    free(truth.text);
+    return ok;
+}
+
+static int run_demo(job *j) {
+    demo *d = (demo *)job_alloc(j, 1, sizeof *d);
+    if (!d) return BAD_DATA;
+    d->dir = j->arg[0] ? j->arg[0] : "kpd-demo";
+    if (!demo_folder(d) || !demo_write_recipes(j, d)) return BAD_DATA;
+    catch_signals();
+    for (size_t i = 0; i < sizeof DEMO_STEPS / sizeof *DEMO_STEPS; i++) {
+        int status = demo_run(j, d, &DEMO_STEPS[i]);
+        if (status) return status;
+        if (g_stop) return fail("demo", 0, "stopped"), BAD_DATA;
+    }
+    return demo_report(j, d) ? DONE : BAD_DATA;
 }
 
 // >>commands ---------------------------------------------------------------------------------------------------------
@@ -2302,8 +2446,11 @@ typedef struct command {
 } command;
 
 static const command COMMANDS[] = {
-    {"demo", run_demo, 0, 1, "", "demo [DIR]",
-     "Makes two small models and an index of an invented shop in DIR (kpd-demo), and recommends keyphrases for three items.\n\n"
+    {"demo", run_demo, 0, 1, "--items --queries --seed", "demo [DIR] [--items N] [--queries N] [--seed S]",
+     "Does the whole job in DIR (kpd-demo), a new folder or that of another demo: makes a shop of N (6000) items and N (4000)\n"
+     "keyphrases, trains an assistant on an LLM's labels, a student on clicks alone and one on labels, clicks and the\n"
+     "assistant, recommends keyphrases with both, and compares them under the LLM and under the truth. Prints each command\n"
+     "line before it runs, so that it can be repeated. Without --threads as many as there are processors, at most 8.\n\n"
      "    kpd demo"},
     {"import", run_import, 1, 1, "-o --dtype --template-item --template-keyphrase --template-pair --max-tokens",
      "import DIR -o M.kpd [--dtype f32] [--template-item T] [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
@@ -2347,9 +2494,9 @@ static const command COMMANDS[] = {
      "Prints the K (10) best of each query, with a score of at least T: query row from 0 TAB rank from 1 TAB id TAB score.\n"
      "Exact. A score is larger when nearer: cosine, product, or minus the squared distance.\n\n"
      "    kpd search keyphrases.kpi items.npy -k 5 --threshold 0.4"},
-    {"recommend", run_recommend, 4, 5, "-k --threshold --min-similarity --by-relevance --same-words",
-     "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi KEYPHRASES.tsv [ITEMS.tsv] [-k K] [--threshold T]\n"
-     "              [--min-similarity S] [--by-relevance] [--same-words]",
+    {"recommend", run_recommend, 4, 5, "-o -k --threshold --min-similarity --by-relevance --same-words",
+     "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi KEYPHRASES.tsv [ITEMS.tsv] [-o OUT.tsv] [-k K]\n"
+     "              [--threshold T] [--min-similarity S] [--by-relevance] [--same-words]",
      "Recommends keyphrases for items. KEYPHRASES.tsv: id TAB keyphrase. ITEMS.tsv: title, or title TAB category. Takes the\n"
      "K (10) nearest keyphrases with a similarity of at least S, drops duplicates (--same-words: in any order), drops those\n"
      "to which the assistant (- = none) gives a relevance below T, a probability. Prints item row from 0 TAB rank from 1\n"
@@ -2362,8 +2509,8 @@ static const command COMMANDS[] = {
      "no checkpoint yet), --force deletes it. Ctrl-C, TERM and HUP let the step end and write a checkpoint; the exit status\n"
      "is then 1, since the model is not there. A second Ctrl-C kills.\n\n"
      "    kpd train student.ini --threads 8"},
-    {"eval pairs", run_eval_pairs, 0, 1, "--threshold --dev --model --dim",
-     "eval pairs [FILE] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]",
+    {"eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim",
+     "eval pairs [FILE] [-o OUT.tsv] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]",
      "Prints how well scores tell labels: F1, precision, recall, accuracy and MCC at a threshold; AP, AUC, calibration error\n"
      "(of scores that are probabilities), Pearson and Spearman. A line: score TAB label, or these TAB the assistant's score,\n"
      "with which the score is then correlated too. A label is 0 to 1, yes from .5 on. The threshold is T, or that of the best\n"
@@ -2371,8 +2518,8 @@ static const command COMMANDS[] = {
      "keyphrase TAB title TAB category, and the score is the model's: a bi-encoder's cosine, of D columns, or a\n"
      "cross-encoder's probability.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv"},
-    {"eval auction", run_eval_auction, 2, 2, "--filter --threshold --against --items",
-     "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [--threshold T [--filter FILE]] [--items N]\n"
+    {"eval auction", run_eval_auction, 2, 2, "-o --filter --threshold --against --items",
+     "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [-o OUT.tsv] [--threshold T [--filter FILE]] [--items N]\n"
      "                 [--against RECOMMENDATIONS2.tsv]",
      "Prints what a judge makes of the lists of `kpd recommend` (without --threshold, so that all are there), with 95 %\n"
      "bootstrap intervals over items: kp, the median of an item's survivors, and their mean; pr, survivors that pass, of all\n"
@@ -2387,23 +2534,25 @@ static const command COMMANDS[] = {
      "Makes a WordPiece vocabulary of up to N (8000) tokens out of the lines of all files; a TAB is a space. What occurs less\n"
      "than --min-count (2) times becomes no token, but for characters. --cased keeps upper case and accents.\n\n"
      "    kpd vocab titles.txt keyphrases.txt -o vocab.txt --size 30000"},
-    {"simulate judge", run_judge, 1, 2, "--by", "simulate judge DIR [FILE] [--by truth|text|llm|tuned|sr|filter]",
-     "Judges recommendations in the shop of `kpd simulate -o DIR`, which it makes again from DIR/shop.ini. A line is a row of\n"
-     "test_items.tsv, from 0, TAB keyphrase; it is printed with TAB verdict 0 or 1 TAB score, 0 to 1 with yes from 0.5 on.\n"
-     "truth: what is so (the default); text: what title and category tell of it; llm, tuned: a general LLM and one tuned on\n"
-     "people's labels; sr: the search engine's score; filter: whether its filter lets the pair pass.\n\n"
-     "    kpd recommend s.kpd - k.kpi shop/keyphrases.tsv shop/test_items.tsv > r.tsv\n"
-     "    cut -f 1,3 r.tsv | kpd simulate judge shop --by llm"},
+    {"simulate judge", run_judge, 1, ANY_NUMBER, "-o --by",
+     "simulate judge DIR [FILE...] [-o JUDGE.tsv] [--by truth|text|llm|tuned|sr|filter]",
+     "Judges recommendations in the shop of `kpd simulate -o DIR`, which it makes again from DIR/shop.ini. A line is one of\n"
+     "`kpd recommend` for test_items.tsv, or a row of that, from 0, TAB keyphrase. Prints row TAB keyphrase TAB score, 0 to 1\n"
+     "with yes from 0.5 on, as `kpd eval auction` reads it. truth: what is so (the default); text: what title and category\n"
+     "tell of it; llm, tuned: a general LLM and one tuned on people's labels; sr: the search engine's score; filter: whether\n"
+     "its filter lets the pair pass, 0 or 1.\n\n"
+     "    kpd recommend s.kpd - k.kpi shop/keyphrases.tsv shop/test_items.tsv -o r.tsv\n"
+     "    kpd simulate judge shop r.tsv --by llm -o llm.tsv"},
     {"simulate", run_simulate, 0, 1, "-o --items --queries --seed --world --placebo",
      "simulate [SHOP.ini] -o DIR [--items N] [--queries N] [--seed S] [--world 0..5]\n"
      "             [--placebo none|shuffled|truth]",
      "Makes an invented shop whose truth is known: N (6000) items, N (4000) queries, a search engine, clicks, an LLM. Writes\n"
-     "items.tsv, test_items.tsv: title TAB category; keyphrases.tsv: id TAB keyphrase; ctr.tsv: keyphrase TAB title TAB\n"
-     "category of clicked pairs; sr.tsv, llm.tsv, llm_dev.tsv, llm_test.tsv, truth_test.tsv: the same TAB label 0 or 1;\n"
-     "corpus.txt: titles and queries; shop.ini: all settings, which can be edited and given as SHOP.ini (a key left out\n"
-     "has its default). Prints what it measured. Worlds: 0 without bias, 1 clicks depend on position and popularity, 2 a\n"
-     "filter, 3 (the default) both, 4 a noisier LLM, 5 more that only pictures show. --placebo: the LLM's labels dealt anew,\n"
-     "or the truth.\n\n"
+     "items.tsv, test_items.tsv: title TAB category; keyphrases.tsv: id TAB keyphrase; keyphrases.txt: these alone, in the\n"
+     "order of ids; ctr.tsv: keyphrase TAB title TAB category of clicked pairs; sr.tsv, llm.tsv, llm_dev.tsv, llm_test.tsv,\n"
+     "truth_test.tsv: the same TAB label 0 or 1; corpus.txt: titles and queries; shop.ini: all settings, which can be edited\n"
+     "and given as SHOP.ini (a key left out has its default). Prints what it measured. Worlds: 0 without bias, 1 clicks\n"
+     "depend on position and popularity, 2 a filter, 3 (the default) both, 4 a noisier LLM, 5 more that only pictures show.\n"
+     "--placebo: the LLM's labels dealt anew, or the truth.\n\n"
      "    kpd simulate -o shop --seed 7"},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
@@ -2488,19 +2637,25 @@ static int run(const command *c, int argc, char **argv, job *j) {
     return status;
 }
 
-int main(int argc, char **argv) {
-    static job j;                       // some 40 KB, all zero
+static int run_command(int argc, char **argv) {
+    job j;                              // some 40 KB
     int n_words, status;
-    const command *c;
-    if (argc < 2) return usage("a command is missing; `kpd help` lists them");
-    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help")) return help(argc - 2, argv + 2);
-    if (!strcmp(argv[1], "--version")) return puts("kpd " KPD_VERSION), DONE;
-    c = find_command(argc - 1, argv + 1, &n_words);
+    const command *c = find_command(argc - 1, argv + 1, &n_words);
     if (!c) return unknown_command(argc - 1, argv + 1);
+    memset(&j, 0, sizeof j);
+    j.program = argv[0];
+    j.command = run_command;
     j.o.k = 10;
     j.o.threshold = j.o.min_similarity = -INFINITY;
     j.o.world = j.o.placebo = -1;
     status = run(c, argc - 1 - n_words, argv + 1 + n_words, &j);
     job_close(&j);
     return status;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return usage("a command is missing; `kpd help` lists them");
+    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help")) return help(argc - 2, argv + 2);
+    if (!strcmp(argv[1], "--version")) return puts("kpd " KPD_VERSION), DONE;
+    return run_command(argc, argv);
 }

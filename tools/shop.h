@@ -182,6 +182,7 @@ const shop_pair *shop_pairs(const shop *s, shop_set set, int32_t *n);       // s
 bool shop_write_items(const shop *s, FILE *f);          // title, category
 bool shop_write_test_items(const shop *s, FILE *f);     // title, category
 bool shop_write_keyphrases(const shop *s, FILE *f);     // query number, keyphrase
+bool shop_write_phrases(const shop *s, FILE *f);        // the same without numbers: these are the lines, from 0
 bool shop_write_ctr(const shop *s, FILE *f);            // keyphrase, title, category
 bool shop_write_sr(const shop *s, FILE *f);             // keyphrase, title, category, label; so are the next four
 bool shop_write_llm(const shop *s, FILE *f);
@@ -1782,6 +1783,11 @@ bool shop_write_keyphrases(const shop *s, FILE *f) {
     return !ferror(f);
 }
 
+bool shop_write_phrases(const shop *s, FILE *f) {
+    for (int32_t q = 0; q < s->n_queries; q++) fprintf(f, "%s\n", shop_phrase(s, q));
+    return !ferror(f);
+}
+
 static void shop__write_pair(const shop *s, const shop_pair *p, FILE *f) {
     fprintf(f, "%s\t%s\t%s", shop_phrase(s, p->query), shop_title(s, p->item), shop_category(s, p->item));
 }
@@ -1818,8 +1824,7 @@ bool shop_write_truth_test(const shop *s, FILE *f) {
 
 bool shop_write_corpus(const shop *s, FILE *f) {
     for (int32_t i = 0; i < s->d.n_items; i++) fprintf(f, "%s\n", shop_title(s, i));
-    for (int32_t q = 0; q < s->n_queries; q++) fprintf(f, "%s\n", shop_phrase(s, q));
-    return !ferror(f);
+    return shop_write_phrases(s, f);
 }
 
 // >>ini --------------------------------------------------------------------------------------------------------------
@@ -1847,13 +1852,14 @@ bool shop_write_ini(const shop *s, FILE *f) {
 }
 
 shop_file shop_get_file(int i) {
+    static const shop_file none = {NULL, NULL};
     static const shop_file file[] = {
         {"items.tsv", shop_write_items}, {"test_items.tsv", shop_write_test_items}, {"keyphrases.tsv", shop_write_keyphrases},
-        {"ctr.tsv", shop_write_ctr}, {"sr.tsv", shop_write_sr}, {"llm.tsv", shop_write_llm},
-        {"llm_dev.tsv", shop_write_llm_dev}, {"llm_test.tsv", shop_write_llm_test},
-        {"truth_test.tsv", shop_write_truth_test}, {"corpus.txt", shop_write_corpus}, {"shop.ini", shop_write_ini},
-        {NULL, NULL}};
-    return file[i < 0 || i > 11 ? 11 : i];
+        {"keyphrases.txt", shop_write_phrases}, {"ctr.tsv", shop_write_ctr}, {"sr.tsv", shop_write_sr},
+        {"llm.tsv", shop_write_llm}, {"llm_dev.tsv", shop_write_llm_dev}, {"llm_test.tsv", shop_write_llm_test},
+        {"truth_test.tsv", shop_write_truth_test}, {"corpus.txt", shop_write_corpus}, {"shop.ini", shop_write_ini}};
+    int32_t n = sizeof file / sizeof *file;
+    return i >= 0 && i < n ? file[i] : none;
 }
 
 static char *shop__trim(char *text) {
