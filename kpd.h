@@ -38,8 +38,8 @@
 //     >>concepts   ownership, threads, errors, numbers, trust         >>format  the file, byte by byte
 //     >>api        status, host, text, tokenizer, model, session, student and assistant, index, recommend
 //     implementation:
-//     >>config  >>status  >>memory  >>threads  >>math  >>simd  >>kernels  >>gemm  >>levels  >>unicode  >>tokenizer
-//     >>file  >>model  >>session  >>encoder  >>assistant  >>student  >>index_store  >>index_flat  >>recommend
+//     >>config  >>status  >>memory  >>threads  >>math  >>simd  >>kernels  >>gemm  >>quantised  >>levels  >>unicode  >>tokenizer
+//     >>file  >>model  >>session  >>encoder  >>assistant  >>student  >>convert  >>index_store  >>index_flat  >>recommend
 //
 // OPTIONS  Define before including; "all" = the same in every file, "impl" = only beside KPD_IMPLEMENTATION.
 //
@@ -86,8 +86,11 @@
 // ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes about a
 // millisecond): corrupt weights can then give wrong numbers, never a wild access. `verify` reads and checks every byte.
 //
-// Limits. KPD_MAX_* below. BERT-family encoders (post-norm, learned positions) with WordPiece vocabularies only. This
-// version runs f32; the file format already defines bf16 and int8 weights, which it refuses with KPD_ERR_UNSUPPORTED.
+// int8 weights give the same bits in the same sense, and so does bf16, whose weights are widened to f32, but for two levels with
+// an instruction for bf16 products (avx512bf16, amx): these round the inputs too, and promise only their own bits for any
+// number of threads and any batch.
+//
+// Limits. KPD_MAX_* below. BERT-family encoders (post-norm, learned positions) with WordPiece vocabularies only.
 //
 // Letters: n texts or vectors, T tokens, H width, A heads, F feed-forward width, V vocabulary, D embedding width, k hits;
 // in matrix products y = x W^T + b, W is [N, K]. Matrices are f32 row-major unless they say "panels".
@@ -127,12 +130,16 @@
 // NEON widen the same bytes. A matrix that joins several (query, key, value) pads each to 16 columns by itself; its shape is
 // {3, N, K}, K at least 2.
 //
-// int8 (written by later versions): weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32
-// and `m.colsum` i32 (the plain sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K
-// padded to 64, one for all matrices that are joined. With x the input, t = x * inscale rounded, a = absmax(t), q = t *
-// (127 / a) rounded to nearest even, y = fma(float(sum q w), (a / 127) * scale, bias). VPDPBUSD computes sum (q + 128) w - 128
-// colsum. bf16 is rounded to nearest even and summed in f32. Input padding must be zero where a weight is bf16, since 0 * NaN
-// is NaN.
+// int8: weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32 and `m.colsum` i32 (the plain
+// sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K padded to 64, one for all matrices
+// that are joined. A row x of the input is rounded to whole numbers u: with t = x * inscale, levels L, and all steps in f32,
+//     step = range / L, u = z + (t * (L / range) to nearest even), cut to 0..255 (or 0..65535), where
+//     as a rule       range = the largest |t|,           L = 127,   z = 128
+//     GELU's output   range = the largest t (at least 0) - the least (at most 0), L = 255, z = -least * (L / range) to nearest even
+//     16-bit inputs   range = the largest |t|,           L = 32767, z = 32768
+// and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias); the
+// sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is rounded
+// to nearest even and summed in f32. Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
 //     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
@@ -140,19 +147,20 @@
 //                     13 tokens per text, 14 no final normalisation, 15 number of modules, 16..27 four modules of
 //                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
 //                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
-//                     30 arithmetic of int8, bits: 1 GELU output as u8 with a zero point, 2 inputs of query, key and value in
-//                     16 bits (a reader refuses bits that it does not know), 31 zero
+//                     30 arithmetic of int8, bits: 1 the feed-forward layer's inner activations are rounded as GELU's output, 2
+//                     the inputs of query, key and value have 16 bits (a reader refuses bits that it does not know), 31 zero
 //     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte
 //     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
 //     vocab           u8   vocab.txt: a token a line, line i = id i
 //     and per encoder, names as in Hugging Face's BERT, behind "keyphrase." for the second of separate towers:
-//     embeddings.word_embeddings.weight f32 [V, H], .position_embeddings.weight [P, H], .token_type_embeddings.weight
-//     [types, H], .LayerNorm.weight and .bias [H]; per layer i encoder.layer.i.attention.self.qkv.weight {3, H, H} panels
-//     (query, key, value), .qkv.bias f32 [3][H padded to 16]; .attention.output.dense, .intermediate.dense, .output.dense
-//     .weight panels and .bias (padded to 16), .attention.output.LayerNorm and .output.LayerNorm .weight and .bias [H];
-//     cross-encoder: pooler.dense and classifier .weight panels, .bias (padded to 16); modules of a bi-encoder:
-//     modules.j.linear.weight panels, .bias (padded to 16) for Dense, modules.j.norm.weight and .bias for LayerNorm (epsilon
-//     1e-5). A vector's shape is {length, 1, 1}, with the padding where there is one.
+//     embeddings.word_embeddings.weight [V, H], .position_embeddings.weight [P, H], .token_type_embeddings.weight [types, H]
+//     (f32, or bf16 where the weight type is bf16 or int8), .LayerNorm.weight and .bias [H]; per layer i panels of the weight
+//     type, encoder.layer.i.attention.self.qkv.weight {3, H, H} (query, key, value), .qkv.bias f32 [3][H padded to 16];
+//     .attention.output.dense, .intermediate.dense, .output.dense .weight and .bias (padded to 16), .attention.output.LayerNorm
+//     and .output.LayerNorm .weight and .bias [H]; and always as f32 panels, of a cross-encoder: pooler.dense and classifier
+//     .weight, .bias (padded to 16); modules of a bi-encoder: modules.j.linear.weight, .bias (padded to 16) for Dense,
+//     modules.j.norm.weight and .bias for LayerNorm (epsilon 1e-5). A vector's shape is {length, 1, 1}, with the padding where
+//     there is one.
 //
 // An index (kind 2) has:
 //     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32), 3.. zero
@@ -241,10 +249,13 @@ KPDDEF void         kpd_pool_destroy(kpd_pool *p);
 KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p);        // p must outlive whatever gets this
 #endif
 
+// Levels that differ in int8 (avxvnni, avx512vnni, neondot) and bf16 (avx512bf16, amx: both) products only are for the rest the
+// avx2, avx512 or neon below them.
 typedef enum kpd_simd {
-    KPD_SIMD_AUTO, KPD_SIMD_SCALAR, KPD_SIMD_AVX2, KPD_SIMD_AVX512, KPD_SIMD_NEON, KPD_SIMD_COUNT
+    KPD_SIMD_AUTO, KPD_SIMD_SCALAR, KPD_SIMD_AVX2, KPD_SIMD_AVX512, KPD_SIMD_NEON, KPD_SIMD_AVXVNNI, KPD_SIMD_AVX512VNNI,
+    KPD_SIMD_AVX512BF16, KPD_SIMD_AMX, KPD_SIMD_NEONDOT, KPD_SIMD_COUNT
 } kpd_simd;
-KPDDEF const char *kpd_simd_name(kpd_simd level);          // "auto", "scalar", "avx2", "avx512", "neon"; "?"
+KPDDEF const char *kpd_simd_name(kpd_simd level);          // "auto", "scalar", "avx2", "avx512", "neon", "avxvnni", ...; "?"
 KPDDEF bool        kpd_simd_available(kpd_simd level);     // compiled in, and this processor and system have it
 
 // TEXT  Bytes and a length; any bytes. UTF-8 is expected, each invalid sequence counts as U+FFFD. -------------------
@@ -302,6 +313,7 @@ KPDDEF int32_t  kpd_token_id(const kpd_tokenizer *t, kpd_text token);    // -1 =
 
 typedef enum kpd_kind { KPD_BI_ENCODER, KPD_CROSS_ENCODER } kpd_kind;
 typedef enum kpd_dtype { KPD_DTYPE_DEFAULT, KPD_F32, KPD_BF16, KPD_INT8 } kpd_dtype;   // default = f32
+enum { KPD_OFFSET_HIDDEN = 1, KPD_WIDE_QKV = 2 };      // feed-forward activations as u8 with a zero; 16-bit inputs of q, k and v
 typedef enum kpd_tower { KPD_ITEM, KPD_KEYPHRASE } kpd_tower;            // one and the same weights unless separate_towers
 
 // Over the T token vectors x_t of a text [SBERT]: mean sum x_t / T; cls x_0; max over t per column; sqrt-len
@@ -326,6 +338,7 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     kpd_dtype dtype;
     bool separate_towers;               // bi-encoder: own weights for keyphrases
     bool no_normalize;                  // bi-encoder: vectors keep their length
+    int32_t arithmetic;                 // of int8: a sum of KPD_OFFSET_HIDDEN and KPD_WIDE_QKV
     int32_t n_layers, width, n_heads;   // required; width 2 or more, a multiple of n_heads
     int32_t ffn_width;                  // 0 = 4 width
     int32_t vocab_size;                 // V, rows of the word embeddings; 0 = the tokenizer's size, never less
@@ -384,6 +397,21 @@ KPDDEF bool       kpd_model_tensor(const kpd_model *m, int32_t i, kpd_tensor *ou
 KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e);
 // Only for created models, before they are shared; every value is finite. On failure nothing has changed.
 KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in, kpd_error *e);
+
+// The same model with weights of another type: for serving, smaller and faster. bf16 rounds tables and the layers' matrices to
+// nearest even. int8 keeps tables as bf16 and rounds each row of a layer's matrix to -127..127; a head (pooler, classifier,
+// modules) stays f32. Each of its inputs k is first divided by (largest input_k^5 / largest weight_k^3)^(1/8), so that input and
+// weight share the burden; the largest inputs are those of `texts`, or else of 64 sequences of random tokens, which need no data.
+// Errors: ARGUMENT, MEMORY, LIMIT (a weight too large for
+// bf16). Any thread. Cost: reading and writing every weight, and for int8 one pass of the texts.
+typedef struct kpd_convert_desc {
+    kpd_dtype dtype;
+    bool wide_qkv;                      // int8: inputs of query, key and value in 16 bits: more accurate, up to a third slower
+    kpd_tower tower;                    // of the texts
+    const kpd_input *texts; size_t n_texts;
+    kpd_allocator allocator;
+} kpd_convert_desc;
+KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e);
 
 // SESSION  Scratch memory of one caller: one arena, nothing allocated afterwards. -----------------------------------
 
@@ -545,6 +573,10 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #elif defined(__aarch64__)
 #define KPD__ARM
 #include <arm_neon.h>
+#ifdef __linux__
+#define KPD__ARM_DOT
+#include <sys/auxv.h>
+#endif
 #endif
 #endif
 #if defined(__SSE__) || defined(_M_X64)
@@ -624,6 +656,7 @@ static bool kpd__mul_ok(size_t a, size_t b, size_t *out) {
 
 static size_t kpd__round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 static size_t kpd__min(size_t a, size_t b) { return a < b ? a : b; }
+static float kpd__wider(float most, float v) { return fabsf(v) > most ? fabsf(v) : most; }
 static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
 
 static bool kpd__allocator_ok(const kpd_allocator *a) { return !a || !a->alloc == !a->free; }
@@ -915,28 +948,71 @@ static float kpd__fma(float a, float b, float c) {
 #endif
 }
 
+#define KPD__NOTHING 7.8886091e-31f      // 2^-100: rows of int8 whose largest is below are zero
+
+// To bf16, to nearest even; what is not finite stays so.
+static uint16_t kpd__bf16(float f) {
+    uint32_t b = kpd__to_bits(f);
+    if ((b & 0x7F800000u) == 0x7F800000u) return (uint16_t)(b >> 16 | ((b & 0xFFFFu) != 0));
+    return (uint16_t)((b + 0x7FFFu + (b >> 16 & 1)) >> 16);
+}
+
 // >>simd  One set of kernels, compiled once per SIMD level. A level is this table of functions; a session holds one.
 // The kernels are written on a vector of 16 floats: one AVX-512 register, two of AVX2, four of NEON, or an array. Part B
 // below is that source; >>levels includes this file again for each level with KPD__LEVEL set. All levels give the same bits.
 
 typedef struct kpd__norm { const float *gamma, *beta; float eps; } kpd__norm;   // [H], [H]
 
-// A matrix in panels: y = x W^T + bias, then the activation. Rows of y are n long; bias is padded to 16.
+// How an int8 product rounds a row of its input to numbers u with value (u - zero) * step; see >>format.
+typedef enum kpd__rounding {
+    KPD__SIGNED,            // 8 bits, zero = 128
+    KPD__OFFSET,            // 8 bits between the row's least and its largest: for what lies mostly on one side of 0
+    KPD__SIGNED_16          // 16 bits, zero = 32768
+} kpd__rounding;
+
+// A matrix in panels: y = x W^T + bias, then the activation. Rows of y are n long; bias is padded to 16. One of panels, half
+// and bytes is there, the last with scale and colsum [N padded to 16] and perhaps inscale [K padded to 64].
 typedef struct kpd__matrix {
     const float *panels /* [N/16][K][16] */, *bias /* or NULL */;
     size_t n, k;
     kpd_activation activation;
+    const uint16_t *half;       // [N/16][K/2][16][2]
+    const int8_t *bytes;        // [N/16][K/4][16][4]
+    const float *scale, *inscale;
+    const int32_t *colsum;
+    kpd__rounding rounding;
 } kpd__matrix;
 
+typedef struct kpd__table { const float *f32; const uint16_t *half; } kpd__table;   // one of the two, [.., H]
 typedef struct kpd__embedding {
-    const float *word, *position, *type;
+    kpd__table word, position, type;
     size_t width;
     kpd__norm norm;
 } kpd__embedding; // [V|P|types, H]
 
+// How a level reads the rows of an int8 or bf16 product. K is padded to groups of 64 bytes: 64 of u8, 32 of bf16.
+typedef enum kpd__operand {
+    KPD__BYTES,             // u8, row after row
+    KPD__WORDS,             // u8 in 16 bits each, of four the order 0, 2, 1, 3, row after row: for pmaddwd
+    KPD__TILES              // 16 rows at a time, of them a group at a time, row after row: an AMX tile is 1 KB
+} kpd__operand;
+
+// sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15]; rows are padded to 16 in sums. widened: for the level's
+// own use, KPD__WIDENED bytes.
+typedef void kpd__int8_dots(const void *a, size_t rows, size_t padded_k, const int8_t *panels, size_t n_panels, void *widened,
+                            int32_t *sums);
+typedef void kpd__half_dots(const void *a, size_t rows, size_t padded_k, const uint16_t *panels, size_t n_panels, float *sums);
+
 typedef struct kpd__ops {
     kpd_simd level;
-    void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);
+    kpd__operand operand;
+    kpd__int8_dots *int8_dots;
+    kpd__half_dots *half_dots;          // NULL: none
+    void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
+    void (*half_gemm)(kpd__half_dots *dots, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy,
+                      void *scratch);
+    void (*int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
+                      float *y, size_t ldy, void *scratch);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
     void (*add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x);         // x = norm(x + y)
     void (*attention)(const float *qkv, size_t n_tokens, size_t width, size_t heads, float *scratch, float *out);
@@ -947,6 +1023,34 @@ typedef struct kpd__ops {
                  float *scores);
     size_t (*above)(const float *scores, size_t n, float least, int32_t *where);   // the i with scores[i] >= least; how many
 } kpd__ops;
+
+// The functions of a level, whose names N(name) makes; it reads int8 rows as `operand`.
+#define KPD__OPS(level, operand, int8_dots, half_dots, N)                                                                      \
+    {level,    operand,     int8_dots,    half_dots, N(gemm),      N(half_gemm), N(int8_gemm),                                 \
+     N(embed), N(add_norm), N(attention), N(pool),   N(normalize), N(dot),       N(scan),      N(above)}
+
+// y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes.
+static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy,
+                         void *scratch) {
+    if (w->bytes) ops->int8_gemm(ops->int8_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
+    else if (w->half && ops->half_dots) ops->half_gemm(ops->half_dots, w, x, ldx, rows, y, ldy, scratch);
+    else ops->gemm(w, x, ldx, rows, y, ldy);
+}
+
+// What a product keeps beside its result: a block of rows rounded, as many as fit into half of a small L2, then their sums, and
+// room to widen 512 rows of a panel.
+#define KPD__OPERAND_BYTES (192 * 1024)
+#define KPD__OPERAND_ROWS 256
+#define KPD__WIDENED (512 * 32)
+#define KPD__DOT_PANELS 2       // panels that share one walk over the rows: AMX keeps 2 x 2 tiles
+static size_t kpd__operand_rows(size_t row_bytes) {
+    size_t n = KPD__OPERAND_BYTES / row_bytes / 16 * 16;
+    return n < 16 ? 16 : n > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : n;
+}
+static size_t kpd__product_scratch(size_t k) {   // of the largest K, over all types
+    size_t operand = kpd__max(KPD__OPERAND_BYTES, 16 * 4 * kpd__round_up(k, 64));
+    return operand + KPD__WIDENED + KPD__OPERAND_ROWS * (2 * KPD__DOT_PANELS * 64 + 2 * sizeof(float));
+}
 
 // Floats of scratch that attention needs for a text: transposed keys, and a block of score rows.
 #define KPD__SCORE_ROWS 16
@@ -965,7 +1069,9 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 // kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
 // root; pick_lt(a, b, x, y) is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n,
 // where t = 1.5 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when
-// a_i >= b_i. Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
+// a_i >= b_i. load_half widens 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to
+// shift + 7 of each lane, store_words bits 0 to 7 as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32.
+// Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
 #if KPD__LEVEL == 1
@@ -1015,9 +1121,20 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #define kpd__micro     KPD__NAME(micro)
 #define kpd__finish    KPD__NAME(finish)
 #define kpd__gemm_panel KPD__NAME(gemm_panel)
+#define kpd__micro_half KPD__NAME(micro_half)
+#define kpd__tile_rows KPD__NAME(tile_rows)
 #define kpd__softmax   KPD__NAME(softmax)
 #define kpd__pack_keys KPD__NAME(pack_keys)
 #define kpd__head_rows KPD__NAME(head_rows)
+#define kpd__load_half KPD__NAME(load_half)
+#define kpd__half_even KPD__NAME(half_even)
+#define kpd__half_odd  KPD__NAME(half_odd)
+#define kpd__round_half KPD__NAME(round_half)
+#define kpd__store_words KPD__NAME(store_words)
+#define kpd__store_bytes KPD__NAME(store_bytes)
+#define kpd__corrected KPD__NAME(corrected)
+#define kpd__table_row KPD__NAME(table_row)
+#define kpd__activate_row KPD__NAME(activate_row)
 
 #if KPD__LEVEL == 1
 #define KPD__ROWS 4
@@ -1026,6 +1143,7 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #else
 #define KPD__ROWS 6    // 12 of 16 AVX2 registers, 24 of 32 NEON registers
 #endif
+#define KPD__HALF_ROWS (KPD__LEVEL == 2 ? 5 : KPD__ROWS)   // widening takes registers too
 
 // Applies term(i, lanes) to i = 0, 16, 32, ... of a row of n: 64 at a time to the four partials, then the rest.
 #define KPD__TREE(t, n, FULL, PART)                                                                                    \
@@ -1064,11 +1182,23 @@ KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) { KPD__L
 KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
     KPD__LANES(kpd__from_bits(kpd__to_bits(p.x[i]) + (kpd__to_bits(t.x[i]) << 23)));
 }
-#undef KPD__LANES
 KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
     uint32_t m = 0;
     for (int i = 0; i < 16; i++) m |= (uint32_t)(a.x[i] >= b.x[i]) << i;
     return m;
+}
+KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[i] << 16)); }
+KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i] << 16)); }
+KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i + 1] << 16)); }
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
+    KPD__LANES((float)(int32_t)((uint32_t)s[i] - (uint32_t)zero * (uint32_t)c[i]));
+}
+#undef KPD__LANES
+KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
+    for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(a.x[i]) >> shift);
+}
+KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v a, int shift) {
+    for (int i = 0; i < 16; i++) p[i - i % 4 + (i % 2 * 2 + i % 4 / 2)] = (uint8_t)(kpd__to_bits(a.x[i]) >> shift);
 }
 KPD__INLINE float kpd__sum(kpd__v a) {
     for (int half = 8; half; half /= 2)
@@ -1128,6 +1258,44 @@ KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
     return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)) |
            (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ)) << 8;
 }
+KPD__INLINE __m256i KPD__NAME(bits8)(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
+    __m256i x = KPD__NAME(bits8)(p);
+    return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)), 16)),
+                     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1)), 16)));
+}
+KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
+    return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p), 16)),
+                     _mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p + 16), 16)));
+}
+KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
+    const __m256i high = _mm256_set1_epi32(-65536);
+    return kpd__fold(_mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p), high)),
+                     _mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p + 16), high)));
+}
+KPD__INLINE __m256 KPD__NAME(corrected8)(const int32_t *s, const int32_t *c, __m256i zero) {
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s), _mm256_mullo_epi32(KPD__NAME(bits8)(c), zero)));
+}
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
+    __m256i z = _mm256_set1_epi32(zero);
+    return kpd__fold(KPD__NAME(corrected8)(s, c, z), KPD__NAME(corrected8)(s + 8, c + 8, z));
+}
+// Bits shift to shift + 7 of each lane as 16 bits, in order.
+KPD__INLINE __m256i KPD__NAME(words)(kpd__v a, int shift) {
+    const __m256i low = _mm256_set1_epi32(255);
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    __m256i x = _mm256_and_si256(_mm256_srl_epi32(_mm256_castps_si256(a.lo), by), low),
+            y = _mm256_and_si256(_mm256_srl_epi32(_mm256_castps_si256(a.hi), by), low);
+    return _mm256_permute4x64_epi64(_mm256_packus_epi32(x, y), 0xD8);
+}
+KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
+    __m256i w = KPD__NAME(words)(a, shift);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_packus_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+}
+KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v a, int shift) {
+    __m256i w = KPD__NAME(words)(a, shift);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(w, 0xD8), 0xD8));
+}
 KPD__INLINE float KPD__NAME(sum8)(__m256 s) {
     __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
@@ -1165,6 +1333,31 @@ KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
         _mm512_add_epi32(_mm512_castps_si512(p), _mm512_maskz_slli_epi32(0xFFFF, _mm512_castps_si512(t), 23)));
 }
 KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) { return (uint32_t)_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
+    __m512i x = _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256((const __m256i *)(const void *)p));
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, x, 16));
+}
+KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, _mm512_loadu_si512(p), 16));
+}
+KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(-65536)));
+}
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
+    __m512i z = _mm512_mullo_epi32(_mm512_loadu_si512(c), _mm512_set1_epi32(zero));
+    return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), z));
+}
+KPD__INLINE __m512i KPD__NAME(shifted)(kpd__v a, int shift) {
+    return _mm512_maskz_srl_epi32(0xFFFF, _mm512_castps_si512(a), _mm_cvtsi32_si128(shift));
+}
+KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_maskz_cvtepi32_epi8(0xFFFF, KPD__NAME(shifted)(a, shift)));
+}
+KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v a, int shift) {
+    __m512i x = _mm512_and_si512(KPD__NAME(shifted)(a, shift), _mm512_set1_epi32(255));
+    __m256i w = _mm512_maskz_cvtepi32_epi16(0xFFFF, x);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(w, 0xD8), 0xD8));
+}
 #define KPD__HALF(a, i) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xF, _mm512_castps_pd(a), i))
 KPD__INLINE float kpd__sum(kpd__v a) {
     __m256 s = _mm256_add_ps(KPD__HALF(a, 0), KPD__HALF(a, 1));
@@ -1242,6 +1435,41 @@ KPD__INLINE uint32_t kpd__mask_ge(kpd__v x, kpd__v y) {
     kpd__store(t, y);
     for (int i = 0; i < 16; i++) m |= (uint32_t)(s[i] >= t[i]) << i;
     return m;
+}
+KPD__INLINE kpd__v KPD__NAME(bits16)(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
+    return kpd__fold(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b), vreinterpretq_f32_u32(c), vreinterpretq_f32_u32(d));
+}
+KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
+    uint16x8_t x = vld1q_u16(p), y = vld1q_u16(p + 8);
+    return KPD__NAME(bits16)(vshll_n_u16(vget_low_u16(x), 16), vshll_n_u16(vget_high_u16(x), 16),
+                             vshll_n_u16(vget_low_u16(y), 16), vshll_n_u16(vget_high_u16(y), 16));
+}
+KPD__INLINE uint32x4_t KPD__NAME(pairs)(const uint16_t *p) { return vreinterpretq_u32_u16(vld1q_u16(p)); }
+KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
+    return KPD__NAME(bits16)(vshlq_n_u32(KPD__NAME(pairs)(p), 16), vshlq_n_u32(KPD__NAME(pairs)(p + 8), 16),
+                             vshlq_n_u32(KPD__NAME(pairs)(p + 16), 16), vshlq_n_u32(KPD__NAME(pairs)(p + 24), 16));
+}
+KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
+    const uint32x4_t high = vdupq_n_u32(0xFFFF0000u);
+    return KPD__NAME(bits16)(vandq_u32(KPD__NAME(pairs)(p), high), vandq_u32(KPD__NAME(pairs)(p + 8), high),
+                             vandq_u32(KPD__NAME(pairs)(p + 16), high), vandq_u32(KPD__NAME(pairs)(p + 24), high));
+}
+KPD__INLINE float32x4_t KPD__NAME(corrected4)(const int32_t *s, const int32_t *c, int32_t zero) {
+    return vcvtq_f32_s32(vmlsq_n_s32(vld1q_s32(s), vld1q_s32(c), zero));
+}
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
+    return kpd__fold(KPD__NAME(corrected4)(s, c, zero), KPD__NAME(corrected4)(s + 4, c + 4, zero),
+                     KPD__NAME(corrected4)(s + 8, c + 8, zero), KPD__NAME(corrected4)(s + 12, c + 12, zero));
+}
+KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v x, int shift) {
+    float t[16];
+    kpd__store(t, x);
+    for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(t[i]) >> shift);
+}
+KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v x, int shift) {
+    float t[16];
+    kpd__store(t, x);
+    for (int i = 0; i < 16; i++) p[i - i % 4 + (i % 2 * 2 + i % 4 / 2)] = (uint8_t)(kpd__to_bits(t[i]) >> shift);
 }
 KPD__INLINE float kpd__sum(kpd__v x) {   // lanes i and i + 8, then + 4, + 2, + 1
     float32x4_t q = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
@@ -1359,14 +1587,23 @@ KPD__INLINE void kpd__norm_row(const kpd__norm *p, float *x, size_t width) {
     }
 }
 
+// n (1 to 16) values of a table's row from element `at` on.
+KPD__INLINE kpd__v kpd__table_row(const kpd__table *t, size_t at, size_t n) {
+    uint16_t last[16] = {0};
+    if (t->f32) return kpd__load_n(t->f32 + at, n);
+    if (n == 16) return kpd__load_half(t->half + at);
+    memcpy(last, t->half + at, n * sizeof *last);
+    return kpd__load_half(last);
+}
+
 // x[t] = norm(word[ids[t]] + type[types[t]] + position[t]), in this order of addition.
 static void KPD__NAME(embed)(const kpd__embedding *e, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x) {
     for (size_t t = 0; t < n_tokens; t++, x += e->width) {
-        const float *w = e->word + (size_t)ids[t] * e->width, *y = e->type + (size_t)types[t] * e->width,
-                    *p = e->position + t * e->width;
+        size_t w = (size_t)ids[t] * e->width, y = (size_t)types[t] * e->width, p = t * e->width;
         for (size_t i = 0; i < e->width; i += 16) {
             size_t n = kpd__part_n(i, e->width);
-            kpd__store_n(x + i, n, kpd__add(kpd__add(kpd__load_n(w + i, n), kpd__load_n(y + i, n)), kpd__load_n(p + i, n)));
+            kpd__v sum = kpd__add(kpd__table_row(&e->word, w + i, n), kpd__table_row(&e->type, y + i, n));
+            kpd__store_n(x + i, n, kpd__add(sum, kpd__table_row(&e->position, p + i, n)));
         }
         kpd__norm_row(&e->norm, x, e->width);
     }
@@ -1456,6 +1693,30 @@ KPD__MICRO(dot, 10, KPD__DOT_STEP) KPD__MICRO(dot, 11, KPD__DOT_STEP) KPD__MICRO
 KPD__MICRO(dot, 13, KPD__DOT_STEP) KPD__MICRO(dot, 14, KPD__DOT_STEP)
 #endif
 
+// The same with b in bf16, [n_k/2][16][2]: widened, so that it is the chain of f32.
+#define KPD__MICRO_HALF(R)                                                                                             \
+    static void KPD__NAME(half##R)(const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) {           \
+        size_t k = 0;                                                                                                  \
+        KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
+        for (; k + 1 < n_k; b += 32) {                                                                                 \
+            kpd__v w = kpd__half_even(b);                                                                              \
+            KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                           \
+            w = kpd__half_odd(b); k++;                                                                                 \
+            KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                           \
+            k++;                                                                                                       \
+        }                                                                                                              \
+        if (k < n_k) { kpd__v w = kpd__half_even(b); KPD__ROW_LIST_##R(KPD__DOT_STEP) }                                \
+        KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
+    }
+KPD__MICRO_HALF(1) KPD__MICRO_HALF(2) KPD__MICRO_HALF(3) KPD__MICRO_HALF(4)
+#if KPD__ROWS > 4
+KPD__MICRO_HALF(5) KPD__MICRO_HALF(6)
+#endif
+#if KPD__ROWS > 6
+KPD__MICRO_HALF(7) KPD__MICRO_HALF(8) KPD__MICRO_HALF(9) KPD__MICRO_HALF(10) KPD__MICRO_HALF(11) KPD__MICRO_HALF(12)
+KPD__MICRO_HALF(13) KPD__MICRO_HALF(14)
+#endif
+
 #if KPD__ROWS > KPD__SCORE_ROWS
 #error "kpd.h: attention's scratch has too few rows for this level's tile"
 #endif
@@ -1477,6 +1738,26 @@ KPD__INLINE void kpd__micro(size_t rows, const float *a, size_t lda, const float
     micro[rows - 1](a, lda, b, ldb, n_k, tile);
 }
 
+KPD__INLINE void kpd__micro_half(size_t rows, const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) {
+    static void (*const micro[])(const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) = {
+        KPD__NAME(half1), KPD__NAME(half2), KPD__NAME(half3), KPD__NAME(half4),
+#if KPD__ROWS > 4
+        KPD__NAME(half5), KPD__NAME(half6),
+#endif
+#if KPD__ROWS > 6
+        KPD__NAME(half7), KPD__NAME(half8), KPD__NAME(half9), KPD__NAME(half10), KPD__NAME(half11), KPD__NAME(half12),
+        KPD__NAME(half13), KPD__NAME(half14),
+#endif
+    };
+    micro[rows - 1](a, lda, b, n_k, tile);
+}
+
+// Rows of a tile such that all tiles of a block are about as tall: a short one takes as long as one of four rows.
+KPD__INLINE size_t kpd__tile_rows(size_t rows, size_t most) {
+    size_t tiles = (rows + most - 1) / most;
+    return (rows + tiles - 1) / tiles;
+}
+
 // y = f(tile + bias), the first n columns.
 KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
     for (size_t r = 0; r < rows; r++) {
@@ -1491,11 +1772,22 @@ KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, kpd_activatio
                                  float *y, size_t ldy) {
     float tile[KPD__ROWS * 16];
     kpd__v bias = w->bias ? kpd__load(w->bias + col) : kpd__set(0);
-    const float *panel = w->panels + col * w->k;
-    for (size_t r = 0; r < rows; r += KPD__ROWS) {
-        size_t m = rows - r < KPD__ROWS ? rows - r : KPD__ROWS;
-        kpd__micro(m, x + r * ldx, ldx, panel, 16, w->k, tile);
+    for (size_t r = 0, step = kpd__tile_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
+        size_t m = rows - r < step ? rows - r : step;
+        if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
+        else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
         kpd__finish(tile, m, kpd__part_n(col, w->n), bias, f, y + r * ldy + col, ldy);
+    }
+}
+
+// The same with the activation as a value. Rows of the tile are 16 apart.
+static void kpd__activate_row(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
+    switch (f) {
+    case KPD_GELU: kpd__finish(tile, rows, n, bias, KPD_GELU, y, ldy); break;
+    case KPD_GELU_TANH: kpd__finish(tile, rows, n, bias, KPD_GELU_TANH, y, ldy); break;
+    case KPD_RELU: kpd__finish(tile, rows, n, bias, KPD_RELU, y, ldy); break;
+    case KPD_TANH: kpd__finish(tile, rows, n, bias, KPD_TANH, y, ldy); break;
+    default: kpd__finish(tile, rows, n, bias, KPD_IDENTITY, y, ldy);
     }
 }
 
@@ -1516,6 +1808,260 @@ static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, si
         }
     }
 }
+
+// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them; see >>format. int8 rounds each row of x to u8, sums whole numbers, and scales the sums: the same bits on every level.
+
+// 16 lanes to bf16, to nearest even; what is not finite stays so.
+KPD__INLINE void kpd__round_half(uint16_t *out, kpd__v v) {
+    float t[16];
+    kpd__store(t, v);
+    for (int i = 0; i < 16; i++) out[i] = kpd__bf16(t[i]);
+}
+
+// Where a row of groups begins, and how far apart its groups are.
+KPD__INLINE uint8_t *KPD__NAME(operand_row)(kpd__operand operand, void *rows, size_t r, size_t row_bytes, size_t *step) {
+    *step = operand == KPD__TILES ? 1024 : operand == KPD__WORDS ? 128 : 64;
+    if (operand == KPD__TILES) return (uint8_t *)rows + r / 16 * 16 * row_bytes + r % 16 * 64;
+    return (uint8_t *)rows + r * row_bytes;
+}
+
+// bf16 products by the level's instruction: rows of x in bf16 too.
+static void KPD__NAME(half_gemm)(kpd__half_dots *dots, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
+                                 size_t ldy, void *scratch) {
+    size_t padded = kpd__round_up(w->k, 32), most = kpd__operand_rows(padded * 2), step;
+    float *sums = (float *)(void *)((uint8_t *)scratch + kpd__max(KPD__OPERAND_BYTES, 16 * 2 * padded));
+    for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
+        size_t m = rows - r < most ? rows - r : most, m16 = kpd__round_up(m, 16);
+        for (size_t i = 0; i < m; i++) {
+            uint8_t *to = KPD__NAME(operand_row)(KPD__TILES, scratch, i, padded * 2, &step);
+            for (size_t k = 0; k < padded; k += 16)
+                kpd__round_half((uint16_t *)(void *)(to + k / 32 * step + k % 32 * 2),
+                                kpd__load_n(x + i * ldx + k, kpd__part_n(k, w->k)));
+        }
+        for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
+            size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
+            dots(scratch, m, padded, w->half + col * padded, n, sums);
+            for (size_t p = 0; p < n; p++) {
+                kpd__v bias = w->bias ? kpd__load(w->bias + col + p * 16) : kpd__set(0);
+                kpd__activate_row(sums + p * m16 * 16, m, kpd__part_n(col + p * 16, w->n), bias, w->activation,
+                                  y + col + p * 16, ldy);
+            }
+        }
+    }
+}
+
+// One row of x to u: its step and zero in *scale and *zero. `low` gets the u8, or the low bytes of 16 bits, `high` the high ones.
+KPD__INLINE void KPD__NAME(quantise)(const kpd__matrix *w, kpd__operand operand, const float *x, uint8_t *low, uint8_t *high,
+                                     size_t step, float *scale, int32_t *zero) {
+    const kpd__v magic = kpd__set(12582912.0f), nothing = kpd__set(0), most = kpd__set(w->rounding == KPD__SIGNED_16 ? 65535 : 255);
+    kpd__v over = nothing, under = nothing, by, offset;
+    float up, down, range, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767, inverse;
+    for (size_t i = 0; i < w->k; i += 16) {
+        kpd__v t = kpd__load_n(x + i, kpd__part_n(i, w->k));
+        if (w->inscale) t = kpd__mul(t, kpd__load(w->inscale + i));
+        over = kpd__vmax(t, over);
+        under = kpd__vmax(kpd__sub(nothing, t), under);
+    }
+    up = kpd__hmax(over);
+    down = kpd__hmax(under);
+    range = w->rounding == KPD__OFFSET ? up + down : up > down ? up : down;
+    inverse = range < KPD__NOTHING ? 0 : levels / range;
+    *scale = range < KPD__NOTHING ? 0 : range / levels;
+    offset = w->rounding == KPD__OFFSET ? kpd__sub(kpd__add(kpd__set(down * inverse), magic), magic)
+                                        : kpd__set(w->rounding == KPD__SIGNED ? 128 : 32768);
+    *zero = (int32_t)kpd__to_bits(kpd__hmax(kpd__add(offset, magic))) & 0xFFFF;
+    by = kpd__set(inverse);
+    for (size_t i = 0; i < kpd__round_up(w->k, 64); i += 16) {
+        kpd__v t = kpd__load_n(x + i, kpd__part_n(i, w->k));
+        size_t at = i / 64 * step + i % 64 * (operand == KPD__WORDS ? 2 : 1);
+        if (w->inscale) t = kpd__mul(t, kpd__load(w->inscale + i));
+        t = kpd__add(kpd__sub(kpd__add(kpd__mul(t, by), magic), magic), offset);
+        t = kpd__vmax(t, nothing);
+        t = kpd__add(kpd__pick_lt(most, t, most, t), magic);
+        if (operand == KPD__WORDS) {
+            kpd__store_words((uint16_t *)(void *)(low + at), t, 0);
+            if (high) kpd__store_words((uint16_t *)(void *)(high + at), t, 8);
+        } else {
+            kpd__store_bytes(low + at, t, 0);
+            if (high) kpd__store_bytes(high + at, t, 8);
+        }
+    }
+}
+
+// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias): the product of the scales is rounded, the rest is one fused step.
+KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, int32_t *sums, const int32_t *high,
+                                    const float *scale, const int32_t *zero, float *y, size_t ldy) {
+    const kpd__v bias = w->bias ? kpd__load(w->bias + col) : kpd__set(0), by = kpd__load(w->scale + col);
+    const int32_t *colsum = w->colsum + col;
+    float *tile = (float *)(void *)sums;
+    for (size_t r = 0; r < rows; r++, sums += 16, high += 16) {
+        kpd__v s;
+        if (w->rounding == KPD__SIGNED_16) {   // too large for 32 bits; exact in 64, rounded once
+            float wide[16];
+            for (int i = 0; i < 16; i++) wide[i] = (float)((int64_t)high[i] * 256 + sums[i] - (int64_t)zero[r] * colsum[i]);
+            s = kpd__load(wide);
+        } else s = kpd__corrected(sums, colsum, zero[r]);
+        s = kpd__fmadd(s, kpd__mul(kpd__set(scale[r]), by), bias);
+        kpd__store(tile + r * 16, s);
+    }
+    kpd__activate_row(tile, rows, kpd__part_n(col, w->n), kpd__set(0), w->activation, y, ldy);
+}
+
+// Rows are rounded a block at a time; then each pair of panels meets the whole block.
+static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
+                                 size_t rows, float *y, size_t ldy, void *scratch) {
+    size_t padded = kpd__round_up(w->k, 64), row_bytes = padded * (operand == KPD__WORDS ? 2 : 1), step;
+    bool wide = w->rounding == KPD__SIGNED_16;
+    size_t most = kpd__operand_rows(row_bytes * (wide ? 2 : 1)), plane = most * row_bytes;
+    uint8_t *low = (uint8_t *)scratch, *high = low + plane;
+    uint8_t *widened = low + kpd__max(KPD__OPERAND_BYTES, 16 * 4 * padded);
+    int32_t *sums = (int32_t *)(void *)(widened + KPD__WIDENED), *sums_high = sums + KPD__DOT_PANELS * KPD__OPERAND_ROWS * 16;
+    int32_t *zero = sums_high + KPD__DOT_PANELS * KPD__OPERAND_ROWS * 16;
+    float *scale = (float *)(void *)(zero + KPD__OPERAND_ROWS);
+    for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
+        size_t m = rows - r < most ? rows - r : most, m16 = kpd__round_up(m, 16);
+        for (size_t i = 0; i < m; i++) {
+            uint8_t *to = KPD__NAME(operand_row)(operand, low, i, row_bytes, &step);
+            KPD__NAME(quantise)(w, operand, x + i * ldx, to, wide ? to + plane : NULL, step, &scale[i], &zero[i]);
+        }
+        for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
+            size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
+            dots(low, m, padded, w->bytes + col * padded, n, widened, sums);
+            if (wide) dots(high, m, padded, w->bytes + col * padded, n, widened, sums_high);
+            for (size_t p = 0; p < n; p++)
+                KPD__NAME(rescale)(w, col + p * 16, m, sums + p * m16 * 16, sums_high + p * m16 * 16, scale, zero,
+                                   y + col + p * 16, ldy);
+        }
+    }
+}
+
+// sums = a W^T, see kpd__int8_dots.
+#if KPD__LEVEL == 2 || KPD__LEVEL == 3   // by products of 16 bits, two at a time: pmaddwd never saturates here
+
+#if KPD__LEVEL == 2
+typedef struct KPD__NAME(i) { __m256i lo, hi; } KPD__NAME(i);
+KPD__INLINE KPD__NAME(i) KPD__NAME(iload)(const void *p) {
+    KPD__NAME(i) r;
+    r.lo = KPD__NAME(bits8)(p); r.hi = KPD__NAME(bits8)((const char *)p + 32);
+    return r;
+}
+KPD__INLINE void KPD__NAME(istore)(void *p, KPD__NAME(i) a) {
+    _mm256_storeu_si256((__m256i *)p, a.lo);
+    _mm256_storeu_si256((__m256i *)p + 1, a.hi);
+}
+KPD__INLINE KPD__NAME(i) KPD__NAME(madd)(KPD__NAME(i) c, KPD__NAME(i) w, uint32_t pair) {
+    __m256i a = _mm256_set1_epi32((int)pair);
+    c.lo = _mm256_add_epi32(c.lo, _mm256_madd_epi16(w.lo, a));
+    c.hi = _mm256_add_epi32(c.hi, _mm256_madd_epi16(w.hi, a));
+    return c;
+}
+// Bytes 0 and 2 of each quad as 16 bits, then 1 and 3.
+KPD__INLINE KPD__NAME(i) KPD__NAME(even)(KPD__NAME(i) w) {
+    w.lo = _mm256_srai_epi16(_mm256_slli_epi16(w.lo, 8), 8); w.hi = _mm256_srai_epi16(_mm256_slli_epi16(w.hi, 8), 8);
+    return w;
+}
+KPD__INLINE KPD__NAME(i) KPD__NAME(odd)(KPD__NAME(i) w) {
+    w.lo = _mm256_srai_epi16(w.lo, 8); w.hi = _mm256_srai_epi16(w.hi, 8);
+    return w;
+}
+#else
+typedef __m512i KPD__NAME(i);
+KPD__INLINE KPD__NAME(i) KPD__NAME(iload)(const void *p) { return _mm512_loadu_si512(p); }
+KPD__INLINE void KPD__NAME(istore)(void *p, KPD__NAME(i) a) { _mm512_storeu_si512(p, a); }
+KPD__INLINE KPD__NAME(i) KPD__NAME(madd)(KPD__NAME(i) c, KPD__NAME(i) w, uint32_t pair) {
+    return _mm512_add_epi32(c, _mm512_madd_epi16(w, _mm512_set1_epi32((int)pair)));
+}
+KPD__INLINE KPD__NAME(i) KPD__NAME(even)(KPD__NAME(i) w) { return _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8); }
+KPD__INLINE KPD__NAME(i) KPD__NAME(odd)(KPD__NAME(i) w) { return _mm512_srai_epi16(w, 8); }
+#endif
+
+// k bytes a column, a multiple of 4, to [k/2][16][2] of 16 bits.
+KPD__INLINE void KPD__NAME(widen_bytes)(const int8_t *panel, size_t k, int16_t *out) {
+    for (size_t i = 0; i < k; i += 4, panel += 64, out += 64) {
+        KPD__NAME(i) w = KPD__NAME(iload)(panel);
+        KPD__NAME(istore)(out, KPD__NAME(even)(w));
+        KPD__NAME(istore)(out + 32, KPD__NAME(odd)(w));
+    }
+}
+
+#define KPD__SUM(r) KPD__NAME(i) c##r = KPD__NAME(iload)(sums + r * 16); const uint16_t *a##r = a + r * lda;
+#define KPD__SUM_STORE(r) KPD__NAME(istore)(sums + r * 16, c##r);
+#define KPD__MADD_STEP(r) { uint32_t pair; memcpy(&pair, a##r + k, 4); c##r = KPD__NAME(madd)(c##r, w, pair); }
+#define KPD__MADDS(R)                                                                                                          \
+    static void KPD__NAME(madds##R)(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) {              \
+        KPD__ROW_LIST_##R(KPD__SUM)                                                                                            \
+        for (size_t k = 0; k < n_k; k += 2, b += 32) { KPD__NAME(i) w = KPD__NAME(iload)(b); KPD__ROW_LIST_##R(KPD__MADD_STEP) }   \
+        KPD__ROW_LIST_##R(KPD__SUM_STORE)                                                                                      \
+    }
+KPD__MADDS(1) KPD__MADDS(2) KPD__MADDS(3) KPD__MADDS(4) KPD__MADDS(5) KPD__MADDS(6)
+#if KPD__ROWS > 6
+KPD__MADDS(7) KPD__MADDS(8) KPD__MADDS(9) KPD__MADDS(10) KPD__MADDS(11) KPD__MADDS(12) KPD__MADDS(13) KPD__MADDS(14)
+#endif
+
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
+                                 int32_t *sums) {
+    static void (*const madds[])(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) = {
+        KPD__NAME(madds1), KPD__NAME(madds2), KPD__NAME(madds3), KPD__NAME(madds4), KPD__NAME(madds5), KPD__NAME(madds6),
+#if KPD__ROWS > 6
+        KPD__NAME(madds7), KPD__NAME(madds8), KPD__NAME(madds9), KPD__NAME(madds10), KPD__NAME(madds11), KPD__NAME(madds12),
+        KPD__NAME(madds13), KPD__NAME(madds14),
+#endif
+    };
+    size_t rows16 = kpd__round_up(rows, 16);
+    memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t at = 0; at < k; at += 512) {
+            size_t n = kpd__min(512, k - at);
+            KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)widened);
+            for (size_t r = 0, step = kpd__tile_rows(rows, KPD__ROWS); r < rows; r += step)
+                madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k, (const int16_t *)widened, n,
+                                                         sums + r * 16);
+        }
+}
+#undef KPD__SUM
+#undef KPD__SUM_STORE
+#undef KPD__MADD_STEP
+#undef KPD__MADDS
+
+#elif KPD__LEVEL == 1
+
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
+                                 int32_t *sums) {
+    const uint8_t *a = (const uint8_t *)operand;
+    size_t rows16 = kpd__round_up(rows, 16);
+    (void)widened;
+    memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t i = 0; i < k; i++)
+                for (size_t n = 0; n < 16; n++)
+                    sums[r * 16 + n] += (int32_t)a[r * k + i] * panels[(i / 4 * 16 + n) * 4 + i % 4];
+}
+
+#else   // NEON: four columns of 16 products at a time
+
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
+                                 int32_t *sums) {
+    const uint8_t *a = (const uint8_t *)operand;
+    size_t rows16 = kpd__round_up(rows, 16);
+    (void)widened;
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t r = 0; r < rows; r++) {
+            int32x4_t c0 = vdupq_n_s32(0), c1 = c0, c2 = c0, c3 = c0;
+            for (size_t i = 0; i < k; i += 4) {
+                int8x16x4_t w = vld4q_s8(panels + i * 16);   // val[j]: k = i + j of all 16 columns
+                for (size_t j = 0; j < 4; j++) {
+                    int16x8_t lo = vmovl_s8(vget_low_s8(w.val[j])), hi = vmovl_s8(vget_high_s8(w.val[j]));
+                    int16_t u = (int16_t)a[r * k + i + j];
+                    c0 = vmlal_n_s16(c0, vget_low_s16(lo), u); c1 = vmlal_n_s16(c1, vget_high_s16(lo), u);
+                    c2 = vmlal_n_s16(c2, vget_low_s16(hi), u); c3 = vmlal_n_s16(c3, vget_high_s16(hi), u);
+                }
+            }
+            vst1q_s32(sums + r * 16, c0); vst1q_s32(sums + r * 16 + 4, c1);
+            vst1q_s32(sums + r * 16 + 8, c2); vst1q_s32(sums + r * 16 + 12, c3);
+        }
+}
+#endif
 
 // Softmax numerators of one row of n scores in place, scaled first; lanes up to a multiple of 16 become 0. Returns 1 / sum.
 KPD__INLINE float kpd__softmax(float *s, size_t n, float scale) {
@@ -1623,9 +2169,13 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
     return count;
 }
 
-static const kpd__ops KPD__NAME(ops) = {
-    (kpd_simd)KPD__LEVEL, KPD__NAME(gemm), KPD__NAME(embed), KPD__NAME(add_norm), KPD__NAME(attention), KPD__NAME(pool),
-    KPD__NAME(normalize), KPD__NAME(dot), KPD__NAME(scan), KPD__NAME(above)};
+#if KPD__LEVEL == 2 || KPD__LEVEL == 3
+#define KPD__OPERAND KPD__WORDS
+#else
+#define KPD__OPERAND KPD__BYTES
+#endif
+static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, KPD__NAME);
+#undef KPD__OPERAND
 
 #endif // !KPD__NAMES
 
@@ -1662,15 +2212,28 @@ static const kpd__ops KPD__NAME(ops) = {
 #undef kpd__micro
 #undef kpd__finish
 #undef kpd__gemm_panel
+#undef kpd__micro_half
+#undef kpd__tile_rows
 #undef kpd__softmax
 #undef kpd__pack_keys
 #undef kpd__head_rows
+#undef kpd__load_half
+#undef kpd__half_even
+#undef kpd__half_odd
+#undef kpd__round_half
+#undef kpd__store_words
+#undef kpd__store_bytes
+#undef kpd__corrected
+#undef kpd__table_row
+#undef kpd__activate_row
 #undef KPD__HALF
 #undef KPD__NAME
 #undef KPD__ROWS
+#undef KPD__HALF_ROWS
 #undef KPD__INLINE
 #undef KPD__TREE
 #undef KPD__MICRO
+#undef KPD__MICRO_HALF
 #undef KPD__ACC
 #undef KPD__STORE
 #undef KPD__DOT_STEP
@@ -1709,19 +2272,26 @@ static const kpd__ops KPD__NAME(ops) = {
 #undef KPD__LEVEL
 #ifdef __clang__
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
 #else
 #pragma GCC pop_options
+#endif
+#ifndef KPD__EMULATED   // a test puts plain C in the place of instructions that its machine lacks
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx2,fma"))), apply_to = function)
+#else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx2,fma")
+#pragma GCC target("avx512f,avx512bw,avx2,fma")
+#endif
 #endif
 #define KPD__LEVEL 3
 #include KPD_SELF
 #undef KPD__LEVEL
+#ifndef KPD__EMULATED
 #ifdef __clang__
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
+#endif
 #endif
 #endif
 
@@ -1731,36 +2301,343 @@ static const kpd__ops KPD__NAME(ops) = {
 #undef KPD__LEVEL
 #endif
 
+// >>dots  Sums of int8 and bf16 products by instructions that only some processors of a level have; all else of such a level is
+// the level's below. Relies on nothing but the operand's layout (kpd__operand). Promises whole numbers: the same as every level.
+#ifdef KPD__X86
+#ifndef KPD__BH
+#define KPD__BH(v) ((__m512bh)(v))
+#endif
+
+#ifndef KPD__EMULATED
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,avxvnni"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,avxvnni")
+#endif
+#endif
+
+// VPDPBUSD on 8 columns: a sum of 4 u8 times s8 joins each of them. Rows past the last repeat it.
+#define KPD__DOT_BEGIN(i)                                                                                                      \
+    __m256i lo##i = _mm256_setzero_si256(), hi##i = lo##i;                                                                     \
+    const uint8_t *a##i = a + (r + kpd__min(i, m - 1)) * k;
+#define KPD__DOT_QUAD(i)                                                                                                       \
+    {                                                                                                                          \
+        int32_t quad;                                                                                                          \
+        memcpy(&quad, a##i + j, 4);                                                                                            \
+        lo##i = _mm256_dpbusd_avx_epi32(lo##i, _mm256_set1_epi32(quad), lo);                                                   \
+        hi##i = _mm256_dpbusd_avx_epi32(hi##i, _mm256_set1_epi32(quad), hi);                                                   \
+    }
+#define KPD__DOT_END(i)                                                                                                        \
+    if (i < m) {                                                                                                               \
+        _mm256_storeu_si256((__m256i *)(void *)(sums + (r + i) * 16), lo##i);                                                  \
+        _mm256_storeu_si256((__m256i *)(void *)(sums + (r + i) * 16 + 8), hi##i);                                              \
+    }
+static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
+                              int32_t *sums) {
+    const uint8_t *a = (const uint8_t *)operand;
+    size_t rows16 = kpd__round_up(rows, 16);
+    (void)widened;
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t r = 0; r < rows; r += 6) {
+            size_t m = kpd__min(6, rows - r);
+            KPD__ROW_LIST_6(KPD__DOT_BEGIN)
+            for (size_t j = 0; j < k; j += 4) {
+                __m256i lo = _mm256_loadu_si256((const __m256i *)(const void *)(panels + j * 16));
+                __m256i hi = _mm256_loadu_si256((const __m256i *)(const void *)(panels + j * 16 + 32));
+                KPD__ROW_LIST_6(KPD__DOT_QUAD)
+            }
+            KPD__ROW_LIST_6(KPD__DOT_END)
+        }
+}
+#undef KPD__DOT_BEGIN
+#undef KPD__DOT_QUAD
+#undef KPD__DOT_END
+
+#ifndef KPD__EMULATED
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vnni,avx2,fma")
+#endif
+#endif
+
+// The same on 16 columns, 14 rows in flight.
+#define KPD__DOT_BEGIN(i)                                                                                                      \
+    __m512i c##i = _mm512_setzero_si512();                                                                                     \
+    const uint8_t *a##i = a + (r + kpd__min(i, m - 1)) * k;
+#define KPD__DOT_QUAD(i)                                                                                                       \
+    {                                                                                                                          \
+        int32_t quad;                                                                                                          \
+        memcpy(&quad, a##i + j, 4);                                                                                            \
+        c##i = _mm512_dpbusd_epi32(c##i, _mm512_set1_epi32(quad), w);                                                          \
+    }
+#define KPD__DOT_END(i) if (i < m) _mm512_storeu_si512(sums + (r + i) * 16, c##i);
+static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
+                                 int32_t *sums) {
+    const uint8_t *a = (const uint8_t *)operand;
+    size_t rows16 = kpd__round_up(rows, 16);
+    (void)widened;
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t r = 0; r < rows; r += 14) {
+            size_t m = kpd__min(14, rows - r);
+            KPD__ROW_LIST_14(KPD__DOT_BEGIN)
+            for (size_t j = 0; j < k; j += 4) {
+                __m512i w = _mm512_loadu_si512(panels + j * 16);
+                KPD__ROW_LIST_14(KPD__DOT_QUAD)
+            }
+            KPD__ROW_LIST_14(KPD__DOT_END)
+        }
+}
+#undef KPD__DOT_BEGIN
+#undef KPD__DOT_QUAD
+#undef KPD__DOT_END
+
+#ifndef KPD__EMULATED
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512bf16,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512bf16,avx2,fma")
+#endif
+#endif
+
+// VDPBF16PS on 16 columns: pairs of bf16, summed in f32. Rows lie as tiles, so that half a block of 16 is in flight.
+#define KPD__DOT_BEGIN(i) __m512 c##i = _mm512_setzero_ps();
+#define KPD__DOT_PAIR(i)                                                                                                       \
+    {                                                                                                                          \
+        int32_t pair;                                                                                                          \
+        memcpy(&pair, at + i * 64, 4);                                                                                         \
+        c##i = _mm512_dpbf16_ps(c##i, KPD__BH(_mm512_set1_epi32(pair)), KPD__BH(w));                                           \
+    }
+#define KPD__DOT_END(i) _mm512_storeu_ps(sums + (r + i) * 16, c##i);
+static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels, float *sums) {
+    const uint8_t *a = (const uint8_t *)operand;
+    size_t rows16 = kpd__round_up(rows, 16);
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t r = 0; r < rows; r += 8) {
+            KPD__ROW_LIST_8(KPD__DOT_BEGIN)
+            for (size_t j = 0; j < k; j += 2) {
+                const uint8_t *at = a + r / 16 * 16 * k * 2 + j / 32 * 1024 + r % 16 * 64 + j % 32 * 2;
+                __m512i w = _mm512_loadu_si512(panels + j * 16);
+                KPD__ROW_LIST_8(KPD__DOT_PAIR)
+            }
+            KPD__ROW_LIST_8(KPD__DOT_END)
+        }
+}
+#undef KPD__DOT_BEGIN
+#undef KPD__DOT_PAIR
+#undef KPD__DOT_END
+
+#ifndef KPD__EMULATED
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("amx-tile,amx-int8,amx-bf16,avx512f"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("amx-tile,amx-int8,amx-bf16,avx512f")
+#endif
+#endif
+
+typedef struct kpd__tile_config { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } kpd__tile_config;
+
+// Tiles 0 to 3 are sums of 2 x 16 rows by 2 panels, 4 and 5 the rows, 6 and 7 the panels. Rows past the last are read and
+// summed, not used: a block has room for 16. The barrier keeps the rows' stores above the tiles' loads, which gcc 12 does not see.
+static void kpd__tile_begin(void) {
+    kpd__tile_config c;
+    memset(&c, 0, sizeof c);
+    c.palette = 1;
+    for (int i = 0; i < 8; i++) { c.bytes[i] = 64; c.rows[i] = 16; }
+    _tile_loadconfig(&c);
+    __asm__ volatile("" ::: "memory");
+}
+
+// One product of a pair of row blocks and a pair of panels; tile numbers are constants of the instructions.
+#define KPD__TILE_DOTS(name, T, S, DOT)                                                                                        \
+    static void name(const char *a0, const char *a1, const char *b0, const char *b1, size_t n, S *s0, S *s1, size_t next) {    \
+        _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);                                                            \
+        for (size_t i = 0; i < n; i++) {                                                                                       \
+            _tile_loadd(6, b0 + i * 1024, 64);                                                                                 \
+            _tile_loadd(4, a0 + i * 1024, 64);                                                                                 \
+            DOT(0, 4, 6);                                                                                                      \
+            if (b1) { _tile_loadd(7, b1 + i * 1024, 64); DOT(1, 4, 7); }                                                       \
+            if (a1) { _tile_loadd(5, a1 + i * 1024, 64); DOT(2, 5, 6); }                                                       \
+            if (a1 && b1) DOT(3, 5, 7);                                                                                        \
+        }                                                                                                                      \
+        _tile_stored(0, s0, 64);                                                                                               \
+        if (b1) _tile_stored(1, s0 + next, 64);                                                                                \
+        if (a1) _tile_stored(2, s1, 64);                                                                                       \
+        if (a1 && b1) _tile_stored(3, s1 + next, 64);                                                                          \
+    }
+KPD__TILE_DOTS(kpd__tile_int8, int8_t, int32_t, _tile_dpbusd)
+KPD__TILE_DOTS(kpd__tile_half, uint16_t, float, _tile_dpbf16ps)
+#undef KPD__TILE_DOTS
+
+static void kpd__amx_int8_dots(const void *a, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
+                               int32_t *sums) {
+    const char *rows_at = (const char *)a, *p = (const char *)panels;
+    size_t next = kpd__round_up(rows, 16) * 16;
+    (void)widened;
+    kpd__tile_begin();
+    for (size_t r = 0; r < rows; r += 32)
+        kpd__tile_int8(rows_at + r * k, r + 16 < rows ? rows_at + (r + 16) * k : NULL, p, n_panels > 1 ? p + 16 * k : NULL, k / 64,
+                       sums + r * 16, sums + (r + 16) * 16, next);
+    _tile_release();
+}
+
+static void kpd__amx_half_dots(const void *a, size_t rows, size_t k, const uint16_t *panels, size_t n_panels, float *sums) {
+    const char *rows_at = (const char *)a, *p = (const char *)panels;
+    size_t next = kpd__round_up(rows, 16) * 16;
+    kpd__tile_begin();
+    for (size_t r = 0; r < rows; r += 32)
+        kpd__tile_half(rows_at + r * k * 2, r + 16 < rows ? rows_at + (r + 16) * k * 2 : NULL, p,
+                       n_panels > 1 ? p + 16 * k * 2 : NULL, k / 32, sums + r * 16, sums + (r + 16) * 16, next);
+    _tile_release();
+}
+
+#ifndef KPD__EMULATED
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+#define KPD__AVX2_NAME(name) kpd__avx2_##name
+#define KPD__AVX512_NAME(name) kpd__avx512_##name
+static const kpd__ops kpd__avxvnni_ops = KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, kpd__avxvnni_dots, NULL, KPD__AVX2_NAME);
+static const kpd__ops kpd__avx512vnni_ops =
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, kpd__avx512vnni_dots, NULL, KPD__AVX512_NAME);
+static const kpd__ops kpd__avx512bf16_ops =
+    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, kpd__avx512vnni_dots, kpd__avx512bf16_dots, KPD__AVX512_NAME);
+static const kpd__ops kpd__amx_ops = KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_int8_dots, kpd__amx_half_dots, KPD__AVX512_NAME);
+#endif
+
+#if defined(KPD__ARM) && defined(KPD__ARM_DOT)
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("arch=armv8.2-a+dotprod")
+#endif
+
+// SDOT takes s8 only: rows less 128 and, once a panel, 128 times the columns' sums.
+static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
+                              int32_t *sums) {
+    const uint8_t *a = (const uint8_t *)operand;
+    size_t rows16 = kpd__round_up(rows, 16);
+    (void)widened;
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16) {
+        int32x4_t start[4];
+        for (size_t i = 0; i < 4; i++) start[i] = vdupq_n_s32(0);
+        for (size_t j = 0; j < k; j += 4)
+            for (size_t i = 0; i < 4; i++) start[i] = vdotq_s32(start[i], vld1q_s8(panels + j * 16 + i * 16), vdupq_n_s8(1));
+        for (size_t r = 0; r < rows; r += 4) {
+            int32x4_t c[4][4];
+            size_t m = kpd__min(4, rows - r);
+            for (size_t q = 0; q < 4; q++)
+                for (size_t i = 0; i < 4; i++) c[q][i] = vmulq_n_s32(start[i], 128);
+            for (size_t j = 0; j < k; j += 4) {
+                int8x16_t w[4];
+                for (size_t i = 0; i < 4; i++) w[i] = vld1q_s8(panels + j * 16 + i * 16);
+                for (size_t q = 0; q < 4; q++) {   // rows past the last repeat it
+                    uint32_t quad;
+                    int8x16_t x;
+                    memcpy(&quad, a + (r + (q < m ? q : m - 1)) * k + j, 4);
+                    x = vreinterpretq_s8_u32(vdupq_n_u32(quad ^ 0x80808080u));
+                    for (size_t i = 0; i < 4; i++) c[q][i] = vdotq_s32(c[q][i], w[i], x);
+                }
+            }
+            for (size_t q = 0; q < m; q++)
+                for (size_t i = 0; i < 4; i++) vst1q_s32(sums + (r + q) * 16 + i * 4, c[q][i]);
+        }
+    }
+}
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#define KPD__NEON_NAME(name) kpd__neon_##name
+static const kpd__ops kpd__neondot_ops = KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, kpd__neondot_dots, NULL, KPD__NEON_NAME);
+#endif
+
 static const kpd__ops *kpd__ops_of(kpd_simd level) {
     switch (level) {
     case KPD_SIMD_SCALAR: return &kpd__scalar_ops;
 #ifdef KPD__X86
     case KPD_SIMD_AVX2: return &kpd__avx2_ops;
     case KPD_SIMD_AVX512: return &kpd__avx512_ops;
+    case KPD_SIMD_AVXVNNI: return &kpd__avxvnni_ops;
+    case KPD_SIMD_AVX512VNNI: return &kpd__avx512vnni_ops;
+    case KPD_SIMD_AVX512BF16: return &kpd__avx512bf16_ops;
+    case KPD_SIMD_AMX: return &kpd__amx_ops;
 #endif
 #ifdef KPD__ARM
     case KPD_SIMD_NEON: return &kpd__neon_ops;
+#endif
+#ifdef KPD__ARM_DOT
+    case KPD_SIMD_NEONDOT: return &kpd__neondot_ops;
 #endif
     default: return NULL;
     }
 }
 
 KPDDEF const char *kpd_simd_name(kpd_simd level) {
-    static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "neon", "?"};
+    static const char *const names[] = {"auto",    "scalar",     "avx2",       "avx512", "neon",
+                                        "avxvnni", "avx512vnni", "avx512bf16", "amx",    "neondot", "?"};
     return names[(unsigned)level < (unsigned)KPD_SIMD_COUNT ? (unsigned)level : (unsigned)KPD_SIMD_COUNT];
 }
 
-#ifdef KPD__X86
+#if defined(KPD__X86) && defined(KPD__EMULATED)
+static bool kpd__x86_has(kpd_simd level) { return level != KPD_SIMD_NEON && level != KPD_SIMD_NEONDOT; }
+#elif defined(KPD__X86)
+// Linux gives a process the 8 KB of tiles only when asked.
+static bool kpd__may_use_tiles(void) {
+#ifdef __linux__
+    long result, request = 0x1023, tiles = 18;   // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+    __asm__ volatile("syscall" : "=a"(result) : "a"(158L), "D"(request), "S"(tiles) : "rcx", "r11", "memory");
+    return !result;
+#else
+    return false;
+#endif
+}
+
+static bool kpd__all(unsigned word, unsigned bits) { return (word & bits) == bits; }
+
 // Whether the processor has the level and the system saves its registers (XCR0).
 static bool kpd__x86_has(kpd_simd level) {
-    unsigned a, b, c, d, low, high;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
-    if ((c & (1u << 12 | 1u << 27 | 1u << 28)) != (1u << 12 | 1u << 27 | 1u << 28)) return false;   // FMA, OSXSAVE, AVX
+    unsigned a, b, c, d, low, high, more = 0, unused[3];
+    bool avx512;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !kpd__all(c, 1u << 12 | 1u << 27 | 1u << 28)) return false;   // FMA, OSXSAVE, AVX
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     (void)high;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    if ((low & 0x06) != 0x06 || !(b & 1u << 5)) return false;                                       // AVX2
-    return level == KPD_SIMD_AVX2 || ((low & 0xE6) == 0xE6 && (b & 1u << 16));                      // AVX512F
+    if (a >= 1) __get_cpuid_count(7, 1, &more, &unused[0], &unused[1], &unused[2]);
+    if (!kpd__all(low, 0x06) || !(b & 1u << 5)) return false;                                            // AVX2
+    avx512 = kpd__all(low, 0xE6) && kpd__all(b, 1u << 16 | 1u << 30);                                    // F, BW
+    switch (level) {
+    case KPD_SIMD_AVX2: return true;
+    case KPD_SIMD_AVXVNNI: return (more & 1u << 4) != 0;
+    case KPD_SIMD_AVX512: return avx512;
+    case KPD_SIMD_AVX512VNNI: return avx512 && c & 1u << 11;
+    case KPD_SIMD_AVX512BF16: return avx512 && c & 1u << 11 && more & 1u << 5;
+    case KPD_SIMD_AMX: return avx512 && kpd__all(low, 3u << 17) && kpd__all(d, 1u << 22 | 3u << 24) && kpd__may_use_tiles();
+    default: return false;
+    }
+}
+
+// Intel's VDPBF16PS runs at half the rate of f32 multiply-adds, so widening is no slower there, and exact.
+static bool kpd__prefers_widening(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == 0x756E6547;   // "Genu"
 }
 #endif
 
@@ -1770,12 +2647,19 @@ KPDDEF bool kpd_simd_available(kpd_simd level) {
 #ifdef KPD__X86
     if (level != KPD_SIMD_SCALAR) return kpd__x86_has(level);
 #endif
+#ifdef KPD__ARM_DOT
+    if (level == KPD_SIMD_NEONDOT) return (getauxval(AT_HWCAP) & 1u << 20) != 0;   // ASIMDDP
+#endif
     return true;
 }
 
 static kpd_simd kpd__best_level(void) {
-    for (int l = KPD_SIMD_COUNT - 1; l > KPD_SIMD_SCALAR; l--)
+    for (int l = KPD_SIMD_COUNT - 1; l > KPD_SIMD_SCALAR; l--) {
+#if defined(KPD__X86) && !defined(KPD__EMULATED)
+        if (l == KPD_SIMD_AVX512BF16 && kpd__prefers_widening()) continue;
+#endif
         if (kpd_simd_available((kpd_simd)l)) return (kpd_simd)l;
+    }
     return KPD_SIMD_SCALAR;
 }
 
@@ -1793,6 +2677,7 @@ static uint64_t kpd__self_test(const kpd__ops *ops) {
     for (size_t i = 0; i < 7 * 96 + 16; i++) z[i] = w[(i * 5) % 768];
     for (size_t i = 0; i < 32; i++) bias[i] = w[i];
     for (size_t i = 0; i < 24; i++) ones[i] = 1.0f + w[i];
+    memset(&m, 0, sizeof m);
     m.panels = w; m.bias = bias; m.n = 32; m.k = 24;
     for (int f = KPD_GELU; f <= KPD_IDENTITY; f++) {
         m.activation = (kpd_activation)f;
@@ -2691,7 +3576,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 
 enum { KPD__U8 = 1, KPD__I32, KPD__I64, KPD__F32, KPD__BF16, KPD__F32_PANELS = 8, KPD__BF16_PANELS, KPD__INT8_PANELS };
 enum { KPD__KIND_MODEL = 1, KPD__KIND_INDEX, KPD__KIND_CHECKPOINT };
-enum { KPD__REQUIRED = 1, KPD__SUMMED = 2 };
+enum { KPD__REQUIRED = 1, KPD__SUMMED = 2, KPD__OPTIONAL = 1 << 16 };   // the last is not of the file: may be absent
 
 #define KPD__MAX_SECTIONS 65536
 static const uint8_t kpd__magic[8] = {0x89, 'K', 'P', 'D', 0x0D, 0x0A, 0x1A, 0x0A};
@@ -2893,13 +3778,24 @@ static size_t kpd__not_finite(const float *v, size_t n) {
     return n;
 }
 
-// Every byte: all sums, zeros between the sections, all floats finite.
+// The first value of a payload of weights that no weight can have, or a number past the end; *unit = bytes of a value.
+static size_t kpd__bad_value(uint32_t type, const uint8_t *p, size_t size, size_t *unit) {
+    size_t i = 0;
+    *unit = type == KPD__INT8_PANELS ? 1 : type == KPD__BF16 || type == KPD__BF16_PANELS ? 2 : 4;
+    if (type == KPD__F32 || type == KPD__F32_PANELS) return kpd__not_finite((const float *)(const void *)p, size / 4);
+    if (*unit == 1) while (i < size && p[i] != 0x80) i++;
+    else if (*unit == 2) while (i < size / 2 && (((const uint16_t *)(const void *)p)[i] & 0x7F80) != 0x7F80) i++;
+    else return size;
+    return i;
+}
+
+// Every byte: all sums, zeros between the sections, all weights possible.
 static kpd_status kpd__file_verify(const kpd__file *f, const char *path, kpd_error *e) {
     const kpd__section *s = kpd__file_table(f);
     uint32_t n = kpd__file_header(f)->n_sections;
     size_t at = 64 + (size_t)n * 128;
     for (uint32_t i = 0; i <= n; i++) {
-        size_t next = i < n ? (size_t)s[i].offset : f->size, bad;
+        size_t next = i < n ? (size_t)s[i].offset : f->size, bad, unit;
         for (; at < next; at++)
             if (f->data[at])
                 return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)at, "%s: byte %llu between sections is not zero", path,
@@ -2907,13 +3803,10 @@ static kpd_status kpd__file_verify(const kpd__file *f, const char *path, kpd_err
         if (i == n) break;
         if (s[i].sum != kpd__hash64(f->data + next, (size_t)s[i].size))
             return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)next, "%s: section %s: the checksum is wrong", path, s[i].name);
-        if (s[i].type == KPD__F32 || s[i].type == KPD__F32_PANELS) {
-            const float *v = (const float *)(const void *)(f->data + next);
-            bad = kpd__not_finite(v, (size_t)s[i].size / 4);
-            if (bad < s[i].size / 4)
-                return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)(next + bad * 4), "%s: section %s: value %llu is not finite", path,
-                                 s[i].name, (unsigned long long)bad);
-        }
+        bad = kpd__bad_value(s[i].type, f->data + next, (size_t)s[i].size, &unit);
+        if (bad < s[i].size / unit)
+            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)(next + bad * unit), "%s: section %s: value %llu is not %s", path,
+                             s[i].name, (unsigned long long)bad, unit == 1 ? "in -127..127" : "finite");
         at = next + (size_t)s[i].size;
     }
     return KPD_OK;
@@ -3109,7 +4002,15 @@ typedef struct kpd__template {          // literal text and placeholders, in ord
 
 typedef struct kpd__layer { kpd__matrix qkv, out, up, down; kpd__norm norm1, norm2; } kpd__layer;
 typedef struct kpd__encoder { kpd__embedding embedding; kpd__layer *layers; } kpd__encoder;
-typedef struct kpd__tensor { char name[64]; int32_t rows, cols; const float *data; bool panels; } kpd__tensor;
+typedef struct kpd__tensor {   // one of f32, half and bytes; the last with scale, colsum and perhaps inscale
+    char name[64];
+    int32_t rows, cols;
+    bool panels;
+    const float *f32, *scale, *inscale;
+    const uint16_t *half;
+    const int8_t *bytes;
+    const int32_t *colsum;
+} kpd__tensor;
 
 struct kpd_model {
     kpd_allocator allocator;
@@ -3276,9 +4177,9 @@ static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
                          (double)d->layer_norm_eps);
     if (d->kind == KPD_CROSS_ENCODER && (d->separate_towers || d->n_modules))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: a cross-encoder has neither separate towers nor modules");
-    if (d->dtype != KPD_F32)
-        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "model: weights are of type %d, this version runs 1 (f32) only",
-                         (int)d->dtype);
+    if (kpd__range(e, "model: dtype", d->dtype, KPD_F32, KPD_INT8) ||
+        kpd__range(e, "model: arithmetic", d->arithmetic, 0, d->dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | KPD_WIDE_QKV : 0))
+        return KPD_ERR_ARGUMENT;
     return kpd__modules_check(d, e);
 }
 
@@ -3302,6 +4203,7 @@ static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     }
     c[28] = (t->cased ? 1 : 0) | (t->keep_cjk_joined ? 2 : 0) | (t->strip_accents + 1) << 2;
     c[29] = (int32_t)d->dtype;
+    c[30] = d->arithmetic;
 }
 
 static void kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_desc *t) {
@@ -3323,6 +4225,7 @@ static void kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_
     }
     t->cased = c[28] & 1; t->keep_cjk_joined = (c[28] & 2) != 0; t->strip_accents = (c[28] >> 2 & 3) - 1;
     d->dtype = (kpd_dtype)c[29];
+    d->arithmetic = c[30];
 }
 
 // One walk over the sections of a model. table NULL counts; table set lays out; file set finds, checks and binds.
@@ -3341,7 +4244,7 @@ static const void *kpd__plan_section(kpd__plan *p, const char *name, uint32_t ty
     size_t size;
     p->n_sections++;
     if (p->status || (!p->table && !p->file)) return NULL;
-    kpd__section_set(&want, name, type, flags | KPD__REQUIRED, rows, cols, 0);
+    kpd__section_set(&want, name, type, (flags & ~(uint32_t)KPD__OPTIONAL) | KPD__REQUIRED, rows, cols, 0);
     want.shape[2] = depth;
     if (!kpd__payload_size(type, want.shape, &size)) {
         p->status = kpd__fail(p->e, KPD_ERR_LIMIT, -1, "%s: section %s is too large", p->path, name);
@@ -3350,6 +4253,7 @@ static const void *kpd__plan_section(kpd__plan *p, const char *name, uint32_t ty
     want.size = size;
     if (p->table) { p->table[p->n_sections - 1] = want; return NULL; }
     s = kpd__file_find(p->file, name);
+    if (!s && flags & KPD__OPTIONAL) return NULL;
     if (!s) p->status = kpd__fail(p->e, KPD_ERR_FORMAT, 64, "%s: has no section %s", p->path, name);
     else if (s->type != type || memcmp(s->shape, want.shape, sizeof want.shape) || s->size != size)
         p->status = kpd__fail(
@@ -3361,12 +4265,20 @@ static const void *kpd__plan_section(kpd__plan *p, const char *name, uint32_t ty
     return p->status ? NULL : p->file->data + s->offset;
 }
 
-static void kpd__plan_tensor(kpd__plan *p, const char *name, size_t rows, size_t cols, const float *data, bool panels) {
-    kpd__tensor *t;
+static kpd__tensor kpd__tensor_f32(const float *data, bool panels) {
+    kpd__tensor t;
+    memset(&t, 0, sizeof t);
+    t.f32 = data; t.panels = panels;
+    return t;
+}
+
+// like: where and how its values lie.
+static void kpd__plan_tensor(kpd__plan *p, const char *name, size_t rows, size_t cols, kpd__tensor like) {
     if (p->model && !p->status) {
-        t = &p->model->tensors[p->n_tensors];
+        kpd__tensor *t = &p->model->tensors[p->n_tensors];
+        *t = like;
         memcpy(t->name, name, strlen(name) + 1);
-        t->rows = (int32_t)rows; t->cols = (int32_t)cols; t->data = data; t->panels = panels;
+        t->rows = (int32_t)rows; t->cols = (int32_t)cols;
     }
     p->n_tensors++;
 }
@@ -3386,16 +4298,20 @@ static kpd__name kpd__name_join(const char *a, const char *b, const char *c) {
 }
 
 // A row-major table [rows, cols].
-static void kpd__plan_rows(kpd__plan *p, const float **slot, const char *prefix, const char *name, size_t rows, size_t cols) {
+static void kpd__plan_rows(kpd__plan *p, kpd__table *table, kpd_dtype type, const char *prefix, const char *name, size_t rows,
+                           size_t cols) {
     kpd__name full = kpd__name_join(prefix, name, "");
-    *slot = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, rows, cols, 1);
-    kpd__plan_tensor(p, full.text, rows, cols, *slot, false);
+    const void *data = kpd__plan_section(p, full.text, type == KPD_F32 ? KPD__F32 : KPD__BF16, 0, rows, cols, 1);
+    kpd__tensor t = kpd__tensor_f32(NULL, false);
+    if (type == KPD_F32) t.f32 = table->f32 = (const float *)data;
+    else t.half = table->half = (const uint16_t *)data;
+    kpd__plan_tensor(p, full.text, rows, cols, t);
 }
 
 static void kpd__plan_vector(kpd__plan *p, const float **slot, const char *prefix, const char *name, size_t n) {
     kpd__name full = kpd__name_join(prefix, name, "");
     *slot = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, n, 1, 1);
-    kpd__plan_tensor(p, full.text, 1, n, *slot, false);
+    kpd__plan_tensor(p, full.text, 1, n, kpd__tensor_f32(*slot, false));
 }
 
 static void kpd__plan_norm(kpd__plan *p, kpd__norm *n, const char *prefix, const char *name, size_t width, float eps) {
@@ -3405,42 +4321,74 @@ static void kpd__plan_norm(kpd__plan *p, kpd__norm *n, const char *prefix, const
     n->eps = eps;
 }
 
-static void kpd__plan_matrix(kpd__plan *p, kpd__matrix *m, const char *prefix, const char *name, size_t n, size_t k, bool bias,
-                             kpd_activation f) {
-    kpd__name full = kpd__name_join(prefix, name, ".weight");
-    m->panels = (const float *)kpd__plan_section(p, full.text, KPD__F32_PANELS, 0, n, k, 1);
-    kpd__plan_tensor(p, full.text, n, k, m->panels, true);
-    m->n = n; m->k = k; m->activation = f;
+// The weights of a matrix of `parts` parts [n, k] that stand side by side, each padded to 16 rows, in the type asked for.
+static void kpd__plan_weights(kpd__plan *p, kpd__matrix *m, kpd_dtype type, const char *name, size_t parts, size_t n, size_t k) {
+    static const uint32_t types[3] = {KPD__F32_PANELS, KPD__BF16_PANELS, KPD__INT8_PANELS};
+    size_t padded = parts * kpd__round_up(n, 16);
+    kpd__name full = kpd__name_join(name, ".weight", "");
+    const void *data = parts == 1 ? kpd__plan_section(p, full.text, types[type - KPD_F32], 0, n, k, 1)
+                                  : kpd__plan_section(p, full.text, types[type - KPD_F32], 0, parts, n, k);
+    m->n = parts == 1 ? n : padded; m->k = k;
+    if (type == KPD_F32) m->panels = (const float *)data;
+    if (type == KPD_BF16) m->half = (const uint16_t *)data;
+    if (type != KPD_INT8) return;
+    m->bytes = (const int8_t *)data;
+    full = kpd__name_join(name, ".scale", "");
+    m->scale = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, padded, 1, 1);
+    full = kpd__name_join(name, ".colsum", "");
+    m->colsum = (const int32_t *)kpd__plan_section(p, full.text, KPD__I32, 0, padded, 1, 1);
+    full = kpd__name_join(name, ".inscale", "");
+    m->inscale = (const float *)kpd__plan_section(p, full.text, KPD__F32, KPD__OPTIONAL, kpd__round_up(k, 64), 1, 1);
+}
+
+// Rows from `row` on, a multiple of 16, of a matrix, as a tensor.
+static kpd__tensor kpd__tensor_of(const kpd__matrix *m, size_t row) {
+    kpd__tensor t = kpd__tensor_f32(m->panels ? m->panels + row * m->k : NULL, true);
+    if (m->half) t.half = m->half + row * kpd__round_up(m->k, 32);
+    if (!m->bytes) return t;
+    t.bytes = m->bytes + row * kpd__round_up(m->k, 64);
+    t.scale = m->scale + row; t.colsum = m->colsum + row; t.inscale = m->inscale;
+    return t;
+}
+
+static void kpd__plan_matrix(kpd__plan *p, kpd__matrix *m, kpd_dtype type, const char *prefix, const char *name, size_t n,
+                             size_t k, bool bias, kpd_activation f) {
+    kpd__name base = kpd__name_join(prefix, name, ""), full = kpd__name_join(base.text, ".weight", "");
+    kpd__plan_weights(p, m, type, base.text, 1, n, k);
+    kpd__plan_tensor(p, full.text, n, k, kpd__tensor_of(m, 0));
+    m->activation = f;
     if (!bias) return;
-    full = kpd__name_join(prefix, name, ".bias");
+    full = kpd__name_join(base.text, ".bias", "");
     m->bias = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, kpd__round_up(n, 16), 1, 1);
-    kpd__plan_tensor(p, full.text, 1, n, m->bias, false);
+    kpd__plan_tensor(p, full.text, 1, n, kpd__tensor_f32(m->bias, false));
 }
 
 // Query, key and value: one section of weights, one of biases, six tensors.
-static void kpd__plan_qkv(kpd__plan *p, kpd__matrix *m, const char *prefix, size_t width) {
+static void kpd__plan_qkv(kpd__plan *p, kpd__matrix *m, kpd_dtype type, const char *prefix, size_t width) {
     static const char *const names[3] = {"query", "key", "value"};
     size_t padded = kpd__round_up(width, 16);
-    kpd__name self = kpd__name_join(prefix, "attention.self.", ""), full = kpd__name_join(self.text, "qkv.weight", "");
-    m->panels = (const float *)kpd__plan_section(p, full.text, KPD__F32_PANELS, 0, 3, width, width);
+    kpd__name self = kpd__name_join(prefix, "attention.self.", ""), full = kpd__name_join(self.text, "qkv", "");
+    kpd__plan_weights(p, m, type, full.text, 3, width, width);
     full = kpd__name_join(self.text, "qkv.bias", "");
     m->bias = (const float *)kpd__plan_section(p, full.text, KPD__F32, 0, 3, padded, 1);
     for (size_t i = 0; i < 3; i++) {
         full = kpd__name_join(self.text, names[i], ".weight");
-        kpd__plan_tensor(p, full.text, width, width, m->panels ? m->panels + i * padded * width : NULL, true);
+        kpd__plan_tensor(p, full.text, width, width, kpd__tensor_of(m, i * padded));
         full = kpd__name_join(self.text, names[i], ".bias");
-        kpd__plan_tensor(p, full.text, 1, width, m->bias ? m->bias + i * padded : NULL, false);
+        kpd__plan_tensor(p, full.text, 1, width, kpd__tensor_f32(m->bias ? m->bias + i * padded : NULL, false));
     }
-    m->n = 3 * padded; m->k = width; m->activation = KPD_IDENTITY;
+    m->activation = KPD_IDENTITY;
 }
 
 static void kpd__plan_layer(kpd__plan *p, kpd__layer *l, const kpd_model_desc *d, const char *prefix) {
     size_t h = (size_t)d->width, f = (size_t)d->ffn_width;
-    kpd__plan_qkv(p, &l->qkv, prefix, h);
-    kpd__plan_matrix(p, &l->out, prefix, "attention.output.dense", h, h, true, KPD_IDENTITY);
+    kpd__plan_qkv(p, &l->qkv, d->dtype, prefix, h);
+    kpd__plan_matrix(p, &l->out, d->dtype, prefix, "attention.output.dense", h, h, true, KPD_IDENTITY);
     kpd__plan_norm(p, &l->norm1, prefix, "attention.output.LayerNorm", h, d->layer_norm_eps);
-    kpd__plan_matrix(p, &l->up, prefix, "intermediate.dense", f, h, true, d->activation);
-    kpd__plan_matrix(p, &l->down, prefix, "output.dense", h, f, true, KPD_IDENTITY);
+    kpd__plan_matrix(p, &l->up, d->dtype, prefix, "intermediate.dense", f, h, true, d->activation);
+    kpd__plan_matrix(p, &l->down, d->dtype, prefix, "output.dense", h, f, true, KPD_IDENTITY);
+    if (d->arithmetic & KPD_WIDE_QKV) l->qkv.rounding = KPD__SIGNED_16;
+    if (d->arithmetic & KPD_OFFSET_HIDDEN) l->down.rounding = KPD__OFFSET;
     kpd__plan_norm(p, &l->norm2, prefix, "output.LayerNorm", h, d->layer_norm_eps);
 }
 
@@ -3449,9 +4397,10 @@ static void kpd__plan_encoder(kpd__plan *p, kpd__encoder *x, const kpd_model_des
     kpd__layer unused;
     kpd__name layer;
     char number[16];
-    kpd__plan_rows(p, &x->embedding.word, prefix, "embeddings.word_embeddings.weight", (size_t)d->vocab_size, h);
-    kpd__plan_rows(p, &x->embedding.position, prefix, "embeddings.position_embeddings.weight", (size_t)d->n_positions, h);
-    kpd__plan_rows(p, &x->embedding.type, prefix, "embeddings.token_type_embeddings.weight", (size_t)d->n_types, h);
+    memset(&unused, 0, sizeof unused);
+    kpd__plan_rows(p, &x->embedding.word, d->dtype, prefix, "embeddings.word_embeddings.weight", (size_t)d->vocab_size, h);
+    kpd__plan_rows(p, &x->embedding.position, d->dtype, prefix, "embeddings.position_embeddings.weight", (size_t)d->n_positions, h);
+    kpd__plan_rows(p, &x->embedding.type, d->dtype, prefix, "embeddings.token_type_embeddings.weight", (size_t)d->n_types, h);
     kpd__plan_norm(p, &x->embedding.norm, prefix, "embeddings.LayerNorm", h, d->layer_norm_eps);
     x->embedding.width = h;
     for (int32_t i = 0; i < d->n_layers; i++) {
@@ -3468,7 +4417,7 @@ static void kpd__plan_modules(kpd__plan *p, kpd__matrix *dense, kpd__norm *norm,
         const kpd_module *m = &d->modules[i];
         snprintf(full, sizeof full, "modules.%d.", (int)i);
         if (m->kind == KPD_MODULE_DENSE)
-            kpd__plan_matrix(p, &dense[i], full, "linear", (size_t)m->width, width, !m->no_bias, m->activation);
+            kpd__plan_matrix(p, &dense[i], KPD_F32, full, "linear", (size_t)m->width, width, !m->no_bias, m->activation);
         else kpd__plan_norm(p, &norm[i], full, "norm", width, 1e-5f);
         width = (size_t)m->width;
     }
@@ -3480,8 +4429,8 @@ static void kpd__plan_model(kpd__plan *p, kpd_model *m, const kpd_model_desc *d)
     if (d->separate_towers) kpd__plan_encoder(p, &m->tower[1], d, "keyphrase.");
     else m->tower[1] = m->tower[0];
     if (d->kind == KPD_BI_ENCODER) { kpd__plan_modules(p, m->dense, m->norm, d); return; }
-    kpd__plan_matrix(p, &m->pooler, "", "pooler.dense", (size_t)d->width, (size_t)d->width, true, KPD_TANH);
-    kpd__plan_matrix(p, &m->classifier, "", "classifier", (size_t)d->n_labels, (size_t)d->width, true, KPD_IDENTITY);
+    kpd__plan_matrix(p, &m->pooler, KPD_F32, "", "pooler.dense", (size_t)d->width, (size_t)d->width, true, KPD_TANH);
+    kpd__plan_matrix(p, &m->classifier, KPD_F32, "", "classifier", (size_t)d->n_labels, (size_t)d->width, true, KPD_IDENTITY);
 }
 
 KPDDEF void kpd_model_close(kpd_model *m) {
@@ -3516,7 +4465,7 @@ static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) 
     memset(&t, 0, sizeof t);
     if (!config || config->type != KPD__I32 || config->size < 32 * 4)
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 32 numbers", path);
-    if (((const int32_t *)(const void *)(m->file.data + config->offset))[30])
+    if (((const uint32_t *)(const void *)(m->file.data + config->offset))[30] > (KPD_OFFSET_HIDDEN | KPD_WIDE_QKV))
         return kpd__fail(e, KPD_ERR_UNSUPPORTED, (int64_t)config->offset + 120,
                          "%s: asks for an arithmetic that this version lacks", path);
     if (!kpd__strings(&m->file, texts, templates, 3))
@@ -3662,7 +4611,8 @@ static kpd_status kpd__model_image(const kpd_model_desc *d, kpd__section *table,
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpd_model_create(const kpd_model_desc *desc, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+// A model with zero weights of any type.
+static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
     kpd_model_desc d = *desc;
     kpd_allocator none;
     kpd__plan p;
@@ -3685,6 +4635,14 @@ KPDDEF kpd_status kpd_model_create(const kpd_model_desc *desc, const kpd_allocat
     s = kpd__model_image(&d, table, p.n_sections + 4, a, &f, e);
     kpd__free(a, table, (p.n_sections + 4) * sizeof *table);
     if (!s) s = kpd__model_assemble(&f, "model", out, e);
+    return s;
+}
+
+KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+    kpd_status s;
+    if (d->dtype > KPD_F32)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: dtype is %d, expected f32; kpd_model_convert makes the others", (int)d->dtype);
+    s = kpd__model_make(d, a, out, e);
     if (!s) (*out)->writable = true;
     return s;
 }
@@ -3725,18 +4683,31 @@ static const kpd__tensor *kpd__tensor_find(const kpd_model *m, const char *name,
     return NULL;
 }
 
-// Where element (row, col) of a tensor lies.
+// Where element (row, col) of a tensor lies. Panels of bf16 hold 2 columns side by side, of int8 4.
 static size_t kpd__tensor_at(const kpd__tensor *t, size_t row, size_t col) {
+    size_t side = t->half ? 2 : t->bytes ? 4 : 1, cols = kpd__round_up((size_t)t->cols, t->half ? 32 : t->bytes ? 64 : 1);
     if (!t->panels) return row * (size_t)t->cols + col;
-    return (row / 16 * (size_t)t->cols + col) * 16 + row % 16;
+    return row / 16 * 16 * cols + (col / side * 16 + row % 16) * side + col % side;
+}
+
+static float kpd__tensor_value(const kpd__tensor *t, size_t row, size_t col) {
+    size_t at = kpd__tensor_at(t, row, col);
+    if (t->f32) return t->f32[at];
+    if (t->half) return kpd__from_bits((uint32_t)t->half[at] << 16);
+    return (float)t->bytes[at] * t->scale[row] * (t->inscale ? t->inscale[col] : 1);
 }
 
 KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e) {
     const kpd__tensor *t = kpd__tensor_find(m, name, e);
     if (!t) return KPD_ERR_NOT_FOUND;
     for (size_t r = 0; r < (size_t)t->rows; r++)
-        for (size_t c = 0; c < (size_t)t->cols; c++) *out++ = t->data[kpd__tensor_at(t, r, c)];
+        for (size_t c = 0; c < (size_t)t->cols; c++) *out++ = kpd__tensor_value(t, r, c);
     return KPD_OK;
+}
+
+// Into the image, which only its maker may write to.
+static void *kpd__image_at(kpd_model *m, const void *at) {
+    return (char *)m->file.block + ((const char *)at - (const char *)m->file.block);
 }
 
 KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in, kpd_error *e) {
@@ -3750,7 +4721,7 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
     if (bad < n)
         return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)bad, "tensor %s: value %llu is not finite", name,
                          (unsigned long long)bad);
-    to = (float *)(void *)((char *)m->file.block + ((const char *)t->data - (const char *)m->file.block));
+    to = (float *)kpd__image_at(m, t->f32);
     for (size_t r = 0; r < (size_t)t->rows; r++)
         for (size_t c = 0; c < (size_t)t->cols; c++) to[kpd__tensor_at(t, r, c)] = *in++;
     return KPD_OK;
@@ -3765,11 +4736,16 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 #define KPD__VECTORS 256        // vectors scored before their best are kept
 #define KPD__ITEMS 16           // items that recommend embeds and searches together
 
+// The largest inputs of the four matrices of each layer, for kpd_model_convert.
+typedef struct kpd__seen { float *most; size_t stride, layer; } kpd__seen;      // [layers][4][stride]
+
 typedef struct kpd__scratch {   // of one task
+    kpd__seen *seen;            // or NULL
     float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output
     float *qkv;                 // [block, 3 (H padded)] + 16
     float *hidden;              // [KPD__CHUNK, F]
     float *attention;           // transposed keys, scores
+    void *product;              // of bf16 and int8 products
     float *pooled[2];           // [the widest of H and the modules]
     float *scores;              // [KPD__QUERIES, KPD__VECTORS]
     int32_t *above;             // [KPD__VECTORS]
@@ -3778,7 +4754,7 @@ typedef struct kpd__scratch {   // of one task
 } kpd__scratch;
 
 // What a session is made for: the largest of each over its models.
-typedef struct kpd__sizes { size_t width, padded, ffn, block, attention, pooled, tokens, k, dim; } kpd__sizes;
+typedef struct kpd__sizes { size_t width, padded, ffn, block, attention, product, pooled, tokens, k, dim; } kpd__sizes;
 
 typedef struct kpd__candidates {    // of recommend
     float *vectors;                 // [KPD__ITEMS, dim]
@@ -3816,6 +4792,8 @@ static void kpd__sizes_add(kpd__sizes *z, const kpd_model *m) {
     z->block = kpd__max(z->block, kpd__max(KPD__BLOCK, (size_t)d->max_tokens));
     z->tokens = kpd__max(z->tokens, (size_t)d->max_tokens);
     z->attention = kpd__max(z->attention, kpd__attention_scratch((size_t)d->max_tokens, h, (size_t)d->n_heads));
+    if (d->dtype != KPD_F32)
+        z->product = kpd__max(z->product, kpd__product_scratch(kpd__max((size_t)d->width, (size_t)d->ffn_width)));
     z->pooled = kpd__max(z->pooled, pooled);
 }
 
@@ -3827,6 +4805,7 @@ static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a
     s->qkv = (float *)kpd__take(a, z->block + 1, 3 * z->padded * sizeof(float));
     s->hidden = (float *)kpd__take(a, KPD__CHUNK, z->ffn * sizeof(float));
     s->attention = (float *)kpd__take(a, z->attention, sizeof(float));
+    s->product = kpd__take(a, z->product, 1);
     s->pooled[0] = (float *)kpd__take(a, z->pooled, sizeof(float));
     s->pooled[1] = (float *)kpd__take(a, z->pooled, sizeof(float));
     if (!z->dim) return;
@@ -3922,10 +4901,11 @@ static kpd_status kpd__session_fits(const kpd_session *s, const kpd_model *m, kp
     kpd__sizes z = s->sizes;
     kpd__sizes_add(&z, m);
     if (z.width == s->sizes.width && z.ffn == s->sizes.ffn && z.block == s->sizes.block && z.attention == s->sizes.attention &&
-        z.pooled == s->sizes.pooled && z.tokens == s->sizes.tokens)
+        z.product == s->sizes.product && z.pooled == s->sizes.pooled && z.tokens == s->sizes.tokens)
         return KPD_OK;
     return kpd__fail(e, KPD_ERR_LIMIT, -1,
-                     "the model (width %d, feed-forward %d, %d tokens a text) is larger than those the session was made for",
+                     "the model (width %d, feed-forward %d, %d tokens a text) is larger, or of another weight type, than those the "
+                     "session was made for",
                      (int)m->desc.width, (int)m->desc.ffn_width, (int)m->desc.max_tokens);
 }
 
@@ -3933,14 +4913,22 @@ static kpd_status kpd__session_fits(const kpd_session *s, const kpd_model *m, kp
 // tokenized, cut into blocks of whole texts, and the blocks are shared out among the tasks. Relies on the kernels. Promises
 // that a text's vectors do not depend on its neighbours: every row of every product is its own chain.
 
+// Notes the largest of each column of x [rows, k], the input of matrix `which` of the layer.
+static void kpd__see(kpd__seen *seen, size_t which, const float *x, size_t rows, size_t k) {
+    float *most = seen->most + (seen->layer * 4 + which) * seen->stride;
+    for (size_t r = 0; r < rows; r++, x += k)
+        for (size_t i = 0; i < k; i++) most[i] = kpd__wider(most[i], x[i]);
+}
+
 // Feed-forward and its norm, a chunk of rows at a time.
 static void kpd__feed_forward(const kpd__ops *ops, const kpd__layer *l, size_t n_tokens, kpd__scratch *s) {
     size_t h = l->up.k, f = l->up.n;
     for (size_t t = 0; t < n_tokens; t += KPD__CHUNK) {
         size_t rows = kpd__min(KPD__CHUNK, n_tokens - t);
         float *x = s->x + t * h;
-        ops->gemm(&l->up, x, h, rows, s->hidden, f);
-        ops->gemm(&l->down, s->hidden, f, rows, s->y, h);
+        kpd__product(ops, &l->up, x, h, rows, s->hidden, f, s->product);
+        if (s->seen) { kpd__see(s->seen, 2, x, rows, h); kpd__see(s->seen, 3, s->hidden, rows, f); }
+        kpd__product(ops, &l->down, s->hidden, f, rows, s->y, h, s->product);
         ops->add_norm(&l->norm2, s->y, rows, h, x);
     }
 }
@@ -3953,11 +4941,16 @@ static void kpd__encode_block(const kpd__ops *ops, const kpd__encoder *m, const 
         ops->embed(&m->embedding, ids + first[i], types + first[i], first[i + 1] - first[i], s->x + (first[i] - start) * h);
     for (int32_t j = 0; j < d->n_layers; j++) {
         const kpd__layer *l = &m->layers[j];
-        ops->gemm(&l->qkv, s->x, h, n_tokens, s->qkv, ld);
+        kpd__product(ops, &l->qkv, s->x, h, n_tokens, s->qkv, ld, s->product);
         for (size_t i = begin; i < end; i++)
             ops->attention(s->qkv + (first[i] - start) * ld, first[i + 1] - first[i], h, (size_t)d->n_heads, s->attention,
                            s->context + (first[i] - start) * h);
-        ops->gemm(&l->out, s->context, h, n_tokens, s->y, h);
+        kpd__product(ops, &l->out, s->context, h, n_tokens, s->y, h, s->product);
+        if (s->seen) {
+            s->seen->layer = (size_t)j;
+            kpd__see(s->seen, 0, s->x, n_tokens, h);
+            kpd__see(s->seen, 1, s->context, n_tokens, h);
+        }
         ops->add_norm(&l->norm1, s->y, n_tokens, h, s->x);
         kpd__feed_forward(ops, l, n_tokens, s);
     }
@@ -4054,7 +5047,8 @@ KPDDEF float kpd_sigmoid(float logit) {
     uint64_t fp = kpd__fp_enter();
     float panel[16] = {1}, half = 0.5f * logit, y[16];
     kpd__matrix one;
-    one.panels = panel; one.bias = NULL; one.n = 1; one.k = 1; one.activation = KPD_TANH;
+    memset(&one, 0, sizeof one);
+    one.panels = panel; one.n = 1; one.k = 1; one.activation = KPD_TANH;
     kpd__scalar_ops.gemm(&one, &half, 1, 1, y, 1);
     y[0] = 0.5f + 0.5f * y[0];
     kpd__fp_leave(fp);
@@ -4106,6 +5100,170 @@ KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim) {
     c = c > 1 ? 1 : c < -1 ? -1 : c;
     kpd__fp_leave(fp);
     return c;
+}
+
+// >>convert  Models of other weight types. Relies on the encoder, which shows how large the inputs of each matrix get. Promises
+// the same model on every machine, since the encoder does.
+
+// Values that keep their place: f32 as they are, or rounded to bf16.
+static kpd_status kpd__convert_plain(kpd_model *to, const kpd__tensor *t, const float *w, kpd_error *e) {
+    float *f32 = t->f32 ? (float *)kpd__image_at(to, t->f32) : NULL;
+    uint16_t *half = t->half ? (uint16_t *)kpd__image_at(to, t->half) : NULL;
+    for (size_t r = 0; r < (size_t)t->rows; r++)
+        for (size_t c = 0; c < (size_t)t->cols; c++, w++) {
+            size_t at = kpd__tensor_at(t, r, c);
+            if (f32) { f32[at] = *w; continue; }
+            half[at] = kpd__bf16(*w);
+            if ((half[at] & 0x7F80) == 0x7F80)
+                return kpd__fail(e, KPD_ERR_LIMIT, -1, "tensor %s: %g is too large for bf16", t->name, (double)*w);
+        }
+    return KPD_OK;
+}
+
+// The largest weight of each input, over the matrices that share it, gathered where the input's scales will stand.
+static void kpd__convert_widest(kpd_model *to, const kpd__tensor *t, const float *w) {
+    float *most = (float *)kpd__image_at(to, t->inscale);
+    for (size_t i = 0; i < (size_t)t->rows * (size_t)t->cols; i++)
+        most[i % (size_t)t->cols] = kpd__wider(most[i % (size_t)t->cols], w[i]);
+}
+
+// inscale = (w^3 / x^5)^(1/8) of the largest weight and the largest input; 1 where one of them never occurs.
+static void kpd__convert_balance(kpd_model *to, const kpd__matrix *m, const float *seen) {
+    float *inscale = (float *)kpd__image_at(to, m->inscale);
+    for (size_t k = 0; k < kpd__round_up(m->k, 64); k++) {
+        float x = k < m->k ? sqrtf(sqrtf(sqrtf(seen[k]))) : 0, w = sqrtf(sqrtf(sqrtf(inscale[k])));
+        inscale[k] = x > 0 && w > 0 ? w * w * w / (x * x * x * x * x) : 1;
+    }
+}
+
+// Rows of a matrix to int8: w / inscale is about q * scale; and the sums of q.
+static void kpd__convert_round(kpd_model *to, const kpd__tensor *t, const float *w) {
+    const float magic = 12582912.0f;   // 1.5 2^23: adding it rounds to whole numbers
+    int8_t *q = (int8_t *)kpd__image_at(to, t->bytes);
+    float *scale = (float *)kpd__image_at(to, t->scale);
+    int32_t *colsum = (int32_t *)kpd__image_at(to, t->colsum);
+    for (size_t r = 0; r < (size_t)t->rows; r++, w += t->cols) {
+        float most = 0, by;
+        for (int32_t c = 0; c < t->cols; c++) most = kpd__wider(most, w[c] / t->inscale[c]);
+        by = most < KPD__NOTHING ? 0 : 127 / most;
+        scale[r] = most < KPD__NOTHING ? 0 : most / 127;
+        for (size_t c = 0; c < (size_t)t->cols; c++) {
+            float v = w[c] / t->inscale[c] * by + magic - magic;
+            q[kpd__tensor_at(t, r, c)] = (int8_t)v;
+            colsum[r] += (int32_t)v;
+        }
+    }
+}
+
+// A text of up to 24 random tokens between the marks of a text.
+static void kpd__convert_random(const kpd_model *m, kpd_session *s, uint64_t *state) {
+    size_t n = kpd__min(26, (size_t)m->desc.max_tokens);
+    for (size_t i = 0; i < n; i++) {
+        *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        s->ids[i] = (int32_t)((*state >> 33) % (uint64_t)m->desc.vocab_size);
+        s->types[i] = 0;
+    }
+    s->ids[0] = m->tokenizer->cls; s->ids[n - 1] = m->tokenizer->sep;
+    s->first[0] = 0; s->first[1] = n;
+}
+
+// The next texts of the desc, or one random text after the other, as tokens of the session: how many; 0 at the end or on failure.
+static size_t kpd__convert_next(kpd__call *c, const kpd_convert_desc *d, size_t at, uint64_t *state, kpd_error *e) {
+    if (d->n_texts) return at < d->n_texts ? kpd__slice(c, d->texts, at, d->n_texts, e) : 0;
+    if (at == 64) return 0;
+    kpd__convert_random(c->m, c->s, state);
+    return 1;
+}
+
+// The largest inputs of every matrix of every tower, seen[towers][layers][4][stride].
+static kpd_status kpd__convert_see(const kpd_model *m, const kpd_convert_desc *d, kpd_session *s, kpd__seen seen, kpd_error *e) {
+    kpd_error first;
+    uint64_t state = 1;
+    kpd__call c;
+    memset(&c, 0, sizeof c);
+    memset(&first, 0, sizeof first);
+    c.s = s; c.m = m; c.role = kpd__role(m, d->tower);
+    s->scratch->seen = &seen;
+    for (int tower = 0; tower < (m->desc.separate_towers ? 2 : 1); tower++) {
+        for (size_t at = 0, n; (n = kpd__convert_next(&c, d, at, &state, &first)) > 0; at += n)
+            for (size_t i = 0; i < n; i++)
+                kpd__encode_block(s->ops, &m->tower[tower], &m->desc, s->ids, s->types, s->first, i, i + 1, s->scratch);
+        seen.most += (size_t)m->desc.n_layers * 4 * seen.stride;
+    }
+    if (first.status && e) *e = first;
+    return first.status;
+}
+
+// Every tensor from the one model to the other: what to do with int8 weights is `widest`, or to round them.
+static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, float *w, bool widest, kpd_error *e) {
+    kpd_status s = KPD_OK;
+    for (size_t i = 0; i < to->n_tensors && !s; i++) {
+        const kpd__tensor *t = &to->tensors[i];
+        if (widest && !t->bytes) continue;
+        s = kpd_model_get(from, t->name, w, e);
+        if (s) break;
+        if (widest) kpd__convert_widest(to, t, w);
+        else if (t->bytes) kpd__convert_round(to, t, w);
+        else s = kpd__convert_plain(to, t, w, e);
+    }
+    return s;
+}
+
+static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_desc *d, kpd_model *to, float *w, kpd_error *e) {
+    kpd_session_desc sd;
+    kpd_session *session;
+    kpd__seen seen;
+    size_t n_layers = (size_t)from->desc.n_layers * (from->desc.separate_towers ? 2 : 1), size;
+    kpd_status s = kpd__convert_tensors(from, to, w, true, e);
+    if (s) return s;
+    memset(&sd, 0, sizeof sd);
+    sd.allocator = d->allocator;
+    if (from->desc.kind == KPD_CROSS_ENCODER) sd.assistant = from;
+    else sd.student = from;
+    s = kpd_session_create(&sd, &session, e);
+    if (s) return s;
+    memset(&seen, 0, sizeof seen);
+    seen.stride = kpd__max((size_t)from->desc.width, (size_t)from->desc.ffn_width);
+    size = n_layers * 4 * seen.stride * sizeof *seen.most;
+    seen.most = (float *)kpd__alloc(&d->allocator, size);
+    s = seen.most ? kpd__convert_see(from, d, session, seen, e) : kpd__no_memory(e, size);
+    for (size_t i = 0; i < n_layers && !s; i++) {   // the towers' layers lie one after another
+        const kpd__layer *l = &to->tower[0].layers[i];
+        const float *most = seen.most + i * 4 * seen.stride;
+        kpd__convert_balance(to, &l->qkv, most);
+        kpd__convert_balance(to, &l->out, most + seen.stride);
+        kpd__convert_balance(to, &l->up, most + 2 * seen.stride);
+        kpd__convert_balance(to, &l->down, most + 3 * seen.stride);
+    }
+    kpd__free(&d->allocator, seen.most, size);
+    kpd_session_destroy(session);
+    return s;
+}
+
+KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e) {
+    kpd_model_desc desc = m->desc;
+    kpd_model *to = NULL;
+    size_t size = 0;
+    float *w;
+    kpd_status s;
+    uint64_t fp;
+    desc.dtype = d->dtype ? d->dtype : KPD_F32;
+    desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        size = kpd__max(size, (size_t)m->tensors[i].rows * (size_t)m->tensors[i].cols * sizeof *w);
+    s = kpd__model_make(&desc, &d->allocator, &to, e);
+    if (s) return s;
+    w = (float *)kpd__alloc(&d->allocator, size);
+    fp = kpd__fp_enter();
+    if (!w) s = kpd__no_memory(e, size);
+    else if (desc.dtype == KPD_INT8) s = kpd__convert_int8(m, d, to, w, e);
+    if (!s) s = kpd__convert_tensors(m, to, w, false, e);
+    kpd__fp_leave(fp);
+    kpd__free(&d->allocator, w, size);
+    if (s) { kpd_model_close(to); return s; }
+    to->writable = to->desc.dtype == KPD_F32;
+    *out = to;
+    return KPD_OK;
 }
 
 // >>index_store  Vectors in panels, their ids, and a hash table from id to slot. Slots are dense: removing moves the last

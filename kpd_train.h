@@ -860,8 +860,8 @@ static void kpdt__plan_tower(kpdt__plan *p, kpdt__tower *t, const char *prefix) 
     t->position = kpdt__plan_parameter(p, prefix, "embeddings.position_embeddings.weight", (size_t)d->n_positions, h, true);
     t->type = kpdt__plan_parameter(p, prefix, "embeddings.token_type_embeddings.weight", (size_t)d->n_types, h, true);
     kpdt__plan_norm(p, &t->norm, prefix, "embeddings.LayerNorm", h, d->layer_norm_eps);
-    t->embedding.word = kpdt__at(p, t->word); t->embedding.position = kpdt__at(p, t->position);
-    t->embedding.type = kpdt__at(p, t->type); t->embedding.width = h; t->embedding.norm = t->norm.p;
+    t->embedding.word.f32 = kpdt__at(p, t->word); t->embedding.position.f32 = kpdt__at(p, t->position);
+    t->embedding.type.f32 = kpdt__at(p, t->type); t->embedding.width = h; t->embedding.norm = t->norm.p;
     for (int32_t i = 0; i < d->n_layers; i++) {
         kpdt__layer *l = t->layers ? &t->layers[i] : &unused;
         kpd__name name;
@@ -1373,8 +1373,8 @@ static void KPDT__NAME(norm_gradient)(const float *dy, const float *z, size_t ld
 // Embedding x = word[id] + type[type] + position[place], in the order of kpd.h; a norm follows. Backward: the same three rows
 // get += dx, token by token.
 static void KPDT__NAME(embed)(const kpd__embedding *e, int32_t id, int32_t type, size_t position, float *x) {
-    const float *w = e->word + (size_t)id * e->width, *y = e->type + (size_t)type * e->width,
-                *p = e->position + position * e->width;
+    const float *w = e->word.f32 + (size_t)id * e->width, *y = e->type.f32 + (size_t)type * e->width,
+                *p = e->position.f32 + position * e->width;
     for (size_t i = 0; i < e->width; i += 16) {
         size_t n = kpd__part_n(i, e->width);
         kpd__store_n(x + i, n, kpd__add(kpd__add(kpd__load_n(w + i, n), kpd__load_n(y + i, n)), kpd__load_n(p + i, n)));
@@ -1711,11 +1711,11 @@ static const kpdt__ops KPDT__NAME(ops) = {
 #undef KPD__LEVEL
 #ifdef __clang__
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx2,fma"))), apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx2,fma")
+#pragma GCC target("avx512f,avx512bw,avx2,fma")
 #endif
 #define KPD__LEVEL 3
 #include KPDT_SELF
@@ -1736,11 +1736,11 @@ static const kpdt__ops KPDT__NAME(ops) = {
 static const kpdt__ops *kpdt__ops_of(kpd_simd level) {
     switch (level) {
 #ifdef KPD__X86
-    case KPD_SIMD_AVX2: return &kpd__avx2_train_ops;
-    case KPD_SIMD_AVX512: return &kpd__avx512_train_ops;
+    case KPD_SIMD_AVX2: case KPD_SIMD_AVXVNNI: return &kpd__avx2_train_ops;
+    case KPD_SIMD_AVX512: case KPD_SIMD_AVX512VNNI: case KPD_SIMD_AVX512BF16: case KPD_SIMD_AMX: return &kpd__avx512_train_ops;
 #endif
 #ifdef KPD__ARM
-    case KPD_SIMD_NEON: return &kpd__neon_train_ops;
+    case KPD_SIMD_NEON: case KPD_SIMD_NEONDOT: return &kpd__neon_train_ops;
 #endif
     default: return &kpd__scalar_train_ops;
     }

@@ -111,6 +111,18 @@ run 0 $kpd index build "$dir/k.npy" -o $d/keyphrases.kpi; prints "60 added, 0 re
 t info
 run 0 $kpd info $student; prints "bi-encoder"; prints "verified"
 run 0 $kpd info $assistant; prints "cross-encoder"; prints "verified"
+# weights of other types
+for type in bf16 int8; do
+    run 0 $kpd convert $student -o "$dir/$type.kpd" --dtype $type; prints bytes
+    run 0 $kpd info "$dir/$type.kpd"; prints "bi-encoder, $type,"; prints "verified"
+done
+run 0 $kpd convert $student -o "$dir/wide.kpd" --dtype int8 --wide-qkv
+run 0 $kpd info "$dir/wide.kpd"; prints "16-bit inputs of query, key and value"
+run 0 $kpd convert "$dir/bf16.kpd" -o "$dir/f32.kpd"; run 0 $kpd info "$dir/f32.kpd"; prints "bi-encoder, f32,"
+run 2 $kpd convert $student -o "$dir/x.kpd" --dtype bf16 --wide-qkv; says "of --dtype int8 only"
+run 2 $kpd convert $student --dtype bf16; says "-o M.kpd is missing"
+run 2 $kpd convert $student -o "$dir/x.kpd" --dtype f64; says "--dtype f64: expected one of: f32 bf16 int8"
+run 1 $kpd convert "$dir/none.kpd" -o "$dir/x.kpd"; says "none.kpd"
 run 0 $kpd info $d/keyphrases.kpi; prints "vectors      60 of dim 64, cosine"; prints "verified"
 run 0 $kpd index info $d/keyphrases.kpi; prints "verified"
 

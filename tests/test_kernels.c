@@ -82,6 +82,7 @@ static void products(const kpd__ops *ops, size_t n) {
         for (int f = 0; f <= KPD_IDENTITY; f++) {
             kpd__matrix w;
             size_t k = (n * 7 + rows) % 50 + 1, ld = n + 3;
+            memset(&w, 0, sizeof w);
             w.panels = a; w.bias = f % 2 ? b : NULL; w.n = n; w.k = k; w.activation = (kpd_activation)f;
             if (kpd__round_up(n, 16) * k > MOST || rows * ld > MOST) continue;
             numbers(a, kpd__round_up(n, 16) * k, 1);
@@ -94,15 +95,113 @@ static void products(const kpd__ops *ops, size_t n) {
         }
 }
 
+// A matrix of int8 or bf16 weights [n, k] with all that belongs to it; its numbers stand here.
+static int8_t bytes[96 * 256];
+static uint16_t half[96 * 256];
+static float scale[96], inscale[256], bias[96], *const no_scale = NULL;
+static int32_t colsum[96];
+static uint8_t scratch[600000];
+
+static kpd__matrix quantised(size_t n, size_t k, kpd__rounding rounding, kpd_activation f) {
+    kpd__matrix w;
+    size_t padded = kpd__round_up(k, 64);
+    memset(&w, 0, sizeof w);
+    memset(bytes, 0, sizeof bytes);
+    memset(colsum, 0, sizeof colsum);
+    w.n = n; w.k = k; w.bytes = bytes; w.scale = scale; w.colsum = colsum; w.rounding = rounding; w.activation = f;
+    w.bias = n % 3 ? bias : NULL; w.inscale = k % 3 ? inscale : no_scale;
+    numbers(scale, 96, .01f);
+    numbers(bias, 96, 1);
+    for (size_t i = 0; i < 256; i++) inscale[i] = .5f + number(.4f);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < k; j++) {
+            int q = (int)(number(127.4f));
+            bytes[i / 16 * 16 * padded + (j / 4 * 16 + i % 16) * 4 + j % 4] = (int8_t)q;
+            colsum[i] += q;
+        }
+    return w;
+}
+
+// y after the words of >>format, with none of the header's kernels; NULL activation.
+static float int8_spec(const kpd__matrix *w, const float *x, size_t n) {
+    float t[256], least = 0, most = 0, range, step, zero, factor;
+    int64_t sum = 0;
+    size_t padded = kpd__round_up(w->k, 64);
+    for (size_t k = 0; k < w->k; k++) {
+        volatile float product = x[k] * (w->inscale ? w->inscale[k] : 1);
+        t[k] = product;
+        least = t[k] < least ? t[k] : least;
+        most = t[k] > most ? t[k] : most;
+    }
+    range = w->rounding == KPD__OFFSET ? most - least : most > -least ? most : -least;
+    factor = w->rounding == KPD__OFFSET ? 255 : w->rounding == KPD__SIGNED ? 127 : 32767;
+    step = range < ldexpf(1, -100) ? 0 : range / factor;
+    factor = range < ldexpf(1, -100) ? 0 : factor / range;
+    zero = w->rounding == KPD__OFFSET ? nearbyintf(-least * factor) : w->rounding == KPD__SIGNED ? 128 : 32768;
+    for (size_t k = 0; k < w->k; k++) {
+        volatile float product = t[k] * factor;
+        float u = nearbyintf(product) + zero, top = w->rounding == KPD__SIGNED_16 ? 65535 : 255;
+        u = u < 0 ? 0 : u > top ? top : u;
+        sum += (int64_t)(u - zero) * w->bytes[n / 16 * 16 * padded + (k / 4 * 16 + n % 16) * 4 + k % 4];
+    }
+    step = step * w->scale[n];
+    return fmaf((float)sum, step, w->bias ? w->bias[n] : 0);
+}
+
+static void int8_products(const kpd__ops *ops, size_t n) {
+    for (size_t rows = 1; rows < 40; rows = rows * 2 + 1)
+        for (int rounding = KPD__SIGNED; rounding <= KPD__SIGNED_16; rounding++) {
+            size_t k = (n * 7 + rows * 31) % 250 + 1, ld = n + 3;
+            kpd__matrix w;
+            if (n > 67) return;
+            w = quantised(n, k, (kpd__rounding)rounding, rows % 2 ? KPD_IDENTITY : KPD_GELU);
+            numbers(c, rows * k, 2);
+            if (rounding == KPD__OFFSET) for (size_t i = 0; i < rows * k; i++) c[i] = c[i] < -.17f ? -.17f : c[i];
+            if (rows > 2) memset(c + k, 0, k * sizeof *c);   // a row of zeros
+            for (size_t i = 0; i < rows * ld; i++) want[i] = got[i] = -77;
+            kpd__scalar_ops.int8_gemm(kpd__scalar_ops.int8_dots, kpd__scalar_ops.operand, &w, c, k, rows, want, ld, scratch);
+            ops->int8_gemm(ops->int8_dots, ops->operand, &w, c, k, rows, got, ld, scratch);
+            same_bits(want, got, rows * ld, "int8 gemm", ops->level, n);
+        }
+}
+
+// bf16 products are those of the same weights in f32, but where the level has an instruction for them.
+static void half_products(const kpd__ops *ops, size_t n) {
+    for (size_t rows = 1; rows < 40; rows = rows * 2 + 1) {
+        size_t k = (n * 7 + rows * 31) % 250 + 1, ld = n + 3, padded = kpd__round_up(k, 32);
+        kpd__matrix w;
+        if (n > 67 || kpd__round_up(n, 16) * k > MOST) return;
+        memset(&w, 0, sizeof w);
+        memset(half, 0, sizeof half);
+        memset(a, 0, sizeof a);
+        w.n = n; w.k = k; w.activation = KPD_RELU; w.bias = n % 3 ? bias : NULL;
+        numbers(bias, 96, 1);
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < k; j++) {
+                uint16_t h = kpd__bf16(number(1));
+                half[i / 16 * 16 * padded + (j / 2 * 16 + i % 16) * 2 + j % 2] = h;
+                a[(i / 16 * k + j) * 16 + i % 16] = kpd__from_bits((uint32_t)h << 16);
+            }
+        numbers(c, rows * k, 2);
+        for (size_t i = 0; i < rows * ld; i++) want[i] = got[i] = -77;
+        w.panels = a;
+        kpd__scalar_ops.gemm(&w, c, k, rows, want, ld);
+        w.half = half;
+        kpd__product(ops, &w, c, k, rows, got, ld, scratch);
+        if (!ops->half_dots) same_bits(want, got, rows * ld, "half gemm", ops->level, n);
+        for (size_t i = 0; i < rows * ld; i++) CHECK_NEAR(got[i], want[i], .01 * sqrt((double)k));
+    }
+}
+
 static void attentions(const kpd__ops *ops, size_t n) {   // n tokens, three shapes of heads
     static const size_t shapes[3][2] = {{24, 2}, {40, 5}, {32, 1}};
-    static float scratch[96 * (32 + KPD__SCORE_ROWS)];
+    static float room[96 * (32 + KPD__SCORE_ROWS)];
     for (size_t s = 0; s < 3 && n <= 80; s++) {
         size_t width = shapes[s][0], ld = 3 * kpd__round_up(width, 16);
         if (n * ld + 16 > MOST) continue;
         numbers(a, n * ld + 16, 3);
-        kpd__scalar_ops.attention(a, n, width, shapes[s][1], scratch, want);
-        ops->attention(a, n, width, shapes[s][1], scratch, got);
+        kpd__scalar_ops.attention(a, n, width, shapes[s][1], room, want);
+        ops->attention(a, n, width, shapes[s][1], room, got);
         same_bits(want, got, n * width, "attention", ops->level, n);
     }
 }
@@ -128,12 +227,31 @@ static void levels_dot(void) { all_sizes(dot_and_normalize); }
 static void levels_norm(void) { all_sizes(norms); }
 static void levels_pool(void) { all_sizes(pools); }
 static void levels_gemm(void) { all_sizes(products); }
+static void levels_int8(void) { all_sizes(int8_products); }
+static void levels_half(void) { all_sizes(half_products); }
 static void levels_attention(void) { all_sizes(attentions); }
 static void levels_scan(void) { all_sizes(scans); }
+
+static void int8_is_as_specified(void) {
+    uint64_t fp = kpd__fp_enter();
+    for (size_t n = 1; n < 60; n += 7)
+        for (int rounding = KPD__SIGNED; rounding <= KPD__SIGNED_16; rounding++) {
+            size_t k = (n * 37) % 250 + 1;
+            kpd__matrix w = quantised(n, k, (kpd__rounding)rounding, KPD_IDENTITY);
+            numbers(c, 3 * k, 2);
+            memset(c + k, 0, k * sizeof *c);
+            kpd__scalar_ops.int8_gemm(kpd__scalar_ops.int8_dots, kpd__scalar_ops.operand, &w, c, k, 3, got, n, scratch);
+            for (size_t r = 0; r < 3; r++)
+                for (size_t i = 0; i < n; i++) want[r * n + i] = int8_spec(&w, c + r * k, i);
+            same_bits(want, got, 3 * n, "int8 against its specification", KPD_SIMD_SCALAR, n);
+        }
+    kpd__fp_leave(fp);
+}
 
 // f over a sweep, by a product with the 1 x 1 identity.
 static void sweep(kpd_activation f, float low, float high, size_t n) {
     kpd__matrix w;
+    memset(&w, 0, sizeof w);
     memset(a, 0, 16 * sizeof *a);
     a[0] = 1;
     w.panels = a; w.bias = NULL; w.n = 1; w.k = 1; w.activation = f;
@@ -191,11 +309,11 @@ static void sums_are_accurate(void) {
 // One softmax in double against attention with one head whose values are the unit vectors.
 static void attention_is_softmax(void) {
     enum { T = 16, W = 16 };
-    static float qkv[T * 48 + 16], scratch[16 * (16 + KPD__SCORE_ROWS)], out[T * W];
+    static float qkv[T * 48 + 16], keys[16 * (16 + KPD__SCORE_ROWS)], out[T * W];
     numbers(qkv, T * 48, 4);
     for (size_t t = 0; t < T; t++)
         for (size_t i = 0; i < W; i++) qkv[t * 48 + 32 + i] = t == i ? 1.0f : 0.0f;
-    kpd__scalar_ops.attention(qkv, T, W, 1, scratch, out);
+    kpd__scalar_ops.attention(qkv, T, W, 1, keys, out);
     for (size_t q = 0; q < T; q++) {
         double p[T], sum = 0, top = -1e300;
         for (size_t k = 0; k < T; k++) {
@@ -250,20 +368,30 @@ static void names_and_unknown_levels(void) {
     CHECK(s == NULL && strstr(e.message, "SIMD"));
 }
 
+// test_kernels_emulated.c includes this file.
+#ifdef KPD__EMULATED
+#define TEST(test) RUN(emulated, test)
+SUITE(emulated) {
+#else
+#define TEST(test) RUN(kernels, test)
 SUITE(kernels) {
-    RUN(kernels, levels_dot);
-    RUN(kernels, levels_norm);
-    RUN(kernels, levels_pool);
-    RUN(kernels, levels_gemm);
-    RUN(kernels, levels_attention);
-    RUN(kernels, levels_scan);
-    RUN(kernels, activations_are_accurate);
-    RUN(kernels, exp_is_accurate);
-    RUN(kernels, fma_is_exact);
-    RUN(kernels, sums_are_accurate);
-    RUN(kernels, attention_is_softmax);
-    RUN(kernels, self_test_holds);
-    RUN(kernels, hash_is_xxh64);
-    RUN(kernels, host_rounding_mode_is_kept);
-    RUN(kernels, names_and_unknown_levels);
+#endif
+    TEST(levels_dot);
+    TEST(levels_norm);
+    TEST(levels_pool);
+    TEST(levels_gemm);
+    TEST(levels_int8);
+    TEST(levels_half);
+    TEST(int8_is_as_specified);
+    TEST(levels_attention);
+    TEST(levels_scan);
+    TEST(activations_are_accurate);
+    TEST(exp_is_accurate);
+    TEST(fma_is_exact);
+    TEST(sums_are_accurate);
+    TEST(attention_is_softmax);
+    TEST(self_test_holds);
+    TEST(hash_is_xxh64);
+    TEST(host_rounding_mode_is_kept);
+    TEST(names_and_unknown_levels);
 }

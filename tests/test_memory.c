@@ -120,6 +120,22 @@ static kpd_status make_model_of(host *h, kpd_kind kind, bool separate) {
     return s;
 }
 
+static kpd_status convert_student(host *h) {
+    tiny_options o;
+    kpd_convert_desc d;
+    kpd_model *m, *to = UNTOUCHED(kpd_model);
+    kpd_status s;
+    memset(&o, 0, sizeof o);
+    memset(&d, 0, sizeof d);
+    m = tiny_model(&o);
+    d.dtype = KPD_INT8; d.allocator = allocator(h);
+    s = kpd_model_convert(m, &d, &to, h->e);
+    kpd_model_close(m);
+    if (s) CHECK(to == UNTOUCHED(kpd_model));
+    else kpd_model_close(to);
+    return s;
+}
+
 static kpd_status make_student(host *h) { return make_model_of(h, KPD_BI_ENCODER, true); }
 static kpd_status make_assistant(host *h) { return make_model_of(h, KPD_CROSS_ENCODER, false); }
 
@@ -267,6 +283,7 @@ static void make_files(void) {
 static void each_refusal(void) {
     check_each_refusal(make_tokenizer, 1, "kpd_tokenizer_create");
     check_each_refusal(make_student, 4, "kpd_model_create, student");
+    check_each_refusal(convert_student, 6, "kpd_model_convert");
     check_each_refusal(make_assistant, 4, "kpd_model_create, assistant");
     check_each_refusal(map_model, 2, "kpd_model_open, mapped");
     check_each_refusal(copy_model, 3, "kpd_model_open, copied");

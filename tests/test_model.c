@@ -60,7 +60,7 @@ static void bad_descs_are_refused(void) {
         {odd_heads, KPD_ERR_ARGUMENT, "n_heads"},
                  {long_texts, KPD_ERR_ARGUMENT, "max_tokens"},  {small_vocab, KPD_ERR_ARGUMENT, "vocab_size"},
                  {nan_eps, KPD_ERR_ARGUMENT, "layer_norm_eps"}, {wild_pooling, KPD_ERR_ARGUMENT, "pooling"},
-                 {wild_kind, KPD_ERR_ARGUMENT, "kind"},         {bf16, KPD_ERR_UNSUPPORTED, "f32"},
+                 {wild_kind, KPD_ERR_ARGUMENT, "kind"},         {bf16, KPD_ERR_ARGUMENT, "f32"},
                  {many_modules, KPD_ERR_ARGUMENT, "n_modules"}, {wild_module, KPD_ERR_ARGUMENT, "modules"},
                  {norm_width, KPD_ERR_ARGUMENT, "layer norm"},  {cross_towers, KPD_ERR_ARGUMENT, "towers"}};
     kpd_error e;

@@ -52,7 +52,6 @@
 #define HF_MAX_TEMPLATE 2048
 
 typedef struct hf_import_desc {
-    kpd_dtype dtype;                    // of the weights made; the folder's may be F32, F16 or BF16
     const char *template_item;          // NULL = the folder's ("kpd" in config.json, or its prompts), else kpd's default
     const char *template_keyphrase;
     const char *template_pair;          // cross-encoder: else "{keyphrase}|{category} [SEP] {title}", whose two-part form
@@ -2147,7 +2146,6 @@ static kpd_status hf_describe(hf_import_state *in) {
     if ((s = hf_prompts(in))) return s;
     if ((s = hf_tokenizer(in))) return s;
     if ((s = hf_check_vocab_size(in))) return s;
-    in->model.dtype = in->d->dtype;
     in->model.tokenizer = in->tokenizer;
     in->model.template_item = hf_choose(in->d->template_item, in->item, NULL);
     in->model.template_keyphrase = hf_choose(in->d->template_keyphrase, in->keyphrase, NULL);

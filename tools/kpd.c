@@ -94,7 +94,7 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against;
-    int32_t threads, simd, stats, dtype, max_tokens, no_special, dim, tower, metric, k, by_relevance, same_words;
+    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, dim, tower, metric, k, by_relevance, same_words;
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
@@ -118,9 +118,10 @@ static const option OPTIONS[] = {
     {"-o",                   TEXT,    FIELD(output),             0, 0, NULL},
     {"-k",                   INTEGER, FIELD(k),                  1, KPD_MAX_K, NULL},
     {"--threads",            INTEGER, FIELD(threads),            1, KPD_MAX_THREADS, NULL},
-    {"--simd",               CHOICE,  FIELD(simd),               0, 0, "auto scalar avx2 avx512 neon"},
+    {"--simd",               CHOICE,  FIELD(simd),               0, 0, "auto scalar avx2 avx512 neon avxvnni avx512vnni avx512bf16 amx neondot"},
     {"--stats",              FLAG,    FIELD(stats),              0, 0, NULL},
-    {"--dtype",              CHOICE,  FIELD(dtype),              0, 0, "f32"},
+    {"--dtype",              CHOICE,  FIELD(dtype),              0, 0, "f32 bf16 int8"},
+    {"--wide-qkv",           FLAG,    FIELD(wide_qkv),           0, 0, NULL},
     {"--template-item",      TEXT,    FIELD(template_item),      0, 0, NULL},
     {"--template-keyphrase", TEXT,    FIELD(template_keyphrase), 0, 0, NULL},
     {"--template-pair",      TEXT,    FIELD(template_pair),      0, 0, NULL},
@@ -532,10 +533,33 @@ static void print_stats(const job *j) {
     fprintf(stderr, "seconds=%.6f\n", now() - j->started);
 }
 
-// >>models  import, export, info -------------------------------------------------------------------------------------
+// >>models  import, convert, export, info ---------------------------------------------------------------------------------
 
 static void print_notes(const char *file, char *notes) {
     for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n")) fail(file, 0, "note: %s", line);
+}
+
+// The job's student in the type asked for, saved.
+static int save_converted(job *j) {
+    kpd_error e;
+    kpd_convert_desc d = {0};
+    const kpd_model *m = j->student;
+    d.dtype = (kpd_dtype)(j->o.dtype + 1);
+    d.wide_qkv = j->o.wide_qkv != 0;
+    if (d.wide_qkv && d.dtype != KPD_INT8) return usage("--wide-qkv: of --dtype int8 only");
+    if (d.dtype != kpd_model_get_desc(m).dtype) {
+        if (kpd_model_convert(m, &d, &j->assistant, &e)) return fail_with(j->o.output, &e), BAD_DATA;
+        m = j->assistant;
+    }
+    if (kpd_model_save(m, j->o.output, &e)) return fail_with(j->o.output, &e), BAD_DATA;
+    printf("%s: %zu bytes\n", j->o.output, kpd_model_size(m));
+    return DONE;
+}
+
+static int run_convert(job *j) {
+    if (!j->o.output) return usage("convert: -o M.kpd is missing");
+    if (!can_write(j->o.output) || !open_any_model(j->arg[0], &j->student)) return BAD_DATA;
+    return save_converted(j);
 }
 
 static int run_import(job *j) {
@@ -543,7 +567,6 @@ static int run_import(job *j) {
     char notes[4096] = "";
     hf_import_desc d = {0};
     const char *dir = j->arg[0];
-    d.dtype = KPD_F32;
     d.template_item = j->o.template_item;
     d.template_keyphrase = j->o.template_keyphrase;
     d.template_pair = j->o.template_pair;
@@ -554,9 +577,7 @@ static int run_import(job *j) {
     if (!can_write(j->o.output)) return BAD_DATA;
     if (hf_import(dir, &d, &j->student, &e)) return fail_with(dir, &e), BAD_DATA;
     print_notes(dir, notes);
-    if (kpd_model_save(j->student, j->o.output, &e)) return fail_with(j->o.output, &e), BAD_DATA;
-    printf("%s: %zu bytes\n", j->o.output, kpd_model_size(j->student));
-    return DONE;
+    return save_converted(j);
 }
 
 static int run_export(job *j) {
@@ -603,7 +624,9 @@ static void print_model(const kpd_model *m, const char *path) {
     int32_t n = 0;
     int64_t values = 0;
     for (; kpd_model_tensor(m, n, &t); n++) values += (int64_t)t.rows * t.cols;
-    printf("%s: %s, f32, %zu bytes\n", path, d.kind == KPD_BI_ENCODER ? "bi-encoder" : "cross-encoder", kpd_model_size(m));
+    word_at("f32 bf16 int8", (int)d.dtype - 1, name, sizeof name);
+    printf("%s: %s, %s%s, %zu bytes\n", path, d.kind == KPD_BI_ENCODER ? "bi-encoder" : "cross-encoder", name,
+           d.arithmetic & KPD_WIDE_QKV ? " (16-bit inputs of query, key and value)" : "", kpd_model_size(m));
     word_at("gelu gelu_tanh relu tanh", (int)d.activation, name, sizeof name);
     printf("encoder      %d layer(s), width %d, %d head(s), feed-forward %d %s%s\n", (int)d.n_layers, (int)d.width,
            (int)d.n_heads, (int)d.ffn_width, name, d.separate_towers ? ", separate towers" : "");
@@ -2452,12 +2475,17 @@ static const command COMMANDS[] = {
      "assistant, recommends keyphrases with both, and compares them under the LLM and under the truth. Prints each command\n"
      "line before it runs, so that it can be repeated. Without --threads as many as there are processors, at most 8.\n\n"
      "    kpd demo"},
-    {"import", run_import, 1, 1, "-o --dtype --template-item --template-keyphrase --template-pair --max-tokens",
-     "import DIR -o M.kpd [--dtype f32] [--template-item T] [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
+    {"import", run_import, 1, 1, "-o --dtype --wide-qkv --template-item --template-keyphrase --template-pair --max-tokens",
+     "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv] [--template-item T] [--template-keyphrase T] [--template-pair T]\n"
+     "           [--max-tokens N]",
      "Makes a model of a sentence-transformers or transformers folder. A template is text with {title} {category}\n"
      "{keyphrase}, special tokens such as [SEP], and | where a pair's second segment begins; without one the folder's\n"
      "holds, or else kpd's.\n\n"
      "    kpd import all-MiniLM-L6-v2 -o minilm.kpd --template-item '{title} [SEP] {category}'"},
+    {"convert", run_convert, 1, 1, "-o --dtype --wide-qkv", "convert M.kpd -o M2.kpd [--dtype f32|bf16|int8] [--wide-qkv]",
+     "Writes the model with weights of another type: bf16 is half as large, int8 a quarter, and both are faster where the\n"
+     "processor has instructions for them. --wide-qkv keeps the inputs of query, key and value at 16 bits: more accurate, slower.\n\n"
+     "    kpd convert minilm.kpd -o minilm-int8.kpd --dtype int8"},
     {"export", run_export, 1, 1, "-o", "export M.kpd -o DIR",
      "Writes a folder which sentence-transformers (bi-encoder) or transformers (cross-encoder) loads.\n\n"
      "    kpd export student.kpd -o student-folder"},
@@ -2578,7 +2606,7 @@ static void help_all(void) {
     printf("kpd " KPD_VERSION ": keyphrase retrieval\n\n");
     for (int i = 0; i < N_COMMANDS; i++) printf("    kpd %s\n", COMMANDS[i].use);
     printf("    kpd help [COMMAND]\n\n"
-           "Common options: --threads N, --simd auto|scalar|avx2|avx512|neon, --stats (a last line of counts on stderr).\n"
+           "Common options: --threads N, --simd LEVEL, --stats (a last line of counts on stderr).\n"
            "Text: `-` or no file is the standard input; a text a line, a TAB between its segments.\n"
            "Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.\n");
 }

@@ -1,4 +1,5 @@
-// Prints a hash of the embeddings of 200 texts: model, SIMD level, threads, batch, hash; and one of the weights after training:
+// Prints a hash of the embeddings of 200 texts, in f32, bf16 and int8: model, SIMD level, threads, batch, hash; and one of the
+// weights after training:
 // "trained", SIMD level, threads, tokens in flight, hash. usage: bits [MODEL.kpd [once]]
 // once: the given model at the best level, 2 threads, one batch only, since code compiled without optimisation is slow.
 #define KPD_IMPLEMENTATION
@@ -128,13 +129,34 @@ static int train_all(const kpd_model *m, char text[N][512]) {
     return failed;
 }
 
+// Levels that multiply in bf16 promise their own bits only.
+static const char *row_name(const char *name, const kpd_model *m, kpd_simd level) {
+    static char own[64];
+    if (kpd_model_get_desc(m).dtype != KPD_BF16 || (level != KPD_SIMD_AVX512BF16 && level != KPD_SIMD_AMX)) return name;
+    snprintf(own, sizeof own, "%s-%s", name, kpd_simd_name(level));
+    return own;
+}
+
 // The slowest level runs the tiny model only.
 static int run_all(const char *name, const kpd_model *m, const kpd_input *in, int first_level, float *out) {
     for (int level = first_level; level < KPD_SIMD_COUNT; level++)
         for (int32_t threads = 1; kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
             for (size_t batch = 1; batch <= N; batch += N - 1)
-                if (run(name, m, in, (kpd_simd)level, threads, batch, out)) return 1;
+                if (run(row_name(name, m, (kpd_simd)level), m, in, (kpd_simd)level, threads, batch, out)) return 1;
     return 0;
+}
+
+// The tiny model as bf16 and int8: also the conversion must give the same bits.
+static int run_converted(const char *name, const kpd_model *m, kpd_dtype type, bool wide, const kpd_input *in, float *out) {
+    kpd_convert_desc d;
+    kpd_model *to;
+    int failed;
+    memset(&d, 0, sizeof d);
+    d.dtype = type; d.wide_qkv = wide;
+    if (kpd_model_convert(m, &d, &to, NULL)) return 1;
+    failed = run_all(name, to, in, KPD_SIMD_SCALAR, out);
+    kpd_model_close(to);
+    return failed;
 }
 
 int main(int argc, char **argv) {
@@ -146,7 +168,9 @@ int main(int argc, char **argv) {
     int failed;
     make_texts(text, in);
     if (!m) return fprintf(stderr, "no memory\n"), 1;
-    failed = run_all("tiny", m, in, KPD_SIMD_SCALAR, out) || train_all(m, text);
+    failed = run_all("tiny", m, in, KPD_SIMD_SCALAR, out) || run_converted("tiny-bf16", m, KPD_BF16, false, in, out) ||
+             run_converted("tiny-int8", m, KPD_INT8, false, in, out) ||
+             run_converted("tiny-int8-wide", m, KPD_INT8, true, in, out) || train_all(m, text);
     kpd_model_close(m);
     if (failed || argc < 2) return failed;
     if (kpd_model_open(argv[1], NULL, &m, &e)) return fprintf(stderr, "%s\n", e.message), 1;

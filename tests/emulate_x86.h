@@ -1,0 +1,230 @@
+// Plain C in the place of the AVX-512, VNNI, BF16 and AMX instructions that kpd.h uses, after the operation sections of
+// Intel's manual, so that any x86-64 with AVX2 can test what is written for them. Include before kpd.h, with KPD__EMULATED
+// defined and -mavx2 -mfma. What would fault aborts.
+#ifndef EMULATE_X86_H
+#define EMULATE_X86_H
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef union emu512 { float f[16]; double d[8]; int32_t i[16]; uint32_t u[16]; int16_t h[32]; uint16_t w[32]; } emu512;
+#define EMU static inline __attribute__((unused))
+#define EMU_16(target, expression) do { for (int i = 0; i < 16; i++) r.target[i] = (expression); } while (0)
+
+#define __m512 emu512
+#define __m512i emu512
+#define __m512d emu512
+#define __m512bh emu512
+#define KPD__BH(v) (v)
+
+#define _mm512_loadu_ps emu_load
+#define _mm512_loadu_si512 emu_load
+#define _mm512_storeu_ps emu_store
+#define _mm512_storeu_si512 emu_store
+#define _mm512_castps_pd emu_same
+#define _mm512_castps_si512 emu_same
+#define _mm512_castsi512_ps emu_same
+EMU emu512 emu_load(const void *p) { emu512 r; memcpy(&r, p, 64); return r; }
+EMU void emu_store(void *p, emu512 a) { memcpy(p, &a, 64); }
+EMU emu512 emu_same(emu512 a) { return a; }
+
+#define _mm512_maskz_loadu_ps emu_load_n
+#define _mm512_mask_storeu_ps emu_store_n
+EMU emu512 emu_load_n(__mmask16 m, const float *p) { emu512 r; EMU_16(f, m >> i & 1 ? p[i] : 0); return r; }
+EMU void emu_store_n(float *p, __mmask16 m, emu512 a) {
+    for (int i = 0; i < 16; i++) if (m >> i & 1) p[i] = a.f[i];
+}
+
+#define _mm512_set1_ps emu_set
+#define _mm512_setzero_ps() emu_set(0)
+#define _mm512_set1_epi32 emu_set_i
+#define _mm512_setzero_si512() emu_set_i(0)
+EMU emu512 emu_set(float f) { emu512 r; EMU_16(f, f); return r; }
+EMU emu512 emu_set_i(int32_t v) { emu512 r; EMU_16(i, v); return r; }
+
+#define _mm512_add_ps emu_add
+#define _mm512_sub_ps emu_sub
+#define _mm512_mul_ps emu_mul
+#define _mm512_div_ps emu_div
+#define _mm512_fmadd_ps emu_fmadd
+#define _mm512_maskz_sqrt_ps(m, a) emu_sqrt(a)
+#define _mm512_maskz_max_ps(m, a, b) emu_max(a, b)
+EMU emu512 emu_add(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] + b.f[i]); return r; }
+EMU emu512 emu_sub(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] - b.f[i]); return r; }
+EMU emu512 emu_mul(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] * b.f[i]); return r; }
+EMU emu512 emu_div(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] / b.f[i]); return r; }
+EMU emu512 emu_fmadd(emu512 a, emu512 b, emu512 c) { emu512 r; EMU_16(f, fmaf(a.f[i], b.f[i], c.f[i])); return r; }
+EMU emu512 emu_sqrt(emu512 a) { emu512 r; EMU_16(f, sqrtf(a.f[i])); return r; }
+EMU emu512 emu_max(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] > b.f[i] ? a.f[i] : b.f[i]); return r; }
+
+#define _mm512_cmp_ps_mask(a, b, how) emu_compare(a, b, how)
+#define _mm512_mask_blend_ps emu_blend
+EMU __mmask16 emu_compare(emu512 a, emu512 b, int how) {
+    unsigned m = 0;
+    if (how != _CMP_LT_OQ && how != _CMP_GE_OQ) abort();
+    for (int i = 0; i < 16; i++) m |= (unsigned)(how == _CMP_LT_OQ ? a.f[i] < b.f[i] : a.f[i] >= b.f[i]) << i;
+    return (__mmask16)m;
+}
+EMU emu512 emu_blend(__mmask16 m, emu512 a, emu512 b) { emu512 r; EMU_16(f, m >> i & 1 ? b.f[i] : a.f[i]); return r; }
+
+#define _mm512_maskz_extractf64x4_pd(m, a, half) emu_half(a, half)
+EMU __m256d emu_half(emu512 a, int half) { __m256d r; memcpy(&r, a.d + 4 * half, 32); return r; }
+
+#define _mm512_add_epi32 emu_add_i
+#define _mm512_sub_epi32 emu_sub_i
+#define _mm512_mullo_epi32 emu_mul_i
+#define _mm512_and_si512 emu_and
+#define _mm512_maskz_slli_epi32(m, a, n) emu_left(a, n)
+#define _mm512_maskz_srl_epi32(m, a, n) emu_right(a, _mm_cvtsi128_si32(n))
+EMU emu512 emu_add_i(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] + b.u[i]); return r; }
+EMU emu512 emu_sub_i(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] - b.u[i]); return r; }
+EMU emu512 emu_mul_i(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] * b.u[i]); return r; }
+EMU emu512 emu_and(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] & b.u[i]); return r; }
+EMU emu512 emu_left(emu512 a, int n) { emu512 r; EMU_16(u, a.u[i] << n); return r; }
+EMU emu512 emu_right(emu512 a, int n) { emu512 r; EMU_16(u, a.u[i] >> n); return r; }
+
+#define _mm512_slli_epi16 emu_left16
+#define _mm512_srai_epi16 emu_right16
+#define _mm512_madd_epi16 emu_madd
+EMU emu512 emu_left16(emu512 a, int n) { emu512 r; for (int i = 0; i < 32; i++) r.w[i] = (uint16_t)(a.w[i] << n); return r; }
+EMU emu512 emu_right16(emu512 a, int n) { emu512 r; for (int i = 0; i < 32; i++) r.h[i] = (int16_t)(a.h[i] >> n); return r; }
+EMU emu512 emu_madd(emu512 a, emu512 b) {
+    emu512 r;
+    EMU_16(u, (uint32_t)(a.h[2 * i] * b.h[2 * i]) + (uint32_t)(a.h[2 * i + 1] * b.h[2 * i + 1]));
+    return r;
+}
+
+#define _mm512_maskz_cvtepu16_epi32(m, a) emu_widen(a)
+#define _mm512_maskz_cvtepi32_ps(m, a) emu_to_float(a)
+#define _mm512_maskz_cvtepi32_epi16(m, a) emu_to_16(a)
+#define _mm512_maskz_cvtepi32_epi8(m, a) emu_to_8(a)
+EMU emu512 emu_widen(__m256i a) { emu512 r; uint16_t w[16]; memcpy(w, &a, 32); EMU_16(u, w[i]); return r; }
+EMU emu512 emu_to_float(emu512 a) { emu512 r; EMU_16(f, (float)a.i[i]); return r; }
+EMU __m256i emu_to_16(emu512 a) {
+    uint16_t w[16];
+    __m256i r;
+    for (int i = 0; i < 16; i++) w[i] = (uint16_t)a.u[i];
+    memcpy(&r, w, 32);
+    return r;
+}
+EMU __m128i emu_to_8(emu512 a) {
+    uint8_t b[16];
+    __m128i r;
+    for (int i = 0; i < 16; i++) b[i] = (uint8_t)a.u[i];
+    memcpy(&r, b, 16);
+    return r;
+}
+
+// VPDPBUSD: four products of u8 and s8 join each sum, without saturation.
+EMU uint32_t emu_busd(uint32_t sum, uint32_t u, uint32_t s) {
+    for (int j = 0; j < 4; j++) sum += (uint32_t)((int)(uint8_t)(u >> 8 * j) * (int)(int8_t)(s >> 8 * j));
+    return sum;
+}
+#define _mm512_dpbusd_epi32 emu_dpbusd
+#define _mm256_dpbusd_avx_epi32 emu_dpbusd256
+EMU emu512 emu_dpbusd(emu512 c, emu512 a, emu512 b) { emu512 r; EMU_16(u, emu_busd(c.u[i], a.u[i], b.u[i])); return r; }
+EMU __m256i emu_dpbusd256(__m256i c, __m256i a, __m256i b) {
+    uint32_t x[8], y[8], z[8];
+    memcpy(x, &c, 32); memcpy(y, &a, 32); memcpy(z, &b, 32);
+    for (int i = 0; i < 8; i++) x[i] = emu_busd(x[i], y[i], z[i]);
+    memcpy(&c, x, 32);
+    return c;
+}
+
+// bf16 products: inputs and results that are denormal count as 0, whatever the rounding control says.
+EMU float emu_flush(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    if (!(u & 0x7F800000u)) u &= 0x80000000u;
+    memcpy(&f, &u, 4);
+    return f;
+}
+EMU float emu_bf16(uint16_t h) {
+    uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, 4);
+    return emu_flush(f);
+}
+EMU float emu_bf16_fma(uint16_t a, uint16_t b, float c) { return emu_flush(fmaf(emu_bf16(a), emu_bf16(b), emu_flush(c))); }
+#define _mm512_dpbf16_ps emu_dpbf16     // the odd product first
+EMU emu512 emu_dpbf16(emu512 c, emu512 a, emu512 b) {
+    emu512 r;
+    EMU_16(f, emu_bf16_fma(a.w[2 * i], b.w[2 * i], emu_bf16_fma(a.w[2 * i + 1], b.w[2 * i + 1], c.f[i])));
+    return r;
+}
+
+// AMX, palette 1: 8 tiles of up to 16 rows of 64 bytes.
+static struct { int rows, bytes; uint8_t at[16][64]; } emu_tile[8];
+#define EMU_REQUIRE(condition)                                                                                         \
+    do { if (!(condition)) { fprintf(stderr, "emulated AMX faults: %s\n", #condition); abort(); } } while (0)
+#undef _tile_zero       // some compilers have these as macros already
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_dpbusd
+#undef _tile_dpbf16ps
+#define _tile_loadconfig emu_tile_config
+#define _tile_release() emu_tile_release()
+#define _tile_zero emu_tile_zero
+#define _tile_loadd(t, p, stride) emu_tile_load(t, p, (size_t)(stride))
+#define _tile_stored(t, p, stride) emu_tile_store(t, p, (size_t)(stride))
+#define _tile_dpbusd emu_tile_int8
+#define _tile_dpbf16ps emu_tile_half
+EMU void emu_tile_config(const void *config) {
+    const uint8_t *c = (const uint8_t *)config;
+    EMU_REQUIRE(c[0] == 1 && c[1] == 0);
+    for (int i = 2; i < 16; i++) EMU_REQUIRE(!c[i]);
+    for (int i = 0; i < 16; i++) {
+        int bytes = c[16 + 2 * i] | c[17 + 2 * i] << 8, rows = c[48 + i];
+        EMU_REQUIRE(i < 8 ? bytes <= 64 && rows <= 16 && !bytes == !rows : !bytes && !rows);
+        if (i < 8) { emu_tile[i].rows = rows; emu_tile[i].bytes = bytes; memset(emu_tile[i].at, 0, 1024); }
+    }
+}
+EMU void emu_tile_release(void) { memset(emu_tile, 0, sizeof emu_tile); }
+EMU void emu_tile_zero(int t) { EMU_REQUIRE(emu_tile[t].rows); memset(emu_tile[t].at, 0, 1024); }
+EMU void emu_tile_load(int t, const void *p, size_t stride) {
+    EMU_REQUIRE(emu_tile[t].rows);
+    for (int r = 0; r < emu_tile[t].rows; r++) memcpy(emu_tile[t].at[r], (const char *)p + (size_t)r * stride, 64);
+}
+EMU void emu_tile_store(int t, void *p, size_t stride) {
+    EMU_REQUIRE(emu_tile[t].rows);
+    for (int r = 0; r < emu_tile[t].rows; r++) memcpy((char *)p + (size_t)r * stride, emu_tile[t].at[r], 64);
+}
+EMU void emu_tile_check(int d, int a, int b) {
+    EMU_REQUIRE(d != a && d != b && a != b);
+    EMU_REQUIRE(emu_tile[d].rows == emu_tile[a].rows && emu_tile[a].bytes / 4 == emu_tile[b].rows);
+    EMU_REQUIRE(emu_tile[d].bytes == emu_tile[b].bytes && emu_tile[d].rows);
+}
+EMU void emu_tile_int8(int d, int a, int b) {   // TDPBUSD
+    emu_tile_check(d, a, b);
+    for (int m = 0; m < emu_tile[d].rows; m++)
+        for (int k = 0; k < emu_tile[a].bytes / 4; k++)
+            for (int n = 0; n < emu_tile[d].bytes / 4; n++) {
+                uint32_t c, x, y;
+                memcpy(&c, &emu_tile[d].at[m][4 * n], 4);
+                memcpy(&x, &emu_tile[a].at[m][4 * k], 4);
+                memcpy(&y, &emu_tile[b].at[k][4 * n], 4);
+                c = emu_busd(c, x, y);
+                memcpy(&emu_tile[d].at[m][4 * n], &c, 4);
+            }
+}
+EMU void emu_tile_half(int d, int a, int b) {   // TDPBF16PS: even and odd sums of the tile, then both to what was there
+    emu_tile_check(d, a, b);
+    for (int m = 0; m < emu_tile[d].rows; m++)
+        for (int n = 0; n < emu_tile[d].bytes / 4; n++) {
+            float sum[2] = {0, 0}, c;
+            for (int k = 0; k < emu_tile[a].bytes / 4; k++)
+                for (int j = 0; j < 2; j++) {
+                    uint16_t x, y;
+                    memcpy(&x, &emu_tile[a].at[m][4 * k + 2 * j], 2);
+                    memcpy(&y, &emu_tile[b].at[k][4 * n + 2 * j], 2);
+                    sum[j] = emu_bf16_fma(x, y, sum[j]);
+                }
+            memcpy(&c, &emu_tile[d].at[m][4 * n], 4);
+            c = emu_flush(emu_flush(c) + emu_flush(sum[0] + sum[1]));
+            memcpy(&emu_tile[d].at[m][4 * n], &c, 4);
+        }
+}
+#endif
