@@ -1,4 +1,4 @@
-// The f32 kernels of this machine: GFLOP/s of the matrix product at MiniLM's shapes, by rows, and what the rest of a layer
+// The kernels of this machine: GFLOP/s of the matrix product at MiniLM's shapes, by type and rows, and what the rest of a layer
 // costs beside it. Pin it to one core. usage: bench_kernels [LEVEL]
 #define _POSIX_C_SOURCE 199309L
 #define KPD_STATIC
@@ -37,25 +37,32 @@ static float *floats(size_t n) {
         result = t_[3];                                                                 \
     } while (0)
 
-static void products(const kpd__ops *ops) {
+static const char *const types[] = {"f32", "bf16", "int8"};
+
+static void products(const kpd__ops *ops, int type) {
     static const size_t shapes[4][2] = {{1152, 384}, {384, 384}, {1536, 384}, {384, 1536}}, rows[] = {1, 7, 24, 42, 256};
     float *w = floats(1536 * 384), *x = floats(256 * 1536), *y = floats(256 * 1536), *bias = floats(1536);
-    printf("gemm f32, GFLOP/s   rows:");
+    void *scratch = floats(kpd__product_scratch(1536) / sizeof(float));
+    printf("gemm %-4s, GFLOP/s  rows:", types[type]);
     for (size_t r = 0; r < 5; r++) printf(" %7d", (int)rows[r]);
     printf("\n");
     for (size_t s = 0; s < 4; s++)
         for (int gelu = 0; gelu <= (s == 2); gelu++) {
             kpd__matrix m;
-            m.panels = w; m.bias = bias; m.n = shapes[s][0]; m.k = shapes[s][1]; m.activation = gelu ? KPD_GELU : KPD_IDENTITY;
+            memset(&m, 0, sizeof m);
+            if (type == 0) m.panels = w;
+            if (type == 1) m.half = (const uint16_t *)(const void *)w;
+            if (type == 2) { m.bytes = (const int8_t *)(const void *)w; m.scale = bias; m.colsum = (const int32_t *)(const void *)w; }
+            m.bias = bias; m.n = shapes[s][0]; m.k = shapes[s][1]; m.activation = gelu ? KPD_GELU : KPD_IDENTITY;
             printf("  %4d x %4d %-10s     ", (int)m.n, (int)m.k, gelu ? "+ gelu" : "");
             for (size_t r = 0; r < 5; r++) {
                 double t;
-                TIME(t, ops->gemm(&m, x, m.k, rows[r], y, m.n));
+                TIME(t, kpd__product(ops, &m, x, m.k, rows[r], y, m.n, scratch));
                 printf(" %7.1f", 2e-9 * (double)(m.n * m.k * rows[r]) / t);
             }
             printf("\n");
         }
-    free(w); free(x); free(y); free(bias);
+    free(w); free(x); free(y); free(bias); free(scratch);
 }
 
 static void others(const kpd__ops *ops) {
@@ -80,7 +87,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[1], kpd_simd_name((kpd_simd)l))) level = (kpd_simd)l;
     if (!kpd_simd_available(level)) return fprintf(stderr, "this machine has no %s\n", kpd_simd_name(level)), 1;
     printf("level %s\n", kpd_simd_name(level));
-    products(kpd__ops_of(level));
+    for (int type = 0; type < 3; type++) products(kpd__ops_of(level), type);
     others(kpd__ops_of(level));
     return 0;
 }

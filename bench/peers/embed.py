@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Embedding throughput of kpd and its peers in one run: the same texts, one core, in turn, round by round.
 
-usage: embed.py [--sets queries,titles,long] [--peers st,ort,ct2,ov] [--rounds 5] [--core 0] [--simd LEVEL]
+usage: embed.py [--sets queries,titles,long] [--kpd f32,bf16,int8,int8-wide] [--peers st,ort,...] [--rounds 5] [--core 0]
+                [--simd LEVEL] [--plot FILE.png]
+
+Peers, by class of precision: f32 st ort ct2 ov; bf16 st_bf16 ov_bf16; int8 ort_int8 ct2_int8 ov_int8. Without --peers those of
+the classes that --kpd names (bf16's only where the processor multiplies bf16: elsewhere they take minutes).
 
 Environment: PEERS, a folder with models/all-MiniLM-L6-v2, models/export/{onnx,ct2,ov} (exports of the same model for
-onnxruntime, CTranslate2 and OpenVINO) and data/{queries,titles,long}.txt, a text a line. Run it with a Python that has the
-peers installed. Texts a second include tokenizing, pooling and normalising; opening the model is left out. Peers get their
-texts sorted by length and their better batch size of 32 and 128; kpd gets the file as it is. Prints, per set, the median
-texts a second and the median over rounds of kpd / peer.
+onnxruntime, CTranslate2 and OpenVINO: model.onnx and model_int8.onnx, dynamically quantised; fp32.xml and int8.xml) and
+data/{queries,titles,long}.txt, a text a line. Run it with a Python that has the peers installed. Texts a second include
+tokenizing, pooling and normalising; opening the model is left out. Peers get their texts sorted by length and their better batch
+size of 32 and 128; kpd gets the file as it is. Prints, per set, the median texts a second, the median over rounds of kpd / peer
+for peers of the same class, and the mean and least cosine to sentence-transformers in f32.
 """
 import argparse, json, os, platform, statistics, subprocess, sys, time
 
@@ -15,6 +20,7 @@ PEERS = os.environ.get('PEERS') or sys.exit('set PEERS to the folder of the peer
 MODEL = PEERS + '/models/all-MiniLM-L6-v2'
 EXPORT = PEERS + '/models/export'
 N = {'queries': 600, 'titles': 300, 'long': 64}
+CLASSES = {'f32': ['st', 'ort', 'ct2', 'ov'], 'bf16': ['st_bf16', 'ov_bf16'], 'int8': ['ort_int8', 'ct2_int8', 'ov_int8']}
 
 
 def texts(name):
@@ -36,12 +42,17 @@ def tokenizer(pad):
     return t
 
 
-def make_st():
+def make_st(dtype=None):
     import torch
     from sentence_transformers import SentenceTransformer
     torch.set_num_threads(1)
-    m = SentenceTransformer(MODEL, device='cpu')
+    m = SentenceTransformer(MODEL, device='cpu', model_kwargs={'dtype': dtype} if dtype else {})
     return lambda x, batch: m.encode(x, batch_size=batch, show_progress_bar=False, normalize_embeddings=True)
+
+
+def make_st_bf16():
+    import torch
+    return make_st(torch.bfloat16)
 
 
 def in_batches(x, batch, one):
@@ -49,35 +60,51 @@ def in_batches(x, batch, one):
     return np.concatenate([one(x[i:i + batch]) for i in range(0, len(x), batch)])
 
 
-def make_ort():
+def padded_ids(t, x, dtype):
+    import numpy as np
+    e = t.encode_batch(x)
+    return (np.array([getattr(z, k) for z in e], dtype) for k in ('ids', 'attention_mask'))
+
+
+def make_ort(file='model.onnx'):
     import numpy as np, onnxruntime as ort
     o = ort.SessionOptions()
     o.intra_op_num_threads = o.inter_op_num_threads = 1
-    s, t = ort.InferenceSession(EXPORT + '/onnx/model.onnx', o, providers=['CPUExecutionProvider']), tokenizer(True)
+    s, t = ort.InferenceSession(EXPORT + '/onnx/' + file, o, providers=['CPUExecutionProvider']), tokenizer(True)
 
     def one(x):
-        e = t.encode_batch(x)
-        ids, mask = (np.array([getattr(z, k) for z in e], np.int32) for k in ('ids', 'attention_mask'))
+        ids, mask = padded_ids(t, x, np.int32)
         return pooled(np, s.run(None, {'input_ids': ids, 'attention_mask': mask, 'token_type_ids': np.zeros_like(ids)})[0], mask)
     return lambda x, batch: in_batches(x, batch, one)
 
 
-def make_ov():
+def make_ort_int8():
+    return make_ort('model_int8.onnx')
+
+
+def make_ov(file='fp32.xml', precision='f32'):
     import numpy as np, openvino as ov
-    c = ov.Core().compile_model(EXPORT + '/ov/fp32.xml', 'CPU', {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1,
-                                                               'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY'})
+    c = ov.Core().compile_model(EXPORT + '/ov/' + file, 'CPU', {'INFERENCE_PRECISION_HINT': precision, 'INFERENCE_NUM_THREADS': 1,
+                                                              'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY'})
     r, t = c.create_infer_request(), tokenizer(True)
 
     def one(x):
-        e = t.encode_batch(x)
-        ids, mask = (np.array([getattr(z, k) for z in e], np.int64) for k in ('ids', 'attention_mask'))
+        ids, mask = padded_ids(t, x, np.int64)
         return pooled(np, r.infer({'input_ids': ids, 'attention_mask': mask, 'token_type_ids': np.zeros_like(ids)})[0], mask)
     return lambda x, batch: in_batches(x, batch, one)
 
 
-def make_ct2():
+def make_ov_bf16():
+    return make_ov(precision='bf16')
+
+
+def make_ov_int8():
+    return make_ov('int8.xml')
+
+
+def make_ct2(compute='float32'):
     import numpy as np, ctranslate2
-    m = ctranslate2.Encoder(EXPORT + '/ct2', device='cpu', compute_type='float32', intra_threads=1, inter_threads=1)
+    m = ctranslate2.Encoder(EXPORT + '/ct2', device='cpu', compute_type=compute, intra_threads=1, inter_threads=1)
     t = tokenizer(False)
 
     def one(x):
@@ -87,18 +114,25 @@ def make_ct2():
     return lambda x, batch: in_batches(x, batch, one)
 
 
+def make_ct2_int8():
+    return make_ct2('int8_float32')
+
+
 def worker(name, sets):
-    """Child process: makes the peer, then answers each line "SET" on stdin with seconds of one pass."""
+    """Child process: makes the peer, then answers each line "SET" on stdin with seconds of one pass; its vectors go to a file."""
+    import numpy as np
     f = globals()['make_' + name]()
     data, batch = {}, {}
     for s in sets:
-        data[s] = sorted(texts(s), key=len, reverse=True)
+        order = sorted(range(len(texts(s))), key=lambda i: -len(texts(s)[i]))
+        data[s] = [texts(s)[i] for i in order]
         speed = {}
         for b in (32, 128):
             t = time.perf_counter()
             f(data[s][:128], b)
             speed[b] = time.perf_counter() - t
         batch[s] = min(speed, key=speed.get)
+        np.save('build/bench_%s_%s.npy' % (name, s), np.asarray(f(data[s], batch[s]), np.float32)[np.argsort(order)])
     print('ready', flush=True)
     for line in sys.stdin:
         s = line.strip()
@@ -107,15 +141,57 @@ def worker(name, sets):
         print(time.perf_counter() - t, flush=True)
 
 
-def kpd_seconds(model, name, core, simd):
+def kpd_seconds(kind, name, core, simd):
     path = 'build/bench_%s.txt' % name
     with open(path, 'w', encoding='utf-8') as f:
         f.write('\n'.join(texts(name)) + '\n')
-    r = subprocess.run(['taskset', '-c', core, 'build/kpd', 'embed', model, path, '-o', 'build/bench.npy', '--stats', '--simd', simd],
-                       capture_output=True, text=True)
+    r = subprocess.run(['taskset', '-c', core, 'build/kpd', 'embed', 'build/bench_%s.kpd' % kind, path, '-o',
+                        'build/bench_kpd_%s_%s.npy' % (kind, name), '--stats', '--simd', simd], capture_output=True, text=True)
     if r.returncode:
         sys.exit(r.stderr)
     return float(r.stderr.split('seconds=')[1].split()[0])
+
+
+def make_kpd(kind):
+    args = ['--dtype', kind.split('-')[0]] + (['--wide-qkv'] if kind.endswith('-wide') else [])
+    subprocess.run(['build/kpd', 'import', MODEL, '-o', 'build/bench_%s.kpd' % kind] + args, check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def cosines(np, file, set_, reference):
+    v = np.load('build/bench_%s_%s.npy' % (file, set_)).astype(np.float64)
+    c = (v * reference).sum(1) / np.linalg.norm(v, axis=1) / np.linalg.norm(reference, axis=1)
+    return 'cosine mean %.5f least %.5f' % (c.mean(), c.min())
+
+
+def report(sets, kinds, peers, seconds):
+    import numpy as np
+    med = statistics.median
+    for s in sets:
+        reference = np.load('build/bench_st_%s.npy' % s).astype(np.float64) if 'st' in peers else None
+        accuracy = lambda file: cosines(np, file, s, reference) if reference is not None else ''
+        for k in kinds:
+            mine = seconds[s, 'kpd ' + k]
+            same = [p for p in peers if p in CLASSES[k.split('-')[0]]]
+            print('%-8s kpd %-9s %8.1f texts/s  %s ' % (s, k, N[s] / med(mine), accuracy('kpd_' + k)),
+                  *(' %.2f x %s' % (med(y / x for x, y in zip(mine, seconds[s, p])), p) for p in same))
+        for p in peers:
+            print('%-8s %-13s %8.1f texts/s  %s' % (s, p, N[s] / med(seconds[s, p]), accuracy(p)))
+
+
+def plot(file, sets, names, seconds):
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    figure, axes = plt.subplots(1, len(sets), figsize=(4.5 * len(sets), .35 * len(names) + 1.5), squeeze=False)
+    for s, a in zip(sets, axes[0]):
+        a.barh(names, [N[s] / statistics.median(seconds[s, n]) for n in names],
+               color=['tab:blue' if n.startswith('kpd') else 'tab:gray' for n in names])
+        a.set_title(s)
+        a.set_xlabel('texts a second, one core')
+        a.invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(file)
 
 
 def machine():
@@ -127,18 +203,22 @@ def machine():
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--sets', default='queries,titles,long')
-    a.add_argument('--peers', default='st,ort,ct2,ov')
+    a.add_argument('--kpd', default='f32,bf16,int8,int8-wide')
+    a.add_argument('--peers')
     a.add_argument('--rounds', type=int, default=5)
     a.add_argument('--core', default='0')
     a.add_argument('--simd', default='auto')
+    a.add_argument('--plot')
     a.add_argument('--worker')
     a = a.parse_args()
-    sets, peers = a.sets.split(','), a.peers.split(',')
+    sets, kinds = a.sets.split(','), a.kpd.split(',')
     if a.worker:
         return worker(a.worker, sets)
+    classes = dict.fromkeys(k.split('-')[0] for k in kinds)
+    peers = a.peers.split(',') if a.peers else [p for c in classes for p in CLASSES[c] if c != 'bf16' or 'bf16' in machine()]
     print('machine:', machine(), ' rounds:', a.rounds, ' simd:', a.simd)
-    model = 'build/minilm.kpd'
-    subprocess.run(['build/kpd', 'import', MODEL, '-o', model], check=True, stderr=subprocess.DEVNULL)
+    for k in kinds:
+        make_kpd(k)
     env = dict(os.environ, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
     children = {p: subprocess.Popen(['taskset', '-c', a.core, sys.executable, __file__, '--worker', p, '--sets', a.sets], env=env, text=True,
                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for p in peers}
@@ -149,7 +229,7 @@ def main():
     seconds = {}
     for s in sets:
         for r in range(a.rounds + 1):   # the first round warms up
-            row = {'kpd': kpd_seconds(model, s, a.core, a.simd)}
+            row = {'kpd ' + k: kpd_seconds(k, s, a.core, a.simd) for k in kinds}
             for p, c in children.items():
                 c.stdin.write(s + '\n')
                 c.stdin.flush()
@@ -158,13 +238,11 @@ def main():
                 for k, v in row.items():
                     seconds.setdefault((s, k), []).append(v)
             print('%s round %d of %d' % (s, r, a.rounds), file=sys.stderr)
-    med = statistics.median
-    for s in sets:
-        k = seconds[s, 'kpd']
-        print('%-8s kpd %7.1f texts/s' % (s, N[s] / med(k)), *('  %s %7.1f (kpd %.2f x)' % (
-            p, N[s] / med(seconds[s, p]), med(y / x for x, y in zip(k, seconds[s, p]))) for p in peers))
+    report(sets, kinds, peers, seconds)
     with open('build/bench_embed.json', 'w') as f:
         json.dump({'machine': machine(), 'texts': N, 'seconds': {'%s %s' % k: v for k, v in seconds.items()}}, f, indent=1)
+    if a.plot:
+        plot(a.plot, sets, ['kpd ' + k for k in kinds] + peers, seconds)
 
 
 main()
