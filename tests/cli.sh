@@ -99,6 +99,7 @@ run 2 $kpd index add a b; says "--ids FILE is missing"
 t index_build
 d=$dir/catalogue
 mkdir -p $d
+[ -x "${kpd%/*}/catalogue" ] || { echo "FAIL cli: ${kpd%/*}/catalogue is missing: make ${kpd%/*}/catalogue"; exit 1; }
 run 0 ${kpd%/*}/catalogue $d; quiet
 student=$d/student.kpd
 assistant=$d/assistant.kpd
