@@ -112,7 +112,17 @@ run 0 $kpd index build "$dir/k.npy" -o $d/keyphrases.kpi; prints "60 added, 0 re
 t info
 run 0 $kpd info $student; prints "bi-encoder"; prints "verified"
 run 0 $kpd info $assistant; prints "cross-encoder"; prints "verified"
-# weights of other types
+run 0 $kpd info $d/keyphrases.kpi; prints "vectors      60 of dim 64, cosine"; prints "verified"
+run 0 $kpd index info $d/keyphrases.kpi; prints "verified"
+
+t bench
+head -3 $d/items.tsv > "$dir/few"
+run 0 $kpd bench $student "$dir/few"; prints "level "; prints "MB/s"; prints "int8 wide"
+[ "$(awk '/^(f32|bf16|int8)/ && $2 > 0 && $NF > .9 && $NF <= 1' "$dir/out" | wc -l)" = 4 ] || wrong "not four rows of figures"
+run 1 $kpd bench $assistant "$dir/few"; says "a cross-encoder, expected a bi-encoder"
+: > "$dir/nothing"; run 1 $kpd bench $student "$dir/nothing"; says "no text"
+
+t convert
 for type in bf16 int8; do
     run 0 $kpd convert $student -o "$dir/$type.kpd" --dtype $type; prints bytes
     run 0 $kpd info "$dir/$type.kpd"; prints "bi-encoder, $type,"; prints "verified"
@@ -124,8 +134,6 @@ run 2 $kpd convert $student -o "$dir/x.kpd" --dtype bf16 --wide-qkv; says "of --
 run 2 $kpd convert $student --dtype bf16; says "-o M.kpd is missing"
 run 2 $kpd convert $student -o "$dir/x.kpd" --dtype f64; says "--dtype f64: expected one of: f32 bf16 int8"
 run 1 $kpd convert "$dir/none.kpd" -o "$dir/x.kpd"; says "none.kpd"
-run 0 $kpd info $d/keyphrases.kpi; prints "vectors      60 of dim 64, cosine"; prints "verified"
-run 0 $kpd index info $d/keyphrases.kpi; prints "verified"
 
 t bad_files
 run 1 $kpd info $dir/missing; says "$dir/missing: "; says "No such file"

@@ -8,7 +8,7 @@
 // leaves what was there. Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
 // `kpd demo` does the whole job by these commands, and prints each.
 //
-// Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>score >>index >>search
+// Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>bench >>score >>index >>search
 // >>recommend >>vocab >>simulate >>train >>eval >>demo >>commands
 #define _POSIX_C_SOURCE 200809L
 #define KPD_THREADS
@@ -785,6 +785,119 @@ static int run_embed(job *j) {
     if (j->o.dim) dim = j->o.dim;
     if (!open_session(j, 0, 0) || !reader_open(&j->text, j->arg[1]) || !output_open(&j->out, j->o.output)) return BAD_DATA;
     return batch_create(j, dim, &b) && embed_all(j, &b) ? DONE : BAD_DATA;
+}
+
+// >>bench  What a model does on this machine: tokenizing, batches, one text at a time, in each type of weights. ----------
+
+enum { BENCH_ROUNDS = 5 };
+
+static int by_seconds(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+// The p-th part of n times, which it sorts.
+static double quantile(double *seconds, int n, double p) {
+    qsort(seconds, (size_t)n, sizeof *seconds, by_seconds);
+    return seconds[(int)(p * (n - 1) + .5)];
+}
+
+static bool bench_tokenizer(job *j, const batch *b) {
+    int32_t ids[4096];
+    kpd_tokens t = {0};
+    double seconds[BENCH_ROUNDS];
+    size_t bytes = 0;
+    t.ids = ids;
+    t.capacity = (int32_t)(sizeof ids / sizeof *ids);
+    for (int r = 0; r < BENCH_ROUNDS; r++) {
+        seconds[r] = now();
+        bytes = 0;
+        for (int32_t i = 0; i < j->text.n; i++) {
+            kpd_error e;
+            if (kpd_model_tokenize(j->student, (kpd_tower)j->o.tower, &b->in[i], false, &t, &e)) return fail_text(j, &e);
+            bytes += j->text.lines[i].size;
+        }
+        seconds[r] = now() - seconds[r];
+    }
+    printf("tokenizer    %.1f MB/s, one thread\n", 1e-6 * (double)bytes / quantile(seconds, BENCH_ROUNDS, .5));
+    return true;
+}
+
+// Embeds all texts, or each by itself with its time noted.
+static bool bench_pass(job *j, const kpd_model *m, kpd_session *s, const batch *b, double *each) {
+    kpd_error e;
+    size_t n = (size_t)j->text.n;
+    if (!each) return !kpd_embed(s, m, (kpd_tower)j->o.tower, b->in, n, 0, b->out, &e) || fail_text(j, &e);
+    for (size_t i = 0; i < n; i++) {
+        each[i] = now();
+        if (kpd_embed(s, m, (kpd_tower)j->o.tower, b->in + i, 1, 0, b->out + i * (size_t)b->cols, &e)) return fail_text(j, &e);
+        each[i] = now() - each[i];
+    }
+    return true;
+}
+
+// One row of the table. reference: the vectors of f32, or NULL while it is that which is timed.
+static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b, const float *reference, const char *name) {
+    double seconds[BENCH_ROUNDS], each[CHUNK_LINES], least = 1;
+    int32_t n = j->text.n;
+    if (!bench_pass(j, m, s, b, NULL)) return false;   // warms up
+    for (int r = 0; r < BENCH_ROUNDS; r++) {
+        seconds[r] = now();
+        if (!bench_pass(j, m, s, b, NULL)) return false;
+        seconds[r] = now() - seconds[r];
+    }
+    if (!bench_pass(j, m, s, b, each)) return false;
+    for (int32_t i = 0; reference && i < n; i++) {
+        size_t at = (size_t)i * (size_t)b->cols;
+        least = fmin(least, (double)kpd_cosine(b->out + at, reference + at, b->cols));
+    }
+    printf("%-10s %9.1f %9.2f %9.2f %9.1f %9.1f   %.6f\n", name, n / quantile(seconds, BENCH_ROUNDS, .5), 1e3 * quantile(each, n, .5),
+           1e3 * quantile(each, n, .99), (double)kpd_model_size(m) / 1048576, (double)kpd_session_size(s) / 1048576, least);
+    fflush(stdout);
+    return true;
+}
+
+// The model in one type of weights.
+static bool bench_type(job *j, const batch *b, float *reference, kpd_dtype type, bool wide, const char *name) {
+    kpd_convert_desc c = {0};
+    kpd_session_desc d = {0};
+    kpd_model *other = NULL;
+    kpd_session *s = NULL;
+    kpd_error e;
+    bool ok;
+    c.dtype = type;
+    c.wide_qkv = wide;
+    if (kpd_model_convert(j->student, &c, &other, &e)) return fail(j->arg[0], 0, "%s", e.message);
+    d.student = other;
+    d.simd = (kpd_simd)j->o.simd;
+    d.parallel = j->parallel;
+    ok = !kpd_session_create(&d, &s, &e) || fail(NULL, 0, "%s", e.message);
+    if (ok) ok = bench_row(j, other, s, b, type == KPD_F32 ? NULL : reference, name);
+    if (ok && type == KPD_F32) memcpy(reference, b->out, (size_t)j->text.n * (size_t)b->cols * sizeof *reference);
+    kpd_session_destroy(s);
+    kpd_model_close(other);
+    return ok;
+}
+
+static int run_bench(job *j) {
+    batch b;
+    float *reference;
+    double opened = now();
+    if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
+    opened = now() - opened;
+    if (!reader_open(&j->text, j->arg[1]) || !reader_next(&j->text)) return BAD_DATA;
+    if (!j->text.n) return fail(j->text.name, 0, "no text"), BAD_DATA;
+    if (!batch_create(j, kpd_model_dim(j->student), &b) || !split_chunk(j, j->o.tower == KPD_ITEM ? 2 : 1, b.in)) return BAD_DATA;
+    reference = (float *)job_alloc(j, CHUNK_LINES, (size_t)b.cols * sizeof *reference);
+    if (!reference || !open_session(j, 0, 0)) return BAD_DATA;
+    printf("level        %s, %d thread(s)\nopen         %.2f ms\n", kpd_simd_name(kpd_session_simd(j->session)),
+           j->o.threads > 1 ? (int)j->o.threads : 1, 1e3 * opened);
+    printf("texts        the first %d of %s\n", (int)j->text.n, j->text.name);
+    if (!bench_tokenizer(j, &b)) return BAD_DATA;
+    printf("\n%-10s %9s %9s %9s %9s %9s   %s\n", "weights", "texts/s", "p50 ms", "p99 ms", "model MB", "arena MB", "least cosine to f32");
+    return bench_type(j, &b, reference, KPD_F32, false, "f32") && bench_type(j, &b, reference, KPD_BF16, false, "bf16") &&
+                   bench_type(j, &b, reference, KPD_INT8, false, "int8") && bench_type(j, &b, reference, KPD_INT8, true, "int8 wide")
+               ? DONE : BAD_DATA;
 }
 
 // >>score ---------------------------------------------------------------------------------------------------------------
@@ -2500,6 +2613,11 @@ static const command COMMANDS[] = {
      "Embeds each line: title, or title TAB category, of an item; or with --tower keyphrase a keyphrase. Writes float32\n"
      "[lines, D], or without -o a line of D numbers for each. D less than the model's takes the first columns, normalised.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
+    {"bench", run_bench, 2, 2, "--tower", "bench M.kpd FILE [--tower item|keyphrase]",
+     "Times a bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; then, with weights of each type,\n"
+     "texts a second in batches, the median and 99th percentile of one text at a time, what model and session weigh, and how\n"
+     "near the vectors are to f32's. Medians of 5 rounds. Pin it to a core, as with taskset, to compare.\n\n"
+     "    kpd bench minilm.kpd titles.txt --threads 2"},
     {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
      "or any 2 segments.\n\n"
