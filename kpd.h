@@ -3041,7 +3041,10 @@ static size_t kpd__utf8_put(uint32_t c, uint8_t out[4]) {
 typedef struct kpd__folding { bool lower, strip, split_cjk; } kpd__folding;
 
 static uint32_t kpd__fold(const kpd__folding *f, uint32_t c) {
-    uint32_t kind = kpd__class_of(c), parts[3];
+    uint32_t kind, parts[3];
+    if (c >= 0x4E00 && c < 0xA000) return (uint32_t)(f->split_cjk ? KPD__CJK : KPD__WORD) << 21 | c;    // without a search
+    if (f->strip && c >= 0xAC00 && c < 0xAC00 + 11172) return KPD__MANY | c;
+    kind = kpd__class_of(c);
     if (kind == KPD__DROP || kind == KPD__SPACE) return kind << 21;
     if (!f->strip && kind >= KPD__MARK) kind = KPD__WORD;
     if (f->strip && kind < KPD__MARK) {
@@ -3053,26 +3056,35 @@ static uint32_t kpd__fold(const kpd__folding *f, uint32_t c) {
     return kind << 21 | (f->lower ? kpd__lower(c) : c);
 }
 
-// What a KPD__MANY character becomes: 2 or 3 folded characters.
+// What a KPD__MANY character becomes: 2 or 3 characters, not folded yet.
 static int kpd__fold_many(const kpd__folding *f, uint32_t c, uint32_t out[3]) {
-    int n = 2;
-    if (f->strip) n = kpd__nfd(c, out);
-    else { out[0] = 'i'; out[1] = 0x307; }          // U+0130 in lower case
-    for (int i = 0; i < n; i++) out[i] = kpd__fold(f, out[i]);
-    return n;
+    if (f->strip) return kpd__nfd(c, out);
+    out[0] = 'i'; out[1] = 0x307;                   // U+0130 in lower case
+    return 2;
 }
 
 // >>tokenizer  Bytes to token ids: BERT WordPiece [BERT]. Relies on >>unicode, >>memory and >>status. Promises the ids of
 // Hugging Face `tokenizers` for any bytes, linear time, and no allocation but the one that kpd_tokenizer_create makes.
 //
 // A text is cut at the special tokens written in it; between them each character is dropped, ends the word, is a word, or
-// joins the word. A word of over 100 characters is [UNK], so a word is a buffer of fixed size.
+// joins the word. There are two ways through: a word of ASCII letters and digits that ends at an ASCII space or sign is taken
+// from two 8-byte loads, without looking at its characters one by one; anything else is folded character by character into
+// a buffer, which is of fixed size since a word of over 100 characters is [UNK].
+//
+// A word's tokens are the longest beginning that is in the vocabulary, again and again. Each length is a hash that is made of
+// those of the whole 8-byte blocks before, a bit in a filter, and rarely a look into the table. So a word of c characters
+// costs at most c times min(c, the longest token) of these, and a text at most 100 a character; with bert-base-uncased, 18.
 
 #define KPD__WORD_CHARS 100
-#define KPD__FOLDED 0x2200              // characters whose folding a tokenizer keeps: alphabets, common punctuation, signs
+#define KPD__WORD_BYTES (4 * KPD__WORD_CHARS)
+#define KPD__PAD 16                     // bytes behind a word that may be read
+#define KPD__FOLDED 0x3400              // characters whose folding a tokenizer keeps: alphabets, signs, kana
 
 typedef struct kpd__line { uint32_t at, size; } kpd__line;              // of the vocabulary
 typedef struct kpd__special { kpd_text text; int32_t id; } kpd__special;
+
+// A token without its ## if it has one. tag: id + 1 (0 = the slot is empty), KPD__INNER if it had, and the size in 8 bits.
+typedef struct kpd__slot { uint64_t first; uint32_t at, tag; } kpd__slot;   // first: 8 bytes, behind the end zeros
 
 struct kpd_tokenizer {
     kpd_tokenizer_desc desc;            // pointers into this allocation, or to the borrowed vocabulary
@@ -3080,51 +3092,80 @@ struct kpd_tokenizer {
     kpd__folding folding;
     int32_t n_tokens, unk, cls, sep;
     kpd__line *lines;                   // [n_tokens]
-    uint32_t *slots;                    // [mask + 1] hash table: 9 bits of the hash, 23 bits id + 1; 0 = empty
+    kpd__slot *slots;                   // [mask + 1] hash table, a third to two thirds full
     uint8_t *filter;                    // [(mask + 1) / 2], a bit for each of 4 (mask + 1) hashes: 0 = no token has it
-    uint64_t key, inner;                // of the hash; its state after "##"
-    size_t mask, longest;               // longest line in bytes
+    uint64_t key;                       // of the hash
+    size_t mask, longest;               // longest token in bytes, without ##
+    int32_t shift;                      // of a hash, to get a slot
     kpd__special special[5]; int32_t n_special;
     bool starts_special[256];           // first bytes of special tokens
+    bool same_start;                    // there is one such byte
+    int32_t sign[128];                  // ASCII: the token that it is alone, KPD__NOTHING if it is dropped or a space
+    bool ends_word[256];                // ASCII spaces and signs
     uint32_t folded[KPD__FOLDED];
 };
 
-// VOCABULARY. The hash of a token is a polynomial in a key that depends on the whole vocabulary, so nobody can write one
-// whose tokens collide.
-
-static uint64_t kpd__token_hash(uint64_t key, uint64_t h, const char *s, size_t n) {
-    for (size_t i = 0; i < n; i++) h = (h + (uint8_t)s[i] + 1) * key;
-    return h;
-}
+// VOCABULARY. The hash of a token is keyed by the whole vocabulary, so nobody can write one whose tokens collide.
 
 #define KPD__SLOT_ID 0x7FFFFFu          // KPD_MAX_VOCAB fits
+#define KPD__INNER 0x800000u
+#define KPD__NOTHING (-2)
 
-static int32_t kpd__slot_id(uint32_t slot) { return (int32_t)(slot & KPD__SLOT_ID) - 1; }
+// The first n <= 8 bytes of a block, then zeros.
+static uint64_t kpd__beginning(uint64_t block, size_t n) { return n ? block & UINT64_MAX >> (64 - 8 * n) : 0; }
 
-static size_t kpd__filter_bit(const kpd_tokenizer *t, uint64_t hash) { return (size_t)(hash >> 32) & (4 * t->mask + 3); }
+// As many of the n bytes at p as make a block, without reading others.
+static uint64_t kpd__short_block(const char *p, size_t n) {
+    uint64_t block = 0;
+    if (n) memcpy(&block, p, kpd__min(n, 8));
+    return block;
+}
 
-// False for most of what is no token, at the cost of a look into a table that stays in the first-level cache.
+static uint64_t kpd__hash_begin(const kpd_tokenizer *t, bool inner) { return inner ? t->key : 0; }
+static uint64_t kpd__hash_block(const kpd_tokenizer *t, uint64_t h, uint64_t block) {
+    h = (h ^ block) * t->key;
+    return h ^ h >> 32;
+}
+static uint64_t kpd__hash_last(const kpd_tokenizer *t, uint64_t h, uint64_t block) {
+    return kpd__hash_block(t, h, block) * KPD__P1;
+}
+
+static uint64_t kpd__hash_token(const kpd_tokenizer *t, bool inner, const char *s, size_t n) {
+    uint64_t h = kpd__hash_begin(t, inner);
+    for (; n > 8; s += 8, n -= 8) h = kpd__hash_block(t, h, kpd__short_block(s, 8));
+    return kpd__hash_last(t, h, kpd__short_block(s, n));
+}
+
+static size_t kpd__filter_bit(const kpd_tokenizer *t, uint64_t hash) { return (size_t)(hash >> (t->shift - 2)); }
+
+// False for most of what is no token, at the cost of a look into a table of 32 KB for 30,000 tokens.
 static bool kpd__maybe_token(const kpd_tokenizer *t, uint64_t hash) {
     size_t bit = kpd__filter_bit(t, hash);
     return t->filter[bit / 8] >> bit % 8 & 1;
 }
 
-// Whether line id is s, or with `inner` "##" before s.
-static bool kpd__token_is(const kpd_tokenizer *t, uint32_t id, bool inner, const char *s, size_t n) {
-    const char *line = t->desc.vocab + t->lines[id].at;
-    size_t skip = inner ? 2 : 0;
-    if (t->lines[id].size != n + skip || (inner && (line[0] != '#' || line[1] != '#'))) return false;
-    return !n || !memcmp(line + skip, s, n);
+static uint32_t kpd__slot_tag(bool inner, size_t n) { return (uint32_t)kpd__min(n, 255) << 24 | (inner ? KPD__INNER : 0); }
+
+// Whether the token of this slot is these n bytes, of which `first` are the first.
+static bool kpd__slot_is(const kpd_tokenizer *t, const kpd__slot *slot, uint32_t tag, uint64_t first, const char *s, size_t n) {
+    const char *token = t->desc.vocab + slot->at;
+    if (slot->first != first || (slot->tag ^ tag) > KPD__SLOT_ID) return false;
+    if (n <= 8) return true;
+    if (kpd__short_block(token + n - 8, 8) != kpd__short_block(s + n - 8, 8)) return false;
+    if (n <= 16) return true;
+    if (n >= 255 && t->lines[(slot->tag & KPD__SLOT_ID) - 1].size != n + (tag & KPD__INNER ? 2 : 0)) return false;
+    return !memcmp(token + 8, s + 8, n - 16);
 }
 
 // The slot of a token, or the empty one where it would stand.
-static uint32_t *kpd__slot_of(const kpd_tokenizer *t, uint64_t hash, bool inner, const char *s, size_t n) {
-    size_t i = (size_t)(hash >> 32) & t->mask;
-    uint32_t tag = (uint32_t)(hash >> 32), slot;
-    for (; (slot = t->slots[i]) != 0; i = (i + 1) & t->mask)
-        if ((slot ^ tag) <= KPD__SLOT_ID && kpd__token_is(t, (slot & KPD__SLOT_ID) - 1, inner, s, n)) break;
+static kpd__slot *kpd__slot_of(const kpd_tokenizer *t, uint64_t hash, bool inner, uint64_t first, const char *s, size_t n) {
+    uint32_t tag = kpd__slot_tag(inner, n);
+    size_t i = (size_t)(hash >> t->shift);
+    while ((t->slots[i].tag & KPD__SLOT_ID) && !kpd__slot_is(t, &t->slots[i], tag, first, s, n)) i = (i + 1) & t->mask;
     return &t->slots[i];
 }
+
+static int32_t kpd__slot_id(const kpd__slot *slot) { return (int32_t)(slot->tag & KPD__SLOT_ID) - 1; }
 
 // The next line from *at on, without its end (LF or CRLF); false at the end of the text.
 static bool kpd__next_line(const char *text, size_t size, size_t *at, kpd__line *line) {
@@ -3138,19 +3179,32 @@ static bool kpd__next_line(const char *text, size_t size, size_t *at, kpd__line 
     return true;
 }
 
+static bool kpd__is_inner(const char *s, size_t n) { return n >= 2 && s[0] == '#' && s[1] == '#'; }
+
 static void kpd__fill_vocab(kpd_tokenizer *t) {
     const char *vocab = t->desc.vocab;
     size_t at = 0;
     t->key = kpd__hash64(vocab, t->desc.vocab_size) | 1;
-    t->inner = kpd__token_hash(t->key, 0, "##", 2);
     for (uint32_t id = 0; id < (uint32_t)t->n_tokens; id++) {
         kpd__line *line = &t->lines[id];
-        uint64_t hash;
+        kpd__slot *slot;
+        const char *s;
+        uint64_t hash, first;
+        size_t n, bit;
+        bool inner;
         kpd__next_line(vocab, t->desc.vocab_size, &at, line);
-        hash = kpd__token_hash(t->key, 0, vocab + line->at, line->size);
-        *kpd__slot_of(t, hash, false, vocab + line->at, line->size) = ((uint32_t)(hash >> 32) & ~KPD__SLOT_ID) | (id + 1);
-        t->filter[kpd__filter_bit(t, hash) / 8] |= (uint8_t)(1u << kpd__filter_bit(t, hash) % 8);
-        t->longest = kpd__max(t->longest, line->size);
+        inner = kpd__is_inner(vocab + line->at, line->size);
+        s = vocab + line->at + (inner ? 2 : 0);
+        n = line->size - (inner ? 2 : 0);
+        hash = kpd__hash_token(t, inner, s, n);
+        first = kpd__short_block(s, n);
+        slot = kpd__slot_of(t, hash, inner, first, s, n);
+        slot->first = first;
+        slot->at = (uint32_t)(s - vocab);
+        slot->tag = kpd__slot_tag(inner, n) | (id + 1);
+        bit = kpd__filter_bit(t, hash);
+        t->filter[bit / 8] |= (uint8_t)(1u << bit % 8);
+        t->longest = kpd__max(t->longest, n);
     }
 }
 
@@ -3167,8 +3221,10 @@ KPDDEF kpd_text kpd_token_text(const kpd_tokenizer *t, int32_t id) {
 }
 
 KPDDEF int32_t kpd_token_id(const kpd_tokenizer *t, kpd_text token) {
-    uint64_t hash = kpd__token_hash(t->key, 0, token.data, token.size);
-    return kpd__slot_id(*kpd__slot_of(t, hash, false, token.data, token.size));
+    bool inner = kpd__is_inner(token.data, token.size);
+    const char *s = inner ? token.data + 2 : token.data;
+    size_t n = inner ? token.size - 2 : token.size;
+    return kpd__slot_id(kpd__slot_of(t, kpd__hash_token(t, inner, s, n), inner, kpd__short_block(s, n), s, n));
 }
 
 // CREATION
@@ -3210,11 +3266,12 @@ static kpd_status kpd__tokenizer_check(const kpd_tokenizer_desc *d, size_t *n_to
 static kpd_tokenizer *kpd__tokenizer_layout(kpd_tokenizer_desc d, bool borrow_vocab, size_t n_tokens, kpd__arena *a) {
     kpd_tokenizer *t = (kpd_tokenizer *)kpd__take(a, 1, sizeof *t);
     kpd__line *lines = (kpd__line *)kpd__take(a, n_tokens, sizeof *lines);
-    uint32_t *slots;
+    kpd__slot *slots;
     uint8_t *filter;
     size_t n_slots = 16;
-    while (n_slots < 2 * n_tokens) n_slots *= 2;
-    slots = (uint32_t *)kpd__take(a, n_slots, sizeof *slots);
+    int32_t shift = 60;
+    for (; n_slots / 3 * 2 < n_tokens; n_slots *= 2) shift--;
+    slots = (kpd__slot *)kpd__take(a, n_slots, sizeof *slots);
     filter = (uint8_t *)kpd__take(a, n_slots / 2, 1);
     if (!borrow_vocab) {
         char *copy = (char *)kpd__take(a, d.vocab_size, 1);
@@ -3233,6 +3290,7 @@ static kpd_tokenizer *kpd__tokenizer_layout(kpd_tokenizer_desc d, bool borrow_vo
     t->slots = slots;
     t->filter = filter;
     t->mask = n_slots - 1;
+    t->shift = shift;
     return t;
 }
 
@@ -3241,6 +3299,14 @@ static void kpd__fill_folded(kpd_tokenizer *t) {
     t->folding.strip = t->desc.strip_accents ? t->desc.strip_accents > 0 : !t->desc.cased;
     t->folding.split_cjk = !t->desc.keep_cjk_joined;
     for (uint32_t c = 0; c < KPD__FOLDED; c++) t->folded[c] = kpd__fold(&t->folding, c);
+    for (uint32_t c = 0; c < 128; c++) {
+        uint32_t kind = t->folded[c] >> 21;
+        char sign = (char)c;
+        kpd_text text;
+        text.data = &sign; text.size = 1;
+        t->ends_word[c] = kind == KPD__SPACE || kind == KPD__PUNCT;
+        t->sign[c] = kind == KPD__PUNCT ? kpd_token_id(t, text) : kind == KPD__WORD ? -1 : KPD__NOTHING;
+    }
 }
 
 // Finds the special tokens' ids. pad and mask may be absent: then they are no special tokens.
@@ -3260,6 +3326,9 @@ static kpd_status kpd__fill_special(kpd_tokenizer *t, kpd_error *e) {
         }
     }
     t->unk = ids[0]; t->cls = ids[1]; t->sep = ids[2];
+    t->same_start = true;
+    for (int i = 1; i < t->n_special; i++)
+        t->same_start = t->same_start && t->special[i].text.data[0] == t->special[0].text.data[0];
     return KPD_OK;
 }
 
@@ -3299,22 +3368,22 @@ KPDDEF kpd_status kpd_tokenizer_create(const kpd_tokenizer_desc *d, kpd_tokenize
 // WORDS
 
 typedef struct kpd__word {
-    uint8_t text[4 * KPD__WORD_CHARS];  // UTF-8
-    uint16_t at[KPD__WORD_CHARS + 1];   // where character i begins, and where the last one ends
+    uint8_t text[KPD__WORD_BYTES + KPD__PAD];   // UTF-8
     uint8_t rank[KPD__WORD_CHARS];      // of the marks from `settled` on
-    size_t n;                           // characters
-    size_t settled;                     // a mark never moves before this one
+    size_t n, size;                     // characters, bytes
+    size_t settled;                     // a mark never moves before this character
     bool too_long;
 } kpd__word;
 
-typedef void kpd__word_t(void *user, const kpd__word *w);
+// Gets a word in UTF-8.
+typedef void kpd__word_t(void *user, const uint8_t *text, size_t size);
 
 typedef struct kpd__scan {              // one segment on its way to ids
     const kpd_tokenizer *t;
     int32_t *ids;                       // [room]; what does not fit is counted only
     size_t room, count;
     size_t limit;                       // may stop once count is over this
-    kpd__word_t *take; void *taker;     // when set, gets the words that would be [UNK]
+    kpd__word_t *take; void *taker;     // when set, gets the words that would be [UNK] and have no more than 100 characters
     kpd__word word;
 } kpd__scan;
 
@@ -3323,19 +3392,70 @@ static void kpd__put_id(kpd__scan *s, int32_t id) {
     s->count++;
 }
 
+static bool kpd__continues(uint8_t c) { return (c & 0xC0) == 0x80; }
+
+// The longest token that the n bytes at p begin with; returns its size, or 0 if there is none. p[n] is no continuation, and
+// up to p[n + 7] may be read.
+static size_t kpd__longest_token(const kpd_tokenizer *t, const uint8_t *p, size_t n, bool inner, int32_t *id) {
+    uint64_t before[KPD__WORD_BYTES / 8 + 1];  // hash of the blocks before each block
+    n = kpd__min(n, t->longest);
+    before[0] = kpd__hash_begin(t, inner);
+    for (size_t i = 0; 8 * i + 8 < n; i++) before[i + 1] = kpd__hash_block(t, before[i], kpd__read64(p + 8 * i));
+    for (; n; n--) {
+        size_t block = (n - 1) / 8;
+        uint64_t last = kpd__beginning(kpd__read64(p + 8 * block), n - 8 * block), hash;
+        if (kpd__continues(p[n])) continue;
+        hash = kpd__hash_last(t, before[block], last);
+        if (!kpd__maybe_token(t, hash)) continue;
+        *id = kpd__slot_id(kpd__slot_of(t, hash, inner, block ? kpd__read64(p) : last, (const char *)p, n));
+        if (*id >= 0) break;
+    }
+    return n;
+}
+
+// The ids of a word: the longest token again and again; [UNK] for all of it if that fails once.
+static void kpd__put_word(kpd__scan *s, const uint8_t *text, size_t size) {
+    size_t before = s->count, from = 0, n;
+    int32_t id = 0;
+    for (; from < size; from += n) {
+        n = kpd__longest_token(s->t, text + from, size - from, from > 0, &id);
+        if (!n) break;
+        kpd__put_id(s, id);
+    }
+    if (from == size) return;
+    s->count = before;
+    if (s->take) s->take(s->taker, text, size);
+    else kpd__put_id(s, s->t->unk);
+}
+
+// CHARACTERS  The slow way: each is folded into the word.
+
+static void kpd__word_clear(kpd__word *w) {
+    w->n = w->size = w->settled = 0;
+    w->too_long = false;
+}
+
+static void kpd__word_end(kpd__scan *s) {
+    kpd__word *w = &s->word;
+    if (!w->n) return;
+    w->text[w->size] = 0;
+    if (!w->too_long) kpd__put_word(s, w->text, w->size);
+    else if (!s->take) kpd__put_id(s, s->t->unk);
+    kpd__word_clear(w);
+}
+
 // Puts a kept mark behind those of its word that have no greater combining class (canonical ordering).
 static void kpd__word_insert(kpd__word *w, uint32_t c, uint8_t rank) {
     uint8_t code[4];
-    size_t i = w->n, size = kpd__utf8_put(c, code);
-    while (i > w->settled && w->rank[i - 1] > rank) i--;
-    memmove(w->text + w->at[i] + size, w->text + w->at[i], (size_t)(w->at[w->n] - w->at[i]));
-    memcpy(w->text + w->at[i], code, size);
-    for (size_t k = w->n; k > i; k--) {
-        w->at[k + 1] = (uint16_t)(w->at[k] + size);
-        w->rank[k] = w->rank[k - 1];
+    size_t i = w->n, at = w->size, size = kpd__utf8_put(c, code);
+    for (; i > w->settled && w->rank[i - 1] > rank; i--) {
+        w->rank[i] = w->rank[i - 1];
+        while (kpd__continues(w->text[--at])) continue;
     }
-    w->at[i + 1] = (uint16_t)(w->at[i] + size);
+    memmove(w->text + at + size, w->text + at, w->size - at);
+    memcpy(w->text + at, code, size);
     w->rank[i] = rank;
+    w->size += size;
     w->n++;
 }
 
@@ -3343,58 +3463,12 @@ static void kpd__word_add(kpd__word *w, uint32_t folded) {
     uint32_t kind = folded >> 21, c = folded & 0x1FFFFF;
     if (w->n == KPD__WORD_CHARS) { w->too_long = true; return; }
     if (kind >= KPD__RANK) { kpd__word_insert(w, c, (uint8_t)kind); return; }
-    w->at[w->n + 1] = (uint16_t)(w->at[w->n] + kpd__utf8_put(c, w->text + w->at[w->n]));
+    w->size += kpd__utf8_put(c, w->text + w->size);
     w->settled = ++w->n;
 }
 
-// The fast path: adds ASCII characters that are part of a word, as long as there are such and there is room.
-static const uint8_t *kpd__ascii_run(kpd__word *w, const uint32_t *folded, const uint8_t *p, const uint8_t *end) {
-    size_t n = w->n, at = w->at[n];
-    for (; p < end && *p < 0x80 && folded[*p] < 0x80 && n < KPD__WORD_CHARS; p++) {
-        w->text[at++] = (uint8_t)folded[*p];
-        w->at[++n] = (uint16_t)at;
-    }
-    if (n > w->n) w->n = w->settled = n;
-    return p;
-}
-
-// The longest token that the word has from character `from` on. Returns where it ends, or `from` if there is none.
-static size_t kpd__longest_token(const kpd_tokenizer *t, const kpd__word *w, size_t from, int32_t *id) {
-    uint64_t hash[KPD__WORD_CHARS + 1];
-    const char *text = (const char *)w->text, *begin = text + w->at[from];
-    size_t to = from;
-    hash[to] = from ? t->inner : 0;
-    while (to < w->n && (size_t)(w->at[to + 1] - w->at[from]) <= t->longest) {
-        hash[to + 1] = kpd__token_hash(t->key, hash[to], text + w->at[to], (size_t)(w->at[to + 1] - w->at[to]));
-        to++;
-    }
-    for (; to > from; to--) {
-        if (!kpd__maybe_token(t, hash[to])) continue;
-        *id = kpd__slot_id(*kpd__slot_of(t, hash[to], from > 0, begin, (size_t)(w->at[to] - w->at[from])));
-        if (*id >= 0) break;
-    }
-    return to;
-}
-
-// The ids of the word, which ends here: the longest token again and again; [UNK] for all of it if that fails once.
-static void kpd__word_end(kpd__scan *s) {
-    kpd__word *w = &s->word;
-    size_t before = s->count, from = 0, to;
-    int32_t id = 0;
-    if (!w->n) return;
-    while (!w->too_long && from < w->n) {
-        to = kpd__longest_token(s->t, w, from, &id);
-        if (to == from) break;
-        kpd__put_id(s, id);
-        from = to;
-    }
-    if (from < w->n) {
-        s->count = before;
-        if (s->take) s->take(s->taker, w);
-        else kpd__put_id(s, s->t->unk);
-    }
-    w->n = w->settled = 0;
-    w->too_long = false;
+static uint32_t kpd__folded(const kpd_tokenizer *t, uint32_t c) {
+    return c < KPD__FOLDED ? t->folded[c] : kpd__fold(&t->folding, c);
 }
 
 static void kpd__character(kpd__scan *s, uint32_t folded) {
@@ -3412,22 +3486,82 @@ static void kpd__character(kpd__scan *s, uint32_t folded) {
     }
     if (folded & KPD__MANY) {
         int n = kpd__fold_many(&s->t->folding, folded & 0x1FFFFF, parts);
-        for (int i = 0; i < n; i++) kpd__word_add(&s->word, parts[i]);
+        for (int i = 0; i < n; i++) kpd__word_add(&s->word, kpd__folded(s->t, parts[i]));
     } else {
         kpd__word_add(&s->word, folded);
     }
 }
 
-// Text without special tokens.
-static void kpd__plain(kpd__scan *s, const uint8_t *p, const uint8_t *end) {
+// Characters from p on until there is no word begun, or to `stop`.
+static const uint8_t *kpd__characters(kpd__scan *s, const uint8_t *p, const uint8_t *stop) {
+    do {
+        uint32_t c = kpd__utf8_next(&p, p + 4);
+        if (c != KPD__INVALID) kpd__character(s, kpd__folded(s->t, c));
+    } while (p < stop && s->word.n);
+    return p;
+}
+
+// LETTERS AND DIGITS  The fast way, eight bytes in one 64-bit number.
+
+#define KPD__BYTES UINT64_C(0x0101010101010101)
+
+// Bit 7 of each byte: whether its low 7 bits are at least c. No byte borrows from the next, since each has its bit 7 set.
+static uint64_t kpd__at_least(uint64_t x, uint8_t c) { return (x | 0x80 * KPD__BYTES) - c * KPD__BYTES; }
+
+// Bit 7 of each byte: whether it is none of 0-9 A-Z a-z.
+static uint64_t kpd__no_letters(uint64_t x) {
+    uint64_t lower = x | 0x20 * KPD__BYTES, letter = kpd__at_least(lower, 'a') & ~kpd__at_least(lower, 'z' + 1),
+             digit = kpd__at_least(x, '0') & ~kpd__at_least(x, '9' + 1);
+    return ~((letter | digit) & ~x) & 0x80 * KPD__BYTES;
+}
+
+// The place of the lowest set bit, in bytes; 8 = there is none.
+static size_t kpd__first_byte(uint64_t bits) {
+#if defined(__GNUC__) || defined(__clang__)
+    return bits ? (size_t)__builtin_ctzll(bits) / 8 : 8;
+#else
+    size_t n = 0;
+    for (; n < 8 && !(bits >> 8 * n & 0x80); n++) continue;
+    return n;
+#endif
+}
+
+// Words and signs that begin before `stop`. 16 bytes may be read from each of them.
+static const uint8_t *kpd__words(kpd__scan *s, const uint8_t *p, const uint8_t *stop) {
     const kpd_tokenizer *t = s->t;
-    while (p < end && s->count <= s->limit) {
-        uint32_t c;
-        p = kpd__ascii_run(&s->word, t->folded, p, end);
-        if (p == end) break;
-        c = kpd__utf8_next(&p, end);
-        if (c == KPD__INVALID) continue;
-        kpd__character(s, c < KPD__FOLDED ? t->folded[c] : kpd__fold(&t->folding, c));
+    uint64_t fold = t->folding.lower ? 0x20 * KPD__BYTES : 0;
+    uint8_t text[16 + KPD__PAD] = {0};
+    if (s->word.n && p < stop) p = kpd__characters(s, p, stop);
+    while (p < stop && s->count <= s->limit) {
+        uint64_t low = kpd__read64(p), high = kpd__read64(p + 8);
+        size_t n = kpd__first_byte(kpd__no_letters(low));
+        if (n == 8) n += kpd__first_byte(kpd__no_letters(high));
+        if (n == 0 && *p < 0x80 && t->sign[*p] != -1) {
+            if (t->sign[*p] >= 0) kpd__put_id(s, t->sign[*p]);
+            p++;
+        } else if (n - 1 < 15 && t->ends_word[p[n]]) {
+            low = kpd__beginning(low | fold, kpd__min(n, 8));
+            high = n > 8 ? kpd__beginning(high | fold, n - 8) : 0;
+            memcpy(text, &low, 8);
+            memcpy(text + 8, &high, 8);
+            kpd__put_word(s, text, n);
+            p += n + (p[n] == ' ');
+        } else {
+            p = kpd__characters(s, p, stop);
+        }
+    }
+    return p;
+}
+
+// Text without special tokens. Its last bytes are read from a copy with spaces behind.
+static void kpd__plain(kpd__scan *s, const uint8_t *p, const uint8_t *end) {
+    uint8_t tail[32];
+    if (end - p >= 16) p = kpd__words(s, p, end - 15);
+    if (end - p < 16) {
+        size_t n = (size_t)(end - p);
+        memset(tail, ' ', sizeof tail);
+        memcpy(tail, p, n);
+        kpd__words(s, tail, tail + n);
     }
     kpd__word_end(s);
 }
@@ -3442,10 +3576,20 @@ static const kpd__special *kpd__special_at(const kpd_tokenizer *t, const uint8_t
     return best;
 }
 
+// The next byte that a special token may begin with, or the end.
+static const uint8_t *kpd__maybe_special(const kpd_tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    if (t->same_start) {
+        p = (const uint8_t *)memchr(p, t->special[0].text.data[0], (size_t)(end - p));
+        return p ? p : end;
+    }
+    while (p < end && !t->starts_special[*p]) p++;
+    return p;
+}
+
 static void kpd__scan_text(kpd__scan *s, kpd_text text) {
     const uint8_t *begin = (const uint8_t *)text.data, *end = begin + text.size, *p = begin;
-    while (p < end && s->count <= s->limit) {
-        const kpd__special *x = s->t->starts_special[*p] ? kpd__special_at(s->t, p, end) : NULL;
+    while ((p = kpd__maybe_special(s->t, p, end)) < end && s->count <= s->limit) {
+        const kpd__special *x = kpd__special_at(s->t, p, end);
         if (!x) { p++; continue; }
         kpd__plain(s, begin, p);
         kpd__put_id(s, x->id);
@@ -3471,9 +3615,7 @@ static size_t kpd__segment(const kpd_tokenizer *t, const kpd__piece *pieces, siz
     s.limit = limit;
     s.take = NULL;
     s.taker = NULL;
-    s.word.n = s.word.settled = 0;
-    s.word.at[0] = 0;
-    s.word.too_long = false;
+    kpd__word_clear(&s.word);
     for (size_t i = 0; i < n; i++)
         if (pieces[i].segment == segment && pieces[i].text.size) kpd__scan_text(&s, pieces[i].text);
     return s.count;

@@ -5241,13 +5241,12 @@ static int32_t kpdt__add_key(kpdt__vocabulary *v, kpdt__dictionary *d, const uin
 #define KPDT__RECENT 0x10000u
 
 // A common word is found where it was found last, by a hash: about twice as fast as by its bits.
-static void kpdt__take_word(void *user, const kpd__word *w) {
+static void kpdt__take_word(void *user, const uint8_t *text, size_t size) {
     kpdt__vocabulary *v = (kpdt__vocabulary *)user;
-    size_t size = w->at[w->n];
     int32_t *recent;
-    if (w->too_long || v->status) return;
-    recent = (int32_t *)v->recent.data + (kpd__hash64(w->text, size) & (KPDT__RECENT - 1));
-    if (!kpdt__key_is(&v->words, *recent, w->text, size)) *recent = kpdt__add_key(v, &v->words, w->text, size, 0);
+    if (v->status) return;
+    recent = (int32_t *)v->recent.data + (kpd__hash64(text, size) & (KPDT__RECENT - 1));
+    if (!kpdt__key_is(&v->words, *recent, text, size)) *recent = kpdt__add_key(v, &v->words, text, size, 0);
     if (*recent >= 0) kpdt__keys(&v->words)[*recent].count++;
 }
 
