@@ -5267,8 +5267,10 @@ static void kpdt__read_words(kpdt__vocabulary *v, const kpdt_vocabulary_desc *d)
     v->status = kpd_tokenizer_create(&td, &t, v->e);
     scan.t = t;
     scan.take = kpdt__take_word; scan.taker = v;
-    while (!v->status && (text = d->next(d->next_user)).data)
-        kpd__plain(&scan, (const uint8_t *)text.data, (const uint8_t *)text.data + text.size);
+    while (!v->status && (text = d->next(d->next_user)).data) {
+        scan.part = text;
+        kpd__plain(&scan, 0, text.size);
+    }
     kpd_tokenizer_destroy(t);
 }
 

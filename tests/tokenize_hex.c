@@ -1,8 +1,10 @@
 // Token ids of texts given in hexadecimal, so that a text may hold any byte. Used by bench/peers/tokenizer_identity.py.
 //
-//     tokenize_hex vocab.txt [--cased] [--strip=yes|no] [--joined] [--max=N] [--no-special] [--time]  < hex lines
+//     tokenize_hex vocab.txt [--cased] [--strip=yes|no] [--joined] [--max=N] [--no-special] [--spans] [--time]
+//         < hex lines
 //
-// A TAB separates the segments of a line. Prints a line of ids per line; --time prints only the rate, and to stderr.
+// A TAB separates the segments of a line. Prints a line of ids per line; with --spans a TAB and BEGIN,END,PART of each behind;
+// --time prints only the rate, and to stderr.
 #define KPD_IMPLEMENTATION
 #include "kpd.h"
 #include <stdio.h>
@@ -46,7 +48,7 @@ int main(int argc, char **argv) {
     kpd_error e;
     kpd_tokens out;
     int32_t max_tokens = 0;
-    bool no_special = false, timed = false;
+    bool no_special = false, spans = false, timed = false;
     size_t size, bytes = 0, n = 0;
     kpd_input *inputs;
     char *text, *p;
@@ -63,6 +65,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--joined")) d.keep_cjk_joined = true;
         else if (!strncmp(argv[i], "--max=", 6)) max_tokens = (int32_t)atoi(argv[i] + 6);
         else if (!strcmp(argv[i], "--no-special")) no_special = true;
+        else if (!strcmp(argv[i], "--spans")) spans = true;
         else if (!strcmp(argv[i], "--time")) timed = true;
         else return fprintf(stderr, "tokenize_hex: unknown option %s\n", argv[i]), 2;
     }
@@ -71,9 +74,10 @@ int main(int argc, char **argv) {
     if (timed) fprintf(stderr, "create: %.2f ms\n", 1e3 * (double)(clock() - begin) / CLOCKS_PER_SEC);
     text = read_all(stdin, &size);
     if (size && text[size - 1] != '\n') return fprintf(stderr, "the last line does not end\n"), 1;
+    memset(&out, 0, sizeof out);
     out.capacity = (int32_t)(2 * size + 8);
-    out.ids = (int32_t *)malloc((size_t)out.capacity * sizeof(int32_t));
-    out.types = NULL;
+    out.ids = (int32_t *)malloc((size_t)out.capacity * sizeof *out.ids);
+    if (spans) out.spans = (kpd_span *)malloc((size_t)out.capacity * sizeof *out.spans);
     for (size_t i = 0; i < size; i++) n += text[i] == '\n';
     inputs = (kpd_input *)malloc((n + 1) * sizeof *inputs);
     p = text;
@@ -85,6 +89,8 @@ int main(int argc, char **argv) {
         bytes += in->part[0].size + in->part[1].size + in->part[2].size;
         if (timed) continue;
         for (int32_t i = 0; i < out.count; i++) printf(i ? " %d" : "%d", (int)out.ids[i]);
+        for (int32_t i = 0; spans && i < out.count; i++)
+            printf("%c%u,%u,%d", i ? ' ' : '\t', (unsigned)out.spans[i].begin, (unsigned)out.spans[i].end, (int)out.spans[i].part);
         printf("\n");
     }
     if (timed) fprintf(stderr, "%.1f MB/s\n", (double)bytes / 1e6 / ((double)(clock() - begin) / CLOCKS_PER_SEC + 1e-9));
@@ -93,5 +99,6 @@ int main(int argc, char **argv) {
     free((void *)(uintptr_t)d.vocab);
     free(text);
     free(out.ids);
+    free(out.spans);
     return 0;
 }
