@@ -3583,13 +3583,13 @@ static void kpd__word_insert(kpd__word *w, uint32_t c, uint8_t rank) {
 static void kpd__word_add(kpd__scan *s, uint32_t folded) {
     kpd__word *w = &s->word;
     uint32_t kind = folded >> 21, c = folded & 0x1FFFFF;
-    w->origin[w->n] = s->here;
     if (kind >= KPD__KEPT) {
         w->moved = s->spans != NULL;
     } else {
         if (w->moved) kpd__settle(s, s->here.begin);
         s->starter = s->here.begin;
     }
+    w->origin[w->n] = s->here;
     if (w->n == KPD__WORD_CHARS) { w->too_long = true; return; }
     if (kind >= KPD__KEPT) { kpd__word_insert(w, c, (uint8_t)kind); return; }
     w->size += kpd__utf8_put(c, w->text + w->size);
