@@ -183,6 +183,8 @@ given 'wireless\tearbuds\n'; run 0 $kpd tokenize $student < "$dir/in"
 exactly "$(echo $ids | cut -d' ' -f1,2) 3 $(echo $ids | cut -d' ' -f3,4)\n"
 given 'wireless earbuds wireless\n'; run 0 $kpd tokenize $student --max-tokens 4 < "$dir/in"; exactly "$ids\n"
 run 0 $kpd tokenize $student "$dir/text" --stats; says "texts=1 tokens=4 seconds="
+given ' Wireless\tearbuds\n'; run 0 $kpd tokenize $student --offsets < "$dir/in"
+exactly "2 $(echo $ids | cut -d' ' -f2):0:1-9 3 $(echo $ids | cut -d' ' -f3):1:0-7 3\n"
 
 t tokenize_bad_text
 printf 'a\nb\tc\td\te\n' > "$dir/text"

@@ -38,6 +38,7 @@ static kpd_tokenizer *create(const char *text, size_t size, bool cased, int32_t 
 static kpd_tokenizer *create_small(const char *text) { return create(text, strlen(text), false, 0, false); }
 
 static int32_t ids[MEGABYTE + 8], types[MEGABYTE + 8];
+static kpd_span spans[1024];
 
 static kpd_tokens room(int32_t capacity) {
     kpd_tokens out;
@@ -111,7 +112,8 @@ static void check_golden_text(char *line, int number) {
     char *parts = field(&line, '\t'), *want = field(&line, '\t');
     kpd_tokens out = room(1024);
     kpd_input in;
-    type0 = atoi(line);
+    type0 = atoi(field(&line, '\t'));
+    out.spans = spans;
     memset(&in, 0, sizeof in);
     in.n_parts = 1;
     for (const char *p = parts; *p; p++) in.n_parts += *p == ',';
@@ -123,10 +125,30 @@ static void check_golden_text(char *line, int number) {
     if (!CHECK_OK(kpd_tokenize(t, &in, max_tokens, no_special, &out, NULL))) return;
     for (; *want; n++) {
         int32_t id = atoi(field(&want, ' '));
+        size_t begin = (size_t)atoi(field(&line, ',')), end = (size_t)atoi(field(&line, ','));
+        int32_t part = atoi(field(&line, ' '));
         same = same && n < out.count && ids[n] == id && types[n] == (n >= type0);
+        same = same && spans[n].begin == begin && spans[n].end == end && spans[n].part == part;
     }
-    CHECK_THAT(same && n == out.count, "golden line %d: %d tokens, expected %d, or other ids or types", number, (int)out.count,
-               (int)n);
+    CHECK_THAT(same && n == out.count, "golden line %d: %d tokens, expected %d, or other ids, types or spans", number,
+               (int)out.count, (int)n);
+}
+
+static void check_golden_odd(char *line, int number) {
+    char *lines = field(&line, '\t'), *text = field(&line, '\t');
+    size_t size = unhex(lines);
+    kpd_tokenizer *t = create(lines, size, false, 0, false);
+    kpd_tokens out = room(1024);
+    kpd_input in = one(text, unhex(text));
+    bool same = true;
+    int32_t n = 0;
+    if (!t || !CHECK_OK(kpd_tokenize(t, &in, 0, false, &out, NULL))) return;
+    for (; *line; n++) {
+        int32_t id = atoi(field(&line, ' '));
+        same = same && n < out.count && ids[n] == id;
+    }
+    CHECK_THAT(same && n == out.count, "golden line %d: %d tokens, expected %d, or other ids", number, (int)out.count, (int)n);
+    kpd_tokenizer_destroy(t);
 }
 
 static size_t put_utf8(uint32_t c, char *out) {
@@ -169,6 +191,7 @@ static void golden(const char *kind, int least) {
         char *line = field(&rest, '\n');
         if (line[0] == '#' || strcmp(field(&line, '\t'), kind)) continue;
         if (kind[0] == 's') check_golden_sweep(line);
+        else if (kind[0] == 'o') check_golden_odd(line, number);
         else check_golden_text(line, number);
         n++;
     }
@@ -178,6 +201,7 @@ static void golden(const char *kind, int least) {
 
 static void golden_texts(void) { golden("text", 500); }
 static void golden_code_points(void) { golden("sweep", 240); }
+static void golden_odd_vocabularies(void) { golden("odd", 6); }
 
 // ---- what is promised in words ---------------------------------------------------------------------------------------
 
@@ -296,6 +320,7 @@ static void megabytes(void) {
     check_megabyte(t, " ", 0, 0);
     check_megabyte(t, "\xCC\x81", 0, 0);                            // U+0301
     check_megabyte(t, "\xE3\x80\xAE\xE0\xA3\x94", 0, 1);            // U+302E U+08D4: kept, and to be put in order
+    check_megabyte(t, "aaaaaaaaaaaaaaaaa.", 0, (1 << 20) / 18 * 2);
     check_megabyte(t, "\xEA\xB0\x81", 0, 1);                        // Hangul
     check_megabyte(t, "\xF0\x9F", 0, 0);
     check_megabyte(t, "[SEP", 0, 1 << 19);
@@ -501,6 +526,7 @@ SUITE(tokenizer) {
     vocab = read_file(GOLDEN "tokenizer_vocab.txt", &vocab_size);
     RUN(tokenizer, golden_texts);
     RUN(tokenizer, golden_code_points);
+    RUN(tokenizer, golden_odd_vocabularies);
     RUN(tokenizer, segments_and_types);
     RUN(tokenizer, truncation);
     RUN(tokenizer, special_tokens_in_texts);

@@ -6,13 +6,16 @@
 The vocabulary is our own: invented pieces, common words, all ASCII characters, characters of many scripts, and what
 normalisation can lead to. Lines of tokenizer.tsv (fields are separated by TABs, # begins a comment):
 
-    text  CASED STRIP JOINED MAX NO_SPECIAL  HEX[,HEX[,HEX]]  IDS  TYPE0     a text of 1..3 segments, its ids,
-    how many have type 0
+    text  CASED STRIP JOINED MAX NO_SPECIAL  HEX[,HEX[,HEX]]  IDS  TYPE0  SPANS     a text of 1..3 segments, its ids, how
+    many have type 0, and BEGIN,END,SEGMENT of each in bytes (0,0,-1 = in none)
+    odd   HEX  HEX  IDS                                                             a vocabulary, a text, its ids
     sweep CASED STRIP JOINED FIRST LAST HASH                       ids of the text made of `c acb ` for each code point c
 
 STRIP is 0 by default, 1 yes, -1 no, as in kpd_tokenizer_desc. HASH is FNV-1a (64 bits) over the ids, four bytes each, least
 byte first. Surrogates are left out of a sweep. Needs `pip install tokenizers`; its version is in the first line.
 """
+import bisect
+import codecs
 import os
 import random
 import sys
@@ -50,13 +53,14 @@ def vocabulary():
     return list(out)
 
 
-def reference(vocab, cased, strip, joined):
-    t = Tokenizer(models.WordPiece({w: i for i, w in enumerate(vocab)}, unk_token="[UNK]", max_input_chars_per_word=100))
+def reference(vocab, cased, strip, joined, ids=None):
+    ids = ids or {w: i for i, w in enumerate(vocab)}
+    t = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
     t.normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=not joined, lowercase=not cased,
                                               strip_accents={0: None, 1: True, -1: False}[strip])
     t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    t.post_processor = processors.BertProcessing(("[SEP]", vocab.index("[SEP]")), ("[CLS]", vocab.index("[CLS]")))
-    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in SPECIAL])
+    t.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in SPECIAL if s in ids])
     return t
 
 
@@ -82,12 +86,71 @@ def texts():
     pool = WORDS + single[:20]
     text = lambda n: " ".join(rng.choice(pool) for _ in range(n)).encode()
     out += [tuple(text(rng.randint(0, 7)) for _ in range(n)) for n in (1, 2, 2, 2, 2, 3, 3) for _ in range(6)]
-    return out
+    # every character below U+2000 that NFD takes apart, as it is and as its letter and marks
+    nfd = normalizers.NFD().normalize_str
+    apart = [chr(c) for c in range(0x2000) if nfd(chr(c)) != chr(c)]
+    return out + [("".join(f"{c}{nfd(c)}x " for c in apart[i:i + 32]).encode(),) for i in range(0, len(apart), 32)]
 
 
 def join(parts):
     parts = [p.decode("utf-8", errors="replace") for p in parts]
     return tuple(parts) if len(parts) == 2 else (" [SEP] ".join(parts), None)
+
+
+def places(data):
+    """The byte where each character of the decoded bytes begins, and where they end. A broken sequence is one character."""
+    broken = {}
+
+    def note(e):
+        broken[e.start] = e.end
+        return "\ufffd", e.end
+
+    codecs.register_error("note", note)
+    at, out = 0, []
+    for c in data.decode("utf-8", errors="note"):
+        out.append(at)
+        at = broken.get(at) or at + len(c.encode())
+    return out + [at]
+
+
+def spans(parts, encoding):
+    """The reference's offsets, which are in characters of what join() makes of the segments, as kpd has them."""
+    place = [range(len(p) + 1) if p.isascii() else places(p) for p in parts]
+    out = []
+    if len(parts) == 2:
+        for (begin, end), part in zip(encoding.offsets, encoding.sequence_ids):
+            out.append("0,0,-1" if part is None else f"{place[part][begin]},{place[part][end]},{part}")
+        return " ".join(out)
+    starts = [0]
+    for p in place[:-1]:
+        starts.append(starts[-1] + len(p) - 1 + len(" [SEP] "))
+    for (begin, end), here in zip(encoding.offsets, encoding.sequence_ids):
+        part = bisect.bisect_right(starts, begin) - 1
+        begin, end = begin - starts[part], end - starts[part]
+        outside = here is None or end >= len(place[part])
+        out.append("0,0,-1" if outside else f"{place[part][begin]},{place[part][end]},{part}")
+    return " ".join(out)
+
+
+# Vocabularies with lines that a text cannot have, or that are there twice.
+ODD = [(b"[UNK]\n[CLS]\n[SEP]\na\n##b\nab\na\n##b\n[SEP]\n", "ab a b abb [SEP]"),
+       (b"[UNK]\n\n[CLS]\n[SEP]\n\na\n##\n#\n\n", "a # ## a#"),
+       (b"[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\n##b\r\n\r\n.", "ab. a b"),
+       (b"[UNK]\n[CLS]\n[SEP]\nx y\nx\ny\n a\na b\n##b\na", "x y a b ab  a"),
+       (b"[UNK]\n[CLS]\n[SEP]\n##a\na\n###\n####\n#a\n" + b"a" * 8 + b"\n##" + b"a" * 8 + b"\n" + b"a" * 9 + b"\n##" +
+        b"a" * 17 + b"\n" + b"a" * 300 + b"\n", " ".join("a" * n for n in (1, 8, 9, 16, 17, 18, 25, 26, 43, 100, 101)) + " ###"),
+       (b"[UNK]\n[CLS]\n[SEP]\n" + b"".join(b"%s%x\n" % (b"##" * (i % 2), i * 7) for i in range(300)),
+        " ".join(f"{i * 31:x}" for i in range(99)))]
+
+
+def odd_lines():
+    for data, text in ODD:
+        vocab = {line: i for i, line in enumerate(data.decode().replace("\r\n", "\n").split("\n"))}
+        if data.endswith(b"\n") and vocab[""] == data.count(b"\n"):       # no line, but the end of the last
+            lines = data.decode().replace("\r\n", "\n").split("\n")[:-1]
+            vocab = {line: i for i, line in enumerate(lines)}
+        ids = reference(list(vocab), 0, 0, 0, vocab).encode(text).ids
+        yield f"odd\t{data.hex()}\t{text.encode().hex()}\t{' '.join(map(str, ids))}"
 
 
 def text_lines(vocab):
@@ -104,7 +167,7 @@ def text_lines(vocab):
             got = ref.encode(*join(parts), add_special_tokens=not bare)
             yield "\t".join(map(str, ["text", cased, strip, joined, limit, bare, ",".join(p.hex() for p in parts),
                                       " ".join(map(str, got.ids)),
-                                      len(got.ids) - sum(got.type_ids)]))
+                                      len(got.ids) - sum(got.type_ids), spans(parts, got)]))
 
 
 def fnv(ids):
@@ -133,7 +196,7 @@ def main():
     with open(os.path.join(folder, "tokenizer.tsv"), "w", encoding="ascii", newline="\n") as f:
         version = f"tokenizers {tokenizers.__version__}, Python {sys.version.split()[0]}"
         f.write(f"# made by tools/golden_tokenizer.py with {version}\n")
-        for line in list(text_lines(vocab)) + list(sweep_lines(vocab)):
+        for line in list(text_lines(vocab)) + list(odd_lines()) + list(sweep_lines(vocab)):
             f.write(line + "\n")
     return 0
 

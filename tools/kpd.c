@@ -94,7 +94,7 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against;
-    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, dim, tower, metric, k, by_relevance, same_words;
+    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, metric, k, by_relevance, same_words;
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
@@ -127,6 +127,7 @@ static const option OPTIONS[] = {
     {"--template-pair",      TEXT,    FIELD(template_pair),      0, 0, NULL},
     {"--max-tokens",         INTEGER, FIELD(max_tokens),         1, KPD_MAX_POSITIONS, NULL},
     {"--no-special",         FLAG,    FIELD(no_special),         0, 0, NULL},
+    {"--offsets",            FLAG,    FIELD(offsets),            0, 0, NULL},
     {"--dim",                INTEGER, FIELD(dim),                1, KPD_MAX_WIDTH, NULL},
     {"--tower",              CHOICE,  FIELD(tower),              0, 0, "item keyphrase"},
     {"--metric",             CHOICE,  FIELD(metric),             0, 0, "cosine dot l2"},
@@ -680,13 +681,26 @@ static int run_info(job *j) {
 static bool grow_tokens(kpd_tokens *t, size_t bytes) {
     size_t need = bytes + 4;
     int32_t *ids;
+    kpd_span *spans;
     if (need <= (size_t)t->capacity) return true;
     if (need > INT32_MAX / 2) return false;
     ids = (int32_t *)realloc(t->ids, need * 2 * sizeof *ids);
     if (!ids) return false;
     t->ids = ids;
+    spans = (kpd_span *)realloc(t->spans, need * 2 * sizeof *spans);
+    if (!spans) return false;
+    t->spans = spans;
     t->capacity = (int32_t)(need * 2);
     return true;
+}
+
+static void print_tokens(FILE *f, const kpd_tokens *t, bool offsets) {
+    for (int32_t k = 0; k < t->count; k++) {
+        const kpd_span *s = &t->spans[k];
+        fprintf(f, k ? " %d" : "%d", (int)t->ids[k]);
+        if (offsets && s->part >= 0) fprintf(f, ":%d:%zu-%zu", (int)s->part, s->begin, s->end);
+    }
+    fputc('\n', f);
 }
 
 static bool tokenize_line(job *j, int32_t i, kpd_tokens *t) {
@@ -697,8 +711,7 @@ static bool tokenize_line(job *j, int32_t i, kpd_tokens *t) {
     if (!grow_tokens(t, r->lines[i].size)) return fail(r->name, r->first + i, "out of memory: %zu bytes", r->lines[i].size);
     if (kpd_tokenize(kpd_model_tokenizer(j->student), &in, j->o.max_tokens, j->o.no_special != 0, t, &e))
         return fail(r->name, r->first + i, "%s", e.message);
-    for (int32_t k = 0; k < t->count; k++) fprintf(j->out.file, k ? " %d" : "%d", (int)t->ids[k]);
-    fputc('\n', j->out.file);
+    print_tokens(j->out.file, t, j->o.offsets != 0);
     j->tokens += t->count;
     return true;
 }
@@ -717,6 +730,7 @@ static int run_tokenize(job *j) {
     if (!reader_open(&j->text, j->arg[1]) || !output_open(&j->out, NULL)) return BAD_DATA;
     ok = each_chunk(j, "texts", tokenize_chunk, &t) && output_commit(&j->out);
     free(t.ids);
+    free(t.spans);
     return ok ? DONE : BAD_DATA;
 }
 
@@ -2605,9 +2619,11 @@ static const command COMMANDS[] = {
     {"info", run_info, 1, 1, "", "info FILE",
      "Says what a model or an index is, after checking every byte of it: the last line is `verified`.\n\n"
      "    kpd info minilm.kpd"},
-    {"tokenize", run_tokenize, 1, 2, "--no-special --max-tokens", "tokenize M.kpd [FILE] [--no-special] [--max-tokens N]",
+    {"tokenize", run_tokenize, 1, 2, "--no-special --max-tokens --offsets",
+     "tokenize M.kpd [FILE] [--no-special] [--max-tokens N] [--offsets]",
      "Prints the token ids of each line: of 1 to 3 segments with a TAB between them, without the model's template and uncut\n"
-     "unless --max-tokens says otherwise.\n\n"
+     "unless --max-tokens says otherwise. With --offsets, ID:SEGMENT:BEGIN-END for each that stands in a segment: its bytes\n"
+     "from BEGIN up to END, counted from 0 as segments are.\n\n"
      "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
     {"embed", run_embed, 1, 2, "-o --dim --tower", "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase]",
      "Embeds each line: title, or title TAB category, of an item; or with --tower keyphrase a keyphrase. Writes float32\n"

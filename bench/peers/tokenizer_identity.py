@@ -10,8 +10,6 @@ Prints `set: N lines, M differing`; exits with 1 if anything differs. About twen
 
 The vocabulary of the sets on code points has every character, alone and behind ##, so ids show the exact normalisation.
 """
-import bisect
-import codecs
 import glob
 import os
 import random
@@ -23,6 +21,9 @@ import tokenizers
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+from golden_tokenizer import ODD, spans
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SETTINGS = [(cased, strip, joined) for cased in (False, True) for strip in (None, True, False) for joined in (False, True)]
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -71,47 +72,13 @@ def as_python(text):
     return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text
 
 
-def places(data):
-    """The byte where each character of the decoded bytes begins, and where they end. A broken sequence is one character."""
-    broken = {}
-
-    def note(e):
-        broken[e.start] = e.end
-        return "\ufffd", e.end
-
-    codecs.register_error("note", note)
-    at, out = 0, []
-    for c in data.decode("utf-8", errors="note"):
-        out.append(at)
-        at = broken.get(at) or at + len(c.encode())
-    return out + [at]
-
-
-def spans(text, encoding):
-    """The reference's offsets, in characters, as kpd has them."""
-    parts = text if isinstance(text, tuple) else (text,)
-    data = [p if isinstance(p, bytes) else p.encode() for p in parts]
-    place = [list(range(len(d) + 1)) if d.isascii() else places(d) for d in data]
-    out = []
-    if len(parts) == 2:
-        for (begin, end), part in zip(encoding.offsets, encoding.sequence_ids):
-            out.append("0,0,-1" if part is None else f"{place[part][begin]},{place[part][end]},{part}")
-        return " ".join(out)
-    starts = [0]
-    for p in place[:-1]:
-        starts.append(starts[-1] + len(p) - 1 + len(" [SEP] "))
-    for (begin, end), here in zip(encoding.offsets, encoding.sequence_ids):
-        part = bisect.bisect_right(starts, begin) - 1
-        begin, end = begin - starts[part], end - starts[part]
-        outside = here is None or end >= len(place[part])
-        out.append("0,0,-1" if outside else f"{place[part][begin]},{place[part][end]},{part}")
-    return " ".join(out)
+def as_bytes(text):
+    """The text's segments."""
+    return [x if isinstance(x, bytes) else x.encode("utf-8") for x in (text if isinstance(text, tuple) else (text,))]
 
 
 def as_hex(text):
-    if isinstance(text, tuple):
-        return "\t".join(as_hex(x) for x in text)
-    return (text if isinstance(text, bytes) else text.encode("utf-8")).hex()
+    return "\t".join(x.hex() for x in as_bytes(text))
 
 
 def compare(name, driver, vocab_path, vocab, texts, setting, limit=0):
@@ -129,7 +96,7 @@ def compare(name, driver, vocab_path, vocab, texts, setting, limit=0):
         for text, ids, encoding in zip(chunk, got, encode([as_python(x) for x in chunk])):
             want = " ".join(map(str, encoding.ids))
             if with_spans and want:
-                want += "\t" + spans(text, encoding)
+                want += "\t" + spans(as_bytes(text), encoding)
             if ids != want:
                 different += 1
                 shown = shown or f"    {text!r}\n    kpd {ids}\n    HF  {want}"
