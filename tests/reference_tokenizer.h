@@ -307,7 +307,8 @@ static bool ref_tokenize(const ref_tokenizer *r, const kpd_input *in, size_t max
 }
 
 // Whether kpd says the same: ids, types, spans, and whether something was cut.
-static bool ref_agrees(const ref_tokenizer *r, const kpd_tokenizer *t, const kpd_input *in, size_t max_tokens, bool no_special) {
+static bool ref_agrees(const ref_tokenizer *r, const kpd_tokenizer *t, const kpd_input *in, size_t max_tokens,
+                       bool no_special) {
     static ref_tokens want;
     static int32_t want_types[REF_MOST], ids[REF_MOST], types[REF_MOST];
     static kpd_span spans[REF_MOST];

@@ -15,13 +15,15 @@ static const char *const fragments[] = {
     " ", " ", " ", "  ", "\t", "\n", "-", ".", ",", "'", "[SEP]", "[MASK]", "[SEP", "[", "]", "wall", "paper", "Wallpaper", "s",
     "un", "aff", "able", "A", "9", "15V", "abcdefgh", "abcdefghi", "abcdefghijklmnop", "abcdefghijklmnopq", "\x01", "\x7F",
     "\xC2\xA0", "\xC2\xAD", "\xC3\xA9", "e\xCC\x81", "\xCC\xA3", "\xCC\x87", "\xE3\x80\xAE", "\xE0\xA3\x94", "\xE1\xAE\xAA",
-    "\xF0\x9D\x85\x9E", "\xF0\x9D\x85\xA5", "\xE0\xA4\x81", "\xE0\xA4\xBC", "\xCD\x84", "\xC4\xB0", "\xC3\x9F", "\xCE\xA3", "\xD0\x99",
-    "\xE6\x97\xA5", "\xEF\xA4\x80", "\xEA\xB0\x81", "\xE3\x81\x8C", "\xF0\x9F\x91\x8D", "\xE2\x82\xAC", "\xE2\x80\xA6", "\xE2\x80\x8B",
-    "\xEF\xBB\xBF", "\xEF\xBF\xBD", "\x80", "\xC3", "\xE4\xB8", "\xF0\x9F\x98", "\xED\xA0\x80", "\xFF", "\xC0\x80"};
+    "\xF0\x9D\x85\x9E", "\xF0\x9D\x85\xA5", "\xE0\xA4\x81", "\xE0\xA4\xBC", "\xCD\x84", "\xC4\xB0", "\xC3\x9F", "\xCE\xA3",
+    "\xD0\x99", "\xE6\x97\xA5", "\xEF\xA4\x80", "\xEA\xB0\x81", "\xE3\x81\x8C", "\xF0\x9F\x91\x8D", "\xE2\x82\xAC",
+    "\xE2\x80\xA6", "\xE2\x80\x8B", "\xEF\xBB\xBF", "\xEF\xBF\xBD", "\x80", "\xC3", "\xE4\xB8", "\xF0\x9F\x98", "\xED\xA0\x80",
+    "\xFF", "\xC0\x80"};
 
 static const char words[] =
-    "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwall\n##wall\npaper\n##paper\nun\n##aff\n##able\n##s\nabcdefgh\n##abcdefgh\nabcdefghi\n"
-    "abcdefghijklmnop\nabcdefghijklmnopq\n##abcdefghijklmnopq\n##e\xE3\x80\xAE\nab\xE3\x80\xAE\n15\n##v\n##V\n\xE6\x97\xA5\nabc\xE6\x97\xA5\n";
+    "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwall\n##wall\npaper\n##paper\nun\n##aff\n##able\n##s\nabcdefgh\n##abcdefgh\n"
+    "abcdefghi\nabcdefghijklmnop\nabcdefghijklmnopq\n##abcdefghijklmnopq\n##e\xE3\x80\xAE\nab\xE3\x80\xAE\n15\n##v\n##V\n"
+    "\xE6\x97\xA5\nabc\xE6\x97\xA5\n";
 
 static size_t put(char *out, uint32_t c) { return kpd__utf8_put(c, (uint8_t *)out); }
 

@@ -90,7 +90,8 @@ int main(int argc, char **argv) {
         if (timed) continue;
         for (int32_t i = 0; i < out.count; i++) printf(i ? " %d" : "%d", (int)out.ids[i]);
         for (int32_t i = 0; spans && i < out.count; i++)
-            printf("%c%u,%u,%d", i ? ' ' : '\t', (unsigned)out.spans[i].begin, (unsigned)out.spans[i].end, (int)out.spans[i].part);
+            printf("%c%u,%u,%d", i ? ' ' : '\t', (unsigned)out.spans[i].begin, (unsigned)out.spans[i].end,
+                   (int)out.spans[i].part);
         printf("\n");
     }
     if (timed) fprintf(stderr, "%.1f MB/s\n", (double)bytes / 1e6 / ((double)(clock() - begin) / CLOCKS_PER_SEC + 1e-9));

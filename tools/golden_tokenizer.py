@@ -138,7 +138,8 @@ ODD = [(b"[UNK]\n[CLS]\n[SEP]\na\n##b\nab\na\n##b\n[SEP]\n", "ab a b abb [SEP]")
        (b"[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\n##b\r\n\r\n.", "ab. a b"),
        (b"[UNK]\n[CLS]\n[SEP]\nx y\nx\ny\n a\na b\n##b\na", "x y a b ab  a"),
        (b"[UNK]\n[CLS]\n[SEP]\n##a\na\n###\n####\n#a\n" + b"a" * 8 + b"\n##" + b"a" * 8 + b"\n" + b"a" * 9 + b"\n##" +
-        b"a" * 17 + b"\n" + b"a" * 300 + b"\n", " ".join("a" * n for n in (1, 8, 9, 16, 17, 18, 25, 26, 43, 100, 101)) + " ###"),
+        b"a" * 17 + b"\n" + b"a" * 300 + b"\n",
+        " ".join("a" * n for n in (1, 8, 9, 16, 17, 18, 25, 26, 43, 100, 101)) + " ###"),
        (b"[UNK]\n[CLS]\n[SEP]\n" + b"".join(b"%s%x\n" % (b"##" * (i % 2), i * 7) for i in range(300)),
         " ".join(f"{i * 31:x}" for i in range(99)))]
 

@@ -80,8 +80,8 @@ def is_starter(c):
 
 
 def rank_marks(cls, nfd):
-    """Marks that canonical ordering moves: those that stripping keeps get KEPT + their place among the combining classes of such
-    marks; the others MARK + twice the place where their class would stand there, and one more if it is there."""
+    """Marks that canonical ordering moves: those that stripping keeps get KEPT + their place among the combining classes of
+    such marks; the others MARK + twice the place where their class would stand there, and one more if it is there."""
     full = normalizers.NFD().normalize_str
     stripped = [c for c in cls if cls[c] == MARK]
     for c in [c for c in stripped if is_starter(c)]:

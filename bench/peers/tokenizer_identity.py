@@ -51,7 +51,7 @@ def reference(vocab, cased, strip, joined, limit=0):
                                               lowercase=not cased)
     t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     t.post_processor = processors.BertProcessing(("[SEP]", vocab["[SEP]"]), ("[CLS]", vocab["[CLS]"]))
-    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in SPECIAL])
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in SPECIAL if s in vocab])
     if limit:
         t.enable_truncation(limit)
     return t
@@ -127,6 +127,17 @@ def pairs_of_marks():
     return ["".join(f"{x}{m}z " for m in marks[i:i + 32]) for x in letters for i in range(0, len(marks), 32)]
 
 
+def decompositions():
+    """Every character that NFD takes apart: as it is, as its letter and marks, with marks in the wrong order and one more."""
+    nfd = normalizers.NFD().normalize_str
+    out = []
+    for c in map(chr, CODE_POINTS):
+        d = nfd(c)
+        if d != c:
+            out.append(f"{c} {d} x{c}y x{d}y {d[0]}{d[:0:-1]} {d}\u0323 {c}\u0323 {d[0]}\u302e{d[1:]}\u0334z")
+    return out
+
+
 def runs_of_marks(n):
     """Runs of 1 to 12 marks, a few of 150, mostly of those that stripping keeps, with starters that are stripped between."""
     rng = random.Random(7)
@@ -199,6 +210,7 @@ def characters(driver, folder, quick):
         compare("every code point", driver, path, vocab, points, s)
         if not s[2]:
             compare("letter and mark", driver, path, vocab, pairs, s)
+            compare("decompositions", driver, path, vocab, decompositions(), s)
             compare("runs of marks", driver, path, vocab, runs, s)
             compare("random strings", driver, path, vocab, random_texts(1000 if quick else 10000, 3, []), s)
     if not quick:
@@ -223,11 +235,51 @@ def words(driver, path, quick):
                 32)
 
 
+def large_vocabulary(rng):
+    """200,000 lines: numbers and made-up words and pieces."""
+    letters = "abcdefghijklmnoprstuvwxyz\u00e9\u044f"
+    words = [rng.choice(["##", "", ""]) + "".join(rng.choices(letters, k=rng.randint(1, 9))) for _ in range(150000)]
+    lines = [b"[PAD]", b"[UNK]", b"[CLS]", b"[SEP]", b"[MASK]"] + [b"%x" % (i * 7) for i in range(49995)]
+    return b"\n".join(lines + [w.encode() for w in words]) + b"\n"
+
+
+def odd_lines(rng):
+    """Duplicates, empty lines, CRLF here and there, spaces before and inside, no end of the last line."""
+    lines = [b"[UNK]", b"[CLS]", b"[SEP]", b"[MASK]"]
+    for _ in range(3000):
+        word = "".join(rng.choices("abcde-", k=rng.randint(1, 5)))
+        lines.append(rng.choice([b"", b"##", b"##", b" ", b"a "]) + word.encode() + rng.choice([b"", b"", b"\r"]))
+        if rng.random() < .02:
+            lines.append(rng.choice([b"", b"\r", b"##", b"#", b"[SEP]", b"a" * 300]))
+    return b"\n".join(lines) + b"\n##e"
+
+
+def odd_vocabularies(driver, folder):
+    rng = random.Random(9)
+    path = os.path.join(folder, "odd.txt")
+    sets = [(f"vocabulary {i}", data, [text]) for i, (data, text) in enumerate(ODD)]
+    sets += [("200,000 entries", large_vocabulary(rng), None), ("odd lines", odd_lines(rng), None)]
+    for name, data, texts in sets:
+        with open(path, "wb") as f:
+            f.write(data)
+        vocab = models.WordPiece.read_file(path)
+        tokens = sorted(vocab)
+        texts = texts or random_texts(5000, 10, vocab) + [" ".join(rng.choices(tokens, k=12)) for _ in range(2000)]
+        compare(name, driver, path, vocab, texts, SETTINGS[0])
+    with open(path, "wb") as f:
+        f.write(b"[CLS]\n[SEP]\na\n")
+    run = subprocess.run([driver, path], input="", capture_output=True, text=True, check=False)
+    print("without [UNK]:", run.stderr.strip() if run.returncode else "accepted")
+    return run.returncode != 0
+
+
 def main():
+    global failed
     quick = "--quick" in sys.argv[1:]
     print(f"tokenizers {tokenizers.__version__}, python {sys.version.split()[0]}")
     with tempfile.TemporaryDirectory() as folder:
         driver = build(folder)
+        failed = not odd_vocabularies(driver, folder) or failed
         characters(driver, folder, quick)
         paths = sorted(glob.glob(os.path.join(os.environ["KPD_MODELS"], "*",
                                               "vocab.txt"))) if os.environ.get("KPD_MODELS") else []

@@ -9,9 +9,10 @@
 
 // Letters of several scripts, marks, pieces, tokens around 8, 9, 16 and 17 bytes.
 static const char fixed[] = SPECIAL
-    "a\n##a\nb\n##b\nc\n##c\ne\n##e\ns\n##s\n1\n##1\nab\n##ab\nabc\n##bc\naaaaaaa\naaaaaaaa\n##aaaaaaaa\naaaaaaaaa\n##aaaaaaaaa\n"
-    "aaaaaaaaaaaaaaaa\n##aaaaaaaaaaaaaaaa\naaaaaaaaaaaaaaaaa\n.\n[\n]\n-\nA\n##A\nB\nSEP\n##sep\n\xC3\xA9\n##\xC3\xA9\ncaf\xC3\xA9\n\xCC\x81\n"
-    "##\xCC\x81\n\xE3\x80\xAE\n##\xE3\x80\xAE\n##\xE0\xA3\x94\n##\xE3\x80\xAE\xE0\xA3\x94\n\xE6\x97\xA5\n##\xE6\x97\xA5\n\xE1\x84\x80\n##\xE1\x85\xA1\n"
+    "a\n##a\nb\n##b\nc\n##c\ne\n##e\ns\n##s\n1\n##1\nab\n##ab\nabc\n##bc\naaaaaaa\naaaaaaaa\n##aaaaaaaa\naaaaaaaaa\n"
+    "##aaaaaaaaa\naaaaaaaaaaaaaaaa\n##aaaaaaaaaaaaaaaa\naaaaaaaaaaaaaaaaa\n.\n[\n]\n-\nA\n##A\nB\nSEP\n##sep\n\xC3\xA9\n"
+    "##\xC3\xA9\ncaf\xC3\xA9\n\xCC\x81\n##\xCC\x81\n\xE3\x80\xAE\n##\xE3\x80\xAE\n##\xE0\xA3\x94\n##\xE3\x80\xAE\xE0\xA3\x94\n"
+    "\xE6\x97\xA5\n##\xE6\x97\xA5\n\xE1\x84\x80\n##\xE1\x85\xA1\n"
     "##\xE1\x86\xA8\n\xD0\xB9\n##\xD0\xB9\n##\xD0\xB8\n\xD0\xB8\n##\xF0\x9D\x85\xA5\n\xF0\x9D\x85\x97\n\n\x80\n a\n";
 
 typedef struct both { kpd_tokenizer *t; ref_tokenizer r; } both;
