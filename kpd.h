@@ -3175,10 +3175,9 @@ static bool kpd__slot_is(const kpd_tokenizer *t, const kpd__slot *slot, uint32_t
     const char *token = t->desc.vocab + slot->at;
     if (slot->first != first || (slot->tag ^ tag) > KPD__SLOT_ID) return false;
     if (n <= 8) return true;
-    if (kpd__short_block(token + n - 8, 8) != kpd__short_block(s + n - 8, 8)) return false;
-    if (n <= 16) return true;
     if (n >= 255 && t->lines[(slot->tag & KPD__SLOT_ID) - 1].size != n + (tag & KPD__INNER ? 2 : 0)) return false;
-    return !memcmp(token + 8, s + 8, n - 16);
+    if (kpd__short_block(token + n - 8, 8) != kpd__short_block(s + n - 8, 8)) return false;
+    return n <= 16 || !memcmp(token + 8, s + 8, n - 16);
 }
 
 // The slot of a token, or the empty one where it would stand.

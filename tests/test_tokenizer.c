@@ -401,6 +401,25 @@ static void large_vocabulary(void) {
     free(text);
 }
 
+// Tokens of 250 to 400 bytes at the end of the vocabulary, and texts that are a little longer or shorter: run under asan.
+static void long_tokens(void) {
+    static char text[5000], word[512];
+    for (size_t n = 250; n <= 400; n += 2) {
+        kpd_tokenizer *t;
+        size_t size = (size_t)sprintf(text, "[UNK]\n[CLS]\n[SEP]\n##");
+        for (size_t i = 0; i < n; i += 2) memcpy(text + size + i, "\xD1\x8F", 2);
+        t = create(text, size + n, false, 0, false);
+        for (size_t m = 248; m <= 402; m++) {
+            kpd_text token;
+            memcpy(word, text + size - 2, m + 2);
+            token.data = word; token.size = m + 2;
+            CHECK_INT(kpd_token_id(t, token), m == n ? 3 : -1);
+        }
+        kpd_tokenizer_destroy(t);
+        memset(text, 0, sizeof text);
+    }
+}
+
 // The vocabulary and the strings are copied.
 static void desc_is_copied(void) {
     char text[] = SMALL "<c>\n", name[] = "<c>";
@@ -536,6 +555,7 @@ SUITE(tokenizer) {
     RUN(tokenizer, worst_words);
     RUN(tokenizer, odd_vocabularies);
     RUN(tokenizer, large_vocabulary);
+    RUN(tokenizer, long_tokens);
     RUN(tokenizer, desc_is_copied);
     RUN(tokenizer, create_errors);
     RUN(tokenizer, tokenize_errors);
