@@ -122,8 +122,9 @@ static void templates_join_parts(void) {
     kpd_model *m, *cross;
     kpd_input none, in = kpd_input_str("blue case", "lamp", "red");
     kpd_tokens t;
+    kpd_span spans[6];
     kpd_error e;
-    int32_t ids[4];
+    int32_t ids[6];
     memset(&o, 0, sizeof o);
     m = tiny_model(&o);
     o.kind = KPD_CROSS_ENCODER;
@@ -136,10 +137,15 @@ static void templates_join_parts(void) {
     expect_ids(cross, KPD_ITEM, kpd_input_str("blue", "case", NULL), title_only, 5, zeros);
     memset(&t, 0, sizeof t);
     memset(&none, 0, sizeof none);
-    t.ids = ids; t.capacity = 4;
+    t.ids = ids; t.spans = spans; t.capacity = 6;
     CHECK_STATUS(kpd_model_tokenize(m, KPD_ITEM, &in, false, &t, &e), KPD_ERR_ARGUMENT);
     CHECK(strstr(e.message, "3 parts") != NULL);
     CHECK_STATUS(kpd_model_tokenize(m, KPD_ITEM, &none, false, &t, &e), KPD_ERR_ARGUMENT);
+    in.n_parts = 2;
+    CHECK_OK(kpd_model_tokenize(m, KPD_ITEM, &in, false, &t, &e));
+    CHECK(spans[2].part == 0 && spans[2].begin == 5 && spans[2].end == 9);
+    CHECK(spans[3].part == -1 && spans[3].end == 0);        // the template's [SEP]
+    CHECK(spans[4].part == 1 && spans[4].begin == 0 && spans[4].end == 4);
     kpd_model_close(m);
     kpd_model_close(cross);
 }

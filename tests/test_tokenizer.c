@@ -205,6 +205,30 @@ static void golden_odd_vocabularies(void) { golden("odd", 6); }
 
 // ---- what is promised in words ---------------------------------------------------------------------------------------
 
+static void check_spans(const kpd_tokenizer *t, kpd_input in, int32_t max_tokens, const char *want) {
+    char text[256] = "";
+    size_t n = 0;
+    kpd_tokens out = room(64);
+    out.spans = spans;
+    CHECK_OK(kpd_tokenize(t, &in, max_tokens, false, &out, NULL));
+    for (int32_t i = 0; i < out.count; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, i ? " %d:%d-%d" : "%d:%d-%d", (int)spans[i].part, (int)spans[i].begin,
+                              (int)spans[i].end);
+    CHECK_THAT(!strcmp(text, want), "\"%.60s\": %s, expected %s", in.part[0].data, text, want);
+}
+
+static void where_tokens_come_from(void) {
+    kpd_tokenizer *t = create_small(SMALL);
+    check_spans(t, kpd_input_str("  ab\tABC.", NULL, NULL), 0, "-1:0-0 0:2-4 0:5-7 0:7-8 0:8-9 -1:0-0");
+    check_spans(t, kpd_input_str("A\xCC\x81\xCC\xA3.", NULL, NULL), 0, "-1:0-0 0:0-1 0:5-6 -1:0-0");        // without accents
+    check_spans(t, kpd_input_str("\xC3\x81\x62 \xFF" "a\x01" "b", NULL, NULL), 0, "-1:0-0 0:0-3 0:5-8 -1:0-0");
+    check_spans(t, kpd_input_str("axyz [SEP]a", NULL, NULL), 0, "-1:0-0 0:0-4 0:5-10 0:10-11 -1:0-0");
+    check_spans(t, kpd_input_str("a ab", "ab", NULL), 0, "-1:0-0 0:0-1 0:2-4 -1:0-0 1:0-2 -1:0-0");
+    check_spans(t, kpd_input_str("a ab", "ab a", NULL), 5, "-1:0-0 0:0-1 -1:0-0 1:0-2 -1:0-0");
+    check_spans(t, kpd_input_str("a", " ab", "."), 0, "-1:0-0 0:0-1 -1:0-0 1:1-3 -1:0-0 2:0-1 -1:0-0");
+    kpd_tokenizer_destroy(t);
+}
+
 static void segments_and_types(void) {
     kpd_tokenizer *t = create_small(SMALL);
     kpd_tokens out = room(256);
@@ -546,6 +570,7 @@ SUITE(tokenizer) {
     RUN(tokenizer, golden_texts);
     RUN(tokenizer, golden_code_points);
     RUN(tokenizer, golden_odd_vocabularies);
+    RUN(tokenizer, where_tokens_come_from);
     RUN(tokenizer, segments_and_types);
     RUN(tokenizer, truncation);
     RUN(tokenizer, special_tokens_in_texts);
