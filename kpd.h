@@ -308,7 +308,7 @@ typedef struct kpd_tokens {
 // `longest_first`. no_special leaves out [CLS] and the added [SEP]. Spans are the reference's offsets in bytes: from the
 // first character that a token has something of to the end of the last, without accents that were dropped behind it.
 // Errors: ARGUMENT, LIMIT (capacity too small). Cost: some 25 ns a token of usual text. For any text at most one step of
-// some 2 ns for each character and length that a token can have, up to 100: linear in the text.
+// some 3 ns for each character and length that a token can have, up to 100: linear in the text.
 KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int32_t max_tokens, bool no_special,
                                kpd_tokens *out, kpd_error *e);
 

@@ -112,6 +112,8 @@ static kpd_text made_texts(const kpd_tokenizer *t, uint32_t least, uint32_t most
 // ---- how long it takes -----------------------------------------------------------------------------------------------
 
 static int32_t ids[MOST];
+static kpd_span spans[MOST];
+static bool with_spans;
 
 static kpd_input *split(kpd_text all, size_t *n) {
     const char *p = all.data, *end = p + all.size, *newline;
@@ -134,7 +136,7 @@ static size_t pass(const kpd_tokenizer *t, const kpd_input *in, size_t n) {
     kpd_error e;
     size_t count = 0;
     memset(&out, 0, sizeof out);
-    out.ids = ids; out.capacity = (int32_t)MOST;
+    out.ids = ids; out.spans = with_spans ? spans : NULL; out.capacity = (int32_t)MOST;
     for (size_t i = 0; i < n; i++) {
         if (kpd_tokenize(t, &in[i], 0, false, &out, &e)) exit((fprintf(stderr, "%s\n", e.message), 1));
         count += (size_t)out.count;
@@ -230,6 +232,9 @@ int main(int argc, char **argv) {
     if (argc < 3) {
         report(t, "queries, 3-5 words", made_texts(t, 3, 5, false));
         report(t, "titles, 10-20 words", made_texts(t, 10, 20, false));
+        with_spans = true;
+        report(t, "titles, with spans", made_texts(t, 10, 20, false));
+        with_spans = false;
         report(t, "long, 90-100 words", made_texts(t, 90, 100, false));
         report(t, "mixed scripts", made_texts(t, 10, 20, true));
         all_hostile(t);
