@@ -358,8 +358,8 @@ typedef struct kpdt_trainer kpdt_trainer;
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
-// One step on the sources. Errors: as learn and apply; after one the step is not done, and its gradient is zero. ARGUMENT when
-// all steps are done.
+// One step on the sources. Errors: as draw, learn and apply; after one the step is not done, and its gradient is zero. ARGUMENT
+// when all steps are done.
 KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
 
 typedef struct kpdt_batch {
@@ -373,13 +373,14 @@ typedef struct kpdt_batch {
 } kpdt_batch;
 
 // The next batch of the sources, valid until the next draw. One data set's rows; which one is drawn without replacement, so
-// that in an epoch each has its share exactly. Errors: ARGUMENT (a row that its losses cannot take, `where` = it), FORMAT (a
-// file was changed).
+// that in an epoch each has its share exactly. Errors: ARGUMENT (a row that its losses cannot take, `where` = it; the message
+// begins with its file and line), FORMAT (a file was changed).
 KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e);
 
 // Forward, losses and backward of a batch: adds the gradient of the sum of its losses, divided by `accumulate`. A batch larger
 // than max_tokens or max_texts goes in pieces, each twice forward (GradCache), with the same bits; only MLM wants it whole.
-// Errors: ARGUMENT (`where` = the row), LIMIT.
+// Errors: ARGUMENT (`where` = the row of the batch; where its label or score is to blame and b->row says whence it comes, the
+// message begins with file and line), LIMIT.
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
@@ -414,6 +415,10 @@ KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n);
 // One step of AdamW, then a zero gradient. r may be NULL; of it only step, steps, rate, grad_norm and done are set. ARGUMENT
 // where the gradient is not finite (nothing but the gradient has changed, and that is zero), or where all steps are done.
 KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
+
+// Where the trainer stands, also before the first step and after a resume: step, steps, best_dev and done are as the last step
+// reported them; what belongs to a step alone is NaN, 0 or (source) -1.
+KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t);
 
 // A copy of the model as it is now, or as it was at its best look at dev (ARGUMENT before the first): close it with
 // kpd_model_close. Errors: MEMORY; ARGUMENT where a weight is not finite any more.
@@ -2424,22 +2429,28 @@ static bool kpdt__maps_target(kpdt_loss l) {
     return l == KPDT_MSE || l == KPDT_PEARSON || l == KPDT_MARGIN_MSE || l == KPDT_KL;
 }
 
+static kpd_status kpdt__pairs_targets_check(const kpdt_loss_desc *d, const float *t, size_t n, kpd_error *e) {
+    kpdt_loss l = d->loss;
+    bool unit = l == KPDT_CONTRASTIVE || l == KPDT_BCE || (kpdt__maps_target(l) && d->target != KPDT_TARGET_AS_GIVEN);
+    if (kpdt__check_finite(t, n, "t", e)) return KPD_ERR_ARGUMENT;
+    for (size_t i = 0; i < n; i++) {
+        if (unit && !(t[i] >= 0 && t[i] <= 1))
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "t[%llu] is %g, expected 0 to 1", (unsigned long long)i,
+                             (double)t[i]);
+        if (l == KPDT_ONLINE_CONTRASTIVE && t[i] != 0 && t[i] != 1)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "t[%llu] is %g, expected 0 or 1", (unsigned long long)i,
+                             (double)t[i]);
+    }
+    return KPD_OK;
+}
+
 static kpd_status kpdt__pairs_check(const kpdt__pairs *p, kpd_error *e) {
     kpdt_loss l = p->d.loss;
-    bool unit = l == KPDT_CONTRASTIVE || l == KPDT_BCE || (kpdt__maps_target(l) && p->d.target != KPDT_TARGET_AS_GIVEN);
     if (l < KPDT_CONTRASTIVE || l > KPDT_RANKNET)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: %d is not a loss on pairs", (int)l);
     if (!p->n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: no pairs, expected at least one");
-    if (kpdt__check_finite(p->s, p->n, "s", e) || kpdt__check_finite(p->t, p->n, "t", e)) return KPD_ERR_ARGUMENT;
-    for (size_t i = 0; i < p->n; i++) {
-        if (unit && !(p->t[i] >= 0 && p->t[i] <= 1))
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "t[%llu] is %g, expected 0 to 1", (unsigned long long)i,
-                             (double)p->t[i]);
-        if (l == KPDT_ONLINE_CONTRASTIVE && p->t[i] != 0 && p->t[i] != 1)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "t[%llu] is %g, expected 0 or 1", (unsigned long long)i,
-                             (double)p->t[i]);
-    }
-    return KPD_OK;
+    if (kpdt__check_finite(p->s, p->n, "s", e)) return KPD_ERR_ARGUMENT;
+    return kpdt__pairs_targets_check(&p->d, p->t, p->n, e);
 }
 
 static double kpdt__target_of(const kpdt__pairs *p, size_t i) {
@@ -3050,7 +3061,8 @@ KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors 
 struct kpdt_dataset {
     kpd_allocator allocator;
     kpd__file file;
-    const char *path;                   // for messages while opening
+    char *path;                         // for messages: a copy behind this struct, or NULL
+    size_t block_size;
     const char *data; size_t size;
     kpdt_column columns[KPDT_MAX_COLUMNS]; int32_t n_columns;
     bool skip_bad_rows;
@@ -3198,7 +3210,7 @@ KPDDEF void kpdt_dataset_close(kpdt_dataset *x) {
     a = x->allocator;
     kpd__free(&a, x->offsets, x->offsets_size);
     kpd__file_close(&x->file);
-    kpd__free(&a, x, sizeof *x);
+    kpd__free(&a, x, x->block_size);
 }
 
 static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d, kpd_error *e) {
@@ -3222,6 +3234,7 @@ static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d
 }
 
 KPDDEF kpd_status kpdt_dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **out, kpd_error *e) {
+    size_t n_path = d->path ? strlen(d->path) + 1 : 0;
     kpdt_dataset *x;
     int32_t n = 0;
     kpd_status s = kpdt__columns_check(d, &n, e);
@@ -3229,13 +3242,13 @@ KPDDEF kpd_status kpdt_dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **o
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     if (!d->path && !d->data && d->size) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "data: neither a path nor bytes");
-    x = (kpdt_dataset *)kpd__alloc(&d->allocator, sizeof *x);
-    if (!x) return kpd__no_memory(e, sizeof *x);
-    x->allocator = d->allocator;
+    x = (kpdt_dataset *)kpd__alloc(&d->allocator, sizeof *x + n_path);
+    if (!x) return kpd__no_memory(e, sizeof *x + n_path);
+    x->allocator = d->allocator; x->block_size = sizeof *x + n_path;
+    if (n_path) x->path = (char *)memcpy(x + 1, d->path, n_path);
     memcpy(x->columns, d->columns, sizeof x->columns);
-    x->n_columns = n; x->skip_bad_rows = d->skip_bad_rows; x->path = d->path;
+    x->n_columns = n; x->skip_bad_rows = d->skip_bad_rows;
     s = kpdt__dataset_fill(x, d, e);
-    x->path = NULL;
     if (s) kpdt_dataset_close(x);
     else *out = x;
     return s;
@@ -3264,7 +3277,28 @@ KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *o
     }
     kpd__fp_leave(fp);
     if (good && skip < 0) return KPD_OK;
-    return kpd__fail(e, KPD_ERR_FORMAT, i, "data: row %lld is no longer what it was: the file has been changed", (long long)i);
+    return kpd__fail(e, KPD_ERR_FORMAT, i, "%s: row %lld is no longer what it was: the file has been changed",
+                     kpd__file_label(x->path), (long long)i);
+}
+
+// Puts in front of the message of an error whence it comes: `what`, `between` and a number.
+static kpd_status kpdt__from(kpd_error *e, kpd_status s, const char *what, const char *between, int64_t number) {
+    char message[sizeof e->message];
+    if (!s || !e) return s;
+    memcpy(message, e->message, sizeof message);
+    return kpd__fail(e, s, e->where, "%s%s%lld: %s", what, between, (long long)number, message);
+}
+
+// The same for an error that row i is to blame for: its file and line. Where rows were left out it reads all lines before.
+static kpd_status kpdt__from_row(const kpdt_dataset *x, int64_t i, kpd_status s, kpd_error *e) {
+    kpd_text text;
+    kpdt_row row;
+    int64_t line = 0;
+    uint64_t at = 0;
+    if (!s || !e) return s;
+    if (!x->bad_rows) line = i + 1;
+    else while (i >= 0 && kpdt__next_line(x, &at, &text)) i -= !kpdt__row_parse(x, text, ++line, &row, NULL);
+    return kpdt__from(e, s, kpd__file_label(x->path), ":", line);
 }
 
 // >>sampler  Which rows make the next batch. Relies on >>data and on counter-based random numbers: an order of rows is a
@@ -3601,7 +3635,8 @@ static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i,
     const char *lacks = NULL;
     kpdt_loss_desc unused;
     kpd_status s = kpdt__loss_defaults(l, &unused, e);
-    if (s) return s;
+    if (!s && !cross && l->loss != KPDT_MLM) s = kpdt__dims_check(l, kpd_model_dim(d->start), e);
+    if (s) return kpdt__from(e, s, "training: source", " ", i);
     if (l->loss <= KPDT_LOSS_NONE || l->loss >= KPDT_LOSS_COUNT || (unsigned)l->teacher > KPDT_BY_ASSISTANT)
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d has loss %d by teacher %d, which there are not", (int)i,
                          (int)l->loss, (int)l->teacher);
@@ -4143,9 +4178,9 @@ static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i
     if (s) return s;
     for (int32_t k = 0; k < KPDT_MAX_LOSSES && f->losses[k].loss; k++)
         if (kpdt__on_matrix(f->losses[k].loss) && row.label < 0.5f)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, t->sampler.rows[i],
-                             "training: row %lld has label %g, and to MNR each row is a positive pair",
-                             (long long)t->sampler.rows[i], (double)row.label);
+            return kpdt__from_row(f->data, t->sampler.rows[i],
+                                  kpd__fail(e, KPD_ERR_ARGUMENT, t->sampler.rows[i],
+                                            "label %g, and to MNR each row is a positive pair", (double)row.label), e);
     t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), &row);
     if (t->n_sides == 2) t->side[KPD_KEYPHRASE].in[i] = kpdt__input(t->shell, 1, &row);
     t->rows.label[i] = row.label;
@@ -4212,11 +4247,23 @@ static kpd_status kpdt__ask(kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) 
     return s;
 }
 
+// Before the loss looks at them, so that the row of a data set is named where one is to blame.
+static kpd_status kpdt__targets_check(const kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *l, const float *targets,
+                                      kpd_error *e) {
+    kpd_error own;
+    kpd_status s = kpdt__pairs_targets_check(l, targets, (size_t)b->n, &own);
+    if (s && b->source >= 0 && b->row) kpdt__from_row(t->sampler.feeds[b->source].data, b->row[own.where], s, &own);
+    if (s && e) *e = own;
+    return s;
+}
+
 // The targets of one loss on pairs.
-static kpd_status kpdt__targets(kpdt_trainer *t, const kpdt_batch *b, kpdt_teacher teacher, const float **out, kpd_error *e) {
+static kpd_status kpdt__targets(kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *l, const float **out,
+                                kpd_error *e) {
+    kpdt_teacher teacher = l->teacher;
     *out = teacher == KPDT_BY_LABEL ? b->label : teacher == KPDT_BY_SCORE ? b->score : t->rows.t;
     if (teacher == KPDT_BY_ASSISTANT && t->session) return kpdt__ask(t, b, e);
-    if (*out && teacher != KPDT_BY_ASSISTANT) return KPD_OK;
+    if (*out && teacher != KPDT_BY_ASSISTANT) return kpdt__targets_check(t, b, l, *out, e);
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a loss asks for %s, which the batch or the trainer lacks",
                      teacher == KPDT_BY_LABEL ? "labels" : teacher == KPDT_BY_SCORE ? "scores" : "an assistant");
 }
@@ -4227,7 +4274,7 @@ static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const k
     size_t n = (size_t)b->n;
     kpdt_loss_desc d = *l;
     kpdt_vectors v;
-    kpd_status s = kpdt__on_matrix(l->loss) ? KPD_OK : kpdt__targets(t, b, l->teacher, &targets, e);
+    kpd_status s = kpdt__on_matrix(l->loss) ? KPD_OK : kpdt__targets(t, b, l, &targets, e);
     if (s) return s;
     d.weight = kpdt__or(l->weight, 1) / (float)t->accumulate;
     if (t->n_sides == 1) {
@@ -4419,6 +4466,16 @@ KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_error
     r.done = kpdt__done(t);
     if (!s && out) *out = r;
     return s;
+}
+
+KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t) {
+    kpdt_report r;
+    memset(&r, 0, sizeof r);
+    r.step = t->optimizer->step; r.steps = t->schedule.steps; r.source = -1;
+    r.loss = r.rate = r.grad_norm = r.dev = (float)kpdt__nan();
+    r.best_dev = t->dev.best;
+    r.done = kpdt__done(t);
+    return r;
 }
 
 KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e) {

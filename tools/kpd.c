@@ -1661,7 +1661,6 @@ static void train_progress(job *j, const training *x) {
     g_line_open = terminal;
 }
 
-// The message of a row that a loss cannot take names the row, not the file: the library knows none.
 static bool train_step(training *x) {
     kpd_error e;
     if (kpdt_trainer_step(x->trainer, &x->report, &e)) return fail(x->r.path, 0, "%s", e.message);
