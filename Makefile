@@ -5,6 +5,7 @@
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
 #   make warn       every warning, C and C++, all options    make bench    this machine's kernels
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
+#   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
 
 CC ?= cc
 CXX ?= c++
@@ -20,7 +21,7 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all test demo warn asan tsan bits cross fuzz bench bench-peers test-real clean
+.PHONY: all test demo warn asan tsan cblas bits cross fuzz bench bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES)
 
 $(B)/kpd.o: tools/kpd_impl.c kpd.h kpd_train.h
@@ -68,6 +69,13 @@ tsan:
 	$(MAKE) B=$(B)/tsan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=thread" $(B)/tsan/tests
 	@mkdir -p $(B)/tmp && $(B)/tsan/tests --filter=thread
 
+BLAS ?= -lblas
+$(B)/cblas_dw: tests/cblas/dw.c kpd.h kpd_train.h
+	@mkdir -p $(B)
+	$(CC) -std=c11 $(WARN) $(CFLAGS) -o $@ $< $(BLAS) $(LIBS)
+cblas: $(B)/cblas_dw
+	OPENBLAS_NUM_THREADS=1 $(B)/cblas_dw
+
 bits:
 	@sh tests/bits.sh
 cross:
@@ -75,13 +83,17 @@ cross:
 	@mkdir -p $(B)/tmp && qemu-aarch64 -L /usr/aarch64-linux-gnu $(B)/arm/tests $(CROSS_FILTER)
 
 FUZZ_SECONDS ?= 60
-$(B)/fuzz_%: tests/fuzz/%.c kpd.h tools/hf.h
+$(B)/fuzz_%: tests/fuzz/%.c tests/fuzz/fuzz.h tests/fuzz/mend.h kpd.h
 	@mkdir -p $(B)
 	clang -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< -lm
+$(B)/fuzz_hf: tools/hf.h
+$(B)/fuzz_dataset $(B)/fuzz_checkpoint $(B)/fuzz_recipe: kpd_train.h
+$(B)/fuzz_recipe: tools/recipe.h
+$(B)/fuzz_shop: tools/shop.h
 fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c)) $(B)/tests
-	@mkdir -p $(B)/tmp $(B)/corpus && $(B)/tests --filter=file > $(B)/tmp/seeds.log && cp $(B)/tmp/*.kp[di] $(B)/corpus
-	@for f in $(filter $(B)/fuzz_%,$^); do echo $$f; \
-	    $$f -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -verbosity=0 -print_final_stats=1 $(B)/corpus || exit 1; done
+	@mkdir -p $(B)/tmp $(B)/corpus/model && $(B)/tests --filter=file > $(B)/tmp/seeds.log && cp $(B)/tmp/*.kp[di] $(B)/corpus/model
+	@for f in $(filter $(B)/fuzz_%,$^); do echo $$f; c=$(B)/corpus/$${f##*/fuzz_}; mkdir -p $$c; \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -verbosity=0 -print_final_stats=1 $$c || exit 1; done
 
 $(B)/bench_%: bench/bench_%.c kpd.h kpd_train.h
 	@mkdir -p $(B)

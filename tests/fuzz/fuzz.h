@@ -1,0 +1,42 @@
+// What fuzz targets share: a seed of their own, and a file for readers that take only paths.
+#ifndef FUZZ_H
+#define FUZZ_H
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int random);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+
+// A corpus that holds nothing begins with the target's seed as it is: inputs of almost nothing become it.
+static inline size_t fuzz_mutate(uint8_t *data, size_t size, size_t max_size, const void *seed, size_t seed_size) {
+    if (size > 8 || seed_size > max_size) return LLVMFuzzerMutate(data, size, max_size);
+    memcpy(data, seed, seed_size);
+    return seed_size;
+}
+
+static char fuzz_folder[64];
+
+static inline const char *fuzz_path(const char *name) {
+    static char path[4][128];
+    static int next;
+    next = (next + 1) % 4;
+    snprintf(path[next], sizeof path[next], "%s/%s", fuzz_folder, name);
+    return path[next];
+}
+
+// A folder of this process, in memory where there is such a place. It stays when the process ends: empty but for small files.
+static inline void fuzz_make_folder(void) {
+    if (fuzz_folder[0]) return;
+    snprintf(fuzz_folder, sizeof fuzz_folder, "%s/kpd_fuzz.XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    if (!mkdtemp(fuzz_folder)) abort();
+}
+
+static inline void fuzz_write(const char *path, const void *data, size_t size) {
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(data, 1, size, f) != size || fclose(f)) abort();
+}
+#endif
