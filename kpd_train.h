@@ -50,6 +50,11 @@
 //     KPD_TRAIN_IMPLEMENTATION  makes the implementation; only where KPD_IMPLEMENTATION is, since it uses kpd.h's insides
 //     KPD_STATIC                as in kpd.h: every function of both headers is static
 //     KPDT_SELF                 this file's name as "string", for a renamed copy on compilers without __FILE_NAME__
+//     KPD_CBLAS                 where the implementation is made: cblas_sgemm of <cblas.h> takes the gradients of the large
+//                               matrices (dW += dy^T x, both row-major), which is all that it serves now: other products read
+//                               panels, which no BLAS can. Link with one. Results of training then have that library's bits.
+//                               Tasks call it at the same time, each for its own rows of dW: a BLAS with threads of its own
+//                               must be told to use one (OPENBLAS_NUM_THREADS=1), or it takes the host's cores twice
 //
 // >>concepts
 //
@@ -70,8 +75,9 @@
 //
 // Numbers. Losses and metrics are computed in double from float arrays, in one fixed order, and rounded to float when
 // stored; the encoder, forward and back, is computed in float by chains and trees, as kpd.h says. Both give the same bits on
-// every compiler, optimisation level, SIMD level and number of threads. exp and log are this header's own; of libm only
-// sqrt and fmaf are used. The caller's rounding mode is saved and restored by each call.
+// every compiler, optimisation level, SIMD level and number of threads; but for training under KPD_CBLAS, where they are those
+// of the BLAS. exp and log are this header's own; of libm only sqrt and fmaf are used. The caller's rounding mode is saved and
+// restored by each call.
 //
 // Zero means default, as in kpd.h: zero a desc, set what differs.
 //
@@ -559,6 +565,10 @@ KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vo
 #error "kpd_train.h: define KPD_TRAIN_IMPLEMENTATION only in the file that also defines KPD_IMPLEMENTATION"
 #endif
 
+#ifdef KPD_CBLAS
+#include <cblas.h>
+#endif
+
 // As in kpd.h: a product that feeds a sum is fused nowhere.
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -745,6 +755,7 @@ typedef struct kpdt__ops {
 #define KPDT__GROUP 84          // rows of a weight gradient that a task takes at a time: 6 x 14 and 14 x 6 of a tile
 #define KPDT__TOKENS 256        // tokens that a weight gradient packs at a time: 16 columns of them fill half of L1
 #define KPDT__PANELS 8          // panels packed in one walk over those tokens, since rows lie pages apart
+#define KPDT__CBLAS_FROM 262144 // multiply-adds of a group from which on a call to a BLAS is worth it
 #define KPDT__PACK (KPDT__TOKENS * (KPDT__GROUP + 16 * KPDT__PANELS))
 
 // Row-major [rows, cols] at w + offset and g + offset; offsets are multiples of 16 and the padding stays zero.
@@ -1918,10 +1929,25 @@ static kpd_status kpdt__forward(kpdt__tape *t, const kpdt__batch *b, const kpdt_
 typedef struct kpdt__sum { const float *dy, *x; size_t ldy, ldx, n, k; float *dw, *db; } kpdt__sum;
 typedef struct kpdt__sums { const kpdt__tape *t; kpdt__sum sum[8]; size_t n, rows, layer; } kpdt__sums;
 
+// dW of n outputs from `at` on.
+static void kpdt__sum_product(const kpdt__tape *t, const kpdt__scratch *s, const kpdt__sum *x, size_t rows, size_t at,
+                              size_t n) {
+    const float *dy = x->dy + at;
+    float *dw = x->dw + at * x->k;
+#ifdef KPD_CBLAS
+    if (rows * n * x->k >= KPDT__CBLAS_FROM) {
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n, (int)x->k, (int)rows, 1.0f, dy, (int)x->ldy, x->x,
+                    (int)x->ldx, 1.0f, dw, (int)x->k);
+        return;
+    }
+#endif
+    t->train->weight_gradient(dy, x->ldy, x->x, x->ldx, rows, n, x->k, dw, s->pack);
+}
+
 static void kpdt__sum_group(const kpdt__tape *t, const kpdt__scratch *s, const kpdt__sum *x, size_t rows, size_t at) {
     size_t n = kpd__min(KPDT__GROUP, x->n - at);
     if (!x->k) { t->train->norm_gradient(x->dy + at, x->x + at, x->ldy, rows, n, x->dw + at, x->db + at); return; }
-    if (x->dw) t->train->weight_gradient(x->dy + at, x->ldy, x->x, x->ldx, rows, n, x->k, x->dw + at * x->k, s->pack);
+    if (x->dw) kpdt__sum_product(t, s, x, rows, at, n);
     if (x->db) t->train->bias_gradient(x->dy + at, x->ldy, rows, n, x->db + at);
 }
 

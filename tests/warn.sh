@@ -19,6 +19,11 @@ for cc in gcc clang; do
     done
     check $cxx -x c++ -std=c++11 $warnings -fsyntax-only build/warn/kpd.c
     for std in c99 c17; do check $cc -std=$std $warnings -O2 -c -o build/warn/o build/warn/train.c; done
+    if echo '#include <cblas.h>' | $cc -E - > /dev/null 2>&1; then
+        check $cc -std=c99 $warnings -DKPD_CBLAS -fsyntax-only build/warn/train.c
+        check $cxx -x c++ -std=c++11 $warnings -DKPD_CBLAS -fsyntax-only build/warn/train.c
+        check $cc -std=c11 $warnings -fsyntax-only tests/cblas/dw.c
+    else echo "no cblas.h here: KPD_CBLAS skipped"; fi
     for std in c++11 c++17; do check $cxx -x c++ -std=$std $warnings -fsyntax-only build/warn/train.c; done
     check $cc -std=gnu11 $warnings -O3 -march=native -c -o build/warn/o build/warn/kpd.c
     check $cc -std=c99 $warnings -Wno-unused-function -O1 -c -o build/warn/o build/warn/static.c
