@@ -38,8 +38,9 @@
 //     >>concepts   ownership, threads, errors, numbers, trust         >>format  the file, byte by byte
 //     >>api        status, host, text, tokenizer, model, session, student and assistant, index, recommend
 //     implementation:
-//     >>config  >>status  >>memory  >>threads  >>math  >>simd  >>kernels  >>gemm  >>quantised  >>levels  >>unicode  >>tokenizer
-//     >>file  >>model  >>session  >>encoder  >>assistant  >>student  >>convert  >>index_store  >>index_flat  >>recommend
+//     >>config  >>status  >>memory  >>threads  >>math  >>simd  >>kernels  >>gemm  >>quantised  >>levels  >>dots  >>machine
+//     >>unicode  >>tokenizer  >>file  >>model  >>session  >>encoder  >>assistant  >>student  >>convert
+//     >>index_store  >>index_flat  >>recommend
 //
 // OPTIONS  Define before including; "all" = the same in every file, "impl" = only beside KPD_IMPLEMENTATION.
 //
@@ -86,8 +87,8 @@
 // ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes about a
 // millisecond): corrupt weights can then give wrong numbers, never a wild access. `verify` reads and checks every byte.
 //
-// int8 weights give the same bits in the same sense, and so does bf16, whose weights are widened to f32, but for two levels with
-// an instruction for bf16 products (avx512bf16, amx): these round the inputs too, and promise only their own bits for any
+// int8 weights give the same bits in the same sense, and so does bf16, whose weights are widened to f32, but for two levels
+// with an instruction for bf16 products (avx512bf16, amx): these round the inputs too, and promise only their own bits for any
 // number of threads and any batch.
 //
 // Limits. KPD_MAX_* below. BERT-family encoders (post-norm, learned positions) with WordPiece vocabularies only.
@@ -130,16 +131,17 @@
 // NEON widen the same bytes. A matrix that joins several (query, key, value) pads each to 16 columns by itself; its shape is
 // {3, N, K}, K at least 2.
 //
-// int8: weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32 and `m.colsum` i32 (the plain
-// sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K padded to 64, one for all matrices
-// that are joined. A row x of the input is rounded to whole numbers u: with t = x * inscale, levels L, and all steps in f32,
+// int8: weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32 and `m.colsum` i32 (the
+// plain sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K padded to 64, one for all
+// matrices that are joined. A row x of the input is rounded to whole numbers u: with t = x * inscale, levels L, all in f32,
 //     step = range / L, u = z + (t * (L / range) to nearest even), cut to 0..255 (or 0..65535), where
 //     as a rule       range = the largest |t|,           L = 127,   z = 128
-//     GELU's output   range = the largest t (at least 0) - the least (at most 0), L = 255, z = -least * (L / range) to nearest even
+//     GELU's output   range = most - least, the largest t, at least 0, and the least, at most 0;
+//                                                        L = 255,   z = -least * (L / range) to nearest even
 //     16-bit inputs   range = the largest |t|,           L = 32767, z = 32768
-// and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias); the
-// sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is rounded
-// to nearest even and summed in f32. Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
+// and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias);
+// the sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is
+// rounded to nearest even and summed in f32. Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
 //     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
@@ -321,7 +323,7 @@ KPDDEF int32_t  kpd_token_id(const kpd_tokenizer *t, kpd_text token);    // -1 =
 
 typedef enum kpd_kind { KPD_BI_ENCODER, KPD_CROSS_ENCODER } kpd_kind;
 typedef enum kpd_dtype { KPD_DTYPE_DEFAULT, KPD_F32, KPD_BF16, KPD_INT8 } kpd_dtype;   // default = f32
-enum { KPD_OFFSET_HIDDEN = 1, KPD_WIDE_QKV = 2 };      // feed-forward activations as u8 with a zero; 16-bit inputs of q, k and v
+enum { KPD_OFFSET_HIDDEN = 1, KPD_WIDE_QKV = 2 };      // arithmetic of int8: GELU's output as u8 with a zero; 16-bit q, k, v
 typedef enum kpd_tower { KPD_ITEM, KPD_KEYPHRASE } kpd_tower;            // one and the same weights unless separate_towers
 
 // Over the T token vectors x_t of a text [SBERT]: mean sum x_t / T; cls x_0; max over t per column; sqrt-len
@@ -343,7 +345,7 @@ typedef struct kpd_module {             // between pooling and the final normali
 
 typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns, with the defaults filled in
     kpd_kind kind;
-    kpd_dtype dtype;
+    kpd_dtype dtype;                    // of the weights; a created model has f32, kpd_model_convert makes the others
     bool separate_towers;               // bi-encoder: own weights for keyphrases
     bool no_normalize;                  // bi-encoder: vectors keep their length
     int32_t arithmetic;                 // of int8: a sum of KPD_OFFSET_HIDDEN and KPD_WIDE_QKV
@@ -408,9 +410,9 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 
 // The same model with weights of another type: for serving, smaller and faster. bf16 rounds tables and the layers' matrices to
 // nearest even. int8 keeps tables as bf16 and rounds each row of a layer's matrix to -127..127; a head (pooler, classifier,
-// modules) stays f32. Each of its inputs k is first divided by (largest input_k^5 / largest weight_k^3)^(1/8), so that input and
-// weight share the burden; the largest inputs are those of `texts`, or else of 64 sequences of random tokens, which need no data.
-// Errors: ARGUMENT, MEMORY, LIMIT (a weight too large for
+// modules) stays f32. Each of its inputs k is first divided by (largest input_k^5 / largest weight_k^3)^(1/8), so that input
+// and weight share the burden; the largest inputs are those of `texts`, or else of 64 sequences of random tokens, which need no
+// data. Errors: ARGUMENT, MEMORY, LIMIT (a weight too large for
 // bf16). Any thread. Cost: reading and writing every weight, and for int8 one pass of the texts.
 typedef struct kpd_convert_desc {
     kpd_dtype dtype;
@@ -426,7 +428,7 @@ KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *
 typedef struct kpd_index kpd_index;
 
 typedef struct kpd_session_desc {
-    const kpd_model *student, *assistant;   // sized for these (any other model no larger will do); either may be NULL
+    const kpd_model *student, *assistant;   // sized for these (any other no larger, of its weight type, will do); or NULL
     int32_t max_tokens;                     // tokens in flight, 0 = 4096; longer calls run in slices, with the same bits
     int32_t max_k;                          // hits a query, 0 = 1024
     int32_t max_dim;                        // of an index to search, 0 = the student's D
@@ -1038,8 +1040,8 @@ typedef struct kpd__ops {
      N(embed), N(add_norm), N(attention), N(pool),   N(normalize), N(dot),       N(scan),      N(above)}
 
 // y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes.
-static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy,
-                         void *scratch) {
+static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
+                         size_t ldy, void *scratch) {
     if (w->bytes) ops->int8_gemm(ops->int8_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
     else if (w->half && ops->half_dots) ops->half_gemm(ops->half_dots, w, x, ldx, rows, y, ldy, scratch);
     else ops->gemm(w, x, ldx, rows, y, ldy);
@@ -1077,8 +1079,8 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 // kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
 // root; pick_lt(a, b, x, y) is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n,
 // where t = 1.5 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when
-// a_i >= b_i. load_half widens 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to
-// shift + 7 of each lane, store_words bits 0 to 7 as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32.
+// a_i >= b_i. load_half widens 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift
+// to shift + 7 of each lane, store_words the same as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
@@ -1817,7 +1819,8 @@ static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, si
     }
 }
 
-// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them; see >>format. int8 rounds each row of x to u8, sums whole numbers, and scales the sums: the same bits on every level.
+// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them; see >>format. int8 rounds each
+// row of x to u8, sums whole numbers, and scales the sums: the same bits on every level.
 
 // 16 lanes to bf16, to nearest even; what is not finite stays so.
 KPD__INLINE void kpd__round_half(uint16_t *out, kpd__v v) {
@@ -1858,10 +1861,11 @@ static void KPD__NAME(half_gemm)(kpd__half_dots *dots, const kpd__matrix *w, con
     }
 }
 
-// One row of x to u: its step and zero in *scale and *zero. `low` gets the u8, or the low bytes of 16 bits, `high` the high ones.
+// One row of x to u: its step and zero in *scale and *zero. low: the u8, or the low bytes of 16 bits; high: the high ones.
 KPD__INLINE void KPD__NAME(quantise)(const kpd__matrix *w, kpd__operand operand, const float *x, uint8_t *low, uint8_t *high,
                                      size_t step, float *scale, int32_t *zero) {
-    const kpd__v magic = kpd__set(12582912.0f), nothing = kpd__set(0), most = kpd__set(w->rounding == KPD__SIGNED_16 ? 65535 : 255);
+    const kpd__v magic = kpd__set(12582912.0f), nothing = kpd__set(0),
+                 most = kpd__set(w->rounding == KPD__SIGNED_16 ? 65535 : 255);
     kpd__v over = nothing, under = nothing, by, offset;
     float up, down, range, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767, inverse;
     for (size_t i = 0; i < w->k; i += 16) {
@@ -1997,17 +2001,20 @@ KPD__INLINE void KPD__NAME(widen_bytes)(const int8_t *panel, size_t k, int16_t *
 #define KPD__MADD_STEP(r) { uint32_t pair; memcpy(&pair, a##r + k, 4); c##r = KPD__NAME(madd)(c##r, w, pair); }
 #define KPD__MADDS(R)                                                                                                          \
     static void KPD__NAME(madds##R)(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) {              \
-        KPD__ROW_LIST_##R(KPD__SUM)                                                                                            \
-        for (size_t k = 0; k < n_k; k += 2, b += 32) { KPD__NAME(i) w = KPD__NAME(iload)(b); KPD__ROW_LIST_##R(KPD__MADD_STEP) }   \
+        KPD__ROW_LIST_##R(KPD__SUM) for (size_t k = 0; k < n_k; k += 2, b += 32) {                                             \
+            KPD__NAME(i) w = KPD__NAME(iload)(b);                                                                              \
+            KPD__ROW_LIST_##R(KPD__MADD_STEP)                                                                                  \
+        }                                                                                                                      \
         KPD__ROW_LIST_##R(KPD__SUM_STORE)                                                                                      \
     }
-KPD__MADDS(1) KPD__MADDS(2) KPD__MADDS(3) KPD__MADDS(4) KPD__MADDS(5) KPD__MADDS(6)
+KPD__MADDS(1)
+KPD__MADDS(2) KPD__MADDS(3) KPD__MADDS(4) KPD__MADDS(5) KPD__MADDS(6)
 #if KPD__ROWS > 6
-KPD__MADDS(7) KPD__MADDS(8) KPD__MADDS(9) KPD__MADDS(10) KPD__MADDS(11) KPD__MADDS(12) KPD__MADDS(13) KPD__MADDS(14)
+    KPD__MADDS(7) KPD__MADDS(8) KPD__MADDS(9) KPD__MADDS(10) KPD__MADDS(11) KPD__MADDS(12) KPD__MADDS(13) KPD__MADDS(14)
 #endif
 
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
-                                 int32_t *sums) {
+        static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
+                                         void *widened, int32_t *sums) {
     static void (*const madds[])(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) = {
         KPD__NAME(madds1), KPD__NAME(madds2), KPD__NAME(madds3), KPD__NAME(madds4), KPD__NAME(madds5), KPD__NAME(madds6),
 #if KPD__ROWS > 6
@@ -2033,8 +2040,8 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 
 #elif KPD__LEVEL == 1
 
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
-                                 int32_t *sums) {
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
+                                 void *widened, int32_t *sums) {
     const uint8_t *a = (const uint8_t *)operand;
     size_t rows16 = kpd__round_up(rows, 16);
     (void)widened;
@@ -2048,8 +2055,8 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 
 #else   // NEON: four columns of 16 products at a time
 
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
-                                 int32_t *sums) {
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
+                                 void *widened, int32_t *sums) {
     const uint8_t *a = (const uint8_t *)operand;
     size_t rows16 = kpd__round_up(rows, 16);
     (void)widened;
@@ -2253,8 +2260,7 @@ static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERA
 // IMPLEMENTATION, part C: everything below the SIMD levels.
 #if !defined(KPD__LEVEL) && defined(KPD__IMPLEMENTING)
 
-// >>levels  The kernels once per level, which levels this machine has, and a self-test. Promises that a level is used only
-// where processor and system have it, and that arithmetic which the compiler rearranged is noticed.
+// >>levels  The kernels once per level: this file, read again.
 
 #ifndef KPD_SELF
 #ifdef __FILE_NAME__
@@ -2310,7 +2316,7 @@ static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERA
 #endif
 
 // >>dots  Sums of int8 and bf16 products by instructions that only some processors of a level have; all else of such a level is
-// the level's below. Relies on nothing but the operand's layout (kpd__operand). Promises whole numbers: the same as every level.
+// the level's below. Relies on nothing but the operand's layout (kpd__operand). Promises whole numbers, the same everywhere.
 #ifdef KPD__X86
 #ifndef KPD__BH
 #define KPD__BH(v) ((__m512bh)(v))
@@ -2384,8 +2390,8 @@ static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const 
         c##i = _mm512_dpbusd_epi32(c##i, _mm512_set1_epi32(quad), w);                                                          \
     }
 #define KPD__DOT_END(i) if (i < m) _mm512_storeu_si512(sums + (r + i) * 16, c##i);
-static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
-                                 int32_t *sums) {
+static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
+                                 void *widened, int32_t *sums) {
     const uint8_t *a = (const uint8_t *)operand;
     size_t rows16 = kpd__round_up(rows, 16);
     (void)widened;
@@ -2424,7 +2430,8 @@ static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, con
         c##i = _mm512_dpbf16_ps(c##i, KPD__BH(_mm512_set1_epi32(pair)), KPD__BH(w));                                           \
     }
 #define KPD__DOT_END(i) _mm512_storeu_ps(sums + (r + i) * 16, c##i);
-static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels, float *sums) {
+static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels,
+                                 float *sums) {
     const uint8_t *a = (const uint8_t *)operand;
     size_t rows16 = kpd__round_up(rows, 16);
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
@@ -2456,7 +2463,7 @@ static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, con
 typedef struct kpd__tile_config { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } kpd__tile_config;
 
 // Tiles 0 to 3 are sums of 2 x 16 rows by 2 panels, 4 and 5 the rows, 6 and 7 the panels. Rows past the last are read and
-// summed, not used: a block has room for 16. The barrier keeps the rows' stores above the tiles' loads, which gcc 12 does not see.
+// summed, not used: a block has room for 16. The barrier keeps the rows' stores above the tiles' loads, unseen by gcc 12.
 static void kpd__tile_begin(void) {
     kpd__tile_config c;
     memset(&c, 0, sizeof c);
@@ -2494,8 +2501,8 @@ static void kpd__amx_int8_dots(const void *a, size_t rows, size_t k, const int8_
     (void)widened;
     kpd__tile_begin();
     for (size_t r = 0; r < rows; r += 32)
-        kpd__tile_int8(rows_at + r * k, r + 16 < rows ? rows_at + (r + 16) * k : NULL, p, n_panels > 1 ? p + 16 * k : NULL, k / 64,
-                       sums + r * 16, sums + (r + 16) * 16, next);
+        kpd__tile_int8(rows_at + r * k, r + 16 < rows ? rows_at + (r + 16) * k : NULL, p, n_panels > 1 ? p + 16 * k : NULL,
+                       k / 64, sums + r * 16, sums + (r + 16) * 16, next);
     _tile_release();
 }
 
@@ -2524,7 +2531,8 @@ static const kpd__ops kpd__avx512vnni_ops =
     KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, kpd__avx512vnni_dots, NULL, KPD__AVX512_NAME);
 static const kpd__ops kpd__avx512bf16_ops =
     KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, kpd__avx512vnni_dots, kpd__avx512bf16_dots, KPD__AVX512_NAME);
-static const kpd__ops kpd__amx_ops = KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_int8_dots, kpd__amx_half_dots, KPD__AVX512_NAME);
+static const kpd__ops kpd__amx_ops =
+    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_int8_dots, kpd__amx_half_dots, KPD__AVX512_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
@@ -2577,6 +2585,8 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 static const kpd__ops kpd__neondot_ops = KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, kpd__neondot_dots, NULL, KPD__NEON_NAME);
 #endif
 
+// >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
+// system have it, and that arithmetic which the compiler rearranged is noticed.
 static const kpd__ops *kpd__ops_of(kpd_simd level) {
     switch (level) {
     case KPD_SIMD_SCALAR: return &kpd__scalar_ops;
@@ -4605,7 +4615,8 @@ static void kpd__plan_norm(kpd__plan *p, kpd__norm *n, const char *prefix, const
 }
 
 // The weights of a matrix of `parts` parts [n, k] that stand side by side, each padded to 16 rows, in the type asked for.
-static void kpd__plan_weights(kpd__plan *p, kpd__matrix *m, kpd_dtype type, const char *name, size_t parts, size_t n, size_t k) {
+static void kpd__plan_weights(kpd__plan *p, kpd__matrix *m, kpd_dtype type, const char *name, size_t parts, size_t n,
+                              size_t k) {
     static const uint32_t types[3] = {KPD__F32_PANELS, KPD__BF16_PANELS, KPD__INT8_PANELS};
     size_t padded = parts * kpd__round_up(n, 16);
     kpd__name full = kpd__name_join(name, ".weight", "");
@@ -4682,7 +4693,8 @@ static void kpd__plan_encoder(kpd__plan *p, kpd__encoder *x, const kpd_model_des
     char number[16];
     memset(&unused, 0, sizeof unused);
     kpd__plan_rows(p, &x->embedding.word, d->dtype, prefix, "embeddings.word_embeddings.weight", (size_t)d->vocab_size, h);
-    kpd__plan_rows(p, &x->embedding.position, d->dtype, prefix, "embeddings.position_embeddings.weight", (size_t)d->n_positions, h);
+    kpd__plan_rows(p, &x->embedding.position, d->dtype, prefix, "embeddings.position_embeddings.weight", (size_t)d->n_positions,
+                   h);
     kpd__plan_rows(p, &x->embedding.type, d->dtype, prefix, "embeddings.token_type_embeddings.weight", (size_t)d->n_types, h);
     kpd__plan_norm(p, &x->embedding.norm, prefix, "embeddings.LayerNorm", h, d->layer_norm_eps);
     x->embedding.width = h;
@@ -4924,7 +4936,8 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
 KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
     kpd_status s;
     if (d->dtype > KPD_F32)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: dtype is %d, expected f32; kpd_model_convert makes the others", (int)d->dtype);
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: dtype is %d, expected f32; kpd_model_convert makes the others",
+                         (int)d->dtype);
     s = kpd__model_make(d, a, out, e);
     if (!s) (*out)->writable = true;
     return s;
@@ -5186,10 +5199,11 @@ static kpd_status kpd__session_fits(const kpd_session *s, const kpd_model *m, kp
     if (z.width == s->sizes.width && z.ffn == s->sizes.ffn && z.block == s->sizes.block && z.attention == s->sizes.attention &&
         z.product == s->sizes.product && z.pooled == s->sizes.pooled && z.tokens == s->sizes.tokens)
         return KPD_OK;
-    return kpd__fail(e, KPD_ERR_LIMIT, -1,
-                     "the model (width %d, feed-forward %d, %d tokens a text) is larger, or of another weight type, than those the "
-                     "session was made for",
-                     (int)m->desc.width, (int)m->desc.ffn_width, (int)m->desc.max_tokens);
+    return kpd__fail(
+        e, KPD_ERR_LIMIT, -1,
+        "the model (width %d, feed-forward %d, %d tokens a text) is larger, or of another weight type, than those the "
+        "session was made for",
+        (int)m->desc.width, (int)m->desc.ffn_width, (int)m->desc.max_tokens);
 }
 
 // >>encoder  The transformer over packed batches: texts lie end to end, and nothing is padded. A slice of texts is
@@ -5450,7 +5464,7 @@ static void kpd__convert_random(const kpd_model *m, kpd_session *s, uint64_t *st
     s->first[0] = 0; s->first[1] = n;
 }
 
-// The next texts of the desc, or one random text after the other, as tokens of the session: how many; 0 at the end or on failure.
+// The next texts of the desc, or random ones, one by one, as the session's tokens: how many; 0 at the end or on failure.
 static size_t kpd__convert_next(kpd__call *c, const kpd_convert_desc *d, size_t at, uint64_t *state, kpd_error *e) {
     if (d->n_texts) return at < d->n_texts ? kpd__slice(c, d->texts, at, d->n_texts, e) : 0;
     if (at == 64) return 0;
@@ -5459,7 +5473,8 @@ static size_t kpd__convert_next(kpd__call *c, const kpd_convert_desc *d, size_t 
 }
 
 // The largest inputs of every matrix of every tower, seen[towers][layers][4][stride].
-static kpd_status kpd__convert_see(const kpd_model *m, const kpd_convert_desc *d, kpd_session *s, kpd__seen seen, kpd_error *e) {
+static kpd_status kpd__convert_see(const kpd_model *m, const kpd_convert_desc *d, kpd_session *s, kpd__seen seen,
+                                   kpd_error *e) {
     kpd_error first;
     uint64_t state = 1;
     kpd__call c;

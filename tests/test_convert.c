@@ -182,7 +182,8 @@ static void int8_is_close(void) {
     double of_half = least_cosine(m, half), of_narrow = least_cosine(m, narrow), of_wide = least_cosine(m, wide);
     CHECK_THAT(of_half > .9995, "bf16: least cosine %.6f", of_half);
     CHECK_THAT(of_narrow > .999, "int8: least cosine %.6f", of_narrow);
-    CHECK_THAT(of_wide > of_narrow && of_wide < 1, "int8 with 16-bit inputs: least cosine %.6f, without %.6f", of_wide, of_narrow);
+    CHECK_THAT(of_wide > of_narrow && of_wide < 1, "int8 with 16-bit inputs: least cosine %.6f, without %.6f", of_wide,
+               of_narrow);
     kpd_model_close(m); kpd_model_close(half); kpd_model_close(narrow); kpd_model_close(wide);
 }
 

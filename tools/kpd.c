@@ -94,7 +94,8 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against;
-    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, metric, k, by_relevance, same_words;
+    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, metric, k, by_relevance,
+        same_words;
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
@@ -118,7 +119,8 @@ static const option OPTIONS[] = {
     {"-o",                   TEXT,    FIELD(output),             0, 0, NULL},
     {"-k",                   INTEGER, FIELD(k),                  1, KPD_MAX_K, NULL},
     {"--threads",            INTEGER, FIELD(threads),            1, KPD_MAX_THREADS, NULL},
-    {"--simd",               CHOICE,  FIELD(simd),               0, 0, "auto scalar avx2 avx512 neon avxvnni avx512vnni avx512bf16 amx neondot"},
+    {"--simd",               CHOICE,  FIELD(simd),               0, 0,
+     "auto scalar avx2 avx512 neon avxvnni avx512vnni avx512bf16 amx neondot"},
     {"--stats",              FLAG,    FIELD(stats),              0, 0, NULL},
     {"--dtype",              CHOICE,  FIELD(dtype),              0, 0, "f32 bf16 int8"},
     {"--wide-qkv",           FLAG,    FIELD(wide_qkv),           0, 0, NULL},
@@ -865,8 +867,9 @@ static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b
         size_t at = (size_t)i * (size_t)b->cols;
         least = fmin(least, (double)kpd_cosine(b->out + at, reference + at, b->cols));
     }
-    printf("%-10s %9.1f %9.2f %9.2f %9.1f %9.1f   %.6f\n", name, n / quantile(seconds, BENCH_ROUNDS, .5), 1e3 * quantile(each, n, .5),
-           1e3 * quantile(each, n, .99), (double)kpd_model_size(m) / 1048576, (double)kpd_session_size(s) / 1048576, least);
+    printf("%-10s %9.1f %9.2f %9.2f %9.1f %9.1f   %.6f\n", name, n / quantile(seconds, BENCH_ROUNDS, .5),
+           1e3 * quantile(each, n, .5), 1e3 * quantile(each, n, .99), (double)kpd_model_size(m) / 1048576,
+           (double)kpd_session_size(s) / 1048576, least);
     fflush(stdout);
     return true;
 }
@@ -901,17 +904,21 @@ static int run_bench(job *j) {
     opened = now() - opened;
     if (!reader_open(&j->text, j->arg[1]) || !reader_next(&j->text)) return BAD_DATA;
     if (!j->text.n) return fail(j->text.name, 0, "no text"), BAD_DATA;
-    if (!batch_create(j, kpd_model_dim(j->student), &b) || !split_chunk(j, j->o.tower == KPD_ITEM ? 2 : 1, b.in)) return BAD_DATA;
+    if (!batch_create(j, kpd_model_dim(j->student), &b) || !split_chunk(j, j->o.tower == KPD_ITEM ? 2 : 1, b.in))
+        return BAD_DATA;
     reference = (float *)job_alloc(j, CHUNK_LINES, (size_t)b.cols * sizeof *reference);
     if (!reference || !open_session(j, 0, 0)) return BAD_DATA;
     printf("level        %s, %d thread(s)\nopen         %.2f ms\n", kpd_simd_name(kpd_session_simd(j->session)),
            j->o.threads > 1 ? (int)j->o.threads : 1, 1e3 * opened);
     printf("texts        the first %d of %s\n", (int)j->text.n, j->text.name);
     if (!bench_tokenizer(j, &b)) return BAD_DATA;
-    printf("\n%-10s %9s %9s %9s %9s %9s   %s\n", "weights", "texts/s", "p50 ms", "p99 ms", "model MB", "arena MB", "least cosine to f32");
+    printf("\n%-10s %9s %9s %9s %9s %9s   %s\n", "weights", "texts/s", "p50 ms", "p99 ms", "model MB", "arena MB",
+           "least cosine to f32");
     return bench_type(j, &b, reference, KPD_F32, false, "f32") && bench_type(j, &b, reference, KPD_BF16, false, "bf16") &&
-                   bench_type(j, &b, reference, KPD_INT8, false, "int8") && bench_type(j, &b, reference, KPD_INT8, true, "int8 wide")
-               ? DONE : BAD_DATA;
+                   bench_type(j, &b, reference, KPD_INT8, false, "int8") &&
+                   bench_type(j, &b, reference, KPD_INT8, true, "int8 wide")
+               ? DONE
+               : BAD_DATA;
 }
 
 // >>score ---------------------------------------------------------------------------------------------------------------
@@ -2602,15 +2609,16 @@ static const command COMMANDS[] = {
      "line before it runs, so that it can be repeated. Without --threads as many as there are processors, at most 8.\n\n"
      "    kpd demo"},
     {"import", run_import, 1, 1, "-o --dtype --wide-qkv --template-item --template-keyphrase --template-pair --max-tokens",
-     "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv] [--template-item T] [--template-keyphrase T] [--template-pair T]\n"
-     "           [--max-tokens N]",
+     "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv] [--template-item T]\n"
+     "           [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
      "Makes a model of a sentence-transformers or transformers folder. A template is text with {title} {category}\n"
      "{keyphrase}, special tokens such as [SEP], and | where a pair's second segment begins; without one the folder's\n"
      "holds, or else kpd's.\n\n"
      "    kpd import all-MiniLM-L6-v2 -o minilm.kpd --template-item '{title} [SEP] {category}'"},
     {"convert", run_convert, 1, 1, "-o --dtype --wide-qkv", "convert M.kpd -o M2.kpd [--dtype f32|bf16|int8] [--wide-qkv]",
      "Writes the model with weights of another type: bf16 is half as large, int8 a quarter, and both are faster where the\n"
-     "processor has instructions for them. --wide-qkv keeps the inputs of query, key and value at 16 bits: more accurate, slower.\n\n"
+     "processor has instructions for them. --wide-qkv keeps the inputs of query, key and value at 16 bits: more accurate,\n"
+     "slower.\n\n"
      "    kpd convert minilm.kpd -o minilm-int8.kpd --dtype int8"},
     {"export", run_export, 1, 1, "-o", "export M.kpd -o DIR",
      "Writes a folder which sentence-transformers (bi-encoder) or transformers (cross-encoder) loads.\n\n"
@@ -2629,9 +2637,10 @@ static const command COMMANDS[] = {
      "[lines, D], or without -o a line of D numbers for each. D less than the model's takes the first columns, normalised.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
     {"bench", run_bench, 2, 2, "--tower", "bench M.kpd FILE [--tower item|keyphrase]",
-     "Times a bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; then, with weights of each type,\n"
-     "texts a second in batches, the median and 99th percentile of one text at a time, what model and session weigh, and how\n"
-     "near the vectors are to f32's. Medians of 5 rounds. Pin it to a core, as with taskset, to compare.\n\n"
+     "Times a bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; then, with weights of each\n"
+     "type, texts a second in batches, the median and 99th percentile of one text at a time, what model and session weigh, "
+     "and\n"
+     "how near the vectors are to f32's. Medians of 5 rounds. Pin it to a core, as with taskset, to compare.\n\n"
      "    kpd bench minilm.kpd titles.txt --threads 2"},
     {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
