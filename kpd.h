@@ -5294,14 +5294,14 @@ static size_t kpd__slice(kpd__call *c, const kpd_input *in, size_t at, size_t n,
     return i;
 }
 
-// Cuts a slice into blocks of at most KPD__BLOCK tokens, or one text.
+// Cuts a slice into blocks of at most KPD__BLOCK tokens, or one text; into smaller ones where a task would go without.
 static void kpd__cut(kpd__call *c, size_t n_texts) {
     kpd_session *s = c->s;
-    size_t begin = 0;
+    size_t begin = 0, most = kpd__min(KPD__BLOCK, kpd__max(KPD__CHUNK, s->first[n_texts] / (size_t)s->n_tasks));
     c->n_blocks = 0;
     s->blocks[0] = 0;
     for (size_t i = 1; i <= n_texts; i++)
-        if (i == n_texts || s->first[i + 1] - s->first[begin] > KPD__BLOCK) s->blocks[++c->n_blocks] = begin = i;
+        if (i == n_texts || s->first[i + 1] - s->first[begin] > most) s->blocks[++c->n_blocks] = begin = i;
 }
 
 static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd_error *e) {
