@@ -1,6 +1,7 @@
 // What fuzz targets share: a seed of their own, and a file for readers that take only paths.
 #ifndef FUZZ_H
 #define FUZZ_H
+#include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,18 +22,26 @@ static inline size_t fuzz_mutate(uint8_t *data, size_t size, size_t max_size, co
 static char fuzz_folder[64];
 
 static inline const char *fuzz_path(const char *name) {
-    static char path[4][128];
+    static char path[4][400];
     static int next;
     next = (next + 1) % 4;
     snprintf(path[next], sizeof path[next], "%s/%s", fuzz_folder, name);
     return path[next];
 }
 
-// A folder of this process, in memory where there is such a place. It stays when the process ends: empty but for small files.
+static inline void fuzz_remove_folder(void) {
+    DIR *d = opendir(fuzz_folder);
+    struct dirent *x;
+    while (d && (x = readdir(d)) != NULL) remove(fuzz_path(x->d_name));     // of . and .. it refuses to
+    if (d) closedir(d);
+    rmdir(fuzz_folder);
+}
+
+// A folder of this process, in memory where there is such a place. After a crash it stays, with the input in it.
 static inline void fuzz_make_folder(void) {
     if (fuzz_folder[0]) return;
     snprintf(fuzz_folder, sizeof fuzz_folder, "%s/kpd_fuzz.XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
-    if (!mkdtemp(fuzz_folder)) abort();
+    if (!mkdtemp(fuzz_folder) || atexit(fuzz_remove_folder)) abort();
 }
 
 static inline void fuzz_write(const char *path, const void *data, size_t size) {
