@@ -156,8 +156,8 @@ EMU emu512 emu_dpbf16(emu512 c, emu512 a, emu512 b) {
     return r;
 }
 
-// AMX, palette 1: 8 tiles of up to 16 rows of 64 bytes.
-static struct { int rows, bytes; uint8_t at[16][64]; } emu_tile[8];
+// AMX, palette 1: 8 tiles of up to 16 rows of 64 bytes, a set for each thread.
+static __thread struct { int rows, bytes; uint8_t at[16][64]; } emu_tile[8];
 #define EMU_REQUIRE(condition)                                                                                         \
     do { if (!(condition)) { fprintf(stderr, "emulated AMX faults: %s\n", #condition); abort(); } } while (0)
 #undef _tile_zero       // some compilers have these as macros already
