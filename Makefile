@@ -41,7 +41,7 @@ $(B)/tests.d/test_shop.o: tools/shop.h
 # Levels that this machine lacks, instruction by instruction in C: on x86-64 only, and only where there is AVX2 beneath.
 EMULATED = $(B)/tests.d/test_kernels_emulated.o $(B)/tests.d/test_convert_emulated.o
 $(EMULATED): tests/test_kernels.c tests/test_convert.c tests/emulate_x86.h
-$(EMULATED): CFLAGS += $(shell $(CC) -dumpmachine | grep -q x86_64 && grep -q avx2 /proc/cpuinfo && echo -mavx2 -mfma)
+$(EMULATED): override CFLAGS += $(shell $(CC) -dumpmachine | grep -q x86_64 && grep -q avx2 /proc/cpuinfo && echo -mavx2 -mfma)
 $(B)/tests.d/%.o: tests/%.cc tests/test.h kpd.h
 	@mkdir -p $(B)/tests.d
 	$(CXX) -std=c++11 $(WARN) -O1 -Itests -c -o $@ $<
