@@ -91,7 +91,8 @@ $(B)/fuzz_dataset $(B)/fuzz_checkpoint $(B)/fuzz_recipe: kpd_train.h
 $(B)/fuzz_recipe: tools/recipe.h
 $(B)/fuzz_shop: tools/shop.h
 fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c)) $(B)/tests
-	@mkdir -p $(B)/tmp $(B)/corpus/model && $(B)/tests --filter=file > $(B)/tmp/seeds.log && cp $(B)/tmp/*.kp[di] $(B)/corpus/model
+	@mkdir -p $(B)/tmp $(B)/corpus/model && $(B)/tests --filter=file > $(B)/tmp/seeds.log
+	@for f in $(B)/tmp/*.kp[di]; do [ ! -f $$f ] || cp $$f $(B)/corpus/model || exit 1; done   # one is a folder
 	@for f in $(filter $(B)/fuzz_%,$^); do echo $$f; c=$(B)/corpus/$${f##*/fuzz_}; mkdir -p $$c; \
 	    $$f -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -verbosity=0 -print_final_stats=1 $$c || exit 1; done
 
