@@ -83,7 +83,7 @@ cross:
 	@mkdir -p $(B)/tmp && qemu-aarch64 -L /usr/aarch64-linux-gnu $(B)/arm/tests $(CROSS_FILTER)
 
 FUZZ_SECONDS ?= 60
-$(B)/fuzz_%: tests/fuzz/%.c tests/fuzz/fuzz.h tests/fuzz/mend.h kpd.h
+$(B)/fuzz_%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) kpd.h
 	@mkdir -p $(B)
 	clang -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< -lm
 $(B)/fuzz_hf: tools/hf.h

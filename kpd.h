@@ -411,14 +411,15 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // The same model with weights of another type: for serving, smaller and faster. bf16 rounds tables and the layers' matrices to
 // nearest even. int8 keeps tables as bf16 and rounds each row of a layer's matrix to -127..127; a head (pooler, classifier,
 // modules) stays f32. Each of its inputs k is first divided by (largest input_k^5 / largest weight_k^3)^(1/8), so that input
-// and weight share the burden; the largest inputs are those of `texts`, or else of 64 sequences of random tokens, which need no
-// data. Errors: ARGUMENT, MEMORY, LIMIT (a weight too large for
-// bf16). Any thread. Cost: reading and writing every weight, and for int8 one pass of the texts.
+// and weight share the burden, as in SmoothQuant (Xiao et al. 2023); the largest inputs are those of `texts`, or else of 64
+// sequences of random tokens, which need no data. *out is the caller's. Errors: ARGUMENT (`where` = the text that the template
+// cannot take), MEMORY, LIMIT (a weight too large for bf16). Any thread. Cost: reading and writing every weight, room for the
+// largest tensor in f32 beside the model, and for int8 a pass of the texts.
 typedef struct kpd_convert_desc {
-    kpd_dtype dtype;
+    kpd_dtype dtype;                    // 0 = f32
     bool wide_qkv;                      // int8: inputs of query, key and value in 16 bits: more accurate, up to a third slower
-    kpd_tower tower;                    // of the texts
-    const kpd_input *texts; size_t n_texts;
+    const kpd_input *texts; size_t n_texts;             // such as the model will serve; NULL = random tokens
+    kpd_tower tower;                    // whose template the texts fill
     kpd_allocator allocator;
 } kpd_convert_desc;
 KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e);
@@ -1057,9 +1058,10 @@ static size_t kpd__operand_rows(size_t row_bytes) {
     size_t n = KPD__OPERAND_BYTES / row_bytes / 16 * 16;
     return n < 16 ? 16 : n > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : n;
 }
-static size_t kpd__product_scratch(size_t k) {   // of the largest K, over all types
-    size_t operand = kpd__max(KPD__OPERAND_BYTES, 16 * 4 * kpd__round_up(k, 64));
-    return operand + KPD__WIDENED + KPD__OPERAND_ROWS * (2 * KPD__DOT_PANELS * 64 + 2 * sizeof(float));
+static size_t kpd__operand_size(size_t k) { return kpd__max(KPD__OPERAND_BYTES, 16 * 4 * kpd__round_up(k, 64)); }   // any type
+static size_t kpd__product_scratch(size_t k) {   // of the largest K
+    size_t row_sums = KPD__DOT_PANELS * 16 * sizeof(int32_t);
+    return kpd__operand_size(k) + KPD__WIDENED + KPD__OPERAND_ROWS * (2 * row_sums + sizeof(float) + sizeof(int32_t));
 }
 
 // Floats of scratch that attention needs for a text: transposed keys, and a block of score rows.
@@ -1080,7 +1082,8 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 // root; pick_lt(a, b, x, y) is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n,
 // where t = 1.5 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when
 // a_i >= b_i. load_half widens 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift
-// to shift + 7 of each lane, store_words the same as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32.
+// to shift + 7 of each lane, store_words (of a level that has it) the same as KPD__WORDS; corrected is float(s_i - zero c_i),
+// modulo 2^32.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
@@ -1144,7 +1147,8 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #define kpd__store_bytes KPD__NAME(store_bytes)
 #define kpd__corrected KPD__NAME(corrected)
 #define kpd__table_row KPD__NAME(table_row)
-#define kpd__activate_row KPD__NAME(activate_row)
+#define kpd__finish_by KPD__NAME(finish_by)
+#define kpd__bias      KPD__NAME(bias)
 
 #if KPD__LEVEL == 1
 #define KPD__ROWS 4
@@ -1152,6 +1156,14 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #define KPD__ROWS 14   // of 32 AVX-512 registers: more chains than the latency of two multiply-adds a cycle needs
 #else
 #define KPD__ROWS 6    // 12 of 16 AVX2 registers, 24 of 32 NEON registers
+#endif
+// X(R) for every number of rows that a tile can have.
+#if KPD__ROWS == 4
+#define KPD__EACH_HEIGHT(X) X(1) X(2) X(3) X(4)
+#elif KPD__ROWS == 6
+#define KPD__EACH_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#else
+#define KPD__EACH_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #endif
 #define KPD__HALF_ROWS (KPD__LEVEL == 2 ? 5 : KPD__ROWS)   // widening takes registers too
 
@@ -1206,9 +1218,6 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t ze
 #undef KPD__LANES
 KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
     for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(a.x[i]) >> shift);
-}
-KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v a, int shift) {
-    for (int i = 0; i < 16; i++) p[i - i % 4 + (i % 2 * 2 + i % 4 / 2)] = (uint8_t)(kpd__to_bits(a.x[i]) >> shift);
 }
 KPD__INLINE float kpd__sum(kpd__v a) {
     for (int half = 8; half; half /= 2)
@@ -1476,11 +1485,6 @@ KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v x, int shift) {
     kpd__store(t, x);
     for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(t[i]) >> shift);
 }
-KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v x, int shift) {
-    float t[16];
-    kpd__store(t, x);
-    for (int i = 0; i < 16; i++) p[i - i % 4 + (i % 2 * 2 + i % 4 / 2)] = (uint8_t)(kpd__to_bits(t[i]) >> shift);
-}
 KPD__INLINE float kpd__sum(kpd__v x) {   // lanes i and i + 8, then + 4, + 2, + 1
     float32x4_t q = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
     float32x2_t h = vadd_f32(vget_low_f32(q), vget_high_f32(q));
@@ -1691,17 +1695,9 @@ static void KPD__NAME(pool)(kpd_pooling kind, const float *x, size_t n_tokens, s
         for (size_t k = 0; k < n_k; k++, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(STEP) }                \
         KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
     }
-KPD__MICRO(dot, 1, KPD__DOT_STEP) KPD__MICRO(dot, 2, KPD__DOT_STEP) KPD__MICRO(dot, 3, KPD__DOT_STEP)
-KPD__MICRO(dot, 4, KPD__DOT_STEP)
+#define KPD__MICRO_DOT(R) KPD__MICRO(dot, R, KPD__DOT_STEP)
+KPD__EACH_HEIGHT(KPD__MICRO_DOT)
 KPD__MICRO(l2_, 1, KPD__L2_STEP) KPD__MICRO(l2_, 4, KPD__L2_STEP)
-#if KPD__ROWS > 4
-KPD__MICRO(dot, 5, KPD__DOT_STEP) KPD__MICRO(dot, 6, KPD__DOT_STEP)
-#endif
-#if KPD__ROWS > 6
-KPD__MICRO(dot, 7, KPD__DOT_STEP) KPD__MICRO(dot, 8, KPD__DOT_STEP) KPD__MICRO(dot, 9, KPD__DOT_STEP)
-KPD__MICRO(dot, 10, KPD__DOT_STEP) KPD__MICRO(dot, 11, KPD__DOT_STEP) KPD__MICRO(dot, 12, KPD__DOT_STEP)
-KPD__MICRO(dot, 13, KPD__DOT_STEP) KPD__MICRO(dot, 14, KPD__DOT_STEP)
-#endif
 
 // The same with b in bf16, [n_k/2][16][2]: widened, so that it is the chain of f32.
 #define KPD__MICRO_HALF(R)                                                                                             \
@@ -1718,49 +1714,28 @@ KPD__MICRO(dot, 13, KPD__DOT_STEP) KPD__MICRO(dot, 14, KPD__DOT_STEP)
         if (k < n_k) { kpd__v w = kpd__half_even(b); KPD__ROW_LIST_##R(KPD__DOT_STEP) }                                \
         KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
     }
-KPD__MICRO_HALF(1) KPD__MICRO_HALF(2) KPD__MICRO_HALF(3) KPD__MICRO_HALF(4)
-#if KPD__ROWS > 4
-KPD__MICRO_HALF(5) KPD__MICRO_HALF(6)
-#endif
-#if KPD__ROWS > 6
-KPD__MICRO_HALF(7) KPD__MICRO_HALF(8) KPD__MICRO_HALF(9) KPD__MICRO_HALF(10) KPD__MICRO_HALF(11) KPD__MICRO_HALF(12)
-KPD__MICRO_HALF(13) KPD__MICRO_HALF(14)
-#endif
+KPD__EACH_HEIGHT(KPD__MICRO_HALF)
 
 #if KPD__ROWS > KPD__SCORE_ROWS
 #error "kpd.h: attention's scratch has too few rows for this level's tile"
 #endif
 
-typedef void KPD__NAME(micro_t)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile);
-
 // tile = rows of a (1 to KPD__ROWS of them) times one panel.
+#define KPD__ENTRY(R) KPD__NAME(dot##R),
 KPD__INLINE void kpd__micro(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {
-    static KPD__NAME(micro_t) *const micro[] = {
-        KPD__NAME(dot1), KPD__NAME(dot2), KPD__NAME(dot3), KPD__NAME(dot4),
-#if KPD__ROWS > 4
-        KPD__NAME(dot5), KPD__NAME(dot6),
-#endif
-#if KPD__ROWS > 6
-        KPD__NAME(dot7), KPD__NAME(dot8), KPD__NAME(dot9), KPD__NAME(dot10), KPD__NAME(dot11), KPD__NAME(dot12),
-        KPD__NAME(dot13), KPD__NAME(dot14),
-#endif
-    };
+    static void (*const micro[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k,
+                                 float *tile) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
     micro[rows - 1](a, lda, b, ldb, n_k, tile);
 }
+#undef KPD__ENTRY
 
+#define KPD__ENTRY(R) KPD__NAME(half##R),
 KPD__INLINE void kpd__micro_half(size_t rows, const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) {
-    static void (*const micro[])(const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) = {
-        KPD__NAME(half1), KPD__NAME(half2), KPD__NAME(half3), KPD__NAME(half4),
-#if KPD__ROWS > 4
-        KPD__NAME(half5), KPD__NAME(half6),
-#endif
-#if KPD__ROWS > 6
-        KPD__NAME(half7), KPD__NAME(half8), KPD__NAME(half9), KPD__NAME(half10), KPD__NAME(half11), KPD__NAME(half12),
-        KPD__NAME(half13), KPD__NAME(half14),
-#endif
-    };
+    static void (*const micro[])(const float *a, size_t lda, const uint16_t *b, size_t n_k,
+                                 float *tile) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
     micro[rows - 1](a, lda, b, n_k, tile);
 }
+#undef KPD__ENTRY
 
 // Rows of a tile such that all tiles of a block are about as tall: a short one takes as long as one of four rows.
 KPD__INLINE size_t kpd__tile_rows(size_t rows, size_t most) {
@@ -1777,21 +1752,8 @@ KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bi
     }
 }
 
-// One panel of columns for a block of rows. The activation is a constant in each call, so that the switch goes away.
-KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, kpd_activation f, const float *x, size_t ldx, size_t rows,
-                                 float *y, size_t ldy) {
-    float tile[KPD__ROWS * 16];
-    kpd__v bias = w->bias ? kpd__load(w->bias + col) : kpd__set(0);
-    for (size_t r = 0, step = kpd__tile_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
-        size_t m = rows - r < step ? rows - r : step;
-        if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
-        else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
-        kpd__finish(tile, m, kpd__part_n(col, w->n), bias, f, y + r * ldy + col, ldy);
-    }
-}
-
-// The same with the activation as a value. Rows of the tile are 16 apart.
-static void kpd__activate_row(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
+// The same with an activation that is not a constant: the switch goes outside the loops.
+static void kpd__finish_by(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
     switch (f) {
     case KPD_GELU: kpd__finish(tile, rows, n, bias, KPD_GELU, y, ldy); break;
     case KPD_GELU_TANH: kpd__finish(tile, rows, n, bias, KPD_GELU_TANH, y, ldy); break;
@@ -1801,21 +1763,28 @@ static void kpd__activate_row(const float *tile, size_t rows, size_t n, kpd__v b
     }
 }
 
+KPD__INLINE kpd__v kpd__bias(const kpd__matrix *w, size_t col) { return w->bias ? kpd__load(w->bias + col) : kpd__set(0); }
+
+// One panel of columns for a block of rows.
+KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *x, size_t ldx, size_t rows, float *y,
+                                 size_t ldy) {
+    float tile[KPD__ROWS * 16];
+    kpd__v bias = kpd__bias(w, col);
+    for (size_t r = 0, step = kpd__tile_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
+        size_t m = rows - r < step ? rows - r : step;
+        if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
+        else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
+        kpd__finish_by(tile, m, kpd__part_n(col, w->n), bias, w->activation, y + r * ldy + col, ldy);
+    }
+}
+
 // y = f(x W^T + bias). Rows go in blocks whose x stays in half of a small L2, so that each panel is read from L1.
 static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
     size_t block = 192 * 1024 / sizeof(float) / w->k / KPD__ROWS * KPD__ROWS;
     if (block < KPD__ROWS) block = KPD__ROWS;
     for (size_t r = 0; r < rows; r += block) {
         size_t m = rows - r < block ? rows - r : block;
-        const float *xr = x + r * ldx;
-        float *yr = y + r * ldy;
-        for (size_t col = 0; col < w->n; col += 16) switch (w->activation) {
-            case KPD_GELU: kpd__gemm_panel(w, col, KPD_GELU, xr, ldx, m, yr, ldy); break;
-            case KPD_GELU_TANH: kpd__gemm_panel(w, col, KPD_GELU_TANH, xr, ldx, m, yr, ldy); break;
-            case KPD_RELU: kpd__gemm_panel(w, col, KPD_RELU, xr, ldx, m, yr, ldy); break;
-            case KPD_TANH: kpd__gemm_panel(w, col, KPD_TANH, xr, ldx, m, yr, ldy); break;
-            default: kpd__gemm_panel(w, col, KPD_IDENTITY, xr, ldx, m, yr, ldy);
-        }
+        for (size_t col = 0; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
     }
 }
 
@@ -1840,7 +1809,7 @@ KPD__INLINE uint8_t *KPD__NAME(operand_row)(kpd__operand operand, void *rows, si
 static void KPD__NAME(half_gemm)(kpd__half_dots *dots, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                                  size_t ldy, void *scratch) {
     size_t padded = kpd__round_up(w->k, 32), most = kpd__operand_rows(padded * 2), step;
-    float *sums = (float *)(void *)((uint8_t *)scratch + kpd__max(KPD__OPERAND_BYTES, 16 * 2 * padded));
+    float *sums = (float *)(void *)((uint8_t *)scratch + kpd__operand_size(w->k));
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
         size_t m = rows - r < most ? rows - r : most, m16 = kpd__round_up(m, 16);
         for (size_t i = 0; i < m; i++) {
@@ -1853,12 +1822,19 @@ static void KPD__NAME(half_gemm)(kpd__half_dots *dots, const kpd__matrix *w, con
             size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
             dots(scratch, m, padded, w->half + col * padded, n, sums);
             for (size_t p = 0; p < n; p++) {
-                kpd__v bias = w->bias ? kpd__load(w->bias + col + p * 16) : kpd__set(0);
-                kpd__activate_row(sums + p * m16 * 16, m, kpd__part_n(col + p * 16, w->n), bias, w->activation,
-                                  y + col + p * 16, ldy);
+                size_t at = col + p * 16;
+                kpd__finish_by(sums + p * m16 * 16, m, kpd__part_n(at, w->n), kpd__bias(w, at), w->activation, y + at, ldy);
             }
         }
     }
+}
+
+KPD__INLINE void KPD__NAME(store_operand)(kpd__operand operand, uint8_t *to, kpd__v u, int shift) {
+#if KPD__LEVEL == 2 || KPD__LEVEL == 3
+    if (operand == KPD__WORDS) { kpd__store_words((uint16_t *)(void *)to, u, shift); return; }
+#endif
+    (void)operand;
+    kpd__store_bytes(to, u, shift);
 }
 
 // One row of x to u: its step and zero in *scale and *zero. low: the u8, or the low bytes of 16 bits; high: the high ones.
@@ -1890,20 +1866,15 @@ KPD__INLINE void KPD__NAME(quantise)(const kpd__matrix *w, kpd__operand operand,
         t = kpd__add(kpd__sub(kpd__add(kpd__mul(t, by), magic), magic), offset);
         t = kpd__vmax(t, nothing);
         t = kpd__add(kpd__pick_lt(most, t, most, t), magic);
-        if (operand == KPD__WORDS) {
-            kpd__store_words((uint16_t *)(void *)(low + at), t, 0);
-            if (high) kpd__store_words((uint16_t *)(void *)(high + at), t, 8);
-        } else {
-            kpd__store_bytes(low + at, t, 0);
-            if (high) kpd__store_bytes(high + at, t, 8);
-        }
+        KPD__NAME(store_operand)(operand, low + at, t, 0);
+        if (high) KPD__NAME(store_operand)(operand, high + at, t, 8);
     }
 }
 
 // y = f(float(sum (u - zero) w) * (step * scale[n]) + bias): the product of the scales is rounded, the rest is one fused step.
 KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, int32_t *sums, const int32_t *high,
                                     const float *scale, const int32_t *zero, float *y, size_t ldy) {
-    const kpd__v bias = w->bias ? kpd__load(w->bias + col) : kpd__set(0), by = kpd__load(w->scale + col);
+    const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col);
     const int32_t *colsum = w->colsum + col;
     float *tile = (float *)(void *)sums;
     for (size_t r = 0; r < rows; r++, sums += 16, high += 16) {
@@ -1916,7 +1887,7 @@ KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t row
         s = kpd__fmadd(s, kpd__mul(kpd__set(scale[r]), by), bias);
         kpd__store(tile + r * 16, s);
     }
-    kpd__activate_row(tile, rows, kpd__part_n(col, w->n), kpd__set(0), w->activation, y, ldy);
+    kpd__finish_by(tile, rows, kpd__part_n(col, w->n), kpd__set(0), w->activation, y, ldy);
 }
 
 // Rows are rounded a block at a time; then each pair of panels meets the whole block.
@@ -1926,7 +1897,7 @@ static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, con
     bool wide = w->rounding == KPD__SIGNED_16;
     size_t most = kpd__operand_rows(row_bytes * (wide ? 2 : 1)), plane = most * row_bytes;
     uint8_t *low = (uint8_t *)scratch, *high = low + plane;
-    uint8_t *widened = low + kpd__max(KPD__OPERAND_BYTES, 16 * 4 * padded);
+    uint8_t *widened = low + kpd__operand_size(w->k);
     int32_t *sums = (int32_t *)(void *)(widened + KPD__WIDENED), *sums_high = sums + KPD__DOT_PANELS * KPD__OPERAND_ROWS * 16;
     int32_t *zero = sums_high + KPD__DOT_PANELS * KPD__OPERAND_ROWS * 16;
     float *scale = (float *)(void *)(zero + KPD__OPERAND_ROWS);
@@ -2001,27 +1972,20 @@ KPD__INLINE void KPD__NAME(widen_bytes)(const int8_t *panel, size_t k, int16_t *
 #define KPD__MADD_STEP(r) { uint32_t pair; memcpy(&pair, a##r + k, 4); c##r = KPD__NAME(madd)(c##r, w, pair); }
 #define KPD__MADDS(R)                                                                                                          \
     static void KPD__NAME(madds##R)(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) {              \
-        KPD__ROW_LIST_##R(KPD__SUM) for (size_t k = 0; k < n_k; k += 2, b += 32) {                                             \
+        KPD__ROW_LIST_##R(KPD__SUM)                                                                                            \
+        for (size_t k = 0; k < n_k; k += 2, b += 32) {                                                                         \
             KPD__NAME(i) w = KPD__NAME(iload)(b);                                                                              \
             KPD__ROW_LIST_##R(KPD__MADD_STEP)                                                                                  \
         }                                                                                                                      \
         KPD__ROW_LIST_##R(KPD__SUM_STORE)                                                                                      \
     }
-KPD__MADDS(1)
-KPD__MADDS(2) KPD__MADDS(3) KPD__MADDS(4) KPD__MADDS(5) KPD__MADDS(6)
-#if KPD__ROWS > 6
-    KPD__MADDS(7) KPD__MADDS(8) KPD__MADDS(9) KPD__MADDS(10) KPD__MADDS(11) KPD__MADDS(12) KPD__MADDS(13) KPD__MADDS(14)
-#endif
+KPD__EACH_HEIGHT(KPD__MADDS)
 
-        static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
-                                         void *widened, int32_t *sums) {
-    static void (*const madds[])(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) = {
-        KPD__NAME(madds1), KPD__NAME(madds2), KPD__NAME(madds3), KPD__NAME(madds4), KPD__NAME(madds5), KPD__NAME(madds6),
-#if KPD__ROWS > 6
-        KPD__NAME(madds7), KPD__NAME(madds8), KPD__NAME(madds9), KPD__NAME(madds10), KPD__NAME(madds11), KPD__NAME(madds12),
-        KPD__NAME(madds13), KPD__NAME(madds14),
-#endif
-    };
+#define KPD__ENTRY(R) KPD__NAME(madds##R),
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
+                                 void *widened, int32_t *sums) {
+    static void (*const madds[])(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k,
+                                 int32_t *sums) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
     size_t rows16 = kpd__round_up(rows, 16);
     memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
@@ -2037,6 +2001,7 @@ KPD__MADDS(2) KPD__MADDS(3) KPD__MADDS(4) KPD__MADDS(5) KPD__MADDS(6)
 #undef KPD__SUM_STORE
 #undef KPD__MADD_STEP
 #undef KPD__MADDS
+#undef KPD__ENTRY
 
 #elif KPD__LEVEL == 1
 
@@ -2240,15 +2205,18 @@ static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERA
 #undef kpd__store_bytes
 #undef kpd__corrected
 #undef kpd__table_row
-#undef kpd__activate_row
+#undef kpd__finish_by
+#undef kpd__bias
 #undef KPD__HALF
 #undef KPD__NAME
 #undef KPD__ROWS
 #undef KPD__HALF_ROWS
+#undef KPD__EACH_HEIGHT
 #undef KPD__INLINE
 #undef KPD__TREE
 #undef KPD__MICRO
 #undef KPD__MICRO_HALF
+#undef KPD__MICRO_DOT
 #undef KPD__ACC
 #undef KPD__STORE
 #undef KPD__DOT_STEP

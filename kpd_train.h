@@ -1408,30 +1408,16 @@ static void KPDT__NAME(embed)(const kpd__embedding *e, int32_t id, int32_t type,
         for (size_t t = 0; t < n; t++, a += lda, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(KPDT__STEP) }          \
         KPD__ROW_LIST_##R(KPDT__STORE)                                                                                         \
     }
-KPDT__OUTER(1) KPDT__OUTER(2) KPDT__OUTER(3) KPDT__OUTER(4)
-#if KPD__ROWS > 4
-KPDT__OUTER(5) KPDT__OUTER(6)
-#endif
-#if KPD__ROWS > 6
-KPDT__OUTER(7) KPDT__OUTER(8) KPDT__OUTER(9) KPDT__OUTER(10) KPDT__OUTER(11) KPDT__OUTER(12) KPDT__OUTER(13) KPDT__OUTER(14)
-#endif
+KPD__EACH_HEIGHT(KPDT__OUTER)
 
-typedef void KPDT__NAME(outer_t)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc);
-
+#define KPDT__ENTRY(R) KPDT__NAME(outer##R),
 KPD__INLINE void KPDT__NAME(outer)(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
                                    size_t ldc) {
-    static KPDT__NAME(outer_t) *const outer[] = {
-        KPDT__NAME(outer1), KPDT__NAME(outer2), KPDT__NAME(outer3), KPDT__NAME(outer4),
-#if KPD__ROWS > 4
-        KPDT__NAME(outer5), KPDT__NAME(outer6),
-#endif
-#if KPD__ROWS > 6
-        KPDT__NAME(outer7), KPDT__NAME(outer8), KPDT__NAME(outer9), KPDT__NAME(outer10), KPDT__NAME(outer11),
-        KPDT__NAME(outer12), KPDT__NAME(outer13), KPDT__NAME(outer14),
-#endif
-    };
+    static void (*const outer[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
+                                 size_t ldc) = {KPD__EACH_HEIGHT(KPDT__ENTRY)};
     outer[rows - 1](a, lda, b, ldb, n, c, ldc);
 }
+#undef KPDT__ENTRY
 
 // The same for a tile of which only m columns exist: through a copy.
 KPD__INLINE void KPDT__NAME(outer_part)(size_t rows, const float *a, size_t lda, const float *b, size_t n, float *c, size_t ldc,

@@ -2638,9 +2638,8 @@ static const command COMMANDS[] = {
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
     {"bench", run_bench, 2, 2, "--tower", "bench M.kpd FILE [--tower item|keyphrase]",
      "Times a bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; then, with weights of each\n"
-     "type, texts a second in batches, the median and 99th percentile of one text at a time, what model and session weigh, "
-     "and\n"
-     "how near the vectors are to f32's. Medians of 5 rounds. Pin it to a core, as with taskset, to compare.\n\n"
+     "type, texts a second in batches, the median and 99th percentile of one text at a time, what model and session weigh,\n"
+     "and how near the vectors are to f32's. Medians of 5 rounds. Pin it to a core, as with taskset, to compare.\n\n"
      "    kpd bench minilm.kpd titles.txt --threads 2"},
     {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"

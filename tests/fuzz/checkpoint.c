@@ -6,27 +6,12 @@
 #include "../../kpd_train.h"
 #include "fuzz.h"
 #include "mend.h"
+#include "start.h"
 
 static const char rows[] =
     "lamp\tred lamp\t1\ncase\tcase\t0\nlamp\tblue lamp\t1\ncase\tcase\t1\nred\tred case\t0\nred\tred\t1\n";
 static uint8_t seed[1 << 14];
 static size_t seed_size;
-
-static kpd_model *start(void) {
-    static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nlamp\n";
-    kpd_tokenizer_desc t;
-    kpd_tokenizer *k;
-    kpd_model_desc d;
-    kpd_model *m;
-    memset(&t, 0, sizeof t);
-    memset(&d, 0, sizeof d);
-    t.vocab = vocab; t.vocab_size = sizeof vocab - 1;
-    if (kpd_tokenizer_create(&t, &k, NULL)) abort();
-    d.width = d.ffn_width = 2; d.n_heads = d.n_layers = 1; d.n_positions = 8; d.tokenizer = k;
-    if (kpdt_model_start(&d, NULL, 1, NULL, &m, NULL)) abort();
-    kpd_tokenizer_destroy(k);
-    return m;
-}
 
 // Two sources, one of which makes rows wait, and dev; some steps on its way.
 static kpdt_trainer *make_trainer(void) {

@@ -4,6 +4,7 @@
 #define KPD_TRAIN_IMPLEMENTATION
 #include "../../kpd_train.h"
 #include "fuzz.h"
+#include "start.h"
 
 static const char seed[] =
     "\x01" "red case\tcase, red\tCases\tq1\t1\t.25\nblue case\tlamp\tLamps\tq1\t0\t-3e-2\r\nlamp\tlamp\t\tq2\t0.5\t7\n";
@@ -11,23 +12,6 @@ static const char seed[] =
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int random) {
     (void)random;
     return fuzz_mutate(data, size, max_size, seed, sizeof seed - 1);
-}
-
-static kpd_model *start(void) {
-    static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nlamp\n";
-    static kpd_model *m;
-    kpd_tokenizer_desc t;
-    kpd_tokenizer *k;
-    kpd_model_desc d;
-    if (m) return m;
-    memset(&t, 0, sizeof t);
-    memset(&d, 0, sizeof d);
-    t.vocab = vocab; t.vocab_size = sizeof vocab - 1;
-    if (kpd_tokenizer_create(&t, &k, NULL)) abort();
-    d.width = d.ffn_width = 2; d.n_heads = d.n_layers = 1; d.n_positions = 8; d.tokenizer = k;
-    if (kpdt_model_start(&d, NULL, 1, NULL, &m, NULL)) abort();
-    kpd_tokenizer_destroy(k);
-    return m;
 }
 
 static void check_text(kpd_text t, bool there, const char *data, size_t size) {
@@ -62,15 +46,17 @@ static void check_distinct(const kpdt_batch *b) {
 
 // In an epoch each row comes once; but without duplicates one that clashed may wait into the next.
 static void check_draws(const kpdt_dataset *x, kpdt_batching batching) {
+    static kpd_model *m;
     int seen[64], rows = (int)kpdt_dataset_rows(x), drawn = 0, epoch = (rows + 2) / 3;
     kpdt_trainer_desc d;
     kpdt_source source;
     kpdt_trainer *t;
+    if (!m) m = start();
     memset(&d, 0, sizeof d);
     memset(&source, 0, sizeof source);
     memset(seen, 0, sizeof seen);
     source.data = x; source.losses[0].loss = KPDT_MNR; source.batching = batching;
-    d.start = start(); d.sources = &source; d.n_sources = 1; d.batch = 3; d.max_tokens = 8; d.max_texts = 1;
+    d.start = m; d.sources = &source; d.n_sources = 1; d.batch = 3; d.max_tokens = 8; d.max_texts = 1;
     if (kpdt_trainer_create(&d, &t, NULL)) return;
     while (drawn < rows && epoch-- > 0) {
         kpdt_batch b;
