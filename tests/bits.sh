@@ -10,23 +10,25 @@ if [ -n "${KPD_MODELS:-}" ]; then
     [ -f $real ] || build/kpd import "$KPD_MODELS/all-MiniLM-L6-v2" -o $real || exit 1
 fi
 table=build/bits/table
-: > $table
-row() {   # name, runner and its arguments
-    name=$1; shift
-    "$@" build/bits/program $real $once | sed "s/^/$name /" >> $table || echo "$name failed 0 0 0 -" >> $table
+rm -f $table.*
+# name, once, real model, runner and its arguments: the rows of one compiler's program, into a table of its own
+row() {
+    name=$1 once=$2 real=$3; shift 3
+    "$@" build/bits/$name $real $once | sed "s/^/$name /" > $table.$name || echo "$name failed 0 0 0 -" >> $table.$name
 }
 for compiler in "gcc -O0" "gcc -O2" "gcc -O3 -march=native" "clang -O0" "clang -O2" "clang -O3 -march=native"; do
     command -v ${compiler%% *} > /dev/null || continue
     case "${BITS_QUICK:-}$compiler" in 1*-O0 | 1*-O2) continue ;; esac   # BITS_QUICK=1: a third of the compilers
-    $compiler -o build/bits/program tests/bits/bits.c -lm -pthread || exit 1
     case $compiler in *-O0) once=${real:+once};; *) once="";; esac
-    row "$(echo $compiler | tr ' ' _)" env
+    name=$(echo $compiler | tr ' =' __)   # env would take a word with = for a variable
+    ( $compiler -o build/bits/$name tests/bits/bits.c -lm -pthread; row $name "$once" "$real" env ) &
 done
 if command -v aarch64-linux-gnu-gcc > /dev/null && command -v qemu-aarch64 > /dev/null; then
-    aarch64-linux-gnu-gcc -O2 -o build/bits/program tests/bits/bits.c -lm -pthread || exit 1
-    real="" once=""
-    row aarch64-gcc_-O2_qemu qemu-aarch64 -L /usr/aarch64-linux-gnu
+    ( aarch64-linux-gnu-gcc -O2 -o build/bits/aarch64-gcc_-O2_qemu tests/bits/bits.c -lm -pthread
+      row aarch64-gcc_-O2_qemu "" "" qemu-aarch64 -L /usr/aarch64-linux-gnu ) &
 fi
+wait
+cat $table.* > $table
 column -t $table 2> /dev/null || cat $table
 status=0
 for model in $(awk '{print $2}' $table | sort -u); do
