@@ -1020,8 +1020,8 @@ typedef struct kpd__ops {
     kpd__int8_dots *int8_dots;
     kpd__half_dots *half_dots;          // NULL: none
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
-    void (*half_gemm)(kpd__half_dots *dots, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy,
-                      void *scratch);
+    void (*half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
+                      float *y, size_t ldy, void *scratch);
     void (*int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
                       float *y, size_t ldy, void *scratch);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
@@ -1035,16 +1035,16 @@ typedef struct kpd__ops {
     size_t (*above)(const float *scores, size_t n, float least, int32_t *where);   // the i with scores[i] >= least; how many
 } kpd__ops;
 
-// The functions of a level, whose names N(name) makes; it reads int8 rows as `operand`.
-#define KPD__OPS(level, operand, int8_dots, half_dots, N)                                                                      \
-    {level,    operand,     int8_dots,    half_dots, N(gemm),      N(half_gemm), N(int8_gemm),                                 \
-     N(embed), N(add_norm), N(attention), N(pool),   N(normalize), N(dot),       N(scan),      N(above)}
+// The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
+#define KPD__OPS(level, operand, int8_dots, half_dots, half_gemm, N)                                                           \
+    {level,    operand,     int8_dots,    half_dots, N(gemm),      half_gemm, N(int8_gemm),                                    \
+     N(embed), N(add_norm), N(attention), N(pool),   N(normalize), N(dot),    N(scan),      N(above)}
 
 // y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes.
 static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                          size_t ldy, void *scratch) {
     if (w->bytes) ops->int8_gemm(ops->int8_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
-    else if (w->half && ops->half_dots) ops->half_gemm(ops->half_dots, w, x, ldx, rows, y, ldy, scratch);
+    else if (w->half && ops->half_dots) ops->half_gemm(ops->half_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
     else ops->gemm(w, x, ldx, rows, y, ldy);
 }
 
@@ -1054,21 +1054,57 @@ static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float 
 #define KPD__OPERAND_ROWS 256
 #define KPD__WIDENED (512 * 32)
 #define KPD__DOT_PANELS 2       // panels that share one walk over the rows: AMX keeps 2 x 2 tiles
+#define KPD__DOT_ROWS 96        // rows whose sums wait in L1: 16 x 6, 7 x 14 less 2, 3 x 32 of AMX
 static size_t kpd__operand_rows(size_t row_bytes) {
     size_t n = KPD__OPERAND_BYTES / row_bytes / 16 * 16;
     return n < 16 ? 16 : n > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : n;
 }
 static size_t kpd__operand_size(size_t k) { return kpd__max(KPD__OPERAND_BYTES, 16 * 4 * kpd__round_up(k, 64)); }   // any type
 static size_t kpd__product_scratch(size_t k) {   // of the largest K
-    size_t row_sums = KPD__DOT_PANELS * 16 * sizeof(int32_t);
-    return kpd__operand_size(k) + KPD__WIDENED + KPD__OPERAND_ROWS * (2 * row_sums + sizeof(float) + sizeof(int32_t));
+    size_t sums = 2 * KPD__DOT_PANELS * KPD__DOT_ROWS * 16 * sizeof(int32_t);
+    return kpd__operand_size(k) + KPD__WIDENED + sums + KPD__OPERAND_ROWS * (2 * sizeof(float) + sizeof(int32_t));
 }
 
-// Floats of scratch that attention needs for a text: transposed keys, and a block of score rows.
-#define KPD__SCORE_ROWS 16
+// Floats of scratch that attention needs for a text: 16 queries, their results and their scores, a lane each.
 static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads) {
-    return kpd__round_up(n_tokens, 16) * (width / heads + KPD__SCORE_ROWS);
+    return 16 * (n_tokens + 2 * kpd__round_up(width / heads, 16));
 }
+
+// X of each row of a tile, and of every height that a tile can have.
+#define KPD__ROW_LIST_1(X) X(0)
+#define KPD__ROW_LIST_2(X) KPD__ROW_LIST_1(X) X(1)
+#define KPD__ROW_LIST_3(X) KPD__ROW_LIST_2(X) X(2)
+#define KPD__ROW_LIST_4(X) KPD__ROW_LIST_3(X) X(3)
+#define KPD__ROW_LIST_5(X) KPD__ROW_LIST_4(X) X(4)
+#define KPD__ROW_LIST_6(X) KPD__ROW_LIST_5(X) X(5)
+#define KPD__ROW_LIST_7(X) KPD__ROW_LIST_6(X) X(6)
+#define KPD__ROW_LIST_8(X) KPD__ROW_LIST_7(X) X(7)
+#define KPD__ROW_LIST_9(X) KPD__ROW_LIST_8(X) X(8)
+#define KPD__ROW_LIST_10(X) KPD__ROW_LIST_9(X) X(9)
+#define KPD__ROW_LIST_11(X) KPD__ROW_LIST_10(X) X(10)
+#define KPD__ROW_LIST_12(X) KPD__ROW_LIST_11(X) X(11)
+#define KPD__ROW_LIST_13(X) KPD__ROW_LIST_12(X) X(12)
+#define KPD__ROW_LIST_14(X) KPD__ROW_LIST_13(X) X(13)
+#define KPD__ROW_LIST_16(X) KPD__ROW_LIST_14(X) X(14) X(15)
+#define KPD__HEIGHTS_4(X) X(1) X(2) X(3) X(4)
+#define KPD__HEIGHTS_6(X) KPD__HEIGHTS_4(X) X(5) X(6)
+#define KPD__HEIGHTS_14(X) KPD__HEIGHTS_6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+
+// Rows of a tile such that all tiles of a block are about as tall: a short one takes as long as one of four rows.
+static size_t kpd__tile_rows(size_t rows, size_t most) {
+    size_t tiles = (rows + most - 1) / most;
+    return (rows + tiles - 1) / tiles;
+}
+
+// The rows of a tile by threes, a pointer to each three: x86 has no registers for 14. The empty assembly hides how the pointers
+// lie to each other, else the compiler makes one of every row again, and keeps them in memory.
+#define KPD__HIDE(pointer) __asm__("" : "+r"(pointer))
+#define KPD__THREE(r) if (r % 3 == 0) { three[r / 3] = a + r * lda; KPD__HIDE(three[r / 3]); }
+#define KPD__THREE_STEP(r, by) if (r % 3 == 0) { three[r / 3] += (by); KPD__HIDE(three[r / 3]); }
+#define KPD__THREE_AT(r) (three[r / 3] + r % 3 * lda)
+
+// Weights come from behind L2 once a block of rows: each step asks for its part of the next panel while this one is at work.
+#define KPD__PREFETCH(p) __builtin_prefetch(p, 0, 2)
 
 #endif // part A
 #endif // !KPD__LEVEL
@@ -1079,7 +1115,7 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 
 // >>kernels  First the level's primitives, then what is built from them alone.
 // kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
-// root; pick_lt(a, b, x, y) is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n,
+// root; zip_low takes lanes of a and b in turn, of their first halves, zip_high of the second; pick_lt(a, b, x, y) is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n,
 // where t = 1.5 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when
 // a_i >= b_i. load_half widens 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift
 // to shift + 7 of each lane, store_words (of a level that has it) the same as KPD__WORDS; corrected is float(s_i - zero c_i),
@@ -1135,14 +1171,12 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #define kpd__finish    KPD__NAME(finish)
 #define kpd__gemm_panel KPD__NAME(gemm_panel)
 #define kpd__micro_half KPD__NAME(micro_half)
-#define kpd__tile_rows KPD__NAME(tile_rows)
-#define kpd__softmax   KPD__NAME(softmax)
-#define kpd__pack_keys KPD__NAME(pack_keys)
-#define kpd__head_rows KPD__NAME(head_rows)
+#define kpd__outer     KPD__NAME(outer)
+#define kpd__zip_low   KPD__NAME(zip_low)
+#define kpd__zip_high  KPD__NAME(zip_high)
 #define kpd__load_half KPD__NAME(load_half)
 #define kpd__half_even KPD__NAME(half_even)
 #define kpd__half_odd  KPD__NAME(half_odd)
-#define kpd__round_half KPD__NAME(round_half)
 #define kpd__store_words KPD__NAME(store_words)
 #define kpd__store_bytes KPD__NAME(store_bytes)
 #define kpd__corrected KPD__NAME(corrected)
@@ -1157,13 +1191,12 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #else
 #define KPD__ROWS 6    // 12 of 16 AVX2 registers, 24 of 32 NEON registers
 #endif
-// X(R) for every number of rows that a tile can have.
-#if KPD__ROWS == 4
-#define KPD__EACH_HEIGHT(X) X(1) X(2) X(3) X(4)
+#if KPD__ROWS == 4   // X of every height that a tile can have
+#define KPD__EACH_HEIGHT KPD__HEIGHTS_4
 #elif KPD__ROWS == 6
-#define KPD__EACH_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define KPD__EACH_HEIGHT KPD__HEIGHTS_6
 #else
-#define KPD__EACH_HEIGHT(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#define KPD__EACH_HEIGHT KPD__HEIGHTS_14
 #endif
 #define KPD__HALF_ROWS (KPD__LEVEL == 2 ? 5 : KPD__ROWS)   // widening takes registers too
 
@@ -1215,10 +1248,12 @@ KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) { KPD__LANES(kpd__from_bits(
 KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
     KPD__LANES((float)(int32_t)((uint32_t)s[i] - (uint32_t)zero * (uint32_t)c[i]));
 }
-#undef KPD__LANES
 KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
     for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(a.x[i]) >> shift);
 }
+KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) { KPD__LANES(i % 2 ? b.x[i / 2] : a.x[i / 2]); }
+KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) { KPD__LANES(i % 2 ? b.x[8 + i / 2] : a.x[8 + i / 2]); }
+#undef KPD__LANES
 KPD__INLINE float kpd__sum(kpd__v a) {
     for (int half = 8; half; half /= 2)
         for (int i = 0; i < half; i++) a.x[i] = a.x[i] + a.x[i + half];
@@ -1267,6 +1302,12 @@ KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
     return kpd__fold(_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
                      _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)));
 }
+KPD__INLINE kpd__v KPD__NAME(zip8)(__m256 a, __m256 b) {
+    __m256 x = _mm256_unpacklo_ps(a, b), y = _mm256_unpackhi_ps(a, b);
+    return kpd__fold(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+}
+KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) { return KPD__NAME(zip8)(a.lo, b.lo); }
+KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) { return KPD__NAME(zip8)(a.hi, b.hi); }
 KPD__INLINE __m256 KPD__NAME(pow2_8)(__m256 p, __m256 t) {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
 }
@@ -1350,6 +1391,12 @@ KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
 KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
     return _mm512_castsi512_ps(
         _mm512_add_epi32(_mm512_castps_si512(p), _mm512_maskz_slli_epi32(0xFFFF, _mm512_castps_si512(t), 23)));
+}
+KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+}
+KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
 }
 KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) { return (uint32_t)_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
@@ -1439,6 +1486,12 @@ KPD__INLINE kpd__v kpd__vmax(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(ma
 KPD__INLINE kpd__v kpd__pick_lt(kpd__v l, kpd__v r, kpd__v x, kpd__v y) {
     return kpd__fold(vbslq_f32(vcltq_f32(l.a, r.a), x.a, y.a), vbslq_f32(vcltq_f32(l.b, r.b), x.b, y.b),
                      vbslq_f32(vcltq_f32(l.c, r.c), x.c, y.c), vbslq_f32(vcltq_f32(l.d, r.d), x.d, y.d));
+}
+KPD__INLINE kpd__v kpd__zip_low(kpd__v x, kpd__v y) {
+    return kpd__fold(vzip1q_f32(x.a, y.a), vzip2q_f32(x.a, y.a), vzip1q_f32(x.b, y.b), vzip2q_f32(x.b, y.b));
+}
+KPD__INLINE kpd__v kpd__zip_high(kpd__v x, kpd__v y) {
+    return kpd__fold(vzip1q_f32(x.c, y.c), vzip2q_f32(x.c, y.c), vzip1q_f32(x.d, y.d), vzip2q_f32(x.d, y.d));
 }
 KPD__INLINE float32x4_t KPD__NAME(pow2_4)(float32x4_t p, float32x4_t t) {
     return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), vshlq_n_s32(vreinterpretq_s32_f32(t), 23)));
@@ -1669,30 +1722,24 @@ static void KPD__NAME(pool)(kpd_pooling kind, const float *x, size_t n_tokens, s
 // >>gemm  Chains. A micro-kernel holds a tile of R rows by 16 columns in registers and walks k once; the same one serves
 // weights in panels, attention and index scans. Every result is one chain whatever R is, so tails need no care.
 
-#define KPD__ROW_LIST_1(X) X(0)
-#define KPD__ROW_LIST_2(X) KPD__ROW_LIST_1(X) X(1)
-#define KPD__ROW_LIST_3(X) KPD__ROW_LIST_2(X) X(2)
-#define KPD__ROW_LIST_4(X) KPD__ROW_LIST_3(X) X(3)
-#define KPD__ROW_LIST_5(X) KPD__ROW_LIST_4(X) X(4)
-#define KPD__ROW_LIST_6(X) KPD__ROW_LIST_5(X) X(5)
-#define KPD__ROW_LIST_7(X) KPD__ROW_LIST_6(X) X(6)
-#define KPD__ROW_LIST_8(X) KPD__ROW_LIST_7(X) X(7)
-#define KPD__ROW_LIST_9(X) KPD__ROW_LIST_8(X) X(8)
-#define KPD__ROW_LIST_10(X) KPD__ROW_LIST_9(X) X(9)
-#define KPD__ROW_LIST_11(X) KPD__ROW_LIST_10(X) X(10)
-#define KPD__ROW_LIST_12(X) KPD__ROW_LIST_11(X) X(11)
-#define KPD__ROW_LIST_13(X) KPD__ROW_LIST_12(X) X(12)
-#define KPD__ROW_LIST_14(X) KPD__ROW_LIST_13(X) X(13)
-
 // tile[r][0..15] = sum over k of f(a[r][k], b[k][0..15]); rows of a are lda apart, rows of b ldb.
-#define KPD__ACC(r) kpd__v c##r = kpd__set(0); const float *a##r = a + r * lda;
+#define KPD__ACC(r) kpd__v c##r = kpd__set(0);
 #define KPD__STORE(r) kpd__store(tile + r * 16, c##r);
-#define KPD__DOT_STEP(r) c##r = kpd__fmadd(kpd__set(a##r[k]), w, c##r);
-#define KPD__L2_STEP(r) { kpd__v d = kpd__sub(kpd__set(a##r[k]), w); c##r = kpd__fmadd(d, d, c##r); }
+#define KPD__NEXT(r) KPD__THREE_STEP(r, 1)
+#define KPD__DOT_STEP(r) c##r = kpd__fmadd(kpd__set(*KPD__THREE_AT(r)), w, c##r);
+#define KPD__L2_STEP(r) { kpd__v d = kpd__sub(kpd__set(*KPD__THREE_AT(r)), w); c##r = kpd__fmadd(d, d, c##r); }
 #define KPD__MICRO(name, R, STEP)                                                                                      \
     static void KPD__NAME(name##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {  \
+        const float *three[(R + 2) / 3];                                                                               \
+        const size_t next = n_k * ldb;                                                                                 \
         KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
-        for (size_t k = 0; k < n_k; k++, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(STEP) }                \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
+        for (size_t k = 0; k < n_k; k++, b += ldb) {                                                                   \
+            kpd__v w = kpd__load(b);                                                                                   \
+            KPD__PREFETCH(b + next);                                                                                   \
+            KPD__ROW_LIST_##R(STEP)                                                                                    \
+            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
+        }                                                                                                              \
         KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
     }
 #define KPD__MICRO_DOT(R) KPD__MICRO(dot, R, KPD__DOT_STEP)
@@ -1702,23 +1749,21 @@ KPD__MICRO(l2_, 1, KPD__L2_STEP) KPD__MICRO(l2_, 4, KPD__L2_STEP)
 // The same with b in bf16, [n_k/2][16][2]: widened, so that it is the chain of f32.
 #define KPD__MICRO_HALF(R)                                                                                             \
     static void KPD__NAME(half##R)(const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) {           \
-        size_t k = 0;                                                                                                  \
+        const float *three[(R + 2) / 3];                                                                               \
         KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
-        for (; k + 1 < n_k; b += 32) {                                                                                 \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
+        for (size_t k = 0; k < n_k; k += 2, b += 32) {                                                                 \
             kpd__v w = kpd__half_even(b);                                                                              \
             KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                           \
-            w = kpd__half_odd(b); k++;                                                                                 \
+            if (k + 1 == n_k) break;                                                                                   \
+            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
+            w = kpd__half_odd(b);                                                                                      \
             KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                           \
-            k++;                                                                                                       \
+            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
         }                                                                                                              \
-        if (k < n_k) { kpd__v w = kpd__half_even(b); KPD__ROW_LIST_##R(KPD__DOT_STEP) }                                \
         KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
     }
 KPD__EACH_HEIGHT(KPD__MICRO_HALF)
-
-#if KPD__ROWS > KPD__SCORE_ROWS
-#error "kpd.h: attention's scratch has too few rows for this level's tile"
-#endif
 
 // tile = rows of a (1 to KPD__ROWS of them) times one panel.
 #define KPD__ENTRY(R) KPD__NAME(dot##R),
@@ -1737,11 +1782,26 @@ KPD__INLINE void kpd__micro_half(size_t rows, const float *a, size_t lda, const 
 }
 #undef KPD__ENTRY
 
-// Rows of a tile such that all tiles of a block are about as tall: a short one takes as long as one of four rows.
-KPD__INLINE size_t kpd__tile_rows(size_t rows, size_t most) {
-    size_t tiles = (rows + most - 1) / most;
-    return (rows + tiles - 1) / tiles;
+// The micro-kernel of sums over rows: c[r][0..15] += sum over t of a[t][r] b[t][0..15], each element one chain that goes on
+// from what c holds. Rows of a are lda apart, of b ldb, of c ldc.
+#define KPD__OUTER_ACC(r) kpd__v c##r = kpd__load(c + r * ldc);
+#define KPD__OUTER_STEP(r) c##r = kpd__fmadd(kpd__set(a[r]), w, c##r);
+#define KPD__OUTER_STORE(r) kpd__store(c + r * ldc, c##r);
+#define KPD__OUTER(R)                                                                                                         \
+    static void KPD__NAME(outer##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) { \
+        KPD__ROW_LIST_##R(KPD__OUTER_ACC)                                                                                           \
+        for (size_t t = 0; t < n; t++, a += lda, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(KPD__OUTER_STEP) }          \
+        KPD__ROW_LIST_##R(KPD__OUTER_STORE)                                                                                         \
+    }
+KPD__EACH_HEIGHT(KPD__OUTER)
+
+#define KPD__ENTRY(R) KPD__NAME(outer##R),
+KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) {
+    static void (*const outer[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
+                                 size_t ldc) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
+    outer[rows - 1](a, lda, b, ldb, n, c, ldc);
 }
+#undef KPD__ENTRY
 
 // y = f(tile + bias), the first n columns.
 KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
@@ -1791,42 +1851,11 @@ static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, si
 // >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them; see >>format. int8 rounds each
 // row of x to u8, sums whole numbers, and scales the sums: the same bits on every level.
 
-// 16 lanes to bf16, to nearest even; what is not finite stays so.
-KPD__INLINE void kpd__round_half(uint16_t *out, kpd__v v) {
-    float t[16];
-    kpd__store(t, v);
-    for (int i = 0; i < 16; i++) out[i] = kpd__bf16(t[i]);
-}
-
 // Where a row of groups begins, and how far apart its groups are.
 KPD__INLINE uint8_t *KPD__NAME(operand_row)(kpd__operand operand, void *rows, size_t r, size_t row_bytes, size_t *step) {
     *step = operand == KPD__TILES ? 1024 : operand == KPD__WORDS ? 128 : 64;
     if (operand == KPD__TILES) return (uint8_t *)rows + r / 16 * 16 * row_bytes + r % 16 * 64;
     return (uint8_t *)rows + r * row_bytes;
-}
-
-// bf16 products by the level's instruction: rows of x in bf16 too.
-static void KPD__NAME(half_gemm)(kpd__half_dots *dots, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
-                                 size_t ldy, void *scratch) {
-    size_t padded = kpd__round_up(w->k, 32), most = kpd__operand_rows(padded * 2), step;
-    float *sums = (float *)(void *)((uint8_t *)scratch + kpd__operand_size(w->k));
-    for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
-        size_t m = rows - r < most ? rows - r : most, m16 = kpd__round_up(m, 16);
-        for (size_t i = 0; i < m; i++) {
-            uint8_t *to = KPD__NAME(operand_row)(KPD__TILES, scratch, i, padded * 2, &step);
-            for (size_t k = 0; k < padded; k += 16)
-                kpd__round_half((uint16_t *)(void *)(to + k / 32 * step + k % 32 * 2),
-                                kpd__load_n(x + i * ldx + k, kpd__part_n(k, w->k)));
-        }
-        for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
-            size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
-            dots(scratch, m, padded, w->half + col * padded, n, sums);
-            for (size_t p = 0; p < n; p++) {
-                size_t at = col + p * 16;
-                kpd__finish_by(sums + p * m16 * 16, m, kpd__part_n(at, w->n), kpd__bias(w, at), w->activation, y + at, ldy);
-            }
-        }
-    }
 }
 
 KPD__INLINE void KPD__NAME(store_operand)(kpd__operand operand, uint8_t *to, kpd__v u, int shift) {
@@ -1837,35 +1866,43 @@ KPD__INLINE void KPD__NAME(store_operand)(kpd__operand operand, uint8_t *to, kpd
     kpd__store_bytes(to, u, shift);
 }
 
-// One row of x to u: its step and zero in *scale and *zero. low: the u8, or the low bytes of 16 bits; high: the high ones.
-KPD__INLINE void KPD__NAME(quantise)(const kpd__matrix *w, kpd__operand operand, const float *x, uint8_t *low, uint8_t *high,
-                                     size_t step, float *scale, int32_t *zero) {
-    const kpd__v magic = kpd__set(12582912.0f), nothing = kpd__set(0),
-                 most = kpd__set(w->rounding == KPD__SIGNED_16 ? 65535 : 255);
-    kpd__v over = nothing, under = nothing, by, offset;
-    float up, down, range, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767, inverse;
+KPD__INLINE kpd__v KPD__NAME(scaled)(const kpd__matrix *w, const float *x, size_t i) {
+    kpd__v t = i + 16 <= w->k ? kpd__load(x + i) : kpd__load_n(x + i, kpd__part_n(i, w->k));
+    return w->inscale ? kpd__mul(t, kpd__load(w->inscale + i)) : t;
+}
+
+// How one row of x becomes u: its step and zero, and *by, what it is multiplied by.
+KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *scale, int32_t *zero, float *by) {
+    const kpd__v nothing = kpd__set(0);
+    kpd__v over = nothing, under = nothing;
+    float up, down, range, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767;
     for (size_t i = 0; i < w->k; i += 16) {
-        kpd__v t = kpd__load_n(x + i, kpd__part_n(i, w->k));
-        if (w->inscale) t = kpd__mul(t, kpd__load(w->inscale + i));
+        kpd__v t = KPD__NAME(scaled)(w, x, i);
         over = kpd__vmax(t, over);
         under = kpd__vmax(kpd__sub(nothing, t), under);
     }
     up = kpd__hmax(over);
     down = kpd__hmax(under);
     range = w->rounding == KPD__OFFSET ? up + down : up > down ? up : down;
-    inverse = range < KPD__NOTHING ? 0 : levels / range;
+    *by = range < KPD__NOTHING ? 0 : levels / range;
     *scale = range < KPD__NOTHING ? 0 : range / levels;
-    offset = w->rounding == KPD__OFFSET ? kpd__sub(kpd__add(kpd__set(down * inverse), magic), magic)
-                                        : kpd__set(w->rounding == KPD__SIGNED ? 128 : 32768);
-    *zero = (int32_t)kpd__to_bits(kpd__hmax(kpd__add(offset, magic))) & 0xFFFF;
-    by = kpd__set(inverse);
+    *zero = w->rounding == KPD__SIGNED ? 128 : w->rounding == KPD__SIGNED_16 ? 32768
+          : (int32_t)kpd__to_bits(down * *by + 12582912.0f) & 0xFFFF;
+}
+
+// One row of x as u. low: the u8, or the low bytes of 16 bits; high: the high ones. 1.5 2^23 added rounds to whole numbers.
+KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand, const float *x, float by, int32_t zero,
+                                      uint8_t *low, uint8_t *high, size_t step) {
+    const kpd__v magic = kpd__set(12582912.0f), offset = kpd__set((float)zero), both = kpd__add(magic, offset),
+                 f = kpd__set(by), most = kpd__add(magic, kpd__set(255));
     for (size_t i = 0; i < kpd__round_up(w->k, 64); i += 16) {
-        kpd__v t = kpd__load_n(x + i, kpd__part_n(i, w->k));
+        kpd__v t = kpd__mul(KPD__NAME(scaled)(w, x, i), f);
         size_t at = i / 64 * step + i % 64 * (operand == KPD__WORDS ? 2 : 1);
-        if (w->inscale) t = kpd__mul(t, kpd__load(w->inscale + i));
-        t = kpd__add(kpd__sub(kpd__add(kpd__mul(t, by), magic), magic), offset);
-        t = kpd__vmax(t, nothing);
-        t = kpd__add(kpd__pick_lt(most, t, most, t), magic);
+        if (w->rounding == KPD__OFFSET) {   // two roundings: their sum may pass 255
+            t = kpd__add(kpd__add(kpd__sub(kpd__add(t, magic), magic), offset), magic);
+            t = kpd__pick_lt(most, t, most, t);
+        } else t = kpd__add(t, both);
+        t = kpd__vmax(t, magic);            // and a NaN to 0
         KPD__NAME(store_operand)(operand, low + at, t, 0);
         if (high) KPD__NAME(store_operand)(operand, high + at, t, 8);
     }
@@ -1876,7 +1913,10 @@ KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t row
                                     const float *scale, const int32_t *zero, float *y, size_t ldy) {
     const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col);
     const int32_t *colsum = w->colsum + col;
-    float *tile = (float *)(void *)sums;
+    const size_t n = kpd__part_n(col, w->n);
+    const bool done = w->activation == KPD_IDENTITY && n == 16;
+    float *tile = done ? y : (float *)(void *)sums;
+    size_t ld = done ? ldy : 16;
     for (size_t r = 0; r < rows; r++, sums += 16, high += 16) {
         kpd__v s;
         if (w->rounding == KPD__SIGNED_16) {   // too large for 32 bits; exact in 64, rounded once
@@ -1885,10 +1925,46 @@ KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t row
             s = kpd__load(wide);
         } else s = kpd__corrected(sums, colsum, zero[r]);
         s = kpd__fmadd(s, kpd__mul(kpd__set(scale[r]), by), bias);
-        kpd__store(tile + r * 16, s);
+        kpd__store(tile + r * ld, s);
     }
-    kpd__finish_by(tile, rows, kpd__part_n(col, w->n), kpd__set(0), w->activation, y, ldy);
+    if (!done) kpd__finish_by(tile, rows, n, kpd__set(0), w->activation, y, ldy);
 }
+
+#if KPD__LEVEL == 3
+KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v a) {   // to nearest even; what is not finite stays so
+    __m512i x = _mm512_castps_si512(a), odd = _mm512_and_si512(KPD__NAME(shifted)(a, 16), _mm512_set1_epi32(1));
+    x = _mm512_add_epi32(x, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+    a = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), _mm512_castsi512_ps(x), a);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtepi32_epi16(0xFFFF, KPD__NAME(shifted)(a, 16)));
+}
+
+// bf16 products by the level's instruction: rows of x in bf16 too.
+static void KPD__NAME(half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
+                                 size_t rows, float *y, size_t ldy, void *scratch) {
+    size_t padded = kpd__round_up(w->k, 32), most = kpd__operand_rows(padded * 2), step;
+    float *sums = (float *)(void *)((uint8_t *)scratch + kpd__operand_size(w->k));
+    for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
+        size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__tile_rows(m, KPD__DOT_ROWS), 16);
+        for (size_t i = 0; i < m; i++) {
+            uint8_t *to = KPD__NAME(operand_row)(operand, scratch, i, padded * 2, &step);
+            for (size_t k = 0; k < padded; k += 16)
+                KPD__NAME(store_half)((uint16_t *)(void *)(to + k / 32 * step + k % 32 * 2),
+                                kpd__load_n(x + i * ldx + k, kpd__part_n(k, w->k)));
+        }
+        for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
+            size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
+            for (size_t g = 0; g < m; g += group) {
+                size_t some = kpd__min(group, m - g), some16 = kpd__round_up(some, 16);
+                dots((const uint8_t *)scratch + g * padded * 2, some, padded, w->half + col * padded, n, sums);
+                for (size_t p = 0, at = col; p < n; p++, at += 16)
+                    kpd__finish_by(sums + p * some16 * 16, some, kpd__part_n(at, w->n), kpd__bias(w, at), w->activation,
+                                   y + g * ldy + at, ldy);
+            }
+        }
+    }
+}
+
+#endif
 
 // Rows are rounded a block at a time; then each pair of panels meets the whole block.
 static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
@@ -1898,22 +1974,26 @@ static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, con
     size_t most = kpd__operand_rows(row_bytes * (wide ? 2 : 1)), plane = most * row_bytes;
     uint8_t *low = (uint8_t *)scratch, *high = low + plane;
     uint8_t *widened = low + kpd__operand_size(w->k);
-    int32_t *sums = (int32_t *)(void *)(widened + KPD__WIDENED), *sums_high = sums + KPD__DOT_PANELS * KPD__OPERAND_ROWS * 16;
-    int32_t *zero = sums_high + KPD__DOT_PANELS * KPD__OPERAND_ROWS * 16;
-    float *scale = (float *)(void *)(zero + KPD__OPERAND_ROWS);
+    int32_t *sums = (int32_t *)(void *)(widened + KPD__WIDENED), *sums_high = sums + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
+    int32_t *zero = sums_high + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
+    float *scale = (float *)(void *)(zero + KPD__OPERAND_ROWS), *by = scale + KPD__OPERAND_ROWS;
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
-        size_t m = rows - r < most ? rows - r : most, m16 = kpd__round_up(m, 16);
+        size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__tile_rows(m, KPD__DOT_ROWS), 16);
+        for (size_t i = 0; i < m; i++) KPD__NAME(range)(w, x + i * ldx, &scale[i], &zero[i], &by[i]);
         for (size_t i = 0; i < m; i++) {
             uint8_t *to = KPD__NAME(operand_row)(operand, low, i, row_bytes, &step);
-            KPD__NAME(quantise)(w, operand, x + i * ldx, to, wide ? to + plane : NULL, step, &scale[i], &zero[i]);
+            KPD__NAME(round_row)(w, operand, x + i * ldx, by[i], zero[i], to, wide ? to + plane : NULL, step);
         }
         for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
             size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
-            dots(low, m, padded, w->bytes + col * padded, n, widened, sums);
-            if (wide) dots(high, m, padded, w->bytes + col * padded, n, widened, sums_high);
-            for (size_t p = 0; p < n; p++)
-                KPD__NAME(rescale)(w, col + p * 16, m, sums + p * m16 * 16, sums_high + p * m16 * 16, scale, zero,
-                                   y + col + p * 16, ldy);
+            for (size_t g = 0; g < m; g += group) {
+                size_t some = kpd__min(group, m - g), next = kpd__round_up(some, 16) * 16;
+                dots(low + g * row_bytes, some, padded, w->bytes + col * padded, n, widened, sums);
+                if (wide) dots(high + g * row_bytes, some, padded, w->bytes + col * padded, n, widened, sums_high);
+                for (size_t p = 0, at = col; p < n; p++, at += 16)
+                    KPD__NAME(rescale)(w, at, some, sums + p * next, sums_high + p * next, scale + g, zero + g,
+                                       y + g * ldy + at, ldy);
+            }
         }
     }
 }
@@ -1967,15 +2047,19 @@ KPD__INLINE void KPD__NAME(widen_bytes)(const int8_t *panel, size_t k, int16_t *
     }
 }
 
-#define KPD__SUM(r) KPD__NAME(i) c##r = KPD__NAME(iload)(sums + r * 16); const uint16_t *a##r = a + r * lda;
+#define KPD__SUM(r) KPD__NAME(i) c##r = KPD__NAME(iload)(sums + r * 16);
 #define KPD__SUM_STORE(r) KPD__NAME(istore)(sums + r * 16, c##r);
-#define KPD__MADD_STEP(r) { uint32_t pair; memcpy(&pair, a##r + k, 4); c##r = KPD__NAME(madd)(c##r, w, pair); }
+#define KPD__SUM_NEXT(r) KPD__THREE_STEP(r, 2)
+#define KPD__MADD_STEP(r) { uint32_t pair; memcpy(&pair, KPD__THREE_AT(r), 4); c##r = KPD__NAME(madd)(c##r, w, pair); }
 #define KPD__MADDS(R)                                                                                                          \
     static void KPD__NAME(madds##R)(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) {              \
+        const uint16_t *three[(R + 2) / 3];                                                                                    \
         KPD__ROW_LIST_##R(KPD__SUM)                                                                                            \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
         for (size_t k = 0; k < n_k; k += 2, b += 32) {                                                                         \
             KPD__NAME(i) w = KPD__NAME(iload)(b);                                                                              \
             KPD__ROW_LIST_##R(KPD__MADD_STEP)                                                                                  \
+            KPD__ROW_LIST_##R(KPD__SUM_NEXT)                                                                                   \
         }                                                                                                                      \
         KPD__ROW_LIST_##R(KPD__SUM_STORE)                                                                                      \
     }
@@ -2000,6 +2084,7 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 #undef KPD__SUM
 #undef KPD__SUM_STORE
 #undef KPD__MADD_STEP
+#undef KPD__SUM_NEXT
 #undef KPD__MADDS
 #undef KPD__ENTRY
 
@@ -2043,76 +2128,82 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 }
 #endif
 
-// Softmax numerators of one row of n scores in place, scaled first; lanes up to a multiple of 16 become 0. Returns 1 / sum.
-KPD__INLINE float kpd__softmax(float *s, size_t n, float scale) {
-    const kpd__v f = kpd__set(scale);
-    kpd__tree sum = kpd__tree_zero();
-    kpd__v top = kpd__set(-INFINITY), last;
-    size_t full = n / 16 * 16;
-    for (size_t i = 0; i < full; i += 16) {
+// out[c][r] = in[r][c]: a block of at most 16 x 16. Four times halves are zipped, as cards are shuffled.
+#define KPD__TURN_LOAD(r) kpd__v x##r = r < rows ? kpd__load_n(in + r * ldi, columns) : kpd__set(0);
+#define KPD__TURN_ROUND(x, y)                                                                                                  \
+    kpd__v y##0 = kpd__zip_low(x##0, x##8), y##1 = kpd__zip_high(x##0, x##8), y##2 = kpd__zip_low(x##1, x##9),                 \
+           y##3 = kpd__zip_high(x##1, x##9), y##4 = kpd__zip_low(x##2, x##10), y##5 = kpd__zip_high(x##2, x##10),              \
+           y##6 = kpd__zip_low(x##3, x##11), y##7 = kpd__zip_high(x##3, x##11), y##8 = kpd__zip_low(x##4, x##12),              \
+           y##9 = kpd__zip_high(x##4, x##12), y##10 = kpd__zip_low(x##5, x##13), y##11 = kpd__zip_high(x##5, x##13),           \
+           y##12 = kpd__zip_low(x##6, x##14), y##13 = kpd__zip_high(x##6, x##14), y##14 = kpd__zip_low(x##7, x##15),           \
+           y##15 = kpd__zip_high(x##7, x##15);
+#define KPD__TURN_STORE(r) if (r < columns) kpd__store_n(out + r * ldo, rows, v##r);
+static void KPD__NAME(turn)(const float *in, size_t ldi, size_t rows, size_t columns, float *out, size_t ldo) {
+    KPD__ROW_LIST_16(KPD__TURN_LOAD)
+    KPD__TURN_ROUND(x, y)
+    KPD__TURN_ROUND(y, z)
+    KPD__TURN_ROUND(z, u)
+    KPD__TURN_ROUND(u, v)
+    KPD__ROW_LIST_16(KPD__TURN_STORE)
+}
+#undef KPD__TURN_LOAD
+#undef KPD__TURN_ROUND
+#undef KPD__TURN_STORE
+
+// The tree over rows s[0..n) of 16 lanes, lane by lane; what a row would add behind the last is zero.
+KPD__INLINE kpd__v KPD__NAME(tree_rows)(const float *s, size_t n) {
+    kpd__v lane[16];
+    for (size_t i = 0; i < 16; i++) {
+        kpd__v part[4];
+        for (size_t k = 0; k < 4; k++) {
+            part[k] = kpd__set(0);
+            for (size_t j = k * 16 + i; j < n; j += 64) part[k] = kpd__add(part[k], kpd__load(s + j * 16));
+        }
+        lane[i] = kpd__add(kpd__add(part[0], part[1]), kpd__add(part[2], part[3]));
+    }
+    for (size_t half = 8; half; half /= 2)
+        for (size_t i = 0; i < half; i++) lane[i] = kpd__add(lane[i], lane[i + half]);
+    return lane[0];
+}
+
+// Softmax numerators of 16 columns of n scores in place, scaled first. Returns 1 / sums.
+KPD__INLINE kpd__v KPD__NAME(softmax)(float *s, size_t n, float scale) {
+    kpd__v top = kpd__set(-INFINITY), f = kpd__set(scale);
+    for (size_t i = 0; i < n * 16; i += 16) {
         kpd__v v = kpd__mul(kpd__load(s + i), f);
         kpd__store(s + i, v);
         top = kpd__vmax(top, v);
     }
-    for (size_t i = full; i < n; i++) {
-        s[i] = s[i] * scale;
-        top = kpd__vmax(top, kpd__set(s[i]));
-    }
-    top = kpd__set(kpd__hmax(top));
-    if (full < n) {   // the exponentials of the last lanes, then zeros behind them
-        last = kpd__exp(kpd__sub(kpd__load_n(s + full, n - full), top));
-        kpd__store(s + full, last);
-        kpd__store(s + full, kpd__load_n(s + full, n - full));
-    }
-#define KPD__FULL(acc, i)                                                                                                      \
-    do {                                                                                                                       \
-        kpd__v e_ = kpd__exp(kpd__sub(kpd__load(s + (i)), top));                                                               \
-        kpd__store(s + (i), e_);                                                                                               \
-        acc = kpd__add(acc, e_);                                                                                               \
-    } while (0)
-#define KPD__PART(acc, i, m) do { if ((m) == 16) KPD__FULL(acc, i); else acc = kpd__add(acc, kpd__load(s + (i))); } while (0)
-    KPD__TREE(sum, n, KPD__FULL, KPD__PART);
-#undef KPD__FULL
-#undef KPD__PART
-    return 1.0f / kpd__tree_sum(sum);
+    for (size_t i = 0; i < n * 16; i += 16) kpd__store(s + i, kpd__exp(kpd__sub(kpd__load(s + i), top)));
+    return kpd__div(kpd__set(1), KPD__NAME(tree_rows)(s, n));
 }
 
-// Keys of one head as panels: out[j/16][d][j%16] = keys[j][d], zeros behind the last key.
-KPD__INLINE void kpd__pack_keys(const float *keys, size_t ld, size_t n, size_t depth, float *out) {
-    for (size_t j = 0; j < n; j += 16, out += depth * 16)
-        for (size_t lane = 0; lane < 16; lane++)
-            for (size_t d = 0; d < depth; d++) out[d * 16 + lane] = j + lane < n ? keys[(j + lane) * ld + d] : 0;
+// One head, up to 16 queries, each a lane: scores are chains over d, softmax's sums trees over the keys, values chains over the
+// keys; 1 / sum last. Lanes without a query hold what was there before, and nobody reads them.
+static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const float *k, const float *v, size_t n, size_t depth,
+                              float *scratch, float *out, size_t ldo) {
+    size_t deep = kpd__round_up(depth, 16), step = kpd__tile_rows(n, KPD__ROWS);
+    float *columns = scratch, *values = columns + deep * 16, *scores = values + deep * 16;
+    kpd__v inverse;
+    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, depth), columns + d * 16, 16);
+    for (size_t j = 0; j < n; j += step)
+        kpd__micro(kpd__min(step, n - j), k + j * ld, ld, columns, 16, depth, scores + j * 16);
+    inverse = KPD__NAME(softmax)(scores, n, 1.0f / sqrtf((float)depth));
+    memset(values, 0, deep * 16 * sizeof *values);
+    step = kpd__tile_rows(depth, KPD__ROWS);
+    for (size_t d = 0; d < depth; d += step)
+        kpd__outer(kpd__min(step, depth - d), v + d, ld, scores, 16, n, values + d * 16, 16);
+    for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
+    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(values + d * 16, 16, kpd__part_n(d, depth), queries, out + d, ldo);
 }
 
-// One head, a block of query rows: scores (chain over d), softmax (tree over keys), values (chain over keys), 1 / sum last.
-KPD__INLINE void kpd__head_rows(const float *q, const float *v, size_t ld, size_t rows, size_t n, size_t depth, const float *kt,
-                                float *scores, float *out, size_t ldo) {
-    float tile[KPD__ROWS * 16], inverse[KPD__ROWS], scale = 1.0f / sqrtf((float)depth);
-    size_t lds = kpd__round_up(n, 16);
-    for (size_t j = 0; j < n; j += 16) {
-        kpd__micro(rows, q, ld, kt + j * depth, 16, depth, tile);
-        for (size_t r = 0; r < rows; r++) kpd__store(scores + r * lds + j, kpd__load(tile + r * 16));
-    }
-    for (size_t r = 0; r < rows; r++) inverse[r] = kpd__softmax(scores + r * lds, n, scale);
-    for (size_t d = 0; d < depth; d += 16) {
-        kpd__micro(rows, scores, lds, v + d, ld, n, tile);
-        for (size_t r = 0; r < rows; r++)
-            kpd__store_n(out + r * ldo + d, kpd__part_n(d, depth), kpd__mul(kpd__load(tile + r * 16), kpd__set(inverse[r])));
-    }
-}
-
-// softmax(q k^T / sqrt(depth)) v for every head of one text. qkv: [T][3][H padded to 16], readable 16 floats past its end;
-// out: [T, H]. The last panel of v reads into what follows the head; those lanes are not stored.
+// softmax(q k^T / sqrt(depth)) v for every head of one text. qkv: [T][3][H padded to 16]; out: [T, H].
 static void KPD__NAME(attention)(const float *qkv, size_t n, size_t width, size_t heads, float *scratch, float *out) {
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
-    float *kt = scratch, *scores = scratch + kpd__round_up(n, 16) * depth;
     for (size_t h = 0; h < heads; h++) {
         const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
-        kpd__pack_keys(k, ld, n, depth, kt);
-        for (size_t r = 0; r < n; r += KPD__ROWS) {
-            size_t rows = n - r < KPD__ROWS ? n - r : KPD__ROWS;
-            kpd__head_rows(q + r * ld, v, ld, rows, n, depth, kt, scores, out + r * width + h * depth, width);
-        }
+        for (size_t r = 0; r < n; r += 16)
+            KPD__NAME(attend)(q + r * ld, ld, kpd__part_n(r, n), k, v, n, depth, scratch, out + r * width + h * depth, width);
     }
 }
 
@@ -2154,7 +2245,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #else
 #define KPD__OPERAND KPD__BYTES
 #endif
-static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, KPD__NAME);
+static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, NULL, KPD__NAME);
 #undef KPD__OPERAND
 
 #endif // !KPD__NAMES
@@ -2193,14 +2284,12 @@ static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERA
 #undef kpd__finish
 #undef kpd__gemm_panel
 #undef kpd__micro_half
-#undef kpd__tile_rows
-#undef kpd__softmax
-#undef kpd__pack_keys
-#undef kpd__head_rows
+#undef kpd__outer
+#undef kpd__zip_low
+#undef kpd__zip_high
 #undef kpd__load_half
 #undef kpd__half_even
 #undef kpd__half_odd
-#undef kpd__round_half
 #undef kpd__store_words
 #undef kpd__store_bytes
 #undef kpd__corrected
@@ -2221,6 +2310,11 @@ static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERA
 #undef KPD__STORE
 #undef KPD__DOT_STEP
 #undef KPD__L2_STEP
+#undef KPD__NEXT
+#undef KPD__OUTER
+#undef KPD__OUTER_ACC
+#undef KPD__OUTER_STEP
+#undef KPD__OUTER_STORE
 #endif
 #endif // KPD__LEVEL
 
@@ -2299,42 +2393,54 @@ static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERA
 #endif
 #endif
 
-// VPDPBUSD on 8 columns: a sum of 4 u8 times s8 joins each of them. Rows past the last repeat it.
-#define KPD__DOT_BEGIN(i)                                                                                                      \
-    __m256i lo##i = _mm256_setzero_si256(), hi##i = lo##i;                                                                     \
-    const uint8_t *a##i = a + (r + kpd__min(i, m - 1)) * k;
-#define KPD__DOT_QUAD(i)                                                                                                       \
+// Sums of tiles of rows a [rows][k] (of T, in elements) times n_panels panels, see kpd__int8_dots.
+#define KPD__TILES_OF(most, T)                                                                                                   \
+    size_t rows16 = kpd__round_up(rows, 16), step = kpd__tile_rows(rows, most);                                                \
+    const T *a = (const T *)operand;                                                                                           \
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)                                               \
+        for (size_t r = 0; r < rows; r += step)                                                                                \
+            tiles[kpd__min(step, rows - r) - 1](a + r * k, k, panels, sums + r * 16);
+
+// VPDPBUSD on 8 columns: a sum of 4 u8 times s8 joins each of them.
+#define KPD__DOT_BEGIN(r) __m256i lo##r = _mm256_setzero_si256(), hi##r = lo##r;
+#define KPD__DOT_NEXT(r) KPD__THREE_STEP(r, 4)
+#define KPD__DOT_QUAD(r)                                                                                                       \
     {                                                                                                                          \
         int32_t quad;                                                                                                          \
-        memcpy(&quad, a##i + j, 4);                                                                                            \
-        lo##i = _mm256_dpbusd_avx_epi32(lo##i, _mm256_set1_epi32(quad), lo);                                                   \
-        hi##i = _mm256_dpbusd_avx_epi32(hi##i, _mm256_set1_epi32(quad), hi);                                                   \
+        memcpy(&quad, KPD__THREE_AT(r), 4);                                                                                    \
+        lo##r = _mm256_dpbusd_avx_epi32(lo##r, _mm256_set1_epi32(quad), lo);                                                   \
+        hi##r = _mm256_dpbusd_avx_epi32(hi##r, _mm256_set1_epi32(quad), hi);                                                   \
     }
-#define KPD__DOT_END(i)                                                                                                        \
-    if (i < m) {                                                                                                               \
-        _mm256_storeu_si256((__m256i *)(void *)(sums + (r + i) * 16), lo##i);                                                  \
-        _mm256_storeu_si256((__m256i *)(void *)(sums + (r + i) * 16 + 8), hi##i);                                              \
+#define KPD__DOT_END(r)                                                                                                        \
+    _mm256_storeu_si256((__m256i *)(void *)(sums + r * 16), lo##r);                                                            \
+    _mm256_storeu_si256((__m256i *)(void *)(sums + r * 16 + 8), hi##r);
+#define KPD__DOT_TILE(R)                                                                                                       \
+    static void kpd__avxvnni_tile##R(const uint8_t *a, size_t lda, const int8_t *b, int32_t *sums) {                           \
+        const uint8_t *three[(R + 2) / 3];                                                                                     \
+        KPD__ROW_LIST_##R(KPD__DOT_BEGIN)                                                                                      \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
+        for (size_t k = 0; k < lda; k += 4, b += 64) {                                                                         \
+            __m256i lo = _mm256_loadu_si256((const __m256i *)(const void *)b);                                                 \
+            __m256i hi = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));                                          \
+            KPD__ROW_LIST_##R(KPD__DOT_QUAD)                                                                                   \
+            KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
+        }                                                                                                                      \
+        KPD__ROW_LIST_##R(KPD__DOT_END)                                                                                        \
     }
+KPD__HEIGHTS_6(KPD__DOT_TILE)
+
+#define KPD__ENTRY(R) kpd__avxvnni_tile##R,
 static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
                               int32_t *sums) {
-    const uint8_t *a = (const uint8_t *)operand;
-    size_t rows16 = kpd__round_up(rows, 16);
+    static void (*const tiles[])(const uint8_t *a, size_t lda, const int8_t *b, int32_t *sums) = {KPD__HEIGHTS_6(KPD__ENTRY)};
     (void)widened;
-    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
-        for (size_t r = 0; r < rows; r += 6) {
-            size_t m = kpd__min(6, rows - r);
-            KPD__ROW_LIST_6(KPD__DOT_BEGIN)
-            for (size_t j = 0; j < k; j += 4) {
-                __m256i lo = _mm256_loadu_si256((const __m256i *)(const void *)(panels + j * 16));
-                __m256i hi = _mm256_loadu_si256((const __m256i *)(const void *)(panels + j * 16 + 32));
-                KPD__ROW_LIST_6(KPD__DOT_QUAD)
-            }
-            KPD__ROW_LIST_6(KPD__DOT_END)
-        }
+    KPD__TILES_OF(6, uint8_t)
 }
+#undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
 #undef KPD__DOT_QUAD
 #undef KPD__DOT_END
+#undef KPD__DOT_TILE
 
 #ifndef KPD__EMULATED
 #ifdef __clang__
@@ -2347,36 +2453,43 @@ static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const 
 #endif
 #endif
 
-// The same on 16 columns, 14 rows in flight.
-#define KPD__DOT_BEGIN(i)                                                                                                      \
-    __m512i c##i = _mm512_setzero_si512();                                                                                     \
-    const uint8_t *a##i = a + (r + kpd__min(i, m - 1)) * k;
-#define KPD__DOT_QUAD(i)                                                                                                       \
+// The same on 16 columns.
+#define KPD__DOT_BEGIN(r) __m512i c##r = _mm512_setzero_si512();
+#define KPD__DOT_QUAD(r)                                                                                                       \
     {                                                                                                                          \
         int32_t quad;                                                                                                          \
-        memcpy(&quad, a##i + j, 4);                                                                                            \
-        c##i = _mm512_dpbusd_epi32(c##i, _mm512_set1_epi32(quad), w);                                                          \
+        memcpy(&quad, KPD__THREE_AT(r), 4);                                                                                    \
+        c##r = _mm512_dpbusd_epi32(c##r, _mm512_set1_epi32(quad), w);                                                          \
     }
-#define KPD__DOT_END(i) if (i < m) _mm512_storeu_si512(sums + (r + i) * 16, c##i);
+#define KPD__DOT_END(r) _mm512_storeu_si512(sums + r * 16, c##r);
+#define KPD__DOT_TILE(R)                                                                                                       \
+    static void kpd__avx512vnni_tile##R(const uint8_t *a, size_t lda, const int8_t *b, int32_t *sums) {                        \
+        const uint8_t *three[(R + 2) / 3];                                                                                     \
+        KPD__ROW_LIST_##R(KPD__DOT_BEGIN)                                                                                      \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
+        for (size_t k = 0; k < lda; k += 4, b += 64) {                                                                         \
+            __m512i w = _mm512_loadu_si512(b);                                                                                 \
+            KPD__PREFETCH(b + lda * 16);                                                                                       \
+            KPD__ROW_LIST_##R(KPD__DOT_QUAD)                                                                                   \
+            KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
+        }                                                                                                                      \
+        KPD__ROW_LIST_##R(KPD__DOT_END)                                                                                        \
+    }
+KPD__HEIGHTS_14(KPD__DOT_TILE)
+
+#define KPD__ENTRY(R) kpd__avx512vnni_tile##R,
 static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
                                  void *widened, int32_t *sums) {
-    const uint8_t *a = (const uint8_t *)operand;
-    size_t rows16 = kpd__round_up(rows, 16);
+    static void (*const tiles[])(const uint8_t *a, size_t lda, const int8_t *b, int32_t *sums) = {KPD__HEIGHTS_14(KPD__ENTRY)};
     (void)widened;
-    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
-        for (size_t r = 0; r < rows; r += 14) {
-            size_t m = kpd__min(14, rows - r);
-            KPD__ROW_LIST_14(KPD__DOT_BEGIN)
-            for (size_t j = 0; j < k; j += 4) {
-                __m512i w = _mm512_loadu_si512(panels + j * 16);
-                KPD__ROW_LIST_14(KPD__DOT_QUAD)
-            }
-            KPD__ROW_LIST_14(KPD__DOT_END)
-        }
+    KPD__TILES_OF(14, uint8_t)
 }
+#undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
 #undef KPD__DOT_QUAD
+#undef KPD__DOT_NEXT
 #undef KPD__DOT_END
+#undef KPD__DOT_TILE
 
 #ifndef KPD__EMULATED
 #ifdef __clang__
@@ -2389,33 +2502,44 @@ static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, con
 #endif
 #endif
 
-// VDPBF16PS on 16 columns: pairs of bf16, summed in f32. Rows lie as tiles, so that half a block of 16 is in flight.
-#define KPD__DOT_BEGIN(i) __m512 c##i = _mm512_setzero_ps();
-#define KPD__DOT_PAIR(i)                                                                                                       \
+// VDPBF16PS on 16 columns: pairs of bf16, summed in f32.
+#define KPD__DOT_BEGIN(r) __m512 c##r = _mm512_setzero_ps();
+#define KPD__DOT_NEXT(r) KPD__THREE_STEP(r, 2)
+#define KPD__DOT_PAIR(r)                                                                                                       \
     {                                                                                                                          \
         int32_t pair;                                                                                                          \
-        memcpy(&pair, at + i * 64, 4);                                                                                         \
-        c##i = _mm512_dpbf16_ps(c##i, KPD__BH(_mm512_set1_epi32(pair)), KPD__BH(w));                                           \
+        memcpy(&pair, KPD__THREE_AT(r), 4);                                                                                    \
+        c##r = _mm512_dpbf16_ps(c##r, KPD__BH(_mm512_set1_epi32(pair)), KPD__BH(w));                                           \
     }
-#define KPD__DOT_END(i) _mm512_storeu_ps(sums + (r + i) * 16, c##i);
+#define KPD__DOT_END(r) _mm512_storeu_ps(sums + r * 16, c##r);
+#define KPD__DOT_TILE(R)                                                                                                       \
+    static void kpd__avx512bf16_tile##R(const uint16_t *a, size_t lda, const uint16_t *b, float *sums) {                       \
+        const uint16_t *three[(R + 2) / 3];                                                                                    \
+        KPD__ROW_LIST_##R(KPD__DOT_BEGIN)                                                                                      \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
+        for (size_t k = 0; k < lda; k += 2, b += 32) {                                                                         \
+            __m512i w = _mm512_loadu_si512(b);                                                                                 \
+            KPD__PREFETCH(b + lda * 16);                                                                                       \
+            KPD__ROW_LIST_##R(KPD__DOT_PAIR)                                                                                   \
+            KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
+        }                                                                                                                      \
+        KPD__ROW_LIST_##R(KPD__DOT_END)                                                                                        \
+    }
+KPD__HEIGHTS_14(KPD__DOT_TILE)
+
+#define KPD__ENTRY(R) kpd__avx512bf16_tile##R,
 static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels,
                                  float *sums) {
-    const uint8_t *a = (const uint8_t *)operand;
-    size_t rows16 = kpd__round_up(rows, 16);
-    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
-        for (size_t r = 0; r < rows; r += 8) {
-            KPD__ROW_LIST_8(KPD__DOT_BEGIN)
-            for (size_t j = 0; j < k; j += 2) {
-                const uint8_t *at = a + r / 16 * 16 * k * 2 + j / 32 * 1024 + r % 16 * 64 + j % 32 * 2;
-                __m512i w = _mm512_loadu_si512(panels + j * 16);
-                KPD__ROW_LIST_8(KPD__DOT_PAIR)
-            }
-            KPD__ROW_LIST_8(KPD__DOT_END)
-        }
+    static void (*const tiles[])(const uint16_t *a, size_t lda, const uint16_t *b, float *sums) = {KPD__HEIGHTS_14(KPD__ENTRY)};
+    KPD__TILES_OF(14, uint16_t)
 }
+#undef KPD__TILES_OF
+#undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
 #undef KPD__DOT_PAIR
+#undef KPD__DOT_NEXT
 #undef KPD__DOT_END
+#undef KPD__DOT_TILE
 
 #ifndef KPD__EMULATED
 #ifdef __clang__
@@ -2494,13 +2618,14 @@ static void kpd__amx_half_dots(const void *a, size_t rows, size_t k, const uint1
 
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
-static const kpd__ops kpd__avxvnni_ops = KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, kpd__avxvnni_dots, NULL, KPD__AVX2_NAME);
+static const kpd__ops kpd__avxvnni_ops =
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, kpd__avxvnni_dots, NULL, NULL, KPD__AVX2_NAME);
 static const kpd__ops kpd__avx512vnni_ops =
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, kpd__avx512vnni_dots, NULL, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, kpd__avx512vnni_dots, NULL, NULL, KPD__AVX512_NAME);
 static const kpd__ops kpd__avx512bf16_ops =
-    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, kpd__avx512vnni_dots, kpd__avx512bf16_dots, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_gemm, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
-    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_int8_dots, kpd__amx_half_dots, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_int8_dots, kpd__amx_half_dots, kpd__avx512_half_gemm, KPD__AVX512_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
@@ -2550,7 +2675,8 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 #pragma GCC pop_options
 #endif
 #define KPD__NEON_NAME(name) kpd__neon_##name
-static const kpd__ops kpd__neondot_ops = KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, kpd__neondot_dots, NULL, KPD__NEON_NAME);
+static const kpd__ops kpd__neondot_ops =
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, kpd__neondot_dots, NULL, NULL, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
@@ -2652,7 +2778,7 @@ static kpd_simd kpd__best_level(void) {
 // A sum over each kind of sum that the level computes. The same number for all levels, or the level must not be used.
 #define KPD__SELF_TEST UINT64_C(0x242AFDC66A3F2410)
 static uint64_t kpd__self_test(const kpd__ops *ops) {
-    float w[32 * 24], x[5 * 24], y[5 * 32], z[7 * 96 + 16], scratch[16 * (8 + KPD__SCORE_ROWS)], bias[32], ones[24];
+    float w[32 * 24], x[5 * 24], y[5 * 32], z[7 * 96], scratch[16 * (7 + 2 * 16)], bias[32], ones[24];
     kpd__matrix m;
     kpd__norm n;
     uint32_t state = 1;
@@ -2660,7 +2786,7 @@ static uint64_t kpd__self_test(const kpd__ops *ops) {
     for (size_t i = 0; i < 32 * 24; i++)
         w[i] = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * 1.1920929e-7f - 1.0f;
     for (size_t i = 0; i < 5 * 24; i++) x[i] = w[(i * 7) % 768] * 3.0f;
-    for (size_t i = 0; i < 7 * 96 + 16; i++) z[i] = w[(i * 5) % 768];
+    for (size_t i = 0; i < 7 * 96; i++) z[i] = w[(i * 5) % 768];
     for (size_t i = 0; i < 32; i++) bias[i] = w[i];
     for (size_t i = 0; i < 24; i++) ones[i] = 1.0f + w[i];
     memset(&m, 0, sizeof m);
@@ -4994,7 +5120,7 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // >>session  One arena, laid out once: by a first walk that counts and a second that hands out. Relies on the levels.
 // Promises that a call which passes kpd__session_fits finds its scratch large enough.
 
-#define KPD__BLOCK 256          // tokens that one task encodes at a time, or one longer text
+#define KPD__BLOCK 128          // tokens that one task encodes at a time, or one longer text
 #define KPD__CHUNK 42 // rows that go through the feed-forward layer at a time, 7 x 6 and 3 x 14: their F columns stay in L2
 #define KPD__QUERIES 24         // queries that share one walk over the index
 #define KPD__VECTORS 256        // vectors scored before their best are kept
@@ -5006,9 +5132,9 @@ typedef struct kpd__seen { float *most; size_t stride, layer; } kpd__seen;      
 typedef struct kpd__scratch {   // of one task
     kpd__seen *seen;            // or NULL
     float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output
-    float *qkv;                 // [block, 3 (H padded)] + 16
+    float *qkv;                 // [block, 3 (H padded)]
     float *hidden;              // [KPD__CHUNK, F]
-    float *attention;           // transposed keys, scores
+    float *attention;           // of kpd__attention_scratch
     void *product;              // of bf16 and int8 products
     float *pooled[2];           // [the widest of H and the modules]
     float *scores;              // [KPD__QUERIES, KPD__VECTORS]
@@ -5066,7 +5192,7 @@ static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a
     s->x = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->y = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->context = (float *)kpd__take(a, z->block, z->width * sizeof(float));
-    s->qkv = (float *)kpd__take(a, z->block + 1, 3 * z->padded * sizeof(float));
+    s->qkv = (float *)kpd__take(a, z->block, 3 * z->padded * sizeof(float));
     s->hidden = (float *)kpd__take(a, KPD__CHUNK, z->ffn * sizeof(float));
     s->attention = (float *)kpd__take(a, z->attention, sizeof(float));
     s->product = kpd__take(a, z->product, 1);

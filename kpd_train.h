@@ -1397,34 +1397,12 @@ static void KPDT__NAME(embed)(const kpd__embedding *e, int32_t id, int32_t type,
     }
 }
 
-// The micro-kernel of sums over rows: c[r][0..15] += sum over t of a[t][r] b[t][0..15], each element one chain that goes on
-// from what c holds. Rows of a are lda apart, of b ldb, of c ldc.
-#define KPDT__ACC(r) kpd__v c##r = kpd__load(c + r * ldc);
-#define KPDT__STEP(r) c##r = kpd__fmadd(kpd__set(a[r]), w, c##r);
-#define KPDT__STORE(r) kpd__store(c + r * ldc, c##r);
-#define KPDT__OUTER(R)                                                                                                         \
-    static void KPDT__NAME(outer##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) { \
-        KPD__ROW_LIST_##R(KPDT__ACC)                                                                                           \
-        for (size_t t = 0; t < n; t++, a += lda, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(KPDT__STEP) }          \
-        KPD__ROW_LIST_##R(KPDT__STORE)                                                                                         \
-    }
-KPD__EACH_HEIGHT(KPDT__OUTER)
-
-#define KPDT__ENTRY(R) KPDT__NAME(outer##R),
-KPD__INLINE void KPDT__NAME(outer)(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
-                                   size_t ldc) {
-    static void (*const outer[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
-                                 size_t ldc) = {KPD__EACH_HEIGHT(KPDT__ENTRY)};
-    outer[rows - 1](a, lda, b, ldb, n, c, ldc);
-}
-#undef KPDT__ENTRY
-
 // The same for a tile of which only m columns exist: through a copy.
 KPD__INLINE void KPDT__NAME(outer_part)(size_t rows, const float *a, size_t lda, const float *b, size_t n, float *c, size_t ldc,
                                         size_t m) {
     float tile[KPD__ROWS * 16];
     for (size_t r = 0; r < rows; r++) kpd__store(tile + r * 16, kpd__load_n(c + r * ldc, m));
-    KPDT__NAME(outer)(rows, a, lda, b, 16, n, tile, 16);
+    kpd__outer(rows, a, lda, b, 16, n, tile, 16);
     for (size_t r = 0; r < rows; r++) kpd__store_n(c + r * ldc, m, kpd__load(tile + r * 16));
 }
 
@@ -1447,7 +1425,7 @@ KPD__INLINE void KPDT__NAME(panel_gradient)(const float *tiles, const float *pan
                                             float *dw, size_t k) {
     for (size_t r = 0; r < n; r += KPD__ROWS) {
         size_t rows = n - r < KPD__ROWS ? n - r : KPD__ROWS;
-        if (m == 16) KPDT__NAME(outer)(rows, tiles + r * tokens, KPD__ROWS, panel, 16, tokens, dw + r * k, k);
+        if (m == 16) kpd__outer(rows, tiles + r * tokens, KPD__ROWS, panel, 16, tokens, dw + r * k, k);
         else KPDT__NAME(outer_part)(rows, tiles + r * tokens, KPD__ROWS, panel, tokens, dw + r * k, k, m);
     }
 }
@@ -1478,6 +1456,47 @@ static void KPDT__NAME(bias_gradient)(const float *dy, size_t ldy, size_t rows, 
     }
 }
 
+// Softmax numerators of one row of n scores in place, scaled first; lanes up to a multiple of 16 become 0. Returns 1 / sum.
+KPD__INLINE float KPDT__NAME(softmax)(float *s, size_t n, float scale) {
+    const kpd__v f = kpd__set(scale);
+    kpd__tree sum = kpd__tree_zero();
+    kpd__v top = kpd__set(-INFINITY), last;
+    size_t full = n / 16 * 16;
+    for (size_t i = 0; i < full; i += 16) {
+        kpd__v v = kpd__mul(kpd__load(s + i), f);
+        kpd__store(s + i, v);
+        top = kpd__vmax(top, v);
+    }
+    for (size_t i = full; i < n; i++) {
+        s[i] = s[i] * scale;
+        top = kpd__vmax(top, kpd__set(s[i]));
+    }
+    top = kpd__set(kpd__hmax(top));
+    if (full < n) {   // the exponentials of the last lanes, then zeros behind them
+        last = kpd__exp(kpd__sub(kpd__load_n(s + full, n - full), top));
+        kpd__store(s + full, last);
+        kpd__store(s + full, kpd__load_n(s + full, n - full));
+    }
+#define KPD__FULL(acc, i)                                                                                                      \
+    do {                                                                                                                       \
+        kpd__v e_ = kpd__exp(kpd__sub(kpd__load(s + (i)), top));                                                               \
+        kpd__store(s + (i), e_);                                                                                               \
+        acc = kpd__add(acc, e_);                                                                                               \
+    } while (0)
+#define KPD__PART(acc, i, m) do { if ((m) == 16) KPD__FULL(acc, i); else acc = kpd__add(acc, kpd__load(s + (i))); } while (0)
+    KPD__TREE(sum, n, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return 1.0f / kpd__tree_sum(sum);
+}
+
+// Keys of one head as panels: out[j/16][d][j%16] = keys[j][d], zeros behind the last key.
+KPD__INLINE void KPDT__NAME(pack_keys)(const float *keys, size_t ld, size_t n, size_t depth, float *out) {
+    for (size_t j = 0; j < n; j += 16, out += depth * 16)
+        for (size_t lane = 0; lane < 16; lane++)
+            for (size_t d = 0; d < depth; d++) out[d * 16 + lane] = j + lane < n ? keys[(j + lane) * ld + d] : 0;
+}
+
 // Attention of one head: P = softmax(Q K^T / sqrt(depth)), O = (M P) V with M dropout's mask. Numerators of P for a block of
 // query rows, and what to divide by, turned over.
 KPD__INLINE void KPDT__NAME(numerators)(const float *q, size_t ld, size_t rows, size_t n, size_t depth, const float *kt,
@@ -1488,7 +1507,7 @@ KPD__INLINE void KPDT__NAME(numerators)(const float *q, size_t ld, size_t rows, 
         kpd__micro(rows, q, ld, kt + j * depth, 16, depth, tile);
         for (size_t r = 0; r < rows; r++) kpd__store(p + r * ldp + j, kpd__load(tile + r * 16));
     }
-    for (size_t r = 0; r < rows; r++) inverse[r] = kpd__softmax(p + r * ldp, n, scale);
+    for (size_t r = 0; r < rows; r++) inverse[r] = KPDT__NAME(softmax)(p + r * ldp, n, scale);
 }
 
 // The mask of one query's row, or NULL.
@@ -1504,7 +1523,7 @@ static void KPDT__NAME(attention)(const kpdt__heads *a, const float *qkv, float 
     float *kt = a->scratch, *p = kt + ldp * depth, *mask = p + n * ldp, tile[KPD__ROWS * 16], inverse[KPD__ROWS];
     for (size_t h = 0; h < a->heads; h++) {
         const float *q = qkv + h * depth, *v = q + 2 * padded;
-        kpd__pack_keys(q + padded, ld, n, depth, kt);
+        KPDT__NAME(pack_keys)(q + padded, ld, n, depth, kt);
         for (size_t i = 0; i < n; i += KPD__ROWS) {
             size_t rows = n - i < KPD__ROWS ? n - i : KPD__ROWS;
             KPDT__NAME(numerators)(q + i * ld, ld, rows, n, depth, kt, p, inverse);
@@ -1550,7 +1569,7 @@ KPD__INLINE void KPDT__NAME(columns)(const float *p, size_t ldp, const float *b,
         for (size_t j = 0; j < n; j += KPD__ROWS) {
             size_t rows = n - j < KPD__ROWS ? n - j : KPD__ROWS;
             memset(tile, 0, sizeof tile);
-            KPDT__NAME(outer)(rows, p + j, ldp, b + d, ldb, n, tile, 16);
+            kpd__outer(rows, p + j, ldp, b + d, ldb, n, tile, 16);
             for (size_t r = 0; r < rows; r++)
                 kpd__store_n(out + (j + r) * ldo + d, kpd__part_n(d, depth), kpd__load(tile + r * 16));
         }
@@ -1566,8 +1585,8 @@ static void KPDT__NAME(attention_backward)(const kpdt__heads *a, const float *qk
     for (size_t h = 0; h < a->heads; h++) {
         const float *q = qkv + h * depth, *k = q + padded, *go = dout + h * depth;
         float *gq = dqkv + h * depth;
-        kpd__pack_keys(k, ld, n, depth, kt);
-        kpd__pack_keys(k + padded, ld, n, depth, vt);
+        KPDT__NAME(pack_keys)(k, ld, n, depth, kt);
+        KPDT__NAME(pack_keys)(k + padded, ld, n, depth, vt);
         for (size_t i = 0; i < n; i += KPD__ROWS) {
             size_t rows = n - i < KPD__ROWS ? n - i : KPD__ROWS;
             float *pi = p + i * ldp, *di = ds + i * ldp;
@@ -1662,7 +1681,7 @@ static float KPDT__NAME(entropy)(float *x, size_t n, size_t label, float scale, 
     for (size_t i = n; i % 16; i++) x[i] = -INFINITY;
     for (size_t i = 0; i < n; i += 16) top = kpd__vmax(top, kpd__load(x + i));
     *margin = x[label] - kpd__hmax(top);
-    inverse = kpd__softmax(x, n, 1.0f);
+    inverse = KPDT__NAME(softmax)(x, n, 1.0f);
     s = kpd__set(inverse * scale);
     for (size_t i = 0; i < n; i += 16) kpd__store(x + i, kpd__mul(kpd__load(x + i), s));
     x[label] -= scale;

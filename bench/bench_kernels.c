@@ -67,7 +67,7 @@ static void products(const kpd__ops *ops, int type) {
 
 static void others(const kpd__ops *ops) {
     static const size_t tokens[] = {8, 24, 128, 512};
-    float *qkv = floats(512 * 1152 + 16), *out = floats(512 * 384), *scratch = floats(kpd__attention_scratch(512, 384, 12)),
+    float *qkv = floats(512 * 1152), *out = floats(512 * 384), *scratch = floats(kpd__attention_scratch(512, 384, 12)),
           *x = floats(512 * 384);
     kpd__norm n;
     double t;

@@ -64,11 +64,28 @@ EMU emu512 emu_max(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] > b.f[i] ? a
 #define _mm512_mask_blend_ps emu_blend
 EMU __mmask16 emu_compare(emu512 a, emu512 b, int how) {
     unsigned m = 0;
-    if (how != _CMP_LT_OQ && how != _CMP_GE_OQ) abort();
-    for (int i = 0; i < 16; i++) m |= (unsigned)(how == _CMP_LT_OQ ? a.f[i] < b.f[i] : a.f[i] >= b.f[i]) << i;
+    for (int i = 0; i < 16; i++) {
+        float x = a.f[i], y = b.f[i];
+        if (how != _CMP_LT_OQ && how != _CMP_GE_OQ && how != _CMP_UNORD_Q) abort();
+        m |= (unsigned)(how == _CMP_LT_OQ ? x < y : how == _CMP_GE_OQ ? x >= y : isnan(x) || isnan(y)) << i;
+    }
     return (__mmask16)m;
 }
 EMU emu512 emu_blend(__mmask16 m, emu512 a, emu512 b) { emu512 r; EMU_16(f, m >> i & 1 ? b.f[i] : a.f[i]); return r; }
+
+#undef _mm512_setr_epi32
+#define _mm512_setr_epi32 emu_setr
+#define _mm512_permutex2var_ps emu_permute
+EMU emu512 emu_setr(int a, int b, int c, int d, int e, int f, int g, int h, int i, int j, int k, int l, int m, int n, int o,
+                    int p) {
+    emu512 r = {.i = {a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p}};
+    return r;
+}
+EMU emu512 emu_permute(emu512 a, emu512 at, emu512 b) {
+    emu512 r;
+    EMU_16(f, at.i[i] & 16 ? b.f[at.i[i] & 15] : a.f[at.i[i] & 15]);
+    return r;
+}
 
 #define _mm512_maskz_extractf64x4_pd(m, a, half) emu_half(a, half)
 EMU __m256d emu_half(emu512 a, int half) { __m256d r; memcpy(&r, a.d + 4 * half, 32); return r; }
