@@ -141,7 +141,8 @@
 //     16-bit inputs   range = the largest |t|,           L = 32767, z = 32768
 // and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias);
 // the sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is
-// rounded to nearest even and summed in f32. Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
+// rounded to nearest even and summed in f32. GELU before a product of bf16 or int8 is a shorter polynomial, off by up to 3e-5.
+// Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
 //     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
@@ -934,6 +935,10 @@ static const float kpd__phi_c[16] = {   // Phi(x) = .5 + x p(2 x^2 / c^2 - 1), |
     0.0321106538f, -0.0257050451f, 0.0196836535f, -0.0141706225f,
     0.00953355059f, -0.00618538214f, 0.00384182879f, -0.00190868101f,
     0.000734953501f, -0.000529068115f, 0.000434681046f, -0.000137573967f};
+static const float kpd__short_phi_c[9] = {   // Phi(x) = .5 + x p(2 x^2 / c^2 - 1), |x| <= c = 4.4: error of x Phi(x) 2.6e-05
+    0.160404369f, -0.0786113143f, 0.0552511029f, -0.0401034951f,
+    0.026807921f, -0.0159307402f, 0.010955805f, -0.00792414974f,
+    0.00278696301f};
 static const float kpd__tanh_c[5] = {   // tanh(x) = x + x^3 s(x^2), |x| <= .625: relative error 7.1e-08
     -0.333332837f, 0.133314908f, -0.0537434965f, 0.020650588f,
     -0.00571704516f};
@@ -981,12 +986,15 @@ typedef enum kpd__rounding {
     KPD__SIGNED_16          // 16 bits, zero = 32768
 } kpd__rounding;
 
+// GELU to 3e-5, for inner activations that a bf16 or int8 product reads next.
+#define KPD__SHORT_GELU (KPD_IDENTITY + 1)
+
 // A matrix in panels: y = x W^T + bias, then the activation. Rows of y are n long; bias is padded to 16. One of panels, half
 // and bytes is there, the last with scale and colsum [N padded to 16] and perhaps inscale [K padded to 64].
 typedef struct kpd__matrix {
     const float *panels /* [N/16][K][16] */, *bias /* or NULL */;
     size_t n, k;
-    kpd_activation activation;
+    int activation;             // kpd_activation, or KPD__SHORT_GELU
     const uint16_t *half;       // [N/16][K/2][16][2]
     const int8_t *bytes;        // [N/16][K/4][16][4]
     const float *scale, *inscale;
@@ -1414,7 +1422,8 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t ze
     return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), z));
 }
 KPD__INLINE __m512i KPD__NAME(shifted)(kpd__v a, int shift) {
-    return _mm512_maskz_srl_epi32(0xFFFF, _mm512_castps_si512(a), _mm_cvtsi32_si128(shift));
+    __m512i x = _mm512_castps_si512(a);
+    return shift ? _mm512_maskz_srl_epi32(0xFFFF, x, _mm_cvtsi32_si128(shift)) : x;
 }
 KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_maskz_cvtepi32_epi8(0xFFFF, KPD__NAME(shifted)(a, shift)));
@@ -1580,17 +1589,18 @@ KPD__INLINE kpd__v kpd__exp(kpd__v x) {
     return kpd__pow2(p, t);
 }
 
-// Phi, the normal distribution function, by one polynomial; exactly symmetric about 1/2, constant beyond +-5.4.
-KPD__INLINE kpd__v kpd__phi(kpd__v x) {
-    const kpd__v c = kpd__set(5.4f);
+// Phi, the normal distribution function, by one polynomial; exactly symmetric about 1/2, constant beyond +-limit.
+KPD__INLINE kpd__v KPD__NAME(phi_by)(kpd__v x, float limit, const float *coefficients, int degree) {
+    const kpd__v c = kpd__set(limit);
     kpd__v t, p;
-    x = kpd__vmax(kpd__set(-5.4f), x);
+    x = kpd__vmax(kpd__set(-limit), x);
     x = kpd__pick_lt(c, x, c, x);
-    t = kpd__fmadd(kpd__mul(x, x), kpd__set((float)(2 / (5.4 * 5.4))), kpd__set(-1.0f));
-    p = kpd__set(kpd__phi_c[15]);
-    for (int i = 14; i >= 0; i--) p = kpd__fmadd(p, t, kpd__set(kpd__phi_c[i]));
+    t = kpd__fmadd(kpd__mul(x, x), kpd__set((float)(2 / ((double)limit * (double)limit))), kpd__set(-1.0f));
+    p = kpd__set(coefficients[degree]);
+    for (int i = degree - 1; i >= 0; i--) p = kpd__fmadd(p, t, kpd__set(coefficients[i]));
     return kpd__fmadd(x, p, kpd__set(0.5f));
 }
+KPD__INLINE kpd__v kpd__phi(kpd__v x) { return KPD__NAME(phi_by)(x, 5.4f, kpd__phi_c, 15); }
 
 // tanh: a polynomial where |x| < .625, else 1 - 2 / (exp(2|x|) + 1) with the sign of x.
 KPD__INLINE kpd__v kpd__tanh(kpd__v x) {
@@ -1604,10 +1614,11 @@ KPD__INLINE kpd__v kpd__tanh(kpd__v x) {
     return kpd__pick_lt(a, kpd__set(0.625f), s, big);
 }
 
-KPD__INLINE kpd__v kpd__activate(kpd_activation f, kpd__v x) {
+KPD__INLINE kpd__v kpd__activate(int f, kpd__v x) {
     kpd__v half, y;
     switch (f) {
     case KPD_GELU: return kpd__mul(x, kpd__phi(x));
+    case KPD__SHORT_GELU: return kpd__mul(x, KPD__NAME(phi_by)(x, 4.4f, kpd__short_phi_c, 8));
     case KPD_GELU_TANH:
         half = kpd__mul(kpd__set(0.5f), x);
         y = kpd__mul(kpd__set(0.797884561f), kpd__fmadd(kpd__mul(kpd__set(0.044715f), x), kpd__mul(x, x), x));
@@ -1804,7 +1815,7 @@ KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float
 #undef KPD__ENTRY
 
 // y = f(tile + bias), the first n columns.
-KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
+KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, int f, float *y, size_t ldy) {
     for (size_t r = 0; r < rows; r++) {
         kpd__v v = kpd__activate(f, kpd__add(kpd__load(tile + r * 16), bias));
         if (n == 16) kpd__store(y + r * ldy, v);
@@ -1813,9 +1824,10 @@ KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bi
 }
 
 // The same with an activation that is not a constant: the switch goes outside the loops.
-static void kpd__finish_by(const float *tile, size_t rows, size_t n, kpd__v bias, kpd_activation f, float *y, size_t ldy) {
+static void kpd__finish_by(const float *tile, size_t rows, size_t n, kpd__v bias, int f, float *y, size_t ldy) {
     switch (f) {
     case KPD_GELU: kpd__finish(tile, rows, n, bias, KPD_GELU, y, ldy); break;
+    case KPD__SHORT_GELU: kpd__finish(tile, rows, n, bias, KPD__SHORT_GELU, y, ldy); break;
     case KPD_GELU_TANH: kpd__finish(tile, rows, n, bias, KPD_GELU_TANH, y, ldy); break;
     case KPD_RELU: kpd__finish(tile, rows, n, bias, KPD_RELU, y, ldy); break;
     case KPD_TANH: kpd__finish(tile, rows, n, bias, KPD_TANH, y, ldy); break;
@@ -4740,7 +4752,7 @@ static kpd__tensor kpd__tensor_of(const kpd__matrix *m, size_t row) {
 }
 
 static void kpd__plan_matrix(kpd__plan *p, kpd__matrix *m, kpd_dtype type, const char *prefix, const char *name, size_t n,
-                             size_t k, bool bias, kpd_activation f) {
+                             size_t k, bool bias, int f) {
     kpd__name base = kpd__name_join(prefix, name, ""), full = kpd__name_join(base.text, ".weight", "");
     kpd__plan_weights(p, m, type, base.text, 1, n, k);
     kpd__plan_tensor(p, full.text, n, k, kpd__tensor_of(m, 0));
@@ -4773,7 +4785,8 @@ static void kpd__plan_layer(kpd__plan *p, kpd__layer *l, const kpd_model_desc *d
     kpd__plan_qkv(p, &l->qkv, d->dtype, prefix, h);
     kpd__plan_matrix(p, &l->out, d->dtype, prefix, "attention.output.dense", h, h, true, KPD_IDENTITY);
     kpd__plan_norm(p, &l->norm1, prefix, "attention.output.LayerNorm", h, d->layer_norm_eps);
-    kpd__plan_matrix(p, &l->up, d->dtype, prefix, "intermediate.dense", f, h, true, d->activation);
+    kpd__plan_matrix(p, &l->up, d->dtype, prefix, "intermediate.dense", f, h, true,
+                     d->dtype != KPD_F32 && d->activation == KPD_GELU ? KPD__SHORT_GELU : (int)d->activation);
     kpd__plan_matrix(p, &l->down, d->dtype, prefix, "output.dense", h, f, true, KPD_IDENTITY);
     if (d->arithmetic & KPD_WIDE_QKV) l->qkv.rounding = KPD__SIGNED_16;
     if (d->arithmetic & KPD_OFFSET_HIDDEN) l->down.rounding = KPD__OFFSET;

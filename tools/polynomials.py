@@ -62,21 +62,22 @@ e = fma(fma(horner(q, r), r, F(1)), r, F(1))
 show('kpd__exp_c', q, 'exp(r) = 1 + r (1 + r q(r)), |r| <= ln2/2: relative error %.2g' % np.max(np.abs(e / np.exp(r.astype(float)) - 1)))
 
 # Phi(x) - 1/2 = x p(t), t = 2 x^2 / c^2 - 1, |x| <= c
-C, DEG = 5.4, 15
+def show_phi(name, c, degree):
+    def target(t):
+        x = c * np.sqrt((t + 1) / 2)
+        return np.where(x < 1e-3, 1 / math.sqrt(2 * math.pi) * (1 - x * x / 6), (phi(x) - .5) / np.where(x == 0, 1, x))
+
+    p = fit(target, -1, 1, degree, lambda t: c * c * (t + 1) / 2 + .05)
+    x = np.linspace(-9, 9, 400001).astype(F)
+    xc = np.clip(x, F(-c), F(c))
+    t = fma((xc * xc).astype(F), F(2 / (c * c)), F(-1))
+    g = fma(x * F(1), fma(xc, horner(p, t), F(.5)), F(0))
+    d = np.abs(g - x.astype(float) * phi(x.astype(float)))
+    show(name, p, 'Phi(x) = .5 + x p(2 x^2 / c^2 - 1), |x| <= c = %g: error of x Phi(x) %.2g' % (c, d.max()))
 
 
-def target(t):
-    x = C * np.sqrt((t + 1) / 2)
-    return np.where(x < 1e-3, 1 / math.sqrt(2 * math.pi) * (1 - x * x / 6), (phi(x) - .5) / np.where(x == 0, 1, x))
-
-
-p = fit(target, -1, 1, DEG, lambda t: C * C * (t + 1) / 2 + .05)
-x = np.linspace(-9, 9, 400001).astype(F)
-xc = np.clip(x, F(-C), F(C))
-t = fma((xc * xc).astype(F), F(2 / (C * C)), F(-1))
-g = fma(x * F(1), fma(xc, horner(p, t), F(.5)), F(0))
-d = np.abs(g - x.astype(float) * phi(x.astype(float)))
-show('kpd__phi_c', p, 'Phi(x) = .5 + x p(2 x^2 / c^2 - 1), |x| <= c = %g: error of x Phi(x) %.2g' % (C, d.max()))
+show_phi('kpd__phi_c', 5.4, 15)
+show_phi('kpd__short_phi_c', 4.4, 8)
 
 # tanh(x) = x + x^3 s(x^2), |x| <= .625
 s = fit(lambda u: np.where(u < 1e-4, -1 / 3 + 2 * u / 15, (np.tanh(np.sqrt(u)) - np.sqrt(u)) / np.where(u == 0, 1, u ** 1.5)), 1e-9, .390625, 4,
@@ -86,3 +87,4 @@ x = x[x != 0]
 u = (x * x).astype(F)
 y = fma((x * u).astype(F), horner(s, u), x)
 show('kpd__tanh_c', s, 'tanh(x) = x + x^3 s(x^2), |x| <= .625: relative error %.2g' % np.max(np.abs(y / np.tanh(x.astype(float)) - 1)))
+
