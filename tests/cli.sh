@@ -210,6 +210,13 @@ cp "$dir/out" "$dir/all"
 sed -n 5p $d/items.tsv | $kpd embed $student > "$dir/alone"
 sed -n 5p "$dir/all" | cmp -s - "$dir/alone" || wrong "alone is not as among others"
 
+t embed_one
+run 0 $kpd embed $student $d/items.tsv -o "$dir/one.npy" --dim 64 --one --stats; same "$dir/i.npy" "$dir/one.npy"
+sed -n 's/.*seconds=\([0-9.]*\) p50_ms=\([0-9.]*\) p99_ms=\([0-9.]*\)$/\1 \2 \3/p' "$dir/err" > "$dir/times"
+awk '$2 > 0 && $3 >= $2 && $1 * 1000 >= $3 { ok = 1 } END { exit !ok }' "$dir/times" || wrong "times that make no sense: $(cat "$dir/err")"
+run 0 $kpd embed $student $d/items.tsv --dim 64 --stats; ! grep p50_ms "$dir/err" || wrong "times without --one"
+given 'a\nb\na\tb\n'; run 1 $kpd embed $student --one --tower keyphrase < "$dir/in"; says "standard input:3: more than the 1"
+
 t embed_same_bits
 run 0 $kpd embed $student "$dir/many" -o "$dir/a.npy"
 run 0 $kpd embed $student "$dir/many" -o "$dir/b.npy" --threads 3; same "$dir/a.npy" "$dir/b.npy"
@@ -525,6 +532,8 @@ if [ -d $golden/tiny_mean ]; then
     run 0 $kpd embed "$dir/mean.kpd" $golden/texts.txt; near "$dir/out" $golden/expected/tiny_mean.npy
     run 0 $kpd import $golden/tiny_mean -o "$dir/t.kpd" --template-item '{category} [SEP] {title}' --max-tokens 20 --dtype f32
     run 0 $kpd info "$dir/t.kpd"; prints "{category} [SEP] {title}"; prints "at most 20 a text"
+    given 'a\tb\nc\td\ne\n'
+    for one in '' --one; do run 1 $kpd embed "$dir/t.kpd" $one < "$dir/in"; says "standard input:3: "; done
 
     t import_cross_encoder
     run 0 $kpd import $golden/tiny_cross -o "$dir/cross.kpd"

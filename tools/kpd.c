@@ -94,8 +94,8 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against;
-    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, metric, k, by_relevance,
-        same_words;
+    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
+        by_relevance, same_words;
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
@@ -132,6 +132,7 @@ static const option OPTIONS[] = {
     {"--offsets",            FLAG,    FIELD(offsets),            0, 0, NULL},
     {"--dim",                INTEGER, FIELD(dim),                1, KPD_MAX_WIDTH, NULL},
     {"--tower",              CHOICE,  FIELD(tower),              0, 0, "item keyphrase"},
+    {"--one",                FLAG,    FIELD(one),                0, 0, NULL},
     {"--metric",             CHOICE,  FIELD(metric),             0, 0, "cosine dot l2"},
     {"--ids",                TEXT,    FIELD(ids),                0, 0, NULL},
     {"--threshold",          NUMBER,  FIELD(threshold),          0, 0, NULL},
@@ -399,6 +400,7 @@ typedef struct job {
     const char *unit;                   // what is counted: texts, queries, vectors
     int64_t done, tokens;               // tokens -1 = not counted
     double started, shown;              // seconds
+    double *each; size_t n_each, each_capacity;         // seconds of each text by itself
 } job;
 
 static double now(void) {
@@ -425,6 +427,7 @@ static void job_close(job *j) {
     kpd_model_close(j->assistant);
     kpd_pool_destroy(j->pool);
     for (int i = 0; i < j->n_blocks; i++) free(j->block[i]);
+    free(j->each);
 }
 
 static bool open_any_model(const char *path, kpd_model **out) {
@@ -529,11 +532,25 @@ static bool each_chunk(job *j, const char *unit, chunk_fn *fn, void *state) {
     return true;
 }
 
+static int by_seconds(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+// The p-th part of n times, which it sorts.
+static double quantile(double *seconds, size_t n, double p) {
+    qsort(seconds, n, sizeof *seconds, by_seconds);
+    return seconds[(size_t)(p * (double)(n - 1) + .5)];
+}
+
 static void print_stats(const job *j) {
     if (!j->unit) return;
     fprintf(stderr, "%s=%lld ", j->unit, (long long)j->done);
     if (j->tokens >= 0) fprintf(stderr, "tokens=%lld ", (long long)j->tokens);
-    fprintf(stderr, "seconds=%.6f\n", now() - j->started);
+    fprintf(stderr, "seconds=%.6f", now() - j->started);
+    if (j->n_each)
+        fprintf(stderr, " p50_ms=%.4f p99_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .5), 1e3 * quantile(j->each, j->n_each, .99));
+    fputc('\n', stderr);
 }
 
 // >>models  import, convert, export, info ---------------------------------------------------------------------------------
@@ -769,13 +786,43 @@ static bool batch_create(job *j, int32_t cols, batch *b) {
     return b->in && b->out;
 }
 
-static bool embed_chunk(job *j, void *state) {
-    const batch *b = (const batch *)state;
+// Embeds the chunk at once, or each text by itself with its time noted.
+static bool embed_texts(job *j, const kpd_model *m, kpd_session *s, const batch *b, double *each) {
     kpd_error e;
     kpd_tower tower = (kpd_tower)j->o.tower;
+    int32_t n = j->text.n;
+    if (!each) return !kpd_embed(s, m, tower, b->in, (size_t)n, b->cols, b->out, &e) || fail_text(j, &e);
+    for (int32_t i = 0; i < n; i++) {
+        each[i] = now();
+        if (kpd_embed(s, m, tower, b->in + i, 1, b->cols, b->out + (size_t)i * (size_t)b->cols, &e)) {
+            if (e.where >= 0) e.where = i;   // counted from the call's first
+            return fail_text(j, &e);
+        }
+        each[i] = now() - each[i];
+    }
+    return true;
+}
+
+// Room for the times of one more chunk.
+static double *more_times(job *j) {
+    size_t n = j->n_each + (size_t)j->text.n;
+    if (n > j->each_capacity) {
+        double *each = (double *)realloc(j->each, 2 * n * sizeof *each);
+        if (!each) return fail(NULL, 0, "out of memory: the times of %zu texts", n), NULL;
+        j->each = each;
+        j->each_capacity = 2 * n;
+    }
+    j->n_each = n;
+    return j->each + n - (size_t)j->text.n;
+}
+
+static bool embed_chunk(job *j, void *state) {
+    const batch *b = (const batch *)state;
     size_t n = (size_t)j->text.n;
-    if (!split_chunk(j, tower == KPD_ITEM ? 2 : 1, b->in)) return false;
-    if (kpd_embed(j->session, j->student, tower, b->in, n, b->cols, b->out, &e)) return fail_text(j, &e);
+    double *each = j->o.one ? more_times(j) : NULL;
+    if (j->o.one && !each) return false;
+    if (!split_chunk(j, j->o.tower == KPD_ITEM ? 2 : 1, b->in)) return false;
+    if (!embed_texts(j, j->student, j->session, b, each)) return false;
     if (!check_finite(j, b->out, b->cols)) return false;
     if (j->out.path) fwrite(b->out, sizeof *b->out, n * (size_t)b->cols, j->out.file);
     else print_rows(j->out.file, b->out, n, b->cols);
@@ -807,17 +854,6 @@ static int run_embed(job *j) {
 
 enum { BENCH_ROUNDS = 5 };
 
-static int by_seconds(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-// The p-th part of n times, which it sorts.
-static double quantile(double *seconds, int n, double p) {
-    qsort(seconds, (size_t)n, sizeof *seconds, by_seconds);
-    return seconds[(int)(p * (n - 1) + .5)];
-}
-
 static bool bench_tokenizer(job *j, const batch *b) {
     int32_t ids[4096];
     kpd_tokens t = {0};
@@ -839,36 +875,23 @@ static bool bench_tokenizer(job *j, const batch *b) {
     return true;
 }
 
-// Embeds all texts, or each by itself with its time noted.
-static bool bench_pass(job *j, const kpd_model *m, kpd_session *s, const batch *b, double *each) {
-    kpd_error e;
-    size_t n = (size_t)j->text.n;
-    if (!each) return !kpd_embed(s, m, (kpd_tower)j->o.tower, b->in, n, 0, b->out, &e) || fail_text(j, &e);
-    for (size_t i = 0; i < n; i++) {
-        each[i] = now();
-        if (kpd_embed(s, m, (kpd_tower)j->o.tower, b->in + i, 1, 0, b->out + i * (size_t)b->cols, &e)) return fail_text(j, &e);
-        each[i] = now() - each[i];
-    }
-    return true;
-}
-
 // One row of the table. reference: the vectors of f32, or NULL while it is that which is timed.
 static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b, const float *reference, const char *name) {
     double seconds[BENCH_ROUNDS], each[CHUNK_LINES], least = 1;
     int32_t n = j->text.n;
-    if (!bench_pass(j, m, s, b, NULL)) return false;   // warms up
+    if (!embed_texts(j, m, s, b, NULL)) return false;   // warms up
     for (int r = 0; r < BENCH_ROUNDS; r++) {
         seconds[r] = now();
-        if (!bench_pass(j, m, s, b, NULL)) return false;
+        if (!embed_texts(j, m, s, b, NULL)) return false;
         seconds[r] = now() - seconds[r];
     }
-    if (!bench_pass(j, m, s, b, each)) return false;
+    if (!embed_texts(j, m, s, b, each)) return false;
     for (int32_t i = 0; reference && i < n; i++) {
         size_t at = (size_t)i * (size_t)b->cols;
         least = fmin(least, (double)kpd_cosine(b->out + at, reference + at, b->cols));
     }
     printf("%-10s %9.1f %9.2f %9.2f %9.1f %9.1f   %.6f\n", name, n / quantile(seconds, BENCH_ROUNDS, .5),
-           1e3 * quantile(each, n, .5), 1e3 * quantile(each, n, .99), (double)kpd_model_size(m) / 1048576,
+           1e3 * quantile(each, (size_t)n, .5), 1e3 * quantile(each, (size_t)n, .99), (double)kpd_model_size(m) / 1048576,
            (double)kpd_session_size(s) / 1048576, least);
     fflush(stdout);
     return true;
@@ -2632,9 +2655,12 @@ static const command COMMANDS[] = {
      "unless --max-tokens says otherwise. With --offsets, ID:SEGMENT:BEGIN-END for each that stands in a segment: its bytes\n"
      "from BEGIN up to END, counted from 0 as segments are.\n\n"
      "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
-    {"embed", run_embed, 1, 2, "-o --dim --tower", "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase]",
+    {"embed", run_embed, 1, 2, "-o --dim --tower --one",
+     "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase] [--one]",
      "Embeds each line: title, or title TAB category, of an item; or with --tower keyphrase a keyphrase. Writes float32\n"
-     "[lines, D], or without -o a line of D numbers for each. D less than the model's takes the first columns, normalised.\n\n"
+     "[lines, D], or without -o a line of D numbers for each. D less than the model's takes the first columns, normalised. --one\n"
+     "embeds one text at a time, as a program does that answers queries: --stats then adds the median and the 99th percentile\n"
+     "of their times. The vectors are the same.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
     {"bench", run_bench, 2, 2, "--tower", "bench M.kpd FILE [--tower item|keyphrase]",
      "Times a bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; then, with weights of each\n"
