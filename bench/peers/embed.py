@@ -2,7 +2,7 @@
 """Embedding throughput of kpd and its peers in one run: the same texts, one core, in turn, round by round.
 
 usage: embed.py [--sets queries,titles,long] [--kpd f32,bf16,int8,int8-wide] [--peers st,ort,...] [--rounds 5] [--core 0]
-                [--simd LEVEL] [--plot FILE.png] [--one]
+                [--simd LEVEL] [--plot FILE.png] [--one | --threads N]
 
 Peers, by class of precision: f32 st ort ct2 ov; bf16 st_bf16 ov_bf16; int8 ort_int8 ct2_int8 ov_int8. Without --peers those of
 the classes that --kpd names (bf16's only where the processor multiplies bf16: elsewhere they take minutes).
@@ -16,6 +16,9 @@ for peers of the same class, and the mean and least cosine to sentence-transform
 
 --one: milliseconds of one text at a time, the first 200 of a set (queries, if --sets does not say otherwise), which is what a
 program that answers queries waits for: the medians over rounds of p50 and p99, and of the ratio of p50, kpd / peer.
+
+--threads N: kpd alone, texts a second with 1 thread and with N in turn, each pinned to as many cores from --core on, and the
+median ratio. Exit status 1 if a vector differs in a bit.
 """
 import argparse, json, os, platform, statistics, subprocess, sys, time
 
@@ -165,12 +168,12 @@ def worker(name, sets, one):
     serve(seconds)
 
 
-def kpd_run(kind, name, a, *more):
+def kpd_run(kind, name, a, *more, cores=None):
     """What --stats of kpd says."""
     path = 'build/bench_%s.txt' % name
     with open(path, 'w', encoding='utf-8') as f:
         f.write('\n'.join(texts(name)[:ONE if a.one else None]) + '\n')
-    r = subprocess.run(['taskset', '-c', a.core, 'build/kpd', 'embed', 'build/bench_%s.kpd' % kind, path, '-o',
+    r = subprocess.run(['taskset', '-c', cores or a.core, 'build/kpd', 'embed', 'build/bench_%s.kpd' % kind, path, '-o',
                         'build/bench_kpd_%s_%s.npy' % (kind, name), '--stats', '--simd', a.simd, *more], capture_output=True, text=True)
     if r.returncode:
         sys.exit(r.stderr)
@@ -180,6 +183,27 @@ def kpd_run(kind, name, a, *more):
 def kpd_numbers(kind, name, a):
     r = kpd_run(kind, name, a, *(['--one'] if a.one else []))
     return [r['p50_ms'], r['p99_ms']] if a.one else [r['seconds']]
+
+
+def threads(sets, kinds, a):
+    """Exit status: 1 if the vectors depend on the number of threads."""
+    cores, differ = '%s-%d' % (a.core, int(a.core) + a.threads - 1), False
+    for s in sets:
+        for k in kinds:
+            speed, file = ([], []), 'build/bench_kpd_%s_%s.npy' % (k, s)
+            for r in range(a.rounds + 1):   # the first round warms up
+                vectors = []
+                for n, pinned in enumerate((a.core, cores)):
+                    more = ['--threads', str(a.threads)] if n else []
+                    speed[n].append(N[s] / kpd_run(k, s, a, *more, cores=pinned)['seconds'])
+                    with open(file, 'rb') as f:
+                        vectors.append(f.read())
+                differ |= vectors[0] != vectors[1]
+            one, more = (x[1:] for x in speed)
+            print('%-8s kpd %-9s %8.1f texts/s, with %d threads %8.1f  %.2f x' % (
+                s, k, statistics.median(one), a.threads, statistics.median(more), statistics.median(y / x for x, y in zip(one, more))))
+    print('the vectors differ' if differ else 'the vectors are the same')
+    return int(differ)
 
 
 def make_kpd(kind):
@@ -216,7 +240,7 @@ def report_one(sets, kinds, peers, numbers):
         for k in kinds:
             mine, c = numbers[s, 'kpd ' + k], k.split('-')[0]
             ratio = {p: med(x[0] / y[0] for x, y in zip(mine, numbers[s, p])) for p in peers if p in CLASSES[c]}
-            print(line(s, 'kpd ' + k), *(' %.2f x %s' % (r, p) for p, r in ratio.items()),
+            print(line(s, 'kpd ' + k), *(' %.2f of %s' % (r, p) for p, r in ratio.items()),
                   '  of the best %.2f, target %.2f' % (max(ratio.values()), TARGET[c]) if ratio else '')
         for p in peers:
             print(line(s, p))
@@ -253,6 +277,7 @@ def main():
     a.add_argument('--simd', default='auto')
     a.add_argument('--plot')
     a.add_argument('--one', action='store_true')
+    a.add_argument('--threads', type=int)
     a.add_argument('--worker')
     a = a.parse_args()
     a.sets = a.sets or ('queries' if a.one else 'queries,titles,long')
@@ -264,6 +289,8 @@ def main():
     print('machine:', machine(), ' rounds:', a.rounds, ' simd:', a.simd)
     for k in kinds:
         make_kpd(k)
+    if a.threads:
+        return threads(sets, kinds, a)
     env = dict(os.environ, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
     command = ['taskset', '-c', a.core, sys.executable, __file__, '--sets', a.sets] + (['--one'] if a.one else [])
     children = {p: subprocess.Popen(command + ['--worker', p], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -294,4 +321,4 @@ def main():
         plot(a.plot, sets, ['kpd ' + k for k in kinds] + peers, seconds)
 
 
-main()
+sys.exit(main())
