@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Embedding throughput of kpd and its peers in one run: the same texts, one core, in turn, round by round.
 
-usage: embed.py [--sets queries,titles,long] [--kpd f32,bf16,int8,int8-wide] [--peers st,ort,...] [--rounds 5] [--core 0]
+usage: embed.py [--sets queries,titles,long,pairs] [--kpd f32,bf16,int8,int8-wide] [--peers st,ort,...] [--rounds 5] [--core 0]
                 [--simd LEVEL] [--plot FILE.png] [--one | --threads N]
 
 Peers, by class of precision: f32 st ort ct2 ov; bf16 st_bf16 ov_bf16; int8 ort_int8 ct2_int8 ov_int8. Without --peers those of
@@ -14,26 +14,49 @@ tokenizing, pooling and normalising; opening the model is left out. Peers get th
 size of 32 and 128; kpd gets the file as it is. Prints, per set, the median texts a second, the median over rounds of kpd / peer
 for peers of the same class, and the mean and least cosine to sentence-transformers in f32.
 
+The set pairs is what an assistant scores, a query and a title, all of 48 tokens, so that nothing is padded. kpd runs a
+cross-encoder of the same encoder with a random head; the peers run their encoder on the same tokens, and pool.
+
 --one: milliseconds of one text at a time, the first 200 of a set (queries, if --sets does not say otherwise), which is what a
 program that answers queries waits for: the medians over rounds of p50 and p99, and of the ratio of p50, kpd / peer.
 
 --threads N: kpd alone, texts a second with 1 thread and with N in turn, each pinned to as many cores from --core on, and the
 median ratio. Exit status 1 if a vector differs in a bit.
 """
-import argparse, json, os, platform, statistics, subprocess, sys, time
+import argparse, functools, json, os, platform, statistics, subprocess, sys, time
 
 PEERS = os.environ.get('PEERS') or sys.exit('set PEERS to the folder of the peers (see the top of this file)')
 MODEL = PEERS + '/models/all-MiniLM-L6-v2'
 EXPORT = PEERS + '/models/export'
-N = {'queries': 600, 'titles': 300, 'long': 64}
+N = {'queries': 600, 'titles': 300, 'long': 64, 'pairs': 200}
+PAIR = 48                                               # tokens of a pair
 ONE = 200                                                # texts of a set with --one
 TARGET = {'f32': .75, 'bf16': .4, 'int8': .6}            # kpd / the best peer of the class, --one
 CLASSES = {'f32': ['st', 'ort', 'ct2', 'ov'], 'bf16': ['st_bf16', 'ov_bf16'], 'int8': ['ort_int8', 'ct2_int8', 'ov_int8']}
 
 
-def texts(name):
+def read(name):
     with open('%s/data/%s.txt' % (PEERS, name), encoding='utf-8') as f:
-        return f.read().splitlines()[:N[name]]
+        return f.read().splitlines()
+
+
+def pairs():
+    """Queries, each with words of titles, and then as many of one token as are needed."""
+    t, words, out = tokenizer(False), iter(' '.join(read('titles')).split()), []
+    tokens = lambda q, title: len(t.encode(q, ' '.join(title)).ids)
+    for q in read('queries')[:N['pairs']]:
+        title = []
+        while tokens(q, title) < PAIR:
+            title.append(next(words))
+        if tokens(q, title) > PAIR:
+            title.pop()
+        out.append((q, ' '.join(title + ['new'] * (PAIR - tokens(q, title)))))
+    return out
+
+
+@functools.lru_cache(None)
+def texts(name):
+    return pairs() if name == 'pairs' else read(name)[:N[name]]
 
 
 def pooled(np, hidden, mask):
@@ -169,19 +192,26 @@ def worker(name, sets, one):
 
 
 def kpd_run(kind, name, a, *more, cores=None):
-    """What --stats of kpd says."""
-    path = 'build/bench_%s.txt' % name
+    """What --stats of kpd says, and the bytes of its vectors or logits."""
+    path, out, pair = 'build/bench_%s.txt' % name, 'build/bench_kpd_%s_%s.npy' % (kind, name), name == 'pairs'
     with open(path, 'w', encoding='utf-8') as f:
-        f.write('\n'.join(texts(name)[:ONE if a.one else None]) + '\n')
-    r = subprocess.run(['taskset', '-c', cores or a.core, 'build/kpd', 'embed', 'build/bench_%s.kpd' % kind, path, '-o',
-                        'build/bench_kpd_%s_%s.npy' % (kind, name), '--stats', '--simd', a.simd, *more], capture_output=True, text=True)
+        f.writelines(('\t'.join(x) if pair else x) + '\n' for x in texts(name)[:ONE if a.one else None])
+    command = ['score', model_file(kind, pair), path] if pair else ['embed', model_file(kind, pair), path, '-o', out]
+    r = subprocess.run(['taskset', '-c', cores or a.core, 'build/kpd', *command, '--stats', '--simd', a.simd, *more],
+                       capture_output=True)
     if r.returncode:
-        sys.exit(r.stderr)
-    return {k: float(v) for k, v in (x.split('=') for x in r.stderr.splitlines()[-1].split())}
+        sys.exit(r.stderr.decode())
+    stats = {k: float(v) for k, v in (x.split('=') for x in r.stderr.decode().splitlines()[-1].split())}
+    if pair and stats['tokens'] != N['pairs'] * PAIR:
+        sys.exit('kpd made %d tokens of %d pairs of %d' % (stats['tokens'], N['pairs'], PAIR))
+    if pair:
+        return stats, r.stdout
+    with open(out, 'rb') as f:
+        return stats, f.read()
 
 
 def kpd_numbers(kind, name, a):
-    r = kpd_run(kind, name, a, *(['--one'] if a.one else []))
+    r, _ = kpd_run(kind, name, a, *(['--one'] if a.one else []))
     return [r['p50_ms'], r['p99_ms']] if a.one else [r['seconds']]
 
 
@@ -190,25 +220,38 @@ def threads(sets, kinds, a):
     cores, differ = '%s-%d' % (a.core, int(a.core) + a.threads - 1), False
     for s in sets:
         for k in kinds:
-            speed, file = ([], []), 'build/bench_kpd_%s_%s.npy' % (k, s)
-            for r in range(a.rounds + 1):   # the first round warms up
-                vectors = []
-                for n, pinned in enumerate((a.core, cores)):
-                    more = ['--threads', str(a.threads)] if n else []
-                    speed[n].append(N[s] / kpd_run(k, s, a, *more, cores=pinned)['seconds'])
-                    with open(file, 'rb') as f:
-                        vectors.append(f.read())
-                differ |= vectors[0] != vectors[1]
-            one, more = (x[1:] for x in speed)
+            one, more = [], []
+            for r in range(a.rounds):
+                x, vectors = kpd_run(k, s, a)
+                y, same = kpd_run(k, s, a, '--threads', str(a.threads), cores=cores)
+                one.append(N[s] / x['seconds'])
+                more.append(N[s] / y['seconds'])
+                differ |= vectors != same
+            med = statistics.median
             print('%-8s kpd %-9s %8.1f texts/s, with %d threads %8.1f  %.2f x' % (
-                s, k, statistics.median(one), a.threads, statistics.median(more), statistics.median(y / x for x, y in zip(one, more))))
+                s, k, med(one), a.threads, med(more), med(y / x for x, y in zip(one, more))))
     print('the vectors differ' if differ else 'the vectors are the same')
     return int(differ)
 
 
-def make_kpd(kind):
+def model_file(kind, pair):
+    return 'build/bench_%s%s.kpd' % ('pairs_' if pair else '', kind)
+
+
+def make_cross():
+    """A folder of the model with a random head."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    torch.manual_seed(4)
+    folder = 'build/bench_pairs'
+    AutoModelForSequenceClassification.from_pretrained(MODEL, num_labels=1, dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(MODEL).save_pretrained(folder)
+    return folder
+
+
+def make_kpd(kind, folder, pair):
     args = ['--dtype', kind.split('-')[0]] + (['--wide-qkv'] if kind.endswith('-wide') else [])
-    subprocess.run(['build/kpd', 'import', MODEL, '-o', 'build/bench_%s.kpd' % kind] + args, check=True,
+    subprocess.run(['build/kpd', 'import', folder, '-o', model_file(kind, pair)] + args, check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -222,7 +265,7 @@ def report(sets, kinds, peers, seconds):
     import numpy as np
     med = statistics.median
     for s in sets:
-        reference = np.load('build/bench_st_%s.npy' % s).astype(np.float64) if 'st' in peers else None
+        reference = np.load('build/bench_st_%s.npy' % s).astype(np.float64) if 'st' in peers and s != 'pairs' else None
         accuracy = lambda file: cosines(np, file, s, reference) if reference is not None else ''
         for k in kinds:
             mine = seconds[s, 'kpd ' + k]
@@ -282,19 +325,24 @@ def main():
     a = a.parse_args()
     a.sets = a.sets or ('queries' if a.one else 'queries,titles,long')
     sets, kinds = a.sets.split(','), a.kpd.split(',')
+    if a.one and 'pairs' in sets:
+        sys.exit('--one: of texts only, not of pairs')
     if a.worker:
         return worker(a.worker, sets, a.one)
     classes = dict.fromkeys(k.split('-')[0] for k in kinds)
     peers = a.peers.split(',') if a.peers else [p for c in classes for p in CLASSES[c] if c != 'bf16' or 'bf16' in machine()]
     print('machine:', machine(), ' rounds:', a.rounds, ' simd:', a.simd)
+    cross = make_cross() if 'pairs' in sets else None
     for k in kinds:
-        make_kpd(k)
+        make_kpd(k, MODEL, False)
+        if cross:
+            make_kpd(k, cross, True)
     if a.threads:
         return threads(sets, kinds, a)
     env = dict(os.environ, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
     command = ['taskset', '-c', a.core, sys.executable, __file__, '--sets', a.sets] + (['--one'] if a.one else [])
-    children = {p: subprocess.Popen(command + ['--worker', p], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                    stderr=subprocess.DEVNULL) for p in peers}
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    children = {p: subprocess.Popen(command + ['--worker', p], env=env, text=True, **pipes) for p in peers}
     for p, c in children.items():
         while (line := c.stdout.readline()).strip() != 'ready':
             if not line:
