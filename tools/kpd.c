@@ -839,7 +839,7 @@ static bool embed_texts(job *j, const kpd_model *m, kpd_session *s, const batch 
     return true;
 }
 
-// Room for the times of one more chunk.
+// Room for the times of one more chunk: quantiles need all of them.
 static double *more_times(job *j) {
     size_t n = j->n_each + (size_t)j->text.n;
     if (n > j->each_capacity) {
