@@ -135,6 +135,25 @@ run 2 $kpd convert $student --dtype bf16; says "-o M.kpd is missing"
 run 2 $kpd convert $student -o "$dir/x.kpd" --dtype f64; says "--dtype f64: expected one of: f32 bf16 int8"
 run 1 $kpd convert "$dir/none.kpd" -o "$dir/x.kpd"; says "none.kpd"
 
+t convert_calibrate
+for type in f32 bf16; do
+    run 2 $kpd convert $student -o "$dir/x.kpd" --dtype $type --calibrate "$dir/few"; says "--calibrate: of --dtype int8 only"
+done
+run 2 $kpd convert $student -o "$dir/x.kpd" --dtype int8 --tower keyphrase; says "--tower: of --calibrate only"
+run 0 $kpd convert $student -o "$dir/items.kpd" --dtype int8 --calibrate $d/items.tsv
+run 0 $kpd info "$dir/items.kpd"; prints "bi-encoder, int8,"; prints "verified"
+run 1 $kpd convert "$dir/int8.kpd" -o "$dir/x.kpd" --dtype int8 --calibrate "$dir/few"; says "the weights are int8 already"
+run 1 $kpd convert "$dir/int8.kpd" -o "$dir/x.kpd" --dtype int8 --wide-qkv; says "int8.kpd: the weights are int8 already"
+run 1 $kpd convert $student -o "$dir/x.kpd" --dtype int8 --calibrate "$dir/nothing"; says "$dir/nothing: no text"
+run 1 $kpd convert $student -o "$dir/x.kpd" --dtype int8 --calibrate "$dir/none"; says "$dir/none: No such file"
+run 1 $kpd convert $student -o "$dir/x.kpd" --dtype int8 --calibrate $d; says "$d:1: Is a directory"
+given 'a\tb\nc\td\te\n'
+run 1 $kpd convert $student -o "$dir/x.kpd" --dtype int8 --calibrate "$dir/in"; says "in:2: more than the 2 TAB-separated"
+run 0 $kpd convert $assistant -o "$dir/pairs.kpd" --dtype int8 --calibrate "$dir/in"
+given 'a\tb\nc\n'
+run 1 $kpd convert $assistant -o "$dir/x.kpd" --dtype int8 --calibrate "$dir/in"; says "in:2: 1 segment, expected 2 or 3"
+[ ! -e "$dir/x.kpd" ] || wrong "a failed conversion left a model"
+
 t bad_files
 run 1 $kpd info $dir/missing; says "$dir/missing: "; says "No such file"
 run 1 $kpd info $dir; says "$dir: "
@@ -209,6 +228,13 @@ run 0 $kpd embed $student $d/items.tsv -o -; lines 12
 cp "$dir/out" "$dir/all"
 sed -n 5p $d/items.tsv | $kpd embed $student > "$dir/alone"
 sed -n 5p "$dir/all" | cmp -s - "$dir/alone" || wrong "alone is not as among others"
+
+t embed_one
+run 0 $kpd embed $student $d/items.tsv -o "$dir/one.npy" --dim 64 --one --stats; same "$dir/i.npy" "$dir/one.npy"
+sed -n 's/.*seconds=\([0-9.]*\) p50_ms=\([0-9.]*\) p99_ms=\([0-9.]*\)$/\1 \2 \3/p' "$dir/err" > "$dir/times"
+awk '$2 > 0 && $3 >= $2 && $1 * 1000 >= $3 { ok = 1 } END { exit !ok }' "$dir/times" || wrong "odd times: $(cat "$dir/err")"
+run 0 $kpd embed $student $d/items.tsv --dim 64 --stats; ! grep p50_ms "$dir/err" || wrong "times without --one"
+given 'a\nb\na\tb\n'; run 1 $kpd embed $student --one --tower keyphrase < "$dir/in"; says "standard input:3: more than the 1"
 
 t embed_same_bits
 run 0 $kpd embed $student "$dir/many" -o "$dir/a.npy"
@@ -525,6 +551,20 @@ if [ -d $golden/tiny_mean ]; then
     run 0 $kpd embed "$dir/mean.kpd" $golden/texts.txt; near "$dir/out" $golden/expected/tiny_mean.npy
     run 0 $kpd import $golden/tiny_mean -o "$dir/t.kpd" --template-item '{category} [SEP] {title}' --max-tokens 20 --dtype f32
     run 0 $kpd info "$dir/t.kpd"; prints "{category} [SEP] {title}"; prints "at most 20 a text"
+    given 'a\tb\nc\td\ne\n'
+    for one in '' --one; do run 1 $kpd embed "$dir/t.kpd" $one < "$dir/in"; says "standard input:3: "; done
+
+    t import_calibrate
+    seen() { run 0 $kpd import $golden/tiny_mean -o "$dir/seen-$1.kpd" --dtype int8 --calibrate "$2" --tower $3; }
+    run 0 $kpd import $golden/tiny_mean -o "$dir/seen-none.kpd" --dtype int8
+    seen items $d/items.tsv item; seen few "$dir/few" item; seen phrases "$dir/phrases" keyphrase
+    for other in none few phrases; do
+        ! cmp -s "$dir/seen-items.kpd" "$dir/seen-$other.kpd" || wrong "seen-items and seen-$other are the same"
+    done
+    run 0 $kpd convert "$dir/mean.kpd" -o "$dir/x.kpd" --dtype int8 --calibrate - < $d/items.tsv
+    same "$dir/seen-items.kpd" "$dir/x.kpd"
+    run 1 $kpd convert "$dir/t.kpd" -o "$dir/x.kpd" --dtype int8 --calibrate "$dir/phrases"; says "$dir/phrases:1: "
+    run 2 $kpd import $golden/tiny_mean -o "$dir/x.kpd" --calibrate "$dir/few"; says "--calibrate: of --dtype int8 only"
 
     t import_cross_encoder
     run 0 $kpd import $golden/tiny_cross -o "$dir/cross.kpd"

@@ -93,9 +93,10 @@ static const char *after_place(const char *message) {
 // >>options  One table of all options; a command names those that it takes. ------------------------------------------
 
 typedef struct options {
-    const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against;
-    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, metric, k, by_relevance,
-        same_words;
+    const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
+        *calibrate;
+    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
+        by_relevance, same_words;
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
@@ -124,6 +125,7 @@ static const option OPTIONS[] = {
     {"--stats",              FLAG,    FIELD(stats),              0, 0, NULL},
     {"--dtype",              CHOICE,  FIELD(dtype),              0, 0, "f32 bf16 int8"},
     {"--wide-qkv",           FLAG,    FIELD(wide_qkv),           0, 0, NULL},
+    {"--calibrate",          TEXT,    FIELD(calibrate),          0, 0, NULL},
     {"--template-item",      TEXT,    FIELD(template_item),      0, 0, NULL},
     {"--template-keyphrase", TEXT,    FIELD(template_keyphrase), 0, 0, NULL},
     {"--template-pair",      TEXT,    FIELD(template_pair),      0, 0, NULL},
@@ -132,6 +134,7 @@ static const option OPTIONS[] = {
     {"--offsets",            FLAG,    FIELD(offsets),            0, 0, NULL},
     {"--dim",                INTEGER, FIELD(dim),                1, KPD_MAX_WIDTH, NULL},
     {"--tower",              CHOICE,  FIELD(tower),              0, 0, "item keyphrase"},
+    {"--one",                FLAG,    FIELD(one),                0, 0, NULL},
     {"--metric",             CHOICE,  FIELD(metric),             0, 0, "cosine dot l2"},
     {"--ids",                TEXT,    FIELD(ids),                0, 0, NULL},
     {"--threshold",          NUMBER,  FIELD(threshold),          0, 0, NULL},
@@ -399,6 +402,7 @@ typedef struct job {
     const char *unit;                   // what is counted: texts, queries, vectors
     int64_t done, tokens;               // tokens -1 = not counted
     double started, shown;              // seconds
+    double *each; size_t n_each, each_capacity;         // seconds of each text by itself
 } job;
 
 static double now(void) {
@@ -425,6 +429,7 @@ static void job_close(job *j) {
     kpd_model_close(j->assistant);
     kpd_pool_destroy(j->pool);
     for (int i = 0; i < j->n_blocks; i++) free(j->block[i]);
+    free(j->each);
 }
 
 static bool open_any_model(const char *path, kpd_model **out) {
@@ -467,6 +472,19 @@ static bool open_session(job *j, int32_t max_k, int32_t max_dim) {
 static bool fail_text(const job *j, const kpd_error *e) {
     bool placed = e->where >= 0 && e->where < j->text.n;
     return fail(j->text.name, placed ? j->text.first + e->where : 0, "%s", placed ? after_place(e->message) : e->message);
+}
+
+static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!reader_split(&j->text, i, max_parts, &in[i])) return false;
+    return true;
+}
+
+static bool check_pairs(const job *j, const kpd_input *in) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (in[i].n_parts < 2)
+            return fail(j->text.name, j->text.first + i, "1 segment, expected 2 or 3 with a TAB between them");
+    return true;
 }
 
 // >>progress  A bar on a terminal, a plain line now and then elsewhere; nothing for short work. ----------------------
@@ -529,17 +547,50 @@ static bool each_chunk(job *j, const char *unit, chunk_fn *fn, void *state) {
     return true;
 }
 
+static int by_seconds(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+// The p-th part of n times, which it sorts.
+static double quantile(double *seconds, size_t n, double p) {
+    qsort(seconds, n, sizeof *seconds, by_seconds);
+    return seconds[(size_t)(p * (double)(n - 1) + .5)];
+}
+
 static void print_stats(const job *j) {
     if (!j->unit) return;
     fprintf(stderr, "%s=%lld ", j->unit, (long long)j->done);
     if (j->tokens >= 0) fprintf(stderr, "tokens=%lld ", (long long)j->tokens);
-    fprintf(stderr, "seconds=%.6f\n", now() - j->started);
+    fprintf(stderr, "seconds=%.6f", now() - j->started);
+    if (j->n_each) fprintf(stderr, " p50_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .5));
+    if (j->n_each) fprintf(stderr, " p99_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .99));
+    fputc('\n', stderr);
 }
 
 // >>models  import, convert, export, info ---------------------------------------------------------------------------------
 
 static void print_notes(const char *file, char *notes) {
     for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n")) fail(file, 0, "note: %s", line);
+}
+
+// The first chunk of the file of --calibrate, as the segments that the model takes.
+static bool read_calibration(job *j, kpd_convert_desc *d) {
+    kpd_input *in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *in);
+    bool pair = kpd_model_get_desc(j->student).kind == KPD_CROSS_ENCODER;
+    if (!in || !reader_open(&j->text, j->o.calibrate) || !reader_next(&j->text)) return false;
+    if (!j->text.n) return fail(j->text.name, 0, "no text, expected a text a line");
+    d->texts = in;
+    d->n_texts = (size_t)j->text.n;
+    d->tower = (kpd_tower)j->o.tower;
+    return split_chunk(j, pair ? 3 : d->tower == KPD_ITEM ? 2 : 1, in) && (!pair || check_pairs(j, in));
+}
+
+static int check_conversion(const job *j) {
+    const char *what = j->o.calibrate ? "--calibrate" : j->o.wide_qkv ? "--wide-qkv" : NULL;
+    if (what && j->o.dtype + 1 != KPD_INT8) return usage("%s: of --dtype int8 only", what);
+    if (j->o.tower && !j->o.calibrate) return usage("--tower: of --calibrate only");
+    return DONE;
 }
 
 // The job's student in the type asked for, saved.
@@ -549,10 +600,16 @@ static int save_converted(job *j) {
     const kpd_model *m = j->student;
     d.dtype = (kpd_dtype)(j->o.dtype + 1);
     d.wide_qkv = j->o.wide_qkv != 0;
-    if (d.wide_qkv && d.dtype != KPD_INT8) return usage("--wide-qkv: of --dtype int8 only");
     if (d.dtype != kpd_model_get_desc(m).dtype) {
-        if (kpd_model_convert(m, &d, &j->assistant, &e)) return fail_with(j->o.output, &e), BAD_DATA;
+        if (j->o.calibrate && !read_calibration(j, &d)) return BAD_DATA;
+        if (kpd_model_convert(m, &d, &j->assistant, &e)) {
+            if (d.texts && e.where >= 0) fail_text(j, &e);
+            else fail_with(j->o.output, &e);
+            return BAD_DATA;
+        }
         m = j->assistant;
+    } else if (j->o.calibrate || d.wide_qkv) {
+        return fail(j->arg[0], 0, "the weights are int8 already, expected f32 or bf16"), BAD_DATA;
     }
     if (kpd_model_save(m, j->o.output, &e)) return fail_with(j->o.output, &e), BAD_DATA;
     printf("%s: %zu bytes\n", j->o.output, kpd_model_size(m));
@@ -561,6 +618,7 @@ static int save_converted(job *j) {
 
 static int run_convert(job *j) {
     if (!j->o.output) return usage("convert: -o M.kpd is missing");
+    if (check_conversion(j)) return BAD_USAGE;
     if (!can_write(j->o.output) || !open_any_model(j->arg[0], &j->student)) return BAD_DATA;
     return save_converted(j);
 }
@@ -577,6 +635,7 @@ static int run_import(job *j) {
     d.note = notes;
     d.note_size = sizeof notes;
     if (!j->o.output) return usage("import: -o M.kpd is missing");
+    if (check_conversion(j)) return BAD_USAGE;
     if (!can_write(j->o.output)) return BAD_DATA;
     if (hf_import(dir, &d, &j->student, &e)) return fail_with(dir, &e), BAD_DATA;
     print_notes(dir, notes);
@@ -738,12 +797,6 @@ static int run_tokenize(job *j) {
 
 // >>embed ------------------------------------------------------------------------------------------------------------
 
-static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
-    for (int32_t i = 0; i < j->text.n; i++)
-        if (!reader_split(&j->text, i, max_parts, &in[i])) return false;
-    return true;
-}
-
 // Corrupt weights of a mapped model can give numbers that are none; they must not reach a file.
 static bool check_finite(const job *j, const float *v, int32_t cols) {
     for (int32_t i = 0; i < j->text.n; i++)
@@ -769,13 +822,43 @@ static bool batch_create(job *j, int32_t cols, batch *b) {
     return b->in && b->out;
 }
 
-static bool embed_chunk(job *j, void *state) {
-    const batch *b = (const batch *)state;
+// Embeds the chunk at once, or each text by itself with its time noted.
+static bool embed_texts(job *j, const kpd_model *m, kpd_session *s, const batch *b, double *each) {
     kpd_error e;
     kpd_tower tower = (kpd_tower)j->o.tower;
+    int32_t n = j->text.n;
+    if (!each) return !kpd_embed(s, m, tower, b->in, (size_t)n, b->cols, b->out, &e) || fail_text(j, &e);
+    for (int32_t i = 0; i < n; i++) {
+        each[i] = now();
+        if (kpd_embed(s, m, tower, b->in + i, 1, b->cols, b->out + (size_t)i * (size_t)b->cols, &e)) {
+            if (e.where >= 0) e.where = i;   // counted from the call's first
+            return fail_text(j, &e);
+        }
+        each[i] = now() - each[i];
+    }
+    return true;
+}
+
+// Room for the times of one more chunk: quantiles need all of them.
+static double *more_times(job *j) {
+    size_t n = j->n_each + (size_t)j->text.n;
+    if (n > j->each_capacity) {
+        double *each = (double *)realloc(j->each, 2 * n * sizeof *each);
+        if (!each) return fail(NULL, 0, "out of memory: the times of %zu texts", n), NULL;
+        j->each = each;
+        j->each_capacity = 2 * n;
+    }
+    j->n_each = n;
+    return j->each + n - (size_t)j->text.n;
+}
+
+static bool embed_chunk(job *j, void *state) {
+    const batch *b = (const batch *)state;
     size_t n = (size_t)j->text.n;
-    if (!split_chunk(j, tower == KPD_ITEM ? 2 : 1, b->in)) return false;
-    if (kpd_embed(j->session, j->student, tower, b->in, n, b->cols, b->out, &e)) return fail_text(j, &e);
+    double *each = j->o.one ? more_times(j) : NULL;
+    if (j->o.one && !each) return false;
+    if (!split_chunk(j, j->o.tower == KPD_ITEM ? 2 : 1, b->in)) return false;
+    if (!embed_texts(j, j->student, j->session, b, each)) return false;
     if (!check_finite(j, b->out, b->cols)) return false;
     if (j->out.path) fwrite(b->out, sizeof *b->out, n * (size_t)b->cols, j->out.file);
     else print_rows(j->out.file, b->out, n, b->cols);
@@ -807,17 +890,6 @@ static int run_embed(job *j) {
 
 enum { BENCH_ROUNDS = 5 };
 
-static int by_seconds(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-// The p-th part of n times, which it sorts.
-static double quantile(double *seconds, int n, double p) {
-    qsort(seconds, (size_t)n, sizeof *seconds, by_seconds);
-    return seconds[(int)(p * (n - 1) + .5)];
-}
-
 static bool bench_tokenizer(job *j, const batch *b) {
     int32_t ids[4096];
     kpd_tokens t = {0};
@@ -839,36 +911,23 @@ static bool bench_tokenizer(job *j, const batch *b) {
     return true;
 }
 
-// Embeds all texts, or each by itself with its time noted.
-static bool bench_pass(job *j, const kpd_model *m, kpd_session *s, const batch *b, double *each) {
-    kpd_error e;
-    size_t n = (size_t)j->text.n;
-    if (!each) return !kpd_embed(s, m, (kpd_tower)j->o.tower, b->in, n, 0, b->out, &e) || fail_text(j, &e);
-    for (size_t i = 0; i < n; i++) {
-        each[i] = now();
-        if (kpd_embed(s, m, (kpd_tower)j->o.tower, b->in + i, 1, 0, b->out + i * (size_t)b->cols, &e)) return fail_text(j, &e);
-        each[i] = now() - each[i];
-    }
-    return true;
-}
-
 // One row of the table. reference: the vectors of f32, or NULL while it is that which is timed.
 static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b, const float *reference, const char *name) {
     double seconds[BENCH_ROUNDS], each[CHUNK_LINES], least = 1;
     int32_t n = j->text.n;
-    if (!bench_pass(j, m, s, b, NULL)) return false;   // warms up
+    if (!embed_texts(j, m, s, b, NULL)) return false;   // warms up
     for (int r = 0; r < BENCH_ROUNDS; r++) {
         seconds[r] = now();
-        if (!bench_pass(j, m, s, b, NULL)) return false;
+        if (!embed_texts(j, m, s, b, NULL)) return false;
         seconds[r] = now() - seconds[r];
     }
-    if (!bench_pass(j, m, s, b, each)) return false;
+    if (!embed_texts(j, m, s, b, each)) return false;
     for (int32_t i = 0; reference && i < n; i++) {
         size_t at = (size_t)i * (size_t)b->cols;
         least = fmin(least, (double)kpd_cosine(b->out + at, reference + at, b->cols));
     }
     printf("%-10s %9.1f %9.2f %9.2f %9.1f %9.1f   %.6f\n", name, n / quantile(seconds, BENCH_ROUNDS, .5),
-           1e3 * quantile(each, n, .5), 1e3 * quantile(each, n, .99), (double)kpd_model_size(m) / 1048576,
+           1e3 * quantile(each, (size_t)n, .5), 1e3 * quantile(each, (size_t)n, .99), (double)kpd_model_size(m) / 1048576,
            (double)kpd_session_size(s) / 1048576, least);
     fflush(stdout);
     return true;
@@ -925,14 +984,12 @@ static int run_bench(job *j) {
 
 static bool score_chunk(job *j, void *state) {
     const batch *b = (const batch *)state;
-    const reader *r = &j->text;
+    size_t n = (size_t)j->text.n;
     kpd_error e;
-    if (!split_chunk(j, 3, b->in)) return false;
-    for (int32_t i = 0; i < r->n; i++)
-        if (b->in[i].n_parts < 2) return fail(r->name, r->first + i, "1 segment, expected 2 or 3 with a TAB between them");
-    if (kpd_score(j->session, j->assistant, b->in, (size_t)r->n, b->out, &e)) return fail_text(j, &e);
+    if (!split_chunk(j, 3, b->in) || !check_pairs(j, b->in)) return false;
+    if (kpd_score(j->session, j->assistant, b->in, n, b->out, &e)) return fail_text(j, &e);
     if (!check_finite(j, b->out, b->cols)) return false;
-    print_rows(j->out.file, b->out, (size_t)r->n, b->cols);
+    print_rows(j->out.file, b->out, n, b->cols);
     return true;
 }
 
@@ -2608,18 +2665,22 @@ static const command COMMANDS[] = {
      "assistant, recommends keyphrases with both, and compares them under the LLM and under the truth. Prints each command\n"
      "line before it runs, so that it can be repeated. Without --threads as many as there are processors, at most 8.\n\n"
      "    kpd demo"},
-    {"import", run_import, 1, 1, "-o --dtype --wide-qkv --template-item --template-keyphrase --template-pair --max-tokens",
-     "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv] [--template-item T]\n"
-     "           [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
+    {"import", run_import, 1, 1,
+     "-o --dtype --wide-qkv --calibrate --tower --template-item --template-keyphrase --template-pair --max-tokens",
+     "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv] [--calibrate FILE [--tower item|keyphrase]]\n"
+     "           [--template-item T] [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
      "Makes a model of a sentence-transformers or transformers folder. A template is text with {title} {category}\n"
      "{keyphrase}, special tokens such as [SEP], and | where a pair's second segment begins; without one the folder's\n"
-     "holds, or else kpd's.\n\n"
+     "holds, or else kpd's. The rest is as in `kpd help convert`.\n\n"
      "    kpd import all-MiniLM-L6-v2 -o minilm.kpd --template-item '{title} [SEP] {category}'"},
-    {"convert", run_convert, 1, 1, "-o --dtype --wide-qkv", "convert M.kpd -o M2.kpd [--dtype f32|bf16|int8] [--wide-qkv]",
+    {"convert", run_convert, 1, 1, "-o --dtype --wide-qkv --calibrate --tower",
+     "convert M.kpd -o M2.kpd [--dtype f32|bf16|int8] [--wide-qkv]\n"
+     "            [--calibrate FILE [--tower item|keyphrase]]",
      "Writes the model with weights of another type: bf16 is half as large, int8 a quarter, and both are faster where the\n"
      "processor has instructions for them. --wide-qkv keeps the inputs of query, key and value at 16 bits: more accurate,\n"
-     "slower.\n\n"
-     "    kpd convert minilm.kpd -o minilm-int8.kpd --dtype int8"},
+     "slower. int8 needs to know how large the inputs of its matrices get: --calibrate takes the first 1024 lines of FILE, in\n"
+     "the form that `embed` or `score` reads; without it random tokens serve.\n\n"
+     "    kpd convert minilm.kpd -o minilm-int8.kpd --dtype int8 --calibrate titles.txt"},
     {"export", run_export, 1, 1, "-o", "export M.kpd -o DIR",
      "Writes a folder which sentence-transformers (bi-encoder) or transformers (cross-encoder) loads.\n\n"
      "    kpd export student.kpd -o student-folder"},
@@ -2632,9 +2693,12 @@ static const command COMMANDS[] = {
      "unless --max-tokens says otherwise. With --offsets, ID:SEGMENT:BEGIN-END for each that stands in a segment: its bytes\n"
      "from BEGIN up to END, counted from 0 as segments are.\n\n"
      "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
-    {"embed", run_embed, 1, 2, "-o --dim --tower", "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase]",
+    {"embed", run_embed, 1, 2, "-o --dim --tower --one",
+     "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase] [--one]",
      "Embeds each line: title, or title TAB category, of an item; or with --tower keyphrase a keyphrase. Writes float32\n"
-     "[lines, D], or without -o a line of D numbers for each. D less than the model's takes the first columns, normalised.\n\n"
+     "[lines, D], or without -o a line of D numbers for each. D less than the model's takes the first columns, normalised.\n"
+     "--one embeds one text at a time, as a program does that answers queries: the vectors are the same, and --stats adds the\n"
+     "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
     {"bench", run_bench, 2, 2, "--tower", "bench M.kpd FILE [--tower item|keyphrase]",
      "Times a bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; then, with weights of each\n"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Embedding throughput of kpd and its peers in one run: the same texts, one core, in turn, round by round.
 
-usage: embed.py [--sets queries,titles,long] [--kpd f32,bf16,int8,int8-wide] [--peers st,ort,...] [--rounds 5] [--core 0]
-                [--simd LEVEL] [--plot FILE.png]
+usage: embed.py [--sets queries,titles,long,pairs] [--kpd f32,bf16,int8,int8-wide] [--peers st,ort,...] [--rounds 5] [--core 0]
+                [--simd LEVEL] [--plot FILE.png] [--one | --threads N]
 
 Peers, by class of precision: f32 st ort ct2 ov; bf16 st_bf16 ov_bf16; int8 ort_int8 ct2_int8 ov_int8. Without --peers those of
 the classes that --kpd names (bf16's only where the processor multiplies bf16: elsewhere they take minutes).
@@ -13,19 +13,50 @@ data/{queries,titles,long}.txt, a text a line. Run it with a Python that has the
 tokenizing, pooling and normalising; opening the model is left out. Peers get their texts sorted by length and their better batch
 size of 32 and 128; kpd gets the file as it is. Prints, per set, the median texts a second, the median over rounds of kpd / peer
 for peers of the same class, and the mean and least cosine to sentence-transformers in f32.
+
+The set pairs is what an assistant scores, a query and a title, all of 48 tokens, so that nothing is padded. kpd runs a
+cross-encoder of the same encoder with a random head; the peers run their encoder on the same tokens, and pool.
+
+--one: milliseconds of one text at a time, the first 200 of a set (queries, if --sets does not say otherwise), which is what a
+program that answers queries waits for: the medians over rounds of p50 and p99, and of the ratio of p50, kpd / peer.
+
+--threads N: kpd alone, texts a second with 1 thread and with N in turn, each pinned to as many cores from --core on, and the
+median ratio. Exit status 1 if a vector differs in a bit.
 """
-import argparse, json, os, platform, statistics, subprocess, sys, time
+import argparse, functools, json, os, platform, statistics, subprocess, sys, time
 
 PEERS = os.environ.get('PEERS') or sys.exit('set PEERS to the folder of the peers (see the top of this file)')
 MODEL = PEERS + '/models/all-MiniLM-L6-v2'
 EXPORT = PEERS + '/models/export'
-N = {'queries': 600, 'titles': 300, 'long': 64}
+N = {'queries': 600, 'titles': 300, 'long': 64, 'pairs': 200}
+PAIR = 48                                                # tokens of a pair
+ONE = 200                                                # texts of a set with --one
+TARGET = {'f32': .75, 'bf16': .4, 'int8': .6}            # kpd / the best peer of the class, --one
 CLASSES = {'f32': ['st', 'ort', 'ct2', 'ov'], 'bf16': ['st_bf16', 'ov_bf16'], 'int8': ['ort_int8', 'ct2_int8', 'ov_int8']}
 
 
-def texts(name):
+def read(name):
     with open('%s/data/%s.txt' % (PEERS, name), encoding='utf-8') as f:
-        return f.read().splitlines()[:N[name]]
+        return f.read().splitlines()
+
+
+def pairs():
+    """Queries, each with words of titles, and then as many of one token as are needed."""
+    t, words, out = tokenizer(False), iter(' '.join(read('titles')).split()), []
+    tokens = lambda q, title: len(t.encode(q, ' '.join(title)).ids)
+    for q in read('queries')[:N['pairs']]:
+        title = []
+        while tokens(q, title) < PAIR:
+            title.append(next(words))
+        if tokens(q, title) > PAIR:
+            title.pop()
+        out.append((q, ' '.join(title + ['new'] * (PAIR - tokens(q, title)))))
+    return out
+
+
+@functools.lru_cache(None)
+def texts(name):
+    return pairs() if name == 'pairs' else read(name)[:N[name]]
 
 
 def pooled(np, hidden, mask):
@@ -118,10 +149,29 @@ def make_ct2_int8():
     return make_ct2('int8_float32')
 
 
-def worker(name, sets):
-    """Child process: makes the peer, then answers each line "SET" on stdin with seconds of one pass; its vectors go to a file."""
+def serve(answer):
+    """Answers each line "SET" on stdin with numbers."""
+    print('ready', flush=True)
+    for line in sys.stdin:
+        print(*answer(line.strip()), flush=True)
+
+
+def milliseconds(f, x):
+    import numpy as np
+    each = []
+    for text in x:
+        t = time.perf_counter()
+        f([text], 1)
+        each.append(1e3 * (time.perf_counter() - t))
+    return np.percentile(each, [50, 99])
+
+
+def worker(name, sets, one):
+    """Child process: makes the peer, then answers with the seconds of one pass, or p50 and p99; its vectors go to a file."""
     import numpy as np
     f = globals()['make_' + name]()
+    if one:
+        return serve(lambda s: milliseconds(f, texts(s)[:ONE]))
     data, batch = {}, {}
     for s in sets:
         order = sorted(range(len(texts(s))), key=lambda i: -len(texts(s)[i]))
@@ -133,28 +183,75 @@ def worker(name, sets):
             speed[b] = time.perf_counter() - t
         batch[s] = min(speed, key=speed.get)
         np.save('build/bench_%s_%s.npy' % (name, s), np.asarray(f(data[s], batch[s]), np.float32)[np.argsort(order)])
-    print('ready', flush=True)
-    for line in sys.stdin:
-        s = line.strip()
+
+    def seconds(s):
         t = time.perf_counter()
         f(data[s], batch[s])
-        print(time.perf_counter() - t, flush=True)
+        return [time.perf_counter() - t]
+    serve(seconds)
 
 
-def kpd_seconds(kind, name, core, simd):
-    path = 'build/bench_%s.txt' % name
+def kpd_run(kind, name, a, *more, cores=None):
+    """What --stats of kpd says, and the bytes of its vectors or logits."""
+    path, out, pair = 'build/bench_%s.txt' % name, 'build/bench_kpd_%s_%s.npy' % (kind, name), name == 'pairs'
     with open(path, 'w', encoding='utf-8') as f:
-        f.write('\n'.join(texts(name)) + '\n')
-    r = subprocess.run(['taskset', '-c', core, 'build/kpd', 'embed', 'build/bench_%s.kpd' % kind, path, '-o',
-                        'build/bench_kpd_%s_%s.npy' % (kind, name), '--stats', '--simd', simd], capture_output=True, text=True)
+        f.writelines(('\t'.join(x) if pair else x) + '\n' for x in texts(name)[:ONE if a.one else None])
+    command = ['score', model_file(kind, pair), path] if pair else ['embed', model_file(kind, pair), path, '-o', out]
+    r = subprocess.run(['taskset', '-c', cores or a.core, 'build/kpd', *command, '--stats', '--simd', a.simd, *more],
+                       capture_output=True)
     if r.returncode:
-        sys.exit(r.stderr)
-    return float(r.stderr.split('seconds=')[1].split()[0])
+        sys.exit(r.stderr.decode())
+    stats = {k: float(v) for k, v in (x.split('=') for x in r.stderr.decode().splitlines()[-1].split())}
+    if pair and stats['tokens'] != N['pairs'] * PAIR:
+        sys.exit('kpd made %d tokens of %d pairs of %d' % (stats['tokens'], N['pairs'], PAIR))
+    if pair:
+        return stats, r.stdout
+    with open(out, 'rb') as f:
+        return stats, f.read()
 
 
-def make_kpd(kind):
+def kpd_numbers(kind, name, a):
+    r, _ = kpd_run(kind, name, a, *(['--one'] if a.one else []))
+    return [r['p50_ms'], r['p99_ms']] if a.one else [r['seconds']]
+
+
+def threads(sets, kinds, a):
+    """Exit status: 1 if the vectors depend on the number of threads."""
+    cores, differ = '%s-%d' % (a.core, int(a.core) + a.threads - 1), False
+    for s in sets:
+        for k in kinds:
+            one, more = [], []
+            for r in range(a.rounds):
+                x, vectors = kpd_run(k, s, a)
+                y, same = kpd_run(k, s, a, '--threads', str(a.threads), cores=cores)
+                one.append(N[s] / x['seconds'])
+                more.append(N[s] / y['seconds'])
+                differ |= vectors != same
+            med = statistics.median
+            print('%-8s kpd %-9s %8.1f texts/s, with %d threads %8.1f  %.2f x' % (
+                s, k, med(one), a.threads, med(more), med(y / x for x, y in zip(one, more))))
+    print('the vectors differ' if differ else 'the vectors are the same')
+    return int(differ)
+
+
+def model_file(kind, pair):
+    return 'build/bench_%s%s.kpd' % ('pairs_' if pair else '', kind)
+
+
+def make_cross():
+    """A folder of the model with a random head."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    torch.manual_seed(4)
+    folder = 'build/bench_pairs'
+    AutoModelForSequenceClassification.from_pretrained(MODEL, num_labels=1, dtype=torch.float32).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(MODEL).save_pretrained(folder)
+    return folder
+
+
+def make_kpd(kind, folder, pair):
     args = ['--dtype', kind.split('-')[0]] + (['--wide-qkv'] if kind.endswith('-wide') else [])
-    subprocess.run(['build/kpd', 'import', MODEL, '-o', 'build/bench_%s.kpd' % kind] + args, check=True,
+    subprocess.run(['build/kpd', 'import', folder, '-o', model_file(kind, pair)] + args, check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -168,7 +265,7 @@ def report(sets, kinds, peers, seconds):
     import numpy as np
     med = statistics.median
     for s in sets:
-        reference = np.load('build/bench_st_%s.npy' % s).astype(np.float64) if 'st' in peers else None
+        reference = np.load('build/bench_st_%s.npy' % s).astype(np.float64) if 'st' in peers and s != 'pairs' else None
         accuracy = lambda file: cosines(np, file, s, reference) if reference is not None else ''
         for k in kinds:
             mine = seconds[s, 'kpd ' + k]
@@ -177,6 +274,19 @@ def report(sets, kinds, peers, seconds):
                   *(' %.2f x %s' % (med(y / x for x, y in zip(mine, seconds[s, p])), p) for p in same))
         for p in peers:
             print('%-8s %-13s %8.1f texts/s  %s' % (s, p, N[s] / med(seconds[s, p]), accuracy(p)))
+
+
+def report_one(sets, kinds, peers, numbers):
+    med = statistics.median
+    line = lambda s, k: '%-8s %-13s p50 %7.3f ms  p99 %7.3f ms' % (s, k, *(med(x) for x in zip(*numbers[s, k])))
+    for s in sets:
+        for k in kinds:
+            mine, c = numbers[s, 'kpd ' + k], k.split('-')[0]
+            ratio = {p: med(x[0] / y[0] for x, y in zip(mine, numbers[s, p])) for p in peers if p in CLASSES[c]}
+            print(line(s, 'kpd ' + k), *(' %.2f of %s' % (r, p) for p, r in ratio.items()),
+                  '  of the best %.2f, target %.2f' % (max(ratio.values()), TARGET[c]) if ratio else '')
+        for p in peers:
+            print(line(s, p))
 
 
 def plot(file, sets, names, seconds):
@@ -202,42 +312,56 @@ def machine():
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument('--sets', default='queries,titles,long')
+    a.add_argument('--sets')
     a.add_argument('--kpd', default='f32,bf16,int8,int8-wide')
     a.add_argument('--peers')
     a.add_argument('--rounds', type=int, default=5)
     a.add_argument('--core', default='0')
     a.add_argument('--simd', default='auto')
     a.add_argument('--plot')
+    a.add_argument('--one', action='store_true')
+    a.add_argument('--threads', type=int)
     a.add_argument('--worker')
     a = a.parse_args()
+    a.sets = a.sets or ('queries' if a.one else 'queries,titles,long')
     sets, kinds = a.sets.split(','), a.kpd.split(',')
+    if a.one and 'pairs' in sets:
+        sys.exit('--one: of texts only, not of pairs')
     if a.worker:
-        return worker(a.worker, sets)
+        return worker(a.worker, sets, a.one)
     classes = dict.fromkeys(k.split('-')[0] for k in kinds)
     peers = a.peers.split(',') if a.peers else [p for c in classes for p in CLASSES[c] if c != 'bf16' or 'bf16' in machine()]
     print('machine:', machine(), ' rounds:', a.rounds, ' simd:', a.simd)
+    cross = make_cross() if 'pairs' in sets else None
     for k in kinds:
-        make_kpd(k)
+        make_kpd(k, MODEL, False)
+        if cross:
+            make_kpd(k, cross, True)
+    if a.threads:
+        return threads(sets, kinds, a)
     env = dict(os.environ, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
-    children = {p: subprocess.Popen(['taskset', '-c', a.core, sys.executable, __file__, '--worker', p, '--sets', a.sets], env=env, text=True,
-                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for p in peers}
+    command = ['taskset', '-c', a.core, sys.executable, __file__, '--sets', a.sets] + (['--one'] if a.one else [])
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    children = {p: subprocess.Popen(command + ['--worker', p], env=env, text=True, **pipes) for p in peers}
     for p, c in children.items():
         while (line := c.stdout.readline()).strip() != 'ready':
             if not line:
                 sys.exit('peer %s did not start' % p)
-    seconds = {}
+    numbers = {}
     for s in sets:
         for r in range(a.rounds + 1):   # the first round warms up
-            row = {'kpd ' + k: kpd_seconds(k, s, a.core, a.simd) for k in kinds}
+            row = {'kpd ' + k: kpd_numbers(k, s, a) for k in kinds}
             for p, c in children.items():
                 c.stdin.write(s + '\n')
                 c.stdin.flush()
-                row[p] = float(c.stdout.readline())
+                row[p] = [float(x) for x in c.stdout.readline().split()]
             if r:
                 for k, v in row.items():
-                    seconds.setdefault((s, k), []).append(v)
+                    numbers.setdefault((s, k), []).append(v)
             print('%s round %d of %d' % (s, r, a.rounds), file=sys.stderr)
+    if a.one:
+        return report_one(sets, kinds, peers, numbers)
+    seconds = {k: [x for x, in v] for k, v in numbers.items()}
     report(sets, kinds, peers, seconds)
     with open('build/bench_embed.json', 'w') as f:
         json.dump({'machine': machine(), 'texts': N, 'seconds': {'%s %s' % k: v for k, v in seconds.items()}}, f, indent=1)
@@ -245,4 +369,4 @@ def main():
         plot(a.plot, sets, ['kpd ' + k for k in kinds] + peers, seconds)
 
 
-main()
+sys.exit(main())
