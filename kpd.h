@@ -134,7 +134,7 @@
 // int8: weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32 and `m.colsum` i32 (the
 // plain sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K padded to 64, one for all
 // matrices that are joined. A row x of the input is rounded to whole numbers u: with t = x * inscale, levels L, all in f32,
-//     step = range / L, u = z + (t * (L / range) to nearest even), cut to 0..255 (or 0..65535), where
+//     step = range / L, u = t * (L / range) + z, once to nearest even, cut to 0..255 (or 0..65535), where
 //     as a rule       range = the largest |t|,           L = 127,   z = 128
 //     GELU's output   range = most - least, the largest t, at least 0, and the least, at most 0;
 //                                                        L = 255,   z = -least * (L / range) to nearest even
@@ -1098,10 +1098,10 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 #define KPD__HEIGHTS_6(X) KPD__HEIGHTS_4(X) X(5) X(6)
 #define KPD__HEIGHTS_14(X) KPD__HEIGHTS_6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 
-// Rows of a tile such that all tiles of a block are about as tall: a short one takes as long as one of four rows.
-static size_t kpd__tile_rows(size_t rows, size_t most) {
-    size_t tiles = (rows + most - 1) / most;
-    return (rows + tiles - 1) / tiles;
+// Rows of each of as few pieces of at most `most` as hold them, all about as tall: a tile of one row takes as long as of four.
+static size_t kpd__even_rows(size_t rows, size_t most) {
+    size_t pieces = (rows + most - 1) / most;
+    return (rows + pieces - 1) / pieces;
 }
 
 // The rows of a tile by threes, a pointer to each three: x86 has no registers for 14. The empty assembly hides how the pointers
@@ -1842,7 +1842,7 @@ KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *
                                  size_t ldy) {
     float tile[KPD__ROWS * 16];
     kpd__v bias = kpd__bias(w, col);
-    for (size_t r = 0, step = kpd__tile_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
+    for (size_t r = 0, step = kpd__even_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
         size_t m = rows - r < step ? rows - r : step;
         if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
         else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
@@ -1905,16 +1905,12 @@ KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *s
 // One row of x as u. low: the u8, or the low bytes of 16 bits; high: the high ones. 1.5 2^23 added rounds to whole numbers.
 KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand, const float *x, float by, int32_t zero,
                                       uint8_t *low, uint8_t *high, size_t step) {
-    const kpd__v magic = kpd__set(12582912.0f), offset = kpd__set((float)zero), both = kpd__add(magic, offset),
-                 f = kpd__set(by), most = kpd__add(magic, kpd__set(255));
+    const kpd__v least = kpd__set(12582912.0f), most = kpd__add(least, kpd__set(255)), f = kpd__set(by),
+                 offset = kpd__add(least, kpd__set((float)zero));
     for (size_t i = 0; i < kpd__round_up(w->k, 64); i += 16) {
-        kpd__v t = kpd__mul(KPD__NAME(scaled)(w, x, i), f);
+        kpd__v t = kpd__vmax(kpd__fmadd(KPD__NAME(scaled)(w, x, i), f, offset), least);   // a NaN becomes 0
         size_t at = i / 64 * step + i % 64 * (operand == KPD__WORDS ? 2 : 1);
-        if (w->rounding == KPD__OFFSET) {   // two roundings: their sum may pass 255
-            t = kpd__add(kpd__add(kpd__sub(kpd__add(t, magic), magic), offset), magic);
-            t = kpd__pick_lt(most, t, most, t);
-        } else t = kpd__add(t, both);
-        t = kpd__vmax(t, magic);            // and a NaN to 0
+        if (w->rounding == KPD__OFFSET) t = kpd__pick_lt(most, t, most, t);   // zero was rounded: the sum may pass 255
         KPD__NAME(store_operand)(operand, low + at, t, 0);
         if (high) KPD__NAME(store_operand)(operand, high + at, t, 8);
     }
@@ -1956,7 +1952,7 @@ static void KPD__NAME(half_gemm)(kpd__half_dots *dots, kpd__operand operand, con
     size_t padded = kpd__round_up(w->k, 32), most = kpd__operand_rows(padded * 2), step;
     float *sums = (float *)(void *)((uint8_t *)scratch + kpd__operand_size(w->k));
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
-        size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__tile_rows(m, KPD__DOT_ROWS), 16);
+        size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
         for (size_t i = 0; i < m; i++) {
             uint8_t *to = KPD__NAME(operand_row)(operand, scratch, i, padded * 2, &step);
             for (size_t k = 0; k < padded; k += 16)
@@ -1990,7 +1986,7 @@ static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, con
     int32_t *zero = sums_high + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
     float *scale = (float *)(void *)(zero + KPD__OPERAND_ROWS), *by = scale + KPD__OPERAND_ROWS;
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
-        size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__tile_rows(m, KPD__DOT_ROWS), 16);
+        size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
         for (size_t i = 0; i < m; i++) KPD__NAME(range)(w, x + i * ldx, &scale[i], &zero[i], &by[i]);
         for (size_t i = 0; i < m; i++) {
             uint8_t *to = KPD__NAME(operand_row)(operand, low, i, row_bytes, &step);
@@ -2088,7 +2084,7 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
         for (size_t at = 0; at < k; at += 512) {
             size_t n = kpd__min(512, k - at);
             KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)widened);
-            for (size_t r = 0, step = kpd__tile_rows(rows, KPD__ROWS); r < rows; r += step)
+            for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS); r < rows; r += step)
                 madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k, (const int16_t *)widened, n,
                                                          sums + r * 16);
         }
@@ -2178,15 +2174,12 @@ KPD__INLINE kpd__v KPD__NAME(tree_rows)(const float *s, size_t n) {
     return lane[0];
 }
 
-// Softmax numerators of 16 columns of n scores in place, scaled first. Returns 1 / sums.
+// Softmax numerators of 16 columns of n scores in place, scaled (by what is above 0) first. Returns 1 / sums.
 KPD__INLINE kpd__v KPD__NAME(softmax)(float *s, size_t n, float scale) {
     kpd__v top = kpd__set(-INFINITY), f = kpd__set(scale);
-    for (size_t i = 0; i < n * 16; i += 16) {
-        kpd__v v = kpd__mul(kpd__load(s + i), f);
-        kpd__store(s + i, v);
-        top = kpd__vmax(top, v);
-    }
-    for (size_t i = 0; i < n * 16; i += 16) kpd__store(s + i, kpd__exp(kpd__sub(kpd__load(s + i), top)));
+    for (size_t i = 0; i < n * 16; i += 16) top = kpd__vmax(top, kpd__load(s + i));
+    top = kpd__mul(top, f);   // rounding keeps the order: the largest scaled is the largest, scaled
+    for (size_t i = 0; i < n * 16; i += 16) kpd__store(s + i, kpd__exp(kpd__sub(kpd__mul(kpd__load(s + i), f), top)));
     return kpd__div(kpd__set(1), KPD__NAME(tree_rows)(s, n));
 }
 
@@ -2194,7 +2187,7 @@ KPD__INLINE kpd__v KPD__NAME(softmax)(float *s, size_t n, float scale) {
 // keys; 1 / sum last. Lanes without a query hold what was there before, and nobody reads them.
 static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const float *k, const float *v, size_t n, size_t depth,
                               float *scratch, float *out, size_t ldo) {
-    size_t deep = kpd__round_up(depth, 16), step = kpd__tile_rows(n, KPD__ROWS);
+    size_t deep = kpd__round_up(depth, 16), step = kpd__even_rows(n, KPD__ROWS);
     float *columns = scratch, *values = columns + deep * 16, *scores = values + deep * 16;
     kpd__v inverse;
     for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, depth), columns + d * 16, 16);
@@ -2202,7 +2195,7 @@ static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const f
         kpd__micro(kpd__min(step, n - j), k + j * ld, ld, columns, 16, depth, scores + j * 16);
     inverse = KPD__NAME(softmax)(scores, n, 1.0f / sqrtf((float)depth));
     memset(values, 0, deep * 16 * sizeof *values);
-    step = kpd__tile_rows(depth, KPD__ROWS);
+    step = kpd__even_rows(depth, KPD__ROWS);
     for (size_t d = 0; d < depth; d += step)
         kpd__outer(kpd__min(step, depth - d), v + d, ld, scores, 16, n, values + d * 16, 16);
     for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
@@ -2407,7 +2400,7 @@ static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERA
 
 // Sums of tiles of rows a [rows][k] (of T, in elements) times n_panels panels, see kpd__int8_dots.
 #define KPD__TILES_OF(most, T)                                                                                                   \
-    size_t rows16 = kpd__round_up(rows, 16), step = kpd__tile_rows(rows, most);                                                \
+    size_t rows16 = kpd__round_up(rows, 16), step = kpd__even_rows(rows, most);                                                \
     const T *a = (const T *)operand;                                                                                           \
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)                                               \
         for (size_t r = 0; r < rows; r += step)                                                                                \
@@ -5326,9 +5319,9 @@ static void kpd__see(kpd__seen *seen, size_t which, const float *x, size_t rows,
 
 // Feed-forward and its norm, a chunk of rows at a time.
 static void kpd__feed_forward(const kpd__ops *ops, const kpd__layer *l, size_t n_tokens, kpd__scratch *s) {
-    size_t h = l->up.k, f = l->up.n;
-    for (size_t t = 0; t < n_tokens; t += KPD__CHUNK) {
-        size_t rows = kpd__min(KPD__CHUNK, n_tokens - t);
+    size_t h = l->up.k, f = l->up.n, step = kpd__even_rows(n_tokens, KPD__CHUNK);
+    for (size_t t = 0; t < n_tokens; t += step) {
+        size_t rows = kpd__min(step, n_tokens - t);
         float *x = s->x + t * h;
         kpd__product(ops, &l->up, x, h, rows, s->hidden, f, s->product);
         if (s->seen) { kpd__see(s->seen, 2, x, rows, h); kpd__see(s->seen, 3, s->hidden, rows, f); }

@@ -139,8 +139,7 @@ static float int8_spec(const kpd__matrix *w, const float *x, size_t n) {
     factor = range < ldexpf(1, -100) ? 0 : factor / range;
     zero = w->rounding == KPD__OFFSET ? nearbyintf(-least * factor) : w->rounding == KPD__SIGNED ? 128 : 32768;
     for (size_t k = 0; k < w->k; k++) {
-        volatile float product = t[k] * factor;
-        float u = nearbyintf(product) + zero, top = w->rounding == KPD__SIGNED_16 ? 65535 : 255;
+        float u = (float)nearbyint((double)t[k] * (double)factor + (double)zero), top = w->rounding == KPD__SIGNED_16 ? 65535 : 255;
         u = u < 0 ? 0 : u > top ? top : u;
         sum += (int64_t)(u - zero) * w->bytes[n / 16 * 16 * padded + (k / 4 * 16 + n % 16) * 4 + k % 4];
     }
