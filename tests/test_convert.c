@@ -30,9 +30,9 @@ static void make_texts(void) {
     }
 }
 
-// Weights of f32; inputs differ in size from column to column, as real ones do.
 static kpd_activation inner = KPD_GELU;   // of the models that make() makes
 
+// Weights of f32; inputs differ in size from column to column, as real ones do.
 static kpd_model *make(kpd_kind kind, bool separate) {
     static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nblue\ncase\nphone\nlaptop\ncharger\nlamp\n5\n";
     static float w[F * W];
