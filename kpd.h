@@ -1034,7 +1034,8 @@ typedef struct kpd__ops {
                       float *y, size_t ldy, void *scratch);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
     void (*add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x);         // x = norm(x + y)
-    void (*attention)(const float *qkv, size_t n_tokens, size_t width, size_t heads, float *scratch, float *out);
+    void (*attention)(const float *qkv, size_t n_tokens, size_t begin, size_t end, size_t width, size_t heads, float *scratch,
+                      float *out);
     void (*pool)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, float *out);
     void (*normalize)(const float *x, size_t n, float *out);                                          // x / max(|x|, 1e-12)
     float (*dot)(const float *x, const float *y, size_t n);                                           // a tree
@@ -2202,13 +2203,15 @@ static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const f
     for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(values + d * 16, 16, kpd__part_n(d, depth), queries, out + d, ldo);
 }
 
-// softmax(q k^T / sqrt(depth)) v for every head of one text. qkv: [T][3][H padded to 16]; out: [T, H].
-static void KPD__NAME(attention)(const float *qkv, size_t n, size_t width, size_t heads, float *scratch, float *out) {
+// softmax(q k^T / sqrt(depth)) v for every head of one text of n tokens, of queries [begin, end). qkv: [T][3][H padded to 16];
+// out: [T, H].
+static void KPD__NAME(attention)(const float *qkv, size_t n, size_t begin, size_t end, size_t width, size_t heads, float *scratch,
+                                 float *out) {
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
     for (size_t h = 0; h < heads; h++) {
         const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
-        for (size_t r = 0; r < n; r += 16)
-            KPD__NAME(attend)(q + r * ld, ld, kpd__part_n(r, n), k, v, n, depth, scratch, out + r * width + h * depth, width);
+        for (size_t r = begin; r < end; r += 16)
+            KPD__NAME(attend)(q + r * ld, ld, kpd__part_n(r, end), k, v, n, depth, scratch, out + r * width + h * depth, width);
     }
 }
 
@@ -2804,7 +2807,7 @@ static uint64_t kpd__self_test(const kpd__ops *ops) {
     n.gamma = ones; n.beta = bias; n.eps = 1e-12f;
     ops->add_norm(&n, y, 5, 24, x);
     sum = kpd__rotate(sum, 1) ^ kpd__hash64(x, sizeof x);
-    ops->attention(z, 7, 32, 4, scratch, w);
+    ops->attention(z, 7, 0, 7, 32, 4, scratch, w);
     sum = kpd__rotate(sum, 1) ^ kpd__hash64(w, 7 * 32 * sizeof *w);
     y[0] = ops->dot(z, z + 7, 5 * 96 + 5);
     ops->scan(KPD_L2, x, 3, 24, z, 1, y + 1);
@@ -5128,6 +5131,7 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 
 #define KPD__BLOCK 128          // tokens that one task encodes at a time, or one longer text
 #define KPD__CHUNK 42 // rows that go through the feed-forward layer at a time, 7 x 6 and 3 x 14: their F columns stay in L2
+#define KPD__TOGETHER 64        // tokens from which on idle tasks share a text: less is done before they wake
 #define KPD__QUERIES 24         // queries that share one walk over the index
 #define KPD__VECTORS 256        // vectors scored before their best are kept
 #define KPD__ITEMS 16           // items that recommend embeds and searches together
@@ -5317,39 +5321,73 @@ static void kpd__see(kpd__seen *seen, size_t which, const float *x, size_t rows,
         for (size_t i = 0; i < k; i++) most[i] = kpd__wider(most[i], x[i]);
 }
 
-// Feed-forward and its norm, a chunk of rows at a time.
-static void kpd__feed_forward(const kpd__ops *ops, const kpd__layer *l, size_t n_tokens, kpd__scratch *s) {
-    size_t h = l->up.k, f = l->up.n, step = kpd__even_rows(n_tokens, KPD__CHUNK);
-    for (size_t t = 0; t < n_tokens; t += step) {
-        size_t rows = kpd__min(step, n_tokens - t);
-        float *x = s->x + t * h;
-        kpd__product(ops, &l->up, x, h, rows, s->hidden, f, s->product);
-        if (s->seen) { kpd__see(s->seen, 2, x, rows, h); kpd__see(s->seen, 3, s->hidden, rows, f); }
-        kpd__product(ops, &l->down, s->hidden, f, rows, s->y, h, s->product);
-        ops->add_norm(&l->norm2, s->y, rows, h, x);
+// Texts [begin, end) in a layer. Tasks may share their rows: `all` holds x, y, context and qkv of all, and each task has scratch
+// of its own for the rest; a call without tasks hands in the same twice.
+typedef struct kpd__rows {
+    const kpd__ops *ops;
+    const kpd__layer *layer;
+    size_t width, heads, begin, end;
+    const size_t *first;                // first token of each text
+    kpd__scratch *all;
+} kpd__rows;
+
+// Feed-forward and its norm, a piece of the rows [from, to) at a time.
+static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+    const kpd__layer *l = r->layer;
+    size_t h = r->width, f = l->up.n, step = kpd__even_rows(to - from, KPD__CHUNK);
+    for (; from < to; from += step) {
+        size_t rows = kpd__min(step, to - from);
+        float *x = r->all->x + from * h, *y = r->all->y + from * h;
+        kpd__product(r->ops, &l->up, x, h, rows, own->hidden, f, own->product);
+        if (own->seen) { kpd__see(own->seen, 2, x, rows, h); kpd__see(own->seen, 3, own->hidden, rows, f); }
+        kpd__product(r->ops, &l->down, own->hidden, f, rows, y, h, own->product);
+        r->ops->add_norm(&l->norm2, y, rows, h, x);
     }
 }
 
-// Token vectors of texts [begin, end) into s->x [T, H]; first[i] is the first token of text i.
+// Query, key and value of rows [from, to).
+static void kpd__layer_begin(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+    size_t h = r->width, ld = r->layer->qkv.n;
+    kpd__product(r->ops, &r->layer->qkv, r->all->x + from * h, h, to - from, r->all->qkv + from * ld, ld, own->product);
+    if (own->seen) kpd__see(own->seen, 0, r->all->x + from * h, to - from, h);
+}
+
+// The rest of the layer for rows [from, to): attention of their queries to all keys, and what knows no neighbours.
+static void kpd__layer_end(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+    size_t h = r->width, ld = r->layer->qkv.n, start = r->first[r->begin];
+    float *context = r->all->context + from * h, *y = r->all->y + from * h;
+    for (size_t i = r->begin; i < r->end; i++) {
+        size_t at = r->first[i] - start, next = r->first[i + 1] - start, q = kpd__max(at, from), end = kpd__min(next, to);
+        if (q < end)
+            r->ops->attention(r->all->qkv + at * ld, next - at, q - at, end - at, h, r->heads, own->attention,
+                              r->all->context + at * h);
+    }
+    if (own->seen) kpd__see(own->seen, 1, context, to - from, h);
+    kpd__product(r->ops, &r->layer->out, context, h, to - from, y, h, own->product);
+    r->ops->add_norm(&r->layer->norm1, y, to - from, h, r->all->x + from * h);
+    kpd__feed_forward(r, from, to, own);
+}
+
+// Input vectors of texts [begin, end) into s->x [T, H]; first[i] is the first token of text i.
+static kpd__rows kpd__embed_texts(const kpd__ops *ops, const kpd__encoder *m, const kpd_model_desc *d, const int32_t *ids,
+                                  const int32_t *types, const size_t *first, size_t begin, size_t end, kpd__scratch *s) {
+    kpd__rows r;
+    r.ops = ops; r.layer = m->layers; r.width = (size_t)d->width; r.heads = (size_t)d->n_heads;
+    r.begin = begin; r.end = end; r.first = first; r.all = s;
+    for (size_t i = begin; i < end; i++)
+        ops->embed(&m->embedding, ids + first[i], types + first[i], first[i + 1] - first[i],
+                   s->x + (first[i] - first[begin]) * r.width);
+    return r;
+}
+
+// Token vectors of texts [begin, end) into s->x.
 static void kpd__encode_block(const kpd__ops *ops, const kpd__encoder *m, const kpd_model_desc *d, const int32_t *ids,
                               const int32_t *types, const size_t *first, size_t begin, size_t end, kpd__scratch *s) {
-    size_t h = (size_t)d->width, ld = 3 * kpd__round_up(h, 16), start = first[begin], n_tokens = first[end] - start;
-    for (size_t i = begin; i < end; i++)
-        ops->embed(&m->embedding, ids + first[i], types + first[i], first[i + 1] - first[i], s->x + (first[i] - start) * h);
-    for (int32_t j = 0; j < d->n_layers; j++) {
-        const kpd__layer *l = &m->layers[j];
-        kpd__product(ops, &l->qkv, s->x, h, n_tokens, s->qkv, ld, s->product);
-        for (size_t i = begin; i < end; i++)
-            ops->attention(s->qkv + (first[i] - start) * ld, first[i + 1] - first[i], h, (size_t)d->n_heads, s->attention,
-                           s->context + (first[i] - start) * h);
-        kpd__product(ops, &l->out, s->context, h, n_tokens, s->y, h, s->product);
-        if (s->seen) {
-            s->seen->layer = (size_t)j;
-            kpd__see(s->seen, 0, s->x, n_tokens, h);
-            kpd__see(s->seen, 1, s->context, n_tokens, h);
-        }
-        ops->add_norm(&l->norm1, s->y, n_tokens, h, s->x);
-        kpd__feed_forward(ops, l, n_tokens, s);
+    kpd__rows r = kpd__embed_texts(ops, m, d, ids, types, first, begin, end, s);
+    for (int32_t j = 0; j < d->n_layers; j++, r.layer++) {
+        if (s->seen) s->seen->layer = (size_t)j;
+        kpd__layer_begin(&r, 0, first[end] - first[begin], s);
+        kpd__layer_end(&r, 0, first[end] - first[begin], s);
     }
 }
 
@@ -5375,6 +5413,39 @@ static void kpd__call_task(void *arg, int32_t task) {
             c->finish(c, scratch, scratch->x + (s->first[i] - s->first[begin]) * h, s->first[i + 1] - s->first[i],
                       c->out + i * c->dim);
     }
+}
+
+// A text's rows shared out among all tasks, a layer's two halves one after the other.
+typedef struct kpd__shared { kpd_session *s; kpd__rows rows; } kpd__shared;
+
+static void kpd__share(void *arg, int32_t task, void half(const kpd__rows *, size_t, size_t, kpd__scratch *)) {
+    kpd__shared *share = (kpd__shared *)arg;
+    size_t n = share->rows.first[share->rows.end] - share->rows.first[share->rows.begin], tasks = (size_t)share->s->n_tasks;
+    size_t step = kpd__round_up((n + tasks - 1) / tasks, 16), from = kpd__min((size_t)task * step, n);
+    size_t to = kpd__min(from + step, n);
+    if (from < to) half(&share->rows, from, to, &share->s->scratch[task]);
+}
+
+static void kpd__begin_task(void *arg, int32_t task) { kpd__share(arg, task, kpd__layer_begin); }
+static void kpd__end_task(void *arg, int32_t task) { kpd__share(arg, task, kpd__layer_end); }
+
+// What kpd__call_task does with block b, by all tasks together.
+static void kpd__call_together(const kpd__call *c, size_t b) {
+    kpd_session *s = c->s;
+    kpd__shared share;
+    const kpd_model_desc *d = &c->m->desc;
+    size_t begin = s->blocks[b], end = s->blocks[b + 1];
+    uint64_t fp = kpd__fp_enter();
+    share.s = s;
+    share.rows = kpd__embed_texts(s->ops, &c->m->tower[c->role == 1], d, s->ids, s->types, s->first, begin, end, s->scratch);
+    for (int32_t j = 0; j < d->n_layers; j++, share.rows.layer++) {
+        kpd__run(&s->parallel, s->n_tasks, kpd__begin_task, &share);
+        kpd__run(&s->parallel, s->n_tasks, kpd__end_task, &share);
+    }
+    for (size_t i = begin; i < end; i++)
+        c->finish(c, s->scratch, s->scratch->x + (s->first[i] - s->first[begin]) * (size_t)d->width, s->first[i + 1] - s->first[i],
+                  c->out + i * c->dim);
+    kpd__fp_leave(fp);
 }
 
 // Tokenizes inputs from in[at] on until the session is full; returns the number of texts, 0 after an error.
@@ -5415,7 +5486,9 @@ static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd
         if (!count) { memset(out, 0, n * c->dim * sizeof *out); return e->status; }
         kpd__cut(c, count);
         c->out = out + at * c->dim;
-        kpd__run(&c->s->parallel, (int32_t)kpd__min((size_t)c->s->n_tasks, c->n_blocks), kpd__call_task, c);
+        if (c->n_blocks < (size_t)c->s->n_tasks && c->s->first[count] >= KPD__TOGETHER * c->n_blocks)
+            for (size_t b = 0; b < c->n_blocks; b++) kpd__call_together(c, b);
+        else kpd__run(&c->s->parallel, (int32_t)kpd__min((size_t)c->s->n_tasks, c->n_blocks), kpd__call_task, c);
         at += count;
     }
     return KPD_OK;

@@ -73,7 +73,7 @@ static void others(const kpd__ops *ops) {
     double t;
     n.gamma = x; n.beta = x + 384; n.eps = 1e-12f;
     for (size_t i = 0; i < 4; i++) {
-        TIME(t, ops->attention(qkv, tokens[i], 384, 12, scratch, out));
+        TIME(t, ops->attention(qkv, tokens[i], 0, tokens[i], 384, 12, scratch, out));
         printf("attention, %3d tokens, 12 heads of 32: %8.1f us (x 6 layers: %.0f)\n", (int)tokens[i], t * 1e6, 6e6 * t);
     }
     TIME(t, ops->add_norm(&n, x, 256, 384, out));

@@ -229,6 +229,32 @@ static void bits_do_not_depend_on_batch_level_or_threads(void) {
     kpd_model_close(m);
 }
 
+// Tasks without a block of their own take a part of the rows of a long text.
+static void bits_do_not_depend_on_shared_texts(void) {
+    enum { N = 6, LONGEST = 150 };
+    static const int32_t words[N] = {61, 62, 63, 90, 140, 148};   // and two special tokens; 64 are shared
+    static char text[N][LONGEST * 6];
+    static float want[N * W], got[N * W];
+    kpd_input in[N];
+    kpd_model *m;
+    tiny_options o;
+    memset(&o, 0, sizeof o);
+    o.kind = KPD_BI_ENCODER; o.width = W; o.n_heads = HEADS; o.n_layers = LAYERS; o.seed = 3; o.n_positions = LONGEST;
+    m = tiny_model(&o);
+    for (int i = 0; i < N; i++) {
+        for (int32_t k = 0; k < words[i]; k++) strcat(text[i], (k * k + i) % 3 ? "blue " : "case ");
+        in[i] = kpd_input_str(text[i], NULL, NULL);
+    }
+    for (size_t batch = 1; batch <= 2; batch++)
+        for (int32_t tasks = 2; tasks <= 12; tasks += 5) {
+            embed_with(m, in, N, batch, KPD_SIMD_AUTO, 1, 0, want);
+            embed_with(m, in, N, batch, KPD_SIMD_AUTO, tasks, 0, got);
+            CHECK_THAT(!memcmp(want, got, sizeof got), "%d tasks, batch %d", (int)tasks, (int)batch);
+        }
+    for (int i = 1; i < N; i++) CHECK(memcmp(want, want + i * W, W * sizeof *want));
+    kpd_model_close(m);
+}
+
 static void bits_do_not_depend_on_real_threads(void) {
     enum { N = 200 };
     static char text[N][160];
@@ -339,6 +365,7 @@ SUITE(encoder) {
     RUN(encoder, embeddings_match_a_plain_encoder);
     RUN(encoder, scores_match_a_plain_encoder);
     RUN(encoder, bits_do_not_depend_on_batch_level_or_threads);
+    RUN(encoder, bits_do_not_depend_on_shared_texts);
     RUN(encoder, bits_do_not_depend_on_real_threads);
     RUN(encoder, matryoshka_cut_is_renormalised);
     RUN(encoder, separate_towers_differ);

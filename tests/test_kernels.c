@@ -199,8 +199,9 @@ static void attentions(const kpd__ops *ops, size_t n) {   // n tokens, three sha
         size_t width = shapes[s][0], ld = 3 * kpd__round_up(width, 16);
         if (n * ld > MOST) continue;
         numbers(a, n * ld, 3);
-        kpd__scalar_ops.attention(a, n, width, shapes[s][1], room, want);
-        ops->attention(a, n, width, shapes[s][1], room, got);
+        kpd__scalar_ops.attention(a, n, 0, n, width, shapes[s][1], room, want);
+        ops->attention(a, n, 0, n / 3, width, shapes[s][1], room, got);   // queries in two pieces
+        ops->attention(a, n, n / 3, n, width, shapes[s][1], room, got);
         same_bits(want, got, n * width, "attention", ops->level, n);
     }
 }
@@ -312,7 +313,7 @@ static void attention_is_softmax(void) {
     numbers(qkv, T * 48, 4);
     for (size_t t = 0; t < T; t++)
         for (size_t i = 0; i < W; i++) qkv[t * 48 + 32 + i] = t == i ? 1.0f : 0.0f;
-    kpd__scalar_ops.attention(qkv, T, W, 1, keys, out);
+    kpd__scalar_ops.attention(qkv, T, 0, T, W, 1, keys, out);
     for (size_t q = 0; q < T; q++) {
         double p[T], sum = 0, top = -1e300;
         for (size_t k = 0; k < T; k++) {

@@ -39,7 +39,7 @@ kpd_model_desc tiny_desc(const tiny_options *o, const kpd_tokenizer *t) {
     d.n_layers = o->n_layers ? o->n_layers : 1;
     d.pooling = o->pooling;
     d.ffn_width = d.width;
-    d.n_positions = 24;
+    d.n_positions = o->n_positions ? o->n_positions : 24;
     d.tokenizer = t;
     return d;
 }

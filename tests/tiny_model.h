@@ -5,7 +5,7 @@
 
 typedef struct tiny_options {           // zero = the default beside the field
     kpd_kind kind;
-    int32_t width, n_heads, n_layers;   // 16, 2, 1
+    int32_t width, n_heads, n_layers, n_positions;   // 16, 2, 1, 24
     kpd_pooling pooling;
     uint32_t seed;                      // other weights for another seed
     kpd_allocator allocator;
