@@ -1028,8 +1028,11 @@ typedef struct kpd__ops {
     kpd__int8_dots *int8_dots;
     kpd__half_dots *half_dots;          // NULL: none
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
+    // Of bf16 models, NULL like half_dots.
     void (*half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
                       float *y, size_t ldy, void *scratch);
+    void (*half_attention)(kpd__half_dots *dots, kpd__operand operand, const float *qkv, size_t n_tokens, size_t begin, size_t end,
+                           size_t width, size_t heads, float *scratch, float *out);
     void (*int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
                       float *y, size_t ldy, void *scratch);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
@@ -1045,9 +1048,9 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, int8_dots, half_dots, half_gemm, N)                                                           \
-    {level,    operand,     int8_dots,    half_dots, N(gemm),      half_gemm, N(int8_gemm),                                    \
-     N(embed), N(add_norm), N(attention), N(pool),   N(normalize), N(dot),    N(scan),      N(above)}
+#define KPD__OPS(level, operand, int8_dots, half_dots, half_gemm, half_attention, N)                                           \
+    {level,    operand,     int8_dots,    half_dots, N(gemm),      half_gemm, half_attention, N(int8_gemm),                    \
+     N(embed), N(add_norm), N(attention), N(pool),   N(normalize), N(dot),    N(scan),        N(above)}
 
 // y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes.
 static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
@@ -1055,6 +1058,15 @@ static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float 
     if (w->bytes) ops->int8_gemm(ops->int8_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
     else if (w->half && ops->half_dots) ops->half_gemm(ops->half_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
     else ops->gemm(w, x, ldx, rows, y, ldy);
+}
+
+// Attention of a text, by products of bf16 where they save more than rounding costs.
+#define KPD__HALF_TOKENS 64
+static void kpd__attend(const kpd__ops *ops, bool half, const float *qkv, size_t n_tokens, size_t begin, size_t end, size_t width,
+                        size_t heads, float *scratch, float *out) {
+    if (half && ops->half_attention && n_tokens >= KPD__HALF_TOKENS)
+        ops->half_attention(ops->half_dots, ops->operand, qkv, n_tokens, begin, end, width, heads, scratch, out);
+    else ops->attention(qkv, n_tokens, begin, end, width, heads, scratch, out);
 }
 
 // What a product keeps beside its result: a block of rows rounded, as many as fit into half of a small L2, then their sums, and
@@ -1077,6 +1089,13 @@ static size_t kpd__product_scratch(size_t k) {   // of the largest K
 // Floats of scratch that attention needs for a text: 16 queries, their results and their scores, a lane each.
 static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads) {
     return 16 * (n_tokens + 2 * kpd__round_up(width / heads, 16));
+}
+
+// The same where both products are of bf16: kpd__half_attention's.
+static size_t kpd__half_attention_scratch(size_t n_tokens, size_t width, size_t heads) {
+    size_t d = width / heads, n16 = kpd__round_up(n_tokens, 16), n32 = kpd__round_up(n_tokens, 32), deep = kpd__round_up(d, 32);
+    size_t halves = n16 * deep + kpd__round_up(d, 16) * n32 + 3 * 16 * deep + 2 * 16 * n32;
+    return 2 * 16 * (n16 + kpd__round_up(d, 16)) + halves / 2;
 }
 
 // X of each row of a tile, and of every height that a tile can have.
@@ -1940,26 +1959,41 @@ KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t row
 }
 
 #if KPD__LEVEL == 3
-KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v a) {   // to nearest even; what is not finite stays so
+KPD__INLINE __m512i KPD__NAME(to_half)(kpd__v a) {   // in bits 16 to 31, to nearest even; a NaN stays one
     __m512i x = _mm512_castps_si512(a), odd = _mm512_and_si512(KPD__NAME(shifted)(a, 16), _mm512_set1_epi32(1));
     x = _mm512_add_epi32(x, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
     a = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), _mm512_castsi512_ps(x), a);
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtepi32_epi16(0xFFFF, KPD__NAME(shifted)(a, 16)));
+    return _mm512_castps_si512(a);
+}
+KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v a) {
+    __m512i x = KPD__NAME(shifted)(_mm512_castsi512_ps(KPD__NAME(to_half)(a)), 16);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtepi32_epi16(0xFFFF, x));
+}
+KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v a, kpd__v b) {   // lanes of a and b in turn
+    __m512i low = KPD__NAME(shifted)(_mm512_castsi512_ps(KPD__NAME(to_half)(a)), 16);
+    __m512i high = _mm512_and_si512(KPD__NAME(to_half)(b), _mm512_set1_epi32(-65536));
+    _mm512_storeu_si512(p, _mm512_add_epi32(low, high));
+}
+
+// Rows of x [rows, k] in bf16, as a product reads them, k padded to 32.
+KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size_t ldx, size_t rows, size_t k, void *to) {
+    size_t padded = kpd__round_up(k, 32), step;
+    for (size_t r = 0; r < rows; r++) {
+        uint8_t *row = KPD__NAME(operand_row)(operand, to, r, padded * 2, &step);
+        for (size_t i = 0; i < padded; i += 16)
+            KPD__NAME(store_half)((uint16_t *)(void *)(row + i / 32 * step + i % 32 * 2),
+                                  kpd__load_n(x + r * ldx + i, kpd__part_n(i, k)));
+    }
 }
 
 // bf16 products by the level's instruction: rows of x in bf16 too.
 static void KPD__NAME(half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
                                  size_t rows, float *y, size_t ldy, void *scratch) {
-    size_t padded = kpd__round_up(w->k, 32), most = kpd__operand_rows(padded * 2), step;
+    size_t padded = kpd__round_up(w->k, 32), most = kpd__operand_rows(padded * 2);
     float *sums = (float *)(void *)((uint8_t *)scratch + kpd__operand_size(w->k));
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
         size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
-        for (size_t i = 0; i < m; i++) {
-            uint8_t *to = KPD__NAME(operand_row)(operand, scratch, i, padded * 2, &step);
-            for (size_t k = 0; k < padded; k += 16)
-                KPD__NAME(store_half)((uint16_t *)(void *)(to + k / 32 * step + k % 32 * 2),
-                                kpd__load_n(x + i * ldx + k, kpd__part_n(k, w->k)));
-        }
+        KPD__NAME(half_rows)(operand, x, ldx, m, w->k, scratch);
         for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
             size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
             for (size_t g = 0; g < m; g += group) {
@@ -2184,6 +2218,12 @@ KPD__INLINE kpd__v KPD__NAME(softmax)(float *s, size_t n, float scale) {
     return kpd__div(kpd__set(1), KPD__NAME(tree_rows)(s, n));
 }
 
+// out [queries, depth] = values [depth][16], a lane a query, times the lanes of inverse.
+KPD__INLINE void KPD__NAME(give_values)(float *values, size_t depth, kpd__v inverse, size_t queries, float *out, size_t ldo) {
+    for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
+    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(values + d * 16, 16, kpd__part_n(d, depth), queries, out + d, ldo);
+}
+
 // One head, up to 16 queries, each a lane: scores are chains over d, softmax's sums trees over the keys, values chains over the
 // keys; 1 / sum last. Lanes without a query hold what was there before, and nobody reads them.
 static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const float *k, const float *v, size_t n, size_t depth,
@@ -2199,8 +2239,7 @@ static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const f
     step = kpd__even_rows(depth, KPD__ROWS);
     for (size_t d = 0; d < depth; d += step)
         kpd__outer(kpd__min(step, depth - d), v + d, ld, scores, 16, n, values + d * 16, 16);
-    for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
-    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(values + d * 16, 16, kpd__part_n(d, depth), queries, out + d, ldo);
+    KPD__NAME(give_values)(values, depth, inverse, queries, out, ldo);
 }
 
 // softmax(q k^T / sqrt(depth)) v for every head of one text of n tokens, of queries [begin, end). qkv: [T][3][H padded to 16];
@@ -2214,6 +2253,66 @@ static void KPD__NAME(attention)(const float *qkv, size_t n, size_t begin, size_
             KPD__NAME(attend)(q + r * ld, ld, kpd__part_n(r, end), k, v, n, depth, scratch, out + r * width + h * depth, width);
     }
 }
+
+#if KPD__LEVEL == 3
+// v of one head [n, depth] in bf16, keys side by side: out[d][j], rows of a product. room: [16, n padded].
+KPD__INLINE void KPD__NAME(half_values)(kpd__operand operand, const float *v, size_t ld, size_t n, size_t depth, float *room,
+                                        uint16_t *out) {
+    size_t n16 = kpd__round_up(n, 16);
+    for (size_t d = 0; d < depth; d += 16, out += 16 * kpd__round_up(n, 32)) {
+        for (size_t j = 0; j < n; j += 16)
+            KPD__NAME(turn)(v + j * ld + d, ld, kpd__part_n(j, n), kpd__part_n(d, depth), room + j, n16);
+        KPD__NAME(half_rows)(operand, room, n16, kpd__part_n(d, depth), n, out);
+    }
+}
+
+// Up to 16 queries in bf16 as a panel: [deep/2][16][2]. room: [16, deep].
+KPD__INLINE void KPD__NAME(half_queries)(const float *q, size_t ld, size_t queries, size_t depth, uint16_t *room, uint16_t *out) {
+    size_t words = kpd__round_up(depth, 32) / 2;
+    KPD__NAME(half_rows)(KPD__BYTES, q, ld, queries, depth, room);
+    for (size_t c = 0; c < words; c += 16)
+        KPD__NAME(turn)((const float *)(const void *)room + c, words, queries, 16, (float *)(void *)out + c * 16, 16);
+}
+
+// 16 columns of n numbers in bf16 as a panel: [n32/2][16][2], zeros behind the n-th.
+KPD__INLINE void KPD__NAME(half_panel)(const float *s, size_t n, uint16_t *out) {
+    for (size_t j = 0; j < kpd__round_up(n, 32); j += 2)
+        KPD__NAME(store_pairs)(out + j * 16, j < n ? kpd__load(s + j * 16) : kpd__set(0),
+                               j + 1 < n ? kpd__load(s + (j + 1) * 16) : kpd__set(0));
+}
+
+// Attention by products of bf16: their rows are the keys, then the columns of v; a panel is 16 queries, then their weights.
+// Softmax is f32, its sums are of what was not rounded yet.
+static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand, const float *qkv, size_t n, size_t begin,
+                                      size_t end, size_t width, size_t heads, float *scratch, float *out) {
+    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads, deep = kpd__round_up(depth, 32),
+           n16 = kpd__round_up(n, 16), n32 = kpd__round_up(n, 32), d16 = kpd__round_up(depth, 16);
+    float *scores = scratch, *sums = scores + 2 * 16 * n16;                                     // [2][n16][16], [2][d16][16]
+    uint16_t *keys = (uint16_t *)(void *)(sums + 2 * 16 * d16), *values = keys + n16 * deep;    // [n16, deep], [d16, n32]
+    uint16_t *room = values + d16 * n32, *queries = room + 16 * deep, *weights = queries + 2 * 16 * deep;
+    for (size_t h = 0; h < heads; h++) {
+        const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
+        KPD__NAME(half_rows)(operand, k, ld, n, depth, keys);
+        KPD__NAME(half_values)(operand, v, ld, n, depth, scores, values);
+        for (size_t r = begin; r < end; r += 32) {
+            size_t panels = (kpd__min(32, end - r) + 15) / 16;
+            kpd__v inverse[2];
+            for (size_t p = 0; p < panels; p++)
+                KPD__NAME(half_queries)(q + (r + p * 16) * ld, ld, kpd__part_n(r + p * 16, end), depth, room,
+                                        queries + p * 16 * deep);
+            dots(keys, n, deep, queries, panels, scores);
+            for (size_t p = 0; p < panels; p++) {
+                inverse[p] = KPD__NAME(softmax)(scores + p * n16 * 16, n, 1.0f / sqrtf((float)depth));
+                KPD__NAME(half_panel)(scores + p * n16 * 16, n, weights + p * 16 * n32);
+            }
+            dots(values, depth, n32, weights, panels, sums);
+            for (size_t p = 0; p < panels; p++)
+                KPD__NAME(give_values)(sums + p * d16 * 16, depth, inverse[p], kpd__part_n(r + p * 16, end),
+                                       out + (r + p * 16) * width + h * depth, width);
+        }
+    }
+}
+#endif
 
 // scores[query][16 n_panels]: cosine and dot are q.v, l2 is -sum (q-v)^2; chains over dim. q: [n_queries, dim].
 static void KPD__NAME(scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
@@ -2253,7 +2352,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #else
 #define KPD__OPERAND KPD__BYTES
 #endif
-static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, NULL, KPD__NAME);
+static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, NULL, NULL, KPD__NAME);
 #undef KPD__OPERAND
 
 #endif // !KPD__NAMES
@@ -2627,13 +2726,15 @@ static void kpd__amx_half_dots(const void *a, size_t rows, size_t k, const uint1
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
 static const kpd__ops kpd__avxvnni_ops =
-    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, kpd__avxvnni_dots, NULL, NULL, KPD__AVX2_NAME);
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, kpd__avxvnni_dots, NULL, NULL, NULL, KPD__AVX2_NAME);
 static const kpd__ops kpd__avx512vnni_ops =
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, kpd__avx512vnni_dots, NULL, NULL, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, kpd__avx512vnni_dots, NULL, NULL, NULL, KPD__AVX512_NAME);
 static const kpd__ops kpd__avx512bf16_ops =
-    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_gemm, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_gemm,
+             kpd__avx512_half_attention, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
-    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_int8_dots, kpd__amx_half_dots, kpd__avx512_half_gemm, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_int8_dots, kpd__amx_half_dots, kpd__avx512_half_gemm,
+             kpd__avx512_half_attention, KPD__AVX512_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
@@ -2684,7 +2785,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 #endif
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
-    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, kpd__neondot_dots, NULL, NULL, KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, kpd__neondot_dots, NULL, NULL, NULL, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
@@ -5191,7 +5292,8 @@ static void kpd__sizes_add(kpd__sizes *z, const kpd_model *m) {
     z->ffn = kpd__max(z->ffn, (size_t)d->ffn_width);
     z->block = kpd__max(z->block, kpd__max(KPD__BLOCK, (size_t)d->max_tokens));
     z->tokens = kpd__max(z->tokens, (size_t)d->max_tokens);
-    z->attention = kpd__max(z->attention, kpd__attention_scratch((size_t)d->max_tokens, h, (size_t)d->n_heads));
+    z->attention = kpd__max(z->attention, (d->dtype == KPD_BF16 ? kpd__half_attention_scratch : kpd__attention_scratch)(
+                                              (size_t)d->max_tokens, h, (size_t)d->n_heads));
     if (d->dtype != KPD_F32)
         z->product = kpd__max(z->product, kpd__product_scratch(kpd__max((size_t)d->width, (size_t)d->ffn_width)));
     z->pooled = kpd__max(z->pooled, pooled);
@@ -5359,8 +5461,8 @@ static void kpd__layer_end(const kpd__rows *r, size_t from, size_t to, kpd__scra
     for (size_t i = r->begin; i < r->end; i++) {
         size_t at = r->first[i] - start, next = r->first[i + 1] - start, q = kpd__max(at, from), end = kpd__min(next, to);
         if (q < end)
-            r->ops->attention(r->all->qkv + at * ld, next - at, q - at, end - at, h, r->heads, own->attention,
-                              r->all->context + at * h);
+            kpd__attend(r->ops, r->layer->out.half != NULL, r->all->qkv + at * ld, next - at, q - at, end - at, h, r->heads,
+                        own->attention, r->all->context + at * h);
     }
     if (own->seen) kpd__see(own->seen, 1, context, to - from, h);
     kpd__product(r->ops, &r->layer->out, context, h, to - from, y, h, own->product);

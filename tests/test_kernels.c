@@ -206,6 +206,24 @@ static void attentions(const kpd__ops *ops, size_t n) {   // n tokens, three sha
     }
 }
 
+// By products of bf16: near to f32, and the same bits in pieces, though these do not begin at whole panels.
+static void half_attentions(const kpd__ops *ops, size_t n) {
+    static const size_t shapes[3][2] = {{24, 2}, {40, 5}, {32, 1}};
+    static float room[16384];
+    for (size_t s = 0; s < 3 && n <= 80 && ops->half_attention; s++) {
+        size_t width = shapes[s][0], heads = shapes[s][1], ld = 3 * kpd__round_up(width, 16);
+        if (n * ld > MOST) continue;
+        CHECK(kpd__half_attention_scratch(n, width, heads) <= 16384);
+        numbers(a, n * ld, 2);
+        kpd__scalar_ops.attention(a, n, 0, n, width, heads, room, c);
+        ops->half_attention(ops->half_dots, ops->operand, a, n, 0, n, width, heads, room, want);
+        ops->half_attention(ops->half_dots, ops->operand, a, n, 0, n / 3, width, heads, room, got);
+        ops->half_attention(ops->half_dots, ops->operand, a, n, n / 3, n, width, heads, room, got);
+        same_bits(want, got, n * width, "half attention", ops->level, n);
+        for (size_t i = 0; i < n * width; i++) CHECK_NEAR(want[i], c[i], .03);
+    }
+}
+
 static void scans(const kpd__ops *ops, size_t n) {   // n dimensions, 5 panels, 1 to 9 queries
     int32_t at[2][80];
     for (size_t queries = 1; queries < 10; queries += 4)
@@ -229,7 +247,7 @@ static void levels_pool(void) { all_sizes(pools); }
 static void levels_gemm(void) { all_sizes(products); }
 static void levels_int8(void) { all_sizes(int8_products); }
 static void levels_half(void) { all_sizes(half_products); }
-static void levels_attention(void) { all_sizes(attentions); }
+static void levels_attention(void) { all_sizes(attentions); all_sizes(half_attentions); }
 static void levels_scan(void) { all_sizes(scans); }
 
 static void int8_is_as_specified(void) {
