@@ -2901,7 +2901,7 @@ static uint64_t kpd__self_test(const kpd__ops *ops) {
     memset(&m, 0, sizeof m);
     m.panels = w; m.bias = bias; m.n = 32; m.k = 24;
     for (int f = KPD_GELU; f <= KPD_IDENTITY; f++) {
-        m.activation = (kpd_activation)f;
+        m.activation = f;
         ops->gemm(&m, x, 24, 5, y, 32);
         sum = kpd__rotate(sum, 1) ^ kpd__hash64(y, sizeof y);
     }
@@ -4916,7 +4916,7 @@ static void kpd__plan_modules(kpd__plan *p, kpd__matrix *dense, kpd__norm *norm,
         const kpd_module *m = &d->modules[i];
         snprintf(full, sizeof full, "modules.%d.", (int)i);
         if (m->kind == KPD_MODULE_DENSE)
-            kpd__plan_matrix(p, &dense[i], KPD_F32, full, "linear", (size_t)m->width, width, !m->no_bias, m->activation);
+            kpd__plan_matrix(p, &dense[i], KPD_F32, full, "linear", (size_t)m->width, width, !m->no_bias, (int)m->activation);
         else kpd__plan_norm(p, &norm[i], full, "norm", width, 1e-5f);
         width = (size_t)m->width;
     }

@@ -1298,7 +1298,7 @@ KPD__INLINE kpd__v KPDT__NAME(slope)(kpd_activation f, kpd__v u) {
 KPD__INLINE void KPDT__NAME(activate_as)(kpd_activation f, const float *u, size_t n, float *a) {
     for (size_t i = 0; i < n; i += 16) {
         size_t m = kpd__part_n(i, n);
-        kpd__store_n(a + i, m, kpd__activate(f, kpd__load_n(u + i, m)));
+        kpd__store_n(a + i, m, kpd__activate((int)f, kpd__load_n(u + i, m)));
     }
 }
 
@@ -1307,7 +1307,7 @@ KPD__INLINE void KPDT__NAME(activate_backward_as)(kpd_activation f, const float 
     for (size_t i = 0; i < n; i += 16) {
         size_t m = kpd__part_n(i, n);
         kpd__v x = kpd__load_n(u + i, m);
-        kpd__store_n(a + i, m, kpd__activate(f, x));
+        kpd__store_n(a + i, m, kpd__activate((int)f, x));
         kpd__store_n(d + i, m, kpd__mul(kpd__load_n(d + i, m), KPDT__NAME(slope)(f, x)));
     }
 }
