@@ -429,12 +429,24 @@ KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *
 
 typedef struct kpd_index kpd_index;
 
+// Where embedding and scoring spend their time. A product's share has its activation and its rounding to bf16 or int8.
+typedef enum kpd_stage {
+    KPD_STAGE_TOKENIZE, KPD_STAGE_EMBEDDING, KPD_STAGE_QKV, KPD_STAGE_ATTENTION, KPD_STAGE_OUTPUT, KPD_STAGE_UP, KPD_STAGE_DOWN,
+    KPD_STAGE_NORMS,                    // those of the layers
+    KPD_STAGE_HEAD,                     // pooling and modules, or pooler and classifier
+    KPD_STAGE_COUNT
+} kpd_stage;
+KPDDEF const char *kpd_stage_name(kpd_stage stage);        // "tokenize", "embedding", "qkv", "attention", "output", ...; "?"
+
+typedef double kpd_clock_t(void *user);                    // seconds from any origin; called from any task
+
 typedef struct kpd_session_desc {
     const kpd_model *student, *assistant;   // sized for these (any other no larger, of its weight type, will do); or NULL
     int32_t max_tokens;                     // tokens in flight, 0 = 4096; longer calls run in slices, with the same bits
     int32_t max_k;                          // hits a query, 0 = 1024
     int32_t max_dim;                        // of an index to search, 0 = the student's D
     kpd_simd simd;                          // forces a level; ARGUMENT if this machine lacks it
+    kpd_clock_t *clock; void *clock_user;   // for kpd_session_seconds; NULL = no times are kept
     kpd_parallel parallel;
     kpd_allocator allocator;
 } kpd_session_desc;
@@ -445,6 +457,10 @@ KPDDEF void       kpd_session_destroy(kpd_session *s);
 KPDDEF kpd_simd   kpd_session_simd(const kpd_session *s);                // the level in use
 KPDDEF size_t     kpd_session_size(const kpd_session *s);                // bytes of its arena
 KPDDEF int64_t    kpd_session_tokens(const kpd_session *s);              // tokens encoded since creation
+
+// Seconds that embedding and scoring, also within kpd_recommend, have spent in a stage since creation, summed over the tasks;
+// 0 without a clock. One thread, as for every call of a session. Cost: the clock is read some 16 times a layer for 128 tokens.
+KPDDEF double     kpd_session_seconds(const kpd_session *s, kpd_stage stage);
 
 // STUDENT and ASSISTANT ---------------------------------------------------------------------------------------------
 
@@ -5240,8 +5256,15 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // The largest inputs of the four matrices of each layer, for kpd_model_convert.
 typedef struct kpd__seen { float *most; size_t stride, layer; } kpd__seen;      // [layers][4][stride]
 
+typedef struct kpd__watch {
+    kpd_clock_t *clock; void *user;     // or NULL
+    double last;                        // when it was last read
+    double seconds[KPD_STAGE_COUNT + 1];        // the last: of no stage
+} kpd__watch;
+
 typedef struct kpd__scratch {   // of one task
     kpd__seen *seen;            // or NULL
+    kpd__watch watch;
     float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output
     float *qkv;                 // [block, 3 (H padded)]
     float *hidden;              // [KPD__CHUNK, F]
@@ -5391,6 +5414,9 @@ KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **ou
     s = (kpd_session *)kpd__take(&a, 1, sizeof *s);
     *s = plan;
     kpd__session_lay(s, &a);
+    for (int32_t i = 0; i < s->n_tasks; i++) {
+        s->scratch[i].watch.clock = d->clock; s->scratch[i].watch.user = d->clock_user;
+    }
     *out = s;
     return KPD_OK;
 }
@@ -5398,6 +5424,28 @@ KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **ou
 KPDDEF kpd_simd kpd_session_simd(const kpd_session *s) { return s->ops->level; }
 KPDDEF size_t kpd_session_size(const kpd_session *s) { return s->block_size; }
 KPDDEF int64_t kpd_session_tokens(const kpd_session *s) { return s->n_tokens; }
+
+KPDDEF const char *kpd_stage_name(kpd_stage stage) {
+    static const char *const names[] = {"tokenize", "embedding", "qkv",   "attention", "output",
+                                        "up",       "down",      "norms", "head",      "?"};
+    return names[(unsigned)stage < (unsigned)KPD_STAGE_COUNT ? (unsigned)stage : (unsigned)KPD_STAGE_COUNT];
+}
+
+KPDDEF double kpd_session_seconds(const kpd_session *s, kpd_stage stage) {
+    double sum = 0;
+    if ((unsigned)stage >= (unsigned)KPD_STAGE_COUNT) return 0;
+    for (int32_t i = 0; i < s->n_tasks; i++) sum += s->scratch[i].watch.seconds[stage];
+    return sum;
+}
+
+// A stage of the task ends here and the next begins. What ends with KPD_STAGE_COUNT was none: a task's time between calls.
+static void kpd__mark(kpd__watch *w, kpd_stage stage) {
+    double at;
+    if (!w->clock) return;
+    at = w->clock(w->user);
+    w->seconds[stage] += at - w->last;
+    w->last = at;
+}
 
 static kpd_status kpd__session_fits(const kpd_session *s, const kpd_model *m, kpd_error *e) {
     kpd__sizes z = s->sizes;
@@ -5441,9 +5489,12 @@ static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__s
         size_t rows = kpd__min(step, to - from);
         float *x = r->all->x + from * h, *y = r->all->y + from * h;
         kpd__product(r->ops, &l->up, x, h, rows, own->hidden, f, own->product);
+        kpd__mark(&own->watch, KPD_STAGE_UP);
         if (own->seen) { kpd__see(own->seen, 2, x, rows, h); kpd__see(own->seen, 3, own->hidden, rows, f); }
         kpd__product(r->ops, &l->down, own->hidden, f, rows, y, h, own->product);
+        kpd__mark(&own->watch, KPD_STAGE_DOWN);
         r->ops->add_norm(&l->norm2, y, rows, h, x);
+        kpd__mark(&own->watch, KPD_STAGE_NORMS);
     }
 }
 
@@ -5451,6 +5502,7 @@ static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__s
 static void kpd__layer_begin(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     size_t h = r->width, ld = r->layer->qkv.n;
     kpd__product(r->ops, &r->layer->qkv, r->all->x + from * h, h, to - from, r->all->qkv + from * ld, ld, own->product);
+    kpd__mark(&own->watch, KPD_STAGE_QKV);
     if (own->seen) kpd__see(own->seen, 0, r->all->x + from * h, to - from, h);
 }
 
@@ -5464,9 +5516,12 @@ static void kpd__layer_end(const kpd__rows *r, size_t from, size_t to, kpd__scra
             kpd__attend(r->ops, r->layer->out.half != NULL, r->all->qkv + at * ld, next - at, q - at, end - at, h, r->heads,
                         own->attention, r->all->context + at * h);
     }
+    kpd__mark(&own->watch, KPD_STAGE_ATTENTION);
     if (own->seen) kpd__see(own->seen, 1, context, to - from, h);
     kpd__product(r->ops, &r->layer->out, context, h, to - from, y, h, own->product);
+    kpd__mark(&own->watch, KPD_STAGE_OUTPUT);
     r->ops->add_norm(&r->layer->norm1, y, to - from, h, r->all->x + from * h);
+    kpd__mark(&own->watch, KPD_STAGE_NORMS);
     kpd__feed_forward(r, from, to, own);
 }
 
@@ -5479,6 +5534,7 @@ static kpd__rows kpd__embed_texts(const kpd__ops *ops, const kpd__encoder *m, co
     for (size_t i = begin; i < end; i++)
         ops->embed(&m->embedding, ids + first[i], types + first[i], first[i + 1] - first[i],
                    s->x + (first[i] - first[begin]) * r.width);
+    kpd__mark(&s->watch, KPD_STAGE_EMBEDDING);
     return r;
 }
 
@@ -5503,17 +5559,24 @@ typedef struct kpd__call {
     void (*finish)(const struct kpd__call *c, kpd__scratch *s, const float *x, size_t n_tokens, float *out);
 } kpd__call;
 
+// The rows of out of texts [begin, end), whose token vectors are in scratch->x.
+static void kpd__finish_texts(const kpd__call *c, kpd__scratch *scratch, size_t begin, size_t end) {
+    const size_t *first = c->s->first;
+    for (size_t i = begin; i < end; i++)
+        c->finish(c, scratch, scratch->x + (first[i] - first[begin]) * (size_t)c->m->desc.width, first[i + 1] - first[i],
+                  c->out + i * c->dim);
+    kpd__mark(&scratch->watch, KPD_STAGE_HEAD);
+}
+
 static void kpd__call_task(void *arg, int32_t task) {
     const kpd__call *c = (const kpd__call *)arg;
     const kpd_session *s = c->s;
     kpd__scratch *scratch = &s->scratch[task];
-    size_t h = (size_t)c->m->desc.width;
+    kpd__mark(&scratch->watch, KPD_STAGE_COUNT);
     for (size_t b = (size_t)task; b < c->n_blocks; b += (size_t)s->n_tasks) {
         size_t begin = s->blocks[b], end = s->blocks[b + 1];
         kpd__encode_block(s->ops, &c->m->tower[c->role == 1], &c->m->desc, s->ids, s->types, s->first, begin, end, scratch);
-        for (size_t i = begin; i < end; i++)
-            c->finish(c, scratch, scratch->x + (s->first[i] - s->first[begin]) * h, s->first[i + 1] - s->first[i],
-                      c->out + i * c->dim);
+        kpd__finish_texts(c, scratch, begin, end);
     }
 }
 
@@ -5525,6 +5588,7 @@ static void kpd__share(void *arg, int32_t task, void half(const kpd__rows *, siz
     size_t n = share->rows.first[share->rows.end] - share->rows.first[share->rows.begin], tasks = (size_t)share->s->n_tasks;
     size_t step = kpd__round_up((n + tasks - 1) / tasks, 16), from = kpd__min((size_t)task * step, n);
     size_t to = kpd__min(from + step, n);
+    kpd__mark(&share->s->scratch[task].watch, KPD_STAGE_COUNT);
     if (from < to) half(&share->rows, from, to, &share->s->scratch[task]);
 }
 
@@ -5538,15 +5602,15 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
     const kpd_model_desc *d = &c->m->desc;
     size_t begin = s->blocks[b], end = s->blocks[b + 1];
     uint64_t fp = kpd__fp_enter();
+    kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
     share.s = s;
     share.rows = kpd__embed_texts(s->ops, &c->m->tower[c->role == 1], d, s->ids, s->types, s->first, begin, end, s->scratch);
     for (int32_t j = 0; j < d->n_layers; j++, share.rows.layer++) {
         kpd__run(&s->parallel, s->n_tasks, kpd__begin_task, &share);
         kpd__run(&s->parallel, s->n_tasks, kpd__end_task, &share);
     }
-    for (size_t i = begin; i < end; i++)
-        c->finish(c, s->scratch, s->scratch->x + (s->first[i] - s->first[begin]) * (size_t)d->width, s->first[i + 1] - s->first[i],
-                  c->out + i * c->dim);
+    kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
+    kpd__finish_texts(c, s->scratch, begin, end);
     kpd__fp_leave(fp);
 }
 
@@ -5580,11 +5644,15 @@ static void kpd__cut(kpd__call *c, size_t n_texts) {
 static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd_error *e) {
     kpd_error own;
     kpd_status status = kpd__session_fits(c->s, c->m, e);
+    kpd__watch *watch = &c->s->scratch[0].watch;
     float *out = c->out;
     if (status) return status;
     if (!e) e = &own;
     for (size_t at = 0; at < n;) {
-        size_t count = kpd__slice(c, in, at, n, e);
+        size_t count;
+        kpd__mark(watch, KPD_STAGE_COUNT);
+        count = kpd__slice(c, in, at, n, e);
+        kpd__mark(watch, KPD_STAGE_TOKENIZE);
         if (!count) { memset(out, 0, n * c->dim * sizeof *out); return e->status; }
         kpd__cut(c, count);
         c->out = out + at * c->dim;

@@ -1,5 +1,5 @@
-// The kernels of this machine: GFLOP/s of the matrix product at MiniLM's shapes, by type and rows, and what the rest of a layer
-// costs beside it. Pin it to one core. usage: bench_kernels [LEVEL]
+// The kernels of this machine: what its instructions can do at most, GFLOP/s of the matrix product at MiniLM's shapes, by type
+// and rows, and what the rest of a layer costs beside it. Pin it to one core. usage: bench_kernels [LEVEL]
 #define _POSIX_C_SOURCE 199309L
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
@@ -37,28 +37,132 @@ static float *floats(size_t n) {
         result = t_[3];                                                                 \
     } while (0)
 
-static const char *const types[] = {"f32", "bf16", "int8"};
+enum { F32, BF16, INT8, TYPES };
+static const char *const types[TYPES] = {"f32", "bf16", "int8"};
 
-static void products(const kpd__ops *ops, int type) {
+// Peaks: n times chains of an instruction, enough of them to cover its latency, on registers of zeros. In assembly, since
+// compilers put such sums into memory. \\r is the register of a chain; registers 0 and 1 are the factors.
+#ifdef KPD__X86
+#define X86(name, instructions)                                                                                                \
+    static void name(size_t n) {                                                                                               \
+        __asm__ volatile(".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13\n vpxor %%xmm\\r, %%xmm\\r, %%xmm\\r\n .endr\n"               \
+                         "1:\n .irp r,2,3,4,5,6,7,8,9,10,11,12,13\n" instructions "\n .endr\n dec %0\n jne 1b\n vzeroupper"    \
+                         : "+r"(n) : : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",   \
+                           "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                                              \
+    }
+X86(fma_256, "vfmadd231ps %%ymm0, %%ymm1, %%ymm\\r")
+X86(fma_512, "vfmadd231ps %%zmm0, %%zmm1, %%zmm\\r")
+X86(half_512, "vdpbf16ps %%zmm0, %%zmm1, %%zmm\\r")
+X86(madd_256, "vpmaddwd %%ymm0, %%ymm1, %%ymm14\n vpaddd %%ymm14, %%ymm\\r, %%ymm\\r")
+X86(madd_512, "vpmaddwd %%zmm0, %%zmm1, %%zmm14\n vpaddd %%zmm14, %%zmm\\r, %%zmm\\r")
+X86(dot_256, "%{vex%} vpdpbusd %%ymm0, %%ymm1, %%ymm\\r")
+X86(dot_512, "vpdpbusd %%zmm0, %%zmm1, %%zmm\\r")
+
+#define TILES(name, instruction)                                                                                               \
+    static void name(size_t n) {                                                                                               \
+        kpd__tile_begin();                                                                                                     \
+        __asm__ volatile(".irp r,0,1,2,3,4,5,6,7\n tilezero %%tmm\\r\n .endr\n"                                                \
+                         "1:\n .irp r,2,3,4,5,6,7\n" instruction " %%tmm1, %%tmm0, %%tmm\\r\n .endr\n"                         \
+                         "dec %0\n jne 1b\n tilerelease" : "+r"(n) : : "cc");                                                  \
+    }
+TILES(tiles_half, "tdpbf16ps")
+TILES(tiles_int8, "tdpbusd")
+#endif
+
+#ifdef KPD__ARM
+#define ARM(name, instruction)                                                                                                 \
+    static void name(size_t n) {                                                                                               \
+        __asm__ volatile(".irp r,0,1,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25\n movi v\\r\\().4s, #0\n .endr\n"              \
+                         "1:\n .irp r,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25\n" instruction "\n .endr\n"                    \
+                         "subs %0, %0, #1\n b.ne 1b"                                                                           \
+                         : "+r"(n) : : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19",       \
+                           "v20", "v21", "v22", "v23", "v24", "v25");                                                          \
+    }
+ARM(fma_128, "fmla v\\r\\().4s, v0.4s, v1.4s")
+ARM(madd_128, "smlal v\\r\\().4s, v0.4h, v1.4h")
+#ifdef KPD__ARM_DOT
+#ifdef __clang__
+__attribute__((target("dotprod")))
+#else
+__attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
+ARM(dot_128, "sdot v\\r\\().4s, v0.16b, v1.16b")
+#endif
+#endif
+
+#define L(level) (1u << KPD_SIMD_##level)
+#define L512 (L(AVX512) | L(AVX512VNNI) | L(AVX512BF16) | L(AMX))
+static const struct {
+    const char *name;
+    double flops;               // of run(1)
+    void (*run)(size_t n);
+    unsigned levels[TYPES];     // that multiply the type with it
+} peaks[] = {
+#ifdef KPD__X86
+    {"VFMADD, 256 bits", 12 * 16, fma_256, {L(AVX2) | L(AVXVNNI), L(AVX2) | L(AVXVNNI), 0}},
+    {"VPMADDWD + VPADDD, 256 bits", 12 * 32, madd_256, {0, 0, L(AVX2)}},
+    {"VPDPBUSD, 256 bits", 12 * 64, dot_256, {0, 0, L(AVXVNNI)}},
+    {"VFMADD, 512 bits", 12 * 32, fma_512, {L512, L(AVX512) | L(AVX512VNNI), 0}},
+    {"VDPBF16PS, 512 bits", 12 * 64, half_512, {0, L(AVX512BF16), 0}},
+    {"VPMADDWD + VPADDD, 512 bits", 12 * 64, madd_512, {0, 0, L(AVX512)}},
+    {"VPDPBUSD, 512 bits", 12 * 128, dot_512, {0, 0, L(AVX512VNNI) | L(AVX512BF16)}},
+    {"TDPBF16PS", 6 * 16384, tiles_half, {0, L(AMX), 0}},
+    {"TDPBUSD", 6 * 32768, tiles_int8, {0, 0, L(AMX)}},
+#endif
+#ifdef KPD__ARM
+    {"FMLA", 16 * 8, fma_128, {L(NEON) | L(NEONDOT), L(NEON) | L(NEONDOT), 0}},
+    {"SMLAL", 16 * 8, madd_128, {0, 0, L(NEON)}},
+#endif
+#ifdef KPD__ARM_DOT
+    {"SDOT", 16 * 32, dot_128, {0, 0, L(NEONDOT)}},
+#endif
+    {NULL, 0, NULL, {0, 0, 0}}};
+
+static bool has_one_of(unsigned levels) {
+    for (int l = 0; l < KPD_SIMD_COUNT; l++)
+        if (levels >> l & 1 && kpd_simd_available((kpd_simd)l)) return true;
+    return false;
+}
+
+// Prints every peak of this machine, the best of .2 s, and which types `level` multiplies so; of[type]: that peak, 0 = none.
+static void measure_peaks(kpd_simd level, double of[TYPES]) {
+    for (int i = 0; peaks[i].name; i++) {
+        const unsigned *levels = peaks[i].levels;
+        double peak = 0, begun = now();
+        if (!has_one_of(levels[F32] | levels[BF16] | levels[INT8])) continue;
+        do {
+            double t = now();
+            peaks[i].run(100000);
+            peak = fmax(peak, 1e-4 * peaks[i].flops / (now() - t));
+        } while (now() - begun < .2);
+        printf("peak, GFLOP/s  %-28s %7.1f ", peaks[i].name, peak);
+        for (int type = 0; type < TYPES; type++)
+            if (levels[type] >> level & 1) { of[type] = peak; printf(" %s", types[type]); }
+        printf("\n");
+    }
+}
+
+static void products(const kpd__ops *ops, int type, double peak) {
     static const size_t shapes[4][2] = {{1152, 384}, {384, 384}, {1536, 384}, {384, 1536}}, rows[] = {1, 7, 24, 42, 256};
     float *w = floats(1536 * 384), *x = floats(256 * 1536), *y = floats(256 * 1536), *bias = floats(1536);
     void *scratch = floats(kpd__product_scratch(1536) / sizeof(float));
     printf("gemm %-4s, GFLOP/s  rows:", types[type]);
-    for (size_t r = 0; r < 5; r++) printf(" %7d", (int)rows[r]);
+    for (size_t r = 0; r < 5; r++) printf(" %7d %4s", (int)rows[r], peak > 0 ? "peak" : "");
     printf("\n");
     for (size_t s = 0; s < 4; s++)
         for (int gelu = 0; gelu <= (s == 2); gelu++) {
             kpd__matrix m;
             memset(&m, 0, sizeof m);
-            if (type == 0) m.panels = w;
-            if (type == 1) m.half = (const uint16_t *)(const void *)w;
-            if (type == 2) { m.bytes = (const int8_t *)(const void *)w; m.scale = bias; m.colsum = (const int32_t *)(const void *)w; }
+            if (type == F32) m.panels = w;
+            if (type == BF16) m.half = (const uint16_t *)(const void *)w;
+            if (type == INT8) { m.bytes = (const int8_t *)(const void *)w; m.scale = bias; m.colsum = (const int32_t *)(const void *)w; }
             m.bias = bias; m.n = shapes[s][0]; m.k = shapes[s][1]; m.activation = gelu ? KPD_GELU : KPD_IDENTITY;
             printf("  %4d x %4d %-10s     ", (int)m.n, (int)m.k, gelu ? "+ gelu" : "");
             for (size_t r = 0; r < 5; r++) {
                 double t;
                 TIME(t, kpd__product(ops, &m, x, m.k, rows[r], y, m.n, scratch));
-                printf(" %7.1f", 2e-9 * (double)(m.n * m.k * rows[r]) / t);
+                t = 2e-9 * (double)(m.n * m.k * rows[r]) / t;
+                printf(peak > 0 ? " %7.1f %3.0f%%" : " %7.1f     ", t, 100 * t / peak);
             }
             printf("\n");
         }
@@ -83,11 +187,13 @@ static void others(const kpd__ops *ops) {
 
 int main(int argc, char **argv) {
     kpd_simd level = kpd__best_level();
+    double peak[TYPES] = {0, 0, 0};
     for (int l = KPD_SIMD_SCALAR; argc > 1 && l < KPD_SIMD_COUNT; l++)
         if (!strcmp(argv[1], kpd_simd_name((kpd_simd)l))) level = (kpd_simd)l;
     if (!kpd_simd_available(level)) return fprintf(stderr, "this machine has no %s\n", kpd_simd_name(level)), 1;
     printf("level %s\n", kpd_simd_name(level));
-    for (int type = 0; type < 3; type++) products(kpd__ops_of(level), type);
+    measure_peaks(level, peak);
+    for (int type = 0; type < TYPES; type++) products(kpd__ops_of(level), type, peak[type]);
     others(kpd__ops_of(level));
     return 0;
 }

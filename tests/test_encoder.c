@@ -324,6 +324,81 @@ static void separate_towers_differ(void) {
     kpd_tokenizer_destroy(t);
 }
 
+// A clock that counts how often it is read: a stage gets as many seconds as it has ended times.
+static double count_reads(void *user) {
+    int *reads = (int *)user;
+    return 1000 + ++*reads;
+}
+
+static kpd_session *timed_session(const kpd_model *student, const kpd_model *assistant, int32_t tasks, int *reads) {
+    kpd_session_desc d;
+    kpd_session *s = NULL;
+    memset(&d, 0, sizeof d);
+    d.student = student; d.assistant = assistant;
+    d.clock = count_reads; d.clock_user = reads;
+    d.parallel.run = backwards; d.parallel.n_threads = tasks;
+    CHECK_OK(kpd_session_create(&d, &s, NULL));
+    return s;
+}
+
+static void check_stages(const kpd_session *s, const double *want) {
+    for (int i = 0; i < KPD_STAGE_COUNT; i++)
+        CHECK_THAT(kpd_session_seconds(s, (kpd_stage)i) == want[i], "%s: %g, expected %g", kpd_stage_name((kpd_stage)i),
+                   kpd_session_seconds(s, (kpd_stage)i), want[i]);
+}
+
+static void stages_of_a_text_are_those_of_its_layers(void) {
+    static const double want[KPD_STAGE_COUNT] = {1, 1, LAYERS, LAYERS, LAYERS, LAYERS, LAYERS, 2 * LAYERS, 1};
+    static const double none[KPD_STAGE_COUNT] = {0};
+    kpd_model *m = model(KPD_BI_ENCODER, KPD_POOL_MEAN), *cross = model(KPD_CROSS_ENCODER, KPD_POOL_MEAN);
+    kpd_input text = kpd_input_str("blue case", NULL, NULL), pair = kpd_input_str("blue case", "phone", "blue phone");
+    int reads = 0;
+    kpd_session *s = timed_session(m, NULL, 1, &reads);
+    float out[W];
+    check_stages(s, none);
+    CHECK_OK(kpd_embed(s, m, KPD_ITEM, &text, 1, 0, out, NULL));
+    check_stages(s, want);
+    CHECK(kpd_session_seconds(s, KPD_STAGE_COUNT) == 0);
+    CHECK(!strcmp(kpd_stage_name(KPD_STAGE_HEAD), "head") && !strcmp(kpd_stage_name(KPD_STAGE_COUNT), "?"));
+    kpd_session_destroy(s);
+    s = timed_session(NULL, cross, 1, &reads);
+    CHECK_OK(kpd_score(s, cross, &pair, 1, out, NULL));
+    check_stages(s, want);
+    kpd_session_destroy(s);
+    s = tiny_session(m, NULL);
+    CHECK_OK(kpd_embed(s, m, KPD_ITEM, &text, 1, 0, out, NULL));
+    check_stages(s, none);
+    kpd_session_destroy(s);
+    kpd_model_close(cross);
+    kpd_model_close(m);
+}
+
+// All but the first reading of the call and of each task ends a stage; vectors know nothing of the clock.
+static void stages_add_up_to_the_time_of_a_batch(void) {
+    enum { N = 100 };
+    static char text[N][160];
+    static kpd_input in[N];
+    static float want[N * W], got[N * W];
+    kpd_model *m = model(KPD_BI_ENCODER, KPD_POOL_MEAN);
+    texts(text, in, N);
+    embed_with(m, in, N, N, KPD_SIMD_AUTO, 1, 0, want);
+    for (int32_t tasks = 1; tasks <= 3; tasks += 2) {
+        int reads = 0;
+        kpd_session *s = timed_session(m, NULL, tasks, &reads);
+        double sum = 0;
+        memset(got, 0, sizeof got);
+        CHECK_OK(kpd_embed(s, m, KPD_ITEM, in, N, 0, got, NULL));
+        for (int i = 0; i < KPD_STAGE_COUNT; i++) {
+            CHECK(kpd_session_seconds(s, (kpd_stage)i) > 0);
+            sum += kpd_session_seconds(s, (kpd_stage)i);
+        }
+        CHECK_INT(sum, reads - 1 - tasks);
+        CHECK(!memcmp(want, got, sizeof got));
+        kpd_session_destroy(s);
+    }
+    kpd_model_close(m);
+}
+
 static void wrong_calls_are_refused(void) {
     kpd_model *m = model(KPD_BI_ENCODER, KPD_POOL_MEAN), *cross = model(KPD_CROSS_ENCODER, KPD_POOL_MEAN);
     tiny_options o;
@@ -369,6 +444,8 @@ SUITE(encoder) {
     RUN(encoder, bits_do_not_depend_on_real_threads);
     RUN(encoder, matryoshka_cut_is_renormalised);
     RUN(encoder, separate_towers_differ);
+    RUN(encoder, stages_of_a_text_are_those_of_its_layers);
+    RUN(encoder, stages_add_up_to_the_time_of_a_batch);
     RUN(encoder, wrong_calls_are_refused);
     RUN(encoder, cosine_and_sigmoid_are_plain);
 }

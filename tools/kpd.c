@@ -888,7 +888,20 @@ static int run_embed(job *j) {
 
 // >>bench  What a model does on this machine: tokenizing, batches, one text at a time, in each type of weights. ----------
 
-enum { BENCH_ROUNDS = 5 };
+enum { BENCH_ROUNDS = 5, BENCH_TYPES = 4 };
+
+static const struct { const char *name; kpd_dtype type; bool wide; } bench_types[BENCH_TYPES] = {
+    {"f32", KPD_F32, false}, {"bf16", KPD_BF16, false}, {"int8", KPD_INT8, false}, {"int8 wide", KPD_INT8, true}};
+
+static double bench_clock(void *unused) {
+    (void)unused;
+    return now();
+}
+
+// Adds the session's seconds so far times `sign`: - before and + after are what lies between.
+static void bench_stages(const kpd_session *s, double sign, double *spent) {
+    for (int i = 0; i < KPD_STAGE_COUNT; i++) spent[i] += sign * kpd_session_seconds(s, (kpd_stage)i);
+}
 
 static bool bench_tokenizer(job *j, const batch *b) {
     int32_t ids[4096];
@@ -911,16 +924,19 @@ static bool bench_tokenizer(job *j, const batch *b) {
     return true;
 }
 
-// One row of the table. reference: the vectors of f32, or NULL while it is that which is timed.
-static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b, const float *reference, const char *name) {
+// One row of the table. reference: the vectors of f32, or NULL while it is that which is timed. spent: of the batches.
+static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b, const float *reference, const char *name,
+                      double *spent) {
     double seconds[BENCH_ROUNDS], each[CHUNK_LINES], least = 1;
     int32_t n = j->text.n;
     if (!embed_texts(j, m, s, b, NULL)) return false;   // warms up
+    bench_stages(s, -1, spent);
     for (int r = 0; r < BENCH_ROUNDS; r++) {
         seconds[r] = now();
         if (!embed_texts(j, m, s, b, NULL)) return false;
         seconds[r] = now() - seconds[r];
     }
+    bench_stages(s, 1, spent);
     if (!embed_texts(j, m, s, b, each)) return false;
     for (int32_t i = 0; reference && i < n; i++) {
         size_t at = (size_t)i * (size_t)b->cols;
@@ -934,7 +950,8 @@ static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b
 }
 
 // The model in one type of weights.
-static bool bench_type(job *j, const batch *b, float *reference, kpd_dtype type, bool wide, const char *name) {
+static bool bench_type(job *j, const batch *b, float *reference, int t, double *spent) {
+    kpd_dtype type = bench_types[t].type;
     kpd_convert_desc c = {0};
     kpd_session_desc d = {0};
     kpd_model *other = NULL;
@@ -942,22 +959,35 @@ static bool bench_type(job *j, const batch *b, float *reference, kpd_dtype type,
     kpd_error e;
     bool ok;
     c.dtype = type;
-    c.wide_qkv = wide;
+    c.wide_qkv = bench_types[t].wide;
     if (kpd_model_convert(j->student, &c, &other, &e)) return fail(j->arg[0], 0, "%s", e.message);
     d.student = other;
     d.simd = (kpd_simd)j->o.simd;
     d.parallel = j->parallel;
+    d.clock = bench_clock;
     ok = !kpd_session_create(&d, &s, &e) || fail(NULL, 0, "%s", e.message);
-    if (ok) ok = bench_row(j, other, s, b, type == KPD_F32 ? NULL : reference, name);
+    if (ok) ok = bench_row(j, other, s, b, type == KPD_F32 ? NULL : reference, bench_types[t].name, spent);
     if (ok && type == KPD_F32) memcpy(reference, b->out, (size_t)j->text.n * (size_t)b->cols * sizeof *reference);
     kpd_session_destroy(s);
     kpd_model_close(other);
     return ok;
 }
 
+// Microseconds a text, means over the batches.
+static void print_stages(double spent[BENCH_TYPES][KPD_STAGE_COUNT], int32_t n) {
+    printf("\n%-10s", "us a text");
+    for (int i = 0; i < KPD_STAGE_COUNT; i++) printf(" %9s", kpd_stage_name((kpd_stage)i));
+    for (int t = 0; t < BENCH_TYPES; t++) {
+        printf("\n%-10s", bench_types[t].name);
+        for (int i = 0; i < KPD_STAGE_COUNT; i++) printf(" %9.1f", 1e6 * spent[t][i] / (BENCH_ROUNDS * n));
+    }
+    printf("\n");
+}
+
 static int run_bench(job *j) {
     batch b;
     float *reference;
+    double spent[BENCH_TYPES][KPD_STAGE_COUNT] = {{0}};
     double opened = now();
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
     opened = now() - opened;
@@ -973,11 +1003,10 @@ static int run_bench(job *j) {
     if (!bench_tokenizer(j, &b)) return BAD_DATA;
     printf("\n%-10s %9s %9s %9s %9s %9s   %s\n", "weights", "texts/s", "p50 ms", "p99 ms", "model MB", "arena MB",
            "least cosine to f32");
-    return bench_type(j, &b, reference, KPD_F32, false, "f32") && bench_type(j, &b, reference, KPD_BF16, false, "bf16") &&
-                   bench_type(j, &b, reference, KPD_INT8, false, "int8") &&
-                   bench_type(j, &b, reference, KPD_INT8, true, "int8 wide")
-               ? DONE
-               : BAD_DATA;
+    for (int t = 0; t < BENCH_TYPES; t++)
+        if (!bench_type(j, &b, reference, t, spent[t])) return BAD_DATA;
+    print_stages(spent, j->text.n);
+    return DONE;
 }
 
 // >>score ---------------------------------------------------------------------------------------------------------------
@@ -2703,7 +2732,9 @@ static const command COMMANDS[] = {
     {"bench", run_bench, 2, 2, "--tower", "bench M.kpd FILE [--tower item|keyphrase]",
      "Times a bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; then, with weights of each\n"
      "type, texts a second in batches, the median and 99th percentile of one text at a time, what model and session weigh,\n"
-     "and how near the vectors are to f32's. Medians of 5 rounds. Pin it to a core, as with taskset, to compare.\n\n"
+     "and how near the vectors are to f32's. Medians of 5 rounds. Then where the time of the batches goes: microseconds a\n"
+     "text by stage, summed over the threads. Pin it to a core, as with taskset, to compare. `make bench` has the peaks of\n"
+     "this machine's instructions, and how near the products of matrices come to them.\n\n"
      "    kpd bench minilm.kpd titles.txt --threads 2"},
     {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
