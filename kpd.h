@@ -2641,6 +2641,12 @@ static const kpd__ops kpd__amx_ops =
 #pragma GCC target("arch=armv8.2-a+dotprod")
 #endif
 
+// Instructions are written out: clang before 16 declares their intrinsics only when the whole file is compiled for them.
+static inline int32x4_t kpd__sdot(int32x4_t c, int8x16_t w, int8x16_t x) {
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(c) : "w"(w), "w"(x));
+    return c;
+}
+
 // SDOT takes s8 only: rows less 128 and, once a panel, 128 times the columns' sums.
 static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
                               int32_t *sums) {
@@ -2651,7 +2657,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
         int32x4_t start[4];
         for (size_t i = 0; i < 4; i++) start[i] = vdupq_n_s32(0);
         for (size_t j = 0; j < k; j += 4)
-            for (size_t i = 0; i < 4; i++) start[i] = vdotq_s32(start[i], vld1q_s8(panels + j * 16 + i * 16), vdupq_n_s8(1));
+            for (size_t i = 0; i < 4; i++) start[i] = kpd__sdot(start[i], vld1q_s8(panels + j * 16 + i * 16), vdupq_n_s8(1));
         for (size_t r = 0; r < rows; r += 4) {
             int32x4_t c[4][4];
             size_t m = kpd__min(4, rows - r);
@@ -2665,7 +2671,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
                     int8x16_t x;
                     memcpy(&quad, a + (r + (q < m ? q : m - 1)) * k + j, 4);
                     x = vreinterpretq_s8_u32(vdupq_n_u32(quad ^ 0x80808080u));
-                    for (size_t i = 0; i < 4; i++) c[q][i] = vdotq_s32(c[q][i], w[i], x);
+                    for (size_t i = 0; i < 4; i++) c[q][i] = kpd__sdot(c[q][i], w[i], x);
                 }
             }
             for (size_t q = 0; q < m; q++)
