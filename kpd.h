@@ -87,9 +87,9 @@
 // ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes about a
 // millisecond): corrupt weights can then give wrong numbers, never a wild access. `verify` reads and checks every byte.
 //
-// int8 weights give the same bits in the same sense, and so does bf16, whose weights are widened to f32, but for two levels
-// with an instruction for bf16 products (avx512bf16, amx): these round the inputs too, and promise only their own bits for any
-// number of threads and any batch.
+// int8 weights give the same bits in the same sense, and so does bf16, whose weights are widened to f32, but for the levels
+// with an instruction for bf16 products (avx512bf16, amx, neoni8mm): these round the inputs too, and promise only their own
+// bits for any number of threads and any batch.
 //
 // Limits. KPD_MAX_* below. BERT-family encoders (post-norm, learned positions) with WordPiece vocabularies only.
 //
@@ -252,11 +252,11 @@ KPDDEF void         kpd_pool_destroy(kpd_pool *p);
 KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p);        // p must outlive whatever gets this
 #endif
 
-// Levels that differ in int8 (avxvnni, avx512vnni, neondot) and bf16 (avx512bf16, amx: both) products only are for the rest the
-// avx2, avx512 or neon below them.
+// Levels that differ in int8 (avxvnni, avx512vnni, neondot) and bf16 (avx512bf16, amx, neoni8mm: both) products only are for
+// the rest the avx2, avx512 or neon below them.
 typedef enum kpd_simd {
     KPD_SIMD_AUTO, KPD_SIMD_SCALAR, KPD_SIMD_AVX2, KPD_SIMD_AVX512, KPD_SIMD_NEON, KPD_SIMD_AVXVNNI, KPD_SIMD_AVX512VNNI,
-    KPD_SIMD_AVX512BF16, KPD_SIMD_AMX, KPD_SIMD_NEONDOT, KPD_SIMD_COUNT
+    KPD_SIMD_AVX512BF16, KPD_SIMD_AMX, KPD_SIMD_NEONDOT, KPD_SIMD_NEONI8MM, KPD_SIMD_COUNT
 } kpd_simd;
 KPDDEF const char *kpd_simd_name(kpd_simd level);          // "auto", "scalar", "avx2", "avx512", "neon", "avxvnni", ...; "?"
 KPDDEF bool        kpd_simd_available(kpd_simd level);     // compiled in, and this processor and system have it
@@ -604,6 +604,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #ifdef __linux__
 #define KPD__ARM_DOT
 #include <sys/auxv.h>
+#if (defined(__clang__) && __clang_major__ >= 11) || (!defined(__clang__) && __GNUC__ >= 10)
+#define KPD__ARM_I8MM
+#endif
 #endif
 #endif
 #endif
@@ -1974,6 +1977,7 @@ KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t row
     if (!done) kpd__finish_by(tile, rows, n, kpd__set(0), w->activation, y, ldy);
 }
 
+#if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
 #if KPD__LEVEL == 3
 KPD__INLINE __m512i KPD__NAME(to_half)(kpd__v a) {   // in bits 16 to 31, to nearest even; a NaN stays one
     __m512i x = _mm512_castps_si512(a), odd = _mm512_and_si512(KPD__NAME(shifted)(a, 16), _mm512_set1_epi32(1));
@@ -2001,6 +2005,18 @@ KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size
                                   kpd__load_n(x + r * ldx + i, kpd__part_n(i, k)));
     }
 }
+#else
+// Four rounded. A NaN is made quiet, since all it has may lie in the half that is cut.
+KPD__INLINE uint16x4_t KPD__NAME(rounded_half)(float32x4_t a) {
+    uint32x4_t x = vreinterpretq_u32_f32(a), odd = vandq_u32(vshrq_n_u32(x, 16), vdupq_n_u32(1));
+    uint32x4_t near = vaddq_u32(x, vaddq_u32(odd, vdupq_n_u32(0x7FFF))), quiet = vorrq_u32(x, vdupq_n_u32(0x400000));
+    return vshrn_n_u32(vbslq_u32(vceqq_f32(a, a), near, quiet), 16);
+}
+KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v x) {   // to nearest even
+    vst1q_u16(p, vcombine_u16(KPD__NAME(rounded_half)(x.a), KPD__NAME(rounded_half)(x.b)));
+    vst1q_u16(p + 8, vcombine_u16(KPD__NAME(rounded_half)(x.c), KPD__NAME(rounded_half)(x.d)));
+}
+#endif
 
 // bf16 products by the level's instruction: rows of x in bf16 too.
 static void KPD__NAME(half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
@@ -2761,6 +2777,12 @@ static const kpd__ops kpd__amx_ops =
 #pragma GCC target("arch=armv8.2-a+dotprod")
 #endif
 
+// Instructions are written out: clang before 16 declares their intrinsics only when the whole file is compiled for them.
+static inline int32x4_t kpd__sdot(int32x4_t c, int8x16_t w, int8x16_t x) {
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(c) : "w"(w), "w"(x));
+    return c;
+}
+
 // SDOT takes s8 only: rows less 128 and, once a panel, 128 times the columns' sums.
 static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
                               int32_t *sums) {
@@ -2771,7 +2793,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
         int32x4_t start[4];
         for (size_t i = 0; i < 4; i++) start[i] = vdupq_n_s32(0);
         for (size_t j = 0; j < k; j += 4)
-            for (size_t i = 0; i < 4; i++) start[i] = vdotq_s32(start[i], vld1q_s8(panels + j * 16 + i * 16), vdupq_n_s8(1));
+            for (size_t i = 0; i < 4; i++) start[i] = kpd__sdot(start[i], vld1q_s8(panels + j * 16 + i * 16), vdupq_n_s8(1));
         for (size_t r = 0; r < rows; r += 4) {
             int32x4_t c[4][4];
             size_t m = kpd__min(4, rows - r);
@@ -2785,7 +2807,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
                     int8x16_t x;
                     memcpy(&quad, a + (r + (q < m ? q : m - 1)) * k + j, 4);
                     x = vreinterpretq_s8_u32(vdupq_n_u32(quad ^ 0x80808080u));
-                    for (size_t i = 0; i < 4; i++) c[q][i] = vdotq_s32(c[q][i], w[i], x);
+                    for (size_t i = 0; i < 4; i++) c[q][i] = kpd__sdot(c[q][i], w[i], x);
                 }
             }
             for (size_t q = 0; q < m; q++)
@@ -2802,6 +2824,109 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
     KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, kpd__neondot_dots, NULL, NULL, NULL, KPD__NEON_NAME);
+#endif
+
+#ifdef KPD__ARM_I8MM
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("i8mm,bf16"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("arch=armv8.2-a+i8mm+bf16")
+#endif
+
+// c [2 rows][2 columns] += 8 bytes of each row times 8 of each column: u8 by s8 in 32 bits, or bf16 in f32.
+static inline uint64x2_t kpd__mmla(bool half, uint64x2_t c, uint64x2_t rows, uint32x4_t columns) {
+    if (half) __asm__("bfmmla %0.4s, %1.8h, %2.8h" : "+w"(c) : "w"(rows), "w"(columns));
+    else __asm__("usmmla %0.4s, %1.16b, %2.16b" : "+w"(c) : "w"(rows), "w"(columns));
+    return c;
+}
+
+static inline uint64x2_t kpd__two_rows(const uint8_t *a, size_t row_bytes) {
+    uint64x1_t first, second;
+    memcpy(&first, a, 8);
+    memcpy(&second, a + row_bytes, 8);
+    return vcombine_u64(first, second);
+}
+static inline uint32x4_t kpd__four_columns(const uint8_t *group) {
+    uint32x4_t w;
+    memcpy(&w, group, 16);
+    return w;
+}
+static inline void kpd__two_sums(uint8_t *sums, uint64x2_t left, uint64x2_t right) {   // of four columns
+    uint64x2_t first = vzip1q_u64(left, right), second = vzip2q_u64(left, right);
+    memcpy(sums, &first, 16);
+    memcpy(sums + 64, &second, 16);
+}
+
+// P pairs of rows by 16 columns. What an instruction takes of a column lies in two neighbouring groups of its panel. A row past
+// the last is read and summed, not used: a block has room for 16. The barrier keeps gcc from loading the four columns of later
+// instructions so early that 24 sums no longer fit into registers.
+#define KPD__MMLA_BEGIN(p) uint64x2_t c##p[8] = {zero, zero, zero, zero, zero, zero, zero, zero};
+#define KPD__MMLA_ROWS(p) const uint64x2_t x##p = kpd__two_rows(a + 2 * p * row_bytes + at, row_bytes);
+#define KPD__MMLA_STEP(p)                                                                                                      \
+    c##p[2 * q] = kpd__mmla(half, c##p[2 * q], x##p, vzip1q_u32(group, next));                                                 \
+    c##p[2 * q + 1] = kpd__mmla(half, c##p[2 * q + 1], x##p, vzip2q_u32(group, next));
+#define KPD__MMLA_COLUMNS(P, quad)                                                                                             \
+    {                                                                                                                          \
+        enum { q = quad };                                                                                                     \
+        const uint32x4_t group = kpd__four_columns(b + 16 * q), next = kpd__four_columns(b + 64 + 16 * q);                     \
+        KPD__ROW_LIST_##P(KPD__MMLA_STEP)                                                                                      \
+        __asm__ volatile("" ::: "memory");                                                                                     \
+    }
+#define KPD__MMLA_END(p)                                                                                                       \
+    kpd__two_sums(sums + 128 * p, c##p[0], c##p[1]); kpd__two_sums(sums + 128 * p + 16, c##p[2], c##p[3]);                     \
+    kpd__two_sums(sums + 128 * p + 32, c##p[4], c##p[5]); kpd__two_sums(sums + 128 * p + 48, c##p[6], c##p[7]);
+#define KPD__MMLA_TILE(name, is_half, P)                                                                                       \
+    static void name##P(const uint8_t *a, size_t row_bytes, const uint8_t *b, uint8_t *sums) {                                 \
+        enum { half = is_half };                                                                                               \
+        const uint64x2_t zero = vdupq_n_u64(0);                                                                                \
+        KPD__ROW_LIST_##P(KPD__MMLA_BEGIN)                                                                                     \
+        for (size_t at = 0; at < row_bytes; at += 8, b += 128) {                                                               \
+            KPD__ROW_LIST_##P(KPD__MMLA_ROWS)                                                                                  \
+            KPD__MMLA_COLUMNS(P, 0) KPD__MMLA_COLUMNS(P, 1) KPD__MMLA_COLUMNS(P, 2) KPD__MMLA_COLUMNS(P, 3)                    \
+        }                                                                                                                      \
+        KPD__ROW_LIST_##P(KPD__MMLA_END)                                                                                       \
+    }
+typedef void kpd__mmla_tile(const uint8_t *a, size_t row_bytes, const uint8_t *b, uint8_t *sums);
+KPD__MMLA_TILE(kpd__usmmla_tile, 0, 1) KPD__MMLA_TILE(kpd__usmmla_tile, 0, 2) KPD__MMLA_TILE(kpd__usmmla_tile, 0, 3)
+KPD__MMLA_TILE(kpd__bfmmla_tile, 1, 1) KPD__MMLA_TILE(kpd__bfmmla_tile, 1, 2) KPD__MMLA_TILE(kpd__bfmmla_tile, 1, 3)
+#undef KPD__MMLA_BEGIN
+#undef KPD__MMLA_ROWS
+#undef KPD__MMLA_STEP
+#undef KPD__MMLA_COLUMNS
+#undef KPD__MMLA_END
+#undef KPD__MMLA_TILE
+
+static void kpd__mmla_dots(kpd__mmla_tile *const tiles[3], const void *operand, size_t rows, size_t row_bytes,
+                           const void *panels, size_t n_panels, void *sums) {
+    const uint8_t *a = (const uint8_t *)operand, *b = (const uint8_t *)panels;
+    size_t pairs = (rows + 1) / 2, step = kpd__even_rows(pairs, 3), panel_sums = kpd__round_up(rows, 16) * 64;
+    for (size_t p = 0; p < n_panels; p++)
+        for (size_t i = 0; i < pairs; i += step)
+            tiles[kpd__min(step, pairs - i) - 1](a + 2 * i * row_bytes, row_bytes, b + p * 16 * row_bytes,
+                                                 (uint8_t *)sums + p * panel_sums + 2 * i * 64);
+}
+
+static void kpd__neoni8mm_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
+                               int32_t *sums) {
+    static kpd__mmla_tile *const tiles[] = {kpd__usmmla_tile1, kpd__usmmla_tile2, kpd__usmmla_tile3};
+    (void)widened;
+    kpd__mmla_dots(tiles, operand, rows, k, panels, n_panels, sums);
+}
+
+static void kpd__neoni8mm_half_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels,
+                                    float *sums) {
+    static kpd__mmla_tile *const tiles[] = {kpd__bfmmla_tile1, kpd__bfmmla_tile2, kpd__bfmmla_tile3};
+    kpd__mmla_dots(tiles, operand, rows, 2 * k, panels, n_panels, sums);
+}
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+static const kpd__ops kpd__neoni8mm_ops = KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots,
+                                                   kpd__neon_half_gemm, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
@@ -2823,13 +2948,16 @@ static const kpd__ops *kpd__ops_of(kpd_simd level) {
 #ifdef KPD__ARM_DOT
     case KPD_SIMD_NEONDOT: return &kpd__neondot_ops;
 #endif
+#ifdef KPD__ARM_I8MM
+    case KPD_SIMD_NEONI8MM: return &kpd__neoni8mm_ops;
+#endif
     default: return NULL;
     }
 }
 
 KPDDEF const char *kpd_simd_name(kpd_simd level) {
     static const char *const names[] = {"auto",    "scalar",     "avx2",       "avx512", "neon",
-                                        "avxvnni", "avx512vnni", "avx512bf16", "amx",    "neondot", "?"};
+                                        "avxvnni", "avx512vnni", "avx512bf16", "amx",    "neondot", "neoni8mm", "?"};
     return names[(unsigned)level < (unsigned)KPD_SIMD_COUNT ? (unsigned)level : (unsigned)KPD_SIMD_COUNT];
 }
 
@@ -2886,6 +3014,9 @@ KPDDEF bool kpd_simd_available(kpd_simd level) {
 #endif
 #ifdef KPD__ARM_DOT
     if (level == KPD_SIMD_NEONDOT) return (getauxval(AT_HWCAP) & 1u << 20) != 0;   // ASIMDDP
+#endif
+#ifdef KPD__ARM_I8MM
+    if (level == KPD_SIMD_NEONI8MM) return (getauxval(AT_HWCAP2) & 3u << 13) == 3u << 13;   // I8MM, BF16
 #endif
     return true;
 }

@@ -90,7 +90,9 @@ static void run(const kpd_model *m, kpd_simd level, int32_t threads, size_t batc
     kpd_pool_destroy(pool);
 }
 
-static bool multiplies_bf16(kpd_simd level) { return level == KPD_SIMD_AVX512BF16 || level == KPD_SIMD_AMX; }
+static bool multiplies_bf16(kpd_simd level) {
+    return level == KPD_SIMD_AVX512BF16 || level == KPD_SIMD_AMX || level == KPD_SIMD_NEONI8MM;
+}
 
 static double lowest_cosine(const float *a, const float *b, size_t n) {
     double least = 1;

@@ -192,6 +192,27 @@ static void half_products(const kpd__ops *ops, size_t n) {
     }
 }
 
+// A bf16 product's rows: numbers to nearest even, as the weights are, and what is not a number stays so.
+static void neon_rounds_to_bf16(void) {
+#ifdef KPD__ARM_I8MM
+    static const uint32_t edges[16] = {0,          0x80000000, 0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF,
+                                       0x7F7FFFFF, 0x7F7F7FFF, 0x7F800000, 0xFF800000, 0x7F800001, 0xFF800001,
+                                       0x7FFFFFFF, 0xFFFFFFFF, 1,          0x7FC00000};
+    uint16_t found[16];
+    for (int i = 0; i < 2000; i++) {
+        for (size_t j = 0; j < 16; j++) {
+            state = state * 1664525u + 1013904223u;
+            a[j] = kpd__from_bits(i ? state ^ state >> 16 : edges[j]);
+        }
+        kpd__neon_store_half(found, kpd__neon_load(a));
+        for (size_t j = 0; j < 16; j++) {
+            if (a[j] != a[j]) CHECK((found[j] & 0x7F80) == 0x7F80 && (found[j] & 0x7F));
+            else CHECK_INT(found[j], kpd__bf16(a[j]));
+        }
+    }
+#endif
+}
+
 static void attentions(const kpd__ops *ops, size_t n) {   // n tokens, three shapes of heads
     static const size_t shapes[3][2] = {{24, 2}, {40, 5}, {32, 1}};
     static float room[16 * (80 + 2 * 32)];
@@ -403,6 +424,7 @@ SUITE(kernels) {
     TEST(levels_gemm);
     TEST(levels_int8);
     TEST(levels_half);
+    TEST(neon_rounds_to_bf16);
     TEST(int8_is_as_specified);
     TEST(levels_attention);
     TEST(levels_scan);

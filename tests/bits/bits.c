@@ -132,7 +132,8 @@ static int train_all(const kpd_model *m, char text[N][512]) {
 // Levels that multiply in bf16 promise their own bits only.
 static const char *row_name(const char *name, const kpd_model *m, kpd_simd level) {
     static char own[64];
-    if (kpd_model_get_desc(m).dtype != KPD_BF16 || (level != KPD_SIMD_AVX512BF16 && level != KPD_SIMD_AMX)) return name;
+    bool multiplies = level == KPD_SIMD_AVX512BF16 || level == KPD_SIMD_AMX || level == KPD_SIMD_NEONI8MM;
+    if (kpd_model_get_desc(m).dtype != KPD_BF16 || !multiplies) return name;
     snprintf(own, sizeof own, "%s-%s", name, kpd_simd_name(level));
     return own;
 }
