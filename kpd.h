@@ -1978,8 +1978,12 @@ KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t row
 }
 
 #if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
+#define KPD__ROUNDS_TO_HALF   // some processors of this level have an instruction for products of bf16
+#endif
+
+// store_half rounds 16 lanes to bf16, to nearest even, and a NaN stays one; store_pairs lanes of a and b in turn.
 #if KPD__LEVEL == 3
-KPD__INLINE __m512i KPD__NAME(to_half)(kpd__v a) {   // in bits 16 to 31, to nearest even; a NaN stays one
+KPD__INLINE __m512i KPD__NAME(to_half)(kpd__v a) {   // in bits 16 to 31
     __m512i x = _mm512_castps_si512(a), odd = _mm512_and_si512(KPD__NAME(shifted)(a, 16), _mm512_set1_epi32(1));
     x = _mm512_add_epi32(x, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
     a = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), _mm512_castsi512_ps(x), a);
@@ -1989,12 +1993,35 @@ KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v a) {
     __m512i x = KPD__NAME(shifted)(_mm512_castsi512_ps(KPD__NAME(to_half)(a)), 16);
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtepi32_epi16(0xFFFF, x));
 }
-KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v a, kpd__v b) {   // lanes of a and b in turn
+KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v a, kpd__v b) {
     __m512i low = KPD__NAME(shifted)(_mm512_castsi512_ps(KPD__NAME(to_half)(a)), 16);
     __m512i high = _mm512_and_si512(KPD__NAME(to_half)(b), _mm512_set1_epi32(-65536));
     _mm512_storeu_si512(p, _mm512_add_epi32(low, high));
 }
+#elif defined(KPD__ROUNDS_TO_HALF)
+// Four rounded. A NaN is made quiet, since all it has may lie in the half that is cut.
+KPD__INLINE uint16x4_t KPD__NAME(rounded_half)(float32x4_t a) {
+    uint32x4_t x = vreinterpretq_u32_f32(a), odd = vandq_u32(vshrq_n_u32(x, 16), vdupq_n_u32(1));
+    uint32x4_t near = vaddq_u32(x, vaddq_u32(odd, vdupq_n_u32(0x7FFF))), quiet = vorrq_u32(x, vdupq_n_u32(0x400000));
+    return vshrn_n_u32(vbslq_u32(vceqq_f32(a, a), near, quiet), 16);
+}
+KPD__INLINE uint16x8_t KPD__NAME(rounded_halves)(float32x4_t a, float32x4_t b) {
+    return vcombine_u16(KPD__NAME(rounded_half)(a), KPD__NAME(rounded_half)(b));
+}
+KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v x) {
+    vst1q_u16(p, KPD__NAME(rounded_halves)(x.a, x.b));
+    vst1q_u16(p + 8, KPD__NAME(rounded_halves)(x.c, x.d));
+}
+KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v x, kpd__v y) {
+    uint16x8x2_t low, high;
+    low.val[0] = KPD__NAME(rounded_halves)(x.a, x.b); low.val[1] = KPD__NAME(rounded_halves)(y.a, y.b);
+    high.val[0] = KPD__NAME(rounded_halves)(x.c, x.d); high.val[1] = KPD__NAME(rounded_halves)(y.c, y.d);
+    vst2q_u16(p, low);
+    vst2q_u16(p + 16, high);
+}
+#endif
 
+#ifdef KPD__ROUNDS_TO_HALF
 // Rows of x [rows, k] in bf16, as a product reads them, k padded to 32.
 KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size_t ldx, size_t rows, size_t k, void *to) {
     size_t padded = kpd__round_up(k, 32), step;
@@ -2005,19 +2032,6 @@ KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size
                                   kpd__load_n(x + r * ldx + i, kpd__part_n(i, k)));
     }
 }
-#else
-// Four rounded. A NaN is made quiet, since all it has may lie in the half that is cut.
-KPD__INLINE uint16x4_t KPD__NAME(rounded_half)(float32x4_t a) {
-    uint32x4_t x = vreinterpretq_u32_f32(a), odd = vandq_u32(vshrq_n_u32(x, 16), vdupq_n_u32(1));
-    uint32x4_t near = vaddq_u32(x, vaddq_u32(odd, vdupq_n_u32(0x7FFF))), quiet = vorrq_u32(x, vdupq_n_u32(0x400000));
-    return vshrn_n_u32(vbslq_u32(vceqq_f32(a, a), near, quiet), 16);
-}
-KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v x) {   // to nearest even
-    vst1q_u16(p, vcombine_u16(KPD__NAME(rounded_half)(x.a), KPD__NAME(rounded_half)(x.b)));
-    vst1q_u16(p + 8, vcombine_u16(KPD__NAME(rounded_half)(x.c), KPD__NAME(rounded_half)(x.d)));
-}
-#endif
-
 // bf16 products by the level's instruction: rows of x in bf16 too.
 static void KPD__NAME(half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
                                  size_t rows, float *y, size_t ldy, void *scratch) {
@@ -2286,7 +2300,7 @@ static void KPD__NAME(attention)(const float *qkv, size_t n, size_t begin, size_
     }
 }
 
-#if KPD__LEVEL == 3
+#ifdef KPD__ROUNDS_TO_HALF
 // v of one head [n, depth] in bf16, keys side by side: out[d][j], rows of a product. room: [16, n padded].
 KPD__INLINE void KPD__NAME(half_values)(kpd__operand operand, const float *v, size_t ld, size_t n, size_t depth, float *room,
                                         uint16_t *out) {
@@ -2386,6 +2400,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #endif
 static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, NULL, NULL, KPD__NAME);
 #undef KPD__OPERAND
+#undef KPD__ROUNDS_TO_HALF
 
 #endif // !KPD__NAMES
 
@@ -2926,7 +2941,7 @@ static void kpd__neoni8mm_half_dots(const void *operand, size_t rows, size_t k, 
 #pragma GCC pop_options
 #endif
 static const kpd__ops kpd__neoni8mm_ops = KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots,
-                                                   kpd__neon_half_gemm, KPD__NEON_NAME);
+                                                   kpd__neon_half_gemm, kpd__neon_half_attention, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and

@@ -1761,7 +1761,7 @@ static const kpdt__ops *kpdt__ops_of(kpd_simd level) {
     case KPD_SIMD_AVX512: case KPD_SIMD_AVX512VNNI: case KPD_SIMD_AVX512BF16: case KPD_SIMD_AMX: return &kpd__avx512_train_ops;
 #endif
 #ifdef KPD__ARM
-    case KPD_SIMD_NEON: case KPD_SIMD_NEONDOT: return &kpd__neon_train_ops;
+    case KPD_SIMD_NEON: case KPD_SIMD_NEONDOT: case KPD_SIMD_NEONI8MM: return &kpd__neon_train_ops;
 #endif
     default: return &kpd__scalar_train_ops;
     }

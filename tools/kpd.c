@@ -121,7 +121,7 @@ static const option OPTIONS[] = {
     {"-k",                   INTEGER, FIELD(k),                  1, KPD_MAX_K, NULL},
     {"--threads",            INTEGER, FIELD(threads),            1, KPD_MAX_THREADS, NULL},
     {"--simd",               CHOICE,  FIELD(simd),               0, 0,
-     "auto scalar avx2 avx512 neon avxvnni avx512vnni avx512bf16 amx neondot"},
+     "auto scalar avx2 avx512 neon avxvnni avx512vnni avx512bf16 amx neondot neoni8mm"},
     {"--stats",              FLAG,    FIELD(stats),              0, 0, NULL},
     {"--dtype",              CHOICE,  FIELD(dtype),              0, 0, "f32 bf16 int8"},
     {"--wide-qkv",           FLAG,    FIELD(wide_qkv),           0, 0, NULL},
