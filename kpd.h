@@ -1045,13 +1045,12 @@ typedef struct kpd__ops {
     kpd_simd level;
     kpd__operand operand;
     kpd__int8_dots *int8_dots;
-    kpd__half_dots *half_dots;          // NULL: none
+    kpd__half_dots *half_dots;          // NULL: none, nor are half_gemm and half_attention
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
-    // Of bf16 models, NULL like half_dots.
     void (*half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
                       float *y, size_t ldy, void *scratch);
-    void (*half_attention)(kpd__half_dots *dots, kpd__operand operand, const float *qkv, size_t n_tokens, size_t begin, size_t end,
-                           size_t width, size_t heads, float *scratch, float *out);
+    void (*half_attention)(kpd__half_dots *dots, kpd__operand operand, const float *qkv, size_t n_tokens, size_t begin,
+                           size_t end, size_t width, size_t heads, float *scratch, float *out);
     void (*int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
                       float *y, size_t ldy, void *scratch);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
@@ -1081,8 +1080,8 @@ static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float 
 
 // Attention of a text, by products of bf16 where they save more than rounding costs.
 #define KPD__HALF_TOKENS 64
-static void kpd__attend(const kpd__ops *ops, bool half, const float *qkv, size_t n_tokens, size_t begin, size_t end, size_t width,
-                        size_t heads, float *scratch, float *out) {
+static void kpd__attend(const kpd__ops *ops, bool half, const float *qkv, size_t n_tokens, size_t begin, size_t end,
+                        size_t width, size_t heads, float *scratch, float *out) {
     if (half && ops->half_attention && n_tokens >= KPD__HALF_TOKENS)
         ops->half_attention(ops->half_dots, ops->operand, qkv, n_tokens, begin, end, width, heads, scratch, out);
     else ops->attention(qkv, n_tokens, begin, end, width, heads, scratch, out);
@@ -1151,7 +1150,7 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #define KPD__THREE_AT(r) (three[r / 3] + r % 3 * lda)
 
 // Weights come from behind L2 once a block of rows: each step asks for its part of the next panel while this one is at work.
-#define KPD__PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define KPD__PREFETCH(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (bytes)), 0, 2)
 
 #endif // part A
 #endif // !KPD__LEVEL
@@ -1162,11 +1161,11 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 
 // >>kernels  First the level's primitives, then what is built from them alone.
 // kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
-// root; zip_low takes lanes of a and b in turn, of their first halves, zip_high of the second; pick_lt(a, b, x, y) is a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n,
-// where t = 1.5 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when
-// a_i >= b_i. load_half widens 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift
-// to shift + 7 of each lane, store_words (of a level that has it) the same as KPD__WORDS; corrected is float(s_i - zero c_i),
-// modulo 2^32.
+// root; zip_low takes lanes of the first halves of a and b in turn, zip_high of the second; pick_lt(a, b, x, y) is a < b ? x : y;
+// max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n; sum folds the lanes by
+// halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens 16 bf16; half_even and half_odd the
+// first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane, store_words (of a level that has it) the
+// same as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
@@ -1781,12 +1780,12 @@ static void KPD__NAME(pool)(kpd_pooling kind, const float *x, size_t n_tokens, s
 #define KPD__MICRO(name, R, STEP)                                                                                      \
     static void KPD__NAME(name##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {  \
         const float *three[(R + 2) / 3];                                                                               \
-        const size_t next = n_k * ldb;                                                                                 \
+        const size_t next = n_k * ldb * sizeof *b;                                                                     \
         KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
         KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
         for (size_t k = 0; k < n_k; k++, b += ldb) {                                                                   \
             kpd__v w = kpd__load(b);                                                                                   \
-            KPD__PREFETCH(b + next);                                                                                   \
+            KPD__PREFETCH(b, next);                                                                                    \
             KPD__ROW_LIST_##R(STEP)                                                                                    \
             KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
         }                                                                                                              \
@@ -1837,16 +1836,17 @@ KPD__INLINE void kpd__micro_half(size_t rows, const float *a, size_t lda, const 
 #define KPD__OUTER_ACC(r) kpd__v c##r = kpd__load(c + r * ldc);
 #define KPD__OUTER_STEP(r) c##r = kpd__fmadd(kpd__set(a[r]), w, c##r);
 #define KPD__OUTER_STORE(r) kpd__store(c + r * ldc, c##r);
-#define KPD__OUTER(R)                                                                                                         \
-    static void KPD__NAME(outer##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) { \
-        KPD__ROW_LIST_##R(KPD__OUTER_ACC)                                                                                           \
-        for (size_t t = 0; t < n; t++, a += lda, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(KPD__OUTER_STEP) }          \
-        KPD__ROW_LIST_##R(KPD__OUTER_STORE)                                                                                         \
+#define KPD__OUTER(R)                                                                                                          \
+    static void KPD__NAME(outer##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) {  \
+        KPD__ROW_LIST_##R(KPD__OUTER_ACC)                                                                                      \
+        for (size_t t = 0; t < n; t++, a += lda, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(KPD__OUTER_STEP) }     \
+        KPD__ROW_LIST_##R(KPD__OUTER_STORE)                                                                                    \
     }
 KPD__EACH_HEIGHT(KPD__OUTER)
 
 #define KPD__ENTRY(R) KPD__NAME(outer##R),
-KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) {
+KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
+                            size_t ldc) {
     static void (*const outer[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
                                  size_t ldc) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
     outer[rows - 1](a, lda, b, ldb, n, c, ldc);
@@ -2290,8 +2290,8 @@ static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const f
 
 // softmax(q k^T / sqrt(depth)) v for every head of one text of n tokens, of queries [begin, end). qkv: [T][3][H padded to 16];
 // out: [T, H].
-static void KPD__NAME(attention)(const float *qkv, size_t n, size_t begin, size_t end, size_t width, size_t heads, float *scratch,
-                                 float *out) {
+static void KPD__NAME(attention)(const float *qkv, size_t n, size_t begin, size_t end, size_t width, size_t heads,
+                                 float *scratch, float *out) {
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
     for (size_t h = 0; h < heads; h++) {
         const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
@@ -2313,7 +2313,8 @@ KPD__INLINE void KPD__NAME(half_values)(kpd__operand operand, const float *v, si
 }
 
 // Up to 16 queries in bf16 as a panel: [deep/2][16][2]. room: [16, deep].
-KPD__INLINE void KPD__NAME(half_queries)(const float *q, size_t ld, size_t queries, size_t depth, uint16_t *room, uint16_t *out) {
+KPD__INLINE void KPD__NAME(half_queries)(const float *q, size_t ld, size_t queries, size_t depth, uint16_t *room,
+                                         uint16_t *out) {
     size_t words = kpd__round_up(depth, 32) / 2;
     KPD__NAME(half_rows)(KPD__BYTES, q, ld, queries, depth, room);
     for (size_t c = 0; c < words; c += 16)
@@ -2398,7 +2399,8 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #else
 #define KPD__OPERAND KPD__BYTES
 #endif
-static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, NULL, NULL, KPD__NAME);
+static const kpd__ops KPD__NAME(ops) =
+    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, NULL, NULL, KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__ROUNDS_TO_HALF
 
@@ -2548,7 +2550,7 @@ static const kpd__ops KPD__NAME(ops) = KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERA
 #endif
 
 // Sums of tiles of rows a [rows][k] (of T, in elements) times n_panels panels, see kpd__int8_dots.
-#define KPD__TILES_OF(most, T)                                                                                                   \
+#define KPD__TILES_OF(most, T)                                                                                                 \
     size_t rows16 = kpd__round_up(rows, 16), step = kpd__even_rows(rows, most);                                                \
     const T *a = (const T *)operand;                                                                                           \
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)                                               \
@@ -2623,7 +2625,7 @@ static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const 
         KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
         for (size_t k = 0; k < lda; k += 4, b += 64) {                                                                         \
             __m512i w = _mm512_loadu_si512(b);                                                                                 \
-            KPD__PREFETCH(b + lda * 16);                                                                                       \
+            KPD__PREFETCH(b, lda * 16 * sizeof *b);                                                                            \
             KPD__ROW_LIST_##R(KPD__DOT_QUAD)                                                                                   \
             KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
         }                                                                                                                      \
@@ -2673,7 +2675,7 @@ static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, con
         KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
         for (size_t k = 0; k < lda; k += 2, b += 32) {                                                                         \
             __m512i w = _mm512_loadu_si512(b);                                                                                 \
-            KPD__PREFETCH(b + lda * 16);                                                                                       \
+            KPD__PREFETCH(b, lda * 16 * sizeof *b);                                                                            \
             KPD__ROW_LIST_##R(KPD__DOT_PAIR)                                                                                   \
             KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
         }                                                                                                                      \
@@ -5617,8 +5619,8 @@ static void kpd__see(kpd__seen *seen, size_t which, const float *x, size_t rows,
         for (size_t i = 0; i < k; i++) most[i] = kpd__wider(most[i], x[i]);
 }
 
-// Texts [begin, end) in a layer. Tasks may share their rows: `all` holds x, y, context and qkv of all, and each task has scratch
-// of its own for the rest; a call without tasks hands in the same twice.
+// Texts [begin, end) in a layer. Tasks may share their rows: `all` holds x, y, context and qkv of all, and each task has
+// scratch of its own for the rest; a call without tasks hands in the same twice.
 typedef struct kpd__rows {
     const kpd__ops *ops;
     const kpd__layer *layer;
