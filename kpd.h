@@ -71,7 +71,7 @@
 //
 // Threads. There are no globals and no hidden threads. Tokenizers and models never change once made, and an index does
 // not while nobody writes to it: any number of sessions share them. A session serves one caller at a time. Parallel work
-// goes through the host's `kpd_parallel`, or the built-in pool.
+// goes through the host's `kpd_parallel`, or the built-in pool: blocks of a batch, or rows of a long text without company.
 //
 // Numbers. f32 results are the same bits on every SIMD level, compiler, optimisation level, thread count and batch: the
 // same text gives the same vector alone or among a thousand. There are two kinds of sum. A *chain* is one fused
@@ -84,8 +84,9 @@
 // saved, set to the IEEE default, and restored by each call.
 //
 // Trust. Model and index files are hostile input. Opening checks everything that code follows: sizes, offsets, shapes,
-// ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes about a
-// millisecond): corrupt weights can then give wrong numbers, never a wild access. `verify` reads and checks every byte.
+// ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes two
+// milliseconds, for the tokenizer's tables): corrupt weights can then give wrong numbers, never a wild access. `verify`
+// reads and checks every byte.
 //
 // int8 weights give the same bits in the same sense, and so does bf16, whose weights are widened to f32, but for the levels
 // with an instruction for bf16 products (avx512bf16, amx, neoni8mm): these round the inputs too, and promise only their own
@@ -2131,6 +2132,7 @@ KPD__INLINE KPD__NAME(i) KPD__NAME(odd)(KPD__NAME(i) w) { return _mm512_srai_epi
 KPD__INLINE void KPD__NAME(widen_bytes)(const int8_t *panel, size_t k, int16_t *out) {
     for (size_t i = 0; i < k; i += 4, panel += 64, out += 64) {
         KPD__NAME(i) w = KPD__NAME(iload)(panel);
+        KPD__PREFETCH(panel, k * 16);
         KPD__NAME(istore)(out, KPD__NAME(even)(w));
         KPD__NAME(istore)(out + 32, KPD__NAME(odd)(w));
     }
@@ -2578,6 +2580,7 @@ static const kpd__ops KPD__NAME(ops) =
         for (size_t k = 0; k < lda; k += 4, b += 64) {                                                                         \
             __m256i lo = _mm256_loadu_si256((const __m256i *)(const void *)b);                                                 \
             __m256i hi = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));                                          \
+            KPD__PREFETCH(b, lda * 16 * sizeof *b);                                                                            \
             KPD__ROW_LIST_##R(KPD__DOT_QUAD)                                                                                   \
             KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
         }                                                                                                                      \

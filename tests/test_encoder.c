@@ -196,17 +196,24 @@ static void backwards(void *user, int32_t n, kpd_task_t *task, void *arg) {
     while (n--) task(arg, n);
 }
 
-static void embed_with(const kpd_model *m, const kpd_input *in, size_t n, size_t batch, kpd_simd simd, int32_t tasks,
-                       int32_t max_tokens, float *out) {
+static void embed_by(const kpd_parallel *parallel, const kpd_model *m, const kpd_input *in, size_t n, size_t batch,
+                     kpd_simd simd, int32_t max_tokens, float *out) {
     kpd_session_desc d;
     kpd_session *s;
     memset(&d, 0, sizeof d);
-    d.student = m; d.simd = simd; d.max_tokens = max_tokens;
-    d.parallel.run = backwards; d.parallel.n_threads = tasks;
+    d.student = m; d.simd = simd; d.max_tokens = max_tokens; d.parallel = *parallel;
     if (!CHECK_OK(kpd_session_create(&d, &s, NULL))) return;
     for (size_t i = 0; i < n; i += batch)
         CHECK_OK(kpd_embed(s, m, KPD_ITEM, in + i, n - i < batch ? n - i : batch, 0, out + i * W, NULL));
     kpd_session_destroy(s);
+}
+
+static void embed_with(const kpd_model *m, const kpd_input *in, size_t n, size_t batch, kpd_simd simd, int32_t tasks,
+                       int32_t max_tokens, float *out) {
+    kpd_parallel p;
+    memset(&p, 0, sizeof p);
+    p.run = backwards; p.n_threads = tasks;
+    embed_by(&p, m, in, n, batch, simd, max_tokens, out);
 }
 
 static void bits_do_not_depend_on_batch_level_or_threads(void) {
@@ -230,15 +237,19 @@ static void bits_do_not_depend_on_batch_level_or_threads(void) {
 }
 
 // Tasks without a block of their own take a part of the rows of a long text.
-static void bits_do_not_depend_on_shared_texts(void) {
+static void threads_share_a_long_text(void) {
     enum { N = 6, LONGEST = 150 };
     static const int32_t words[N] = {61, 62, 63, 90, 140, 148};   // and two special tokens; 64 are shared
     static char text[N][LONGEST * 6];
     static float want[N * W], got[N * W];
     kpd_input in[N];
     kpd_model *m;
+    kpd_pool *pool = NULL;
+    kpd_parallel threads;
     tiny_options o;
     memset(&o, 0, sizeof o);
+    CHECK_OK(kpd_pool_create(3, NULL, &pool, NULL));
+    threads = kpd_pool_parallel(pool);
     o.kind = KPD_BI_ENCODER; o.width = W; o.n_heads = HEADS; o.n_layers = LAYERS; o.seed = 3; o.n_positions = LONGEST;
     m = tiny_model(&o);
     for (int i = 0; i < N; i++) {
@@ -250,8 +261,11 @@ static void bits_do_not_depend_on_shared_texts(void) {
             embed_with(m, in, N, batch, KPD_SIMD_AUTO, 1, 0, want);
             embed_with(m, in, N, batch, KPD_SIMD_AUTO, tasks, 0, got);
             CHECK_THAT(!memcmp(want, got, sizeof got), "%d tasks, batch %d", (int)tasks, (int)batch);
+            embed_by(&threads, m, in, N, batch, KPD_SIMD_AUTO, 0, got);
+            CHECK(!memcmp(want, got, sizeof got));
         }
     for (int i = 1; i < N; i++) CHECK(memcmp(want, want + i * W, W * sizeof *want));
+    kpd_pool_destroy(pool);
     kpd_model_close(m);
 }
 
@@ -440,7 +454,7 @@ SUITE(encoder) {
     RUN(encoder, embeddings_match_a_plain_encoder);
     RUN(encoder, scores_match_a_plain_encoder);
     RUN(encoder, bits_do_not_depend_on_batch_level_or_threads);
-    RUN(encoder, bits_do_not_depend_on_shared_texts);
+    RUN(encoder, threads_share_a_long_text);
     RUN(encoder, bits_do_not_depend_on_real_threads);
     RUN(encoder, matryoshka_cut_is_renormalised);
     RUN(encoder, separate_towers_differ);
