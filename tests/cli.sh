@@ -692,7 +692,7 @@ as_if_uninterrupted() {
 
 t train_killed
 stopped KILL 137 killed
-cp -R $tr/killed $tr/full
+cp -R $tr/killed $tr/full; rm -f $tr/full/*.tmp   # of a checkpoint that the kill cut short
 printf '99\tlabels\t0.1' >> $tr/killed/metrics.tsv
 as_if_uninterrupted killed
 
