@@ -10,9 +10,9 @@ the classes that --kpd names (bf16's only where the processor multiplies bf16: e
 Environment: PEERS, a folder with models/all-MiniLM-L6-v2, models/export/{onnx,ct2,ov} (exports of the same model for
 onnxruntime, CTranslate2 and OpenVINO: model.onnx and model_int8.onnx, dynamically quantised; fp32.xml and int8.xml) and
 data/{queries,titles,long}.txt, a text a line. Run it with a Python that has the peers installed. Texts a second include
-tokenizing, pooling and normalising; opening the model is left out. Peers get their texts sorted by length and their better batch
-size of 32 and 128; kpd gets the file as it is. Prints, per set, the median texts a second, the median over rounds of kpd / peer
-for peers of the same class, and the mean and least cosine to sentence-transformers in f32.
+tokenizing, pooling and normalising; opening the model is left out. Peers get their texts sorted by length and their best batch
+size of 8, 16, 32 and 128; kpd gets the file as it is. Prints, per set, the median texts a second, the median over rounds of
+kpd / peer for peers of the same class, and the mean and least cosine to sentence-transformers in f32.
 
 The set pairs is what an assistant scores, a query and a title, all of 48 tokens, so that nothing is padded. kpd runs a
 cross-encoder of the same encoder with a random head; the peers run their encoder on the same tokens, and pool.
@@ -177,9 +177,10 @@ def worker(name, sets, one):
         order = sorted(range(len(texts(s))), key=lambda i: -len(texts(s)[i]))
         data[s] = [texts(s)[i] for i in order]
         speed = {}
-        for b in (32, 128):
+        f(data[s][:128], 32)   # warms up
+        for b in (8, 16, 32, 128):
             t = time.perf_counter()
-            f(data[s][:128], b)
+            f(data[s], b)
             speed[b] = time.perf_counter() - t
         batch[s] = min(speed, key=speed.get)
         np.save('build/bench_%s_%s.npy' % (name, s), np.asarray(f(data[s], batch[s]), np.float32)[np.argsort(order)])
