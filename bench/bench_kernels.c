@@ -110,7 +110,7 @@ static const struct {
     {"TDPBUSD", 6 * 32768, tiles_int8, {0, 0, L(AMX)}},
 #endif
 #ifdef KPD__ARM
-    {"FMLA", 16 * 8, fma_128, {L(NEON) | L(NEONDOT), L(NEON) | L(NEONDOT), 0}},
+    {"FMLA", 16 * 8, fma_128, {L(NEON) | L(NEONDOT) | L(NEONI8MM), L(NEON) | L(NEONDOT), 0}},
     {"SMLAL", 16 * 8, madd_128, {0, 0, L(NEON)}},
 #endif
 #ifdef KPD__ARM_DOT

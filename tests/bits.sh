@@ -11,26 +11,27 @@ if [ -n "${KPD_MODELS:-}" ]; then
 fi
 table=build/bits/table
 rm -f $table.*
-# name, once, real model, runner and its arguments: the rows of one compiler's program, into a table of its own
-row() {
-    name=$1 once=$2 real=$3; shift 3
-    "$@" build/bits/$name $real $once | sed "s/^/$name /" > $table.$name || echo "$name failed 0 0 0 -" >> $table.$name
+# name, compiler, the program's arguments, runner and its arguments: the rows of one compiler, into a table of its own
+rows() {
+    name=$1 compiler=$2 arguments=$3; shift 3
+    rm -f build/bits/$name
+    $compiler -o build/bits/$name tests/bits/bits.c -lm -pthread && "$@" build/bits/$name $arguments > $table.$name ||
+        echo "failed 0 0 0 -" >> $table.$name
 }
 for compiler in "gcc -O0" "gcc -O2" "gcc -O3 -march=native" "clang -O0" "clang -O2" "clang -O3 -march=native"; do
     command -v ${compiler%% *} > /dev/null || continue
     case "${BITS_QUICK:-}$compiler" in 1*-O0 | 1*-O2) continue ;; esac   # BITS_QUICK=1: a third of the compilers
     case $compiler in *-O0) once=${real:+once};; *) once="";; esac
-    name=$(echo $compiler | tr ' =' __)   # env would take a word with = for a variable
-    ( $compiler -o build/bits/$name tests/bits/bits.c -lm -pthread; row $name "$once" "$real" env ) &
+    rows "$(echo $compiler | tr ' =' __)" "$compiler" "$real $once" env &   # env would take a word with = for a variable
 done
 if command -v aarch64-linux-gnu-gcc > /dev/null && command -v qemu-aarch64 > /dev/null; then
-    ( aarch64-linux-gnu-gcc -O2 -o build/bits/aarch64-gcc_-O2_qemu tests/bits/bits.c -lm -pthread
-      row aarch64-gcc_-O2_qemu "" "" qemu-aarch64 -L /usr/aarch64-linux-gnu ) &
+    rows aarch64-gcc_-O2_qemu "aarch64-linux-gnu-gcc -O2" "" qemu-aarch64 -L /usr/aarch64-linux-gnu &
 fi
 wait
-cat $table.* > $table
+for rows in $table.*; do sed "s/^/${rows#$table.} /" $rows; done > $table
 column -t $table 2> /dev/null || cat $table
 status=0
+! grep ' failed ' $table || status=1
 for model in $(awk '{print $2}' $table | sort -u); do
     n=$(awk -v m=$model '$2 == m {print $6}' $table | sort -u | wc -l)
     echo "$model: $(awk -v m=$model '$2 == m' $table | wc -l) runs, $n different"
