@@ -1162,11 +1162,11 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 
 // >>kernels  First the level's primitives, then what is built from them alone.
 // kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
-// root; zip_low takes lanes of the first halves of a and b in turn, zip_high of the second; pick_lt(a, b, x, y) is a < b ? x : y;
-// max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n; sum folds the lanes by
-// halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens 16 bf16; half_even and half_odd the
-// first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane, store_words (of a level that has it) the
-// same as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32.
+// root; zip_low takes lanes of the first halves of a and b in turn, zip_high of the second; pick_lt(a, b, x, y) is
+// a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n; sum
+// folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens 16 bf16;
+// half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane, store_words
+// (of a level that has it) the same as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
@@ -2559,34 +2559,37 @@ static const kpd__ops KPD__NAME(ops) =
         for (size_t r = 0; r < rows; r += step)                                                                                \
             tiles[kpd__min(step, rows - r) - 1](a + r * k, k, panels, sums + r * 16);
 
-// VPDPBUSD on 8 columns: a sum of 4 u8 times s8 joins each of them.
-#define KPD__DOT_BEGIN(r) __m256i lo##r = _mm256_setzero_si256(), hi##r = lo##r;
-#define KPD__DOT_NEXT(r) KPD__THREE_STEP(r, 4)
-#define KPD__DOT_QUAD(r)                                                                                                       \
-    {                                                                                                                          \
-        int32_t quad;                                                                                                          \
-        memcpy(&quad, KPD__THREE_AT(r), 4);                                                                                    \
-        lo##r = _mm256_dpbusd_avx_epi32(lo##r, _mm256_set1_epi32(quad), lo);                                                   \
-        hi##r = _mm256_dpbusd_avx_epi32(hi##r, _mm256_set1_epi32(quad), hi);                                                   \
-    }
-#define KPD__DOT_END(r)                                                                                                        \
-    _mm256_storeu_si256((__m256i *)(void *)(sums + r * 16), lo##r);                                                            \
-    _mm256_storeu_si256((__m256i *)(void *)(sums + r * 16 + 8), hi##r);
-#define KPD__DOT_TILE(R)                                                                                                       \
-    static void kpd__avxvnni_tile##R(const uint8_t *a, size_t lda, const int8_t *b, int32_t *sums) {                           \
-        const uint8_t *three[(R + 2) / 3];                                                                                     \
+// A tile of R rows: a step takes 4 bytes of each row and 64 of the panel. KPD__DOT_LOAD reads these, KPD__DOT_SUM adds to row
+// r the product with its `four`.
+#define KPD__DOT_NEXT(r) KPD__THREE_STEP(r, 4 / sizeof *a)
+#define KPD__DOT_STEP(r) { int32_t four; memcpy(&four, KPD__THREE_AT(r), 4); KPD__DOT_SUM(r) }
+#define KPD__DOT_TILE(name, R, T, W, S)                                                                                        \
+    static void name##R(const T *a, size_t lda, const W *b, S *sums) {                                                         \
+        const T *three[(R + 2) / 3];                                                                                           \
         KPD__ROW_LIST_##R(KPD__DOT_BEGIN)                                                                                      \
         KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
-        for (size_t k = 0; k < lda; k += 4, b += 64) {                                                                         \
-            __m256i lo = _mm256_loadu_si256((const __m256i *)(const void *)b);                                                 \
-            __m256i hi = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));                                          \
+        for (size_t k = 0; k < lda; k += 4 / sizeof *a, b += 64 / sizeof *b) {                                                 \
+            KPD__DOT_LOAD                                                                                                      \
             KPD__PREFETCH(b, lda * 16 * sizeof *b);                                                                            \
-            KPD__ROW_LIST_##R(KPD__DOT_QUAD)                                                                                   \
+            KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                                   \
             KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
         }                                                                                                                      \
         KPD__ROW_LIST_##R(KPD__DOT_END)                                                                                        \
     }
-KPD__HEIGHTS_6(KPD__DOT_TILE)
+
+// VPDPBUSD on 8 columns: a sum of 4 u8 times s8 joins each of them.
+#define KPD__DOT_BEGIN(r) __m256i lo##r = _mm256_setzero_si256(), hi##r = lo##r;
+#define KPD__DOT_LOAD                                                                                                          \
+    __m256i lo = _mm256_loadu_si256((const __m256i *)(const void *)b);                                                         \
+    __m256i hi = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));
+#define KPD__DOT_SUM(r)                                                                                                        \
+    lo##r = _mm256_dpbusd_avx_epi32(lo##r, _mm256_set1_epi32(four), lo);                                                       \
+    hi##r = _mm256_dpbusd_avx_epi32(hi##r, _mm256_set1_epi32(four), hi);
+#define KPD__DOT_END(r)                                                                                                        \
+    _mm256_storeu_si256((__m256i *)(void *)(sums + r * 16), lo##r);                                                            \
+    _mm256_storeu_si256((__m256i *)(void *)(sums + r * 16 + 8), hi##r);
+#define KPD__TILE(R) KPD__DOT_TILE(kpd__avxvnni_tile, R, uint8_t, int8_t, int32_t)
+KPD__HEIGHTS_6(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avxvnni_tile##R,
 static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
@@ -2597,9 +2600,10 @@ static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const 
 }
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
-#undef KPD__DOT_QUAD
+#undef KPD__DOT_LOAD
+#undef KPD__DOT_SUM
 #undef KPD__DOT_END
-#undef KPD__DOT_TILE
+#undef KPD__TILE
 
 #ifndef KPD__EMULATED
 #ifdef __clang__
@@ -2614,27 +2618,11 @@ static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const 
 
 // The same on 16 columns.
 #define KPD__DOT_BEGIN(r) __m512i c##r = _mm512_setzero_si512();
-#define KPD__DOT_QUAD(r)                                                                                                       \
-    {                                                                                                                          \
-        int32_t quad;                                                                                                          \
-        memcpy(&quad, KPD__THREE_AT(r), 4);                                                                                    \
-        c##r = _mm512_dpbusd_epi32(c##r, _mm512_set1_epi32(quad), w);                                                          \
-    }
+#define KPD__DOT_LOAD __m512i w = _mm512_loadu_si512(b);
+#define KPD__DOT_SUM(r) c##r = _mm512_dpbusd_epi32(c##r, _mm512_set1_epi32(four), w);
 #define KPD__DOT_END(r) _mm512_storeu_si512(sums + r * 16, c##r);
-#define KPD__DOT_TILE(R)                                                                                                       \
-    static void kpd__avx512vnni_tile##R(const uint8_t *a, size_t lda, const int8_t *b, int32_t *sums) {                        \
-        const uint8_t *three[(R + 2) / 3];                                                                                     \
-        KPD__ROW_LIST_##R(KPD__DOT_BEGIN)                                                                                      \
-        KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
-        for (size_t k = 0; k < lda; k += 4, b += 64) {                                                                         \
-            __m512i w = _mm512_loadu_si512(b);                                                                                 \
-            KPD__PREFETCH(b, lda * 16 * sizeof *b);                                                                            \
-            KPD__ROW_LIST_##R(KPD__DOT_QUAD)                                                                                   \
-            KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
-        }                                                                                                                      \
-        KPD__ROW_LIST_##R(KPD__DOT_END)                                                                                        \
-    }
-KPD__HEIGHTS_14(KPD__DOT_TILE)
+#define KPD__TILE(R) KPD__DOT_TILE(kpd__avx512vnni_tile, R, uint8_t, int8_t, int32_t)
+KPD__HEIGHTS_14(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avx512vnni_tile##R,
 static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
@@ -2645,10 +2633,10 @@ static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, con
 }
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
-#undef KPD__DOT_QUAD
-#undef KPD__DOT_NEXT
+#undef KPD__DOT_LOAD
+#undef KPD__DOT_SUM
 #undef KPD__DOT_END
-#undef KPD__DOT_TILE
+#undef KPD__TILE
 
 #ifndef KPD__EMULATED
 #ifdef __clang__
@@ -2663,28 +2651,11 @@ static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, con
 
 // VDPBF16PS on 16 columns: pairs of bf16, summed in f32.
 #define KPD__DOT_BEGIN(r) __m512 c##r = _mm512_setzero_ps();
-#define KPD__DOT_NEXT(r) KPD__THREE_STEP(r, 2)
-#define KPD__DOT_PAIR(r)                                                                                                       \
-    {                                                                                                                          \
-        int32_t pair;                                                                                                          \
-        memcpy(&pair, KPD__THREE_AT(r), 4);                                                                                    \
-        c##r = _mm512_dpbf16_ps(c##r, KPD__BH(_mm512_set1_epi32(pair)), KPD__BH(w));                                           \
-    }
+#define KPD__DOT_LOAD __m512i w = _mm512_loadu_si512(b);
+#define KPD__DOT_SUM(r) c##r = _mm512_dpbf16_ps(c##r, KPD__BH(_mm512_set1_epi32(four)), KPD__BH(w));
 #define KPD__DOT_END(r) _mm512_storeu_ps(sums + r * 16, c##r);
-#define KPD__DOT_TILE(R)                                                                                                       \
-    static void kpd__avx512bf16_tile##R(const uint16_t *a, size_t lda, const uint16_t *b, float *sums) {                       \
-        const uint16_t *three[(R + 2) / 3];                                                                                    \
-        KPD__ROW_LIST_##R(KPD__DOT_BEGIN)                                                                                      \
-        KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
-        for (size_t k = 0; k < lda; k += 2, b += 32) {                                                                         \
-            __m512i w = _mm512_loadu_si512(b);                                                                                 \
-            KPD__PREFETCH(b, lda * 16 * sizeof *b);                                                                            \
-            KPD__ROW_LIST_##R(KPD__DOT_PAIR)                                                                                   \
-            KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
-        }                                                                                                                      \
-        KPD__ROW_LIST_##R(KPD__DOT_END)                                                                                        \
-    }
-KPD__HEIGHTS_14(KPD__DOT_TILE)
+#define KPD__TILE(R) KPD__DOT_TILE(kpd__avx512bf16_tile, R, uint16_t, uint16_t, float)
+KPD__HEIGHTS_14(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avx512bf16_tile##R,
 static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels,
@@ -2692,12 +2663,15 @@ static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, con
     static void (*const tiles[])(const uint16_t *a, size_t lda, const uint16_t *b, float *sums) = {KPD__HEIGHTS_14(KPD__ENTRY)};
     KPD__TILES_OF(14, uint16_t)
 }
-#undef KPD__TILES_OF
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
-#undef KPD__DOT_PAIR
-#undef KPD__DOT_NEXT
+#undef KPD__DOT_LOAD
+#undef KPD__DOT_SUM
 #undef KPD__DOT_END
+#undef KPD__TILE
+#undef KPD__TILES_OF
+#undef KPD__DOT_NEXT
+#undef KPD__DOT_STEP
 #undef KPD__DOT_TILE
 
 #ifndef KPD__EMULATED
