@@ -143,6 +143,7 @@
 // and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias);
 // the sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is
 // rounded to nearest even and summed in f32. GELU before a product of bf16 or int8 is a shorter polynomial, off by up to 3e-5.
+// Attention is in whole numbers too where query, key and value come from 8-bit inputs; see >>quantised.
 // Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
@@ -950,6 +951,8 @@ KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p) {
 static const float kpd__exp_c[5] = {   // exp(r) = 1 + r (1 + r q(r)), |r| <= ln2/2: relative error 6.2e-08
     0.5f, 0.166665182f, 0.041666206f, 0.00836888794f,
     0.00139504881f};
+static const float kpd__short_exp2_c[4] = {   // 2^r, |r| <= 1/2: relative error 7.5e-05
+    0.999928057f, 0.693260968f, 0.242611125f, 0.0551716685f};
 static const float kpd__phi_c[16] = {   // Phi(x) = .5 + x p(2 x^2 / c^2 - 1), |x| <= c = 5.4: error of x Phi(x) 6.6e-07
     0.130928114f, -0.0653279647f, 0.0484999306f, -0.0392104387f,
     0.0321106538f, -0.0257050451f, 0.0196836535f, -0.0141706225f,
@@ -1054,6 +1057,8 @@ typedef struct kpd__ops {
                            size_t end, size_t width, size_t heads, float *scratch, float *out);
     void (*int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
                       float *y, size_t ldy, void *scratch);
+    void (*int8_attention)(kpd__int8_dots *dots, kpd__operand operand, const float *qkv, size_t n_tokens, size_t begin,
+                           size_t end, size_t width, size_t heads, float *scratch, float *out);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
     void (*add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x);         // x = norm(x + y)
     void (*attention)(const float *qkv, size_t n_tokens, size_t begin, size_t end, size_t width, size_t heads, float *scratch,
@@ -1068,8 +1073,8 @@ typedef struct kpd__ops {
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
 #define KPD__OPS(level, operand, int8_dots, half_dots, half_gemm, half_attention, N)                                           \
-    {level,    operand,     int8_dots,    half_dots, N(gemm),      half_gemm, half_attention, N(int8_gemm),                    \
-     N(embed), N(add_norm), N(attention), N(pool),   N(normalize), N(dot),    N(scan),        N(above)}
+    {level,        operand,           int8_dots, half_dots,   N(gemm),      half_gemm, half_attention, N(int8_gemm),           \
+     N(int8_attention), N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
 
 // y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes.
 static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
@@ -1079,12 +1084,15 @@ static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float 
     else ops->gemm(w, x, ldx, rows, y, ldy);
 }
 
-// Attention of a text, by products of bf16 where they save more than rounding costs.
+// Attention of a text, whose q, k, v came from w: by products of w's type where they save more than rounding costs, but in f32
+// where inputs of 16 bits say that accuracy comes first.
 #define KPD__HALF_TOKENS 64
-static void kpd__attend(const kpd__ops *ops, bool half, const float *qkv, size_t n_tokens, size_t begin, size_t end,
+static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *qkv, size_t n_tokens, size_t begin, size_t end,
                         size_t width, size_t heads, float *scratch, float *out) {
-    if (half && ops->half_attention && n_tokens >= KPD__HALF_TOKENS)
+    if (w->half && ops->half_attention && n_tokens >= KPD__HALF_TOKENS)
         ops->half_attention(ops->half_dots, ops->operand, qkv, n_tokens, begin, end, width, heads, scratch, out);
+    else if (w->bytes && w->rounding != KPD__SIGNED_16)
+        ops->int8_attention(ops->int8_dots, ops->operand, qkv, n_tokens, begin, end, width, heads, scratch, out);
     else ops->attention(qkv, n_tokens, begin, end, width, heads, scratch, out);
 }
 
@@ -1115,6 +1123,50 @@ static size_t kpd__half_attention_scratch(size_t n_tokens, size_t width, size_t 
     size_t d = width / heads, n16 = kpd__round_up(n_tokens, 16), n32 = kpd__round_up(n_tokens, 32), deep = kpd__round_up(d, 32);
     size_t halves = n16 * deep + kpd__round_up(d, 16) * n32 + 3 * 16 * deep + 2 * 16 * n32;
     return 2 * 16 * (n16 + kpd__round_up(d, 16)) + halves / 2;
+}
+
+// The same where both are of int8: what one head takes, all heads in turn.
+typedef struct kpd__int8_head {
+    kpd__int8_dots *dots;
+    kpd__operand operand;
+    size_t n, n16, n_row, depth, d16, d_row;    // keys, padded, and to whole rows; the same of a head's columns
+    int32_t *scores, *sums;                     // [2][n16][16], [2][32][16]
+    float *columns;                             // [d16][16]: 16 queries, a lane each
+    float *key_step, *value_least, *value_step; // [d16]
+    float *inverse;                             // [32]: 1 / the sum of a query's weights
+    uint8_t *keys, *weights;                    // [n16][d_row], [32][n_row], as `operand` says
+    int8_t *queries, *values;                   // panels [2][d_row/4][16][4], [d16/16][n_row/4][16][4]
+    void *widened;
+} kpd__int8_head;
+
+static kpd__int8_head kpd__int8_head_lay(kpd__int8_dots *dots, kpd__operand operand, size_t n_tokens, size_t depth,
+                                         kpd__arena *a) {
+    size_t bytes = operand == KPD__WORDS ? 2 : 1;
+    kpd__int8_head h;
+    h.dots = dots; h.operand = operand; h.n = n_tokens; h.depth = depth;
+    h.n16 = kpd__round_up(n_tokens, 16); h.n_row = kpd__round_up(n_tokens, operand == KPD__TILES ? 64 : 8);
+    h.d16 = kpd__round_up(depth, 16); h.d_row = kpd__round_up(depth, operand == KPD__TILES ? 64 : 16);
+    h.scores = (int32_t *)kpd__take(a, 2 * h.n16 * 16, sizeof(int32_t));
+    h.sums = (int32_t *)kpd__take(a, 2 * 32 * 16, sizeof(int32_t));
+    h.columns = (float *)kpd__take(a, h.d16 * 16, sizeof(float));
+    h.key_step = (float *)kpd__take(a, h.d16, sizeof(float));
+    h.value_least = (float *)kpd__take(a, h.d16, sizeof(float));
+    h.value_step = (float *)kpd__take(a, h.d16, sizeof(float));
+    h.inverse = (float *)kpd__take(a, 32, sizeof(float));
+    h.keys = (uint8_t *)kpd__take(a, h.n16 * h.d_row, bytes);
+    h.weights = (uint8_t *)kpd__take(a, 32 * h.n_row, bytes);
+    h.queries = (int8_t *)kpd__take(a, 2 * 16 * h.d_row, 1);
+    h.values = (int8_t *)kpd__take(a, h.d16 * h.n_row, 1);
+    h.widened = kpd__take(a, KPD__WIDENED, 1);
+    return h;
+}
+
+// Floats of scratch of the largest of all operands.
+static size_t kpd__int8_attention_scratch(size_t n_tokens, size_t width, size_t heads) {
+    kpd__arena words = {NULL, 0, false}, tiles = words;
+    kpd__int8_head_lay(NULL, KPD__WORDS, n_tokens, width / heads, &words);
+    kpd__int8_head_lay(NULL, KPD__TILES, n_tokens, width / heads, &tiles);
+    return kpd__max(kpd__max(words.used, tiles.used) / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
 
 // X of each row of a tile, and of every height that a tile can have.
@@ -1166,7 +1218,8 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 // a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n; sum
 // folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens 16 bf16;
 // half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane, store_words
-// (of a level that has it) the same as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32.
+// (of a level that has it) the same as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32; whole is float(s_i); quads
+// has the lowest bytes of the bits of a, b, c, d in each lane.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
@@ -1227,6 +1280,8 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #define kpd__store_words KPD__NAME(store_words)
 #define kpd__store_bytes KPD__NAME(store_bytes)
 #define kpd__corrected KPD__NAME(corrected)
+#define kpd__whole     KPD__NAME(whole)
+#define kpd__quads     KPD__NAME(quads)
 #define kpd__table_row KPD__NAME(table_row)
 #define kpd__finish_by KPD__NAME(finish_by)
 #define kpd__bias      KPD__NAME(bias)
@@ -1294,6 +1349,11 @@ KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) { KPD__LANES(kpd__from_bits
 KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i + 1] << 16)); }
 KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
     KPD__LANES((float)(int32_t)((uint32_t)s[i] - (uint32_t)zero * (uint32_t)c[i]));
+}
+KPD__INLINE kpd__v kpd__whole(const int32_t *s) { KPD__LANES((float)s[i]); }
+KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
+    KPD__LANES(kpd__from_bits((kpd__to_bits(a.x[i]) & 255) | (kpd__to_bits(b.x[i]) & 255) << 8 |
+                              (kpd__to_bits(c.x[i]) & 255) << 16 | kpd__to_bits(d.x[i]) << 24));
 }
 KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
     for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(a.x[i]) >> shift);
@@ -1387,6 +1447,20 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t ze
     __m256i z = _mm256_set1_epi32(zero);
     return kpd__fold(KPD__NAME(corrected8)(s, c, z), KPD__NAME(corrected8)(s + 8, c + 8, z));
 }
+KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
+    return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(bits8)(s)), _mm256_cvtepi32_ps(KPD__NAME(bits8)(s + 8)));
+}
+KPD__INLINE __m256 KPD__NAME(quads8)(__m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256i w = _mm256_castps_si256(a), x = _mm256_slli_epi32(_mm256_castps_si256(b), 8),
+            y = _mm256_castps_si256(c), z = _mm256_slli_epi32(_mm256_castps_si256(d), 8);
+    const __m256i low = _mm256_set1_epi16(255);
+    w = _mm256_blendv_epi8(x, w, low);
+    y = _mm256_blendv_epi8(z, y, low);
+    return _mm256_castsi256_ps(_mm256_blend_epi16(w, _mm256_slli_epi32(y, 16), 0xAA));
+}
+KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
+    return kpd__fold(KPD__NAME(quads8)(a.lo, b.lo, c.lo, d.lo), KPD__NAME(quads8)(a.hi, b.hi, c.hi, d.hi));
+}
 // Bits shift to shift + 7 of each lane as 16 bits, in order.
 KPD__INLINE __m256i KPD__NAME(words)(kpd__v a, int shift) {
     const __m256i low = _mm256_set1_epi32(255);
@@ -1459,6 +1533,15 @@ KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
 KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
     __m512i z = _mm512_mullo_epi32(_mm512_loadu_si512(c), _mm512_set1_epi32(zero));
     return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), z));
+}
+KPD__INLINE kpd__v kpd__whole(const int32_t *s) { return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_loadu_si512(s)); }
+KPD__INLINE __m512i KPD__NAME(join)(kpd__v a, kpd__v b, int bits, int mask) {   // a where the mask is 1, b moved up by bits
+    __m512i x = _mm512_maskz_slli_epi32(0xFFFF, _mm512_castps_si512(b), (unsigned)bits);
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi32(mask), _mm512_castps_si512(a), x, 0xCA);
+}
+KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
+    __m512i low = KPD__NAME(join)(a, b, 8, 255), high = KPD__NAME(join)(c, d, 8, 255);
+    return _mm512_castsi512_ps(KPD__NAME(join)(_mm512_castsi512_ps(low), _mm512_castsi512_ps(high), 16, 65535));
 }
 KPD__INLINE __m512i KPD__NAME(shifted)(kpd__v a, int shift) {
     __m512i x = _mm512_castps_si512(a);
@@ -1580,6 +1663,19 @@ KPD__INLINE float32x4_t KPD__NAME(corrected4)(const int32_t *s, const int32_t *c
 KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
     return kpd__fold(KPD__NAME(corrected4)(s, c, zero), KPD__NAME(corrected4)(s + 4, c + 4, zero),
                      KPD__NAME(corrected4)(s + 8, c + 8, zero), KPD__NAME(corrected4)(s + 12, c + 12, zero));
+}
+KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
+    return kpd__fold(vcvtq_f32_s32(vld1q_s32(s)), vcvtq_f32_s32(vld1q_s32(s + 4)), vcvtq_f32_s32(vld1q_s32(s + 8)),
+                     vcvtq_f32_s32(vld1q_s32(s + 12)));
+}
+KPD__INLINE float32x4_t KPD__NAME(quads4)(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
+    uint32x4_t x = vsliq_n_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b), 8);
+    x = vsliq_n_u32(x, vreinterpretq_u32_f32(c), 16);
+    return vreinterpretq_f32_u32(vsliq_n_u32(x, vreinterpretq_u32_f32(d), 24));
+}
+KPD__INLINE kpd__v kpd__quads(kpd__v x, kpd__v y, kpd__v z, kpd__v w) {
+    return kpd__fold(KPD__NAME(quads4)(x.a, y.a, z.a, w.a), KPD__NAME(quads4)(x.b, y.b, z.b, w.b),
+                     KPD__NAME(quads4)(x.c, y.c, z.c, w.c), KPD__NAME(quads4)(x.d, y.d, z.d, w.d));
 }
 KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v x, int shift) {
     float t[16];
@@ -2363,6 +2459,175 @@ static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand
 }
 #endif
 
+// Attention in whole numbers. A softmax does not see what is added to all scores of a query, and its weights sum to 1: so keys
+// and values are rounded to u8 between the least and the largest of each column, and neither product needs to know the least.
+//     k = key_least + key_step u, v = value_least + value_step u, both 0..255; the query times key_step is rounded as
+//     KPD__SIGNED, to s8; the weights e^(score - the largest) to 255ths; then value_least + value_step (sum w u / sum w).
+
+#define KPD__MAGIC 12582912.0f      // 1.5 2^23: added, it rounds to whole numbers, which the lowest bits then hold
+typedef struct KPD__NAME(spread) { kpd__v least, step, by; } KPD__NAME(spread);
+
+// Of each of up to 16 columns of x [n].
+KPD__INLINE KPD__NAME(spread) KPD__NAME(spread_of)(const float *x, size_t ld, size_t n, size_t columns) {
+    const kpd__v zero = kpd__set(0), nothing = kpd__set(KPD__NOTHING), levels = kpd__set(255);
+    KPD__NAME(spread) s;
+    kpd__v most = kpd__load_n(x, columns), range;
+    s.least = most;
+    for (size_t j = 1; j < n; j++) {
+        kpd__v v = kpd__load_n(x + j * ld, columns);
+        most = kpd__vmax(most, v);
+        s.least = kpd__pick_lt(v, s.least, v, s.least);
+    }
+    range = kpd__sub(most, s.least);
+    s.by = kpd__pick_lt(range, nothing, zero, kpd__div(levels, range));
+    s.step = kpd__pick_lt(range, nothing, zero, kpd__div(range, levels));
+    return s;
+}
+
+// In the lowest byte u, or u + offset.
+KPD__INLINE kpd__v KPD__NAME(level_of)(const KPD__NAME(spread) *s, kpd__v x, float offset) {
+    return kpd__fmadd(kpd__sub(x, s->least), s->by, kpd__set(KPD__MAGIC + offset));
+}
+
+static void KPD__NAME(int8_keys)(const kpd__int8_head *h, const float *k, size_t ld) {
+    for (size_t d = 0; d < h->depth; d += 16) {
+        size_t m = kpd__part_n(d, h->depth), step, bytes = h->operand == KPD__WORDS ? 2 : 1;
+        KPD__NAME(spread) s = KPD__NAME(spread_of)(k + d, ld, h->n, m);
+        kpd__store(h->key_step + d, s.step);
+        for (size_t j = 0; j < h->n; j++) {
+            uint8_t *row = KPD__NAME(operand_row)(h->operand, h->keys, j, h->d_row * bytes, &step);
+            KPD__NAME(store_operand)(h->operand, row + d / 64 * step + d % 64 * bytes,
+                                     KPD__NAME(level_of)(&s, kpd__load_n(k + j * ld + d, m), 0), 0);
+        }
+    }
+}
+
+// As a panel less 128; keys past the last are 0.
+static void KPD__NAME(int8_values)(const kpd__int8_head *h, const float *v, size_t ld) {
+    for (size_t d = 0; d < h->depth; d += 16) {
+        size_t m = kpd__part_n(d, h->depth);
+        KPD__NAME(spread) s = KPD__NAME(spread_of)(v + d, ld, h->n, m);
+        int8_t *panel = h->values + d * h->n_row;
+        kpd__store(h->value_least + d, s.least);
+        kpd__store(h->value_step + d, s.step);
+        for (size_t j = 0; j < h->n_row; j += 4, panel += 64) {
+            kpd__v u[4];
+            for (size_t i = 0; i < 4; i++)
+                u[i] = j + i < h->n ? KPD__NAME(level_of)(&s, kpd__load_n(v + (j + i) * ld + d, m), -128) : kpd__set(0);
+            kpd__store((float *)(void *)panel, kpd__quads(u[0], u[1], u[2], u[3]));
+        }
+    }
+}
+
+// Up to 16 queries as a panel. Returns what a score of each is to be multiplied by, to be a power of 2 in softmax.
+static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, size_t ld, size_t queries, int8_t *panel) {
+    const kpd__v zero = kpd__set(0);
+    kpd__v most = zero, by;
+    for (size_t d = 0; d < h->depth; d += 16)
+        KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, h->depth), h->columns + d * 16, 16);
+    for (size_t d = 0; d < h->depth; d++) {
+        kpd__v x = kpd__mul(kpd__load(h->columns + d * 16), kpd__set(h->key_step[d]));
+        kpd__store(h->columns + d * 16, x);
+        most = kpd__vmax(kpd__vmax(x, kpd__sub(zero, x)), most);
+    }
+    by = kpd__pick_lt(most, kpd__set(KPD__NOTHING), zero, kpd__div(kpd__set(127), most));
+    for (size_t d = 0; d < h->d_row; d += 4, panel += 64) {
+        kpd__v x[4];
+        for (size_t i = 0; i < 4; i++)
+            x[i] = d + i < h->depth ? kpd__fmadd(kpd__load(h->columns + (d + i) * 16), by, kpd__set(KPD__MAGIC)) : zero;
+        kpd__store((float *)(void *)panel, kpd__quads(x[0], x[1], x[2], x[3]));
+    }
+    return kpd__mul(most, kpd__set(1.44269504f / 127 / sqrtf((float)h->depth)));
+}
+
+// 2^y in 255ths, y = (s - top) f; at most 0.
+KPD__INLINE kpd__v KPD__NAME(weight)(kpd__v s, kpd__v top, kpd__v f) {
+    const kpd__v magic = kpd__set(KPD__MAGIC);
+    kpd__v y = kpd__vmax(kpd__mul(kpd__sub(s, top), f), kpd__set(-30)), t = kpd__add(y, magic);
+    kpd__v r = kpd__sub(y, kpd__sub(t, magic)), p = kpd__set(kpd__short_exp2_c[3]);
+    for (int i = 2; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__short_exp2_c[i]));
+    return kpd__fmadd(kpd__pow2(p, t), kpd__set(255), magic);
+}
+
+// Softmax of 16 columns of scores s [n][16], times f; in place of them four weights of each column in a lane, as bytes or, in two
+// lanes, as KPD__WORDS. Returns 1 / their sums, which are whole and below 2^24: exact in any order.
+KPD__INLINE kpd__v KPD__NAME(int8_softmax)(const kpd__int8_head *h, int32_t *s, kpd__v f) {
+    const kpd__v magic = kpd__set(KPD__MAGIC);
+    kpd__v top = kpd__whole(s), sum = kpd__set(0);
+    float *to = (float *)(void *)s;
+    for (size_t j = 1; j < h->n; j++) top = kpd__vmax(top, kpd__whole(s + j * 16));
+    for (size_t j = 0; j < h->n_row; j += 4) {
+        kpd__v w[4];
+        for (size_t i = 0; i < 4; i++) {
+            w[i] = j + i < h->n ? KPD__NAME(weight)(kpd__whole(s + (j + i) * 16), top, f) : magic;
+            sum = kpd__add(sum, kpd__sub(w[i], magic));
+        }
+        if (h->operand == KPD__WORDS) {
+            kpd__store(to, kpd__quads(w[0], magic, w[2], magic));
+            kpd__store(to + 16, kpd__quads(w[1], magic, w[3], magic));
+            to += 32;
+        } else {
+            kpd__store(to, kpd__quads(w[0], w[1], w[2], w[3]));
+            to += 16;
+        }
+    }
+    return kpd__div(kpd__set(1), sum);
+}
+
+// Weights of up to 16 queries, in lanes, as rows of a product.
+KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t *lanes, size_t queries, uint8_t *rows) {
+    size_t n = h->n_row / (h->operand == KPD__WORDS ? 2 : 4);
+    bool tiles = h->operand == KPD__TILES;
+    for (size_t c = 0; c < n; c += 16)
+        KPD__NAME(turn)((const float *)(const void *)lanes + c * 16, 16, kpd__part_n(c, n), queries,
+                        (float *)(void *)(rows + c * (tiles ? 64 : 4)), tiles ? 16 : n);
+}
+
+// out [queries, depth] from the sums of up to 32 queries over their weights.
+static void KPD__NAME(int8_give)(const kpd__int8_head *h, size_t queries, float *out, size_t ldo) {
+    size_t next = kpd__round_up(queries, 16) * 16;
+    for (size_t d = 0; d < h->depth; d += 16 * KPD__DOT_PANELS) {
+        size_t panels = kpd__min(KPD__DOT_PANELS, (h->depth - d + 15) / 16);
+        h->dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, h->widened, h->sums);
+        for (size_t p = 0, at = d; p < panels; p++, at += 16) {
+            const kpd__v least = kpd__load(h->value_least + at), step = kpd__load(h->value_step + at), middle = kpd__set(128);
+            for (size_t r = 0; r < queries; r++) {
+                kpd__v mean = kpd__fmadd(kpd__whole(h->sums + p * next + r * 16), kpd__set(h->inverse[r]), middle);
+                kpd__store_n(out + r * ldo + at, kpd__part_n(at, h->depth), kpd__fmadd(step, mean, least));
+            }
+        }
+    }
+}
+
+static void KPD__NAME(int8_attention)(kpd__int8_dots *dots, kpd__operand operand, const float *qkv, size_t n, size_t begin,
+                                      size_t end, size_t width, size_t heads, float *scratch, float *out) {
+    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
+    kpd__arena a = {(char *)scratch, 0, false};
+    kpd__int8_head h;
+    h = kpd__int8_head_lay(dots, operand, n, depth, &a);
+    for (size_t i = 0; i < heads; i++) {
+        const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
+        KPD__NAME(int8_keys)(&h, k, ld);
+        KPD__NAME(int8_values)(&h, v, ld);
+        for (size_t r = begin; r < end; r += 32) {
+            size_t queries = kpd__min(32, end - r), panels = (queries + 15) / 16;
+            kpd__v f[2];
+            for (size_t p = 0; p < panels; p++)
+                f[p] = KPD__NAME(int8_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
+                                               h.queries + p * 16 * h.d_row);
+            dots(h.keys, n, h.d_row, h.queries, panels, h.widened, h.scores);
+            for (size_t p = 0; p < panels; p++) {
+                int32_t *scores = h.scores + p * h.n16 * 16;
+                kpd__store(h.inverse + p * 16, KPD__NAME(int8_softmax)(&h, scores, f[p]));
+                KPD__NAME(int8_weights)(&h, scores, kpd__part_n(p * 16, queries),
+                                        h.weights + p * 16 * h.n_row * (operand == KPD__WORDS ? 2 : 1));
+            }
+            KPD__NAME(int8_give)(&h, queries, out + r * width + i * depth, width);
+        }
+    }
+}
+#undef KPD__MAGIC
+
 // scores[query][16 n_panels]: cosine and dot are q.v, l2 is -sum (q-v)^2; chains over dim. q: [n_queries, dim].
 static void KPD__NAME(scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
                             float *scores) {
@@ -2451,6 +2716,8 @@ static const kpd__ops KPD__NAME(ops) =
 #undef kpd__store_words
 #undef kpd__store_bytes
 #undef kpd__corrected
+#undef kpd__whole
+#undef kpd__quads
 #undef kpd__table_row
 #undef kpd__finish_by
 #undef kpd__bias
@@ -5440,7 +5707,9 @@ static void kpd__sizes_add(kpd__sizes *z, const kpd_model *m) {
     z->ffn = kpd__max(z->ffn, (size_t)d->ffn_width);
     z->block = kpd__max(z->block, kpd__max(KPD__BLOCK, (size_t)d->max_tokens));
     z->tokens = kpd__max(z->tokens, (size_t)d->max_tokens);
-    z->attention = kpd__max(z->attention, (d->dtype == KPD_BF16 ? kpd__half_attention_scratch : kpd__attention_scratch)(
+    z->attention = kpd__max(z->attention, (d->dtype == KPD_BF16   ? kpd__half_attention_scratch
+                                           : d->dtype == KPD_INT8 ? kpd__int8_attention_scratch
+                                                                  : kpd__attention_scratch)(
                                               (size_t)d->max_tokens, h, (size_t)d->n_heads));
     if (d->dtype != KPD_F32)
         z->product = kpd__max(z->product, kpd__product_scratch(kpd__max((size_t)d->width, (size_t)d->ffn_width)));
@@ -5638,8 +5907,8 @@ static void kpd__layer_end(const kpd__rows *r, size_t from, size_t to, kpd__scra
     for (size_t i = r->begin; i < r->end; i++) {
         size_t at = r->first[i] - start, next = r->first[i + 1] - start, q = kpd__max(at, from), end = kpd__min(next, to);
         if (q < end)
-            kpd__attend(r->ops, r->layer->out.half != NULL, r->all->qkv + at * ld, next - at, q - at, end - at, h, r->heads,
-                        own->attention, r->all->context + at * h);
+            kpd__attend(r->ops, &r->layer->qkv, r->all->qkv + at * ld, next - at, q - at, end - at, h, r->heads, own->attention,
+                        r->all->context + at * h);
     }
     kpd__mark(&own->watch, KPD_STAGE_ATTENTION);
     if (own->seen) kpd__see(own->seen, 1, context, to - from, h);

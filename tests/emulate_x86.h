@@ -93,6 +93,17 @@ EMU __m256d emu_half(emu512 a, int half) { __m256d r; memcpy(&r, a.d + 4 * half,
 #define _mm512_add_epi32 emu_add_i
 #define _mm512_sub_epi32 emu_sub_i
 #define _mm512_mullo_epi32 emu_mul_i
+#define _mm512_ternarylogic_epi32 emu_ternary
+EMU emu512 emu_ternary(emu512 a, emu512 b, emu512 c, int table) {   // bit by bit, from the table's place a b c
+    emu512 r;
+    memset(&r, 0, sizeof r);
+    for (int i = 0; i < 512; i++) {
+        uint32_t at = (a.u[i / 32] >> i % 32 & 1) << 2 | (b.u[i / 32] >> i % 32 & 1) << 1 | (c.u[i / 32] >> i % 32 & 1);
+        r.u[i / 32] |= ((unsigned)table >> at & 1) << i % 32;
+    }
+    return r;
+}
+
 #define _mm512_and_si512 emu_and
 #define _mm512_maskz_slli_epi32(m, a, n) emu_left(a, n)
 #define _mm512_maskz_srl_epi32(m, a, n) emu_right(a, _mm_cvtsi128_si32(n))

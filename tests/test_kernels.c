@@ -245,6 +245,26 @@ static void half_attentions(const kpd__ops *ops, size_t n) {
     }
 }
 
+// In whole numbers: the bits of plain C, also in pieces, and near to f32; a column that is the same in all tokens stays exact.
+static void int8_attentions(const kpd__ops *ops, size_t n) {
+    static const size_t shapes[4][2] = {{24, 2}, {40, 5}, {32, 1}, {80, 1}};
+    static float room[32768];
+    for (size_t s = 0; s < 4 && n <= 80; s++) {
+        size_t width = shapes[s][0], heads = shapes[s][1], padded = kpd__round_up(width, 16), ld = 3 * padded;
+        if (n * ld > MOST) continue;
+        CHECK(kpd__int8_attention_scratch(n, width, heads) <= 32768);
+        numbers(a, n * ld, 2);
+        for (size_t t = 0; t < n; t++) a[t * ld + 2 * padded] = 1.7f;
+        kpd__scalar_ops.attention(a, n, 0, n, width, heads, room, c);
+        kpd__scalar_ops.int8_attention(kpd__scalar_ops.int8_dots, KPD__BYTES, a, n, 0, n, width, heads, room, want);
+        ops->int8_attention(ops->int8_dots, ops->operand, a, n, 0, n / 3, width, heads, room, got);
+        ops->int8_attention(ops->int8_dots, ops->operand, a, n, n / 3, n, width, heads, room, got);
+        same_bits(want, got, n * width, "int8 attention", ops->level, n);
+        for (size_t i = 0; i < n * width; i++) CHECK_NEAR(want[i], c[i], .08);
+        for (size_t t = 0; t < n; t++) CHECK(want[t * width] == 1.7f);
+    }
+}
+
 static void scans(const kpd__ops *ops, size_t n) {   // n dimensions, 5 panels, 1 to 9 queries
     int32_t at[2][80];
     for (size_t queries = 1; queries < 10; queries += 4)
@@ -268,7 +288,7 @@ static void levels_pool(void) { all_sizes(pools); }
 static void levels_gemm(void) { all_sizes(products); }
 static void levels_int8(void) { all_sizes(int8_products); }
 static void levels_half(void) { all_sizes(half_products); }
-static void levels_attention(void) { all_sizes(attentions); all_sizes(half_attentions); }
+static void levels_attention(void) { all_sizes(attentions); all_sizes(half_attentions); all_sizes(int8_attentions); }
 static void levels_scan(void) { all_sizes(scans); }
 
 static void int8_is_as_specified(void) {
@@ -318,6 +338,14 @@ static void activations_are_accurate(void) {
     CHECK_NEAR(approximate, 0, 2e-6);
     sweep(KPD_RELU, -1, 1, 3);
     CHECK(got[0] == 0 && got[1] == 0 && got[2] == 1);
+}
+
+static void weights_are_accurate(void) {   // of softmax in whole numbers: 255 2^y
+    for (int i = 0; i < 5000; i++) {
+        float y = -32.0f * (float)i / 4999;
+        kpd__scalar_v w = kpd__scalar_weight(kpd__scalar_set(y), kpd__scalar_set(0), kpd__scalar_set(1));
+        CHECK_NEAR((double)w.x[0] - 12582912, 255 * exp2((double)y), .52);
+    }
 }
 
 static void exp_is_accurate(void) {
@@ -429,6 +457,7 @@ SUITE(kernels) {
     TEST(levels_attention);
     TEST(levels_scan);
     TEST(activations_are_accurate);
+    TEST(weights_are_accurate);
     TEST(exp_is_accurate);
     TEST(fma_is_exact);
     TEST(sums_are_accurate);

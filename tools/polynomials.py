@@ -61,6 +61,11 @@ r = np.linspace(-.3466, .3466, 200001).astype(F)
 e = fma(fma(horner(q, r), r, F(1)), r, F(1))
 show('kpd__exp_c', q, 'exp(r) = 1 + r (1 + r q(r)), |r| <= ln2/2: relative error %.2g' % np.max(np.abs(e / np.exp(r.astype(float)) - 1)))
 
+# 2^r, |r| <= 1/2, for weights that are rounded to 255ths
+p = fit(np.exp2, -.5, .5, 3, lambda r: np.exp2(-r))
+r = np.linspace(-.5, .5, 200001).astype(F)
+show('kpd__short_exp2_c', p, '2^r, |r| <= 1/2: relative error %.2g' % np.max(np.abs(horner(p, r) / np.exp2(r.astype(float)) - 1)))
+
 # Phi(x) - 1/2 = x p(t), t = 2 x^2 / c^2 - 1, |x| <= c
 def show_phi(name, c, degree):
     def target(t):
