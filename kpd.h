@@ -5900,16 +5900,17 @@ static void kpd__layer_begin(const kpd__rows *r, size_t from, size_t to, kpd__sc
     if (own->seen) kpd__see(own->seen, 0, r->all->x + from * h, to - from, h);
 }
 
-// The rest of the layer for rows [from, to): attention of their queries to all keys, and what knows no neighbours.
-static void kpd__layer_end(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
-    size_t h = r->width, ld = r->layer->qkv.n, start = r->first[r->begin];
+// Attention of queries [q, end) of text i.
+static void kpd__text_attention(const kpd__rows *r, size_t i, size_t q, size_t end, kpd__scratch *own) {
+    size_t h = r->width, at = r->first[i] - r->first[r->begin], n = r->first[i + 1] - r->first[i];
+    kpd__attend(r->ops, &r->layer->qkv, r->all->qkv + at * r->layer->qkv.n, n, q, end, h, r->heads, own->attention,
+                r->all->context + at * h);
+}
+
+// What follows attention and knows no neighbours, for rows [from, to).
+static void kpd__layer_rest(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+    size_t h = r->width;
     float *context = r->all->context + from * h, *y = r->all->y + from * h;
-    for (size_t i = r->begin; i < r->end; i++) {
-        size_t at = r->first[i] - start, next = r->first[i + 1] - start, q = kpd__max(at, from), end = kpd__min(next, to);
-        if (q < end)
-            kpd__attend(r->ops, &r->layer->qkv, r->all->qkv + at * ld, next - at, q - at, end - at, h, r->heads, own->attention,
-                        r->all->context + at * h);
-    }
     kpd__mark(&own->watch, KPD_STAGE_ATTENTION);
     if (own->seen) kpd__see(own->seen, 1, context, to - from, h);
     kpd__product(r->ops, &r->layer->out, context, h, to - from, y, h, own->product);
@@ -5917,6 +5918,34 @@ static void kpd__layer_end(const kpd__rows *r, size_t from, size_t to, kpd__scra
     r->ops->add_norm(&r->layer->norm1, y, to - from, h, r->all->x + from * h);
     kpd__mark(&own->watch, KPD_STAGE_NORMS);
     kpd__feed_forward(r, from, to, own);
+}
+
+// The rest of the layer for rows [from, to): attention of their queries to all keys, and so on.
+static void kpd__layer_end(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+    size_t start = r->first[r->begin];
+    for (size_t i = r->begin; i < r->end; i++) {
+        size_t at = r->first[i] - start, next = r->first[i + 1] - start, q = kpd__max(at, from), end = kpd__min(next, to);
+        if (q < end) kpd__text_attention(r, i, q - at, end - at, own);
+    }
+    kpd__layer_rest(r, from, to, own);
+}
+
+// A head that reads one row of a text: nothing else of the last layer's output is worth computing.
+static bool kpd__reads_one(const kpd_model_desc *d) {
+    return d->kind == KPD_CROSS_ENCODER || d->pooling == KPD_POOL_CLS || d->pooling == KPD_POOL_LAST;
+}
+
+// The rest of the last layer for such a head: x then holds a row a text. They move forward, so none is lost.
+static void kpd__last_layer_end(const kpd__rows *r, const kpd_model_desc *d, kpd__scratch *own) {
+    size_t h = r->width, start = r->first[r->begin];
+    bool last = d->kind == KPD_BI_ENCODER && d->pooling == KPD_POOL_LAST;
+    for (size_t i = r->begin; i < r->end; i++) {
+        size_t at = r->first[i] - start, q = last ? r->first[i + 1] - r->first[i] - 1 : 0, to = i - r->begin;
+        kpd__text_attention(r, i, q, q + 1, own);
+        memmove(r->all->context + to * h, r->all->context + (at + q) * h, h * sizeof(float));
+        memmove(r->all->x + to * h, r->all->x + (at + q) * h, h * sizeof(float));
+    }
+    kpd__layer_rest(r, 0, r->end - r->begin, own);
 }
 
 // Input vectors of texts [begin, end) into s->x [T, H]; first[i] is the first token of text i.
@@ -5932,14 +5961,15 @@ static kpd__rows kpd__embed_texts(const kpd__ops *ops, const kpd__encoder *m, co
     return r;
 }
 
-// Token vectors of texts [begin, end) into s->x.
+// Token vectors of texts [begin, end) into s->x, or, for a head that reads one, only that of each text.
 static void kpd__encode_block(const kpd__ops *ops, const kpd__encoder *m, const kpd_model_desc *d, const int32_t *ids,
                               const int32_t *types, const size_t *first, size_t begin, size_t end, kpd__scratch *s) {
     kpd__rows r = kpd__embed_texts(ops, m, d, ids, types, first, begin, end, s);
     for (int32_t j = 0; j < d->n_layers; j++, r.layer++) {
         if (s->seen) s->seen->layer = (size_t)j;
         kpd__layer_begin(&r, 0, first[end] - first[begin], s);
-        kpd__layer_end(&r, 0, first[end] - first[begin], s);
+        if (j + 1 < d->n_layers || s->seen || !kpd__reads_one(d)) kpd__layer_end(&r, 0, first[end] - first[begin], s);
+        else kpd__last_layer_end(&r, d, s);
     }
 }
 
@@ -5955,10 +5985,11 @@ typedef struct kpd__call {
 
 // The rows of out of texts [begin, end), whose token vectors are in scratch->x.
 static void kpd__finish_texts(const kpd__call *c, kpd__scratch *scratch, size_t begin, size_t end) {
-    const size_t *first = c->s->first;
+    const size_t *first = c->s->first, width = (size_t)c->m->desc.width;
+    bool one = kpd__reads_one(&c->m->desc);
     for (size_t i = begin; i < end; i++)
-        c->finish(c, scratch, scratch->x + (first[i] - first[begin]) * (size_t)c->m->desc.width, first[i + 1] - first[i],
-                  c->out + i * c->dim);
+        c->finish(c, scratch, scratch->x + (one ? i - begin : first[i] - first[begin]) * width,
+                  one ? 1 : first[i + 1] - first[i], c->out + i * c->dim);
     kpd__mark(&scratch->watch, KPD_STAGE_HEAD);
 }
 
@@ -6001,9 +6032,10 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
     share.rows = kpd__embed_texts(s->ops, &c->m->tower[c->role == 1], d, s->ids, s->types, s->first, begin, end, s->scratch);
     for (int32_t j = 0; j < d->n_layers; j++, share.rows.layer++) {
         kpd__run(&s->parallel, s->n_tasks, kpd__begin_task, &share);
-        kpd__run(&s->parallel, s->n_tasks, kpd__end_task, &share);
+        if (j + 1 < d->n_layers || !kpd__reads_one(d)) kpd__run(&s->parallel, s->n_tasks, kpd__end_task, &share);
     }
     kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
+    if (kpd__reads_one(d)) { share.rows.layer--; kpd__last_layer_end(&share.rows, d, s->scratch); }
     kpd__finish_texts(c, s->scratch, begin, end);
     kpd__fp_leave(fp);
 }
