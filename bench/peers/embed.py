@@ -73,17 +73,12 @@ def tokenizer(pad):
     return t
 
 
-def make_st(dtype=None):
+def make_st(dtype='float32'):
     import torch
     from sentence_transformers import SentenceTransformer
     torch.set_num_threads(1)
-    m = SentenceTransformer(MODEL, device='cpu', model_kwargs={'dtype': dtype} if dtype else {})
+    m = SentenceTransformer(MODEL, device='cpu', model_kwargs={'dtype': getattr(torch, dtype)})
     return lambda x, batch: m.encode(x, batch_size=batch, show_progress_bar=False, normalize_embeddings=True)
-
-
-def make_st_bf16():
-    import torch
-    return make_st(torch.bfloat16)
 
 
 def in_batches(x, batch, one):
@@ -109,10 +104,6 @@ def make_ort(file='model.onnx'):
     return lambda x, batch: in_batches(x, batch, one)
 
 
-def make_ort_int8():
-    return make_ort('model_int8.onnx')
-
-
 def make_ov(file='fp32.xml', precision='f32'):
     import numpy as np, openvino as ov
     c = ov.Core().compile_model(EXPORT + '/ov/' + file, 'CPU', {'INFERENCE_PRECISION_HINT': precision, 'INFERENCE_NUM_THREADS': 1,
@@ -123,14 +114,6 @@ def make_ov(file='fp32.xml', precision='f32'):
         ids, mask = padded_ids(t, x, np.int64)
         return pooled(np, r.infer({'input_ids': ids, 'attention_mask': mask, 'token_type_ids': np.zeros_like(ids)})[0], mask)
     return lambda x, batch: in_batches(x, batch, one)
-
-
-def make_ov_bf16():
-    return make_ov(precision='bf16')
-
-
-def make_ov_int8():
-    return make_ov('int8.xml')
 
 
 def make_ct2(compute='float32'):
@@ -145,8 +128,12 @@ def make_ct2(compute='float32'):
     return lambda x, batch: in_batches(x, batch, one)
 
 
-def make_ct2_int8():
-    return make_ct2('int8_float32')
+MAKE = {
+    'st': make_st, 'st_bf16': lambda: make_st('bfloat16'),
+    'ort': make_ort, 'ort_int8': lambda: make_ort('model_int8.onnx'),
+    'ov': make_ov, 'ov_bf16': lambda: make_ov(precision='bf16'), 'ov_int8': lambda: make_ov('int8.xml'),
+    'ct2': make_ct2, 'ct2_int8': lambda: make_ct2('int8_float32'),
+}
 
 
 def serve(answer):
@@ -169,7 +156,7 @@ def milliseconds(f, x):
 def worker(name, sets, one):
     """Child process: makes the peer, then answers with the seconds of one pass, or p50 and p99; its vectors go to a file."""
     import numpy as np
-    f = globals()['make_' + name]()
+    f = MAKE[name]()
     if one:
         return serve(lambda s: milliseconds(f, texts(s)[:ONE]))
     data, batch = {}, {}
