@@ -5,7 +5,8 @@ usage: embed.py [--sets queries,titles,long,pairs] [--kpd f32,bf16,int8,int8-wid
                 [--simd LEVEL] [--plot FILE.png] [--one | --threads N]
 
 Peers, by class of precision: f32 st ort ct2 ov; bf16 st_bf16 ov_bf16; int8 ort_int8 ct2_int8 ov_int8. Without --peers those of
-the classes that --kpd names (bf16's only where the processor multiplies bf16: elsewhere they take minutes).
+the classes that --kpd names (bf16's only where the processor multiplies bf16: elsewhere they take minutes) that start: one that does not, as its
+library or export is missing, is named with the reason and left out. With --peers that is an error.
 
 Environment: PEERS, a folder with models/all-MiniLM-L6-v2, models/export/{onnx,ct2,ov} (exports of the same model for
 onnxruntime, CTranslate2 and OpenVINO: model.onnx and model_int8.onnx, dynamically quantised; fp32.xml and int8.xml) and
@@ -298,6 +299,17 @@ def machine():
     return '%s (%s)' % (model, ', '.join(x for x in ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_int8') if x in flags))
 
 
+def start(command, env, log):
+    """The child when it is ready, or None and why it is not. One by one, for each measures its batch sizes as it starts."""
+    with open(log, 'w') as f:
+        c = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=f)
+    while line := c.stdout.readline():
+        if line.strip() == 'ready':
+            return c, None
+    with open(log) as f:
+        return None, '%s (exit status %d, more in %s)' % ((f.read().strip().splitlines() or ['no word'])[-1], c.wait(), log)
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--sets')
@@ -329,12 +341,16 @@ def main():
         return threads(sets, kinds, a)
     env = dict(os.environ, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
     command = ['taskset', '-c', a.core, sys.executable, __file__, '--sets', a.sets] + (['--one'] if a.one else [])
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    children = {p: subprocess.Popen(command + ['--worker', p], env=env, text=True, **pipes) for p in peers}
-    for p, c in children.items():
-        while (line := c.stdout.readline()).strip() != 'ready':
-            if not line:
-                sys.exit('peer %s did not start' % p)
+    children = {}
+    for p in peers:
+        c, why = start(command + ['--worker', p], env, 'build/bench_%s.log' % p)
+        if c:
+            children[p] = c
+        elif a.peers:
+            sys.exit('peer %s did not start: %s' % (p, why))
+        else:
+            print('peer %s is left out: %s' % (p, why))
+    peers = list(children)
     numbers = {}
     for s in sets:
         for r in range(a.rounds + 1):   # the first round warms up
