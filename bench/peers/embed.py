@@ -2,20 +2,38 @@
 """Embedding throughput of kpd and its peers in one run: the same texts, one core, in turn, round by round.
 
 usage: embed.py [--sets queries,titles,long,pairs] [--kpd f32,bf16,int8,int8-wide] [--peers st,ort,...] [--rounds 5] [--core 0]
-                [--simd LEVEL] [--plot FILE.png] [--one | --threads N]
+                [--simd LEVEL] [--plot FILE.png] [--model synth-12L] [--one | --threads N]
 
-Peers, by class of precision: f32 st ort ct2 ov; bf16 st_bf16 ov_bf16; int8 ort_int8 ct2_int8 ov_int8. Without --peers those of
-the classes that --kpd names (bf16's only where the processor multiplies bf16: elsewhere they take minutes).
+Peers, by class of precision: f32 st ort ct2 ov llama; bf16 st_bf16 ov_bf16; int8 ort_int8 ct2_int8 ov_int8 llama_q8 (q8_0).
+Without --peers those of the classes that --kpd names (bf16's only where the processor multiplies bf16: elsewhere they take
+minutes); one that does not start, as its library or its export is missing, is named with the reason and left out. With --peers
+that is an error.
 
-Environment: PEERS, a folder with models/all-MiniLM-L6-v2, models/export/{onnx,ct2,ov} (exports of the same model for
-onnxruntime, CTranslate2 and OpenVINO: model.onnx and model_int8.onnx, dynamically quantised; fp32.xml and int8.xml) and
-data/{queries,titles,long}.txt, a text a line. Run it with a Python that has the peers installed. Texts a second include
-tokenizing, pooling and normalising; opening the model is left out. Peers get their texts sorted by length and their best batch
-size of 8, 16, 32 and 128; kpd gets the file as it is. Prints, per set, the median texts a second, the median over rounds of
-kpd / peer for peers of the same class, and the mean and least cosine to sentence-transformers in f32.
+--model synth-12L: fasttextembed runs nothing but the shape of bge-small-en-v1.5, 12 layers of 384, so it gets that shape with
+MiniLM's layers twice, CLS pooling and GELU by tanh. Peers: f32 st fte (its weights are fp16, it computes in f32), bf16 st_bf16.
+
+Environment: PEERS, a folder with
+    models/all-MiniLM-L6-v2, models/synth-12L   as sentence-transformers keeps them
+    models/export/onnx/     model.onnx and model_int8.onnx, dynamically quantised, for onnxruntime
+    models/export/ov/       fp32.xml and int8.xml, for OpenVINO
+    models/export/ct2/      for CTranslate2
+    models/export/gguf/     minilm-f32.gguf and minilm-q8_0.gguf, by llama.cpp's convert_hf_to_gguf.py
+    models/export/fte/      model.fte and vocab.tsv of synth-12L
+    llama/lib/libllama_embed.so, llama.cpp behind two C functions:
+        void *le_open(const char *gguf, int threads, int tokens_of_a_batch, int texts_of_a_batch, int flash_attention);
+        int le_embed(void *, const char **texts, int n, int batch, float *mean_pooled);   0, or an error
+    data/{queries,titles,long}.txt, a text a line
+Run it with a Python that has the peers installed.
+
+Texts a second include tokenizing, pooling and normalising; opening the model is left out. Peers get their texts sorted by
+length and their best batch size of 8, 16, 32 and 128, llama.cpp of 1, 4, 8 and 32: it masks a batch as one long text, so that
+long texts are slower together. fasttextembed takes one text at a time. kpd gets the file as it is. Prints, per set, the median
+texts a second, the median over rounds of kpd / peer for peers of the same class, and the mean and least cosine to
+sentence-transformers in f32.
 
 The set pairs is what an assistant scores, a query and a title, all of 48 tokens, so that nothing is padded. kpd runs a
-cross-encoder of the same encoder with a random head; the peers run their encoder on the same tokens, and pool.
+cross-encoder of the same encoder with a random head; the peers run their encoder on the same tokens, and pool (to llama.cpp all
+48 are of the first segment). fasttextembed takes no pairs.
 
 --one: milliseconds of one text at a time, the first 200 of a set (queries, if --sets does not say otherwise), which is what a
 program that answers queries waits for: the medians over rounds of p50 and p99, and of the ratio of p50, kpd / peer.
@@ -26,13 +44,18 @@ median ratio. Exit status 1 if a vector differs in a bit.
 import argparse, functools, json, os, platform, statistics, subprocess, sys, time
 
 PEERS = os.environ.get('PEERS') or sys.exit('set PEERS to the folder of the peers (see the top of this file)')
-MODEL = PEERS + '/models/all-MiniLM-L6-v2'
 EXPORT = PEERS + '/models/export'
 N = {'queries': 600, 'titles': 300, 'long': 64, 'pairs': 200}
 PAIR = 48                                                # tokens of a pair
 ONE = 200                                                # texts of a set with --one
 TARGET = {'f32': .75, 'bf16': .4, 'int8': .6}            # kpd / the best peer of the class, --one
-CLASSES = {'f32': ['st', 'ort', 'ct2', 'ov'], 'bf16': ['st_bf16', 'ov_bf16'], 'int8': ['ort_int8', 'ct2_int8', 'ov_int8']}
+BATCHES = {'llama': (1, 4, 8, 32), 'llama_q8': (1, 4, 8, 32), 'fte': (1,)}   # others (8, 16, 32, 128)
+MINILM = 'all-MiniLM-L6-v2'
+MODELS = {                                               # the peers that have it, by class
+    MINILM: {'f32': ['st', 'ort', 'ct2', 'ov', 'llama'], 'bf16': ['st_bf16', 'ov_bf16'],
+             'int8': ['ort_int8', 'ct2_int8', 'ov_int8', 'llama_q8']},
+    'synth-12L': {'f32': ['st', 'fte'], 'bf16': ['st_bf16'], 'int8': []}}
+MODEL = CLASSES = None                                   # folder and peers of the one that --model names
 
 
 def read(name):
@@ -73,17 +96,12 @@ def tokenizer(pad):
     return t
 
 
-def make_st(dtype=None):
+def make_st(dtype='float32'):
     import torch
     from sentence_transformers import SentenceTransformer
     torch.set_num_threads(1)
-    m = SentenceTransformer(MODEL, device='cpu', model_kwargs={'dtype': dtype} if dtype else {})
+    m = SentenceTransformer(MODEL, device='cpu', model_kwargs={'dtype': getattr(torch, dtype)})
     return lambda x, batch: m.encode(x, batch_size=batch, show_progress_bar=False, normalize_embeddings=True)
-
-
-def make_st_bf16():
-    import torch
-    return make_st(torch.bfloat16)
 
 
 def in_batches(x, batch, one):
@@ -109,10 +127,6 @@ def make_ort(file='model.onnx'):
     return lambda x, batch: in_batches(x, batch, one)
 
 
-def make_ort_int8():
-    return make_ort('model_int8.onnx')
-
-
 def make_ov(file='fp32.xml', precision='f32'):
     import numpy as np, openvino as ov
     c = ov.Core().compile_model(EXPORT + '/ov/' + file, 'CPU', {'INFERENCE_PRECISION_HINT': precision, 'INFERENCE_NUM_THREADS': 1,
@@ -123,14 +137,6 @@ def make_ov(file='fp32.xml', precision='f32'):
         ids, mask = padded_ids(t, x, np.int64)
         return pooled(np, r.infer({'input_ids': ids, 'attention_mask': mask, 'token_type_ids': np.zeros_like(ids)})[0], mask)
     return lambda x, batch: in_batches(x, batch, one)
-
-
-def make_ov_bf16():
-    return make_ov(precision='bf16')
-
-
-def make_ov_int8():
-    return make_ov('int8.xml')
 
 
 def make_ct2(compute='float32'):
@@ -145,8 +151,37 @@ def make_ct2(compute='float32'):
     return lambda x, batch: in_batches(x, batch, one)
 
 
-def make_ct2_int8():
-    return make_ct2('int8_float32')
+def make_llama(kind):
+    import ctypes, numpy as np
+    if 'amx_int8' in machine():
+        os.environ['LE_NO_EXTRA'] = '1'   # for le_open: q8_0 in llama.cpp's layout for AMX ends in a fault
+    lib, file = ctypes.CDLL(PEERS + '/llama/lib/libllama_embed.so'), '%s/gguf/minilm-%s.gguf' % (EXPORT, kind)
+    lib.le_open.restype = ctypes.c_void_p
+    lib.le_embed.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
+    model = lib.le_open(file.encode(), 1, 2048, 64, 1) or sys.exit('llama.cpp does not open ' + file)
+
+    def embed(x, batch):
+        utf8 = [(t if isinstance(t, str) else ' [SEP] '.join(t)).encode() for t in x]
+        v = np.empty((len(x), 384), np.float32)
+        status = lib.le_embed(model, (ctypes.c_char_p * len(x))(*utf8), len(x), batch, v.ctypes.data)
+        return v / np.linalg.norm(v, axis=1, keepdims=True) if status == 0 else sys.exit('le_embed: error %d' % status)
+    return embed
+
+
+def make_fte():
+    import fasttextembed, numpy as np
+    os.environ['FTE_THREADS'] = '1'
+    m = fasttextembed.TextEmbedding(EXPORT + '/fte/model.fte', EXPORT + '/fte/vocab.tsv')
+    return lambda x, batch: np.array([m.embed_one(t) for t in x])
+
+
+MAKE = {
+    'st': make_st, 'st_bf16': lambda: make_st('bfloat16'),
+    'ort': make_ort, 'ort_int8': lambda: make_ort('model_int8.onnx'),
+    'ov': make_ov, 'ov_bf16': lambda: make_ov(precision='bf16'), 'ov_int8': lambda: make_ov('int8.xml'),
+    'ct2': make_ct2, 'ct2_int8': lambda: make_ct2('int8_float32'),
+    'llama': lambda: make_llama('f32'), 'llama_q8': lambda: make_llama('q8_0'), 'fte': make_fte,
+}
 
 
 def serve(answer):
@@ -169,16 +204,16 @@ def milliseconds(f, x):
 def worker(name, sets, one):
     """Child process: makes the peer, then answers with the seconds of one pass, or p50 and p99; its vectors go to a file."""
     import numpy as np
-    f = globals()['make_' + name]()
+    f = MAKE[name]()
     if one:
         return serve(lambda s: milliseconds(f, texts(s)[:ONE]))
-    data, batch = {}, {}
+    data, batch, sizes = {}, {}, BATCHES.get(name, (8, 16, 32, 128))
     for s in sets:
         order = sorted(range(len(texts(s))), key=lambda i: -len(texts(s)[i]))
         data[s] = [texts(s)[i] for i in order]
         speed = {}
-        f(data[s][:128], 32)   # warms up
-        for b in (8, 16, 32, 128):
+        f(data[s][:128], sizes[len(sizes) // 2])   # warms up
+        for b in sizes:
             t = time.perf_counter()
             f(data[s], b)
             speed[b] = time.perf_counter() - t
@@ -311,7 +346,19 @@ def machine():
     return '%s (%s)' % (model, ', '.join(x for x in ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_int8') if x in flags))
 
 
+def start(command, env, log):
+    """The child when it is ready, or None and why it is not. One by one, for each measures its batch sizes as it starts."""
+    with open(log, 'w') as f:
+        c = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=f)
+    while line := c.stdout.readline():
+        if line.strip() == 'ready':
+            return c, None
+    with open(log) as f:
+        return None, '%s (exit status %d, more in %s)' % ((f.read().strip().splitlines() or ['no word'])[-1], c.wait(), log)
+
+
 def main():
+    global MODEL, CLASSES
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--sets')
     a.add_argument('--kpd', default='f32,bf16,int8,int8-wide')
@@ -320,19 +367,24 @@ def main():
     a.add_argument('--core', default='0')
     a.add_argument('--simd', default='auto')
     a.add_argument('--plot')
+    a.add_argument('--model', default=MINILM, choices=MODELS)
     a.add_argument('--one', action='store_true')
     a.add_argument('--threads', type=int)
     a.add_argument('--worker')
     a = a.parse_args()
     a.sets = a.sets or ('queries' if a.one else 'queries,titles,long')
     sets, kinds = a.sets.split(','), a.kpd.split(',')
-    if a.one and 'pairs' in sets:
-        sys.exit('--one: of texts only, not of pairs')
+    MODEL, CLASSES = PEERS + '/models/' + a.model, MODELS[a.model]
+    if 'pairs' in sets and (a.one or a.model != MINILM):
+        sys.exit('pairs: not with --one, and of %s only' % MINILM)
     if a.worker:
         return worker(a.worker, sets, a.one)
     classes = dict.fromkeys(k.split('-')[0] for k in kinds)
     peers = a.peers.split(',') if a.peers else [p for c in classes for p in CLASSES[c] if c != 'bf16' or 'bf16' in machine()]
-    print('machine:', machine(), ' rounds:', a.rounds, ' simd:', a.simd)
+    known = sum(CLASSES.values(), [])
+    if other := [p for p in peers if p not in known]:
+        sys.exit('--peers: %s is not a peer of %s; these are: %s' % (other[0], a.model, ' '.join(known)))
+    print('model:', a.model, ' machine:', machine(), ' rounds:', a.rounds, ' simd:', a.simd)
     cross = make_cross() if 'pairs' in sets else None
     for k in kinds:
         make_kpd(k, MODEL, False)
@@ -341,13 +393,18 @@ def main():
     if a.threads:
         return threads(sets, kinds, a)
     env = dict(os.environ, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
-    command = ['taskset', '-c', a.core, sys.executable, __file__, '--sets', a.sets] + (['--one'] if a.one else [])
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    children = {p: subprocess.Popen(command + ['--worker', p], env=env, text=True, **pipes) for p in peers}
-    for p, c in children.items():
-        while (line := c.stdout.readline()).strip() != 'ready':
-            if not line:
-                sys.exit('peer %s did not start' % p)
+    command = ['taskset', '-c', a.core, sys.executable, __file__, '--model', a.model, '--sets', a.sets]
+    command += ['--one'] if a.one else []
+    children = {}
+    for p in peers:
+        c, why = start(command + ['--worker', p], env, 'build/bench_%s.log' % p)
+        if c:
+            children[p] = c
+        elif a.peers:
+            sys.exit('peer %s did not start: %s' % (p, why))
+        else:
+            print('peer %s is left out: %s' % (p, why))
+    peers = list(children)
     numbers = {}
     for s in sets:
         for r in range(a.rounds + 1):   # the first round warms up
@@ -365,7 +422,8 @@ def main():
     seconds = {k: [x for x, in v] for k, v in numbers.items()}
     report(sets, kinds, peers, seconds)
     with open('build/bench_embed.json', 'w') as f:
-        json.dump({'machine': machine(), 'texts': N, 'seconds': {'%s %s' % k: v for k, v in seconds.items()}}, f, indent=1)
+        named = {'%s %s' % k: v for k, v in seconds.items()}
+        json.dump({'model': a.model, 'machine': machine(), 'texts': N, 'seconds': named}, f, indent=1)
     if a.plot:
         plot(a.plot, sets, ['kpd ' + k for k in kinds] + peers, seconds)
 
