@@ -420,7 +420,7 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // largest tensor in f32 beside the model, and for int8 a pass of the texts.
 typedef struct kpd_convert_desc {
     kpd_dtype dtype;                    // 0 = f32
-    bool wide_qkv;                      // int8: inputs of query, key and value in 16 bits: more accurate, up to a third slower
+    bool wide_qkv;                      // int8: 16-bit inputs of query, key, value; attention in f32: closer, a third slower
     const kpd_input *texts; size_t n_texts;             // such as the model will serve; NULL = random tokens
     kpd_tower tower;                    // whose template the texts fill
     kpd_allocator allocator;
@@ -987,6 +987,7 @@ static float kpd__fma(float a, float b, float c) {
 #endif
 }
 
+#define KPD__MAGIC 12582912.0f           // 1.5 2^23: added, it rounds to whole numbers, which the lowest bits then hold
 #define KPD__NOTHING 7.8886091e-31f      // 2^-100: rows of int8 whose largest is below are zero
 
 // To bf16, to nearest even; what is not finite stays so.
@@ -1130,6 +1131,7 @@ typedef struct kpd__int8_head {
     kpd__int8_dots *dots;
     kpd__operand operand;
     size_t n, n16, n_row, depth, d16, d_row;    // keys, padded, and to whole rows; the same of a head's columns
+    size_t unit;                                // bytes of a number of keys and weights
     int32_t *scores, *sums;                     // [2][n16][16], [2][32][16]
     float *columns;                             // [d16][16]: 16 queries, a lane each
     float *key_step, *value_least, *value_step; // [d16]
@@ -1141,9 +1143,8 @@ typedef struct kpd__int8_head {
 
 static kpd__int8_head kpd__int8_head_lay(kpd__int8_dots *dots, kpd__operand operand, size_t n_tokens, size_t depth,
                                          kpd__arena *a) {
-    size_t bytes = operand == KPD__WORDS ? 2 : 1;
     kpd__int8_head h;
-    h.dots = dots; h.operand = operand; h.n = n_tokens; h.depth = depth;
+    h.dots = dots; h.operand = operand; h.n = n_tokens; h.depth = depth; h.unit = operand == KPD__WORDS ? 2 : 1;
     h.n16 = kpd__round_up(n_tokens, 16); h.n_row = kpd__round_up(n_tokens, operand == KPD__TILES ? 64 : 8);
     h.d16 = kpd__round_up(depth, 16); h.d_row = kpd__round_up(depth, operand == KPD__TILES ? 64 : 16);
     h.scores = (int32_t *)kpd__take(a, 2 * h.n16 * 16, sizeof(int32_t));
@@ -1153,8 +1154,8 @@ static kpd__int8_head kpd__int8_head_lay(kpd__int8_dots *dots, kpd__operand oper
     h.value_least = (float *)kpd__take(a, h.d16, sizeof(float));
     h.value_step = (float *)kpd__take(a, h.d16, sizeof(float));
     h.inverse = (float *)kpd__take(a, 32, sizeof(float));
-    h.keys = (uint8_t *)kpd__take(a, h.n16 * h.d_row, bytes);
-    h.weights = (uint8_t *)kpd__take(a, 32 * h.n_row, bytes);
+    h.keys = (uint8_t *)kpd__take(a, h.n16 * h.d_row, h.unit);
+    h.weights = (uint8_t *)kpd__take(a, 32 * h.n_row, h.unit);
     h.queries = (int8_t *)kpd__take(a, 2 * 16 * h.d_row, 1);
     h.values = (int8_t *)kpd__take(a, h.d16 * h.n_row, 1);
     h.widened = kpd__take(a, KPD__WIDENED, 1);
@@ -1535,14 +1536,15 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t ze
     return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), z));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) { return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_loadu_si512(s)); }
-KPD__INLINE __m512i KPD__NAME(join)(kpd__v a, kpd__v b, int bits, int mask) {   // a where the mask is 1, b moved up by bits
-    __m512i x = _mm512_maskz_slli_epi32(0xFFFF, _mm512_castps_si512(b), (unsigned)bits);
-    return _mm512_ternarylogic_epi32(_mm512_set1_epi32(mask), _mm512_castps_si512(a), x, 0xCA);
-}
+// Bits of a where the mask is 1, elsewhere those of b, moved up; a shift is a constant of its instruction.
+#define KPD__JOIN(a, b, bits, mask)                                                                                            \
+    _mm512_ternarylogic_epi32(_mm512_set1_epi32(mask), a, _mm512_maskz_slli_epi32(0xFFFF, b, bits), 0xCA)
 KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
-    __m512i low = KPD__NAME(join)(a, b, 8, 255), high = KPD__NAME(join)(c, d, 8, 255);
-    return _mm512_castsi512_ps(KPD__NAME(join)(_mm512_castsi512_ps(low), _mm512_castsi512_ps(high), 16, 65535));
+    __m512i low = KPD__JOIN(_mm512_castps_si512(a), _mm512_castps_si512(b), 8, 255);
+    __m512i high = KPD__JOIN(_mm512_castps_si512(c), _mm512_castps_si512(d), 8, 255);
+    return _mm512_castsi512_ps(KPD__JOIN(low, high, 16, 65535));
 }
+#undef KPD__JOIN
 KPD__INLINE __m512i KPD__NAME(shifted)(kpd__v a, int shift) {
     __m512i x = _mm512_castps_si512(a);
     return shift ? _mm512_maskz_srl_epi32(0xFFFF, x, _mm_cvtsi32_si128(shift)) : x;
@@ -1710,7 +1712,7 @@ KPD__INLINE size_t kpd__part_n(size_t i, size_t n) { return i >= n ? 0 : n - i <
 
 // exp(x) within 1 ulp or so: x = n ln2 + r, then 2^n (1 + r (1 + r q(r))). Clamped to [-87.3, 88.3]: no denormal, no overflow.
 KPD__INLINE kpd__v kpd__exp(kpd__v x) {
-    const kpd__v magic = kpd__set(12582912.0f), one = kpd__set(1.0f), hi = kpd__set(88.3f);
+    const kpd__v magic = kpd__set(KPD__MAGIC), one = kpd__set(1.0f), hi = kpd__set(88.3f);
     kpd__v t, n, r, p;
     x = kpd__vmax(kpd__set(-87.3f), x);
     x = kpd__pick_lt(hi, x, hi, x);
@@ -2035,13 +2037,13 @@ KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *s
     *by = range < KPD__NOTHING ? 0 : levels / range;
     *scale = range < KPD__NOTHING ? 0 : range / levels;
     *zero = w->rounding == KPD__SIGNED ? 128 : w->rounding == KPD__SIGNED_16 ? 32768
-          : (int32_t)kpd__to_bits(down * *by + 12582912.0f) & 0xFFFF;
+          : (int32_t)kpd__to_bits(down * *by + KPD__MAGIC) & 0xFFFF;
 }
 
-// One row of x as u. low: the u8, or the low bytes of 16 bits; high: the high ones. 1.5 2^23 added rounds to whole numbers.
+// One row of x as u. low: the u8, or the low bytes of 16 bits; high: the high ones.
 KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand, const float *x, float by, int32_t zero,
                                       uint8_t *low, uint8_t *high, size_t step) {
-    const kpd__v least = kpd__set(12582912.0f), most = kpd__add(least, kpd__set(255)), f = kpd__set(by),
+    const kpd__v least = kpd__set(KPD__MAGIC), most = kpd__add(least, kpd__set(255)), f = kpd__set(by),
                  offset = kpd__add(least, kpd__set((float)zero));
     for (size_t i = 0; i < kpd__round_up(w->k, 64); i += 16) {
         kpd__v t = kpd__vmax(kpd__fmadd(KPD__NAME(scaled)(w, x, i), f, offset), least);   // a NaN becomes 0
@@ -2362,6 +2364,17 @@ KPD__INLINE kpd__v KPD__NAME(softmax)(float *s, size_t n, float scale) {
     return kpd__div(kpd__set(1), KPD__NAME(tree_rows)(s, n));
 }
 
+// 2^y to 8e-5, y from -100 to 0, for weights that are rounded next; below it is that of -100.
+KPD__INLINE kpd__v KPD__NAME(short_exp2)(kpd__v y) {
+    const kpd__v magic = kpd__set(KPD__MAGIC);
+    kpd__v t, r, p = kpd__set(kpd__short_exp2_c[3]);
+    y = kpd__vmax(y, kpd__set(-100));
+    t = kpd__add(y, magic);
+    r = kpd__sub(y, kpd__sub(t, magic));
+    for (int i = 2; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__short_exp2_c[i]));
+    return kpd__pow2(p, t);
+}
+
 // out [queries, depth] = values [depth][16], a lane a query, times the lanes of inverse.
 KPD__INLINE void KPD__NAME(give_values)(float *values, size_t depth, kpd__v inverse, size_t queries, float *out, size_t ldo) {
     for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
@@ -2419,15 +2432,24 @@ KPD__INLINE void KPD__NAME(half_queries)(const float *q, size_t ld, size_t queri
         KPD__NAME(turn)((const float *)(const void *)room + c, words, queries, 16, (float *)(void *)out + c * 16, 16);
 }
 
-// 16 columns of n numbers in bf16 as a panel: [n32/2][16][2], zeros behind the n-th.
-KPD__INLINE void KPD__NAME(half_panel)(const float *s, size_t n, uint16_t *out) {
-    for (size_t j = 0; j < kpd__round_up(n, 32); j += 2)
-        KPD__NAME(store_pairs)(out + j * 16, j < n ? kpd__load(s + j * 16) : kpd__set(0),
-                               j + 1 < n ? kpd__load(s + (j + 1) * 16) : kpd__set(0));
+// Softmax numerators of 16 columns of n scores, times scale, in bf16 as a panel: [n32/2][16][2], zeros behind the n-th. Returns
+// 1 / sums, of what was not rounded yet: two chains, of the even and the odd keys.
+KPD__INLINE kpd__v KPD__NAME(half_softmax)(const float *s, size_t n, float scale, uint16_t *out) {
+    const kpd__v zero = kpd__set(0), f = kpd__set(1.44269504f * scale);
+    kpd__v top = kpd__set(-INFINITY), even = zero, odd = zero;
+    for (size_t i = 0; i < n * 16; i += 16) top = kpd__vmax(top, kpd__load(s + i));
+    for (size_t j = 0; j < kpd__round_up(n, 32); j += 2, s += 32, out += 32) {
+        kpd__v a = zero, b = zero;
+        if (j < n) a = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s), top), f));
+        if (j + 1 < n) b = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s + 16), top), f));
+        even = kpd__add(even, a);
+        odd = kpd__add(odd, b);
+        KPD__NAME(store_pairs)(out, a, b);
+    }
+    return kpd__div(kpd__set(1), kpd__add(even, odd));
 }
 
 // Attention by products of bf16: their rows are the keys, then the columns of v; a panel is 16 queries, then their weights.
-// Softmax is f32, its sums are of what was not rounded yet.
 static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand, const float *qkv, size_t n, size_t begin,
                                       size_t end, size_t width, size_t heads, float *scratch, float *out) {
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads, deep = kpd__round_up(depth, 32),
@@ -2435,6 +2457,7 @@ static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand
     float *scores = scratch, *sums = scores + 2 * 16 * n16;                                     // [2][n16][16], [2][d16][16]
     uint16_t *keys = (uint16_t *)(void *)(sums + 2 * 16 * d16), *values = keys + n16 * deep;    // [n16, deep], [d16, n32]
     uint16_t *room = values + d16 * n32, *queries = room + 16 * deep, *weights = queries + 2 * 16 * deep;
+    const float scale = 1.0f / sqrtf((float)depth);
     for (size_t h = 0; h < heads; h++) {
         const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
         KPD__NAME(half_rows)(operand, k, ld, n, depth, keys);
@@ -2446,10 +2469,8 @@ static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand
                 KPD__NAME(half_queries)(q + (r + p * 16) * ld, ld, kpd__part_n(r + p * 16, end), depth, room,
                                         queries + p * 16 * deep);
             dots(keys, n, deep, queries, panels, scores);
-            for (size_t p = 0; p < panels; p++) {
-                inverse[p] = KPD__NAME(softmax)(scores + p * n16 * 16, n, 1.0f / sqrtf((float)depth));
-                KPD__NAME(half_panel)(scores + p * n16 * 16, n, weights + p * 16 * n32);
-            }
+            for (size_t p = 0; p < panels; p++)
+                inverse[p] = KPD__NAME(half_softmax)(scores + p * n16 * 16, n, scale, weights + p * 16 * n32);
             dots(values, depth, n32, weights, panels, sums);
             for (size_t p = 0; p < panels; p++)
                 KPD__NAME(give_values)(sums + p * d16 * 16, depth, inverse[p], kpd__part_n(r + p * 16, end),
@@ -2464,7 +2485,6 @@ static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand
 //     k = key_least + key_step u, v = value_least + value_step u, both 0..255; the query times key_step is rounded as
 //     KPD__SIGNED, to s8; the weights e^(score - the largest) to 255ths; then value_least + value_step (sum w u / sum w).
 
-#define KPD__MAGIC 12582912.0f      // 1.5 2^23: added, it rounds to whole numbers, which the lowest bits then hold
 typedef struct KPD__NAME(spread) { kpd__v least, step, by; } KPD__NAME(spread);
 
 // Of each of up to 16 columns of x [n].
@@ -2491,12 +2511,12 @@ KPD__INLINE kpd__v KPD__NAME(level_of)(const KPD__NAME(spread) *s, kpd__v x, flo
 
 static void KPD__NAME(int8_keys)(const kpd__int8_head *h, const float *k, size_t ld) {
     for (size_t d = 0; d < h->depth; d += 16) {
-        size_t m = kpd__part_n(d, h->depth), step, bytes = h->operand == KPD__WORDS ? 2 : 1;
+        size_t m = kpd__part_n(d, h->depth), step;
         KPD__NAME(spread) s = KPD__NAME(spread_of)(k + d, ld, h->n, m);
         kpd__store(h->key_step + d, s.step);
         for (size_t j = 0; j < h->n; j++) {
-            uint8_t *row = KPD__NAME(operand_row)(h->operand, h->keys, j, h->d_row * bytes, &step);
-            KPD__NAME(store_operand)(h->operand, row + d / 64 * step + d % 64 * bytes,
+            uint8_t *row = KPD__NAME(operand_row)(h->operand, h->keys, j, h->d_row * h->unit, &step);
+            KPD__NAME(store_operand)(h->operand, row + d / 64 * step + d % 64 * h->unit,
                                      KPD__NAME(level_of)(&s, kpd__load_n(k + j * ld + d, m), 0), 0);
         }
     }
@@ -2540,17 +2560,13 @@ static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, s
     return kpd__mul(most, kpd__set(1.44269504f / 127 / sqrtf((float)h->depth)));
 }
 
-// 2^y in 255ths, y = (s - top) f; at most 0.
+// 2^((s - top) f) in 255ths.
 KPD__INLINE kpd__v KPD__NAME(weight)(kpd__v s, kpd__v top, kpd__v f) {
-    const kpd__v magic = kpd__set(KPD__MAGIC);
-    kpd__v y = kpd__vmax(kpd__mul(kpd__sub(s, top), f), kpd__set(-30)), t = kpd__add(y, magic);
-    kpd__v r = kpd__sub(y, kpd__sub(t, magic)), p = kpd__set(kpd__short_exp2_c[3]);
-    for (int i = 2; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__short_exp2_c[i]));
-    return kpd__fmadd(kpd__pow2(p, t), kpd__set(255), magic);
+    return kpd__fmadd(KPD__NAME(short_exp2)(kpd__mul(kpd__sub(s, top), f)), kpd__set(255), kpd__set(KPD__MAGIC));
 }
 
-// Softmax of 16 columns of scores s [n][16], times f; in place of them four weights of each column in a lane, as bytes or, in two
-// lanes, as KPD__WORDS. Returns 1 / their sums, which are whole and below 2^24: exact in any order.
+// Softmax of 16 columns of scores s [n][16], times f; in place of them four weights of each column in a lane as bytes, or in
+// two lanes as KPD__WORDS. Returns 1 / their sums, which are whole and below 2^24: exact in any order.
 KPD__INLINE kpd__v KPD__NAME(int8_softmax)(const kpd__int8_head *h, int32_t *s, kpd__v f) {
     const kpd__v magic = kpd__set(KPD__MAGIC);
     kpd__v top = kpd__whole(s), sum = kpd__set(0);
@@ -2576,7 +2592,7 @@ KPD__INLINE kpd__v KPD__NAME(int8_softmax)(const kpd__int8_head *h, int32_t *s, 
 
 // Weights of up to 16 queries, in lanes, as rows of a product.
 KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t *lanes, size_t queries, uint8_t *rows) {
-    size_t n = h->n_row / (h->operand == KPD__WORDS ? 2 : 4);
+    size_t n = h->n_row * h->unit / 4;
     bool tiles = h->operand == KPD__TILES;
     for (size_t c = 0; c < n; c += 16)
         KPD__NAME(turn)((const float *)(const void *)lanes + c * 16, 16, kpd__part_n(c, n), queries,
@@ -2620,13 +2636,12 @@ static void KPD__NAME(int8_attention)(kpd__int8_dots *dots, kpd__operand operand
                 int32_t *scores = h.scores + p * h.n16 * 16;
                 kpd__store(h.inverse + p * 16, KPD__NAME(int8_softmax)(&h, scores, f[p]));
                 KPD__NAME(int8_weights)(&h, scores, kpd__part_n(p * 16, queries),
-                                        h.weights + p * 16 * h.n_row * (operand == KPD__WORDS ? 2 : 1));
+                                        h.weights + p * 16 * h.n_row * h.unit);
             }
             KPD__NAME(int8_give)(&h, queries, out + r * width + i * depth, width);
         }
     }
 }
-#undef KPD__MAGIC
 
 // scores[query][16 n_panels]: cosine and dot are q.v, l2 is -sum (q-v)^2; chains over dim. q: [n_queries, dim].
 static void KPD__NAME(scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
@@ -4251,16 +4266,16 @@ static const uint8_t *kpd__characters(kpd__scan *s, const uint8_t *p, const uint
 
 // LETTERS AND DIGITS  The fast way, eight bytes in one 64-bit number.
 
-#define KPD__BYTES UINT64_C(0x0101010101010101)
+#define KPD__EACH_BYTE UINT64_C(0x0101010101010101)
 
 // Bit 7 of each byte: whether its low 7 bits are at least c. No byte borrows from the next, since each has its bit 7 set.
-static uint64_t kpd__at_least(uint64_t x, uint8_t c) { return (x | 0x80 * KPD__BYTES) - c * KPD__BYTES; }
+static uint64_t kpd__at_least(uint64_t x, uint8_t c) { return (x | 0x80 * KPD__EACH_BYTE) - c * KPD__EACH_BYTE; }
 
 // Bit 7 of each byte: whether it is none of 0-9 A-Z a-z.
 static uint64_t kpd__no_letters(uint64_t x) {
-    uint64_t lower = x | 0x20 * KPD__BYTES, letter = kpd__at_least(lower, 'a') & ~kpd__at_least(lower, 'z' + 1),
+    uint64_t lower = x | 0x20 * KPD__EACH_BYTE, letter = kpd__at_least(lower, 'a') & ~kpd__at_least(lower, 'z' + 1),
              digit = kpd__at_least(x, '0') & ~kpd__at_least(x, '9' + 1);
-    return ~((letter | digit) & ~x) & 0x80 * KPD__BYTES;
+    return ~((letter | digit) & ~x) & 0x80 * KPD__EACH_BYTE;
 }
 
 // The place of the lowest set bit, in bytes; 8 = there is none.
@@ -4277,7 +4292,7 @@ static size_t kpd__first_byte(uint64_t bits) {
 // Words and signs that begin before `stop`. 16 bytes may be read from each of them.
 static const uint8_t *kpd__words(kpd__scan *s, const uint8_t *p, const uint8_t *stop) {
     const kpd_tokenizer *t = s->t;
-    uint64_t fold = t->folding.lower ? 0x20 * KPD__BYTES : 0;
+    uint64_t fold = t->folding.lower ? 0x20 * KPD__EACH_BYTE : 0;
     uint8_t text[16 + KPD__PAD] = {0};
     if (s->word.n && p < stop) p = kpd__characters(s, p, stop);
     while (p < stop && s->count <= s->limit) {
@@ -6204,7 +6219,7 @@ static void kpd__convert_balance(kpd_model *to, const kpd__matrix *m, const floa
 
 // Rows of a matrix to int8: w / inscale is about q * scale; and the sums of q.
 static void kpd__convert_round(kpd_model *to, const kpd__tensor *t, const float *w) {
-    const float magic = 12582912.0f;   // 1.5 2^23: adding it rounds to whole numbers
+    const float magic = KPD__MAGIC;
     int8_t *q = (int8_t *)kpd__image_at(to, t->bytes);
     float *scale = (float *)kpd__image_at(to, t->scale);
     int32_t *colsum = (int32_t *)kpd__image_at(to, t->colsum);

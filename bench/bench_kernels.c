@@ -169,17 +169,25 @@ static void products(const kpd__ops *ops, int type, double peak) {
     free(w); free(x); free(y); free(bias); free(scratch);
 }
 
+static void attention(const kpd__ops *ops, int type, size_t n, const float *qkv, float *scratch, float *out) {
+    if (type == INT8) ops->int8_attention(ops->int8_dots, ops->operand, qkv, n, 0, n, 384, 12, scratch, out);
+    else if (type == BF16) ops->half_attention(ops->half_dots, ops->operand, qkv, n, 0, n, 384, 12, scratch, out);
+    else ops->attention(qkv, n, 0, n, 384, 12, scratch, out);
+}
+
 static void others(const kpd__ops *ops) {
     static const size_t tokens[] = {8, 24, 128, 512};
-    float *qkv = floats(512 * 1152), *out = floats(512 * 384), *scratch = floats(kpd__attention_scratch(512, 384, 12)),
-          *x = floats(512 * 384);
+    float *qkv = floats(512 * 1152), *out = floats(512 * 384), *x = floats(512 * 384),
+          *scratch = floats(kpd__max(kpd__half_attention_scratch(512, 384, 12), kpd__int8_attention_scratch(512, 384, 12)));
     kpd__norm n;
     double t;
     n.gamma = x; n.beta = x + 384; n.eps = 1e-12f;
-    for (size_t i = 0; i < 4; i++) {
-        TIME(t, ops->attention(qkv, tokens[i], 0, tokens[i], 384, 12, scratch, out));
-        printf("attention, %3d tokens, 12 heads of 32: %8.1f us (x 6 layers: %.0f)\n", (int)tokens[i], t * 1e6, 6e6 * t);
-    }
+    for (int type = 0; type < TYPES; type++)
+        for (size_t i = 0; i < 4 && (type != BF16 || ops->half_attention); i++) {
+            TIME(t, attention(ops, type, tokens[i], qkv, scratch, out));
+            printf("attention in %s, %3d tokens, 12 heads of 32: %8.1f us (x 6 layers: %.0f)\n", types[type], (int)tokens[i],
+                   t * 1e6, 6e6 * t);
+        }
     TIME(t, ops->add_norm(&n, x, 256, 384, out));
     printf("residual + layer norm of 384: %.0f ns a token\n", t / 256 * 1e9);
     free(qkv); free(out); free(scratch); free(x);

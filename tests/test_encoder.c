@@ -237,7 +237,7 @@ static void bits_do_not_depend_on_batch_level_or_threads(void) {
 }
 
 // Tasks without a block of their own take a part of the rows of a long text.
-static void threads_share_a_long_text(void) {
+static void threads_share_a_long_text_of(kpd_pooling pooling) {
     enum { N = 6, LONGEST = 150 };
     static const int32_t words[N] = {61, 62, 63, 90, 140, 148};   // and two special tokens; 64 are shared
     static char text[N][LONGEST * 6];
@@ -251,8 +251,10 @@ static void threads_share_a_long_text(void) {
     CHECK_OK(kpd_pool_create(3, NULL, &pool, NULL));
     threads = kpd_pool_parallel(pool);
     o.kind = KPD_BI_ENCODER; o.width = W; o.n_heads = HEADS; o.n_layers = LAYERS; o.seed = 3; o.n_positions = LONGEST;
+    o.pooling = pooling;
     m = tiny_model(&o);
     for (int i = 0; i < N; i++) {
+        text[i][0] = 0;
         for (int32_t k = 0; k < words[i]; k++) strcat(text[i], (k * k + i) % 3 ? "blue " : "case ");
         in[i] = kpd_input_str(text[i], NULL, NULL);
     }
@@ -267,6 +269,12 @@ static void threads_share_a_long_text(void) {
     for (int i = 1; i < N; i++) CHECK(memcmp(want, want + i * W, W * sizeof *want));
     kpd_pool_destroy(pool);
     kpd_model_close(m);
+}
+
+static void threads_share_a_long_text(void) {   // the last layer whole, then only a row a text
+    threads_share_a_long_text_of(KPD_POOL_MEAN);
+    threads_share_a_long_text_of(KPD_POOL_CLS);
+    threads_share_a_long_text_of(KPD_POOL_LAST);
 }
 
 static void bits_do_not_depend_on_real_threads(void) {

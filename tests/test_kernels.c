@@ -249,14 +249,15 @@ static void half_attentions(const kpd__ops *ops, size_t n) {
 static void int8_attentions(const kpd__ops *ops, size_t n) {
     static const size_t shapes[4][2] = {{24, 2}, {40, 5}, {32, 1}, {80, 1}};
     static float room[32768];
+    const kpd__ops *plain = &kpd__scalar_ops;
     for (size_t s = 0; s < 4 && n <= 80; s++) {
         size_t width = shapes[s][0], heads = shapes[s][1], padded = kpd__round_up(width, 16), ld = 3 * padded;
         if (n * ld > MOST) continue;
         CHECK(kpd__int8_attention_scratch(n, width, heads) <= 32768);
         numbers(a, n * ld, 2);
         for (size_t t = 0; t < n; t++) a[t * ld + 2 * padded] = 1.7f;
-        kpd__scalar_ops.attention(a, n, 0, n, width, heads, room, c);
-        kpd__scalar_ops.int8_attention(kpd__scalar_ops.int8_dots, KPD__BYTES, a, n, 0, n, width, heads, room, want);
+        plain->attention(a, n, 0, n, width, heads, room, c);
+        plain->int8_attention(plain->int8_dots, plain->operand, a, n, 0, n, width, heads, room, want);
         ops->int8_attention(ops->int8_dots, ops->operand, a, n, 0, n / 3, width, heads, room, got);
         ops->int8_attention(ops->int8_dots, ops->operand, a, n, n / 3, n, width, heads, room, got);
         same_bits(want, got, n * width, "int8 attention", ops->level, n);

@@ -32,8 +32,9 @@ texts a second, the median over rounds of kpd / peer for peers of the same class
 sentence-transformers in f32.
 
 The set pairs is what an assistant scores, a query and a title, all of 48 tokens, so that nothing is padded. kpd runs a
-cross-encoder of the same encoder with a random head; the peers run their encoder on the same tokens, and pool (to llama.cpp all
-48 are of the first segment). fasttextembed takes no pairs.
+cross-encoder of the same encoder with a random head, which reads the first token only, so that kpd leaves out the others in the
+last layer; the peers run their encoder on the same tokens, and pool (to llama.cpp all 48 are of the first segment).
+fasttextembed takes no pairs.
 
 --one: milliseconds of one text at a time, the first 200 of a set (queries, if --sets does not say otherwise), which is what a
 program that answers queries waits for: the medians over rounds of p50 and p99, and of the ratio of p50, kpd / peer.
