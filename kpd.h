@@ -987,6 +987,7 @@ static float kpd__fma(float a, float b, float c) {
 #endif
 }
 
+#define KPD__LOG2_E 1.44269504f
 #define KPD__MAGIC 12582912.0f           // 1.5 2^23: added, it rounds to whole numbers, which the lowest bits then hold
 #define KPD__NOTHING 7.8886091e-31f      // 2^-100: rows of int8 whose largest is below are zero
 
@@ -1716,7 +1717,7 @@ KPD__INLINE kpd__v kpd__exp(kpd__v x) {
     kpd__v t, n, r, p;
     x = kpd__vmax(kpd__set(-87.3f), x);
     x = kpd__pick_lt(hi, x, hi, x);
-    t = kpd__fmadd(x, kpd__set(1.44269504f), magic);
+    t = kpd__fmadd(x, kpd__set(KPD__LOG2_E), magic);
     n = kpd__sub(t, magic);
     r = kpd__fmadd(n, kpd__set(-0.693359375f), x);            // ln2 in two parts, the first exact in a few bits
     r = kpd__fmadd(n, kpd__set(2.12194440e-4f), r);
@@ -1998,8 +1999,9 @@ static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, si
     }
 }
 
-// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them; see >>format. int8 rounds each
-// row of x to u8, sums whole numbers, and scales the sums: the same bits on every level.
+// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them, see >>format; attention in f32
+// and by such products. int8 rounds each row of x to u8, sums whole numbers, and scales the sums: the same bits on every
+// level.
 
 // Where a row of groups begins, and how far apart its groups are.
 KPD__INLINE uint8_t *KPD__NAME(operand_row)(kpd__operand operand, void *rows, size_t r, size_t row_bytes, size_t *step) {
@@ -2435,7 +2437,7 @@ KPD__INLINE void KPD__NAME(half_queries)(const float *q, size_t ld, size_t queri
 // Softmax numerators of 16 columns of n scores, times scale, in bf16 as a panel: [n32/2][16][2], zeros behind the n-th. Returns
 // 1 / sums, of what was not rounded yet: two chains, of the even and the odd keys.
 KPD__INLINE kpd__v KPD__NAME(half_softmax)(const float *s, size_t n, float scale, uint16_t *out) {
-    const kpd__v zero = kpd__set(0), f = kpd__set(1.44269504f * scale);
+    const kpd__v zero = kpd__set(0), f = kpd__set(KPD__LOG2_E * scale);
     kpd__v top = kpd__set(-INFINITY), even = zero, odd = zero;
     for (size_t i = 0; i < n * 16; i += 16) top = kpd__vmax(top, kpd__load(s + i));
     for (size_t j = 0; j < kpd__round_up(n, 32); j += 2, s += 32, out += 32) {
@@ -2557,7 +2559,7 @@ static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, s
             x[i] = d + i < h->depth ? kpd__fmadd(kpd__load(h->columns + (d + i) * 16), by, kpd__set(KPD__MAGIC)) : zero;
         kpd__store((float *)(void *)panel, kpd__quads(x[0], x[1], x[2], x[3]));
     }
-    return kpd__mul(most, kpd__set(1.44269504f / 127 / sqrtf((float)h->depth)));
+    return kpd__mul(most, kpd__set(KPD__LOG2_E / 127 / sqrtf((float)h->depth)));
 }
 
 // 2^((s - top) f) in 255ths.
@@ -2619,8 +2621,7 @@ static void KPD__NAME(int8_attention)(kpd__int8_dots *dots, kpd__operand operand
                                       size_t end, size_t width, size_t heads, float *scratch, float *out) {
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
     kpd__arena a = {(char *)scratch, 0, false};
-    kpd__int8_head h;
-    h = kpd__int8_head_lay(dots, operand, n, depth, &a);
+    const kpd__int8_head h = kpd__int8_head_lay(dots, operand, n, depth, &a);
     for (size_t i = 0; i < heads; i++) {
         const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
         KPD__NAME(int8_keys)(&h, k, ld);
