@@ -1171,6 +1171,13 @@ static size_t kpd__int8_attention_scratch(size_t n_tokens, size_t width, size_t 
     return kpd__max(kpd__max(words.used, tiles.used) / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
 
+// Before a loop of a few known steps, which gcc -O2 would leave a loop. clang unrolls by itself.
+#if defined(__GNUC__) && !defined(__clang__)
+#define KPD__UNROLL _Pragma("GCC unroll 16")
+#else
+#define KPD__UNROLL
+#endif
+
 // X of each row of a tile, and of every height that a tile can have.
 #define KPD__ROW_LIST_1(X) X(0)
 #define KPD__ROW_LIST_2(X) KPD__ROW_LIST_1(X) X(1)
@@ -1217,10 +1224,10 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 // >>kernels  First the level's primitives, then what is built from them alone.
 // kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
 // root; zip_low takes lanes of the first halves of a and b in turn, zip_high of the second; pick_lt(a, b, x, y) is
-// a < b ? x : y; max(a, b) is a > b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n; sum
+// a < b ? x : y; max(a, b) is a > b ? a : b, min(a, b) a < b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n; sum
 // folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens 16 bf16;
 // half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane, store_words
-// (of a level that has it) the same as KPD__WORDS; corrected is float(s_i - zero c_i), modulo 2^32; whole is float(s_i); quads
+// (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of c_i), both modulo 2^32; whole is float(s_i); quads
 // has the lowest bytes of the bits of a, b, c, d in each lane.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
@@ -1253,6 +1260,7 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #define kpd__root     KPD__NAME(root)
 #define kpd__fmadd    KPD__NAME(fmadd)
 #define kpd__vmax     KPD__NAME(vmax)
+#define kpd__vmin     KPD__NAME(vmin)
 #define kpd__pick_lt  KPD__NAME(pick_lt)
 #define kpd__pow2     KPD__NAME(pow2)
 #define kpd__mask_ge  KPD__NAME(mask_ge)
@@ -1281,6 +1289,7 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #define kpd__half_odd  KPD__NAME(half_odd)
 #define kpd__store_words KPD__NAME(store_words)
 #define kpd__store_bytes KPD__NAME(store_bytes)
+#define kpd__times     KPD__NAME(times)
 #define kpd__corrected KPD__NAME(corrected)
 #define kpd__whole     KPD__NAME(whole)
 #define kpd__quads     KPD__NAME(quads)
@@ -1337,6 +1346,7 @@ KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] / b.x[i]); }
 KPD__INLINE kpd__v kpd__root(kpd__v a) { KPD__LANES(sqrtf(a.x[i])); }
 KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { KPD__LANES(kpd__fma(a.x[i], b.x[i], c.x[i])); }
 KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
+KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] < b.x[i] ? a.x[i] : b.x[i]); }
 KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) { KPD__LANES(a.x[i] < b.x[i] ? x.x[i] : y.x[i]); }
 KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
     KPD__LANES(kpd__from_bits(kpd__to_bits(p.x[i]) + (kpd__to_bits(t.x[i]) << 23)));
@@ -1349,8 +1359,9 @@ KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
 KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[i] << 16)); }
 KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i] << 16)); }
 KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i + 1] << 16)); }
-KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
-    KPD__LANES((float)(int32_t)((uint32_t)s[i] - (uint32_t)zero * (uint32_t)c[i]));
+KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) { KPD__LANES(kpd__from_bits((uint32_t)c[i] * (uint32_t)f)); }
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
+    KPD__LANES((float)(int32_t)((uint32_t)s[i] - kpd__to_bits(c.x[i])));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) { KPD__LANES((float)s[i]); }
 KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
@@ -1402,6 +1413,7 @@ KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return KPD__BOTH(sub); }
 KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return KPD__BOTH(mul); }
 KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return KPD__BOTH(div); }
 KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return KPD__BOTH(max); }
+KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { return KPD__BOTH(min); }
 #undef KPD__BOTH
 KPD__INLINE kpd__v kpd__root(kpd__v a) { return kpd__fold(_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)); }
 KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) {
@@ -1442,12 +1454,14 @@ KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
     return kpd__fold(_mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p), high)),
                      _mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p + 16), high)));
 }
-KPD__INLINE __m256 KPD__NAME(corrected8)(const int32_t *s, const int32_t *c, __m256i zero) {
-    return _mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s), _mm256_mullo_epi32(KPD__NAME(bits8)(c), zero)));
+KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
+    __m256i by = _mm256_set1_epi32(f);
+    return kpd__fold(_mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c), by)),
+                     _mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c + 8), by)));
 }
-KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
-    __m256i z = _mm256_set1_epi32(zero);
-    return kpd__fold(KPD__NAME(corrected8)(s, c, z), KPD__NAME(corrected8)(s + 8, c + 8, z));
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
+    return kpd__fold(_mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(c.lo))),
+                     _mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s + 8), _mm256_castps_si256(c.hi))));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
     return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(bits8)(s)), _mm256_cvtepi32_ps(KPD__NAME(bits8)(s + 8)));
@@ -1508,6 +1522,7 @@ KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return _mm512_div_ps(a, b); }
 KPD__INLINE kpd__v kpd__root(kpd__v a) { return _mm512_maskz_sqrt_ps(0xFFFF, a); }
 KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { return _mm512_fmadd_ps(a, b, c); }
 KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return _mm512_maskz_max_ps(0xFFFF, a, b); }   // gcc 12 warns of plain max
+KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { return _mm512_maskz_min_ps(0xFFFF, a, b); }
 KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
 }
@@ -1532,9 +1547,11 @@ KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
 KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(-65536)));
 }
-KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
-    __m512i z = _mm512_mullo_epi32(_mm512_loadu_si512(c), _mm512_set1_epi32(zero));
-    return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), z));
+KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
+    return _mm512_castsi512_ps(_mm512_mullo_epi32(_mm512_loadu_si512(c), _mm512_set1_epi32(f)));
+}
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
+    return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), _mm512_castps_si512(c)));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) { return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_loadu_si512(s)); }
 // Bits of a where the mask is 1, elsewhere those of b, moved up; a shift is a constant of its instruction.
@@ -1615,7 +1632,9 @@ KPD__INLINE kpd__v kpd__fmadd(kpd__v x, kpd__v y, kpd__v z) {
     return kpd__fold(vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d));
 }
 KPD__INLINE float32x4_t KPD__NAME(max4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); }
+KPD__INLINE float32x4_t KPD__NAME(min4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcltq_f32(x, y), x, y); }
 KPD__INLINE kpd__v kpd__vmax(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(max4)); }
+KPD__INLINE kpd__v kpd__vmin(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(min4)); }
 #undef KPD__FOUR
 KPD__INLINE kpd__v kpd__pick_lt(kpd__v l, kpd__v r, kpd__v x, kpd__v y) {
     return kpd__fold(vbslq_f32(vcltq_f32(l.a, r.a), x.a, y.a), vbslq_f32(vcltq_f32(l.b, r.b), x.b, y.b),
@@ -1660,12 +1679,19 @@ KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
     return KPD__NAME(bits16)(vandq_u32(KPD__NAME(pairs)(p), high), vandq_u32(KPD__NAME(pairs)(p + 8), high),
                              vandq_u32(KPD__NAME(pairs)(p + 16), high), vandq_u32(KPD__NAME(pairs)(p + 24), high));
 }
-KPD__INLINE float32x4_t KPD__NAME(corrected4)(const int32_t *s, const int32_t *c, int32_t zero) {
-    return vcvtq_f32_s32(vmlsq_n_s32(vld1q_s32(s), vld1q_s32(c), zero));
+KPD__INLINE float32x4_t KPD__NAME(times4)(const int32_t *c, int32_t f) {
+    return vreinterpretq_f32_s32(vmulq_n_s32(vld1q_s32(c), f));
 }
-KPD__INLINE kpd__v kpd__corrected(const int32_t *s, const int32_t *c, int32_t zero) {
-    return kpd__fold(KPD__NAME(corrected4)(s, c, zero), KPD__NAME(corrected4)(s + 4, c + 4, zero),
-                     KPD__NAME(corrected4)(s + 8, c + 8, zero), KPD__NAME(corrected4)(s + 12, c + 12, zero));
+KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
+    return kpd__fold(KPD__NAME(times4)(c, f), KPD__NAME(times4)(c + 4, f), KPD__NAME(times4)(c + 8, f),
+                     KPD__NAME(times4)(c + 12, f));
+}
+KPD__INLINE float32x4_t KPD__NAME(corrected4)(const int32_t *s, float32x4_t c) {
+    return vcvtq_f32_s32(vsubq_s32(vld1q_s32(s), vreinterpretq_s32_f32(c)));
+}
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v x) {
+    return kpd__fold(KPD__NAME(corrected4)(s, x.a), KPD__NAME(corrected4)(s + 4, x.b), KPD__NAME(corrected4)(s + 8, x.c),
+                     KPD__NAME(corrected4)(s + 12, x.d));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
     return kpd__fold(vcvtq_f32_s32(vld1q_s32(s)), vcvtq_f32_s32(vld1q_s32(s + 4)), vcvtq_f32_s32(vld1q_s32(s + 8)),
@@ -1716,12 +1742,13 @@ KPD__INLINE kpd__v kpd__exp(kpd__v x) {
     const kpd__v magic = kpd__set(KPD__MAGIC), one = kpd__set(1.0f), hi = kpd__set(88.3f);
     kpd__v t, n, r, p;
     x = kpd__vmax(kpd__set(-87.3f), x);
-    x = kpd__pick_lt(hi, x, hi, x);
+    x = kpd__vmin(hi, x);
     t = kpd__fmadd(x, kpd__set(KPD__LOG2_E), magic);
     n = kpd__sub(t, magic);
     r = kpd__fmadd(n, kpd__set(-0.693359375f), x);            // ln2 in two parts, the first exact in a few bits
     r = kpd__fmadd(n, kpd__set(2.12194440e-4f), r);
     p = kpd__set(kpd__exp_c[4]);
+    KPD__UNROLL
     for (int i = 3; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__exp_c[i]));
     p = kpd__fmadd(kpd__fmadd(p, r, one), r, one);
     return kpd__pow2(p, t);
@@ -1732,9 +1759,10 @@ KPD__INLINE kpd__v KPD__NAME(phi_by)(kpd__v x, float limit, const float *coeffic
     const kpd__v c = kpd__set(limit);
     kpd__v t, p;
     x = kpd__vmax(kpd__set(-limit), x);
-    x = kpd__pick_lt(c, x, c, x);
+    x = kpd__vmin(c, x);
     t = kpd__fmadd(kpd__mul(x, x), kpd__set((float)(2 / ((double)limit * (double)limit))), kpd__set(-1.0f));
     p = kpd__set(coefficients[degree]);
+    KPD__UNROLL
     for (int i = degree - 1; i >= 0; i--) p = kpd__fmadd(p, t, kpd__set(coefficients[i]));
     return kpd__fmadd(x, p, kpd__set(0.5f));
 }
@@ -1745,6 +1773,7 @@ KPD__INLINE kpd__v kpd__tanh(kpd__v x) {
     const kpd__v zero = kpd__set(0), one = kpd__set(1.0f);
     kpd__v minus = kpd__sub(zero, x), a = kpd__vmax(minus, x), u = kpd__mul(x, x), s, big;
     s = kpd__set(kpd__tanh_c[4]);
+    KPD__UNROLL
     for (int i = 3; i >= 0; i--) s = kpd__fmadd(s, u, kpd__set(kpd__tanh_c[i]));
     s = kpd__fmadd(kpd__mul(x, u), s, x);
     big = kpd__sub(one, kpd__div(kpd__set(2.0f), kpd__add(kpd__exp(kpd__add(a, a)), one)));
@@ -2018,23 +2047,25 @@ KPD__INLINE void KPD__NAME(store_operand)(kpd__operand operand, uint8_t *to, kpd
     kpd__store_bytes(to, u, shift);
 }
 
-KPD__INLINE kpd__v KPD__NAME(scaled)(const kpd__matrix *w, const float *x, size_t i) {
-    kpd__v t = i + 16 <= w->k ? kpd__load(x + i) : kpd__load_n(x + i, kpd__part_n(i, w->k));
-    return w->inscale ? kpd__mul(t, kpd__load(w->inscale + i)) : t;
+// x * inscale of 16 columns from the i-th, zeros behind the k-th.
+KPD__INLINE kpd__v KPD__NAME(scaled)(const float *inscale, size_t k, const float *x, size_t i) {
+    kpd__v t = i + 16 <= k ? kpd__load(x + i) : kpd__load_n(x + i, kpd__part_n(i, k));
+    return inscale ? kpd__mul(t, kpd__load(inscale + i)) : t;
 }
 
 // How one row of x becomes u: its step and zero, and *by, what it is multiplied by.
 KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *scale, int32_t *zero, float *by) {
-    const kpd__v nothing = kpd__set(0);
-    kpd__v over = nothing, under = nothing;
-    float up, down, range, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767;
-    for (size_t i = 0; i < w->k; i += 16) {
-        kpd__v t = KPD__NAME(scaled)(w, x, i);
-        over = kpd__vmax(t, over);
-        under = kpd__vmax(kpd__sub(nothing, t), under);
+    const float *inscale = w->inscale, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767;
+    const size_t k = w->k;
+    kpd__v most = kpd__set(0), least = most;
+    float up, down, range;
+    for (size_t i = 0; i < k; i += 16) {
+        kpd__v t = KPD__NAME(scaled)(inscale, k, x, i);
+        most = kpd__vmax(t, most);
+        least = kpd__vmin(t, least);
     }
-    up = kpd__hmax(over);
-    down = kpd__hmax(under);
+    up = kpd__hmax(most);
+    down = kpd__hmax(kpd__sub(kpd__set(0), least));
     range = w->rounding == KPD__OFFSET ? up + down : up > down ? up : down;
     *by = range < KPD__NOTHING ? 0 : levels / range;
     *scale = range < KPD__NOTHING ? 0 : range / levels;
@@ -2045,37 +2076,52 @@ KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *s
 // One row of x as u. low: the u8, or the low bytes of 16 bits; high: the high ones.
 KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand, const float *x, float by, int32_t zero,
                                       uint8_t *low, uint8_t *high, size_t step) {
-    const kpd__v least = kpd__set(KPD__MAGIC), most = kpd__add(least, kpd__set(255)), f = kpd__set(by),
-                 offset = kpd__add(least, kpd__set((float)zero));
-    for (size_t i = 0; i < kpd__round_up(w->k, 64); i += 16) {
-        kpd__v t = kpd__vmax(kpd__fmadd(KPD__NAME(scaled)(w, x, i), f, offset), least);   // a NaN becomes 0
-        size_t at = i / 64 * step + i % 64 * (operand == KPD__WORDS ? 2 : 1);
-        if (w->rounding == KPD__OFFSET) t = kpd__pick_lt(most, t, most, t);   // zero was rounded: the sum may pass 255
-        KPD__NAME(store_operand)(operand, low + at, t, 0);
-        if (high) KPD__NAME(store_operand)(operand, high + at, t, 8);
+    const kpd__v least = kpd__set(KPD__MAGIC), most = kpd__set(KPD__MAGIC + (w->rounding == KPD__SIGNED_16 ? 65535 : 255)),
+                 f = kpd__set(by), offset = kpd__set(KPD__MAGIC + (float)zero);
+    const float *inscale = w->inscale;
+    const size_t k = w->k, unit = operand == KPD__WORDS ? 2 : 1;
+    for (size_t i = 0; i < k; i += 64, low += step) {
+        KPD__UNROLL
+        for (size_t j = 0; j < 64; j += 16) {   // a NaN becomes 0; what is cut is zero's rounding
+            kpd__v t = kpd__vmax(kpd__fmadd(KPD__NAME(scaled)(inscale, k, x, i + j), f, offset), least);
+            t = kpd__vmin(t, most);
+            KPD__NAME(store_operand)(operand, low + j * unit, t, 0);
+            if (high) KPD__NAME(store_operand)(operand, high + j * unit, t, 8);
+        }
+        if (high) high += step;
     }
 }
 
 // y = f(float(sum (u - zero) w) * (step * scale[n]) + bias): the product of the scales is rounded, the rest is one fused step.
-KPD__INLINE void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, int32_t *sums, const int32_t *high,
-                                    const float *scale, const int32_t *zero, float *y, size_t ldy) {
-    const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col);
+KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__matrix *w, size_t col, size_t rows,
+                                       const int32_t *sums, const int32_t *high, const float *scale, const int32_t *zero,
+                                       float *y, size_t ldy) {
     const int32_t *colsum = w->colsum + col;
-    const size_t n = kpd__part_n(col, w->n);
-    const bool done = w->activation == KPD_IDENTITY && n == 16;
-    float *tile = done ? y : (float *)(void *)sums;
-    size_t ld = done ? ldy : 16;
-    for (size_t r = 0; r < rows; r++, sums += 16, high += 16) {
+    const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col), middle = kpd__times(colsum, 128);
+    for (size_t r = 0; r < rows; r++, sums += 16, high += 16, y += ldy) {
         kpd__v s;
-        if (w->rounding == KPD__SIGNED_16) {   // too large for 32 bits; exact in 64, rounded once
+        if (kind == KPD__SIGNED_16) {   // too large for 32 bits; exact in 64, rounded once
             float wide[16];
             for (int i = 0; i < 16; i++) wide[i] = (float)((int64_t)high[i] * 256 + sums[i] - (int64_t)zero[r] * colsum[i]);
             s = kpd__load(wide);
-        } else s = kpd__corrected(sums, colsum, zero[r]);
-        s = kpd__fmadd(s, kpd__mul(kpd__set(scale[r]), by), bias);
-        kpd__store(tile + r * ld, s);
+        } else s = kpd__corrected(sums, kind == KPD__SIGNED ? middle : kpd__times(colsum, zero[r]));
+        kpd__store(y, kpd__activate(f, kpd__fmadd(s, kpd__mul(kpd__set(scale[r]), by), bias)));
     }
-    if (!done) kpd__finish_by(tile, rows, n, kpd__set(0), w->activation, y, ldy);
+}
+static void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, int32_t *sums, const int32_t *high,
+                               const float *scale, const int32_t *zero, float *y, size_t ldy) {
+    const size_t n = kpd__part_n(col, w->n);
+    const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
+    const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
+    float *to = done ? y : (float *)(void *)sums;
+    const size_t ld = done ? ldy : 16;
+    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, w, col, rows, sums, high, scale, zero, to, ld);
+    else if (w->rounding == KPD__SIGNED)
+        KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, w, col, rows, sums, high, scale, zero, to, ld);
+    else if (w->rounding == KPD__OFFSET)
+        KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, w, col, rows, sums, high, scale, zero, to, ld);
+    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, w, col, rows, sums, high, scale, zero, to, ld);
+    if (!done) kpd__finish_by(to, rows, n, kpd__set(0), w->activation, y, ldy);
 }
 
 #if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
@@ -2373,6 +2419,7 @@ KPD__INLINE kpd__v KPD__NAME(short_exp2)(kpd__v y) {
     y = kpd__vmax(y, kpd__set(-100));
     t = kpd__add(y, magic);
     r = kpd__sub(y, kpd__sub(t, magic));
+    KPD__UNROLL
     for (int i = 2; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__short_exp2_c[i]));
     return kpd__pow2(p, t);
 }
@@ -2498,7 +2545,7 @@ KPD__INLINE KPD__NAME(spread) KPD__NAME(spread_of)(const float *x, size_t ld, si
     for (size_t j = 1; j < n; j++) {
         kpd__v v = kpd__load_n(x + j * ld, columns);
         most = kpd__vmax(most, v);
-        s.least = kpd__pick_lt(v, s.least, v, s.least);
+        s.least = kpd__vmin(v, s.least);
     }
     range = kpd__sub(most, s.least);
     s.by = kpd__pick_lt(range, nothing, zero, kpd__div(levels, range));
@@ -2534,6 +2581,7 @@ static void KPD__NAME(int8_values)(const kpd__int8_head *h, const float *v, size
         kpd__store(h->value_step + d, s.step);
         for (size_t j = 0; j < h->n_row; j += 4, panel += 64) {
             kpd__v u[4];
+            KPD__UNROLL
             for (size_t i = 0; i < 4; i++)
                 u[i] = j + i < h->n ? KPD__NAME(level_of)(&s, kpd__load_n(v + (j + i) * ld + d, m), -128) : kpd__set(0);
             kpd__store((float *)(void *)panel, kpd__quads(u[0], u[1], u[2], u[3]));
@@ -2555,6 +2603,7 @@ static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, s
     by = kpd__pick_lt(most, kpd__set(KPD__NOTHING), zero, kpd__div(kpd__set(127), most));
     for (size_t d = 0; d < h->d_row; d += 4, panel += 64) {
         kpd__v x[4];
+        KPD__UNROLL
         for (size_t i = 0; i < 4; i++)
             x[i] = d + i < h->depth ? kpd__fmadd(kpd__load(h->columns + (d + i) * 16), by, kpd__set(KPD__MAGIC)) : zero;
         kpd__store((float *)(void *)panel, kpd__quads(x[0], x[1], x[2], x[3]));
@@ -2576,6 +2625,7 @@ KPD__INLINE kpd__v KPD__NAME(int8_softmax)(const kpd__int8_head *h, int32_t *s, 
     for (size_t j = 1; j < h->n; j++) top = kpd__vmax(top, kpd__whole(s + j * 16));
     for (size_t j = 0; j < h->n_row; j += 4) {
         kpd__v w[4];
+        KPD__UNROLL
         for (size_t i = 0; i < 4; i++) {
             w[i] = j + i < h->n ? KPD__NAME(weight)(kpd__whole(s + (j + i) * 16), top, f) : magic;
             sum = kpd__add(sum, kpd__sub(w[i], magic));
@@ -2703,6 +2753,7 @@ static const kpd__ops KPD__NAME(ops) =
 #undef kpd__root
 #undef kpd__fmadd
 #undef kpd__vmax
+#undef kpd__vmin
 #undef kpd__pick_lt
 #undef kpd__pow2
 #undef kpd__mask_ge
@@ -2731,6 +2782,7 @@ static const kpd__ops KPD__NAME(ops) =
 #undef kpd__half_odd
 #undef kpd__store_words
 #undef kpd__store_bytes
+#undef kpd__times
 #undef kpd__corrected
 #undef kpd__whole
 #undef kpd__quads
@@ -2834,26 +2886,27 @@ static const kpd__ops KPD__NAME(ops) =
 #endif
 #endif
 
-// Sums of tiles of rows a [rows][k] (of T, in elements) times n_panels panels, see kpd__int8_dots.
-#define KPD__TILES_OF(most, T)                                                                                                 \
-    size_t rows16 = kpd__round_up(rows, 16), step = kpd__even_rows(rows, most);                                                \
+// Sums of rows a [rows][k] (of T, in elements) times n_panels panels, `wide` panels and at most `most` rows a tile, see
+// kpd__int8_dots. Half a pair is taken twice, into the room of the panel that is not there.
+#define KPD__TILES_OF(most, wide, T)                                                                                           \
+    size_t next = kpd__round_up(rows, 16) * 16, step = kpd__even_rows(rows, most);                                             \
     const T *a = (const T *)operand;                                                                                           \
-    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)                                               \
+    for (size_t p = 0; p < n_panels; p += wide, panels += wide * 16 * k, sums += wide * next)                                  \
         for (size_t r = 0; r < rows; r += step)                                                                                \
-            tiles[kpd__min(step, rows - r) - 1](a + r * k, k, panels, sums + r * 16);
+            tiles[kpd__min(step, rows - r) - 1](a + r * k, k, panels, p + 1 < n_panels ? 16 * k : 0, sums + r * 16, next);
 
-// A tile of R rows: a step takes 4 bytes of each row and 64 of the panel. KPD__DOT_LOAD reads these, KPD__DOT_SUM adds to row
-// r the product with its `four`.
+// A tile of R rows: a step takes 4 bytes of each row and 64 of each panel, the second of which lies `other` behind the first.
+// KPD__DOT_LOAD reads these, KPD__DOT_SUM adds to row r the product with its `four`.
 #define KPD__DOT_NEXT(r) KPD__THREE_STEP(r, 4 / sizeof *a)
 #define KPD__DOT_STEP(r) { int32_t four; memcpy(&four, KPD__THREE_AT(r), 4); KPD__DOT_SUM(r) }
 #define KPD__DOT_TILE(name, R, T, W, S)                                                                                        \
-    static void name##R(const T *a, size_t lda, const W *b, S *sums) {                                                         \
+    static void name##R(const T *a, size_t lda, const W *b, size_t other, S *sums, size_t next) {                              \
         const T *three[(R + 2) / 3];                                                                                           \
         KPD__ROW_LIST_##R(KPD__DOT_BEGIN)                                                                                      \
         KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
+        (void)other; (void)next;                                                                                               \
         for (size_t k = 0; k < lda; k += 4 / sizeof *a, b += 64 / sizeof *b) {                                                 \
             KPD__DOT_LOAD                                                                                                      \
-            KPD__PREFETCH(b, lda * 16 * sizeof *b);                                                                            \
             KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                                   \
             KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
         }                                                                                                                      \
@@ -2863,6 +2916,7 @@ static const kpd__ops KPD__NAME(ops) =
 // VPDPBUSD on 8 columns: a sum of 4 u8 times s8 joins each of them.
 #define KPD__DOT_BEGIN(r) __m256i lo##r = _mm256_setzero_si256(), hi##r = lo##r;
 #define KPD__DOT_LOAD                                                                                                          \
+    KPD__PREFETCH(b, lda * 16);                                                                                                \
     __m256i lo = _mm256_loadu_si256((const __m256i *)(const void *)b);                                                         \
     __m256i hi = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));
 #define KPD__DOT_SUM(r)                                                                                                        \
@@ -2877,9 +2931,10 @@ KPD__HEIGHTS_6(KPD__TILE)
 #define KPD__ENTRY(R) kpd__avxvnni_tile##R,
 static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
                               int32_t *sums) {
-    static void (*const tiles[])(const uint8_t *a, size_t lda, const int8_t *b, int32_t *sums) = {KPD__HEIGHTS_6(KPD__ENTRY)};
+    static void (*const tiles[])(const uint8_t *a, size_t lda, const int8_t *b, size_t other, int32_t *sums,
+                                 size_t next) = {KPD__HEIGHTS_6(KPD__ENTRY)};
     (void)widened;
-    KPD__TILES_OF(6, uint8_t)
+    KPD__TILES_OF(6, 1, uint8_t)
 }
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
@@ -2899,24 +2954,32 @@ static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const 
 #endif
 #endif
 
-// The same on 16 columns.
-#define KPD__DOT_BEGIN(r) __m512i c##r = _mm512_setzero_si512();
-#define KPD__DOT_LOAD __m512i w = _mm512_loadu_si512(b);
-#define KPD__DOT_SUM(r) c##r = _mm512_dpbusd_epi32(c##r, _mm512_set1_epi32(four), w);
-#define KPD__DOT_END(r) _mm512_storeu_si512(sums + r * 16, c##r);
+// The same on two panels of 16 columns.
+#define KPD__DOT_BEGIN(r) __m512i c##r = _mm512_setzero_si512(), d##r = c##r;
+#define KPD__DOT_LOAD                                                                                                          \
+    __m512i w = _mm512_loadu_si512(b), v = _mm512_loadu_si512(b + other);                                                      \
+    KPD__PREFETCH(b, lda * 32 * sizeof *a);                                                                                    \
+    KPD__PREFETCH(b + other, lda * 32 * sizeof *a);
+#define KPD__DOT_SUM(r)                                                                                                        \
+    __m512i x = _mm512_set1_epi32(four);                                                                                       \
+    c##r = _mm512_dpbusd_epi32(c##r, x, w);                                                                                    \
+    d##r = _mm512_dpbusd_epi32(d##r, x, v);
+#define KPD__DOT_END(r)                                                                                                        \
+    _mm512_storeu_si512(sums + r * 16, c##r);                                                                                  \
+    _mm512_storeu_si512(sums + next + r * 16, d##r);
 #define KPD__TILE(R) KPD__DOT_TILE(kpd__avx512vnni_tile, R, uint8_t, int8_t, int32_t)
 KPD__HEIGHTS_14(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avx512vnni_tile##R,
 static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
                                  void *widened, int32_t *sums) {
-    static void (*const tiles[])(const uint8_t *a, size_t lda, const int8_t *b, int32_t *sums) = {KPD__HEIGHTS_14(KPD__ENTRY)};
+    static void (*const tiles[])(const uint8_t *a, size_t lda, const int8_t *b, size_t other, int32_t *sums,
+                                 size_t next) = {KPD__HEIGHTS_14(KPD__ENTRY)};
     (void)widened;
-    KPD__TILES_OF(14, uint8_t)
+    KPD__TILES_OF(14, 2, uint8_t)
 }
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
-#undef KPD__DOT_LOAD
 #undef KPD__DOT_SUM
 #undef KPD__DOT_END
 #undef KPD__TILE
@@ -2932,19 +2995,24 @@ static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, con
 #endif
 #endif
 
-// VDPBF16PS on 16 columns: pairs of bf16, summed in f32.
-#define KPD__DOT_BEGIN(r) __m512 c##r = _mm512_setzero_ps();
-#define KPD__DOT_LOAD __m512i w = _mm512_loadu_si512(b);
-#define KPD__DOT_SUM(r) c##r = _mm512_dpbf16_ps(c##r, KPD__BH(_mm512_set1_epi32(four)), KPD__BH(w));
-#define KPD__DOT_END(r) _mm512_storeu_ps(sums + r * 16, c##r);
+// VDPBF16PS likewise: pairs of bf16, summed in f32.
+#define KPD__DOT_BEGIN(r) __m512 c##r = _mm512_setzero_ps(), d##r = c##r;
+#define KPD__DOT_SUM(r)                                                                                                        \
+    __m512i x = _mm512_set1_epi32(four);                                                                                       \
+    c##r = _mm512_dpbf16_ps(c##r, KPD__BH(x), KPD__BH(w));                                                                     \
+    d##r = _mm512_dpbf16_ps(d##r, KPD__BH(x), KPD__BH(v));
+#define KPD__DOT_END(r)                                                                                                        \
+    _mm512_storeu_ps(sums + r * 16, c##r);                                                                                     \
+    _mm512_storeu_ps(sums + next + r * 16, d##r);
 #define KPD__TILE(R) KPD__DOT_TILE(kpd__avx512bf16_tile, R, uint16_t, uint16_t, float)
 KPD__HEIGHTS_14(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avx512bf16_tile##R,
 static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels,
                                  float *sums) {
-    static void (*const tiles[])(const uint16_t *a, size_t lda, const uint16_t *b, float *sums) = {KPD__HEIGHTS_14(KPD__ENTRY)};
-    KPD__TILES_OF(14, uint16_t)
+    static void (*const tiles[])(const uint16_t *a, size_t lda, const uint16_t *b, size_t other, float *sums,
+                                 size_t next) = {KPD__HEIGHTS_14(KPD__ENTRY)};
+    KPD__TILES_OF(14, 2, uint16_t)
 }
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN

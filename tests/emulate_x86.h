@@ -52,6 +52,7 @@ EMU emu512 emu_set_i(int32_t v) { emu512 r; EMU_16(i, v); return r; }
 #define _mm512_fmadd_ps emu_fmadd
 #define _mm512_maskz_sqrt_ps(m, a) emu_sqrt(a)
 #define _mm512_maskz_max_ps(m, a, b) emu_max(a, b)
+#define _mm512_maskz_min_ps(m, a, b) emu_min(a, b)
 EMU emu512 emu_add(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] + b.f[i]); return r; }
 EMU emu512 emu_sub(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] - b.f[i]); return r; }
 EMU emu512 emu_mul(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] * b.f[i]); return r; }
@@ -59,6 +60,7 @@ EMU emu512 emu_div(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] / b.f[i]); r
 EMU emu512 emu_fmadd(emu512 a, emu512 b, emu512 c) { emu512 r; EMU_16(f, fmaf(a.f[i], b.f[i], c.f[i])); return r; }
 EMU emu512 emu_sqrt(emu512 a) { emu512 r; EMU_16(f, sqrtf(a.f[i])); return r; }
 EMU emu512 emu_max(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] > b.f[i] ? a.f[i] : b.f[i]); return r; }
+EMU emu512 emu_min(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] < b.f[i] ? a.f[i] : b.f[i]); return r; }
 
 #define _mm512_cmp_ps_mask(a, b, how) emu_compare(a, b, how)
 #define _mm512_mask_blend_ps emu_blend
