@@ -1050,6 +1050,7 @@ typedef void kpd__half_dots(const void *a, size_t rows, size_t padded_k, const u
 typedef struct kpd__ops {
     kpd_simd level;
     kpd__operand operand;
+    void (*tiles)(bool on);             // NULL, or called around products and attention: sets tiles up, and gives them back
     kpd__int8_dots *int8_dots;
     kpd__half_dots *half_dots;          // NULL: none, nor are half_gemm and half_attention
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
@@ -1074,16 +1075,22 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, int8_dots, half_dots, half_gemm, half_attention, N)                                           \
-    {level,        operand,           int8_dots, half_dots,   N(gemm),      half_gemm, half_attention, N(int8_gemm),           \
+#define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_gemm, half_attention, N)                                    \
+    {level,        operand,           tiles,    int8_dots,   half_dots,    N(gemm), half_gemm,    half_attention, N(int8_gemm), \
      N(int8_attention), N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
+
+static void kpd__tiles(const kpd__ops *ops, bool on) {
+    if (ops->tiles) ops->tiles(on);
+}
 
 // y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes.
 static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                          size_t ldy, void *scratch) {
+    kpd__tiles(ops, true);
     if (w->bytes) ops->int8_gemm(ops->int8_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
     else if (w->half && ops->half_dots) ops->half_gemm(ops->half_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
     else ops->gemm(w, x, ldx, rows, y, ldy);
+    kpd__tiles(ops, false);
 }
 
 // Attention of a text, whose q, k, v came from w: by products of w's type where they save more than rounding costs, but in f32
@@ -1091,11 +1098,13 @@ static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float 
 #define KPD__HALF_TOKENS 64
 static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *qkv, size_t n_tokens, size_t begin, size_t end,
                         size_t width, size_t heads, float *scratch, float *out) {
+    kpd__tiles(ops, true);
     if (w->half && ops->half_attention && n_tokens >= KPD__HALF_TOKENS)
         ops->half_attention(ops->half_dots, ops->operand, qkv, n_tokens, begin, end, width, heads, scratch, out);
     else if (w->bytes && w->rounding != KPD__SIGNED_16)
         ops->int8_attention(ops->int8_dots, ops->operand, qkv, n_tokens, begin, end, width, heads, scratch, out);
     else ops->attention(qkv, n_tokens, begin, end, width, heads, scratch, out);
+    kpd__tiles(ops, false);
 }
 
 // What a product keeps beside its result: a block of rows rounded, as many as fit into half of a small L2, then their sums, and
@@ -1841,10 +1850,18 @@ KPD__INLINE kpd__v kpd__table_row(const kpd__table *t, size_t at, size_t n) {
     return kpd__load_half(last);
 }
 
+// Rows of words lie anywhere in memory: one is asked for while the one before is at work.
+KPD__INLINE void KPD__NAME(ask_row)(const kpd__table *t, size_t at, size_t n) {
+    size_t size = t->f32 ? sizeof *t->f32 : sizeof *t->half;
+    const char *row = (const char *)(t->f32 ? (const void *)(t->f32 + at) : (const void *)(t->half + at));
+    for (size_t byte = 0; byte < n * size; byte += 64) KPD__PREFETCH(row, byte);
+}
+
 // x[t] = norm(word[ids[t]] + type[types[t]] + position[t]), in this order of addition.
 static void KPD__NAME(embed)(const kpd__embedding *e, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x) {
     for (size_t t = 0; t < n_tokens; t++, x += e->width) {
         size_t w = (size_t)ids[t] * e->width, y = (size_t)types[t] * e->width, p = t * e->width;
+        if (t + 1 < n_tokens) KPD__NAME(ask_row)(&e->word, (size_t)ids[t + 1] * e->width, e->width);
         for (size_t i = 0; i < e->width; i += 16) {
             size_t n = kpd__part_n(i, e->width);
             kpd__v sum = kpd__add(kpd__table_row(&e->word, w + i, n), kpd__table_row(&e->type, y + i, n));
@@ -2733,7 +2750,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #define KPD__OPERAND KPD__BYTES
 #endif
 static const kpd__ops KPD__NAME(ops) =
-    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, KPD__NAME(int8_dots), NULL, NULL, NULL, KPD__NAME);
+    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), NULL, NULL, NULL, KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__ROUNDS_TO_HALF
 
@@ -3039,21 +3056,27 @@ static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, con
 typedef struct kpd__tile_config { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } kpd__tile_config;
 
 // Tiles 0 to 3 are sums of 2 x 16 rows by 2 panels, 4 and 5 the rows, 6 and 7 the panels. Rows past the last are read and
-// summed, not used: a block has room for 16. The barrier keeps the rows' stores above the tiles' loads, unseen by gcc 12.
-static void kpd__tile_begin(void) {
+// summed, not used: a block has room for 16. A barrier keeps the rows' stores above the tiles' loads, unseen by gcc 12.
+static void kpd__amx_tiles(bool on) {
     kpd__tile_config c;
+    if (!on) { _tile_release(); return; }
     memset(&c, 0, sizeof c);
     c.palette = 1;
     for (int i = 0; i < 8; i++) { c.bytes[i] = 64; c.rows[i] = 16; }
     _tile_loadconfig(&c);
-    __asm__ volatile("" ::: "memory");
 }
 
-// One product of a pair of row blocks and a pair of panels; tile numbers are constants of the instructions.
+// One product of a pair of row blocks and a pair of panels; tile numbers are constants of the instructions. The first rows that
+// meet a panel ask for the one that follows it in memory by so many bytes, the others hand in 0.
+#define KPD__ASK_TILE(p, bytes)                                                                                                \
+    for (size_t line = 0; bytes && line < 1024; line += 64) KPD__PREFETCH((p) + line, bytes)
 #define KPD__TILE_DOTS(name, T, S, DOT)                                                                                        \
-    static void name(const char *a0, const char *a1, const char *b0, const char *b1, size_t n, S *s0, S *s1, size_t next) {    \
+    static void name(const char *a0, const char *a1, const char *b0, const char *b1, size_t n, size_t ask, S *s0, S *s1,       \
+                     size_t next) {                                                                                            \
         _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);                                                            \
         for (size_t i = 0; i < n; i++) {                                                                                       \
+            KPD__ASK_TILE(b0 + i * 1024, ask);                                                                                 \
+            if (b1) KPD__ASK_TILE(b1 + i * 1024, ask);                                                                         \
             _tile_loadd(6, b0 + i * 1024, 64);                                                                                 \
             _tile_loadd(4, a0 + i * 1024, 64);                                                                                 \
             DOT(0, 4, 6);                                                                                                      \
@@ -3069,27 +3092,27 @@ static void kpd__tile_begin(void) {
 KPD__TILE_DOTS(kpd__tile_int8, int8_t, int32_t, _tile_dpbusd)
 KPD__TILE_DOTS(kpd__tile_half, uint16_t, float, _tile_dpbf16ps)
 #undef KPD__TILE_DOTS
+#undef KPD__ASK_TILE
 
 static void kpd__amx_int8_dots(const void *a, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
                                int32_t *sums) {
     const char *rows_at = (const char *)a, *p = (const char *)panels;
     size_t next = kpd__round_up(rows, 16) * 16;
     (void)widened;
-    kpd__tile_begin();
+    __asm__ volatile("" ::: "memory");
     for (size_t r = 0; r < rows; r += 32)
         kpd__tile_int8(rows_at + r * k, r + 16 < rows ? rows_at + (r + 16) * k : NULL, p, n_panels > 1 ? p + 16 * k : NULL,
-                       k / 64, sums + r * 16, sums + (r + 16) * 16, next);
-    _tile_release();
+                       k / 64, r ? 0 : n_panels * 16 * k, sums + r * 16, sums + (r + 16) * 16, next);
 }
 
 static void kpd__amx_half_dots(const void *a, size_t rows, size_t k, const uint16_t *panels, size_t n_panels, float *sums) {
     const char *rows_at = (const char *)a, *p = (const char *)panels;
     size_t next = kpd__round_up(rows, 16) * 16;
-    kpd__tile_begin();
+    __asm__ volatile("" ::: "memory");
     for (size_t r = 0; r < rows; r += 32)
         kpd__tile_half(rows_at + r * k * 2, r + 16 < rows ? rows_at + (r + 16) * k * 2 : NULL, p,
-                       n_panels > 1 ? p + 16 * k * 2 : NULL, k / 32, sums + r * 16, sums + (r + 16) * 16, next);
-    _tile_release();
+                       n_panels > 1 ? p + 16 * k * 2 : NULL, k / 32, r ? 0 : n_panels * 16 * k * 2, sums + r * 16,
+                       sums + (r + 16) * 16, next);
 }
 
 #ifndef KPD__EMULATED
@@ -3103,14 +3126,14 @@ static void kpd__amx_half_dots(const void *a, size_t rows, size_t k, const uint1
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
 static const kpd__ops kpd__avxvnni_ops =
-    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, kpd__avxvnni_dots, NULL, NULL, NULL, KPD__AVX2_NAME);
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, NULL, NULL, KPD__AVX2_NAME);
 static const kpd__ops kpd__avx512vnni_ops =
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, kpd__avx512vnni_dots, NULL, NULL, NULL, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, NULL, NULL, KPD__AVX512_NAME);
 static const kpd__ops kpd__avx512bf16_ops =
-    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_gemm,
+    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_gemm,
              kpd__avx512_half_attention, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
-    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_int8_dots, kpd__amx_half_dots, kpd__avx512_half_gemm,
+    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__amx_half_dots, kpd__avx512_half_gemm,
              kpd__avx512_half_attention, KPD__AVX512_NAME);
 #endif
 
@@ -3168,7 +3191,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 #endif
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
-    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, kpd__neondot_dots, NULL, NULL, NULL, KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, NULL, NULL, KPD__NEON_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
@@ -3270,7 +3293,7 @@ static void kpd__neoni8mm_half_dots(const void *operand, size_t rows, size_t k, 
 #else
 #pragma GCC pop_options
 #endif
-static const kpd__ops kpd__neoni8mm_ops = KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots,
+static const kpd__ops kpd__neoni8mm_ops = KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots,
                                                    kpd__neon_half_gemm, kpd__neon_half_attention, KPD__NEON_NAME);
 #endif
 
@@ -5729,6 +5752,9 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 #define KPD__VECTORS 256        // vectors scored before their best are kept
 #define KPD__ITEMS 16           // items that recommend embeds and searches together
 
+// KPD__CHUNK of a level. AMX multiplies so fast that weights should come from behind L2 once a block, and its L2 has room.
+static size_t kpd__chunk(const kpd__ops *ops) { return ops->operand == KPD__TILES ? KPD__BLOCK : KPD__CHUNK; }
+
 // The largest inputs of the four matrices of each layer, for kpd_model_convert.
 typedef struct kpd__seen { float *most; size_t stride, layer; } kpd__seen;      // [layers][4][stride]
 
@@ -5743,7 +5769,7 @@ typedef struct kpd__scratch {   // of one task
     kpd__watch watch;
     float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output
     float *qkv;                 // [block, 3 (H padded)]
-    float *hidden;              // [KPD__CHUNK, F]
+    float *hidden;              // [chunk, F]
     float *attention;           // of kpd__attention_scratch
     void *product;              // of bf16 and int8 products
     float *pooled[2];           // [the widest of H and the modules]
@@ -5754,7 +5780,7 @@ typedef struct kpd__scratch {   // of one task
 } kpd__scratch;
 
 // What a session is made for: the largest of each over its models.
-typedef struct kpd__sizes { size_t width, padded, ffn, block, attention, product, pooled, tokens, k, dim; } kpd__sizes;
+typedef struct kpd__sizes { size_t width, padded, ffn, block, chunk, attention, product, pooled, tokens, k, dim; } kpd__sizes;
 
 typedef struct kpd__candidates {    // of recommend
     float *vectors;                 // [KPD__ITEMS, dim]
@@ -5806,7 +5832,7 @@ static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a
     s->y = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->context = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->qkv = (float *)kpd__take(a, z->block, 3 * z->padded * sizeof(float));
-    s->hidden = (float *)kpd__take(a, KPD__CHUNK, z->ffn * sizeof(float));
+    s->hidden = (float *)kpd__take(a, z->chunk, z->ffn * sizeof(float));
     s->attention = (float *)kpd__take(a, z->attention, sizeof(float));
     s->product = kpd__take(a, z->product, 1);
     s->pooled[0] = (float *)kpd__take(a, z->pooled, sizeof(float));
@@ -5877,6 +5903,7 @@ KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **ou
     status = kpd__choose_level(d->simd, &plan.ops, e);
     kpd__fp_leave(fp);
     if (status) return status;
+    plan.sizes.chunk = kpd__chunk(plan.ops);
     plan.allocator = d->allocator;
     plan.parallel = d->parallel;
     plan.n_tasks = kpd__n_tasks(&d->parallel);
@@ -5962,7 +5989,7 @@ typedef struct kpd__rows {
 // Feed-forward and its norm, a piece of the rows [from, to) at a time.
 static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     const kpd__layer *l = r->layer;
-    size_t h = r->width, f = l->up.n, step = kpd__even_rows(to - from, KPD__CHUNK);
+    size_t h = r->width, f = l->up.n, step = kpd__even_rows(to - from, kpd__chunk(r->ops));
     for (; from < to; from += step) {
         size_t rows = kpd__min(step, to - from);
         float *x = r->all->x + from * h, *y = r->all->y + from * h;

@@ -60,7 +60,7 @@ X86(dot_512, "vpdpbusd %%zmm0, %%zmm1, %%zmm\\r")
 
 #define TILES(name, instruction)                                                                                               \
     static void name(size_t n) {                                                                                               \
-        kpd__tile_begin();                                                                                                     \
+        kpd__amx_tiles(true);                                                                                                   \
         __asm__ volatile(".irp r,0,1,2,3,4,5,6,7\n tilezero %%tmm\\r\n .endr\n"                                                \
                          "1:\n .irp r,2,3,4,5,6,7\n" instruction " %%tmm1, %%tmm0, %%tmm\\r\n .endr\n"                         \
                          "dec %0\n jne 1b\n tilerelease" : "+r"(n) : : "cc");                                                  \
@@ -170,9 +170,11 @@ static void products(const kpd__ops *ops, int type, double peak) {
 }
 
 static void attention(const kpd__ops *ops, int type, size_t n, const float *qkv, float *scratch, float *out) {
+    kpd__tiles(ops, true);
     if (type == INT8) ops->int8_attention(ops->int8_dots, ops->operand, qkv, n, 0, n, 384, 12, scratch, out);
     else if (type == BF16) ops->half_attention(ops->half_dots, ops->operand, qkv, n, 0, n, 384, 12, scratch, out);
     else ops->attention(qkv, n, 0, n, 384, 12, scratch, out);
+    kpd__tiles(ops, false);
 }
 
 static void others(const kpd__ops *ops) {

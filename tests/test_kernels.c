@@ -158,8 +158,8 @@ static void int8_products(const kpd__ops *ops, size_t n) {
             if (rounding == KPD__OFFSET) for (size_t i = 0; i < rows * k; i++) c[i] = c[i] < -.17f ? -.17f : c[i];
             if (rows > 2) memset(c + k, 0, k * sizeof *c);   // a row of zeros
             for (size_t i = 0; i < rows * ld; i++) want[i] = got[i] = -77;
-            kpd__scalar_ops.int8_gemm(kpd__scalar_ops.int8_dots, kpd__scalar_ops.operand, &w, c, k, rows, want, ld, scratch);
-            ops->int8_gemm(ops->int8_dots, ops->operand, &w, c, k, rows, got, ld, scratch);
+            kpd__product(&kpd__scalar_ops, &w, c, k, rows, want, ld, scratch);
+            kpd__product(ops, &w, c, k, rows, got, ld, scratch);
             same_bits(want, got, rows * ld, "int8 gemm", ops->level, n);
         }
 }
@@ -237,9 +237,11 @@ static void half_attentions(const kpd__ops *ops, size_t n) {
         CHECK(kpd__half_attention_scratch(n, width, heads) <= 16384);
         numbers(a, n * ld, 2);
         kpd__scalar_ops.attention(a, n, 0, n, width, heads, room, c);
+        kpd__tiles(ops, true);
         ops->half_attention(ops->half_dots, ops->operand, a, n, 0, n, width, heads, room, want);
         ops->half_attention(ops->half_dots, ops->operand, a, n, 0, n / 3, width, heads, room, got);
         ops->half_attention(ops->half_dots, ops->operand, a, n, n / 3, n, width, heads, room, got);
+        kpd__tiles(ops, false);
         same_bits(want, got, n * width, "half attention", ops->level, n);
         for (size_t i = 0; i < n * width; i++) CHECK_NEAR(want[i], c[i], .03);
     }
@@ -258,8 +260,10 @@ static void int8_attentions(const kpd__ops *ops, size_t n) {
         for (size_t t = 0; t < n; t++) a[t * ld + 2 * padded] = 1.7f;
         plain->attention(a, n, 0, n, width, heads, room, c);
         plain->int8_attention(plain->int8_dots, plain->operand, a, n, 0, n, width, heads, room, want);
+        kpd__tiles(ops, true);
         ops->int8_attention(ops->int8_dots, ops->operand, a, n, 0, n / 3, width, heads, room, got);
         ops->int8_attention(ops->int8_dots, ops->operand, a, n, n / 3, n, width, heads, room, got);
+        kpd__tiles(ops, false);
         same_bits(want, got, n * width, "int8 attention", ops->level, n);
         for (size_t i = 0; i < n * width; i++) CHECK_NEAR(want[i], c[i], .08);
         for (size_t t = 0; t < n; t++) CHECK(want[t * width] == 1.7f);
@@ -300,7 +304,7 @@ static void int8_is_as_specified(void) {
             kpd__matrix w = quantised(n, k, (kpd__rounding)rounding, KPD_IDENTITY);
             numbers(c, 3 * k, 2);
             memset(c + k, 0, k * sizeof *c);
-            kpd__scalar_ops.int8_gemm(kpd__scalar_ops.int8_dots, kpd__scalar_ops.operand, &w, c, k, 3, got, n, scratch);
+            kpd__product(&kpd__scalar_ops, &w, c, k, 3, got, n, scratch);
             for (size_t r = 0; r < 3; r++)
                 for (size_t i = 0; i < n; i++) want[r * n + i] = int8_spec(&w, c + r * k, i);
             same_bits(want, got, 3 * n, "int8 against its specification", KPD_SIMD_SCALAR, n);
