@@ -1076,8 +1076,8 @@ typedef struct kpd__ops {
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
 #define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_gemm, half_attention, N)                                    \
-    {level,        operand,           tiles,    int8_dots,   half_dots,    N(gemm), half_gemm,    half_attention, N(int8_gemm), \
-     N(int8_attention), N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
+    {level,          operand,      tiles,             int8_dots, half_dots,   N(gemm),      half_gemm, half_attention,         \
+     N(int8_gemm), N(int8_attention), N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1232,12 +1232,13 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 
 // >>kernels  First the level's primitives, then what is built from them alone.
 // kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
-// root; zip_low takes lanes of the first halves of a and b in turn, zip_high of the second; pick_lt(a, b, x, y) is
-// a < b ? x : y; max(a, b) is a > b ? a : b, min(a, b) a < b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5 2^23 + n; sum
-// folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens 16 bf16;
-// half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane, store_words
-// (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of c_i), both modulo 2^32; whole is float(s_i); quads
-// has the lowest bytes of the bits of a, b, c, d in each lane.
+// root; zip_low takes lanes of the first halves of a and b in turn, zip_high of the second; pick_lt(a, b, x, y) is a < b ? x :
+// y; max(a, b) is a > b ? a : b, min(a, b) a < b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5
+// 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens
+// 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane,
+// store_words (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of
+// c_i), both modulo 2^32; whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the lowest
+// bytes of the bits of a, b, c, d in each lane.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
@@ -1301,6 +1302,7 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #define kpd__times     KPD__NAME(times)
 #define kpd__corrected KPD__NAME(corrected)
 #define kpd__whole     KPD__NAME(whole)
+#define kpd__wide      KPD__NAME(wide)
 #define kpd__quads     KPD__NAME(quads)
 #define kpd__table_row KPD__NAME(table_row)
 #define kpd__finish_by KPD__NAME(finish_by)
@@ -1373,6 +1375,9 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
     KPD__LANES((float)(int32_t)((uint32_t)s[i] - kpd__to_bits(c.x[i])));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) { KPD__LANES((float)s[i]); }
+KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
+    KPD__LANES((float)((int64_t)high[i] * 256 + low[i] - (int64_t)c[i] * 32768));
+}
 KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
     KPD__LANES(kpd__from_bits((kpd__to_bits(a.x[i]) & 255) | (kpd__to_bits(b.x[i]) & 255) << 8 |
                               (kpd__to_bits(c.x[i]) & 255) << 16 | kpd__to_bits(d.x[i]) << 24));
@@ -1475,6 +1480,20 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
     return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(bits8)(s)), _mm256_cvtepi32_ps(KPD__NAME(bits8)(s + 8)));
 }
+KPD__INLINE __m256d KPD__NAME(double4)(const int32_t *s) {
+    return _mm256_cvtepi32_pd(_mm_loadu_si128((const __m128i *)(const void *)s));
+}
+KPD__INLINE __m128 KPD__NAME(wide4)(const int32_t *low, const int32_t *high, const int32_t *c) {
+    __m256d s = _mm256_fmadd_pd(KPD__NAME(double4)(high), _mm256_set1_pd(256), KPD__NAME(double4)(low));
+    return _mm256_cvtpd_ps(_mm256_fmadd_pd(KPD__NAME(double4)(c), _mm256_set1_pd(-32768), s));
+}
+KPD__INLINE __m256 KPD__NAME(wide8)(const int32_t *low, const int32_t *high, const int32_t *c) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(KPD__NAME(wide4)(low, high, c)),
+                                KPD__NAME(wide4)(low + 4, high + 4, c + 4), 1);
+}
+KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
+    return kpd__fold(KPD__NAME(wide8)(low, high, c), KPD__NAME(wide8)(low + 8, high + 8, c + 8));
+}
 KPD__INLINE __m256 KPD__NAME(quads8)(__m256 a, __m256 b, __m256 c, __m256 d) {
     __m256i w = _mm256_castps_si256(a), x = _mm256_slli_epi32(_mm256_castps_si256(b), 8),
             y = _mm256_castps_si256(c), z = _mm256_slli_epi32(_mm256_castps_si256(d), 8);
@@ -1563,6 +1582,17 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
     return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), _mm512_castps_si512(c)));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) { return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_loadu_si512(s)); }
+KPD__INLINE __m512d KPD__NAME(double8)(const int32_t *s) {
+    return _mm512_maskz_cvtepi32_pd(0xFF, _mm256_loadu_si256((const __m256i *)(const void *)s));
+}
+KPD__INLINE __m256 KPD__NAME(wide8)(const int32_t *low, const int32_t *high, const int32_t *c) {
+    __m512d s = _mm512_fmadd_pd(KPD__NAME(double8)(high), _mm512_set1_pd(256), KPD__NAME(double8)(low));
+    return _mm512_maskz_cvtpd_ps(0xFF, _mm512_fmadd_pd(KPD__NAME(double8)(c), _mm512_set1_pd(-32768), s));
+}
+KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
+    __m512d half = _mm512_castpd256_pd512(_mm256_castps_pd(KPD__NAME(wide8)(low, high, c)));
+    return _mm512_castpd_ps(_mm512_insertf64x4(half, _mm256_castps_pd(KPD__NAME(wide8)(low + 8, high + 8, c + 8)), 1));
+}
 // Bits of a where the mask is 1, elsewhere those of b, moved up; a shift is a constant of its instruction.
 #define KPD__JOIN(a, b, bits, mask)                                                                                            \
     _mm512_ternarylogic_epi32(_mm512_set1_epi32(mask), a, _mm512_maskz_slli_epi32(0xFFFF, b, bits), 0xCA)
@@ -1705,6 +1735,18 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v x) {
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
     return kpd__fold(vcvtq_f32_s32(vld1q_s32(s)), vcvtq_f32_s32(vld1q_s32(s + 4)), vcvtq_f32_s32(vld1q_s32(s + 8)),
                      vcvtq_f32_s32(vld1q_s32(s + 12)));
+}
+KPD__INLINE float32x2_t KPD__NAME(wide2)(int32x2_t low, int32x2_t high, int32x2_t c) {
+    int64x2_t s = vaddw_s32(vmull_s32(high, vdup_n_s32(256)), low);
+    return vcvt_f32_f64(vcvtq_f64_s64(vmlsl_s32(s, c, vdup_n_s32(32768))));
+}
+KPD__INLINE float32x4_t KPD__NAME(wide4)(const int32_t *low, const int32_t *high, const int32_t *c) {
+    return vcombine_f32(KPD__NAME(wide2)(vld1_s32(low), vld1_s32(high), vld1_s32(c)),
+                        KPD__NAME(wide2)(vld1_s32(low + 2), vld1_s32(high + 2), vld1_s32(c + 2)));
+}
+KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
+    return kpd__fold(KPD__NAME(wide4)(low, high, c), KPD__NAME(wide4)(low + 4, high + 4, c + 4),
+                     KPD__NAME(wide4)(low + 8, high + 8, c + 8), KPD__NAME(wide4)(low + 12, high + 12, c + 12));
 }
 KPD__INLINE float32x4_t KPD__NAME(quads4)(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
     uint32x4_t x = vsliq_n_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b), 8);
@@ -2116,12 +2158,8 @@ KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__mat
     const int32_t *colsum = w->colsum + col;
     const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col), middle = kpd__times(colsum, 128);
     for (size_t r = 0; r < rows; r++, sums += 16, high += 16, y += ldy) {
-        kpd__v s;
-        if (kind == KPD__SIGNED_16) {   // too large for 32 bits; exact in 64, rounded once
-            float wide[16];
-            for (int i = 0; i < 16; i++) wide[i] = (float)((int64_t)high[i] * 256 + sums[i] - (int64_t)zero[r] * colsum[i]);
-            s = kpd__load(wide);
-        } else s = kpd__corrected(sums, kind == KPD__SIGNED ? middle : kpd__times(colsum, zero[r]));
+        kpd__v s = kind == KPD__SIGNED_16 ? kpd__wide(sums, high, colsum)
+                                          : kpd__corrected(sums, kind == KPD__SIGNED ? middle : kpd__times(colsum, zero[r]));
         kpd__store(y, kpd__activate(f, kpd__fmadd(s, kpd__mul(kpd__set(scale[r]), by), bias)));
     }
 }
@@ -2802,6 +2840,7 @@ static const kpd__ops KPD__NAME(ops) =
 #undef kpd__times
 #undef kpd__corrected
 #undef kpd__whole
+#undef kpd__wide
 #undef kpd__quads
 #undef kpd__table_row
 #undef kpd__finish_by
@@ -3293,8 +3332,9 @@ static void kpd__neoni8mm_half_dots(const void *operand, size_t rows, size_t k, 
 #else
 #pragma GCC pop_options
 #endif
-static const kpd__ops kpd__neoni8mm_ops = KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots,
-                                                   kpd__neon_half_gemm, kpd__neon_half_attention, KPD__NEON_NAME);
+static const kpd__ops kpd__neoni8mm_ops =
+    KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots, kpd__neon_half_gemm,
+             kpd__neon_half_attention, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and

@@ -90,6 +90,25 @@ EMU emu512 emu_permute(emu512 a, emu512 at, emu512 b) {
 }
 
 #define _mm512_maskz_extractf64x4_pd(m, a, half) emu_half(a, half)
+#define _mm512_castpd256_pd512(a) emu_low(a)
+#define _mm512_insertf64x4(a, b, half) emu_insert(a, b, half)
+#define _mm512_castpd_ps emu_same
+#define _mm512_maskz_cvtepi32_pd(m, a) emu_doubles(a)
+#define _mm512_maskz_cvtpd_ps(m, a) emu_singles(a)
+#define _mm512_fmadd_pd emu_fma_d
+#define _mm512_set1_pd emu_set_d
+#define EMU_8(expression) for (int i = 0; i < 8; i++) r.d[i] = (expression); return r
+EMU emu512 emu_insert(emu512 a, __m256d b, int half) { memcpy(a.d + 4 * half, &b, sizeof b); return a; }
+EMU emu512 emu_low(__m256d a) { emu512 r; memset(&r, 0, sizeof r); return emu_insert(r, a, 0); }
+EMU emu512 emu_doubles(__m256i a) { emu512 r; int32_t x[8]; memcpy(x, &a, sizeof x); EMU_8(x[i]); }
+EMU __m256 emu_singles(emu512 a) {
+    float x[8];
+    for (int i = 0; i < 8; i++) x[i] = (float)a.d[i];
+    return _mm256_loadu_ps(x);
+}
+EMU emu512 emu_fma_d(emu512 a, emu512 b, emu512 c) { emu512 r; EMU_8(fma(a.d[i], b.d[i], c.d[i])); }
+EMU emu512 emu_set_d(double d) { emu512 r; EMU_8(d); }
+#undef EMU_8
 EMU __m256d emu_half(emu512 a, int half) { __m256d r; memcpy(&r, a.d + 4 * half, 32); return r; }
 
 #define _mm512_add_epi32 emu_add_i
