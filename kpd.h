@@ -1093,6 +1093,17 @@ static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float 
     kpd__tiles(ops, false);
 }
 
+// Columns [from, from + n) of a matrix, from a multiple of 16.
+static kpd__matrix kpd__columns(const kpd__matrix *w, size_t from, size_t n) {
+    kpd__matrix c = *w;
+    c.n = n;
+    if (c.panels) c.panels += from * w->k;
+    if (c.half) c.half += from * kpd__round_up(w->k, 32);
+    if (c.bytes) { c.bytes += from * kpd__round_up(w->k, 64); c.scale += from; c.colsum += from; }
+    if (c.bias) c.bias += from;
+    return c;
+}
+
 // Attention of a text, whose q, k, v came from w: by products of w's type where they save more than rounding costs, but in f32
 // where inputs of 16 bits say that accuracy comes first.
 #define KPD__HALF_TOKENS 64
@@ -6086,15 +6097,35 @@ static bool kpd__reads_one(const kpd_model_desc *d) {
     return d->kind == KPD_CROSS_ENCODER || d->pooling == KPD_POOL_CLS || d->pooling == KPD_POOL_LAST;
 }
 
+// Where that row of text i lies among those of all texts.
+static size_t kpd__read_row(const kpd__rows *r, const kpd_model_desc *d, size_t i) {
+    bool last = d->kind == KPD_BI_ENCODER && d->pooling == KPD_POOL_LAST;
+    return (last ? r->first[i + 1] - 1 : r->first[i]) - r->first[r->begin];
+}
+
+// Keys and values of all rows, queries of those that such a head reads; y and context are free here.
+static void kpd__last_layer_begin(const kpd__rows *r, const kpd_model_desc *d, kpd__scratch *own) {
+    const kpd__matrix *w = &r->layer->qkv;
+    size_t h = r->width, padded = kpd__round_up(h, 16), rows = r->first[r->end] - r->first[r->begin], texts = r->end - r->begin;
+    const kpd__matrix query = kpd__columns(w, 0, h), others = kpd__columns(w, padded, w->n - padded);
+    float *x = r->all->x, *qkv = r->all->qkv, *some = r->all->y, *queries = r->all->context;
+    kpd__product(r->ops, &others, x, h, rows, qkv + padded, w->n, own->product);
+    for (size_t i = 0; i < texts; i++)
+        memcpy(some + i * h, x + kpd__read_row(r, d, r->begin + i) * h, h * sizeof(float));
+    kpd__product(r->ops, &query, some, h, texts, queries, h, own->product);
+    for (size_t i = 0; i < texts; i++)
+        memcpy(qkv + kpd__read_row(r, d, r->begin + i) * w->n, queries + i * h, h * sizeof(float));
+    kpd__mark(&own->watch, KPD_STAGE_QKV);
+}
+
 // The rest of the last layer for such a head: x then holds a row a text. They move forward, so none is lost.
 static void kpd__last_layer_end(const kpd__rows *r, const kpd_model_desc *d, kpd__scratch *own) {
-    size_t h = r->width, start = r->first[r->begin];
-    bool last = d->kind == KPD_BI_ENCODER && d->pooling == KPD_POOL_LAST;
+    size_t h = r->width;
     for (size_t i = r->begin; i < r->end; i++) {
-        size_t at = r->first[i] - start, q = last ? r->first[i + 1] - r->first[i] - 1 : 0, to = i - r->begin;
+        size_t row = kpd__read_row(r, d, i), q = row - (r->first[i] - r->first[r->begin]), to = i - r->begin;
         kpd__text_attention(r, i, q, q + 1, own);
-        memmove(r->all->context + to * h, r->all->context + (at + q) * h, h * sizeof(float));
-        memmove(r->all->x + to * h, r->all->x + (at + q) * h, h * sizeof(float));
+        memmove(r->all->context + to * h, r->all->context + row * h, h * sizeof(float));
+        memmove(r->all->x + to * h, r->all->x + row * h, h * sizeof(float));
     }
     kpd__layer_rest(r, 0, r->end - r->begin, own);
 }
@@ -6118,9 +6149,13 @@ static void kpd__encode_block(const kpd__ops *ops, const kpd__encoder *m, const 
     kpd__rows r = kpd__embed_texts(ops, m, d, ids, types, first, begin, end, s);
     for (int32_t j = 0; j < d->n_layers; j++, r.layer++) {
         if (s->seen) s->seen->layer = (size_t)j;
-        kpd__layer_begin(&r, 0, first[end] - first[begin], s);
-        if (j + 1 < d->n_layers || s->seen || !kpd__reads_one(d)) kpd__layer_end(&r, 0, first[end] - first[begin], s);
-        else kpd__last_layer_end(&r, d, s);
+        if (j + 1 < d->n_layers || s->seen || !kpd__reads_one(d)) {
+            kpd__layer_begin(&r, 0, first[end] - first[begin], s);
+            kpd__layer_end(&r, 0, first[end] - first[begin], s);
+        } else {
+            kpd__last_layer_begin(&r, d, s);
+            kpd__last_layer_end(&r, d, s);
+        }
     }
 }
 
