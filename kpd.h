@@ -1601,8 +1601,9 @@ KPD__INLINE __m256 KPD__NAME(wide8)(const int32_t *low, const int32_t *high, con
     return _mm512_maskz_cvtpd_ps(0xFF, _mm512_fmadd_pd(KPD__NAME(double8)(c), _mm512_set1_pd(-32768), s));
 }
 KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
-    __m512d half = _mm512_castpd256_pd512(_mm256_castps_pd(KPD__NAME(wide8)(low, high, c)));
-    return _mm512_castpd_ps(_mm512_insertf64x4(half, _mm256_castps_pd(KPD__NAME(wide8)(low + 8, high + 8, c + 8)), 1));
+    __m512d first = _mm512_castpd256_pd512(_mm256_castps_pd(KPD__NAME(wide8)(low, high, c)));
+    __m256d second = _mm256_castps_pd(KPD__NAME(wide8)(low + 8, high + 8, c + 8));
+    return _mm512_castpd_ps(_mm512_maskz_insertf64x4(0xFF, first, second, 1));
 }
 // Bits of a where the mask is 1, elsewhere those of b, moved up; a shift is a constant of its instruction.
 #define KPD__JOIN(a, b, bits, mask)                                                                                            \

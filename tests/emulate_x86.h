@@ -91,7 +91,7 @@ EMU emu512 emu_permute(emu512 a, emu512 at, emu512 b) {
 
 #define _mm512_maskz_extractf64x4_pd(m, a, half) emu_half(a, half)
 #define _mm512_castpd256_pd512(a) emu_low(a)
-#define _mm512_insertf64x4(a, b, half) emu_insert(a, b, half)
+#define _mm512_maskz_insertf64x4(m, a, b, half) emu_insert(a, b, half)
 #define _mm512_castpd_ps emu_same
 #define _mm512_maskz_cvtepi32_pd(m, a) emu_doubles(a)
 #define _mm512_maskz_cvtpd_ps(m, a) emu_singles(a)
