@@ -1041,8 +1041,8 @@ typedef enum kpd__operand {
     KPD__TILES              // 16 rows at a time, of them a group at a time, row after row: an AMX tile is 1 KB
 } kpd__operand;
 
-// sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15]; rows are padded to 16 in sums. widened: for the level's
-// own use, KPD__WIDENED bytes.
+// sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15]; rows are padded to 16 in sums, which has room for an even
+// number of panels. widened: for the level's own use, KPD__WIDENED bytes.
 typedef void kpd__int8_dots(const void *a, size_t rows, size_t padded_k, const int8_t *panels, size_t n_panels, void *widened,
                             int32_t *sums);
 typedef void kpd__half_dots(const void *a, size_t rows, size_t padded_k, const uint16_t *panels, size_t n_panels, float *sums);
@@ -2164,14 +2164,15 @@ KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand
 }
 
 // y = f(float(sum (u - zero) w) * (step * scale[n]) + bias): the product of the scales is rounded, the rest is one fused step.
+// kind and f are constants. Rows of KPD__SIGNED all have one zero.
 KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__matrix *w, size_t col, size_t rows,
                                        const int32_t *sums, const int32_t *high, const float *scale, const int32_t *zero,
                                        float *y, size_t ldy) {
     const int32_t *colsum = w->colsum + col;
-    const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col), middle = kpd__times(colsum, 128);
+    const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col), one = kpd__times(colsum, zero[0]);
     for (size_t r = 0; r < rows; r++, sums += 16, high += 16, y += ldy) {
         kpd__v s = kind == KPD__SIGNED_16 ? kpd__wide(sums, high, colsum)
-                                          : kpd__corrected(sums, kind == KPD__SIGNED ? middle : kpd__times(colsum, zero[r]));
+                                          : kpd__corrected(sums, kind == KPD__SIGNED ? one : kpd__times(colsum, zero[r]));
         kpd__store(y, kpd__activate(f, kpd__fmadd(s, kpd__mul(kpd__set(scale[r]), by), bias)));
     }
 }
@@ -5407,11 +5408,9 @@ static void kpd__plan_weights(kpd__plan *p, kpd__matrix *m, kpd_dtype type, cons
 
 // Rows from `row` on, a multiple of 16, of a matrix, as a tensor.
 static kpd__tensor kpd__tensor_of(const kpd__matrix *m, size_t row) {
-    kpd__tensor t = kpd__tensor_f32(m->panels ? m->panels + row * m->k : NULL, true);
-    if (m->half) t.half = m->half + row * kpd__round_up(m->k, 32);
-    if (!m->bytes) return t;
-    t.bytes = m->bytes + row * kpd__round_up(m->k, 64);
-    t.scale = m->scale + row; t.colsum = m->colsum + row; t.inscale = m->inscale;
+    const kpd__matrix part = kpd__columns(m, row, m->n - row);
+    kpd__tensor t = kpd__tensor_f32(part.panels, true);
+    t.half = part.half; t.bytes = part.bytes; t.scale = part.scale; t.colsum = part.colsum; t.inscale = part.inscale;
     return t;
 }
 

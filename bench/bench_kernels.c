@@ -60,7 +60,7 @@ X86(dot_512, "vpdpbusd %%zmm0, %%zmm1, %%zmm\\r")
 
 #define TILES(name, instruction)                                                                                               \
     static void name(size_t n) {                                                                                               \
-        kpd__amx_tiles(true);                                                                                                   \
+        kpd__amx_tiles(true);                                                                                                  \
         __asm__ volatile(".irp r,0,1,2,3,4,5,6,7\n tilezero %%tmm\\r\n .endr\n"                                                \
                          "1:\n .irp r,2,3,4,5,6,7\n" instruction " %%tmm1, %%tmm0, %%tmm\\r\n .endr\n"                         \
                          "dec %0\n jne 1b\n tilerelease" : "+r"(n) : : "cc");                                                  \

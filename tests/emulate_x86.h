@@ -90,6 +90,8 @@ EMU emu512 emu_permute(emu512 a, emu512 at, emu512 b) {
 }
 
 #define _mm512_maskz_extractf64x4_pd(m, a, half) emu_half(a, half)
+EMU __m256d emu_half(emu512 a, int half) { __m256d r; memcpy(&r, a.d + 4 * half, 32); return r; }
+
 #define _mm512_castpd256_pd512(a) emu_low(a)
 #define _mm512_maskz_insertf64x4(m, a, b, half) emu_insert(a, b, half)
 #define _mm512_castpd_ps emu_same
@@ -109,7 +111,6 @@ EMU __m256 emu_singles(emu512 a) {
 EMU emu512 emu_fma_d(emu512 a, emu512 b, emu512 c) { emu512 r; EMU_8(fma(a.d[i], b.d[i], c.d[i])); }
 EMU emu512 emu_set_d(double d) { emu512 r; EMU_8(d); }
 #undef EMU_8
-EMU __m256d emu_half(emu512 a, int half) { __m256d r; memcpy(&r, a.d + 4 * half, 32); return r; }
 
 #define _mm512_add_epi32 emu_add_i
 #define _mm512_sub_epi32 emu_sub_i
