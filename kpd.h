@@ -1132,7 +1132,7 @@ static size_t kpd__operand_rows(size_t row_bytes) {
 static size_t kpd__operand_size(size_t k) { return kpd__max(KPD__OPERAND_BYTES, 16 * 4 * kpd__round_up(k, 64)); }   // any type
 static size_t kpd__product_scratch(size_t k) {   // of the largest K
     size_t sums = 2 * KPD__DOT_PANELS * KPD__DOT_ROWS * 16 * sizeof(int32_t);
-    return kpd__operand_size(k) + KPD__WIDENED + sums + KPD__OPERAND_ROWS * (2 * sizeof(float) + sizeof(int32_t));
+    return kpd__operand_size(k) + KPD__WIDENED + sums + KPD__OPERAND_ROWS * (sizeof(float) + sizeof(int32_t));
 }
 
 // Floats of scratch that attention needs for a text: 16 queries, their results and their scores, a lane each.
@@ -2118,25 +2118,36 @@ KPD__INLINE void KPD__NAME(store_operand)(kpd__operand operand, uint8_t *to, kpd
     kpd__store_bytes(to, u, shift);
 }
 
-// x * inscale of 16 columns from the i-th, zeros behind the k-th.
-KPD__INLINE kpd__v KPD__NAME(scaled)(const float *inscale, size_t k, const float *x, size_t i) {
-    kpd__v t = i + 16 <= k ? kpd__load(x + i) : kpd__load_n(x + i, kpd__part_n(i, k));
+// x * inscale of 16 columns from the i-th, zeros behind the k-th. whole: the k-th is not among them, a constant.
+KPD__INLINE kpd__v KPD__NAME(scaled)(const float *inscale, size_t k, const float *x, size_t i, bool whole) {
+    kpd__v t = whole ? kpd__load(x + i) : kpd__load_n(x + i, kpd__part_n(i, k));
     return inscale ? kpd__mul(t, kpd__load(inscale + i)) : t;
+}
+
+// The largest and least of four parts of a row, and of 0; 64 columns more of it.
+typedef struct KPD__NAME(limits) { kpd__v most[4], least[4]; } KPD__NAME(limits);
+KPD__INLINE void KPD__NAME(limits_of)(KPD__NAME(limits) *l, const float *inscale, size_t k, const float *x, size_t i, bool whole) {
+    KPD__UNROLL
+    for (size_t j = 0; j < 4; j++) {
+        kpd__v t = KPD__NAME(scaled)(inscale, k, x, i + 16 * j, whole);
+        l->most[j] = kpd__vmax(t, l->most[j]);
+        l->least[j] = kpd__vmin(t, l->least[j]);
+    }
 }
 
 // How one row of x becomes u: its step and zero, and *by, what it is multiplied by.
 KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *scale, int32_t *zero, float *by) {
     const float *inscale = w->inscale, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767;
     const size_t k = w->k;
-    kpd__v most = kpd__set(0), least = most;
+    KPD__NAME(limits) l;
     float up, down, range;
-    for (size_t i = 0; i < k; i += 16) {
-        kpd__v t = KPD__NAME(scaled)(inscale, k, x, i);
-        most = kpd__vmax(t, most);
-        least = kpd__vmin(t, least);
-    }
-    up = kpd__hmax(most);
-    down = kpd__hmax(kpd__sub(kpd__set(0), least));
+    size_t i = 0;
+    for (size_t j = 0; j < 4; j++) l.most[j] = l.least[j] = kpd__set(0);
+    if (inscale) for (; i + 64 <= k; i += 64) KPD__NAME(limits_of)(&l, inscale, k, x, i, true);
+    else for (; i + 64 <= k; i += 64) KPD__NAME(limits_of)(&l, NULL, k, x, i, true);
+    if (i < k) KPD__NAME(limits_of)(&l, inscale, k, x, i, false);
+    up = kpd__hmax(kpd__vmax(kpd__vmax(l.most[0], l.most[1]), kpd__vmax(l.most[2], l.most[3])));
+    down = kpd__hmax(kpd__sub(kpd__set(0), kpd__vmin(kpd__vmin(l.least[0], l.least[1]), kpd__vmin(l.least[2], l.least[3]))));
     range = w->rounding == KPD__OFFSET ? up + down : up > down ? up : down;
     *by = range < KPD__NOTHING ? 0 : levels / range;
     *scale = range < KPD__NOTHING ? 0 : range / levels;
@@ -2144,23 +2155,37 @@ KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *s
           : (int32_t)kpd__to_bits(down * *by + KPD__MAGIC) & 0xFFFF;
 }
 
-// One row of x as u. low: the u8, or the low bytes of 16 bits; high: the high ones.
+// 64 columns of x as u: times f, plus offset, cut at most. A NaN becomes 0; what is cut else is zero's rounding.
+KPD__INLINE void KPD__NAME(round_group)(const float *inscale, size_t k, const float *x, size_t i, bool whole, kpd__v f,
+                                        kpd__v offset, kpd__v most, kpd__operand operand, uint8_t *low, uint8_t *high) {
+    const size_t unit = operand == KPD__WORDS ? 2 : 1;
+    KPD__UNROLL
+    for (size_t j = 0; j < 64; j += 16) {
+        kpd__v t = KPD__NAME(scaled)(inscale, k, x, i + j, whole);
+        t = kpd__vmin(kpd__vmax(kpd__fmadd(t, f, offset), kpd__set(KPD__MAGIC)), most);
+        KPD__NAME(store_operand)(operand, low + j * unit, t, 0);
+        if (high) KPD__NAME(store_operand)(operand, high + j * unit, t, 8);
+    }
+}
+
+// One row of x as u, its groups a step apart. low: the u8, or the low bytes of 16 bits; high: the high ones, or NULL.
 KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand, const float *x, float by, int32_t zero,
                                       uint8_t *low, uint8_t *high, size_t step) {
-    const kpd__v least = kpd__set(KPD__MAGIC), most = kpd__set(KPD__MAGIC + (w->rounding == KPD__SIGNED_16 ? 65535 : 255)),
-                 f = kpd__set(by), offset = kpd__set(KPD__MAGIC + (float)zero);
+    const kpd__v f = kpd__set(by), offset = kpd__set(KPD__MAGIC + (float)zero),
+                 most = kpd__set(KPD__MAGIC + (w->rounding == KPD__SIGNED_16 ? 65535 : 255));
     const float *inscale = w->inscale;
-    const size_t k = w->k, unit = operand == KPD__WORDS ? 2 : 1;
-    for (size_t i = 0; i < k; i += 64, low += step) {
-        KPD__UNROLL
-        for (size_t j = 0; j < 64; j += 16) {   // a NaN becomes 0; what is cut is zero's rounding
-            kpd__v t = kpd__vmax(kpd__fmadd(KPD__NAME(scaled)(inscale, k, x, i + j), f, offset), least);
-            t = kpd__vmin(t, most);
-            KPD__NAME(store_operand)(operand, low + j * unit, t, 0);
-            if (high) KPD__NAME(store_operand)(operand, high + j * unit, t, 8);
-        }
-        if (high) high += step;
-    }
+    const size_t k = w->k;
+    size_t i = 0;
+    if (high)
+        for (; i + 64 <= k; i += 64, low += step, high += step)
+            KPD__NAME(round_group)(inscale, k, x, i, true, f, offset, most, operand, low, high);
+    else if (inscale)
+        for (; i + 64 <= k; i += 64, low += step)
+            KPD__NAME(round_group)(inscale, k, x, i, true, f, offset, most, operand, low, NULL);
+    else
+        for (; i + 64 <= k; i += 64, low += step)
+            KPD__NAME(round_group)(NULL, k, x, i, true, f, offset, most, operand, low, NULL);
+    if (i < k) KPD__NAME(round_group)(inscale, k, x, i, false, f, offset, most, operand, low, high);
 }
 
 // y = f(float(sum (u - zero) w) * (step * scale[n]) + bias): the product of the scales is rounded, the rest is one fused step.
@@ -2280,13 +2305,16 @@ static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, con
     uint8_t *widened = low + kpd__operand_size(w->k);
     int32_t *sums = (int32_t *)(void *)(widened + KPD__WIDENED), *sums_high = sums + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
     int32_t *zero = sums_high + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
-    float *scale = (float *)(void *)(zero + KPD__OPERAND_ROWS), *by = scale + KPD__OPERAND_ROWS;
+    float *scale = (float *)(void *)(zero + KPD__OPERAND_ROWS), by;
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
         size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
-        for (size_t i = 0; i < m; i++) KPD__NAME(range)(w, x + i * ldx, &scale[i], &zero[i], &by[i]);
-        for (size_t i = 0; i < m; i++) {
+        KPD__NAME(range)(w, x, &scale[0], &zero[0], &by);
+        for (size_t i = 0; i < m; i++) {   // the next row's range is found meanwhile
             uint8_t *to = KPD__NAME(operand_row)(operand, low, i, row_bytes, &step);
-            KPD__NAME(round_row)(w, operand, x + i * ldx, by[i], zero[i], to, wide ? to + plane : NULL, step);
+            float next = 0;
+            if (i + 1 < m) KPD__NAME(range)(w, x + (i + 1) * ldx, &scale[i + 1], &zero[i + 1], &next);
+            KPD__NAME(round_row)(w, operand, x + i * ldx, by, zero[i], to, wide ? to + plane : NULL, step);
+            by = next;
         }
         for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
             size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
