@@ -1296,8 +1296,8 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #define kpd__phi       KPD__NAME(phi)
 #define kpd__tanh      KPD__NAME(tanh)
 #define kpd__activate  KPD__NAME(activate)
-#define kpd__moments   KPD__NAME(moments)
-#define kpd__norm_row  KPD__NAME(norm_row)
+#define kpd__mean      KPD__NAME(mean)
+#define kpd__inverse_deviation KPD__NAME(inverse_deviation)
 #define kpd__micro     KPD__NAME(micro)
 #define kpd__finish    KPD__NAME(finish)
 #define kpd__gemm_panel KPD__NAME(gemm_panel)
@@ -1859,17 +1859,19 @@ KPD__INLINE kpd__v kpd__activate(int f, kpd__v x) {
     }
 }
 
-// Mean and 1 / sqrt(var + eps) of a row, both from trees.
-KPD__INLINE float kpd__moments(const float *x, size_t width, float eps, float *mean_out) {
-    kpd__tree sum = kpd__tree_zero(), square = kpd__tree_zero();
-    kpd__v mean;
+// Mean of a row, then 1 / sqrt(var + eps), both from trees.
+KPD__INLINE float kpd__mean(const float *x, size_t width) {
+    kpd__tree sum = kpd__tree_zero();
 #define KPD__FULL(acc, i) acc = kpd__add(acc, kpd__load(x + (i)))
 #define KPD__PART(acc, i, n) acc = kpd__add(acc, kpd__load_n(x + (i), n))
     KPD__TREE(sum, width, KPD__FULL, KPD__PART);
 #undef KPD__FULL
 #undef KPD__PART
-    *mean_out = kpd__tree_sum(sum) / (float)width;
-    mean = kpd__set(*mean_out);
+    return kpd__tree_sum(sum) / (float)width;
+}
+KPD__INLINE float kpd__inverse_deviation(const float *x, size_t width, float mu, float eps) {
+    const kpd__v mean = kpd__set(mu);
+    kpd__tree square = kpd__tree_zero();
 #define KPD__FULL(acc, i) do { kpd__v d_ = kpd__sub(kpd__load(x + (i)), mean); acc = kpd__fmadd(d_, d_, acc); } while (0)
 #define KPD__PART(acc, i, n) do { float tail_[16]; kpd__v d_; kpd__store(tail_, kpd__sub(kpd__load_n(x + (i), n), mean));    \
         d_ = kpd__load_n(tail_, n); acc = kpd__fmadd(d_, d_, acc); } while (0)
@@ -1879,20 +1881,24 @@ KPD__INLINE float kpd__moments(const float *x, size_t width, float eps, float *m
     return 1.0f / sqrtf(kpd__tree_sum(square) / (float)width + eps);
 }
 
-// Layer norm of one row in place: (x - mean) / sqrt(var + eps) * gamma + beta.
-KPD__INLINE void kpd__norm_row(const kpd__norm *p, float *x, size_t width) {
-    float mu;
-    kpd__v scale = kpd__set(kpd__moments(x, width, p->eps, &mu)), mean = kpd__set(mu);
-    for (size_t i = 0; i < width; i += 16) {
-        size_t n = kpd__part_n(i, width);
-        if (n == 16) {
-            kpd__v z = kpd__mul(kpd__sub(kpd__load(x + i), mean), scale);
-            kpd__store(x + i, kpd__fmadd(z, kpd__load(p->gamma + i), kpd__load(p->beta + i)));
-        } else {
-            kpd__v z = kpd__mul(kpd__sub(kpd__load_n(x + i, n), mean), scale);
-            kpd__store_n(x + i, n, kpd__fmadd(z, kpd__load_n(p->gamma + i, n), kpd__load_n(p->beta + i, n)));
-        }
+// Layer norm of rows in place, (x - mean) / sqrt(var + eps) * gamma + beta, whose means are known: every row takes a step before
+// the next step, since one alone would wait for its sums.
+#define KPD__NORM_ROWS 4
+KPD__INLINE void KPD__NAME(norm_part)(const kpd__norm *p, const float *mean, const float *scale, size_t rows, size_t width,
+                                      size_t i, size_t n, float *x) {
+    const kpd__v gamma = kpd__load_n(p->gamma + i, n), beta = kpd__load_n(p->beta + i, n);
+    for (size_t r = 0; r < rows; r++, x += width) {
+        kpd__v z = kpd__mul(kpd__sub(kpd__load_n(x + i, n), kpd__set(mean[r])), kpd__set(scale[r]));
+        kpd__store_n(x + i, n, kpd__fmadd(z, gamma, beta));
     }
+}
+static void KPD__NAME(norm)(const kpd__norm *p, const float *mean, size_t rows, size_t width, float *x) {
+    float scale[KPD__NORM_ROWS];
+    size_t i = 0;
+    for (size_t r = 0; r < rows; r++) scale[r] = kpd__inverse_deviation(x + r * width, width, mean[r], p->eps);
+    if (rows == KPD__NORM_ROWS)
+        for (; i + 16 <= width; i += 16) KPD__NAME(norm_part)(p, mean, scale, KPD__NORM_ROWS, width, i, 16, x);
+    for (; i < width; i += 16) KPD__NAME(norm_part)(p, mean, scale, rows, width, i, kpd__part_n(i, width), x);
 }
 
 // n (1 to 16) values of a table's row from element `at` on.
@@ -1913,24 +1919,46 @@ KPD__INLINE void KPD__NAME(ask_row)(const kpd__table *t, size_t at, size_t n) {
 
 // x[t] = norm(word[ids[t]] + type[types[t]] + position[t]), in this order of addition.
 static void KPD__NAME(embed)(const kpd__embedding *e, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x) {
-    for (size_t t = 0; t < n_tokens; t++, x += e->width) {
-        size_t w = (size_t)ids[t] * e->width, y = (size_t)types[t] * e->width, p = t * e->width;
-        if (t + 1 < n_tokens) KPD__NAME(ask_row)(&e->word, (size_t)ids[t + 1] * e->width, e->width);
-        for (size_t i = 0; i < e->width; i += 16) {
-            size_t n = kpd__part_n(i, e->width);
+    const size_t h = e->width;
+    for (size_t t = 0; t < n_tokens; t++) {
+        size_t w = (size_t)ids[t] * h, y = (size_t)types[t] * h, p = t * h;
+        if (t + 1 < n_tokens) KPD__NAME(ask_row)(&e->word, (size_t)ids[t + 1] * h, h);
+        for (size_t i = 0; i < h; i += 16) {
+            size_t n = kpd__part_n(i, h);
             kpd__v sum = kpd__add(kpd__table_row(&e->word, w + i, n), kpd__table_row(&e->type, y + i, n));
-            kpd__store_n(x + i, n, kpd__add(sum, kpd__table_row(&e->position, p + i, n)));
+            kpd__store_n(x + p + i, n, kpd__add(sum, kpd__table_row(&e->position, p + i, n)));
         }
-        kpd__norm_row(&e->norm, x, e->width);
+    }
+    for (size_t t = 0; t < n_tokens; t += KPD__NORM_ROWS) {
+        float mean[KPD__NORM_ROWS];
+        size_t n = kpd__min(KPD__NORM_ROWS, n_tokens - t);
+        for (size_t r = 0; r < n; r++) mean[r] = kpd__mean(x + (t + r) * h, h);
+        KPD__NAME(norm)(&e->norm, mean, n, h, x + t * h);
     }
 }
 
+// x += y; returns the mean of x.
+KPD__INLINE float KPD__NAME(add_row)(const float *y, size_t width, float *x) {
+    kpd__tree sum = kpd__tree_zero();
+#define KPD__PART(acc, i, n)                                                                                                   \
+    do {                                                                                                                       \
+        kpd__v s_ = kpd__add(kpd__load_n(x + (i), n), kpd__load_n(y + (i), n));                                                \
+        acc = kpd__add(acc, s_);                                                                                               \
+        kpd__store_n(x + (i), n, s_);                                                                                          \
+    } while (0)
+#define KPD__FULL(acc, i) KPD__PART(acc, i, 16)
+    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return kpd__tree_sum(sum) / (float)width;
+}
+
 static void KPD__NAME(add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x) {
-    for (size_t r = 0; r < rows; r++, x += width, y += width) {
-        size_t i = 0;
-        for (; i + 16 <= width; i += 16) kpd__store(x + i, kpd__add(kpd__load(x + i), kpd__load(y + i)));
-        if (i < width) kpd__store_n(x + i, width - i, kpd__add(kpd__load_n(x + i, width - i), kpd__load_n(y + i, width - i)));
-        kpd__norm_row(p, x, width);
+    for (size_t at = 0, n; at < rows; at += n, x += n * width, y += n * width) {
+        float mean[KPD__NORM_ROWS];
+        n = kpd__min(KPD__NORM_ROWS, rows - at);
+        for (size_t r = 0; r < n; r++) mean[r] = KPD__NAME(add_row)(y + r * width, width, x + r * width);
+        KPD__NAME(norm)(p, mean, n, width, x);
     }
 }
 
@@ -2864,8 +2892,8 @@ static const kpd__ops KPD__NAME(ops) =
 #undef kpd__phi
 #undef kpd__tanh
 #undef kpd__activate
-#undef kpd__moments
-#undef kpd__norm_row
+#undef kpd__mean
+#undef kpd__inverse_deviation
 #undef kpd__micro
 #undef kpd__finish
 #undef kpd__gemm_panel

@@ -1336,7 +1336,7 @@ static void KPDT__NAME(activate_backward)(kpd_activation f, const float *u, size
 // Layer norm z = (x - mean) / sigma, y = gamma z + beta, sigma = sqrt(var + eps); mean and variance are trees. Returns
 // 1 / sigma.
 static float KPDT__NAME(norm)(const kpd__norm *p, const float *x, size_t width, float *z, float *y) {
-    float mu, scale = kpd__moments(x, width, p->eps, &mu);
+    float mu = kpd__mean(x, width), scale = kpd__inverse_deviation(x, width, mu, p->eps);
     kpd__v mean = kpd__set(mu), s = kpd__set(scale);
     for (size_t i = 0; i < width; i += 16) {
         size_t n = kpd__part_n(i, width);
