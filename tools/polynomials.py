@@ -66,23 +66,31 @@ p = fit(np.exp2, -.5, .5, 3, lambda r: np.exp2(-r))
 r = np.linspace(-.5, .5, 200001).astype(F)
 show('kpd__short_exp2_c', p, '2^r, |r| <= 1/2: relative error %.2g' % np.max(np.abs(horner(p, r) / np.exp2(r.astype(float)) - 1)))
 
-# Phi(x) - 1/2 = x p(t), t = 2 x^2 / c^2 - 1, |x| <= c
-def show_phi(name, c, degree):
+# Phi(x) - 1/2 = x p(t), t = 2 x^2 / c^2 - 1, or x^2 where degree and c are small enough for it, |x| <= c
+def show_phi(name, c, degree, plain):
+    low, high = (0, c * c) if plain else (-1, 1)
+
+    def square(t):
+        return np.maximum(t, 0) if plain else c * c * (t + 1) / 2
+
     def target(t):
-        x = c * np.sqrt((t + 1) / 2)
+        x = np.sqrt(square(t))
         return np.where(x < 1e-3, 1 / math.sqrt(2 * math.pi) * (1 - x * x / 6), (phi(x) - .5) / np.where(x == 0, 1, x))
 
-    p = fit(target, -1, 1, degree, lambda t: c * c * (t + 1) / 2 + .05)
-    x = np.linspace(-9, 9, 400001).astype(F)
+    p = fit(target, low, high, degree, lambda t: square(t) + .05)
+    x = np.linspace(-12, 12, 400001).astype(F)
     xc = np.clip(x, F(-c), F(c))
-    t = fma((xc * xc).astype(F), F(2 / (c * c)), F(-1))
+    t = (xc * xc).astype(F)
+    if not plain:
+        t = fma(t, F(2 / (c * c)), F(-1))
     g = fma(x * F(1), fma(xc, horner(p, t), F(.5)), F(0))
     d = np.abs(g - x.astype(float) * phi(x.astype(float)))
-    show(name, p, 'Phi(x) = .5 + x p(2 x^2 / c^2 - 1), |x| <= c = %g: error of x Phi(x) %.2g' % (c, d.max()))
+    show(name, p, 'Phi(x) = .5 + x p(%s), |x| <= c = %g: error of x Phi(x) %.2g'
+         % ('x^2' if plain else '2 x^2 / c^2 - 1', c, d.max()))
 
 
-show_phi('kpd__phi_c', 5.4, 15)
-show_phi('kpd__short_phi_c', 4.4, 8)
+show_phi('kpd__phi_c', 5.4, 15, False)
+show_phi('kpd__short_phi_c', 4, 6, True)
 
 # tanh(x) = x + x^3 s(x^2), |x| <= .625
 s = fit(lambda u: np.where(u < 1e-4, -1 / 3 + 2 * u / 15, (np.tanh(np.sqrt(u)) - np.sqrt(u)) / np.where(u == 0, 1, u ** 1.5)), 1e-9, .390625, 4,
