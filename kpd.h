@@ -988,6 +988,7 @@ static float kpd__fma(float a, float b, float c) {
 
 #define KPD__LOG2_E 1.44269504f
 #define KPD__MAGIC 12582912.0f           // 1.5 2^23: added, it rounds to whole numbers, which the lowest bits then hold
+#define KPD__MAGIC_BITS 0x4B400000u
 #define KPD__NOTHING 7.8886091e-31f      // 2^-100: rows of int8 whose largest is below are zero
 
 // To bf16, to nearest even; what is not finite stays so.
@@ -1247,7 +1248,8 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 // 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens
 // 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane,
 // store_words (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of
-// c_i), both modulo 2^32; whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the lowest
+// c_i), both modulo 2^32; most_bits is the largest of s_i and m's bits as whole numbers, plus_bits the sum of bits modulo 2^32;
+// whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the lowest
 // bytes of the bits of a, b, c, d in each lane.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
@@ -1312,6 +1314,8 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #define kpd__times     KPD__NAME(times)
 #define kpd__corrected KPD__NAME(corrected)
 #define kpd__whole     KPD__NAME(whole)
+#define kpd__most_bits KPD__NAME(most_bits)
+#define kpd__plus_bits KPD__NAME(plus_bits)
 #define kpd__wide      KPD__NAME(wide)
 #define kpd__quads     KPD__NAME(quads)
 #define kpd__table_row KPD__NAME(table_row)
@@ -1385,6 +1389,10 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
     KPD__LANES((float)(int32_t)((uint32_t)s[i] - kpd__to_bits(c.x[i])));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) { KPD__LANES((float)s[i]); }
+KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
+    KPD__LANES(s[i] > (int32_t)kpd__to_bits(m.x[i]) ? kpd__from_bits((uint32_t)s[i]) : m.x[i]);
+}
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) { KPD__LANES(kpd__from_bits(kpd__to_bits(a.x[i]) + kpd__to_bits(b.x[i]))); }
 KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
     KPD__LANES((float)((int64_t)high[i] * 256 + low[i] - (int64_t)c[i] * 32768));
 }
@@ -1486,6 +1494,18 @@ KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
 KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
     return kpd__fold(_mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(c.lo))),
                      _mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s + 8), _mm256_castps_si256(c.hi))));
+}
+KPD__INLINE __m256 KPD__NAME(most8)(const int32_t *s, __m256 m) {
+    return _mm256_castsi256_ps(_mm256_max_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(m)));
+}
+KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
+    return kpd__fold(KPD__NAME(most8)(s, m.lo), KPD__NAME(most8)(s + 8, m.hi));
+}
+KPD__INLINE __m256 KPD__NAME(plus8)(__m256 a, __m256 b) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
+    return kpd__fold(KPD__NAME(plus8)(a.lo, b.lo), KPD__NAME(plus8)(a.hi, b.hi));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
     return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(bits8)(s)), _mm256_cvtepi32_ps(KPD__NAME(bits8)(s + 8)));
@@ -1592,6 +1612,12 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
     return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), _mm512_castps_si512(c)));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) { return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_loadu_si512(s)); }
+KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
+    return _mm512_castsi512_ps(_mm512_maskz_max_epi32(0xFFFF, _mm512_loadu_si512(s), _mm512_castps_si512(m)));
+}
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
 KPD__INLINE __m512d KPD__NAME(double8)(const int32_t *s) {
     return _mm512_maskz_cvtepi32_pd(0xFF, _mm256_loadu_si256((const __m256i *)(const void *)s));
 }
@@ -1746,6 +1772,20 @@ KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v x) {
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
     return kpd__fold(vcvtq_f32_s32(vld1q_s32(s)), vcvtq_f32_s32(vld1q_s32(s + 4)), vcvtq_f32_s32(vld1q_s32(s + 8)),
                      vcvtq_f32_s32(vld1q_s32(s + 12)));
+}
+KPD__INLINE float32x4_t KPD__NAME(most4)(const int32_t *s, float32x4_t m) {
+    return vreinterpretq_f32_s32(vmaxq_s32(vld1q_s32(s), vreinterpretq_s32_f32(m)));
+}
+KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
+    return kpd__fold(KPD__NAME(most4)(s, m.a), KPD__NAME(most4)(s + 4, m.b), KPD__NAME(most4)(s + 8, m.c),
+                     KPD__NAME(most4)(s + 12, m.d));
+}
+KPD__INLINE float32x4_t KPD__NAME(plus4)(float32x4_t x, float32x4_t y) {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), vreinterpretq_s32_f32(y)));
+}
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v x, kpd__v y) {
+    return kpd__fold(KPD__NAME(plus4)(x.a, y.a), KPD__NAME(plus4)(x.b, y.b), KPD__NAME(plus4)(x.c, y.c),
+                     KPD__NAME(plus4)(x.d, y.d));
 }
 KPD__INLINE float32x2_t KPD__NAME(wide2)(int32x2_t low, int32x2_t high, int32x2_t c) {
     int64x2_t s = vaddw_s32(vmull_s32(high, vdup_n_s32(256)), low);
@@ -2688,14 +2728,16 @@ KPD__INLINE kpd__v KPD__NAME(level_of)(const KPD__NAME(spread) *s, kpd__v x, flo
 }
 
 static void KPD__NAME(int8_keys)(const kpd__int8_head *h, const float *k, size_t ld) {
+    const size_t row_bytes = h->d_row * h->unit, next = h->operand == KPD__TILES ? 64 : row_bytes;
     for (size_t d = 0; d < h->depth; d += 16) {
         size_t m = kpd__part_n(d, h->depth), step;
         KPD__NAME(spread) s = KPD__NAME(spread_of)(k + d, ld, h->n, m);
         kpd__store(h->key_step + d, s.step);
-        for (size_t j = 0; j < h->n; j++) {
-            uint8_t *row = KPD__NAME(operand_row)(h->operand, h->keys, j, h->d_row * h->unit, &step);
-            KPD__NAME(store_operand)(h->operand, row + d / 64 * step + d % 64 * h->unit,
-                                     KPD__NAME(level_of)(&s, kpd__load_n(k + j * ld + d, m), 0), 0);
+        for (size_t j = 0; j < h->n; j += 16) {
+            uint8_t *to = KPD__NAME(operand_row)(h->operand, h->keys, j, row_bytes, &step);
+            to += d / 64 * step + d % 64 * h->unit;
+            for (size_t i = j; i < h->n && i < j + 16; i++, to += next)
+                KPD__NAME(store_operand)(h->operand, to, KPD__NAME(level_of)(&s, kpd__load_n(k + i * ld + d, m), 0), 0);
         }
     }
 }
@@ -2721,14 +2763,16 @@ static void KPD__NAME(int8_values)(const kpd__int8_head *h, const float *v, size
 // Up to 16 queries as a panel. Returns what a score of each is to be multiplied by, to be a power of 2 in softmax.
 static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, size_t ld, size_t queries, int8_t *panel) {
     const kpd__v zero = kpd__set(0);
-    kpd__v most = zero, by;
+    kpd__v most = zero, least = zero, by;
     for (size_t d = 0; d < h->depth; d += 16)
         KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, h->depth), h->columns + d * 16, 16);
     for (size_t d = 0; d < h->depth; d++) {
         kpd__v x = kpd__mul(kpd__load(h->columns + d * 16), kpd__set(h->key_step[d]));
         kpd__store(h->columns + d * 16, x);
-        most = kpd__vmax(kpd__vmax(x, kpd__sub(zero, x)), most);
+        most = kpd__vmax(x, most);
+        least = kpd__vmin(x, least);
     }
+    most = kpd__vmax(kpd__sub(zero, least), most);
     by = kpd__pick_lt(most, kpd__set(KPD__NOTHING), zero, kpd__div(kpd__set(127), most));
     for (size_t d = 0; d < h->d_row; d += 4, panel += 64) {
         kpd__v x[4];
@@ -2740,35 +2784,47 @@ static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, s
     return kpd__mul(most, kpd__set(KPD__LOG2_E / 127 / sqrtf((float)h->depth)));
 }
 
-// 2^((s - top) f) in 255ths.
-KPD__INLINE kpd__v KPD__NAME(weight)(kpd__v s, kpd__v top, kpd__v f) {
-    return kpd__fmadd(KPD__NAME(short_exp2)(kpd__mul(kpd__sub(s, top), f)), kpd__set(255), kpd__set(KPD__MAGIC));
+// 2^y in 255ths, in the lowest byte.
+KPD__INLINE kpd__v KPD__NAME(weight)(kpd__v y) {
+    return kpd__fmadd(KPD__NAME(short_exp2)(y), kpd__set(255), kpd__set(KPD__MAGIC));
 }
 
-// Softmax of 16 columns of scores s [n][16], times f; in place of them four weights of each column in a lane as bytes, or in
-// two lanes as KPD__WORDS. Returns 1 / their sums, which are whole and below 2^24: exact in any order.
-KPD__INLINE kpd__v KPD__NAME(int8_softmax)(const kpd__int8_head *h, int32_t *s, kpd__v f) {
-    const kpd__v magic = kpd__set(KPD__MAGIC);
-    kpd__v top = kpd__whole(s), sum = kpd__set(0);
-    float *to = (float *)(void *)s;
-    for (size_t j = 1; j < h->n; j++) top = kpd__vmax(top, kpd__whole(s + j * 16));
-    for (size_t j = 0; j < h->n_row; j += 4) {
-        kpd__v w[4];
-        KPD__UNROLL
-        for (size_t i = 0; i < 4; i++) {
-            w[i] = j + i < h->n ? KPD__NAME(weight)(kpd__whole(s + (j + i) * 16), top, f) : magic;
-            sum = kpd__add(sum, kpd__sub(w[i], magic));
-        }
-        if (h->operand == KPD__WORDS) {
-            kpd__store(to, kpd__quads(w[0], magic, w[2], magic));
-            kpd__store(to + 16, kpd__quads(w[1], magic, w[3], magic));
-            to += 32;
-        } else {
-            kpd__store(to, kpd__quads(w[0], w[1], w[2], w[3]));
-            to += 16;
-        }
+// Weights of 16 columns of n (at most 4) scores, 2^((score - top) f); of what is behind them 0. Adds their bits to sum.
+KPD__INLINE void KPD__NAME(four_weights)(const int32_t *s, size_t n, kpd__v top, kpd__v f, kpd__v *sum, kpd__v w[4]) {
+    KPD__UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        w[i] = i < n ? KPD__NAME(weight)(kpd__mul(kpd__corrected(s + i * 16, top), f)) : kpd__set(KPD__MAGIC);
+        *sum = kpd__plus_bits(*sum, w[i]);
     }
-    return kpd__div(kpd__set(1), sum);
+}
+
+// Four weights as bytes of a lane, or of two lanes as KPD__WORDS; returns where the next lie.
+KPD__INLINE float *KPD__NAME(store_weights)(kpd__operand operand, const kpd__v w[4], float *to) {
+    const kpd__v zero = kpd__set(0);
+    if (operand != KPD__WORDS) { kpd__store(to, kpd__quads(w[0], w[1], w[2], w[3])); return to + 16; }
+    kpd__store(to, kpd__quads(w[0], zero, w[2], zero));
+    kpd__store(to + 16, kpd__quads(w[1], zero, w[3], zero));
+    return to + 32;
+}
+
+// Softmax of 16 columns of scores s [n][16], times f, as weights in place of them. Returns 1 / their sums: whole numbers, to
+// which each weight also brings the bits of KPD__MAGIC, so these are taken off first.
+KPD__INLINE kpd__v KPD__NAME(int8_softmax)(const kpd__int8_head *h, int32_t *s, kpd__v f) {
+    float *to = (float *)(void *)s;
+    kpd__v top = kpd__load(to), sum = kpd__set(kpd__from_bits((uint32_t)h->n_row * (0u - KPD__MAGIC_BITS))), w[4];
+    int32_t sums[16];
+    size_t j = 0;
+    for (size_t i = 1; i < h->n; i++) top = kpd__most_bits(s + i * 16, top);
+    for (; j + 4 <= h->n; j += 4) {
+        KPD__NAME(four_weights)(s + j * 16, 4, top, f, &sum, w);
+        to = KPD__NAME(store_weights)(h->operand, w, to);
+    }
+    for (; j < h->n_row; j += 4) {
+        KPD__NAME(four_weights)(s + j * 16, h->n > j ? h->n - j : 0, top, f, &sum, w);
+        to = KPD__NAME(store_weights)(h->operand, w, to);
+    }
+    kpd__store((float *)(void *)sums, sum);
+    return kpd__div(kpd__set(1), kpd__whole(sums));
 }
 
 // Weights of up to 16 queries, in lanes, as rows of a product.
@@ -2914,6 +2970,8 @@ static const kpd__ops KPD__NAME(ops) =
 #undef kpd__times
 #undef kpd__corrected
 #undef kpd__whole
+#undef kpd__most_bits
+#undef kpd__plus_bits
 #undef kpd__wide
 #undef kpd__quads
 #undef kpd__table_row

@@ -68,8 +68,8 @@ EMU __mmask16 emu_compare(emu512 a, emu512 b, int how) {
     unsigned m = 0;
     for (int i = 0; i < 16; i++) {
         float x = a.f[i], y = b.f[i];
-        if (how != _CMP_LT_OQ && how != _CMP_GE_OQ && how != _CMP_UNORD_Q) abort();
-        m |= (unsigned)(how == _CMP_LT_OQ ? x < y : how == _CMP_GE_OQ ? x >= y : isnan(x) || isnan(y)) << i;
+        if (how != _CMP_LT_OQ && how != _CMP_GE_OQ) abort();
+        m |= (unsigned)(how == _CMP_LT_OQ ? x < y : x >= y) << i;
     }
     return (__mmask16)m;
 }
@@ -114,6 +114,7 @@ EMU emu512 emu_set_d(double d) { emu512 r; EMU_8(d); }
 
 #define _mm512_add_epi32 emu_add_i
 #define _mm512_sub_epi32 emu_sub_i
+#define _mm512_maskz_max_epi32(m, a, b) emu_max_i(a, b)
 #define _mm512_mullo_epi32 emu_mul_i
 #define _mm512_ternarylogic_epi32 emu_ternary
 EMU emu512 emu_ternary(emu512 a, emu512 b, emu512 c, int table) {   // bit by bit, from the table's place a b c
@@ -131,6 +132,7 @@ EMU emu512 emu_ternary(emu512 a, emu512 b, emu512 c, int table) {   // bit by bi
 #define _mm512_maskz_srl_epi32(m, a, n) emu_right(a, _mm_cvtsi128_si32(n))
 EMU emu512 emu_add_i(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] + b.u[i]); return r; }
 EMU emu512 emu_sub_i(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] - b.u[i]); return r; }
+EMU emu512 emu_max_i(emu512 a, emu512 b) { emu512 r; EMU_16(i, a.i[i] > b.i[i] ? a.i[i] : b.i[i]); return r; }
 EMU emu512 emu_mul_i(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] * b.u[i]); return r; }
 EMU emu512 emu_and(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] & b.u[i]); return r; }
 EMU emu512 emu_left(emu512 a, int n) { emu512 r; EMU_16(u, a.u[i] << n); return r; }
@@ -199,6 +201,24 @@ EMU float emu_bf16(uint16_t h) {
     return emu_flush(f);
 }
 EMU float emu_bf16_fma(uint16_t a, uint16_t b, float c) { return emu_flush(fmaf(emu_bf16(a), emu_bf16(b), emu_flush(c))); }
+EMU uint16_t emu_to_half(uint32_t u) {     // VCVTNE2PS2BF16: NaNs made quiet, subnormal numbers 0, else to nearest even
+    if ((u & 0x7FFFFFFF) > 0x7F800000) return (uint16_t)(u >> 16 | 0x40);
+    if (!(u & 0x7F800000)) return (uint16_t)(u >> 16 & 0x8000);
+    return (uint16_t)((u + 0x7FFF + (u >> 16 & 1)) >> 16);
+}
+#define kpd__avx512_halves emu_halves
+EMU emu512 emu_halves(emu512 low, emu512 high) {
+    emu512 r;
+    for (int i = 0; i < 16; i++) { r.w[i] = emu_to_half(low.u[i]); r.w[16 + i] = emu_to_half(high.u[i]); }
+    return r;
+}
+#define _mm512_permutexvar_epi16 emu_permute_words
+EMU emu512 emu_permute_words(emu512 at, emu512 a) {
+    emu512 r;
+    for (int i = 0; i < 32; i++) r.w[i] = a.w[at.w[i] & 31];
+    return r;
+}
+
 #define _mm512_dpbf16_ps emu_dpbf16     // the odd product first
 EMU emu512 emu_dpbf16(emu512 c, emu512 a, emu512 b) {
     emu512 r;
