@@ -1106,7 +1106,7 @@ static kpd__matrix kpd__columns(const kpd__matrix *w, size_t from, size_t n) {
 
 // Attention of a text, whose q, k, v came from w: by products of w's type where they save more than rounding costs, but in f32
 // where inputs of 16 bits say that accuracy comes first.
-#define KPD__HALF_TOKENS 64
+#define KPD__HALF_TOKENS 16
 static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *qkv, size_t n_tokens, size_t begin, size_t end,
                         size_t width, size_t heads, float *scratch, float *out) {
     kpd__tiles(ops, true);
@@ -2294,22 +2294,21 @@ static void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, in
 #define KPD__ROUNDS_TO_HALF   // some processors of this level have an instruction for products of bf16
 #endif
 
-// store_half rounds 16 lanes to bf16, to nearest even, and a NaN stays one; store_pairs lanes of a and b in turn.
+// store_halves rounds the lanes of a, then of b, to bf16, to nearest even, and a NaN stays one; store_pairs likewise, lanes of a
+// and b in turn.
 #if KPD__LEVEL == 3
-KPD__INLINE __m512i KPD__NAME(to_half)(kpd__v a) {   // in bits 16 to 31
-    __m512i x = _mm512_castps_si512(a), odd = _mm512_and_si512(KPD__NAME(shifted)(a, 16), _mm512_set1_epi32(1));
-    x = _mm512_add_epi32(x, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
-    a = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), _mm512_castsi512_ps(x), a);
-    return _mm512_castps_si512(a);
+#ifndef KPD__EMULATED   // written out, since the intrinsic wants a function of another target; subnormal numbers become 0
+KPD__INLINE __m512i KPD__NAME(halves)(kpd__v a, kpd__v b) {
+    __m512i r;
+    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(r) : "v"(a), "v"(b));
+    return r;
 }
-KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v a) {
-    __m512i x = KPD__NAME(shifted)(_mm512_castsi512_ps(KPD__NAME(to_half)(a)), 16);
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtepi32_epi16(0xFFFF, x));
-}
+#endif
+KPD__INLINE void KPD__NAME(store_halves)(uint16_t *p, kpd__v a, kpd__v b) { _mm512_storeu_si512(p, KPD__NAME(halves)(a, b)); }
 KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v a, kpd__v b) {
-    __m512i low = KPD__NAME(shifted)(_mm512_castsi512_ps(KPD__NAME(to_half)(a)), 16);
-    __m512i high = _mm512_and_si512(KPD__NAME(to_half)(b), _mm512_set1_epi32(-65536));
-    _mm512_storeu_si512(p, _mm512_add_epi32(low, high));
+    static const uint16_t in_turn[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi16(_mm512_loadu_si512(in_turn), KPD__NAME(halves)(a, b)));
 }
 #elif defined(KPD__ROUNDS_TO_HALF)
 // Four rounded. A NaN is made quiet, since all it has may lie in the half that is cut.
@@ -2321,9 +2320,11 @@ KPD__INLINE uint16x4_t KPD__NAME(rounded_half)(float32x4_t a) {
 KPD__INLINE uint16x8_t KPD__NAME(rounded_halves)(float32x4_t a, float32x4_t b) {
     return vcombine_u16(KPD__NAME(rounded_half)(a), KPD__NAME(rounded_half)(b));
 }
-KPD__INLINE void KPD__NAME(store_half)(uint16_t *p, kpd__v x) {
+KPD__INLINE void KPD__NAME(store_halves)(uint16_t *p, kpd__v x, kpd__v y) {
     vst1q_u16(p, KPD__NAME(rounded_halves)(x.a, x.b));
     vst1q_u16(p + 8, KPD__NAME(rounded_halves)(x.c, x.d));
+    vst1q_u16(p + 16, KPD__NAME(rounded_halves)(y.a, y.b));
+    vst1q_u16(p + 24, KPD__NAME(rounded_halves)(y.c, y.d));
 }
 KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v x, kpd__v y) {
     uint16x8x2_t low, high;
@@ -2335,14 +2336,20 @@ KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v x, kpd__v y) {
 #endif
 
 #ifdef KPD__ROUNDS_TO_HALF
+// 32 columns of x in bf16, zeros behind the n-th.
+KPD__INLINE void KPD__NAME(half_group)(const float *x, size_t n, uint8_t *to) {
+    KPD__NAME(store_halves)((uint16_t *)(void *)to, kpd__load_n(x, n < 16 ? n : 16),
+                            n > 16 ? kpd__load_n(x + 16, n - 16) : kpd__set(0));
+}
+
 // Rows of x [rows, k] in bf16, as a product reads them, k padded to 32.
 KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size_t ldx, size_t rows, size_t k, void *to) {
     size_t padded = kpd__round_up(k, 32), step;
     for (size_t r = 0; r < rows; r++) {
         uint8_t *row = KPD__NAME(operand_row)(operand, to, r, padded * 2, &step);
-        for (size_t i = 0; i < padded; i += 16)
-            KPD__NAME(store_half)((uint16_t *)(void *)(row + i / 32 * step + i % 32 * 2),
-                                  kpd__load_n(x + r * ldx + i, kpd__part_n(i, k)));
+        size_t i = 0;
+        for (; i + 32 <= k; i += 32, row += step) KPD__NAME(half_group)(x + r * ldx + i, 32, row);
+        if (i < k) KPD__NAME(half_group)(x + r * ldx + i, k - i, row);
     }
 }
 // bf16 products by the level's instruction: rows of x in bf16 too.
@@ -3534,7 +3541,8 @@ static bool kpd__x86_has(kpd_simd level) {
     case KPD_SIMD_AVX512: return avx512;
     case KPD_SIMD_AVX512VNNI: return avx512 && c & 1u << 11;
     case KPD_SIMD_AVX512BF16: return avx512 && c & 1u << 11 && more & 1u << 5;
-    case KPD_SIMD_AMX: return avx512 && kpd__all(low, 3u << 17) && kpd__all(d, 1u << 22 | 3u << 24) && kpd__may_use_tiles();
+    case KPD_SIMD_AMX:
+        return avx512 && more & 1u << 5 && kpd__all(low, 3u << 17) && kpd__all(d, 1u << 22 | 3u << 24) && kpd__may_use_tiles();
     default: return false;
     }
 }

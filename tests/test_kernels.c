@@ -192,24 +192,52 @@ static void half_products(const kpd__ops *ops, size_t n) {
     }
 }
 
-// A bf16 product's rows: numbers to nearest even, as the weights are, and what is not a number stays so.
-static void neon_rounds_to_bf16(void) {
-#ifdef KPD__ARM_I8MM
+// A bf16 product's rows: numbers to nearest even, as the weights are, and what is not a number stays so. subnormal: these too,
+// else they become 0.
+static void rounds_to_bf16(void halves(uint16_t *to, const float *a, const float *b), bool subnormal) {
     static const uint32_t edges[16] = {0,          0x80000000, 0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF,
                                        0x7F7FFFFF, 0x7F7F7FFF, 0x7F800000, 0xFF800000, 0x7F800001, 0xFF800001,
                                        0x7FFFFFFF, 0xFFFFFFFF, 1,          0x7FC00000};
-    uint16_t found[16];
+    uint16_t found[32];
     for (int i = 0; i < 2000; i++) {
-        for (size_t j = 0; j < 16; j++) {
+        for (size_t j = 0; j < 32; j++) {
             state = state * 1664525u + 1013904223u;
-            a[j] = kpd__from_bits(i ? state ^ state >> 16 : edges[j]);
+            a[j] = kpd__from_bits(i ? state ^ state >> 16 : edges[j % 16]);
         }
-        kpd__neon_store_half(found, kpd__neon_load(a));
-        for (size_t j = 0; j < 16; j++) {
+        halves(found, a, a + 16);
+        for (size_t j = 0; j < 32; j++) {
+            uint32_t bits = kpd__to_bits(a[j]);
             if (a[j] != a[j]) CHECK((found[j] & 0x7F80) == 0x7F80 && (found[j] & 0x7F));
+            else if (!subnormal && !(bits & 0x7F800000)) CHECK_INT(found[j], bits >> 16 & 0x8000);
             else CHECK_INT(found[j], kpd__bf16(a[j]));
         }
     }
+}
+
+static void scalar_halves(uint16_t *to, const float *x, const float *y) {
+    for (size_t i = 0; i < 16; i++) { to[i] = kpd__bf16(x[i]); to[16 + i] = kpd__bf16(y[i]); }
+}
+#ifdef KPD__ARM_I8MM
+static void neon_halves(uint16_t *to, const float *x, const float *y) {
+    kpd__neon_store_halves(to, kpd__neon_load(x), kpd__neon_load(y));
+}
+#endif
+#ifdef KPD__X86
+#if !defined(KPD__EMULATED)
+__attribute__((target("avx512f,avx512bw,avx2,fma")))
+#endif
+static void avx512_halves(uint16_t *to, const float *x, const float *y) {
+    kpd__avx512_store_halves(to, kpd__avx512_load(x), kpd__avx512_load(y));
+}
+#endif
+
+static void levels_round_to_bf16(void) {
+    rounds_to_bf16(scalar_halves, true);
+#ifdef KPD__ARM_I8MM
+    rounds_to_bf16(neon_halves, true);
+#endif
+#ifdef KPD__X86
+    if (kpd_simd_available(KPD_SIMD_AVX512BF16)) rounds_to_bf16(avx512_halves, false);
 #endif
 }
 
@@ -348,7 +376,7 @@ static void activations_are_accurate(void) {
 static void weights_are_accurate(void) {   // of softmax in whole numbers: 255 2^y
     for (int i = 0; i < 5000; i++) {
         float y = -32.0f * (float)i / 4999;
-        kpd__scalar_v w = kpd__scalar_weight(kpd__scalar_set(y), kpd__scalar_set(0), kpd__scalar_set(1));
+        kpd__scalar_v w = kpd__scalar_weight(kpd__scalar_set(y));
         CHECK_NEAR((double)w.x[0] - 12582912, 255 * exp2((double)y), .52);
     }
 }
@@ -457,7 +485,7 @@ SUITE(kernels) {
     TEST(levels_gemm);
     TEST(levels_int8);
     TEST(levels_half);
-    TEST(neon_rounds_to_bf16);
+    TEST(levels_round_to_bf16);
     TEST(int8_is_as_specified);
     TEST(levels_attention);
     TEST(levels_scan);
