@@ -142,7 +142,7 @@
 //     16-bit inputs   range = the largest |t|,           L = 32767, z = 32768
 // and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias);
 // the sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is
-// rounded to nearest even and summed in f32. GELU before a product of bf16 or int8 is a shorter polynomial, off by up to 3e-5.
+// rounded to nearest even and summed in f32. GELU before a product of bf16 or int8 is a shorter polynomial, off by up to 2e-4.
 // Attention is in whole numbers too where query, key and value come from 8-bit inputs; see >>quantised.
 // Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
@@ -1047,6 +1047,9 @@ typedef void kpd__int8_dots(const void *a, size_t rows, size_t padded_k, const i
                             int32_t *sums);
 typedef void kpd__half_dots(const void *a, size_t rows, size_t padded_k, const uint16_t *panels, size_t n_panels, float *sums);
 
+// Sums of rows over a panel, of u8 or of the low and high bytes of 16 bits, and how the rows were rounded.
+typedef struct kpd__sums { int32_t *low; const int32_t *high; const float *step; const int32_t *zero; } kpd__sums;
+
 typedef struct kpd__ops {
     kpd_simd level;
     kpd__operand operand;
@@ -1140,24 +1143,52 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
     return 16 * (n_tokens + 2 * kpd__round_up(width / heads, 16));
 }
 
-// The same where both products are of bf16: kpd__half_attention's.
-static size_t kpd__half_attention_scratch(size_t n_tokens, size_t width, size_t heads) {
-    size_t d = width / heads, n16 = kpd__round_up(n_tokens, 16), n32 = kpd__round_up(n_tokens, 32), deep = kpd__round_up(d, 32);
-    size_t halves = n16 * deep + kpd__round_up(d, 16) * n32 + 3 * 16 * deep + 2 * 16 * n32;
-    return 2 * 16 * (n16 + kpd__round_up(d, 16)) + halves / 2;
+// Queries that share a walk over the keys where both products are of bf16, or of int8: as many as two panels hold.
+#define KPD__WALK 32
+
+// What one head takes in bf16, all heads in turn.
+typedef struct kpd__half_head {
+    kpd__half_dots *dots;
+    kpd__operand operand;
+    size_t n, n16, n32, depth, d16, d32;        // keys, and a head's columns, padded to 16 and 32
+    float *scores, *sums;                       // [2][n16][16], [2][d16][16]
+    uint16_t *keys, *values;                    // [n16][d32], [d16][n32], as `operand` says
+    uint16_t *queries, *weights, *room;         // panels [2][d32/2][16][2], [2][n32/2][16][2]; [16][d32]
+} kpd__half_head;
+
+static kpd__half_head kpd__half_head_lay(kpd__half_dots *dots, kpd__operand operand, size_t n_tokens, size_t depth,
+                                         kpd__arena *a) {
+    kpd__half_head h;
+    h.dots = dots; h.operand = operand; h.n = n_tokens; h.depth = depth;
+    h.n16 = kpd__round_up(n_tokens, 16); h.n32 = kpd__round_up(n_tokens, 32);
+    h.d16 = kpd__round_up(depth, 16); h.d32 = kpd__round_up(depth, 32);
+    h.scores = (float *)kpd__take(a, KPD__WALK * h.n16, sizeof(float));
+    h.sums = (float *)kpd__take(a, KPD__WALK * h.d16, sizeof(float));
+    h.keys = (uint16_t *)kpd__take(a, h.n16 * h.d32, sizeof(uint16_t));
+    h.values = (uint16_t *)kpd__take(a, h.d16 * h.n32, sizeof(uint16_t));
+    h.queries = (uint16_t *)kpd__take(a, KPD__WALK * h.d32, sizeof(uint16_t));
+    h.weights = (uint16_t *)kpd__take(a, KPD__WALK * h.n32, sizeof(uint16_t));
+    h.room = (uint16_t *)kpd__take(a, 16 * h.d32, sizeof(uint16_t));
+    return h;
 }
 
-// The same where both are of int8: what one head takes, all heads in turn.
+static size_t kpd__half_attention_scratch(size_t n_tokens, size_t width, size_t heads) {
+    kpd__arena a = {NULL, 0, false};
+    kpd__half_head_lay(NULL, KPD__BYTES, n_tokens, width / heads, &a);
+    return kpd__max(a.used / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
+}
+
+// What it takes in int8.
 typedef struct kpd__int8_head {
     kpd__int8_dots *dots;
     kpd__operand operand;
     size_t n, n16, n_row, depth, d16, d_row;    // keys, padded, and to whole rows; the same of a head's columns
     size_t unit;                                // bytes of a number of keys and weights
-    int32_t *scores, *sums;                     // [2][n16][16], [2][32][16]
+    int32_t *scores, *sums;                     // [2][n16][16], [KPD__DOT_PANELS][KPD__WALK][16]
     float *columns;                             // [d16][16]: 16 queries, a lane each
     float *key_step, *value_least, *value_step; // [d16]
-    float *inverse;                             // [32]: 1 / the sum of a query's weights
-    uint8_t *keys, *weights;                    // [n16][d_row], [32][n_row], as `operand` says
+    float *inverse;                             // [KPD__WALK]: 1 / the sum of a query's weights
+    uint8_t *keys, *weights;                    // [n16][d_row], [KPD__WALK][n_row], as `operand` says
     int8_t *queries, *values;                   // panels [2][d_row/4][16][4], [d16/16][n_row/4][16][4]
     void *widened;
 } kpd__int8_head;
@@ -1168,16 +1199,16 @@ static kpd__int8_head kpd__int8_head_lay(kpd__int8_dots *dots, kpd__operand oper
     h.dots = dots; h.operand = operand; h.n = n_tokens; h.depth = depth; h.unit = operand == KPD__WORDS ? 2 : 1;
     h.n16 = kpd__round_up(n_tokens, 16); h.n_row = kpd__round_up(n_tokens, operand == KPD__TILES ? 64 : 8);
     h.d16 = kpd__round_up(depth, 16); h.d_row = kpd__round_up(depth, operand == KPD__TILES ? 64 : 16);
-    h.scores = (int32_t *)kpd__take(a, 2 * h.n16 * 16, sizeof(int32_t));
-    h.sums = (int32_t *)kpd__take(a, 2 * 32 * 16, sizeof(int32_t));
+    h.scores = (int32_t *)kpd__take(a, KPD__WALK * h.n16, sizeof(int32_t));
+    h.sums = (int32_t *)kpd__take(a, KPD__WALK * 16 * KPD__DOT_PANELS, sizeof(int32_t));
     h.columns = (float *)kpd__take(a, h.d16 * 16, sizeof(float));
     h.key_step = (float *)kpd__take(a, h.d16, sizeof(float));
     h.value_least = (float *)kpd__take(a, h.d16, sizeof(float));
     h.value_step = (float *)kpd__take(a, h.d16, sizeof(float));
-    h.inverse = (float *)kpd__take(a, 32, sizeof(float));
+    h.inverse = (float *)kpd__take(a, KPD__WALK, sizeof(float));
     h.keys = (uint8_t *)kpd__take(a, h.n16 * h.d_row, h.unit);
-    h.weights = (uint8_t *)kpd__take(a, 32 * h.n_row, h.unit);
-    h.queries = (int8_t *)kpd__take(a, 2 * 16 * h.d_row, 1);
+    h.weights = (uint8_t *)kpd__take(a, KPD__WALK * h.n_row, h.unit);
+    h.queries = (int8_t *)kpd__take(a, KPD__WALK * h.d_row, 1);
     h.values = (int8_t *)kpd__take(a, h.d16 * h.n_row, 1);
     h.widened = kpd__take(a, KPD__WIDENED, 1);
     return h;
@@ -2264,29 +2295,27 @@ KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand
 // y = f(float(sum (u - zero) w) * (step * scale[n]) + bias): the product of the scales is rounded, the rest is one fused step.
 // kind and f are constants. Rows of KPD__SIGNED all have one zero.
 KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__matrix *w, size_t col, size_t rows,
-                                       const int32_t *sums, const int32_t *high, const float *scale, const int32_t *zero,
-                                       float *y, size_t ldy) {
+                                       const kpd__sums *s, float *y, size_t ldy) {
     const int32_t *colsum = w->colsum + col;
-    const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col), one = kpd__times(colsum, zero[0]);
-    for (size_t r = 0; r < rows; r++, sums += 16, high += 16, y += ldy) {
-        kpd__v s = kind == KPD__SIGNED_16 ? kpd__wide(sums, high, colsum)
-                                          : kpd__corrected(sums, kind == KPD__SIGNED ? one : kpd__times(colsum, zero[r]));
-        kpd__store(y, kpd__activate(f, kpd__fmadd(s, kpd__mul(kpd__set(scale[r]), by), bias)));
+    const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col), one = kpd__times(colsum, s->zero[0]);
+    for (size_t r = 0; r < rows; r++, y += ldy) {
+        const int32_t *low = s->low + r * 16;
+        kpd__v sum = kind == KPD__SIGNED_16 ? kpd__wide(low, s->high + r * 16, colsum)
+                                            : kpd__corrected(low, kind == KPD__SIGNED ? one : kpd__times(colsum, s->zero[r]));
+        kpd__store(y, kpd__activate(f, kpd__fmadd(sum, kpd__mul(kpd__set(s->step[r]), by), bias)));
     }
 }
-static void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, int32_t *sums, const int32_t *high,
-                               const float *scale, const int32_t *zero, float *y, size_t ldy) {
+// What is no whole panel, or has another activation, takes its end in the place of the sums.
+static void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, const kpd__sums *s, float *y, size_t ldy) {
     const size_t n = kpd__part_n(col, w->n);
     const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
     const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
-    float *to = done ? y : (float *)(void *)sums;
+    float *to = done ? y : (float *)(void *)s->low;
     const size_t ld = done ? ldy : 16;
-    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, w, col, rows, sums, high, scale, zero, to, ld);
-    else if (w->rounding == KPD__SIGNED)
-        KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, w, col, rows, sums, high, scale, zero, to, ld);
-    else if (w->rounding == KPD__OFFSET)
-        KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, w, col, rows, sums, high, scale, zero, to, ld);
-    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, w, col, rows, sums, high, scale, zero, to, ld);
+    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, w, col, rows, s, to, ld);
+    else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, w, col, rows, s, to, ld);
+    else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, w, col, rows, s, to, ld);
+    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, w, col, rows, s, to, ld);
     if (!done) kpd__finish_by(to, rows, n, kpd__set(0), w->activation, y, ldy);
 }
 
@@ -2375,36 +2404,43 @@ static void KPD__NAME(half_gemm)(kpd__half_dots *dots, kpd__operand operand, con
 
 #endif
 
+// Rows of x as u, and their steps and zeros. plane: how far behind the low bytes the high ones of 16 bits lie, or 0.
+static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
+                                  uint8_t *low, size_t row_bytes, size_t plane, float *step, int32_t *zero) {
+    for (size_t r = 0; r < rows; r++, x += ldx) {
+        size_t next;
+        uint8_t *to = KPD__NAME(operand_row)(operand, low, r, row_bytes, &next);
+        float by;
+        KPD__NAME(range)(w, x, &step[r], &zero[r], &by);
+        KPD__NAME(round_row)(w, operand, x, by, zero[r], to, plane ? to + plane : NULL, next);
+    }
+}
+
 // Rows are rounded a block at a time; then each pair of panels meets the whole block.
 static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
                                  size_t rows, float *y, size_t ldy, void *scratch) {
-    size_t padded = kpd__round_up(w->k, 64), row_bytes = padded * (operand == KPD__WORDS ? 2 : 1), step;
+    size_t padded = kpd__round_up(w->k, 64), row_bytes = padded * (operand == KPD__WORDS ? 2 : 1);
     bool wide = w->rounding == KPD__SIGNED_16;
-    size_t most = kpd__operand_rows(row_bytes * (wide ? 2 : 1)), plane = most * row_bytes;
-    uint8_t *low = (uint8_t *)scratch, *high = low + plane;
-    uint8_t *widened = low + kpd__operand_size(w->k);
+    size_t most = kpd__operand_rows(row_bytes * (wide ? 2 : 1)), plane = wide ? most * row_bytes : 0;
+    uint8_t *low = (uint8_t *)scratch, *widened = low + kpd__operand_size(w->k);
     int32_t *sums = (int32_t *)(void *)(widened + KPD__WIDENED), *sums_high = sums + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
     int32_t *zero = sums_high + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
-    float *scale = (float *)(void *)(zero + KPD__OPERAND_ROWS), by;
+    float *step = (float *)(void *)(zero + KPD__OPERAND_ROWS);
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
         size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
-        KPD__NAME(range)(w, x, &scale[0], &zero[0], &by);
-        for (size_t i = 0; i < m; i++) {   // the next row's range is found meanwhile
-            uint8_t *to = KPD__NAME(operand_row)(operand, low, i, row_bytes, &step);
-            float next = 0;
-            if (i + 1 < m) KPD__NAME(range)(w, x + (i + 1) * ldx, &scale[i + 1], &zero[i + 1], &next);
-            KPD__NAME(round_row)(w, operand, x + i * ldx, by, zero[i], to, wide ? to + plane : NULL, step);
-            by = next;
-        }
+        KPD__NAME(round_rows)(w, operand, x, ldx, m, low, row_bytes, plane, step, zero);
         for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
             size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
             for (size_t g = 0; g < m; g += group) {
+                const uint8_t *a = low + g * row_bytes;
                 size_t some = kpd__min(group, m - g), next = kpd__round_up(some, 16) * 16;
-                dots(low + g * row_bytes, some, padded, w->bytes + col * padded, n, widened, sums);
-                if (wide) dots(high + g * row_bytes, some, padded, w->bytes + col * padded, n, widened, sums_high);
-                for (size_t p = 0, at = col; p < n; p++, at += 16)
-                    KPD__NAME(rescale)(w, at, some, sums + p * next, sums_high + p * next, scale + g, zero + g,
-                                       y + g * ldy + at, ldy);
+                dots(a, some, padded, w->bytes + col * padded, n, widened, sums);
+                if (wide) dots(a + plane, some, padded, w->bytes + col * padded, n, widened, sums_high);
+                for (size_t p = 0, at = col; p < n; p++, at += 16) {
+                    kpd__sums s;
+                    s.low = sums + p * next; s.high = sums_high + p * next; s.step = step + g; s.zero = zero + g;
+                    KPD__NAME(rescale)(w, at, some, &s, y + g * ldy + at, ldy);
+                }
             }
         }
     }
@@ -2637,24 +2673,22 @@ static void KPD__NAME(attention)(const float *qkv, size_t n, size_t begin, size_
 }
 
 #ifdef KPD__ROUNDS_TO_HALF
-// v of one head [n, depth] in bf16, keys side by side: out[d][j], rows of a product. room: [16, n padded].
-KPD__INLINE void KPD__NAME(half_values)(kpd__operand operand, const float *v, size_t ld, size_t n, size_t depth, float *room,
-                                        uint16_t *out) {
-    size_t n16 = kpd__round_up(n, 16);
-    for (size_t d = 0; d < depth; d += 16, out += 16 * kpd__round_up(n, 32)) {
-        for (size_t j = 0; j < n; j += 16)
-            KPD__NAME(turn)(v + j * ld + d, ld, kpd__part_n(j, n), kpd__part_n(d, depth), room + j, n16);
-        KPD__NAME(half_rows)(operand, room, n16, kpd__part_n(d, depth), n, out);
+// v of one head [n, depth], keys side by side, as rows of a product. What scores will be has room for it until then.
+KPD__INLINE void KPD__NAME(half_values)(const kpd__half_head *h, const float *v, size_t ld) {
+    for (size_t d = 0; d < h->depth; d += 16) {
+        size_t m = kpd__part_n(d, h->depth);
+        for (size_t j = 0; j < h->n; j += 16)
+            KPD__NAME(turn)(v + j * ld + d, ld, kpd__part_n(j, h->n), m, h->scores + j, h->n16);
+        KPD__NAME(half_rows)(h->operand, h->scores, h->n16, m, h->n, h->values + d * h->n32);
     }
 }
 
-// Up to 16 queries in bf16 as a panel: [deep/2][16][2]. room: [16, deep].
-KPD__INLINE void KPD__NAME(half_queries)(const float *q, size_t ld, size_t queries, size_t depth, uint16_t *room,
-                                         uint16_t *out) {
-    size_t words = kpd__round_up(depth, 32) / 2;
-    KPD__NAME(half_rows)(KPD__BYTES, q, ld, queries, depth, room);
+// Up to 16 queries as a panel.
+KPD__INLINE void KPD__NAME(half_queries)(const kpd__half_head *h, const float *q, size_t ld, size_t queries, uint16_t *panel) {
+    size_t words = h->d32 / 2;
+    KPD__NAME(half_rows)(KPD__BYTES, q, ld, queries, h->depth, h->room);
     for (size_t c = 0; c < words; c += 16)
-        KPD__NAME(turn)((const float *)(const void *)room + c, words, queries, 16, (float *)(void *)out + c * 16, 16);
+        KPD__NAME(turn)((const float *)(const void *)h->room + c, words, queries, 16, (float *)(void *)panel + c * 16, 16);
 }
 
 // Softmax numerators of 16 columns of n scores, times scale, in bf16 as a panel: [n32/2][16][2], zeros behind the n-th. Returns
@@ -2677,29 +2711,26 @@ KPD__INLINE kpd__v KPD__NAME(half_softmax)(const float *s, size_t n, float scale
 // Attention by products of bf16: their rows are the keys, then the columns of v; a panel is 16 queries, then their weights.
 static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand, const float *qkv, size_t n, size_t begin,
                                       size_t end, size_t width, size_t heads, float *scratch, float *out) {
-    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads, deep = kpd__round_up(depth, 32),
-           n16 = kpd__round_up(n, 16), n32 = kpd__round_up(n, 32), d16 = kpd__round_up(depth, 16);
-    float *scores = scratch, *sums = scores + 2 * 16 * n16;                                     // [2][n16][16], [2][d16][16]
-    uint16_t *keys = (uint16_t *)(void *)(sums + 2 * 16 * d16), *values = keys + n16 * deep;    // [n16, deep], [d16, n32]
-    uint16_t *room = values + d16 * n32, *queries = room + 16 * deep, *weights = queries + 2 * 16 * deep;
-    const float scale = 1.0f / sqrtf((float)depth);
-    for (size_t h = 0; h < heads; h++) {
-        const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
-        KPD__NAME(half_rows)(operand, k, ld, n, depth, keys);
-        KPD__NAME(half_values)(operand, v, ld, n, depth, scores, values);
-        for (size_t r = begin; r < end; r += 32) {
-            size_t panels = (kpd__min(32, end - r) + 15) / 16;
+    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
+    kpd__arena a = {(char *)scratch, 0, false};
+    const kpd__half_head h = kpd__half_head_lay(dots, operand, n, depth, &a);
+    for (size_t i = 0; i < heads; i++) {
+        const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
+        KPD__NAME(half_rows)(operand, k, ld, n, depth, h.keys);
+        KPD__NAME(half_values)(&h, v, ld);
+        for (size_t r = begin; r < end; r += KPD__WALK) {
+            size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
             kpd__v inverse[2];
             for (size_t p = 0; p < panels; p++)
-                KPD__NAME(half_queries)(q + (r + p * 16) * ld, ld, kpd__part_n(r + p * 16, end), depth, room,
-                                        queries + p * 16 * deep);
-            dots(keys, n, deep, queries, panels, scores);
+                KPD__NAME(half_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries), h.queries + p * 16 * h.d32);
+            dots(h.keys, n, h.d32, h.queries, panels, h.scores);
             for (size_t p = 0; p < panels; p++)
-                inverse[p] = KPD__NAME(half_softmax)(scores + p * n16 * 16, n, scale, weights + p * 16 * n32);
-            dots(values, depth, n32, weights, panels, sums);
+                inverse[p] = KPD__NAME(half_softmax)(h.scores + p * h.n16 * 16, n, 1.0f / sqrtf((float)depth),
+                                                     h.weights + p * 16 * h.n32);
+            dots(h.values, depth, h.n32, h.weights, panels, h.sums);
             for (size_t p = 0; p < panels; p++)
-                KPD__NAME(give_values)(sums + p * d16 * 16, depth, inverse[p], kpd__part_n(r + p * 16, end),
-                                       out + (r + p * 16) * width + h * depth, width);
+                KPD__NAME(give_values)(h.sums + p * h.d16 * 16, depth, inverse[p], kpd__part_n(p * 16, queries),
+                                       out + (r + p * 16) * width + i * depth, width);
         }
     }
 }
@@ -2843,7 +2874,7 @@ KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t 
                         (float *)(void *)(rows + c * (tiles ? 64 : 4)), tiles ? 16 : n);
 }
 
-// out [queries, depth] from the sums of up to 32 queries over their weights.
+// out [queries, depth] from the sums of up to KPD__WALK queries over their weights.
 static void KPD__NAME(int8_give)(const kpd__int8_head *h, size_t queries, float *out, size_t ldo) {
     size_t next = kpd__round_up(queries, 16) * 16;
     for (size_t d = 0; d < h->depth; d += 16 * KPD__DOT_PANELS) {
@@ -2868,8 +2899,8 @@ static void KPD__NAME(int8_attention)(kpd__int8_dots *dots, kpd__operand operand
         const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
         KPD__NAME(int8_keys)(&h, k, ld);
         KPD__NAME(int8_values)(&h, v, ld);
-        for (size_t r = begin; r < end; r += 32) {
-            size_t queries = kpd__min(32, end - r), panels = (queries + 15) / 16;
+        for (size_t r = begin; r < end; r += KPD__WALK) {
+            size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
             kpd__v f[2];
             for (size_t p = 0; p < panels; p++)
                 f[p] = KPD__NAME(int8_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
