@@ -1042,7 +1042,7 @@ typedef enum kpd__operand {
 } kpd__operand;
 
 // sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15]; rows are padded to 16 in sums, which has room for an even
-// number of panels. widened: for the level's own use, KPD__WIDENED bytes.
+// number of panels. At most KPD__DOT_PANELS, or KPD__FEW_PANELS of up to 16 rows. widened: for the level's own use, KPD__WIDENED bytes.
 typedef void kpd__int8_dots(const void *a, size_t rows, size_t padded_k, const int8_t *panels, size_t n_panels, void *widened,
                             int32_t *sums);
 typedef void kpd__half_dots(const void *a, size_t rows, size_t padded_k, const uint16_t *panels, size_t n_panels, float *sums);
@@ -1126,8 +1126,10 @@ static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *
 #define KPD__OPERAND_BYTES (192 * 1024)
 #define KPD__OPERAND_ROWS 256
 #define KPD__WIDENED (512 * 32)
-#define KPD__DOT_PANELS 2       // panels that share one walk over the rows: AMX keeps 2 x 2 tiles
+#define KPD__DOT_PANELS 2       // panels that share one walk over the rows: AMX keeps 2 x 2 tiles of 16 rows
+#define KPD__FEW_PANELS 6       // the same of at most 16 rows: AMX keeps 1 x 6
 #define KPD__DOT_ROWS 96        // rows whose sums wait in L1: 16 x 6, 7 x 14 less 2, 3 x 32 of AMX
+static size_t kpd__panels_a_walk(size_t rows) { return rows <= 16 ? KPD__FEW_PANELS : KPD__DOT_PANELS; }
 static size_t kpd__operand_rows(size_t row_bytes) {
     size_t n = KPD__OPERAND_BYTES / row_bytes / 16 * 16;
     return n < 16 ? 16 : n > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : n;
@@ -2389,8 +2391,8 @@ static void KPD__NAME(half_gemm)(kpd__half_dots *dots, kpd__operand operand, con
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
         size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
         KPD__NAME(half_rows)(operand, x, ldx, m, w->k, scratch);
-        for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
-            size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
+        for (size_t col = 0, n; col < w->n; col += 16 * n) {
+            n = kpd__min(kpd__panels_a_walk(m), (w->n - col + 15) / 16);
             for (size_t g = 0; g < m; g += group) {
                 size_t some = kpd__min(group, m - g), some16 = kpd__round_up(some, 16);
                 dots((const uint8_t *)scratch + g * padded * 2, some, padded, w->half + col * padded, n, sums);
@@ -2429,8 +2431,8 @@ static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, con
     for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
         size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
         KPD__NAME(round_rows)(w, operand, x, ldx, m, low, row_bytes, plane, step, zero);
-        for (size_t col = 0; col < w->n; col += 16 * KPD__DOT_PANELS) {
-            size_t n = kpd__min(KPD__DOT_PANELS, (w->n - col + 15) / 16);
+        for (size_t col = 0, n; col < w->n; col += 16 * n) {
+            n = kpd__min(kpd__panels_a_walk(m), (w->n - col + 15) / 16);
             for (size_t g = 0; g < m; g += group) {
                 const uint8_t *a = low + g * row_bytes;
                 size_t some = kpd__min(group, m - g), next = kpd__round_up(some, 16) * 16;
@@ -3278,7 +3280,7 @@ static void kpd__amx_tiles(bool on) {
 // One product of a pair of row blocks and a pair of panels; tile numbers are constants of the instructions. The first rows that
 // meet a panel ask for the one that follows it in memory by so many bytes, the others hand in 0.
 #define KPD__ASK_TILE(p, bytes)                                                                                                \
-    for (size_t line = 0; bytes && line < 1024; line += 64) KPD__PREFETCH((p) + line, bytes)
+    for (size_t line = 0; (bytes) > 0 && line < 1024; line += 64) KPD__PREFETCH((p) + line, bytes)
 #define KPD__TILE_DOTS(name, T, S, DOT)                                                                                        \
     static void name(const char *a0, const char *a1, const char *b0, const char *b1, size_t n, size_t ask, S *s0, S *s1,       \
                      size_t next) {                                                                                            \
@@ -3301,6 +3303,36 @@ static void kpd__amx_tiles(bool on) {
 KPD__TILE_DOTS(kpd__tile_int8, int8_t, int32_t, _tile_dpbusd)
 KPD__TILE_DOTS(kpd__tile_half, uint16_t, float, _tile_dpbf16ps)
 #undef KPD__TILE_DOTS
+
+// The same of at most 16 rows and 6 panels: tiles 0 to 5 are the sums, 6 the rows, 7 a panel. With two sums only, each
+// instruction would wait for the one before the last.
+#define KPD__FEW_ZERO(p) _tile_zero(p);
+#define KPD__FEW_STEP(p)                                                                                                       \
+    if (p < n_panels) {                                                                                                        \
+        KPD__ASK_TILE(b + p * n * 1024 + i * 1024, n_panels * n * 1024);                                                       \
+        _tile_loadd(7, b + p * n * 1024 + i * 1024, 64);                                                                       \
+        KPD__DOT(p, 6, 7);                                                                                                     \
+    }
+#define KPD__FEW_STORE(p) if (p < n_panels) _tile_stored(p, sums + p * 256, 64);
+#define KPD__FEW_DOTS(name, S)                                                                                                 \
+    static void name(const char *a, const char *b, size_t n_panels, size_t n, S *sums) {                                       \
+        KPD__ROW_LIST_6(KPD__FEW_ZERO)                                                                                         \
+        for (size_t i = 0; i < n; i++) {                                                                                       \
+            _tile_loadd(6, a + i * 1024, 64);                                                                                  \
+            KPD__ROW_LIST_6(KPD__FEW_STEP)                                                                                     \
+        }                                                                                                                      \
+        KPD__ROW_LIST_6(KPD__FEW_STORE)                                                                                        \
+    }
+#define KPD__DOT _tile_dpbusd
+KPD__FEW_DOTS(kpd__few_int8, int32_t)
+#undef KPD__DOT
+#define KPD__DOT _tile_dpbf16ps
+KPD__FEW_DOTS(kpd__few_half, float)
+#undef KPD__DOT
+#undef KPD__FEW_ZERO
+#undef KPD__FEW_STEP
+#undef KPD__FEW_STORE
+#undef KPD__FEW_DOTS
 #undef KPD__ASK_TILE
 
 static void kpd__amx_int8_dots(const void *a, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
@@ -3309,6 +3341,7 @@ static void kpd__amx_int8_dots(const void *a, size_t rows, size_t k, const int8_
     size_t next = kpd__round_up(rows, 16) * 16;
     (void)widened;
     __asm__ volatile("" ::: "memory");
+    if (rows <= 16) { kpd__few_int8(rows_at, p, n_panels, k / 64, sums); return; }
     for (size_t r = 0; r < rows; r += 32)
         kpd__tile_int8(rows_at + r * k, r + 16 < rows ? rows_at + (r + 16) * k : NULL, p, n_panels > 1 ? p + 16 * k : NULL,
                        k / 64, r ? 0 : n_panels * 16 * k, sums + r * 16, sums + (r + 16) * 16, next);
@@ -3318,6 +3351,7 @@ static void kpd__amx_half_dots(const void *a, size_t rows, size_t k, const uint1
     const char *rows_at = (const char *)a, *p = (const char *)panels;
     size_t next = kpd__round_up(rows, 16) * 16;
     __asm__ volatile("" ::: "memory");
+    if (rows <= 16) { kpd__few_half(rows_at, p, n_panels, k / 32, sums); return; }
     for (size_t r = 0; r < rows; r += 32)
         kpd__tile_half(rows_at + r * k * 2, r + 16 < rows ? rows_at + (r + 16) * k * 2 : NULL, p,
                        n_panels > 1 ? p + 16 * k * 2 : NULL, k / 32, r ? 0 : n_panels * 16 * k * 2, sums + r * 16,
