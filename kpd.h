@@ -988,7 +988,7 @@ static float kpd__fma(float a, float b, float c) {
 
 #define KPD__LOG2_E 1.44269504f
 #define KPD__MAGIC 12582912.0f           // 1.5 2^23: added, it rounds to whole numbers, which the lowest bits then hold
-#define KPD__MAGIC_BITS 0x4B400000u
+#define KPD__MAGIC_BITS 0x4B400000u      // its own
 #define KPD__NOTHING 7.8886091e-31f      // 2^-100: rows of int8 whose largest is below are zero
 
 // To bf16, to nearest even; what is not finite stays so.
@@ -1042,7 +1042,8 @@ typedef enum kpd__operand {
 } kpd__operand;
 
 // sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15]; rows are padded to 16 in sums, which has room for an even
-// number of panels. At most KPD__DOT_PANELS, or KPD__FEW_PANELS of up to 16 rows. widened: for the level's own use, KPD__WIDENED bytes.
+// number of panels. At most KPD__DOT_PANELS, or KPD__FEW_PANELS for up to 16 rows. widened: for the level's own use,
+// KPD__WIDENED bytes.
 typedef void kpd__int8_dots(const void *a, size_t rows, size_t padded_k, const int8_t *panels, size_t n_panels, void *widened,
                             int32_t *sums);
 typedef void kpd__half_dots(const void *a, size_t rows, size_t padded_k, const uint16_t *panels, size_t n_panels, float *sums);
@@ -1180,7 +1181,7 @@ static size_t kpd__half_attention_scratch(size_t n_tokens, size_t width, size_t 
     return kpd__max(a.used / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
 
-// What it takes in int8.
+// What one head takes in int8.
 typedef struct kpd__int8_head {
     kpd__int8_dots *dots;
     kpd__operand operand;
@@ -1282,8 +1283,8 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 // 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane,
 // store_words (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of
 // c_i), both modulo 2^32; most_bits is the largest of s_i and m's bits as whole numbers, plus_bits the sum of bits modulo 2^32;
-// whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the lowest
-// bytes of the bits of a, b, c, d in each lane.
+// whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the lowest bytes of the bits of a,
+// b, c, d in each lane.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
@@ -1425,7 +1426,9 @@ KPD__INLINE kpd__v kpd__whole(const int32_t *s) { KPD__LANES((float)s[i]); }
 KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
     KPD__LANES(s[i] > (int32_t)kpd__to_bits(m.x[i]) ? kpd__from_bits((uint32_t)s[i]) : m.x[i]);
 }
-KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) { KPD__LANES(kpd__from_bits(kpd__to_bits(a.x[i]) + kpd__to_bits(b.x[i]))); }
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
+    KPD__LANES(kpd__from_bits(kpd__to_bits(a.x[i]) + kpd__to_bits(b.x[i])));
+}
 KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
     KPD__LANES((float)((int64_t)high[i] * 256 + low[i] - (int64_t)c[i] * 32768));
 }
@@ -1889,8 +1892,8 @@ KPD__INLINE kpd__v kpd__exp(kpd__v x) {
     return kpd__pow2(p, t);
 }
 
-// Phi, the normal distribution function, by one polynomial of t; exactly symmetric about 1/2, constant beyond +-limit. The short
-// one is for what is rounded next: t is x^2 as it stands.
+// Phi, the normal distribution function, by one polynomial of t; exactly symmetric about 1/2, constant beyond +-limit. Of the
+// short one, for what is rounded next, t is x^2 as it stands.
 KPD__INLINE kpd__v KPD__NAME(within)(kpd__v x, float limit) {
     return kpd__vmin(kpd__set(limit), kpd__vmax(kpd__set(-limit), x));
 }
@@ -1959,7 +1962,7 @@ KPD__INLINE float kpd__inverse_deviation(const float *x, size_t width, float mu,
     return 1.0f / sqrtf(kpd__tree_sum(square) / (float)width + eps);
 }
 
-// Layer norm of rows in place, (x - mean) / sqrt(var + eps) * gamma + beta, whose means are known: every row takes a step before
+// Layer norm of rows in place, (x - mean) / sqrt(var + eps) * gamma + beta, with their means known: all rows take a step before
 // the next step, since one alone would wait for its sums.
 #define KPD__NORM_ROWS 4
 KPD__INLINE void KPD__NAME(norm_part)(const kpd__norm *p, const float *mean, const float *scale, size_t rows, size_t width,
@@ -2232,7 +2235,8 @@ KPD__INLINE kpd__v KPD__NAME(scaled)(const float *inscale, size_t k, const float
 
 // The largest and least of four parts of a row, and of 0; 64 columns more of it.
 typedef struct KPD__NAME(limits) { kpd__v most[4], least[4]; } KPD__NAME(limits);
-KPD__INLINE void KPD__NAME(limits_of)(KPD__NAME(limits) *l, const float *inscale, size_t k, const float *x, size_t i, bool whole) {
+KPD__INLINE void KPD__NAME(limits_of)(KPD__NAME(limits) *l, const float *inscale, size_t k, const float *x, size_t i,
+                                      bool whole) {
     KPD__UNROLL
     for (size_t j = 0; j < 4; j++) {
         kpd__v t = KPD__NAME(scaled)(inscale, k, x, i + 16 * j, whole);
@@ -2307,6 +2311,7 @@ KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__mat
         kpd__store(y, kpd__activate(f, kpd__fmadd(sum, kpd__mul(kpd__set(s->step[r]), by), bias)));
     }
 }
+
 // What is no whole panel, or has another activation, takes its end in the place of the sums.
 static void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, const kpd__sums *s, float *y, size_t ldy) {
     const size_t n = kpd__part_n(col, w->n);
@@ -2325,8 +2330,8 @@ static void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, co
 #define KPD__ROUNDS_TO_HALF   // some processors of this level have an instruction for products of bf16
 #endif
 
-// store_halves rounds the lanes of a, then of b, to bf16, to nearest even, and a NaN stays one; store_pairs likewise, lanes of a
-// and b in turn.
+// store_halves rounds the lanes of a, then of b, to bf16, to nearest even, and a NaN stays one; store_pairs does it to lanes of
+// a and b in turn.
 #if KPD__LEVEL == 3
 #ifndef KPD__EMULATED   // written out, since the intrinsic wants a function of another target; subnormal numbers become 0
 KPD__INLINE __m512i KPD__NAME(halves)(kpd__v a, kpd__v b) {
@@ -2724,7 +2729,8 @@ static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand
             size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
             kpd__v inverse[2];
             for (size_t p = 0; p < panels; p++)
-                KPD__NAME(half_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries), h.queries + p * 16 * h.d32);
+                KPD__NAME(half_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
+                                        h.queries + p * 16 * h.d32);
             dots(h.keys, n, h.d32, h.queries, panels, h.scores);
             for (size_t p = 0; p < panels; p++)
                 inverse[p] = KPD__NAME(half_softmax)(h.scores + p * h.n16 * 16, n, 1.0f / sqrtf((float)depth),

@@ -156,7 +156,8 @@ static void products(const kpd__ops *ops, int type, double peak) {
             if (type == F32) m.panels = w;
             if (type == BF16) m.half = (const uint16_t *)(const void *)w;
             if (type == INT8) { m.bytes = (const int8_t *)(const void *)w; m.scale = bias; m.colsum = (const int32_t *)(const void *)w; }
-            m.bias = bias; m.n = shapes[s][0]; m.k = shapes[s][1]; m.activation = gelu ? KPD_GELU : KPD_IDENTITY;
+            m.bias = bias; m.n = shapes[s][0]; m.k = shapes[s][1];
+            m.activation = !gelu ? KPD_IDENTITY : type == F32 ? KPD_GELU : KPD__SHORT_GELU;   // as the encoder has it
             printf("  %4d x %4d %-10s     ", (int)m.n, (int)m.k, gelu ? "+ gelu" : "");
             for (size_t r = 0; r < 5; r++) {
                 double t;
