@@ -988,7 +988,7 @@ static float kpd__fma(float a, float b, float c) {
 
 #define KPD__LOG2_E 1.44269504f
 #define KPD__MAGIC 12582912.0f           // 1.5 2^23: added, it rounds to whole numbers, which the lowest bits then hold
-#define KPD__MAGIC_BITS 0x4B400000u      // its own
+#define KPD__MAGIC_BITS 0x4B400000u      // of KPD__MAGIC
 #define KPD__NOTHING 7.8886091e-31f      // 2^-100: rows of int8 whose largest is below are zero
 
 // To bf16, to nearest even; what is not finite stays so.
@@ -1067,7 +1067,7 @@ typedef struct kpd__ops {
     void (*int8_attention)(kpd__int8_dots *dots, kpd__operand operand, const float *qkv, size_t n_tokens, size_t begin,
                            size_t end, size_t width, size_t heads, float *scratch, float *out);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
-    void (*add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x);         // x = norm(x + y)
+    void (*add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x);   // x = norm(x + y); y or NULL
     void (*attention)(const float *qkv, size_t n_tokens, size_t begin, size_t end, size_t width, size_t heads, float *scratch,
                       float *out);
     void (*pool)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, float *out);
@@ -1251,6 +1251,9 @@ static size_t kpd__int8_attention_scratch(size_t n_tokens, size_t width, size_t 
 #define KPD__HEIGHTS_4(X) X(1) X(2) X(3) X(4)
 #define KPD__HEIGHTS_6(X) KPD__HEIGHTS_4(X) X(5) X(6)
 #define KPD__HEIGHTS_14(X) KPD__HEIGHTS_6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+
+// Rows whose layer norms go on together.
+#define KPD__NORM_ROWS 4
 
 // Rows of each of as few pieces of at most `most` as hold them, all about as tall: a tile of one row takes as long as of four.
 static size_t kpd__even_rows(size_t rows, size_t most) {
@@ -1962,9 +1965,23 @@ KPD__INLINE float kpd__inverse_deviation(const float *x, size_t width, float mu,
     return 1.0f / sqrtf(kpd__tree_sum(square) / (float)width + eps);
 }
 
-// Layer norm of rows in place, (x - mean) / sqrt(var + eps) * gamma + beta, with their means known: all rows take a step before
-// the next step, since one alone would wait for its sums.
-#define KPD__NORM_ROWS 4
+// x += y; returns the mean of x.
+KPD__INLINE float KPD__NAME(add_row)(const float *y, size_t width, float *x) {
+    kpd__tree sum = kpd__tree_zero();
+#define KPD__PART(acc, i, n)                                                                                                   \
+    do {                                                                                                                       \
+        kpd__v s_ = kpd__add(kpd__load_n(x + (i), n), kpd__load_n(y + (i), n));                                                \
+        acc = kpd__add(acc, s_);                                                                                               \
+        kpd__store_n(x + (i), n, s_);                                                                                          \
+    } while (0)
+#define KPD__FULL(acc, i) KPD__PART(acc, i, 16)
+    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return kpd__tree_sum(sum) / (float)width;
+}
+
+// (x - mean) scale gamma + beta of columns [i, i + n) of rows.
 KPD__INLINE void KPD__NAME(norm_part)(const kpd__norm *p, const float *mean, const float *scale, size_t rows, size_t width,
                                       size_t i, size_t n, float *x) {
     const kpd__v gamma = kpd__load_n(p->gamma + i, n), beta = kpd__load_n(p->beta + i, n);
@@ -1973,13 +1990,21 @@ KPD__INLINE void KPD__NAME(norm_part)(const kpd__norm *p, const float *mean, con
         kpd__store_n(x + i, n, kpd__fmadd(z, gamma, beta));
     }
 }
-static void KPD__NAME(norm)(const kpd__norm *p, const float *mean, size_t rows, size_t width, float *x) {
-    float scale[KPD__NORM_ROWS];
-    size_t i = 0;
-    for (size_t r = 0; r < rows; r++) scale[r] = kpd__inverse_deviation(x + r * width, width, mean[r], p->eps);
-    if (rows == KPD__NORM_ROWS)
-        for (; i + 16 <= width; i += 16) KPD__NAME(norm_part)(p, mean, scale, KPD__NORM_ROWS, width, i, 16, x);
-    for (; i < width; i += 16) KPD__NAME(norm_part)(p, mean, scale, rows, width, i, kpd__part_n(i, width), x);
+
+// Layer norm of rows of x + y, or of x where y is NULL, into x. Some rows take each step before the next: alone, a row would
+// wait for its sums.
+static void KPD__NAME(add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x) {
+    for (size_t at = 0, n; at < rows; at += n, x += n * width) {
+        float mean[KPD__NORM_ROWS], scale[KPD__NORM_ROWS];
+        size_t i = 0;
+        n = kpd__min(KPD__NORM_ROWS, rows - at);
+        for (size_t r = 0; r < n; r++)
+            mean[r] = y ? KPD__NAME(add_row)(y + (at + r) * width, width, x + r * width) : kpd__mean(x + r * width, width);
+        for (size_t r = 0; r < n; r++) scale[r] = kpd__inverse_deviation(x + r * width, width, mean[r], p->eps);
+        if (n == KPD__NORM_ROWS)
+            for (; i + 16 <= width; i += 16) KPD__NAME(norm_part)(p, mean, scale, KPD__NORM_ROWS, width, i, 16, x);
+        for (; i < width; i += 16) KPD__NAME(norm_part)(p, mean, scale, n, width, i, kpd__part_n(i, width), x);
+    }
 }
 
 // n (1 to 16) values of a table's row from element `at` on.
@@ -2010,37 +2035,7 @@ static void KPD__NAME(embed)(const kpd__embedding *e, const int32_t *ids, const 
             kpd__store_n(x + p + i, n, kpd__add(sum, kpd__table_row(&e->position, p + i, n)));
         }
     }
-    for (size_t t = 0; t < n_tokens; t += KPD__NORM_ROWS) {
-        float mean[KPD__NORM_ROWS];
-        size_t n = kpd__min(KPD__NORM_ROWS, n_tokens - t);
-        for (size_t r = 0; r < n; r++) mean[r] = kpd__mean(x + (t + r) * h, h);
-        KPD__NAME(norm)(&e->norm, mean, n, h, x + t * h);
-    }
-}
-
-// x += y; returns the mean of x.
-KPD__INLINE float KPD__NAME(add_row)(const float *y, size_t width, float *x) {
-    kpd__tree sum = kpd__tree_zero();
-#define KPD__PART(acc, i, n)                                                                                                   \
-    do {                                                                                                                       \
-        kpd__v s_ = kpd__add(kpd__load_n(x + (i), n), kpd__load_n(y + (i), n));                                                \
-        acc = kpd__add(acc, s_);                                                                                               \
-        kpd__store_n(x + (i), n, s_);                                                                                          \
-    } while (0)
-#define KPD__FULL(acc, i) KPD__PART(acc, i, 16)
-    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
-#undef KPD__FULL
-#undef KPD__PART
-    return kpd__tree_sum(sum) / (float)width;
-}
-
-static void KPD__NAME(add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x) {
-    for (size_t at = 0, n; at < rows; at += n, x += n * width, y += n * width) {
-        float mean[KPD__NORM_ROWS];
-        n = kpd__min(KPD__NORM_ROWS, rows - at);
-        for (size_t r = 0; r < n; r++) mean[r] = KPD__NAME(add_row)(y + r * width, width, x + r * width);
-        KPD__NAME(norm)(p, mean, n, width, x);
-    }
+    KPD__NAME(add_norm)(&e->norm, NULL, n_tokens, h, x);
 }
 
 static float KPD__NAME(dot)(const float *x, const float *y, size_t n) {
@@ -6514,8 +6509,8 @@ static void kpd__embed_finish(const kpd__call *c, kpd__scratch *s, const float *
     float *a = s->pooled[0], *b = s->pooled[1], *t;
     ops->pool(d->pooling, x, n_tokens, width, a);
     for (int32_t i = 0; i < d->n_modules; i++) {
-        if (d->modules[i].kind == KPD_MODULE_DENSE) ops->gemm(&c->m->dense[i], a, width, 1, b, (size_t)d->modules[i].width);
-        else { memset(b, 0, width * sizeof *b); ops->add_norm(&c->m->norm[i], a, 1, width, b); }
+        if (d->modules[i].kind != KPD_MODULE_DENSE) { ops->add_norm(&c->m->norm[i], NULL, 1, width, a); continue; }
+        ops->gemm(&c->m->dense[i], a, width, 1, b, (size_t)d->modules[i].width);
         width = (size_t)d->modules[i].width;
         t = a; a = b; b = t;
     }

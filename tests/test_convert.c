@@ -193,6 +193,7 @@ static void int8_is_close(void) {
     cosines of_half = compare(m, half), of_narrow = compare(m, narrow), of_wide = compare(m, wide);
     CHECK_THAT(of_half.least > .9995, "bf16: least cosine %.6f", of_half.least);
     CHECK_THAT(of_narrow.least > .999, "int8: least cosine %.6f", of_narrow.least);
+    CHECK_THAT(of_wide.least > .999, "int8 with 16-bit inputs: least cosine %.6f", of_wide.least);
     CHECK_THAT(of_wide.mean > of_narrow.mean && of_wide.mean < 1, "int8 with 16-bit inputs: mean cosine %.6f, without %.6f",
                of_wide.mean, of_narrow.mean);
     kpd_model_close(m); kpd_model_close(half); kpd_model_close(narrow); kpd_model_close(wide);
