@@ -1041,31 +1041,45 @@ typedef enum kpd__operand {
     KPD__TILES              // 16 rows at a time, of them a group at a time, row after row: an AMX tile is 1 KB
 } kpd__operand;
 
-// sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15]; rows are padded to 16 in sums, which has room for an even
-// number of panels. At most KPD__DOT_PANELS, or KPD__FEW_PANELS for up to 16 rows. widened: for the level's own use,
-// KPD__WIDENED bytes.
-typedef void kpd__int8_dots(const void *a, size_t rows, size_t padded_k, const int8_t *panels, size_t n_panels, void *widened,
-                            int32_t *sums);
-typedef void kpd__half_dots(const void *a, size_t rows, size_t padded_k, const uint16_t *panels, size_t n_panels, float *sums);
+// Rows of a product's input, rounded to the weights' type, as its level reads them.
+typedef struct kpd__rounded {
+    uint8_t *rows;
+    size_t row_bytes, plane;    // plane: how far behind the low bytes of 16 bits the high ones lie, or 0
+    float *step; int32_t *zero; // of each row, int8
+} kpd__rounded;
 
-// Sums of rows over a panel, of u8 or of the low and high bytes of 16 bits, and how the rows were rounded.
-typedef struct kpd__sums { int32_t *low; const int32_t *high; const float *step; const int32_t *zero; } kpd__sums;
+// The sums of some rows and panels, see kpd__dots, of which all rows before `done` have become results.
+typedef struct kpd__block {
+    const kpd__matrix *w;
+    size_t col, n_panels, rows, done, at_once;  // at_once: rows that become results while AMX multiplies one group of 64 bytes
+    void *sums;                                 // of f32, or whole numbers: of u8, or of the low bytes of 16 bits
+    const int32_t *high;                        // those of the high bytes
+    const float *step; const int32_t *zero;     // int8, of each row
+    float *y; size_t ldy;                       // where the results go
+} kpd__block;
+
+// What a product takes along: room for levels that widen panels, KPD__WIDENED bytes; and for AMX, which leaves all other units
+// idle, what they may do meanwhile: go on with the block before, and ask for the panels so many bytes behind, if not 0.
+typedef struct kpd__aside { void *widened; void (*go_on)(kpd__block *before); kpd__block *before; size_t ask; } kpd__aside;
+
+// sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15], whole numbers or, of bf16, f32. depth: bytes of a column of
+// the panels, and of a row, but for KPD__WORDS, whose rows have twice as many. Rows are padded to 16 in sums, which has room
+// for an even number of panels. At most KPD__DOT_PANELS, or KPD__FEW_PANELS for up to 16 rows.
+typedef void kpd__dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels, const kpd__aside *aside,
+                       void *sums);
 
 typedef struct kpd__ops {
     kpd_simd level;
     kpd__operand operand;
     void (*tiles)(bool on);             // NULL, or called around products and attention: sets tiles up, and gives them back
-    kpd__int8_dots *int8_dots;
-    kpd__half_dots *half_dots;          // NULL: none, nor are half_gemm and half_attention
+    kpd__dots *int8_dots, *half_dots;   // half_dots: NULL where bf16 is widened; then there is no half_attention
+    void (*half_attention)(const struct kpd__ops *ops, const float *qkv, size_t n_tokens, size_t begin, size_t end,
+                           size_t width, size_t heads, float *scratch, float *out);
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
-    void (*half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
-                      float *y, size_t ldy, void *scratch);
-    void (*half_attention)(kpd__half_dots *dots, kpd__operand operand, const float *qkv, size_t n_tokens, size_t begin,
-                           size_t end, size_t width, size_t heads, float *scratch, float *out);
-    void (*int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
-                      float *y, size_t ldy, void *scratch);
-    void (*int8_attention)(kpd__int8_dots *dots, kpd__operand operand, const float *qkv, size_t n_tokens, size_t begin,
-                           size_t end, size_t width, size_t heads, float *scratch, float *out);
+    void (*rounded_gemm)(const struct kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
+                         size_t ldy, void *scratch);
+    void (*int8_attention)(const struct kpd__ops *ops, const float *qkv, size_t n_tokens, size_t begin, size_t end,
+                           size_t width, size_t heads, float *scratch, float *out);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
     void (*add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x);   // x = norm(x + y); y or NULL
     void (*attention)(const float *qkv, size_t n_tokens, size_t begin, size_t end, size_t width, size_t heads, float *scratch,
@@ -1079,9 +1093,10 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_gemm, half_attention, N)                                    \
-    {level,          operand,      tiles,             int8_dots, half_dots,   N(gemm),      half_gemm, half_attention,         \
-     N(int8_gemm), N(int8_attention), N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
+#define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_attention, N)                                               \
+    {level,           operand,           tiles,    int8_dots,   half_dots,    half_attention, N(gemm),                         \
+     N(rounded_gemm), N(int8_attention), N(embed), N(add_norm), N(attention), N(pool),        N(normalize), N(dot), N(scan),   \
+     N(above)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1091,8 +1106,7 @@ static void kpd__tiles(const kpd__ops *ops, bool on) {
 static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                          size_t ldy, void *scratch) {
     kpd__tiles(ops, true);
-    if (w->bytes) ops->int8_gemm(ops->int8_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
-    else if (w->half && ops->half_dots) ops->half_gemm(ops->half_dots, ops->operand, w, x, ldx, rows, y, ldy, scratch);
+    if (w->bytes || (w->half && ops->half_dots)) ops->rounded_gemm(ops, w, x, ldx, rows, y, ldy, scratch);
     else ops->gemm(w, x, ldx, rows, y, ldy);
     kpd__tiles(ops, false);
 }
@@ -1115,9 +1129,9 @@ static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *
                         size_t width, size_t heads, float *scratch, float *out) {
     kpd__tiles(ops, true);
     if (w->half && ops->half_attention && n_tokens >= KPD__HALF_TOKENS)
-        ops->half_attention(ops->half_dots, ops->operand, qkv, n_tokens, begin, end, width, heads, scratch, out);
+        ops->half_attention(ops, qkv, n_tokens, begin, end, width, heads, scratch, out);
     else if (w->bytes && w->rounding != KPD__SIGNED_16)
-        ops->int8_attention(ops->int8_dots, ops->operand, qkv, n_tokens, begin, end, width, heads, scratch, out);
+        ops->int8_attention(ops, qkv, n_tokens, begin, end, width, heads, scratch, out);
     else ops->attention(qkv, n_tokens, begin, end, width, heads, scratch, out);
     kpd__tiles(ops, false);
 }
@@ -1129,16 +1143,40 @@ static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *
 #define KPD__WIDENED (512 * 32)
 #define KPD__DOT_PANELS 2       // panels that share one walk over the rows: AMX keeps 2 x 2 tiles of 16 rows
 #define KPD__FEW_PANELS 6       // the same of at most 16 rows: AMX keeps 1 x 6
-#define KPD__DOT_ROWS 96        // rows whose sums wait in L1: 16 x 6, 7 x 14 less 2, 3 x 32 of AMX
+#define KPD__DOT_ROWS 96        // rows whose sums wait in L1: 16 x 6, 7 x 14 less 2
+#define KPD__TILE_ROWS 32       // the same of AMX, and as many of the block before, or two times 6 panels of 16 rows
+#define KPD__SUMS (KPD__DOT_PANELS * KPD__DOT_ROWS * 16)
 static size_t kpd__panels_a_walk(size_t rows) { return rows <= 16 ? KPD__FEW_PANELS : KPD__DOT_PANELS; }
-static size_t kpd__operand_rows(size_t row_bytes) {
-    size_t n = KPD__OPERAND_BYTES / row_bytes / 16 * 16;
-    return n < 16 ? 16 : n > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : n;
+static size_t kpd__depth(const kpd__matrix *w) { return w->bytes ? kpd__round_up(w->k, 64) : 2 * kpd__round_up(w->k, 32); }
+
+typedef struct kpd__room {
+    kpd__rounded input;
+    size_t rows;                // that input holds
+    void *widened;
+    int32_t *sums[2];           // [KPD__SUMS]: the second of high bytes
+} kpd__room;
+
+static kpd__room kpd__room_lay(kpd__operand operand, const kpd__matrix *w, kpd__arena *a) {
+    kpd__room m;
+    bool wide = w->bytes && w->rounding == KPD__SIGNED_16;
+    size_t most;
+    m.input.row_bytes = kpd__depth(w) * (w->bytes && operand == KPD__WORDS ? 2 : 1);
+    most = KPD__OPERAND_BYTES / (m.input.row_bytes * (wide ? 2 : 1)) / 16 * 16;
+    m.rows = most < 16 ? 16 : most > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : most;
+    m.input.plane = wide ? m.rows * m.input.row_bytes : 0;
+    m.widened = kpd__take(a, KPD__WIDENED, 1);
+    m.sums[0] = (int32_t *)kpd__take(a, KPD__SUMS, sizeof(int32_t));
+    m.sums[1] = (int32_t *)kpd__take(a, KPD__SUMS, sizeof(int32_t));
+    m.input.rows = (uint8_t *)kpd__take(a, m.rows * (wide ? 2 : 1), m.input.row_bytes);
+    m.input.step = (float *)kpd__take(a, m.rows, sizeof(float));
+    m.input.zero = (int32_t *)kpd__take(a, m.rows, sizeof(int32_t));
+    return m;
 }
-static size_t kpd__operand_size(size_t k) { return kpd__max(KPD__OPERAND_BYTES, 16 * 4 * kpd__round_up(k, 64)); }   // any type
-static size_t kpd__product_scratch(size_t k) {   // of the largest K
-    size_t sums = 2 * KPD__DOT_PANELS * KPD__DOT_ROWS * 16 * sizeof(int32_t);
-    return kpd__operand_size(k) + KPD__WIDENED + sums + KPD__OPERAND_ROWS * (sizeof(float) + sizeof(int32_t));
+
+// Bytes of the largest room of any type and up to k columns.
+static size_t kpd__product_scratch(size_t k) {
+    return kpd__max(KPD__OPERAND_BYTES, 16 * 4 * kpd__round_up(k, 64)) + KPD__OPERAND_ROWS * (sizeof(float) + sizeof(int32_t)) +
+           KPD__WIDENED + 2 * KPD__SUMS * sizeof(int32_t) + 6 * 64;
 }
 
 // Floats of scratch that attention needs for a text: 16 queries, their results and their scores, a lane each.
@@ -1151,7 +1189,6 @@ static size_t kpd__attention_scratch(size_t n_tokens, size_t width, size_t heads
 
 // What one head takes in bf16, all heads in turn.
 typedef struct kpd__half_head {
-    kpd__half_dots *dots;
     kpd__operand operand;
     size_t n, n16, n32, depth, d16, d32;        // keys, and a head's columns, padded to 16 and 32
     float *scores, *sums;                       // [2][n16][16], [2][d16][16]
@@ -1159,10 +1196,9 @@ typedef struct kpd__half_head {
     uint16_t *queries, *weights, *room;         // panels [2][d32/2][16][2], [2][n32/2][16][2]; [16][d32]
 } kpd__half_head;
 
-static kpd__half_head kpd__half_head_lay(kpd__half_dots *dots, kpd__operand operand, size_t n_tokens, size_t depth,
-                                         kpd__arena *a) {
+static kpd__half_head kpd__half_head_lay(kpd__operand operand, size_t n_tokens, size_t depth, kpd__arena *a) {
     kpd__half_head h;
-    h.dots = dots; h.operand = operand; h.n = n_tokens; h.depth = depth;
+    h.operand = operand; h.n = n_tokens; h.depth = depth;
     h.n16 = kpd__round_up(n_tokens, 16); h.n32 = kpd__round_up(n_tokens, 32);
     h.d16 = kpd__round_up(depth, 16); h.d32 = kpd__round_up(depth, 32);
     h.scores = (float *)kpd__take(a, KPD__WALK * h.n16, sizeof(float));
@@ -1177,13 +1213,12 @@ static kpd__half_head kpd__half_head_lay(kpd__half_dots *dots, kpd__operand oper
 
 static size_t kpd__half_attention_scratch(size_t n_tokens, size_t width, size_t heads) {
     kpd__arena a = {NULL, 0, false};
-    kpd__half_head_lay(NULL, KPD__BYTES, n_tokens, width / heads, &a);
+    kpd__half_head_lay(KPD__BYTES, n_tokens, width / heads, &a);
     return kpd__max(a.used / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
 
 // What one head takes in int8.
 typedef struct kpd__int8_head {
-    kpd__int8_dots *dots;
     kpd__operand operand;
     size_t n, n16, n_row, depth, d16, d_row;    // keys, padded, and to whole rows; the same of a head's columns
     size_t unit;                                // bytes of a number of keys and weights
@@ -1193,13 +1228,12 @@ typedef struct kpd__int8_head {
     float *inverse;                             // [KPD__WALK]: 1 / the sum of a query's weights
     uint8_t *keys, *weights;                    // [n16][d_row], [KPD__WALK][n_row], as `operand` says
     int8_t *queries, *values;                   // panels [2][d_row/4][16][4], [d16/16][n_row/4][16][4]
-    void *widened;
+    kpd__aside aside;
 } kpd__int8_head;
 
-static kpd__int8_head kpd__int8_head_lay(kpd__int8_dots *dots, kpd__operand operand, size_t n_tokens, size_t depth,
-                                         kpd__arena *a) {
+static kpd__int8_head kpd__int8_head_lay(kpd__operand operand, size_t n_tokens, size_t depth, kpd__arena *a) {
     kpd__int8_head h;
-    h.dots = dots; h.operand = operand; h.n = n_tokens; h.depth = depth; h.unit = operand == KPD__WORDS ? 2 : 1;
+    h.operand = operand; h.n = n_tokens; h.depth = depth; h.unit = operand == KPD__WORDS ? 2 : 1;
     h.n16 = kpd__round_up(n_tokens, 16); h.n_row = kpd__round_up(n_tokens, operand == KPD__TILES ? 64 : 8);
     h.d16 = kpd__round_up(depth, 16); h.d_row = kpd__round_up(depth, operand == KPD__TILES ? 64 : 16);
     h.scores = (int32_t *)kpd__take(a, KPD__WALK * h.n16, sizeof(int32_t));
@@ -1213,15 +1247,16 @@ static kpd__int8_head kpd__int8_head_lay(kpd__int8_dots *dots, kpd__operand oper
     h.weights = (uint8_t *)kpd__take(a, KPD__WALK * h.n_row, h.unit);
     h.queries = (int8_t *)kpd__take(a, KPD__WALK * h.d_row, 1);
     h.values = (int8_t *)kpd__take(a, h.d16 * h.n_row, 1);
-    h.widened = kpd__take(a, KPD__WIDENED, 1);
+    memset(&h.aside, 0, sizeof h.aside);
+    h.aside.widened = kpd__take(a, KPD__WIDENED, 1);
     return h;
 }
 
 // Floats of scratch of the largest of all operands.
 static size_t kpd__int8_attention_scratch(size_t n_tokens, size_t width, size_t heads) {
     kpd__arena words = {NULL, 0, false}, tiles = words;
-    kpd__int8_head_lay(NULL, KPD__WORDS, n_tokens, width / heads, &words);
-    kpd__int8_head_lay(NULL, KPD__TILES, n_tokens, width / heads, &tiles);
+    kpd__int8_head_lay(KPD__WORDS, n_tokens, width / heads, &words);
+    kpd__int8_head_lay(KPD__TILES, n_tokens, width / heads, &tiles);
     return kpd__max(kpd__max(words.used, tiles.used) / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
 
@@ -2293,32 +2328,35 @@ KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand
     if (i < k) KPD__NAME(round_group)(inscale, k, x, i, false, f, offset, most, operand, low, high);
 }
 
-// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias): the product of the scales is rounded, the rest is one fused step.
-// kind and f are constants. Rows of KPD__SIGNED all have one zero.
-KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__matrix *w, size_t col, size_t rows,
-                                       const kpd__sums *s, float *y, size_t ldy) {
-    const int32_t *colsum = w->colsum + col;
-    const kpd__v bias = kpd__bias(w, col), by = kpd__load(w->scale + col), one = kpd__times(colsum, s->zero[0]);
-    for (size_t r = 0; r < rows; r++, y += ldy) {
-        const int32_t *low = s->low + r * 16;
-        kpd__v sum = kind == KPD__SIGNED_16 ? kpd__wide(low, s->high + r * 16, colsum)
-                                            : kpd__corrected(low, kind == KPD__SIGNED ? one : kpd__times(colsum, s->zero[r]));
-        kpd__store(y, kpd__activate(f, kpd__fmadd(sum, kpd__mul(kpd__set(s->step[r]), by), bias)));
+// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias), of rows [from, to) of panel p: the product of the scales is rounded,
+// the rest is one fused step. kind and f are constants. Rows of KPD__SIGNED all have one zero.
+KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__block *b, size_t p, size_t from, size_t to, float *y,
+                                       size_t ldy) {
+    const size_t col = b->col + 16 * p, sums = p * kpd__round_up(b->rows, 16) * 16;
+    const int32_t *colsum = b->w->colsum + col, *low = (const int32_t *)b->sums + sums, *high = b->high + sums, *zero = b->zero;
+    const float *step = b->step;
+    const kpd__v bias = kpd__bias(b->w, col), by = kpd__load(b->w->scale + col), one = kpd__times(colsum, zero[0]);
+    for (size_t r = from; r < to; r++) {
+        kpd__v sum = kind == KPD__SIGNED_16 ? kpd__wide(low + r * 16, high + r * 16, colsum)
+                   : kpd__corrected(low + r * 16, kind == KPD__SIGNED ? one : kpd__times(colsum, zero[r]));
+        kpd__store(y + r * ldy, kpd__activate(f, kpd__fmadd(sum, kpd__mul(kpd__set(step[r]), by), bias)));
     }
 }
 
 // What is no whole panel, or has another activation, takes its end in the place of the sums.
-static void KPD__NAME(rescale)(const kpd__matrix *w, size_t col, size_t rows, const kpd__sums *s, float *y, size_t ldy) {
-    const size_t n = kpd__part_n(col, w->n);
+static void KPD__NAME(rescale)(const kpd__block *b, size_t p, size_t from, size_t to) {
+    const kpd__matrix *w = b->w;
+    const size_t col = b->col + 16 * p, n = kpd__part_n(col, w->n);
     const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
     const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
-    float *to = done ? y : (float *)(void *)s->low;
-    const size_t ld = done ? ldy : 16;
-    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, w, col, rows, s, to, ld);
-    else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, w, col, rows, s, to, ld);
-    else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, w, col, rows, s, to, ld);
-    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, w, col, rows, s, to, ld);
-    if (!done) kpd__finish_by(to, rows, n, kpd__set(0), w->activation, y, ldy);
+    float *sums = (float *)b->sums + p * kpd__round_up(b->rows, 16) * 16, *y = done ? b->y + 16 * p : sums;
+    const size_t ld = done ? b->ldy : 16;
+    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, from, to, y, ld);
+    else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, b, p, from, to, y, ld);
+    else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, b, p, from, to, y, ld);
+    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, b, p, from, to, y, ld);
+    if (!done)
+        kpd__finish_by(sums + from * 16, to - from, n, kpd__set(0), w->activation, b->y + from * b->ldy + 16 * p, b->ldy);
 }
 
 #if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
@@ -2383,72 +2421,91 @@ KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size
         if (i < k) KPD__NAME(half_group)(x + r * ldx + i, k - i, row);
     }
 }
-// bf16 products by the level's instruction: rows of x in bf16 too.
-static void KPD__NAME(half_gemm)(kpd__half_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
-                                 size_t rows, float *y, size_t ldy, void *scratch) {
-    size_t padded = kpd__round_up(w->k, 32), most = kpd__operand_rows(padded * 2);
-    float *sums = (float *)(void *)((uint8_t *)scratch + kpd__operand_size(w->k));
-    for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
-        size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
-        KPD__NAME(half_rows)(operand, x, ldx, m, w->k, scratch);
-        for (size_t col = 0, n; col < w->n; col += 16 * n) {
-            n = kpd__min(kpd__panels_a_walk(m), (w->n - col + 15) / 16);
-            for (size_t g = 0; g < m; g += group) {
-                size_t some = kpd__min(group, m - g), some16 = kpd__round_up(some, 16);
-                dots((const uint8_t *)scratch + g * padded * 2, some, padded, w->half + col * padded, n, sums);
-                for (size_t p = 0, at = col; p < n; p++, at += 16)
-                    kpd__finish_by(sums + p * some16 * 16, some, kpd__part_n(at, w->n), kpd__bias(w, at), w->activation,
-                                   y + g * ldy + at, ldy);
-            }
-        }
-    }
-}
-
 #endif
 
-// Rows of x as u, and their steps and zeros. plane: how far behind the low bytes the high ones of 16 bits lie, or 0.
-static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                                  uint8_t *low, size_t row_bytes, size_t plane, float *step, int32_t *zero) {
+// Rows of x as u, and their steps and zeros.
+static void KPD__NAME(int8_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
+                                 const kpd__rounded *to) {
     for (size_t r = 0; r < rows; r++, x += ldx) {
         size_t next;
-        uint8_t *to = KPD__NAME(operand_row)(operand, low, r, row_bytes, &next);
+        uint8_t *row = KPD__NAME(operand_row)(operand, to->rows, r, to->row_bytes, &next);
         float by;
-        KPD__NAME(range)(w, x, &step[r], &zero[r], &by);
-        KPD__NAME(round_row)(w, operand, x, by, zero[r], to, plane ? to + plane : NULL, next);
+        KPD__NAME(range)(w, x, &to->step[r], &to->zero[r], &by);
+        KPD__NAME(round_row)(w, operand, x, by, to->zero[r], row, to->plane ? row + to->plane : NULL, next);
     }
 }
 
-// Rows are rounded a block at a time; then each pair of panels meets the whole block.
-static void KPD__NAME(int8_gemm)(kpd__int8_dots *dots, kpd__operand operand, const kpd__matrix *w, const float *x, size_t ldx,
-                                 size_t rows, float *y, size_t ldy, void *scratch) {
-    size_t padded = kpd__round_up(w->k, 64), row_bytes = padded * (operand == KPD__WORDS ? 2 : 1);
-    bool wide = w->rounding == KPD__SIGNED_16;
-    size_t most = kpd__operand_rows(row_bytes * (wide ? 2 : 1)), plane = wide ? most * row_bytes : 0;
-    uint8_t *low = (uint8_t *)scratch, *widened = low + kpd__operand_size(w->k);
-    int32_t *sums = (int32_t *)(void *)(widened + KPD__WIDENED), *sums_high = sums + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
-    int32_t *zero = sums_high + KPD__DOT_PANELS * KPD__DOT_ROWS * 16;
-    float *step = (float *)(void *)(zero + KPD__OPERAND_ROWS);
-    for (size_t r = 0; r < rows; r += most, x += most * ldx, y += most * ldy) {
-        size_t m = rows - r < most ? rows - r : most, group = kpd__round_up(kpd__even_rows(m, KPD__DOT_ROWS), 16);
-        KPD__NAME(round_rows)(w, operand, x, ldx, m, low, row_bytes, plane, step, zero);
-        for (size_t col = 0, n; col < w->n; col += 16 * n) {
-            n = kpd__min(kpd__panels_a_walk(m), (w->n - col + 15) / 16);
-            for (size_t g = 0; g < m; g += group) {
-                const uint8_t *a = low + g * row_bytes;
-                size_t some = kpd__min(group, m - g), next = kpd__round_up(some, 16) * 16;
-                dots(a, some, padded, w->bytes + col * padded, n, widened, sums);
-                if (wide) dots(a + plane, some, padded, w->bytes + col * padded, n, widened, sums_high);
-                for (size_t p = 0, at = col; p < n; p++, at += 16) {
-                    kpd__sums s;
-                    s.low = sums + p * next; s.high = sums_high + p * next; s.step = step + g; s.zero = zero + g;
-                    KPD__NAME(rescale)(w, at, some, &s, y + g * ldy + at, ldy);
-                }
-            }
+static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
+                                  const kpd__rounded *to) {
+#ifdef KPD__ROUNDS_TO_HALF
+    if (w->half) { KPD__NAME(half_rows)(operand, x, ldx, rows, w->k, to->rows); return; }
+#endif
+    KPD__NAME(int8_rows)(w, operand, x, ldx, rows, to);
+}
+
+// The next n rows of a block become results, in all its panels.
+static void KPD__NAME(finish_rows)(kpd__block *b, size_t n) {
+    const size_t from = b->done, to = kpd__min(from + n, b->rows);
+    if (from == to) return;
+    for (size_t p = 0; p < b->n_panels; p++) {
+        size_t col = b->col + 16 * p;
+        if (b->w->bytes) KPD__NAME(rescale)(b, p, from, to);
+        else kpd__finish_by((const float *)b->sums + (p * kpd__round_up(b->rows, 16) + from) * 16, to - from,
+                            kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
+                            b->y + from * b->ldy + 16 * p, b->ldy);
+    }
+    b->done = to;
+}
+static void KPD__NAME(go_on)(kpd__block *b) { KPD__NAME(finish_rows)(b, b->at_once); }
+
+// Rounded rows times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn: those of the one before
+// become results while it multiplies.
+static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t rows, float *y, size_t ldy) {
+    const bool tiles = ops->operand == KPD__TILES;
+    const size_t depth = kpd__depth(w), wide = m->input.plane, walk = kpd__panels_a_walk(rows);
+    const size_t group = tiles ? KPD__TILE_ROWS : kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
+    const size_t at_once = (group * 64 + depth - 1) / depth;
+    kpd__dots *dots = w->bytes ? ops->int8_dots : ops->half_dots;
+    kpd__block blocks[2], *b = blocks, *before = blocks + 1;
+    kpd__aside aside = {m->widened, tiles ? KPD__NAME(go_on) : NULL, NULL, 0};
+    memset(blocks, 0, sizeof blocks);
+    for (size_t col = 0, n; col < w->n; col += 16 * n) {
+        const char *panels = (w->bytes ? (const char *)w->bytes : (const char *)w->half) + col * depth;
+        n = kpd__min(walk, (w->n - col + 15) / 16);
+        for (size_t g = 0; g < rows; g += group) {
+            const uint8_t *a = m->input.rows + g * m->input.row_bytes;
+            const size_t at = b == blocks ? 0 : KPD__SUMS / 2;
+            b->w = w; b->col = col; b->n_panels = n; b->rows = kpd__min(group, rows - g); b->done = 0;
+            b->at_once = at_once;
+            b->sums = m->sums[0] + at; b->high = m->sums[1] + at;
+            b->step = m->input.step + g; b->zero = m->input.zero + g;
+            b->y = y + g * ldy + col; b->ldy = ldy;
+            aside.before = before; aside.ask = g ? 0 : n * 16 * depth;
+            dots(a, b->rows, depth, panels, n, &aside, b->sums);
+            if (wide) dots(a + wide, b->rows, depth, panels, n, &aside, m->sums[1] + at);
+            if (!tiles) { KPD__NAME(finish_rows)(b, b->rows); continue; }
+            KPD__NAME(finish_rows)(before, before->rows);
+            before = b;
+            b = b == blocks ? blocks + 1 : blocks;
         }
     }
+    KPD__NAME(finish_rows)(before, before->rows);
 }
 
-// sums = a W^T, see kpd__int8_dots.
+// Products whose inputs are rounded to the weights' type: of int8, and of bf16 by the level's instruction. Rows are rounded as
+// many at a time as the room holds.
+static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
+                                    size_t ldy, void *scratch) {
+    kpd__arena a = {(char *)scratch, 0, false};
+    const kpd__room m = kpd__room_lay(ops->operand, w, &a);
+    for (size_t r = 0, n; r < rows; r += n) {
+        n = kpd__min(m.rows, rows - r);
+        KPD__NAME(round_rows)(w, ops->operand, x + r * ldx, ldx, n, &m.input);
+        KPD__NAME(walk)(ops, w, &m, n, y + r * ldy, ldy);
+    }
+}
+
+// sums = a W^T, see kpd__dots.
 #if KPD__LEVEL == 2 || KPD__LEVEL == 3   // by products of 16 bits, two at a time: pmaddwd never saturates here
 
 #if KPD__LEVEL == 2
@@ -2517,8 +2574,10 @@ KPD__INLINE void KPD__NAME(widen_bytes)(const int8_t *panel, size_t k, int16_t *
 KPD__EACH_HEIGHT(KPD__MADDS)
 
 #define KPD__ENTRY(R) KPD__NAME(madds##R),
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
-                                 void *widened, int32_t *sums) {
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
+                                 const kpd__aside *aside, void *out) {
+    const int8_t *panels = (const int8_t *)all;
+    int32_t *sums = (int32_t *)out;
     static void (*const madds[])(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k,
                                  int32_t *sums) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
     size_t rows16 = kpd__round_up(rows, 16);
@@ -2526,9 +2585,9 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
         for (size_t at = 0; at < k; at += 512) {
             size_t n = kpd__min(512, k - at);
-            KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)widened);
+            KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)aside->widened);
             for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS); r < rows; r += step)
-                madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k, (const int16_t *)widened, n,
+                madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k, (const int16_t *)aside->widened, n,
                                                          sums + r * 16);
         }
 }
@@ -2541,11 +2600,13 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 
 #elif KPD__LEVEL == 1
 
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
-                                 void *widened, int32_t *sums) {
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
+                                 const kpd__aside *aside, void *out) {
+    const int8_t *panels = (const int8_t *)all;
+    int32_t *sums = (int32_t *)out;
     const uint8_t *a = (const uint8_t *)operand;
     size_t rows16 = kpd__round_up(rows, 16);
-    (void)widened;
+    (void)aside;
     memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
         for (size_t r = 0; r < rows; r++)
@@ -2556,11 +2617,13 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 
 #else   // NEON: four columns of 16 products at a time
 
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
-                                 void *widened, int32_t *sums) {
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
+                                 const kpd__aside *aside, void *out) {
+    const int8_t *panels = (const int8_t *)all;
+    int32_t *sums = (int32_t *)out;
     const uint8_t *a = (const uint8_t *)operand;
     size_t rows16 = kpd__round_up(rows, 16);
-    (void)widened;
+    (void)aside;
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
         for (size_t r = 0; r < rows; r++) {
             int32x4_t c0 = vdupq_n_s32(0), c1 = c0, c2 = c0, c3 = c0;
@@ -2711,14 +2774,15 @@ KPD__INLINE kpd__v KPD__NAME(half_softmax)(const float *s, size_t n, float scale
 }
 
 // Attention by products of bf16: their rows are the keys, then the columns of v; a panel is 16 queries, then their weights.
-static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand, const float *qkv, size_t n, size_t begin,
-                                      size_t end, size_t width, size_t heads, float *scratch, float *out) {
+static void KPD__NAME(half_attention)(const kpd__ops *ops, const float *qkv, size_t n, size_t begin, size_t end, size_t width,
+                                      size_t heads, float *scratch, float *out) {
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
     kpd__arena a = {(char *)scratch, 0, false};
-    const kpd__half_head h = kpd__half_head_lay(dots, operand, n, depth, &a);
+    const kpd__half_head h = kpd__half_head_lay(ops->operand, n, depth, &a);
+    const kpd__aside none = {NULL, NULL, NULL, 0};
     for (size_t i = 0; i < heads; i++) {
         const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
-        KPD__NAME(half_rows)(operand, k, ld, n, depth, h.keys);
+        KPD__NAME(half_rows)(h.operand, k, ld, n, depth, h.keys);
         KPD__NAME(half_values)(&h, v, ld);
         for (size_t r = begin; r < end; r += KPD__WALK) {
             size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
@@ -2726,11 +2790,11 @@ static void KPD__NAME(half_attention)(kpd__half_dots *dots, kpd__operand operand
             for (size_t p = 0; p < panels; p++)
                 KPD__NAME(half_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
                                         h.queries + p * 16 * h.d32);
-            dots(h.keys, n, h.d32, h.queries, panels, h.scores);
+            ops->half_dots(h.keys, n, 2 * h.d32, h.queries, panels, &none, h.scores);
             for (size_t p = 0; p < panels; p++)
                 inverse[p] = KPD__NAME(half_softmax)(h.scores + p * h.n16 * 16, n, 1.0f / sqrtf((float)depth),
                                                      h.weights + p * 16 * h.n32);
-            dots(h.values, depth, h.n32, h.weights, panels, h.sums);
+            ops->half_dots(h.values, depth, 2 * h.n32, h.weights, panels, &none, h.sums);
             for (size_t p = 0; p < panels; p++)
                 KPD__NAME(give_values)(h.sums + p * h.d16 * 16, depth, inverse[p], kpd__part_n(p * 16, queries),
                                        out + (r + p * 16) * width + i * depth, width);
@@ -2878,11 +2942,11 @@ KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t 
 }
 
 // out [queries, depth] from the sums of up to KPD__WALK queries over their weights.
-static void KPD__NAME(int8_give)(const kpd__int8_head *h, size_t queries, float *out, size_t ldo) {
+static void KPD__NAME(int8_give)(const kpd__ops *ops, const kpd__int8_head *h, size_t queries, float *out, size_t ldo) {
     size_t next = kpd__round_up(queries, 16) * 16;
     for (size_t d = 0; d < h->depth; d += 16 * KPD__DOT_PANELS) {
         size_t panels = kpd__min(KPD__DOT_PANELS, (h->depth - d + 15) / 16);
-        h->dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, h->widened, h->sums);
+        ops->int8_dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, &h->aside, h->sums);
         for (size_t p = 0, at = d; p < panels; p++, at += 16) {
             const kpd__v least = kpd__load(h->value_least + at), step = kpd__load(h->value_step + at), middle = kpd__set(128);
             for (size_t r = 0; r < queries; r++) {
@@ -2893,11 +2957,11 @@ static void KPD__NAME(int8_give)(const kpd__int8_head *h, size_t queries, float 
     }
 }
 
-static void KPD__NAME(int8_attention)(kpd__int8_dots *dots, kpd__operand operand, const float *qkv, size_t n, size_t begin,
-                                      size_t end, size_t width, size_t heads, float *scratch, float *out) {
+static void KPD__NAME(int8_attention)(const kpd__ops *ops, const float *qkv, size_t n, size_t begin, size_t end, size_t width,
+                                      size_t heads, float *scratch, float *out) {
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
     kpd__arena a = {(char *)scratch, 0, false};
-    const kpd__int8_head h = kpd__int8_head_lay(dots, operand, n, depth, &a);
+    const kpd__int8_head h = kpd__int8_head_lay(ops->operand, n, depth, &a);
     for (size_t i = 0; i < heads; i++) {
         const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
         KPD__NAME(int8_keys)(&h, k, ld);
@@ -2908,14 +2972,14 @@ static void KPD__NAME(int8_attention)(kpd__int8_dots *dots, kpd__operand operand
             for (size_t p = 0; p < panels; p++)
                 f[p] = KPD__NAME(int8_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
                                                h.queries + p * 16 * h.d_row);
-            dots(h.keys, n, h.d_row, h.queries, panels, h.widened, h.scores);
+            ops->int8_dots(h.keys, n, h.d_row, h.queries, panels, &h.aside, h.scores);
             for (size_t p = 0; p < panels; p++) {
                 int32_t *scores = h.scores + p * h.n16 * 16;
                 kpd__store(h.inverse + p * 16, KPD__NAME(int8_softmax)(&h, scores, f[p]));
                 KPD__NAME(int8_weights)(&h, scores, kpd__part_n(p * 16, queries),
                                         h.weights + p * 16 * h.n_row * h.unit);
             }
-            KPD__NAME(int8_give)(&h, queries, out + r * width + i * depth, width);
+            KPD__NAME(int8_give)(ops, &h, queries, out + r * width + i * depth, width);
         }
     }
 }
@@ -2959,7 +3023,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #define KPD__OPERAND KPD__BYTES
 #endif
 static const kpd__ops KPD__NAME(ops) =
-    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), NULL, NULL, NULL, KPD__NAME);
+    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), NULL, NULL, KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__ROUNDS_TO_HALF
 
@@ -3106,6 +3170,19 @@ static const kpd__ops KPD__NAME(ops) =
 #define KPD__BH(v) ((__m512bh)(v))
 #endif
 
+// Sums of n_panels panels, `wide` of them and at most `most` rows a tile, see kpd__dots. Half a pair is taken twice, into the
+// room of the panel that is not there.
+typedef void kpd__dot_tile(const uint8_t *a, size_t lda, const uint8_t *b, size_t other, float *sums, size_t next);
+static inline void kpd__dot_tiles(kpd__dot_tile *const *tiles, size_t most, size_t wide, const void *operand, size_t rows,
+                           size_t depth, const void *panels, size_t n_panels, void *sums) {
+    size_t next = kpd__round_up(rows, 16) * 16, step = kpd__even_rows(rows, most);
+    const uint8_t *a = (const uint8_t *)operand, *b = (const uint8_t *)panels;
+    for (size_t p = 0; p < n_panels; p += wide)
+        for (size_t r = 0; r < rows; r += step)
+            tiles[kpd__min(step, rows - r) - 1](a + r * depth, depth, b + p * 16 * depth, p + 1 < n_panels ? 16 * depth : 0,
+                                                (float *)sums + p * next + r * 16, next);
+}
+
 #ifndef KPD__EMULATED
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma,avxvnni"))), apply_to = function)
@@ -3115,26 +3192,17 @@ static const kpd__ops KPD__NAME(ops) =
 #endif
 #endif
 
-// Sums of rows a [rows][k] (of T, in elements) times n_panels panels, `wide` panels and at most `most` rows a tile, see
-// kpd__int8_dots. Half a pair is taken twice, into the room of the panel that is not there.
-#define KPD__TILES_OF(most, wide, T)                                                                                           \
-    size_t next = kpd__round_up(rows, 16) * 16, step = kpd__even_rows(rows, most);                                             \
-    const T *a = (const T *)operand;                                                                                           \
-    for (size_t p = 0; p < n_panels; p += wide, panels += wide * 16 * k, sums += wide * next)                                  \
-        for (size_t r = 0; r < rows; r += step)                                                                                \
-            tiles[kpd__min(step, rows - r) - 1](a + r * k, k, panels, p + 1 < n_panels ? 16 * k : 0, sums + r * 16, next);
-
 // A tile of R rows: a step takes 4 bytes of each row and 64 of each panel, the second of which lies `other` behind the first.
 // KPD__DOT_LOAD reads these, KPD__DOT_SUM adds to row r the product with its `four`.
-#define KPD__DOT_NEXT(r) KPD__THREE_STEP(r, 4 / sizeof *a)
+#define KPD__DOT_NEXT(r) KPD__THREE_STEP(r, 4)
 #define KPD__DOT_STEP(r) { int32_t four; memcpy(&four, KPD__THREE_AT(r), 4); KPD__DOT_SUM(r) }
-#define KPD__DOT_TILE(name, R, T, W, S)                                                                                        \
-    static void name##R(const T *a, size_t lda, const W *b, size_t other, S *sums, size_t next) {                              \
-        const T *three[(R + 2) / 3];                                                                                           \
+#define KPD__DOT_TILE(name, R)                                                                                                 \
+    static void name##R(const uint8_t *a, size_t lda, const uint8_t *b, size_t other, float *sums, size_t next) {              \
+        const uint8_t *three[(R + 2) / 3];                                                                                     \
         KPD__ROW_LIST_##R(KPD__DOT_BEGIN)                                                                                      \
         KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
         (void)other; (void)next;                                                                                               \
-        for (size_t k = 0; k < lda; k += 4 / sizeof *a, b += 64 / sizeof *b) {                                                 \
+        for (size_t k = 0; k < lda; k += 4, b += 64) {                                                                         \
             KPD__DOT_LOAD                                                                                                      \
             KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                                   \
             KPD__ROW_LIST_##R(KPD__DOT_NEXT)                                                                                   \
@@ -3154,16 +3222,15 @@ static const kpd__ops KPD__NAME(ops) =
 #define KPD__DOT_END(r)                                                                                                        \
     _mm256_storeu_si256((__m256i *)(void *)(sums + r * 16), lo##r);                                                            \
     _mm256_storeu_si256((__m256i *)(void *)(sums + r * 16 + 8), hi##r);
-#define KPD__TILE(R) KPD__DOT_TILE(kpd__avxvnni_tile, R, uint8_t, int8_t, int32_t)
+#define KPD__TILE(R) KPD__DOT_TILE(kpd__avxvnni_tile, R)
 KPD__HEIGHTS_6(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avxvnni_tile##R,
-static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
-                              int32_t *sums) {
-    static void (*const tiles[])(const uint8_t *a, size_t lda, const int8_t *b, size_t other, int32_t *sums,
-                                 size_t next) = {KPD__HEIGHTS_6(KPD__ENTRY)};
-    (void)widened;
-    KPD__TILES_OF(6, 1, uint8_t)
+static void kpd__avxvnni_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
+                              const kpd__aside *aside, void *sums) {
+    static kpd__dot_tile *const tiles[] = {KPD__HEIGHTS_6(KPD__ENTRY)};
+    (void)aside;
+    kpd__dot_tiles(tiles, 6, 1, a, rows, depth, panels, n_panels, sums);
 }
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
@@ -3187,8 +3254,8 @@ static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const 
 #define KPD__DOT_BEGIN(r) __m512i c##r = _mm512_setzero_si512(), d##r = c##r;
 #define KPD__DOT_LOAD                                                                                                          \
     __m512i w = _mm512_loadu_si512(b), v = _mm512_loadu_si512(b + other);                                                      \
-    KPD__PREFETCH(b, lda * 32 * sizeof *a);                                                                                    \
-    KPD__PREFETCH(b + other, lda * 32 * sizeof *a);
+    KPD__PREFETCH(b, lda * 32);                                                                                                \
+    KPD__PREFETCH(b + other, lda * 32);
 #define KPD__DOT_SUM(r)                                                                                                        \
     __m512i x = _mm512_set1_epi32(four);                                                                                       \
     c##r = _mm512_dpbusd_epi32(c##r, x, w);                                                                                    \
@@ -3196,16 +3263,15 @@ static void kpd__avxvnni_dots(const void *operand, size_t rows, size_t k, const 
 #define KPD__DOT_END(r)                                                                                                        \
     _mm512_storeu_si512(sums + r * 16, c##r);                                                                                  \
     _mm512_storeu_si512(sums + next + r * 16, d##r);
-#define KPD__TILE(R) KPD__DOT_TILE(kpd__avx512vnni_tile, R, uint8_t, int8_t, int32_t)
+#define KPD__TILE(R) KPD__DOT_TILE(kpd__avx512vnni_tile, R)
 KPD__HEIGHTS_14(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avx512vnni_tile##R,
-static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels,
-                                 void *widened, int32_t *sums) {
-    static void (*const tiles[])(const uint8_t *a, size_t lda, const int8_t *b, size_t other, int32_t *sums,
-                                 size_t next) = {KPD__HEIGHTS_14(KPD__ENTRY)};
-    (void)widened;
-    KPD__TILES_OF(14, 2, uint8_t)
+static void kpd__avx512vnni_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
+                              const kpd__aside *aside, void *sums) {
+    static kpd__dot_tile *const tiles[] = {KPD__HEIGHTS_14(KPD__ENTRY)};
+    (void)aside;
+    kpd__dot_tiles(tiles, 14, 2, a, rows, depth, panels, n_panels, sums);
 }
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
@@ -3233,15 +3299,15 @@ static void kpd__avx512vnni_dots(const void *operand, size_t rows, size_t k, con
 #define KPD__DOT_END(r)                                                                                                        \
     _mm512_storeu_ps(sums + r * 16, c##r);                                                                                     \
     _mm512_storeu_ps(sums + next + r * 16, d##r);
-#define KPD__TILE(R) KPD__DOT_TILE(kpd__avx512bf16_tile, R, uint16_t, uint16_t, float)
+#define KPD__TILE(R) KPD__DOT_TILE(kpd__avx512bf16_tile, R)
 KPD__HEIGHTS_14(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avx512bf16_tile##R,
-static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels,
-                                 float *sums) {
-    static void (*const tiles[])(const uint16_t *a, size_t lda, const uint16_t *b, size_t other, float *sums,
-                                 size_t next) = {KPD__HEIGHTS_14(KPD__ENTRY)};
-    KPD__TILES_OF(14, 2, uint16_t)
+static void kpd__avx512bf16_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
+                              const kpd__aside *aside, void *sums) {
+    static kpd__dot_tile *const tiles[] = {KPD__HEIGHTS_14(KPD__ENTRY)};
+    (void)aside;
+    kpd__dot_tiles(tiles, 14, 2, a, rows, depth, panels, n_panels, sums);
 }
 #undef KPD__ENTRY
 #undef KPD__DOT_BEGIN
@@ -3249,7 +3315,6 @@ static void kpd__avx512bf16_dots(const void *operand, size_t rows, size_t k, con
 #undef KPD__DOT_SUM
 #undef KPD__DOT_END
 #undef KPD__TILE
-#undef KPD__TILES_OF
 #undef KPD__DOT_NEXT
 #undef KPD__DOT_STEP
 #undef KPD__DOT_TILE
@@ -3278,31 +3343,31 @@ static void kpd__amx_tiles(bool on) {
     _tile_loadconfig(&c);
 }
 
-// One product of a pair of row blocks and a pair of panels; tile numbers are constants of the instructions. The first rows that
-// meet a panel ask for the one that follows it in memory by so many bytes, the others hand in 0.
+// One product of a pair of row blocks and a pair of panels, n groups deep; tile numbers are constants of the instructions.
 #define KPD__ASK_TILE(p, bytes)                                                                                                \
     for (size_t line = 0; (bytes) > 0 && line < 1024; line += 64) KPD__PREFETCH((p) + line, bytes)
-#define KPD__TILE_DOTS(name, T, S, DOT)                                                                                        \
-    static void name(const char *a0, const char *a1, const char *b0, const char *b1, size_t n, size_t ask, S *s0, S *s1,       \
-                     size_t next) {                                                                                            \
+#define KPD__TILE_DOTS(name, DOT)                                                                                              \
+    static void name(const char *a0, const char *a1, const char *b0, const char *b1, size_t n, const kpd__aside *aside,        \
+                     char *s0, char *s1, size_t next) {                                                                        \
         _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);                                                            \
         for (size_t i = 0; i < n; i++) {                                                                                       \
-            KPD__ASK_TILE(b0 + i * 1024, ask);                                                                                 \
-            if (b1) KPD__ASK_TILE(b1 + i * 1024, ask);                                                                         \
+            KPD__ASK_TILE(b0 + i * 1024, aside->ask);                                                                          \
+            if (b1) KPD__ASK_TILE(b1 + i * 1024, aside->ask);                                                                  \
             _tile_loadd(6, b0 + i * 1024, 64);                                                                                 \
             _tile_loadd(4, a0 + i * 1024, 64);                                                                                 \
             DOT(0, 4, 6);                                                                                                      \
             if (b1) { _tile_loadd(7, b1 + i * 1024, 64); DOT(1, 4, 7); }                                                       \
             if (a1) { _tile_loadd(5, a1 + i * 1024, 64); DOT(2, 5, 6); }                                                       \
             if (a1 && b1) DOT(3, 5, 7);                                                                                        \
+            if (aside->go_on) aside->go_on(aside->before);                                                                     \
         }                                                                                                                      \
         _tile_stored(0, s0, 64);                                                                                               \
         if (b1) _tile_stored(1, s0 + next, 64);                                                                                \
         if (a1) _tile_stored(2, s1, 64);                                                                                       \
         if (a1 && b1) _tile_stored(3, s1 + next, 64);                                                                          \
     }
-KPD__TILE_DOTS(kpd__tile_int8, int8_t, int32_t, _tile_dpbusd)
-KPD__TILE_DOTS(kpd__tile_half, uint16_t, float, _tile_dpbf16ps)
+KPD__TILE_DOTS(kpd__tile_int8, _tile_dpbusd)
+KPD__TILE_DOTS(kpd__tile_half, _tile_dpbf16ps)
 #undef KPD__TILE_DOTS
 
 // The same of at most 16 rows and 6 panels: tiles 0 to 5 are the sums, 6 the rows, 7 a panel. With two sums only, each
@@ -3310,25 +3375,26 @@ KPD__TILE_DOTS(kpd__tile_half, uint16_t, float, _tile_dpbf16ps)
 #define KPD__FEW_ZERO(p) _tile_zero(p);
 #define KPD__FEW_STEP(p)                                                                                                       \
     if (p < n_panels) {                                                                                                        \
-        KPD__ASK_TILE(b + p * n * 1024 + i * 1024, n_panels * n * 1024);                                                       \
+        KPD__ASK_TILE(b + p * n * 1024 + i * 1024, aside->ask);                                                                \
         _tile_loadd(7, b + p * n * 1024 + i * 1024, 64);                                                                       \
         KPD__DOT(p, 6, 7);                                                                                                     \
     }
-#define KPD__FEW_STORE(p) if (p < n_panels) _tile_stored(p, sums + p * 256, 64);
-#define KPD__FEW_DOTS(name, S)                                                                                                 \
-    static void name(const char *a, const char *b, size_t n_panels, size_t n, S *sums) {                                       \
+#define KPD__FEW_STORE(p) if (p < n_panels) _tile_stored(p, sums + p * 1024, 64);
+#define KPD__FEW_DOTS(name)                                                                                                    \
+    static void name(const char *a, const char *b, size_t n_panels, size_t n, const kpd__aside *aside, char *sums) {           \
         KPD__ROW_LIST_6(KPD__FEW_ZERO)                                                                                         \
         for (size_t i = 0; i < n; i++) {                                                                                       \
             _tile_loadd(6, a + i * 1024, 64);                                                                                  \
             KPD__ROW_LIST_6(KPD__FEW_STEP)                                                                                     \
+            if (aside->go_on) aside->go_on(aside->before);                                                                     \
         }                                                                                                                      \
         KPD__ROW_LIST_6(KPD__FEW_STORE)                                                                                        \
     }
 #define KPD__DOT _tile_dpbusd
-KPD__FEW_DOTS(kpd__few_int8, int32_t)
+KPD__FEW_DOTS(kpd__few_int8)
 #undef KPD__DOT
 #define KPD__DOT _tile_dpbf16ps
-KPD__FEW_DOTS(kpd__few_half, float)
+KPD__FEW_DOTS(kpd__few_half)
 #undef KPD__DOT
 #undef KPD__FEW_ZERO
 #undef KPD__FEW_STEP
@@ -3336,28 +3402,21 @@ KPD__FEW_DOTS(kpd__few_half, float)
 #undef KPD__FEW_DOTS
 #undef KPD__ASK_TILE
 
-static void kpd__amx_int8_dots(const void *a, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
-                               int32_t *sums) {
-    const char *rows_at = (const char *)a, *p = (const char *)panels;
-    size_t next = kpd__round_up(rows, 16) * 16;
-    (void)widened;
-    __asm__ volatile("" ::: "memory");
-    if (rows <= 16) { kpd__few_int8(rows_at, p, n_panels, k / 64, sums); return; }
-    for (size_t r = 0; r < rows; r += 32)
-        kpd__tile_int8(rows_at + r * k, r + 16 < rows ? rows_at + (r + 16) * k : NULL, p, n_panels > 1 ? p + 16 * k : NULL,
-                       k / 64, r ? 0 : n_panels * 16 * k, sums + r * 16, sums + (r + 16) * 16, next);
-}
-
-static void kpd__amx_half_dots(const void *a, size_t rows, size_t k, const uint16_t *panels, size_t n_panels, float *sums) {
-    const char *rows_at = (const char *)a, *p = (const char *)panels;
-    size_t next = kpd__round_up(rows, 16) * 16;
-    __asm__ volatile("" ::: "memory");
-    if (rows <= 16) { kpd__few_half(rows_at, p, n_panels, k / 32, sums); return; }
-    for (size_t r = 0; r < rows; r += 32)
-        kpd__tile_half(rows_at + r * k * 2, r + 16 < rows ? rows_at + (r + 16) * k * 2 : NULL, p,
-                       n_panels > 1 ? p + 16 * k * 2 : NULL, k / 32, r ? 0 : n_panels * 16 * k * 2, sums + r * 16,
-                       sums + (r + 16) * 16, next);
-}
+#define KPD__AMX_DOTS(name, few, tile)                                                                                         \
+    static void name(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels, const kpd__aside *aside,   \
+                     void *sums) {                                                                                             \
+        const char *at = (const char *)a, *p = (const char *)panels, *other = n_panels > 1 ? p + 16 * depth : NULL;            \
+        char *s = (char *)sums;                                                                                                \
+        size_t next = kpd__round_up(rows, 16) * 64;                                                                            \
+        __asm__ volatile("" ::: "memory");                                                                                     \
+        if (rows <= 16) { few(at, p, n_panels, depth / 64, aside, s); return; }                                                \
+        for (size_t r = 0; r < rows; r += 32)                                                                                  \
+            tile(at + r * depth, r + 16 < rows ? at + (r + 16) * depth : NULL, p, other, depth / 64, aside, s + r * 64,        \
+                 s + (r + 16) * 64, next);                                                                                     \
+    }
+KPD__AMX_DOTS(kpd__amx_int8_dots, kpd__few_int8, kpd__tile_int8)
+KPD__AMX_DOTS(kpd__amx_half_dots, kpd__few_half, kpd__tile_half)
+#undef KPD__AMX_DOTS
 
 #ifndef KPD__EMULATED
 #ifdef __clang__
@@ -3370,15 +3429,13 @@ static void kpd__amx_half_dots(const void *a, size_t rows, size_t k, const uint1
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
 static const kpd__ops kpd__avxvnni_ops =
-    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, NULL, NULL, KPD__AVX2_NAME);
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, NULL, KPD__AVX2_NAME);
 static const kpd__ops kpd__avx512vnni_ops =
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, NULL, NULL, KPD__AVX512_NAME);
-static const kpd__ops kpd__avx512bf16_ops =
-    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_gemm,
-             kpd__avx512_half_attention, KPD__AVX512_NAME);
-static const kpd__ops kpd__amx_ops =
-    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__amx_half_dots, kpd__avx512_half_gemm,
-             kpd__avx512_half_attention, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, NULL, KPD__AVX512_NAME);
+static const kpd__ops kpd__avx512bf16_ops = KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots,
+                                                     kpd__avx512bf16_dots, kpd__avx512_half_attention, KPD__AVX512_NAME);
+static const kpd__ops kpd__amx_ops = KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__amx_half_dots,
+                                              kpd__avx512_half_attention, KPD__AVX512_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
@@ -3396,11 +3453,13 @@ static inline int32x4_t kpd__sdot(int32x4_t c, int8x16_t w, int8x16_t x) {
 }
 
 // SDOT takes s8 only: rows less 128 and, once a panel, 128 times the columns' sums.
-static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
-                              int32_t *sums) {
+static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
+                              const kpd__aside *aside, void *out) {
     const uint8_t *a = (const uint8_t *)operand;
+    const int8_t *panels = (const int8_t *)all;
+    int32_t *sums = (int32_t *)out;
     size_t rows16 = kpd__round_up(rows, 16);
-    (void)widened;
+    (void)aside;
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16) {
         int32x4_t start[4];
         for (size_t i = 0; i < 4; i++) start[i] = vdupq_n_s32(0);
@@ -3435,7 +3494,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 #endif
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
-    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, NULL, NULL, KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, NULL, KPD__NEON_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
@@ -3509,27 +3568,28 @@ KPD__MMLA_TILE(kpd__bfmmla_tile, 1, 1) KPD__MMLA_TILE(kpd__bfmmla_tile, 1, 2) KP
 #undef KPD__MMLA_END
 #undef KPD__MMLA_TILE
 
-static void kpd__mmla_dots(kpd__mmla_tile *const tiles[3], const void *operand, size_t rows, size_t row_bytes,
-                           const void *panels, size_t n_panels, void *sums) {
+static void kpd__mmla_dots(kpd__mmla_tile *const tiles[3], const void *operand, size_t rows, size_t depth, const void *panels,
+                           size_t n_panels, void *sums) {
     const uint8_t *a = (const uint8_t *)operand, *b = (const uint8_t *)panels;
     size_t pairs = (rows + 1) / 2, step = kpd__even_rows(pairs, 3), panel_sums = kpd__round_up(rows, 16) * 64;
     for (size_t p = 0; p < n_panels; p++)
         for (size_t i = 0; i < pairs; i += step)
-            tiles[kpd__min(step, pairs - i) - 1](a + 2 * i * row_bytes, row_bytes, b + p * 16 * row_bytes,
+            tiles[kpd__min(step, pairs - i) - 1](a + 2 * i * depth, depth, b + p * 16 * depth,
                                                  (uint8_t *)sums + p * panel_sums + 2 * i * 64);
 }
 
-static void kpd__neoni8mm_dots(const void *operand, size_t rows, size_t k, const int8_t *panels, size_t n_panels, void *widened,
-                               int32_t *sums) {
+static void kpd__neoni8mm_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
+                               const kpd__aside *aside, void *sums) {
     static kpd__mmla_tile *const tiles[] = {kpd__usmmla_tile1, kpd__usmmla_tile2, kpd__usmmla_tile3};
-    (void)widened;
-    kpd__mmla_dots(tiles, operand, rows, k, panels, n_panels, sums);
+    (void)aside;
+    kpd__mmla_dots(tiles, a, rows, depth, panels, n_panels, sums);
 }
 
-static void kpd__neoni8mm_half_dots(const void *operand, size_t rows, size_t k, const uint16_t *panels, size_t n_panels,
-                                    float *sums) {
+static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
+                                    const kpd__aside *aside, void *sums) {
     static kpd__mmla_tile *const tiles[] = {kpd__bfmmla_tile1, kpd__bfmmla_tile2, kpd__bfmmla_tile3};
-    kpd__mmla_dots(tiles, operand, rows, 2 * k, panels, n_panels, sums);
+    (void)aside;
+    kpd__mmla_dots(tiles, a, rows, depth, panels, n_panels, sums);
 }
 
 #ifdef __clang__
@@ -3538,8 +3598,8 @@ static void kpd__neoni8mm_half_dots(const void *operand, size_t rows, size_t k, 
 #pragma GCC pop_options
 #endif
 static const kpd__ops kpd__neoni8mm_ops =
-    KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots, kpd__neon_half_gemm,
-             kpd__neon_half_attention, KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots, kpd__neon_half_attention,
+             KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and

@@ -172,8 +172,8 @@ static void products(const kpd__ops *ops, int type, double peak) {
 
 static void attention(const kpd__ops *ops, int type, size_t n, const float *qkv, float *scratch, float *out) {
     kpd__tiles(ops, true);
-    if (type == INT8) ops->int8_attention(ops->int8_dots, ops->operand, qkv, n, 0, n, 384, 12, scratch, out);
-    else if (type == BF16) ops->half_attention(ops->half_dots, ops->operand, qkv, n, 0, n, 384, 12, scratch, out);
+    if (type == INT8) ops->int8_attention(ops, qkv, n, 0, n, 384, 12, scratch, out);
+    else if (type == BF16) ops->half_attention(ops, qkv, n, 0, n, 384, 12, scratch, out);
     else ops->attention(qkv, n, 0, n, 384, 12, scratch, out);
     kpd__tiles(ops, false);
 }

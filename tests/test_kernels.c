@@ -266,9 +266,9 @@ static void half_attentions(const kpd__ops *ops, size_t n) {
         numbers(a, n * ld, 2);
         kpd__scalar_ops.attention(a, n, 0, n, width, heads, room, c);
         kpd__tiles(ops, true);
-        ops->half_attention(ops->half_dots, ops->operand, a, n, 0, n, width, heads, room, want);
-        ops->half_attention(ops->half_dots, ops->operand, a, n, 0, n / 3, width, heads, room, got);
-        ops->half_attention(ops->half_dots, ops->operand, a, n, n / 3, n, width, heads, room, got);
+        ops->half_attention(ops, a, n, 0, n, width, heads, room, want);
+        ops->half_attention(ops, a, n, 0, n / 3, width, heads, room, got);
+        ops->half_attention(ops, a, n, n / 3, n, width, heads, room, got);
         kpd__tiles(ops, false);
         same_bits(want, got, n * width, "half attention", ops->level, n);
         for (size_t i = 0; i < n * width; i++) CHECK_NEAR(want[i], c[i], .03);
@@ -287,10 +287,10 @@ static void int8_attentions(const kpd__ops *ops, size_t n) {
         numbers(a, n * ld, 2);
         for (size_t t = 0; t < n; t++) a[t * ld + 2 * padded] = 1.7f;
         plain->attention(a, n, 0, n, width, heads, room, c);
-        plain->int8_attention(plain->int8_dots, plain->operand, a, n, 0, n, width, heads, room, want);
+        plain->int8_attention(plain, a, n, 0, n, width, heads, room, want);
         kpd__tiles(ops, true);
-        ops->int8_attention(ops->int8_dots, ops->operand, a, n, 0, n / 3, width, heads, room, got);
-        ops->int8_attention(ops->int8_dots, ops->operand, a, n, n / 3, n, width, heads, room, got);
+        ops->int8_attention(ops, a, n, 0, n / 3, width, heads, room, got);
+        ops->int8_attention(ops, a, n, n / 3, n, width, heads, room, got);
         kpd__tiles(ops, false);
         same_bits(want, got, n * width, "int8 attention", ops->level, n);
         for (size_t i = 0; i < n * width; i++) CHECK_NEAR(want[i], c[i], .08);
