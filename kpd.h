@@ -3340,6 +3340,7 @@ static void kpd__amx_tiles(bool on) {
     memset(&c, 0, sizeof c);
     c.palette = 1;
     for (int i = 0; i < 8; i++) { c.bytes[i] = 64; c.rows[i] = 16; }
+    __asm__ volatile("" : : "m"(c));   // gcc 12 thinks that the instruction reads 8 bytes, and leaves out the other stores
     _tile_loadconfig(&c);
 }
 
