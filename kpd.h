@@ -1048,14 +1048,19 @@ typedef struct kpd__rounded {
     float *step; int32_t *zero; // of each row, int8
 } kpd__rounded;
 
+// In the place of a row stride: rows of bf16 as the product that comes next reads them, all behind one another.
+#define KPD__HALVES 0
+
 // The sums of some rows and panels, see kpd__dots, of which all rows before `done` have become results.
 typedef struct kpd__block {
     const kpd__matrix *w;
-    size_t col, n_panels, rows, done, at_once;  // at_once: rows that become results while AMX multiplies one group of 64 bytes
+    kpd__operand operand;
+    size_t row, rows, done, at_once;            // at_once: rows that become results while AMX multiplies one group of 64 bytes
+    size_t col, n_panels;                       // of rows [row, row + rows) and of columns from col on
     void *sums;                                 // of f32, or whole numbers: of u8, or of the low bytes of 16 bits
     const int32_t *high;                        // those of the high bytes
     const float *step; const int32_t *zero;     // int8, of each row
-    float *y; size_t ldy;                       // where the results go
+    float *y; size_t ldy;                       // [.., ldy]: the results of row 0 and column 0 go to its begin
 } kpd__block;
 
 // What a product takes along: room for levels that widen panels, KPD__WIDENED bytes; and for AMX, which leaves all other units
@@ -1102,7 +1107,8 @@ static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
 }
 
-// y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes.
+// y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes. ldx, ldy: or KPD__HALVES where W is bf16
+// that the level does not widen; y then needs KPD__SHORT_GELU.
 static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                          size_t ldy, void *scratch) {
     kpd__tiles(ops, true);
@@ -2349,14 +2355,15 @@ static void KPD__NAME(rescale)(const kpd__block *b, size_t p, size_t from, size_
     const size_t col = b->col + 16 * p, n = kpd__part_n(col, w->n);
     const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
     const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
-    float *sums = (float *)b->sums + p * kpd__round_up(b->rows, 16) * 16, *y = done ? b->y + 16 * p : sums;
+    float *sums = (float *)b->sums + p * kpd__round_up(b->rows, 16) * 16, *results = b->y + b->row * b->ldy + col;
+    float *y = done ? results : sums;
     const size_t ld = done ? b->ldy : 16;
     if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, from, to, y, ld);
     else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, b, p, from, to, y, ld);
     else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, b, p, from, to, y, ld);
     else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, b, p, from, to, y, ld);
     if (!done)
-        kpd__finish_by(sums + from * 16, to - from, n, kpd__set(0), w->activation, b->y + from * b->ldy + 16 * p, b->ldy);
+        kpd__finish_by(sums + from * 16, to - from, n, kpd__set(0), w->activation, results + from * b->ldy, b->ldy);
 }
 
 #if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
@@ -2443,24 +2450,51 @@ static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, co
     KPD__NAME(int8_rows)(w, operand, x, ldx, rows, to);
 }
 
+#ifdef KPD__ROUNDS_TO_HALF
+// Rows [from, to) of bf16 sums through GELU to bf16, a pair of panels being a group of 64 bytes. Columns past the last are 0.
+static void KPD__NAME(finish_halves)(const kpd__block *b, size_t from, size_t to) {
+    const size_t row_bytes = kpd__round_up(b->w->n, 32) * 2, next = kpd__round_up(b->rows, 16) * 16;
+    for (size_t p = 0; p < b->n_panels; p += 2) {
+        const size_t col = b->col + 16 * p;
+        const bool two = p + 1 < b->n_panels;
+        const float *sums = (const float *)b->sums + p * next, *others = two ? sums + next : sums;
+        const kpd__v bias = kpd__bias(b->w, col), other = two ? kpd__bias(b->w, col + 16) : bias, zero = kpd__set(0);
+        for (size_t r = from, step; r < to; r++) {
+            uint8_t *row = KPD__NAME(operand_row)(b->operand, b->y, b->row + r, row_bytes, &step);
+            kpd__v first = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(sums + r * 16), bias));
+            kpd__v second = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(others + r * 16), other));
+            KPD__NAME(store_halves)((uint16_t *)(void *)(row + col / 32 * step), first, two ? second : zero);
+        }
+    }
+}
+#endif
+
+// Rows [from, to) of f32 sums.
+static void KPD__NAME(finish_panel)(const kpd__block *b, size_t p, size_t from, size_t to) {
+    const size_t col = b->col + 16 * p;
+    const float *sums = (const float *)b->sums + (p * kpd__round_up(b->rows, 16) + from) * 16;
+    kpd__finish_by(sums, to - from, kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
+                   b->y + (b->row + from) * b->ldy + col, b->ldy);
+}
+
 // The next n rows of a block become results, in all its panels.
 static void KPD__NAME(finish_rows)(kpd__block *b, size_t n) {
     const size_t from = b->done, to = kpd__min(from + n, b->rows);
     if (from == to) return;
-    for (size_t p = 0; p < b->n_panels; p++) {
-        size_t col = b->col + 16 * p;
-        if (b->w->bytes) KPD__NAME(rescale)(b, p, from, to);
-        else kpd__finish_by((const float *)b->sums + (p * kpd__round_up(b->rows, 16) + from) * 16, to - from,
-                            kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
-                            b->y + from * b->ldy + 16 * p, b->ldy);
-    }
     b->done = to;
+#ifdef KPD__ROUNDS_TO_HALF
+    if (b->ldy == KPD__HALVES) { KPD__NAME(finish_halves)(b, from, to); return; }
+#endif
+    for (size_t p = 0; p < b->n_panels; p++)
+        if (b->w->bytes) KPD__NAME(rescale)(b, p, from, to);
+        else KPD__NAME(finish_panel)(b, p, from, to);
 }
 static void KPD__NAME(go_on)(kpd__block *b) { KPD__NAME(finish_rows)(b, b->at_once); }
 
-// Rounded rows times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn: those of the one before
-// become results while it multiplies.
-static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t rows, float *y, size_t ldy) {
+// Rows [row, row + rows), rounded, times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn: those
+// of the one before become results while it multiplies.
+static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t row, size_t rows, float *y,
+                            size_t ldy) {
     const bool tiles = ops->operand == KPD__TILES;
     const size_t depth = kpd__depth(w), wide = m->input.plane, walk = kpd__panels_a_walk(rows);
     const size_t group = tiles ? KPD__TILE_ROWS : kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
@@ -2475,11 +2509,11 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd
         for (size_t g = 0; g < rows; g += group) {
             const uint8_t *a = m->input.rows + g * m->input.row_bytes;
             const size_t at = b == blocks ? 0 : KPD__SUMS / 2;
-            b->w = w; b->col = col; b->n_panels = n; b->rows = kpd__min(group, rows - g); b->done = 0;
-            b->at_once = at_once;
+            b->w = w; b->operand = ops->operand; b->y = y; b->ldy = ldy;
+            b->row = row + g; b->rows = kpd__min(group, rows - g); b->done = 0; b->at_once = at_once;
+            b->col = col; b->n_panels = n;
             b->sums = m->sums[0] + at; b->high = m->sums[1] + at;
             b->step = m->input.step + g; b->zero = m->input.zero + g;
-            b->y = y + g * ldy + col; b->ldy = ldy;
             aside.before = before; aside.ask = g ? 0 : n * 16 * depth;
             dots(a, b->rows, depth, panels, n, &aside, b->sums);
             if (wide) dots(a + wide, b->rows, depth, panels, n, &aside, m->sums[1] + at);
@@ -2497,11 +2531,12 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd
 static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                                     size_t ldy, void *scratch) {
     kpd__arena a = {(char *)scratch, 0, false};
-    const kpd__room m = kpd__room_lay(ops->operand, w, &a);
+    kpd__room m = kpd__room_lay(ops->operand, w, &a);
     for (size_t r = 0, n; r < rows; r += n) {
         n = kpd__min(m.rows, rows - r);
-        KPD__NAME(round_rows)(w, ops->operand, x + r * ldx, ldx, n, &m.input);
-        KPD__NAME(walk)(ops, w, &m, n, y + r * ldy, ldy);
+        if (ldx == KPD__HALVES) m.input.rows = (uint8_t *)(uintptr_t)x + r * m.input.row_bytes;
+        else KPD__NAME(round_rows)(w, ops->operand, x + r * ldx, ldx, n, &m.input);
+        KPD__NAME(walk)(ops, w, &m, r, n, y, ldy);
     }
 }
 
@@ -6074,7 +6109,7 @@ typedef struct kpd__scratch {   // of one task
     kpd__watch watch;
     float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output
     float *qkv;                 // [block, 3 (H padded)]
-    float *hidden;              // [chunk, F]
+    float *hidden;              // [chunk, F], or as KPD__HALVES
     float *attention;           // of kpd__attention_scratch
     void *product;              // of bf16 and int8 products
     float *pooled[2];           // [the widest of H and the modules]
@@ -6137,7 +6172,7 @@ static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a
     s->y = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->context = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->qkv = (float *)kpd__take(a, z->block, 3 * z->padded * sizeof(float));
-    s->hidden = (float *)kpd__take(a, z->chunk, z->ffn * sizeof(float));
+    s->hidden = (float *)kpd__take(a, kpd__round_up(z->chunk, 16), kpd__round_up(z->ffn, 16) * sizeof(float));
     s->attention = (float *)kpd__take(a, z->attention, sizeof(float));
     s->product = kpd__take(a, z->product, 1);
     s->pooled[0] = (float *)kpd__take(a, z->pooled, sizeof(float));
@@ -6295,13 +6330,15 @@ typedef struct kpd__rows {
 static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     const kpd__layer *l = r->layer;
     size_t h = r->width, f = l->up.n, step = kpd__even_rows(to - from, kpd__chunk(r->ops));
+    bool halves = l->up.half && r->ops->half_dots && l->up.activation == KPD__SHORT_GELU && !own->seen;
+    size_t ld = halves ? KPD__HALVES : f;
     for (; from < to; from += step) {
         size_t rows = kpd__min(step, to - from);
         float *x = r->all->x + from * h, *y = r->all->y + from * h;
-        kpd__product(r->ops, &l->up, x, h, rows, own->hidden, f, own->product);
+        kpd__product(r->ops, &l->up, x, h, rows, own->hidden, ld, own->product);
         kpd__mark(&own->watch, KPD_STAGE_UP);
         if (own->seen) { kpd__see(own->seen, 2, x, rows, h); kpd__see(own->seen, 3, own->hidden, rows, f); }
-        kpd__product(r->ops, &l->down, own->hidden, f, rows, y, h, own->product);
+        kpd__product(r->ops, &l->down, own->hidden, ld, rows, y, h, own->product);
         kpd__mark(&own->watch, KPD_STAGE_DOWN);
         r->ops->add_norm(&l->norm2, y, rows, h, x);
         kpd__mark(&own->watch, KPD_STAGE_NORMS);

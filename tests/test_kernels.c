@@ -6,7 +6,7 @@
 #include "../kpd.h"
 #include "test.h"
 
-enum { MOST = 12000 };
+enum { MOST = 16000 };
 static float a[MOST], b[MOST], c[MOST], want[MOST], got[MOST];
 static uint32_t state;
 
@@ -148,7 +148,7 @@ static float int8_spec(const kpd__matrix *w, const float *x, size_t n) {
 }
 
 static void int8_products(const kpd__ops *ops, size_t n) {
-    for (size_t rows = 1; rows < 40; rows = rows * 2 + 1)
+    for (size_t rows = 1; rows < 64; rows = rows * 2 + 1)
         for (int rounding = KPD__SIGNED; rounding <= KPD__SIGNED_16; rounding++) {
             size_t k = (n * 7 + rows * 31) % 250 + 1, ld = n + 3;
             kpd__matrix w;
@@ -166,7 +166,7 @@ static void int8_products(const kpd__ops *ops, size_t n) {
 
 // bf16 products are those of the same weights in f32, but where the level has an instruction for them.
 static void half_products(const kpd__ops *ops, size_t n) {
-    for (size_t rows = 1; rows < 40; rows = rows * 2 + 1) {
+    for (size_t rows = 1; rows < 64; rows = rows * 2 + 1) {
         size_t k = (n * 7 + rows * 31) % 250 + 1, ld = n + 3, padded = kpd__round_up(k, 32);
         kpd__matrix w;
         if (n > 67 || kpd__round_up(n, 16) * k > MOST) return;
@@ -189,6 +189,36 @@ static void half_products(const kpd__ops *ops, size_t n) {
         kpd__product(ops, &w, c, k, rows, got, ld, scratch);
         if (!ops->half_dots) same_bits(want, got, rows * ld, "half gemm", ops->level, n);
         for (size_t i = 0; i < rows * ld; i++) CHECK_NEAR(got[i], want[i], .01 * sqrt((double)k));
+    }
+}
+
+// n columns of k bf16 weights each, at random.
+static kpd__matrix half_matrix(uint16_t *panels, size_t n, size_t k, int activation) {
+    kpd__matrix w;
+    size_t padded = kpd__round_up(k, 32);
+    memset(&w, 0, sizeof w);
+    memset(panels, 0, kpd__round_up(n, 16) * padded * sizeof *panels);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < k; j++) panels[i / 16 * 16 * padded + (j / 2 * 16 + i % 16) * 2 + j % 2] = kpd__bf16(number(1));
+    w.half = panels; w.n = n; w.k = k; w.activation = activation;
+    return w;
+}
+
+// Two products, one after the other: the same whether what lies between is f32 or bf16 already.
+static void half_pairs(const kpd__ops *ops, size_t n) {
+    static uint16_t panels[2][80 * 96];
+    for (size_t rows = 1; rows < 64 && n <= 67 && ops->half_dots; rows = rows * 2 + 1) {
+        kpd__matrix up = half_matrix(panels[0], n, 40, KPD__SHORT_GELU), down = half_matrix(panels[1], 21, n, KPD_IDENTITY);
+        memset(bias, 0, sizeof bias);
+        numbers(bias, n, 1);
+        up.bias = n % 3 ? bias : NULL;
+        numbers(c, rows * 40, 2);
+        kpd__product(ops, &up, c, 40, rows, a, n, scratch);
+        kpd__product(ops, &down, a, n, rows, want, 21, scratch);
+        memset(b, 0xFF, sizeof b);   // NaN
+        kpd__product(ops, &up, c, 40, rows, b, KPD__HALVES, scratch);
+        kpd__product(ops, &down, b, KPD__HALVES, rows, got, 21, scratch);
+        same_bits(want, got, rows * 21, "a pair of bf16 products", ops->level, n);
     }
 }
 
@@ -320,7 +350,7 @@ static void levels_norm(void) { all_sizes(norms); }
 static void levels_pool(void) { all_sizes(pools); }
 static void levels_gemm(void) { all_sizes(products); }
 static void levels_int8(void) { all_sizes(int8_products); }
-static void levels_half(void) { all_sizes(half_products); }
+static void levels_half(void) { all_sizes(half_products); all_sizes(half_pairs); }
 static void levels_attention(void) { all_sizes(attentions); all_sizes(half_attentions); all_sizes(int8_attentions); }
 static void levels_scan(void) { all_sizes(scans); }
 
