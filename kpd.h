@@ -1041,13 +1041,6 @@ typedef enum kpd__operand {
     KPD__TILES              // 16 rows at a time, of them a group at a time, row after row: an AMX tile is 1 KB
 } kpd__operand;
 
-// Rows of a product's input, rounded to the weights' type, as its level reads them.
-typedef struct kpd__rounded {
-    uint8_t *rows;
-    size_t row_bytes, plane;    // plane: how far behind the low bytes of 16 bits the high ones lie, or 0
-    float *step; int32_t *zero; // of each row, int8
-} kpd__rounded;
-
 // In the place of a row stride: rows of bf16 as the product that comes next reads them, all behind one another.
 #define KPD__HALVES 0
 
@@ -1156,26 +1149,27 @@ static size_t kpd__panels_a_walk(size_t rows) { return rows <= 16 ? KPD__FEW_PAN
 static size_t kpd__depth(const kpd__matrix *w) { return w->bytes ? kpd__round_up(w->k, 64) : 2 * kpd__round_up(w->k, 32); }
 
 typedef struct kpd__room {
-    kpd__rounded input;
-    size_t rows;                // that input holds
+    size_t n_rows, row_bytes, plane;    // plane: how far behind the low bytes of 16 bits the high ones lie, or 0
+    uint8_t *rows;                      // rounded to the weights' type, as the level reads them
+    float *step; int32_t *zero;         // [n_rows], of int8
     void *widened;
-    int32_t *sums[2];           // [KPD__SUMS]: the second of high bytes
+    int32_t *sums[2];                   // [KPD__SUMS]: the second of high bytes
 } kpd__room;
 
 static kpd__room kpd__room_lay(kpd__operand operand, const kpd__matrix *w, kpd__arena *a) {
     kpd__room m;
     bool wide = w->bytes && w->rounding == KPD__SIGNED_16;
     size_t most;
-    m.input.row_bytes = kpd__depth(w) * (w->bytes && operand == KPD__WORDS ? 2 : 1);
-    most = KPD__OPERAND_BYTES / (m.input.row_bytes * (wide ? 2 : 1)) / 16 * 16;
-    m.rows = most < 16 ? 16 : most > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : most;
-    m.input.plane = wide ? m.rows * m.input.row_bytes : 0;
+    m.row_bytes = kpd__depth(w) * (w->bytes && operand == KPD__WORDS ? 2 : 1);
+    most = KPD__OPERAND_BYTES / (m.row_bytes * (wide ? 2 : 1)) / 16 * 16;
+    m.n_rows = most < 16 ? 16 : most > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : most;
+    m.plane = wide ? m.n_rows * m.row_bytes : 0;
     m.widened = kpd__take(a, KPD__WIDENED, 1);
     m.sums[0] = (int32_t *)kpd__take(a, KPD__SUMS, sizeof(int32_t));
     m.sums[1] = (int32_t *)kpd__take(a, KPD__SUMS, sizeof(int32_t));
-    m.input.rows = (uint8_t *)kpd__take(a, m.rows * (wide ? 2 : 1), m.input.row_bytes);
-    m.input.step = (float *)kpd__take(a, m.rows, sizeof(float));
-    m.input.zero = (int32_t *)kpd__take(a, m.rows, sizeof(int32_t));
+    m.rows = (uint8_t *)kpd__take(a, m.n_rows * (wide ? 2 : 1), m.row_bytes);
+    m.step = (float *)kpd__take(a, m.n_rows, sizeof(float));
+    m.zero = (int32_t *)kpd__take(a, m.n_rows, sizeof(int32_t));
     return m;
 }
 
@@ -2432,7 +2426,7 @@ KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size
 
 // Rows of x as u, and their steps and zeros.
 static void KPD__NAME(int8_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                                 const kpd__rounded *to) {
+                                 const kpd__room *to) {
     for (size_t r = 0; r < rows; r++, x += ldx) {
         size_t next;
         uint8_t *row = KPD__NAME(operand_row)(operand, to->rows, r, to->row_bytes, &next);
@@ -2443,7 +2437,7 @@ static void KPD__NAME(int8_rows)(const kpd__matrix *w, kpd__operand operand, con
 }
 
 static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                                  const kpd__rounded *to) {
+                                  const kpd__room *to) {
 #ifdef KPD__ROUNDS_TO_HALF
     if (w->half) { KPD__NAME(half_rows)(operand, x, ldx, rows, w->k, to->rows); return; }
 #endif
@@ -2496,7 +2490,7 @@ static void KPD__NAME(go_on)(kpd__block *b) { KPD__NAME(finish_rows)(b, b->at_on
 static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t row, size_t rows, float *y,
                             size_t ldy) {
     const bool tiles = ops->operand == KPD__TILES;
-    const size_t depth = kpd__depth(w), wide = m->input.plane, walk = kpd__panels_a_walk(rows);
+    const size_t depth = kpd__depth(w), wide = m->plane, walk = kpd__panels_a_walk(rows);
     const size_t group = tiles ? KPD__TILE_ROWS : kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
     const size_t at_once = (group * 64 + depth - 1) / depth;
     kpd__dots *dots = w->bytes ? ops->int8_dots : ops->half_dots;
@@ -2507,15 +2501,16 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd
         const char *panels = (w->bytes ? (const char *)w->bytes : (const char *)w->half) + col * depth;
         n = kpd__min(walk, (w->n - col + 15) / 16);
         for (size_t g = 0; g < rows; g += group) {
-            const uint8_t *a = m->input.rows + g * m->input.row_bytes;
+            const uint8_t *a = m->rows + g * m->row_bytes;
             const size_t at = b == blocks ? 0 : KPD__SUMS / 2;
             b->w = w; b->operand = ops->operand; b->y = y; b->ldy = ldy;
             b->row = row + g; b->rows = kpd__min(group, rows - g); b->done = 0; b->at_once = at_once;
             b->col = col; b->n_panels = n;
             b->sums = m->sums[0] + at; b->high = m->sums[1] + at;
-            b->step = m->input.step + g; b->zero = m->input.zero + g;
+            b->step = m->step + g; b->zero = m->zero + g;
             aside.before = before; aside.ask = g ? 0 : n * 16 * depth;
             dots(a, b->rows, depth, panels, n, &aside, b->sums);
+            aside.ask = 0;
             if (wide) dots(a + wide, b->rows, depth, panels, n, &aside, m->sums[1] + at);
             if (!tiles) { KPD__NAME(finish_rows)(b, b->rows); continue; }
             KPD__NAME(finish_rows)(before, before->rows);
@@ -2533,9 +2528,9 @@ static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, c
     kpd__arena a = {(char *)scratch, 0, false};
     kpd__room m = kpd__room_lay(ops->operand, w, &a);
     for (size_t r = 0, n; r < rows; r += n) {
-        n = kpd__min(m.rows, rows - r);
-        if (ldx == KPD__HALVES) m.input.rows = (uint8_t *)(uintptr_t)x + r * m.input.row_bytes;
-        else KPD__NAME(round_rows)(w, ops->operand, x + r * ldx, ldx, n, &m.input);
+        n = kpd__min(m.n_rows, rows - r);
+        if (ldx == KPD__HALVES) m.rows = (uint8_t *)(uintptr_t)x + r * m.row_bytes;
+        else KPD__NAME(round_rows)(w, ops->operand, x + r * ldx, ldx, n, &m);
         KPD__NAME(walk)(ops, w, &m, r, n, y, ldy);
     }
 }
