@@ -6,6 +6,7 @@
 #   make warn       every warning, C and C++, all options    make bench    this machine's kernels
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
+#   make machines   kernels and hashes as AMX, AVX-512 VNNI and AVX-VNNI code in Bochs; needs KPD_BOCHS and KPD_KERNEL
 
 CC ?= cc
 CXX ?= c++
@@ -21,7 +22,7 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all test demo warn asan tsan cblas bits cross fuzz bench bench-peers test-real clean
+.PHONY: all test demo warn asan tsan cblas bits cross machines fuzz bench bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES)
 
 $(B)/kpd.o: tools/kpd_impl.c kpd.h kpd_train.h
@@ -82,6 +83,15 @@ bits:
 cross:
 	$(MAKE) B=$(B)/arm CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ $(B)/arm/tests
 	@mkdir -p $(B)/tmp && qemu-aarch64 -L /usr/aarch64-linux-gnu $(B)/arm/tests $(CROSS_FILTER)
+$(B)/static/bits: tests/bits/bits.c kpd.h kpd_train.h
+	@mkdir -p $(B)/static
+	$(CC) -O2 -static -DFIRST_LEVEL=KPD_SIMD_AVX2 -o $@ $< $(LIBS)
+$(B)/static/bits_emulated: tests/bits/bits.c tests/emulate_x86.h kpd.h kpd_train.h
+	@mkdir -p $(B)/static
+	$(CC) -O2 -mavx2 -mfma -DKPD__EMULATED -DFIRST_LEVEL=KPD_SIMD_AVX512BF16 -include tests/emulate_x86.h -o $@ $< $(LIBS)
+machines: $(B)/static/bits $(B)/static/bits_emulated
+	$(MAKE) B=$(B)/static CFLAGS="-O2 -static" $(B)/static/tests
+	@sh tests/emulated_machine.sh $(B)/static
 
 FUZZ_SECONDS ?= 60
 $(B)/fuzz_%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) kpd.h
