@@ -1050,9 +1050,8 @@ typedef struct kpd__block {
     kpd__operand operand;
     size_t row, rows, done, at_once;            // at_once: rows that become results while AMX multiplies one group of 64 bytes
     size_t col, n_panels;                       // of rows [row, row + rows) and of columns from col on
-    void *sums;                                 // of f32, or whole numbers: of u8, or of the low bytes of 16 bits
-    const int32_t *high;                        // those of the high bytes
-    const float *step; const int32_t *zero;     // int8, of each row
+    int32_t *sums, *high;                       // of u8, or of the low bytes of 16 bits and of the high ones; or f32
+    const float *step; const int32_t *zero;     // int8, of each row, from row 0 on
     float *y; size_t ldy;                       // [.., ldy]: the results of row 0 and column 0 go to its begin
 } kpd__block;
 
@@ -1228,7 +1227,7 @@ typedef struct kpd__int8_head {
     float *inverse;                             // [KPD__WALK]: 1 / the sum of a query's weights
     uint8_t *keys, *weights;                    // [n16][d_row], [KPD__WALK][n_row], as `operand` says
     int8_t *queries, *values;                   // panels [2][d_row/4][16][4], [d16/16][n_row/4][16][4]
-    kpd__aside aside;
+    void *widened;
 } kpd__int8_head;
 
 static kpd__int8_head kpd__int8_head_lay(kpd__operand operand, size_t n_tokens, size_t depth, kpd__arena *a) {
@@ -1247,8 +1246,7 @@ static kpd__int8_head kpd__int8_head_lay(kpd__operand operand, size_t n_tokens, 
     h.weights = (uint8_t *)kpd__take(a, KPD__WALK * h.n_row, h.unit);
     h.queries = (int8_t *)kpd__take(a, KPD__WALK * h.d_row, 1);
     h.values = (int8_t *)kpd__take(a, h.d16 * h.n_row, 1);
-    memset(&h.aside, 0, sizeof h.aside);
-    h.aside.widened = kpd__take(a, KPD__WIDENED, 1);
+    h.widened = kpd__take(a, KPD__WIDENED, 1);
     return h;
 }
 
@@ -2333,8 +2331,8 @@ KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand
 KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__block *b, size_t p, size_t from, size_t to, float *y,
                                        size_t ldy) {
     const size_t col = b->col + 16 * p, sums = p * kpd__round_up(b->rows, 16) * 16;
-    const int32_t *colsum = b->w->colsum + col, *low = (const int32_t *)b->sums + sums, *high = b->high + sums, *zero = b->zero;
-    const float *step = b->step;
+    const int32_t *colsum = b->w->colsum + col, *low = b->sums + sums, *high = b->high + sums, *zero = b->zero + b->row;
+    const float *step = b->step + b->row;
     const kpd__v bias = kpd__bias(b->w, col), by = kpd__load(b->w->scale + col), one = kpd__times(colsum, zero[0]);
     for (size_t r = from; r < to; r++) {
         kpd__v sum = kind == KPD__SIGNED_16 ? kpd__wide(low + r * 16, high + r * 16, colsum)
@@ -2349,7 +2347,7 @@ static void KPD__NAME(rescale)(const kpd__block *b, size_t p, size_t from, size_
     const size_t col = b->col + 16 * p, n = kpd__part_n(col, w->n);
     const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
     const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
-    float *sums = (float *)b->sums + p * kpd__round_up(b->rows, 16) * 16, *results = b->y + b->row * b->ldy + col;
+    float *sums = (float *)(void *)b->sums + p * kpd__round_up(b->rows, 16) * 16, *results = b->y + b->row * b->ldy + col;
     float *y = done ? results : sums;
     const size_t ld = done ? b->ldy : 16;
     if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, from, to, y, ld);
@@ -2451,7 +2449,7 @@ static void KPD__NAME(finish_halves)(const kpd__block *b, size_t from, size_t to
     for (size_t p = 0; p < b->n_panels; p += 2) {
         const size_t col = b->col + 16 * p;
         const bool two = p + 1 < b->n_panels;
-        const float *sums = (const float *)b->sums + p * next, *others = two ? sums + next : sums;
+        const float *sums = (const float *)(const void *)b->sums + p * next, *others = two ? sums + next : sums;
         const kpd__v bias = kpd__bias(b->w, col), other = two ? kpd__bias(b->w, col + 16) : bias, zero = kpd__set(0);
         for (size_t r = from, step; r < to; r++) {
             uint8_t *row = KPD__NAME(operand_row)(b->operand, b->y, b->row + r, row_bytes, &step);
@@ -2466,7 +2464,7 @@ static void KPD__NAME(finish_halves)(const kpd__block *b, size_t from, size_t to
 // Rows [from, to) of f32 sums.
 static void KPD__NAME(finish_panel)(const kpd__block *b, size_t p, size_t from, size_t to) {
     const size_t col = b->col + 16 * p;
-    const float *sums = (const float *)b->sums + (p * kpd__round_up(b->rows, 16) + from) * 16;
+    const float *sums = (const float *)(const void *)b->sums + (p * kpd__round_up(b->rows, 16) + from) * 16;
     kpd__finish_by(sums, to - from, kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
                    b->y + (b->row + from) * b->ldy + col, b->ldy);
 }
@@ -2485,33 +2483,30 @@ static void KPD__NAME(finish_rows)(kpd__block *b, size_t n) {
 }
 static void KPD__NAME(go_on)(kpd__block *b) { KPD__NAME(finish_rows)(b, b->at_once); }
 
-// Rows [row, row + rows), rounded, times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn: those
-// of the one before become results while it multiplies.
-static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t row, size_t rows, float *y,
-                            size_t ldy) {
+// The m->n_rows or fewer rounded rows times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn:
+// those of the one before become results while it multiplies.
+static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t rows, float *y, size_t ldy) {
     const bool tiles = ops->operand == KPD__TILES;
-    const size_t depth = kpd__depth(w), wide = m->plane, walk = kpd__panels_a_walk(rows);
+    const size_t depth = kpd__depth(w), walk = kpd__panels_a_walk(rows);
     const size_t group = tiles ? KPD__TILE_ROWS : kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
-    const size_t at_once = (group * 64 + depth - 1) / depth;
     kpd__dots *dots = w->bytes ? ops->int8_dots : ops->half_dots;
     kpd__block blocks[2], *b = blocks, *before = blocks + 1;
     kpd__aside aside = {m->widened, tiles ? KPD__NAME(go_on) : NULL, NULL, 0};
     memset(blocks, 0, sizeof blocks);
+    b->w = w; b->operand = ops->operand; b->at_once = (group * 64 + depth - 1) / depth;
+    b->sums = m->sums[0]; b->high = m->sums[1]; b->step = m->step; b->zero = m->zero; b->y = y; b->ldy = ldy;
+    *before = *b;
+    before->sums += KPD__SUMS / 2; before->high += KPD__SUMS / 2;
     for (size_t col = 0, n; col < w->n; col += 16 * n) {
         const char *panels = (w->bytes ? (const char *)w->bytes : (const char *)w->half) + col * depth;
         n = kpd__min(walk, (w->n - col + 15) / 16);
         for (size_t g = 0; g < rows; g += group) {
             const uint8_t *a = m->rows + g * m->row_bytes;
-            const size_t at = b == blocks ? 0 : KPD__SUMS / 2;
-            b->w = w; b->operand = ops->operand; b->y = y; b->ldy = ldy;
-            b->row = row + g; b->rows = kpd__min(group, rows - g); b->done = 0; b->at_once = at_once;
-            b->col = col; b->n_panels = n;
-            b->sums = m->sums[0] + at; b->high = m->sums[1] + at;
-            b->step = m->step + g; b->zero = m->zero + g;
+            b->row = g; b->rows = kpd__min(group, rows - g); b->done = 0; b->col = col; b->n_panels = n;
             aside.before = before; aside.ask = g ? 0 : n * 16 * depth;
             dots(a, b->rows, depth, panels, n, &aside, b->sums);
             aside.ask = 0;
-            if (wide) dots(a + wide, b->rows, depth, panels, n, &aside, m->sums[1] + at);
+            if (m->plane) dots(a + m->plane, b->rows, depth, panels, n, &aside, b->high);
             if (!tiles) { KPD__NAME(finish_rows)(b, b->rows); continue; }
             KPD__NAME(finish_rows)(before, before->rows);
             before = b;
@@ -2522,16 +2517,17 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd
 }
 
 // Products whose inputs are rounded to the weights' type: of int8, and of bf16 by the level's instruction. Rows are rounded as
-// many at a time as the room holds.
+// many at a time as the room holds, a multiple of 16.
 static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                                     size_t ldy, void *scratch) {
     kpd__arena a = {(char *)scratch, 0, false};
     kpd__room m = kpd__room_lay(ops->operand, w, &a);
+    const size_t next = ldy == KPD__HALVES ? kpd__round_up(w->n, 32) / 2 : ldy;   // floats' worth of a row of y
     for (size_t r = 0, n; r < rows; r += n) {
         n = kpd__min(m.n_rows, rows - r);
         if (ldx == KPD__HALVES) m.rows = (uint8_t *)(uintptr_t)x + r * m.row_bytes;
         else KPD__NAME(round_rows)(w, ops->operand, x + r * ldx, ldx, n, &m);
-        KPD__NAME(walk)(ops, w, &m, r, n, y, ldy);
+        KPD__NAME(walk)(ops, w, &m, n, y + r * next, ldy);
     }
 }
 
@@ -2973,10 +2969,11 @@ KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t 
 
 // out [queries, depth] from the sums of up to KPD__WALK queries over their weights.
 static void KPD__NAME(int8_give)(const kpd__ops *ops, const kpd__int8_head *h, size_t queries, float *out, size_t ldo) {
+    const kpd__aside aside = {h->widened, NULL, NULL, 0};
     size_t next = kpd__round_up(queries, 16) * 16;
     for (size_t d = 0; d < h->depth; d += 16 * KPD__DOT_PANELS) {
         size_t panels = kpd__min(KPD__DOT_PANELS, (h->depth - d + 15) / 16);
-        ops->int8_dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, &h->aside, h->sums);
+        ops->int8_dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, &aside, h->sums);
         for (size_t p = 0, at = d; p < panels; p++, at += 16) {
             const kpd__v least = kpd__load(h->value_least + at), step = kpd__load(h->value_step + at), middle = kpd__set(128);
             for (size_t r = 0; r < queries; r++) {
@@ -2992,6 +2989,7 @@ static void KPD__NAME(int8_attention)(const kpd__ops *ops, const float *qkv, siz
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
     kpd__arena a = {(char *)scratch, 0, false};
     const kpd__int8_head h = kpd__int8_head_lay(ops->operand, n, depth, &a);
+    const kpd__aside aside = {h.widened, NULL, NULL, 0};
     for (size_t i = 0; i < heads; i++) {
         const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
         KPD__NAME(int8_keys)(&h, k, ld);
@@ -3002,7 +3000,7 @@ static void KPD__NAME(int8_attention)(const kpd__ops *ops, const float *qkv, siz
             for (size_t p = 0; p < panels; p++)
                 f[p] = KPD__NAME(int8_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
                                                h.queries + p * 16 * h.d_row);
-            ops->int8_dots(h.keys, n, h.d_row, h.queries, panels, &h.aside, h.scores);
+            ops->int8_dots(h.keys, n, h.d_row, h.queries, panels, &aside, h.scores);
             for (size_t p = 0; p < panels; p++) {
                 int32_t *scores = h.scores + p * h.n16 * 16;
                 kpd__store(h.inverse + p * 16, KPD__NAME(int8_softmax)(&h, scores, f[p]));
