@@ -88,6 +88,20 @@ __attribute__((target("arch=armv8.2-a+dotprod")))
 #endif
 ARM(dot_128, "sdot v\\r\\().4s, v0.16b, v1.16b")
 #endif
+#ifdef KPD__ARM_I8MM
+#ifdef __clang__
+__attribute__((target("i8mm")))
+#else
+__attribute__((target("arch=armv8.2-a+i8mm")))
+#endif
+ARM(matrix_int8, "usmmla v\\r\\().4s, v0.16b, v1.16b")
+#ifdef __clang__
+__attribute__((target("bf16")))
+#else
+__attribute__((target("arch=armv8.2-a+bf16")))
+#endif
+ARM(matrix_half, "bfmmla v\\r\\().4s, v0.8h, v1.8h")
+#endif
 #endif
 
 #define L(level) (1u << KPD_SIMD_##level)
@@ -115,6 +129,10 @@ static const struct {
 #endif
 #ifdef KPD__ARM_DOT
     {"SDOT", 16 * 32, dot_128, {0, 0, L(NEONDOT)}},
+#endif
+#ifdef KPD__ARM_I8MM
+    {"BFMMLA", 16 * 32, matrix_half, {0, L(NEONI8MM), 0}},
+    {"USMMLA", 16 * 64, matrix_int8, {0, 0, L(NEONI8MM)}},
 #endif
     {NULL, 0, NULL, {0, 0, 0}}};
 
