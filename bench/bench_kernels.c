@@ -90,17 +90,12 @@ ARM(dot_128, "sdot v\\r\\().4s, v0.16b, v1.16b")
 #endif
 #ifdef KPD__ARM_I8MM
 #ifdef __clang__
-__attribute__((target("i8mm")))
+#define MATRIX __attribute__((target("i8mm,bf16")))
 #else
-__attribute__((target("arch=armv8.2-a+i8mm")))
+#define MATRIX __attribute__((target("arch=armv8.2-a+i8mm+bf16")))
 #endif
-ARM(matrix_int8, "usmmla v\\r\\().4s, v0.16b, v1.16b")
-#ifdef __clang__
-__attribute__((target("bf16")))
-#else
-__attribute__((target("arch=armv8.2-a+bf16")))
-#endif
-ARM(matrix_half, "bfmmla v\\r\\().4s, v0.8h, v1.8h")
+MATRIX ARM(matrix_int8, "usmmla v\\r\\().4s, v0.16b, v1.16b")
+MATRIX ARM(matrix_half, "bfmmla v\\r\\().4s, v0.8h, v1.8h")
 #endif
 #endif
 
