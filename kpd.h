@@ -1055,6 +1055,9 @@ typedef struct kpd__block {
     float *y; size_t ldy;                       // [.., ldy]: the results of row 0 and column 0 go to its begin
 } kpd__block;
 
+// Where the sums of panel p begin.
+static size_t kpd__sums_at(const kpd__block *b, size_t p) { return p * kpd__round_up(b->rows, 16) * 16; }
+
 // What a product takes along: room for levels that widen panels, KPD__WIDENED bytes; and for AMX, which leaves all other units
 // idle, what they may do meanwhile: go on with the block before, and ask for the panels so many bytes behind, if not 0.
 typedef struct kpd__aside { void *widened; void (*go_on)(kpd__block *before); kpd__block *before; size_t ask; } kpd__aside;
@@ -2326,12 +2329,12 @@ KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand
     if (i < k) KPD__NAME(round_group)(inscale, k, x, i, false, f, offset, most, operand, low, high);
 }
 
-// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias), of rows [from, to) of panel p: the product of the scales is rounded,
-// the rest is one fused step. kind and f are constants. Rows of KPD__SIGNED all have one zero.
-KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__block *b, size_t p, size_t from, size_t to, float *y,
-                                       size_t ldy) {
-    const size_t col = b->col + 16 * p, sums = p * kpd__round_up(b->rows, 16) * 16;
-    const int32_t *colsum = b->w->colsum + col, *low = b->sums + sums, *high = b->high + sums, *zero = b->zero + b->row;
+// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias), of rows [from, to) of panel p: the product of the scales is
+// rounded, the rest is one fused step. kind and f are constants. Rows of KPD__SIGNED all have one zero.
+KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__block *b, size_t p, size_t from, size_t to,
+                                       float *y, size_t ldy) {
+    const size_t col = b->col + 16 * p, at = kpd__sums_at(b, p);
+    const int32_t *colsum = b->w->colsum + col, *low = b->sums + at, *high = b->high + at, *zero = b->zero + b->row;
     const float *step = b->step + b->row;
     const kpd__v bias = kpd__bias(b->w, col), by = kpd__load(b->w->scale + col), one = kpd__times(colsum, zero[0]);
     for (size_t r = from; r < to; r++) {
@@ -2347,7 +2350,7 @@ static void KPD__NAME(rescale)(const kpd__block *b, size_t p, size_t from, size_
     const size_t col = b->col + 16 * p, n = kpd__part_n(col, w->n);
     const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
     const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
-    float *sums = (float *)(void *)b->sums + p * kpd__round_up(b->rows, 16) * 16, *results = b->y + b->row * b->ldy + col;
+    float *sums = (float *)(void *)b->sums + kpd__sums_at(b, p), *results = b->y + b->row * b->ldy + col;
     float *y = done ? results : sums;
     const size_t ld = done ? b->ldy : 16;
     if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, from, to, y, ld);
@@ -2445,11 +2448,12 @@ static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, co
 #ifdef KPD__ROUNDS_TO_HALF
 // Rows [from, to) of bf16 sums through GELU to bf16, a pair of panels being a group of 64 bytes. Columns past the last are 0.
 static void KPD__NAME(finish_halves)(const kpd__block *b, size_t from, size_t to) {
-    const size_t row_bytes = kpd__round_up(b->w->n, 32) * 2, next = kpd__round_up(b->rows, 16) * 16;
+    const size_t row_bytes = kpd__round_up(b->w->n, 32) * 2;
     for (size_t p = 0; p < b->n_panels; p += 2) {
         const size_t col = b->col + 16 * p;
         const bool two = p + 1 < b->n_panels;
-        const float *sums = (const float *)(const void *)b->sums + p * next, *others = two ? sums + next : sums;
+        const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p);
+        const float *others = two ? sums + kpd__sums_at(b, 1) : sums;
         const kpd__v bias = kpd__bias(b->w, col), other = two ? kpd__bias(b->w, col + 16) : bias, zero = kpd__set(0);
         for (size_t r = from, step; r < to; r++) {
             uint8_t *row = KPD__NAME(operand_row)(b->operand, b->y, b->row + r, row_bytes, &step);
@@ -2464,7 +2468,7 @@ static void KPD__NAME(finish_halves)(const kpd__block *b, size_t from, size_t to
 // Rows [from, to) of f32 sums.
 static void KPD__NAME(finish_panel)(const kpd__block *b, size_t p, size_t from, size_t to) {
     const size_t col = b->col + 16 * p;
-    const float *sums = (const float *)(const void *)b->sums + (p * kpd__round_up(b->rows, 16) + from) * 16;
+    const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p) + from * 16;
     kpd__finish_by(sums, to - from, kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
                    b->y + (b->row + from) * b->ldy + col, b->ldy);
 }
@@ -2483,7 +2487,7 @@ static void KPD__NAME(finish_rows)(kpd__block *b, size_t n) {
 }
 static void KPD__NAME(go_on)(kpd__block *b) { KPD__NAME(finish_rows)(b, b->at_once); }
 
-// The m->n_rows or fewer rounded rows times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn:
+// Up to m->n_rows rounded rows times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn:
 // those of the one before become results while it multiplies.
 static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t rows, float *y, size_t ldy) {
     const bool tiles = ops->operand == KPD__TILES;
@@ -2518,8 +2522,8 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd
 
 // Products whose inputs are rounded to the weights' type: of int8, and of bf16 by the level's instruction. Rows are rounded as
 // many at a time as the room holds, a multiple of 16.
-static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
-                                    size_t ldy, void *scratch) {
+static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
+                                    float *y, size_t ldy, void *scratch) {
     kpd__arena a = {(char *)scratch, 0, false};
     kpd__room m = kpd__room_lay(ops->operand, w, &a);
     const size_t next = ldy == KPD__HALVES ? kpd__round_up(w->n, 32) / 2 : ldy;   // floats' worth of a row of y
@@ -2613,8 +2617,8 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
             size_t n = kpd__min(512, k - at);
             KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)aside->widened);
             for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS); r < rows; r += step)
-                madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k, (const int16_t *)aside->widened, n,
-                                                         sums + r * 16);
+                madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k,
+                                                    (const int16_t *)aside->widened, n, sums + r * 16);
         }
 }
 #undef KPD__SUM
