@@ -2223,6 +2223,7 @@ KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *
     kpd__v bias = kpd__bias(w, col);
     for (size_t r = 0, step = kpd__even_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
         size_t m = rows - r < step ? rows - r : step;
+        for (size_t i = 0; i < m; i++) KPD__PREFETCH(y + (r + i) * ldy + col, 0);   // else stores wait for their lines
         if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
         else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
         kpd__finish_by(tile, m, kpd__part_n(col, w->n), bias, w->activation, y + r * ldy + col, ldy);
@@ -2232,7 +2233,7 @@ KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *
 // y = f(x W^T + bias). Rows go in blocks whose x stays in half of a small L2, so that each panel is read from L1.
 static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
     size_t block = 192 * 1024 / sizeof(float) / w->k / KPD__ROWS * KPD__ROWS;
-    if (block < KPD__ROWS) block = KPD__ROWS;
+    block = kpd__even_rows(rows, kpd__max(block, KPD__ROWS));
     for (size_t r = 0; r < rows; r += block) {
         size_t m = rows - r < block ? rows - r : block;
         for (size_t col = 0; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
