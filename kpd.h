@@ -2711,11 +2711,16 @@ KPD__INLINE kpd__v KPD__NAME(tree_rows)(const float *s, size_t n) {
     return lane[0];
 }
 
+// The largest of each of 16 columns of n scores.
+KPD__INLINE kpd__v KPD__NAME(largest)(const float *s, size_t n) {
+    kpd__v top = kpd__load(s);
+    for (size_t i = 16; i < n * 16; i += 16) top = kpd__vmax(top, kpd__load(s + i));
+    return top;
+}
+
 // Softmax numerators of 16 columns of n scores in place, scaled (by what is above 0) first. Returns 1 / sums.
 KPD__INLINE kpd__v KPD__NAME(softmax)(float *s, size_t n, float scale) {
-    kpd__v top = kpd__set(-INFINITY), f = kpd__set(scale);
-    for (size_t i = 0; i < n * 16; i += 16) top = kpd__vmax(top, kpd__load(s + i));
-    top = kpd__mul(top, f);   // rounding keeps the order: the largest scaled is the largest, scaled
+    const kpd__v f = kpd__set(scale), top = kpd__mul(KPD__NAME(largest)(s, n), f);   // also the largest once scaled
     for (size_t i = 0; i < n * 16; i += 16) kpd__store(s + i, kpd__exp(kpd__sub(kpd__mul(kpd__load(s + i), f), top)));
     return kpd__div(kpd__set(1), KPD__NAME(tree_rows)(s, n));
 }
@@ -2791,8 +2796,8 @@ KPD__INLINE void KPD__NAME(half_queries)(const kpd__half_head *h, const float *q
 // 1 / sums, of what was not rounded yet: two chains, of the even and the odd keys.
 KPD__INLINE kpd__v KPD__NAME(half_softmax)(const float *s, size_t n, float scale, uint16_t *out) {
     const kpd__v zero = kpd__set(0), f = kpd__set(KPD__LOG2_E * scale);
-    kpd__v top = kpd__set(-INFINITY), even = zero, odd = zero;
-    for (size_t i = 0; i < n * 16; i += 16) top = kpd__vmax(top, kpd__load(s + i));
+    const kpd__v top = KPD__NAME(largest)(s, n);
+    kpd__v even = zero, odd = zero;
     for (size_t j = 0; j < kpd__round_up(n, 32); j += 2, s += 32, out += 32) {
         kpd__v a = zero, b = zero;
         if (j < n) a = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s), top), f));
