@@ -2488,6 +2488,12 @@ static void KPD__NAME(finish_rows)(kpd__block *b, size_t n) {
 }
 static void KPD__NAME(go_on)(kpd__block *b) { KPD__NAME(finish_rows)(b, b->at_once); }
 
+// Asks for the lines that a block's results go to, else stores would wait for them.
+static void KPD__NAME(ask_results)(const kpd__block *b) {
+    for (size_t r = b->row; r < b->row + b->rows && b->ldy != KPD__HALVES; r++)
+        for (size_t p = 0; p < b->n_panels; p++) KPD__PREFETCH(b->y + r * b->ldy + b->col, p * 64);
+}
+
 // Up to m->n_rows rounded rows times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn:
 // those of the one before become results while it multiplies.
 static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t rows, float *y, size_t ldy) {
@@ -2508,6 +2514,7 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd
         for (size_t g = 0; g < rows; g += group) {
             const uint8_t *a = m->rows + g * m->row_bytes;
             b->row = g; b->rows = kpd__min(group, rows - g); b->done = 0; b->col = col; b->n_panels = n;
+            KPD__NAME(ask_results)(b);
             aside.before = before; aside.ask = g ? 0 : n * 16 * depth;
             dots(a, b->rows, depth, panels, n, &aside, b->sums);
             aside.ask = 0;
