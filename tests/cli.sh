@@ -77,6 +77,7 @@ run 2 $kpd judge; says "unknown command 'judge'"
 run 2 $kpd index tune x; says "unknown command 'index tune'"
 run 2 $kpd index; says "unknown command 'index'"
 run 2 $kpd help nothing; says "unknown command"
+run 0 $kpd help index; prints "kpd index build"; prints "kpd index info"
 run 2 $kpd info; says "an argument is missing"
 run 2 $kpd info a b; says "one argument too many"
 run 2 $kpd info a --frobnicate; says "unknown option '--frobnicate'"
@@ -277,8 +278,11 @@ if [ -c /dev/full ]; then
     [ -c /dev/full ] || wrong "/dev/full was replaced"
     $kpd embed $student "$dir/many" > /dev/full 2> "$dir/err" && wrong "a full disk went unnoticed"
     says "standard output: cannot write: No space left"
-    $kpd info $student > /dev/full 2> "$dir/err" && wrong "a full disk went unnoticed"
-    says "cannot write"
+    for command in "info $student" help "help train"; do
+        $kpd $command > /dev/full 2> "$dir/err" && wrong "a full disk went unnoticed"
+        says "standard output: cannot write: "
+        grep Success "$dir/err" && wrong "a reason that is none"
+    done
 fi
 run 1 full_disk $kpd embed $student "$dir/many" -o "$dir/kept.npy"; says "kept.npy: cannot write"
 [ "$(cat "$dir/kept.npy")" = old ] || wrong "the output of before is lost"
@@ -437,6 +441,7 @@ run 1 $kpd recommend $student - $d/keyphrases.kpi "$dir/bad.tsv" $d/items.tsv; s
 t recommend_bad
 given 'a\nb\tc\td\n'; run 1 $all < "$dir/in"; says "standard input:2: more than the 2"
 run 2 $kpd recommend $student - a b c --threshold 0.5; says "--threshold is a relevance"
+run 2 $kpd recommend $student m b c --threshold 1.5; says "--threshold 1.5: expected a relevance from 0 to 1"
 run 2 $kpd recommend $student - a b c --by-relevance; says "needs an assistant"
 run 1 $kpd recommend $assistant - a b c; says "expected a bi-encoder"
 run 1 $kpd recommend $student $student a b c; says "expected a cross-encoder"

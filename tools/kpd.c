@@ -238,17 +238,25 @@ static void output_abandon(output *o) {
     o->file = NULL;
 }
 
+// Whether all was written. errno then is that of the last write, or 0 where one before it failed: others may have set it since.
+static bool flushed(FILE *f) {
+    bool before = !ferror(f);
+    errno = 0;
+    return !fflush(f) && before;
+}
+static const char *why_not_written(void) { return errno ? strerror(errno) : "a write before the last one failed"; }
+
 static bool output_failed(output *o) {
-    fail(o->path ? o->path : "standard output", 0, "cannot write: %s", strerror(errno));
+    fail(o->path ? o->path : "standard output", 0, "cannot write: %s", why_not_written());
     output_abandon(o);
     return false;
 }
 
 // To be asked now and then, so that a long job notices a full disk before its end.
-static bool output_ok(output *o) { return !ferror(o->file) || output_failed(o); }
+static bool output_ok(output *o) { return !ferror(o->file) || flushed(o->file) || output_failed(o); }
 
 static bool output_commit(output *o) {
-    bool ok = !ferror(o->file) && !fflush(o->file);
+    bool ok = flushed(o->file);
     if (!o->path) return ok || output_failed(o);
     if (!ok || fsync(fileno(o->file))) return output_failed(o);
     ok = !fclose(o->file);
@@ -1374,6 +1382,8 @@ static int run_recommend(job *j) {
     bool ok, filter = strcmp(j->arg[1], "-") != 0;
     if (!filter && isfinite(j->o.threshold)) return usage("--threshold is a relevance, which needs an assistant");
     if (!filter && j->o.by_relevance) return usage("--by-relevance needs an assistant");
+    if (isfinite(j->o.threshold) && !(j->o.threshold >= 0 && j->o.threshold <= 1))
+        return usage("--threshold %g: expected a relevance from 0 to 1", (double)j->o.threshold);
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
     if (filter && !open_model(j->arg[1], KPD_CROSS_ENCODER, &j->assistant)) return BAD_DATA;
     if (!open_index(j, j->arg[2], false)) return BAD_DATA;
@@ -2847,16 +2857,6 @@ static void help_all(void) {
            "Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.\n");
 }
 
-static int help(int argc, char **argv) {
-    int n_words;
-    const command *c = find_command(argc, argv, &n_words);
-    if (argc == 0) return help_all(), DONE;
-    if (!c) return unknown_command(argc, argv);
-    printf("kpd %s\n\n%s\n", c->use, c->help);
-    if (c->run == run_train) recipe_help(stdout);
-    return DONE;
-}
-
 static int parse(const command *c, int argc, char **argv, job *j) {
     int n = 0;
     j->arg = (const char **)job_alloc(j, (size_t)argc + 8, sizeof *j->arg);
@@ -2887,8 +2887,29 @@ static int set_machine(job *j) {
 }
 
 static bool stdout_ok(void) {
-    bool ok = !fflush(stdout) && !ferror(stdout);
-    return ok || fail("standard output", 0, "cannot write: %s", strerror(errno));
+    return flushed(stdout) || fail("standard output", 0, "cannot write: %s", why_not_written());
+}
+
+// The commands of two words of which the first is this: how many.
+static int help_family(const char *first) {
+    int n = 0;
+    size_t length = strlen(first);
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (!strncmp(COMMANDS[i].name, first, length) && COMMANDS[i].name[length] == ' ') {
+            printf("kpd %s\n", COMMANDS[i].use);
+            n++;
+        }
+    return n;
+}
+
+static int help(int argc, char **argv) {
+    int n_words;
+    const command *c = find_command(argc, argv, &n_words);
+    if (argc == 0) help_all();
+    else if (c) printf("kpd %s\n\n%s\n", c->use, c->help);
+    else if (argc > 1 || !help_family(argv[0])) return unknown_command(argc, argv);
+    if (c && c->run == run_train) recipe_help(stdout);
+    return stdout_ok() ? DONE : BAD_DATA;
 }
 
 static int run(const command *c, int argc, char **argv, job *j) {
