@@ -157,15 +157,15 @@
 //     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte
 //     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
 //     vocab           u8   vocab.txt: a token a line, line i = id i
-//     and per encoder, names as in Hugging Face's BERT, behind "keyphrase." for the second of separate towers:
+//     per encoder, names as in Hugging Face's BERT, behind "keyphrase." for the second of separate towers:
 //     embeddings.word_embeddings.weight [V, H], .position_embeddings.weight [P, H], .token_type_embeddings.weight [types, H]
 //     (f32, or bf16 where the weight type is bf16 or int8), .LayerNorm.weight and .bias [H]; per layer i panels of the weight
 //     type, encoder.layer.i.attention.self.qkv.weight {3, H, H} (query, key, value), .qkv.bias f32 [3][H padded to 16];
 //     .attention.output.dense, .intermediate.dense, .output.dense .weight and .bias (padded to 16), .attention.output.LayerNorm
-//     and .output.LayerNorm .weight and .bias [H]; and always as f32 panels, of a cross-encoder: pooler.dense and classifier
-//     .weight, .bias (padded to 16); modules of a bi-encoder: modules.j.linear.weight, .bias (padded to 16) for Dense,
-//     modules.j.norm.weight and .bias for LayerNorm (epsilon 1e-5). A vector's shape is {length, 1, 1}, with the padding where
-//     there is one.
+//     and .output.LayerNorm .weight and .bias [H]
+//     and once, always as f32 panels, of a cross-encoder: pooler.dense and classifier .weight, .bias (padded to 16); of a
+//     bi-encoder, for both towers: modules.j.linear.weight, .bias (padded to 16) for Dense, modules.j.norm.weight and .bias for
+//     LayerNorm (epsilon 1e-5). A vector's shape is {length, 1, 1}, with the padding where there is one.
 //
 // An index (kind 2) has:
 //     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32), 3.. zero
@@ -341,7 +341,7 @@ typedef enum kpd_activation { KPD_GELU, KPD_GELU_TANH, KPD_RELU, KPD_TANH, KPD_I
 typedef enum kpd_module_kind { KPD_MODULE_DENSE = 1, KPD_MODULE_LAYER_NORM } kpd_module_kind;
 typedef struct kpd_module {             // between pooling and the final normalisation of a bi-encoder
     kpd_module_kind kind;
-    int32_t width;                      // of the output; a layer norm keeps its input's
+    int32_t width;                      // of the output; a layer norm's is its input's, and is given too
     kpd_activation activation;          // Dense only
     bool no_bias;                       // Dense only
 } kpd_module;
@@ -349,7 +349,7 @@ typedef struct kpd_module {             // between pooling and the final normali
 typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns, with the defaults filled in
     kpd_kind kind;
     kpd_dtype dtype;                    // of the weights; a created model has f32, kpd_model_convert makes the others
-    bool separate_towers;               // bi-encoder: own weights for keyphrases
+    bool separate_towers;               // bi-encoder: own weights for keyphrases, of all but the modules
     bool no_normalize;                  // bi-encoder: vectors keep their length
     int32_t arithmetic;                 // of int8: a sum of KPD_OFFSET_HIDDEN and KPD_WIDE_QKV
     int32_t n_layers, width, n_heads;   // required; width 2 or more, a multiple of n_heads
@@ -416,8 +416,9 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // modules) stays f32. Each of its inputs k is first divided by (largest input_k^5 / largest weight_k^3)^(1/8), so that input
 // and weight share the burden, as in SmoothQuant (Xiao et al. 2023); the largest inputs are those of `texts`, or else of 64
 // sequences of random tokens, which need no data. *out is the caller's. Errors: ARGUMENT (`where` = the text that the template
-// cannot take), MEMORY, LIMIT (a weight too large for bf16). Any thread. Cost: reading and writing every weight, room for the
-// largest tensor in f32 beside the model, and for int8 a pass of the texts.
+// cannot take), MEMORY, LIMIT (a weight too large for bf16, or so large that int8's inputs or a row of it overflow). Any
+// thread. Cost: reading and writing every weight, room for the largest tensor in f32 beside the model, and for int8 a pass of
+// the texts.
 typedef struct kpd_convert_desc {
     kpd_dtype dtype;                    // 0 = f32
     bool wide_qkv;                      // int8: 16-bit inputs of query, key, value; attention in f32: closer, a third slower
@@ -1118,7 +1119,9 @@ static kpd__matrix kpd__columns(const kpd__matrix *w, size_t from, size_t n) {
     c.n = n;
     if (c.panels) c.panels += from * w->k;
     if (c.half) c.half += from * kpd__round_up(w->k, 32);
-    if (c.bytes) { c.bytes += from * kpd__round_up(w->k, 64); c.scale += from; c.colsum += from; }
+    if (c.bytes) c.bytes += from * kpd__round_up(w->k, 64);
+    if (c.scale) c.scale += from;
+    if (c.colsum) c.colsum += from;
     if (c.bias) c.bias += from;
     return c;
 }
@@ -6064,9 +6067,12 @@ static float kpd__tensor_value(const kpd__tensor *t, size_t row, size_t col) {
 
 KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e) {
     const kpd__tensor *t = kpd__tensor_find(m, name, e);
+    uint64_t fp;
     if (!t) return KPD_ERR_NOT_FOUND;
+    fp = kpd__fp_enter();
     for (size_t r = 0; r < (size_t)t->rows; r++)
         for (size_t c = 0; c < (size_t)t->cols; c++) *out++ = kpd__tensor_value(t, r, c);
+    kpd__fp_leave(fp);
     return KPD_OK;
 }
 
@@ -6319,11 +6325,11 @@ static kpd_status kpd__session_fits(const kpd_session *s, const kpd_model *m, kp
 // tokenized, cut into blocks of whole texts, and the blocks are shared out among the tasks. Relies on the kernels. Promises
 // that a text's vectors do not depend on its neighbours: every row of every product is its own chain.
 
-// Notes the largest of each column of x [rows, k], the input of matrix `which` of the layer.
+// Notes the largest of each column of x [rows, k], the input of matrix `which` of the layer: infinity, if one is not finite.
 static void kpd__see(kpd__seen *seen, size_t which, const float *x, size_t rows, size_t k) {
     float *most = seen->most + (seen->layer * 4 + which) * seen->stride;
     for (size_t r = 0; r < rows; r++, x += k)
-        for (size_t i = 0; i < k; i++) most[i] = kpd__wider(most[i], x[i]);
+        for (size_t i = 0; i < k; i++) most[i] = kpd__wider(most[i], x[i] - x[i] == 0 ? x[i] : INFINITY);
 }
 
 // Texts [begin, end) in a layer. Tasks may share their rows: `all` holds x, y, context and qkv of all, and each task has
@@ -6340,7 +6346,7 @@ typedef struct kpd__rows {
 static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     const kpd__layer *l = r->layer;
     size_t h = r->width, f = l->up.n, step = kpd__even_rows(to - from, kpd__chunk(r->ops));
-    bool halves = l->up.half && r->ops->half_dots && l->up.activation == KPD__SHORT_GELU && !own->seen;
+    bool halves = l->up.half && r->ops->half_dots && l->up.activation == KPD__SHORT_GELU;
     size_t ld = halves ? KPD__HALVES : f;
     for (; from < to; from += step) {
         size_t rows = kpd__min(step, to - from);
@@ -6656,7 +6662,7 @@ KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim) {
 }
 
 // >>convert  Models of other weight types. Relies on the encoder, which shows how large the inputs of each matrix get. Promises
-// the same model on every machine, since the encoder does.
+// the same model on every machine, since the encoder does at a level that widens bf16.
 
 // Values that keep their place: f32 as they are, or rounded to bf16.
 static kpd_status kpd__convert_plain(kpd_model *to, const kpd__tensor *t, const float *w, kpd_error *e) {
@@ -6690,7 +6696,7 @@ static void kpd__convert_balance(kpd_model *to, const kpd__matrix *m, const floa
 }
 
 // Rows of a matrix to int8: w / inscale is about q * scale; and the sums of q.
-static void kpd__convert_round(kpd_model *to, const kpd__tensor *t, const float *w) {
+static kpd_status kpd__convert_round(kpd_model *to, const kpd__tensor *t, const float *w, kpd_error *e) {
     const float magic = KPD__MAGIC;
     int8_t *q = (int8_t *)kpd__image_at(to, t->bytes);
     float *scale = (float *)kpd__image_at(to, t->scale);
@@ -6698,6 +6704,8 @@ static void kpd__convert_round(kpd_model *to, const kpd__tensor *t, const float 
     for (size_t r = 0; r < (size_t)t->rows; r++, w += t->cols) {
         float most = 0, by;
         for (int32_t c = 0; c < t->cols; c++) most = kpd__wider(most, w[c] / t->inscale[c]);
+        if (!(most < INFINITY))
+            return kpd__fail(e, KPD_ERR_LIMIT, -1, "tensor %s: row %llu is too large for int8", t->name, (unsigned long long)r);
         by = most < KPD__NOTHING ? 0 : 127 / most;
         scale[r] = most < KPD__NOTHING ? 0 : most / 127;
         for (size_t c = 0; c < (size_t)t->cols; c++) {
@@ -6706,6 +6714,7 @@ static void kpd__convert_round(kpd_model *to, const kpd__tensor *t, const float 
             colsum[r] += (int32_t)v;
         }
     }
+    return KPD_OK;
 }
 
 // A text of up to 24 random tokens between the marks of a text.
@@ -6757,10 +6766,18 @@ static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, flo
         s = kpd_model_get(from, t->name, w, e);
         if (s) break;
         if (widest) kpd__convert_widest(to, t, w);
-        else if (t->bytes) kpd__convert_round(to, t, w);
+        else if (t->bytes) s = kpd__convert_round(to, t, w, e);
         else s = kpd__convert_plain(to, t, w, e);
     }
     return s;
+}
+
+// The fastest level that does not round the inputs of bf16 products.
+static kpd_simd kpd__widening_level(void) {
+    const kpd__ops *ops;
+    for (int l = KPD_SIMD_COUNT - 1; l > KPD_SIMD_SCALAR; l--)
+        if (!kpd__choose_level((kpd_simd)l, &ops, NULL) && !ops->half_dots) return (kpd_simd)l;
+    return KPD_SIMD_SCALAR;
 }
 
 static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_desc *d, kpd_model *to, float *w, kpd_error *e) {
@@ -6772,6 +6789,7 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     if (s) return s;
     memset(&sd, 0, sizeof sd);
     sd.allocator = d->allocator;
+    sd.simd = kpd__widening_level();
     if (from->desc.kind == KPD_CROSS_ENCODER) sd.assistant = from;
     else sd.student = from;
     s = kpd_session_create(&sd, &session, e);
@@ -6781,6 +6799,8 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     size = n_layers * 4 * seen.stride * sizeof *seen.most;
     seen.most = (float *)kpd__alloc(&d->allocator, size);
     s = seen.most ? kpd__convert_see(from, d, session, seen, e) : kpd__no_memory(e, size);
+    if (!s && kpd__not_finite(seen.most, size / sizeof *seen.most) < size / sizeof *seen.most)
+        s = kpd__fail(e, KPD_ERR_LIMIT, -1, "an input of a layer's matrix is not finite: the model's weights are too large");
     for (size_t i = 0; i < n_layers && !s; i++) {   // the towers' layers lie one after another
         const kpd__layer *l = &to->tower[0].layers[i];
         const float *most = seen.most + i * 4 * seen.stride;

@@ -153,6 +153,22 @@ static void bf16_is_f32_of_rounded_weights(void) {
     kpd_model_close(m); kpd_model_close(half); kpd_model_close(back);
 }
 
+static bool same_file(const kpd_model *a, const kpd_model *b) {
+    return a->file.size == b->file.size && !memcmp(a->file.data, b->file.data, a->file.size);
+}
+
+// The inputs that set its scales are seen at a level that widens bf16, so they are those of f32.
+static void int8_of_bf16_is_that_of_f32(void) {
+    kpd_model *m, *half, *back, *a, *b;
+    inner = KPD_RELU;
+    m = make(KPD_BI_ENCODER, false);
+    inner = KPD_GELU;
+    half = convert(m, KPD_BF16, false); back = convert(half, KPD_F32, false);
+    a = convert(half, KPD_INT8, false); b = convert(back, KPD_INT8, false);
+    CHECK(same_file(a, b));
+    kpd_model_close(m); kpd_model_close(half); kpd_model_close(back); kpd_model_close(a); kpd_model_close(b);
+}
+
 static bool quantised(const char *name) {
     return strstr(name, "encoder.layer") && strstr(name, ".weight") && !strstr(name, "LayerNorm");
 }
@@ -217,7 +233,7 @@ static void texts_can_set_the_scales(void) {
 
 static void conversion_is_deterministic(void) {
     kpd_model *m = make(KPD_CROSS_ENCODER, false), *a = convert(m, KPD_INT8, true), *b = convert(m, KPD_INT8, true);
-    CHECK(a->file.size == b->file.size && !memcmp(a->file.data, b->file.data, a->file.size));
+    CHECK(same_file(a, b));
     kpd_model_close(m); kpd_model_close(a); kpd_model_close(b);
 }
 
@@ -354,6 +370,11 @@ static void what_cannot_be_done_is_said(void) {
     d.dtype = KPD_BF16;
     CHECK_STATUS(kpd_model_convert(m, &d, &none, &error), KPD_ERR_LIMIT);
     CHECK(!none && strstr(error.message, "too large for bf16"));
+    d.dtype = KPD_INT8;
+    for (size_t i = 0; i < W * W; i++) w[i] = FLT_MAX;
+    CHECK_OK(kpd_model_set(m, "encoder.layer.0.attention.output.dense.weight", w, NULL));
+    CHECK_STATUS(kpd_model_convert(m, &d, &none, &error), KPD_ERR_LIMIT);
+    CHECK(!none && strstr(error.message, "is not finite"));
     kpd_session_destroy(s);
     kpd_model_close(m); kpd_model_close(q);
 }
@@ -368,6 +389,7 @@ SUITE(convert) {
 #endif
     TEST(the_same_bits);
     TEST(bf16_is_f32_of_rounded_weights);
+    TEST(int8_of_bf16_is_that_of_f32);
     TEST(weights_are_rounded_to_nearest);
     TEST(int8_is_close);
     TEST(texts_can_set_the_scales);
