@@ -6774,7 +6774,7 @@ static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, flo
 
 // The fastest level that does not round the inputs of bf16 products.
 static kpd_simd kpd__widening_level(void) {
-    const kpd__ops *ops;
+    const kpd__ops *ops = NULL;
     for (int l = KPD_SIMD_COUNT - 1; l > KPD_SIMD_SCALAR; l--)
         if (!kpd__choose_level((kpd_simd)l, &ops, NULL) && !ops->half_dots) return (kpd_simd)l;
     return KPD_SIMD_SCALAR;
