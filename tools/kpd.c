@@ -505,8 +505,9 @@ static void start(job *j, const char *unit) {
 
 static void format_left(char *out, size_t size, double elapsed, double fraction) {
     double left = fraction > 0 ? elapsed / fraction - elapsed : 0;
-    long s = left < 1e6 ? (long)(left + 0.5) : 1000000;
+    long s = left < 1e6 ? (long)(left + 0.5) : 0;
     if (fraction <= 0) out[0] = 0;
+    else if (!(left < 1e6)) snprintf(out, size, ", over 11 days left");
     else if (s < 3600) snprintf(out, size, ", %ld:%02ld left", s / 60, s % 60);
     else snprintf(out, size, ", %ld:%02ld:%02ld left", s / 3600, s / 60 % 60, s % 60);
 }
