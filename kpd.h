@@ -2219,6 +2219,12 @@ static void kpd__finish_by(const float *tile, size_t rows, size_t n, kpd__v bias
 
 KPD__INLINE kpd__v kpd__bias(const kpd__matrix *w, size_t col) { return w->bias ? kpd__load(w->bias + col) : kpd__set(0); }
 
+// Asks for the lines that results of some rows and panels go to, before the products: else stores wait for them.
+KPD__INLINE void KPD__NAME(ask_results)(const float *y, size_t ldy, size_t rows, size_t n_panels) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t p = 0; p < n_panels; p++) KPD__PREFETCH(y + r * ldy, p * 64);
+}
+
 // One panel of columns for a block of rows.
 KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *x, size_t ldx, size_t rows, float *y,
                                  size_t ldy) {
@@ -2226,7 +2232,7 @@ KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *
     kpd__v bias = kpd__bias(w, col);
     for (size_t r = 0, step = kpd__even_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
         size_t m = rows - r < step ? rows - r : step;
-        for (size_t i = 0; i < m; i++) KPD__PREFETCH(y + (r + i) * ldy + col, 0);   // else stores wait for their lines
+        KPD__NAME(ask_results)(y + r * ldy + col, ldy, m, 1);
         if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
         else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
         kpd__finish_by(tile, m, kpd__part_n(col, w->n), bias, w->activation, y + r * ldy + col, ldy);
@@ -2235,8 +2241,7 @@ KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *
 
 // y = f(x W^T + bias). Rows go in blocks whose x stays in half of a small L2, so that each panel is read from L1.
 static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
-    size_t block = 192 * 1024 / sizeof(float) / w->k / KPD__ROWS * KPD__ROWS;
-    block = kpd__even_rows(rows, kpd__max(block, KPD__ROWS));
+    const size_t block = kpd__even_rows(rows, kpd__max(192 * 1024 / sizeof(float) / w->k, KPD__ROWS));
     for (size_t r = 0; r < rows; r += block) {
         size_t m = rows - r < block ? rows - r : block;
         for (size_t col = 0; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
@@ -2491,12 +2496,6 @@ static void KPD__NAME(finish_rows)(kpd__block *b, size_t n) {
 }
 static void KPD__NAME(go_on)(kpd__block *b) { KPD__NAME(finish_rows)(b, b->at_once); }
 
-// Asks for the lines that a block's results go to, else stores would wait for them.
-static void KPD__NAME(ask_results)(const kpd__block *b) {
-    for (size_t r = b->row; r < b->row + b->rows && b->ldy != KPD__HALVES; r++)
-        for (size_t p = 0; p < b->n_panels; p++) KPD__PREFETCH(b->y + r * b->ldy + b->col, p * 64);
-}
-
 // Up to m->n_rows rounded rows times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn:
 // those of the one before become results while it multiplies.
 static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t rows, float *y, size_t ldy) {
@@ -2517,7 +2516,7 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd
         for (size_t g = 0; g < rows; g += group) {
             const uint8_t *a = m->rows + g * m->row_bytes;
             b->row = g; b->rows = kpd__min(group, rows - g); b->done = 0; b->col = col; b->n_panels = n;
-            KPD__NAME(ask_results)(b);
+            if (ldy != KPD__HALVES) KPD__NAME(ask_results)(y + g * ldy + col, ldy, b->rows, n);
             aside.before = before; aside.ask = g ? 0 : n * 16 * depth;
             dots(a, b->rows, depth, panels, n, &aside, b->sums);
             aside.ask = 0;
@@ -6784,7 +6783,7 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     kpd_session_desc sd;
     kpd_session *session;
     kpd__seen seen;
-    size_t n_layers = (size_t)from->desc.n_layers * (from->desc.separate_towers ? 2 : 1), size;
+    size_t n_layers = (size_t)from->desc.n_layers * (from->desc.separate_towers ? 2 : 1), n_seen, size;
     kpd_status s = kpd__convert_tensors(from, to, w, true, e);
     if (s) return s;
     memset(&sd, 0, sizeof sd);
@@ -6796,10 +6795,11 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     if (s) return s;
     memset(&seen, 0, sizeof seen);
     seen.stride = kpd__max((size_t)from->desc.width, (size_t)from->desc.ffn_width);
-    size = n_layers * 4 * seen.stride * sizeof *seen.most;
+    n_seen = n_layers * 4 * seen.stride;
+    size = n_seen * sizeof *seen.most;
     seen.most = (float *)kpd__alloc(&d->allocator, size);
     s = seen.most ? kpd__convert_see(from, d, session, seen, e) : kpd__no_memory(e, size);
-    if (!s && kpd__not_finite(seen.most, size / sizeof *seen.most) < size / sizeof *seen.most)
+    if (!s && kpd__not_finite(seen.most, n_seen) < n_seen)
         s = kpd__fail(e, KPD_ERR_LIMIT, -1, "an input of a layer's matrix is not finite: the model's weights are too large");
     for (size_t i = 0; i < n_layers && !s; i++) {   // the towers' layers lie one after another
         const kpd__layer *l = &to->tower[0].layers[i];

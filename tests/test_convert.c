@@ -158,7 +158,7 @@ static bool same_file(const kpd_model *a, const kpd_model *b) {
     return a->file.size == b->file.size && !memcmp(a->file.data, b->file.data, a->file.size);
 }
 
-// The inputs that set its scales are seen at a level that widens bf16, so they are those of f32.
+// The inputs that set its scales are seen at a level that widens bf16, so they are those of f32; but GELU differs by type.
 static void int8_of_bf16_is_that_of_f32(void) {
     kpd_model *m, *half, *back, *a, *b;
     inner = KPD_RELU;
