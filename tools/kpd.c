@@ -1383,7 +1383,7 @@ static int run_recommend(job *j) {
     bool ok, filter = strcmp(j->arg[1], "-") != 0;
     if (!filter && isfinite(j->o.threshold)) return usage("--threshold is a relevance, which needs an assistant");
     if (!filter && j->o.by_relevance) return usage("--by-relevance needs an assistant");
-    if (isfinite(j->o.threshold) && !(j->o.threshold >= 0 && j->o.threshold <= 1))
+    if (isfinite(j->o.threshold) && (j->o.threshold < 0 || j->o.threshold > 1))
         return usage("--threshold %g: expected a relevance from 0 to 1", (double)j->o.threshold);
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
     if (filter && !open_model(j->arg[1], KPD_CROSS_ENCODER, &j->assistant)) return BAD_DATA;
@@ -1716,8 +1716,8 @@ static void metrics_row(training *x) {
 }
 
 static bool metrics_flush(training *x) {
-    bool ok = !ferror(x->metrics) && !fflush(x->metrics) && !fsync(fileno(x->metrics));
-    return ok || fail(x->path[METRICS], 0, "cannot write: %s", strerror(errno));
+    bool ok = flushed(x->metrics) && !fsync(fileno(x->metrics));
+    return ok || fail(x->path[METRICS], 0, "cannot write: %s", why_not_written());
 }
 
 static void train_how_to_go_on(const job *j, const training *x) {
