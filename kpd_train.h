@@ -365,7 +365,8 @@ KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer *
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
 // One step on the sources. Errors: as draw, learn and apply; after one the step is not done, and its gradient is zero. ARGUMENT
-// when all steps are done.
+// when all steps are done, or where the model's outputs are not finite: it has diverged. Errors of a look at dev, which comes
+// after the step, leave it done.
 KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
 
 typedef struct kpdt_batch {
@@ -4037,6 +4038,13 @@ KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const 
     return KPD_OK;
 }
 
+// Said of the training, since no row is to blame for weights that have run away.
+static kpd_status kpdt__diverged(const kpdt_trainer *t, const float *out, size_t n, kpd_error *e) {
+    if (!kpdt__check_finite(out, n, "out", NULL)) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: diverged, after step %lld the model's outputs are not finite; a lower "
+                     "rate may help", (long long)t->optimizer->step);
+}
+
 // A tower's texts forward in as many pieces as it takes.
 static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, bool drop, float *out,
                                       kpd_error *e) {
@@ -4045,6 +4053,7 @@ static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kp
     for (size_t at = 0; at < n; at += b.n_texts) {
         kpd_status s = kpdt__side_batch(t, tower, in, at, n, &b, e);
         if (!s) s = kpdt__side_forward(t, &b, drop, out + at * dim, e);
+        if (!s) s = kpdt__diverged(t, out + at * dim, b.n_texts * dim, e);
         if (s) return s;
         t->side[tower].kept = b.n_texts == n;
         if (drop) t->tokens += (int64_t)b.first[b.n_texts];

@@ -653,6 +653,26 @@ static void a_row_that_a_step_cannot_take_is_named_by_file_and_line(void) {
     job_close(&j);
 }
 
+// Weights that have run away are no row's fault: the training is named, in a step and in a look at dev.
+static void a_training_that_diverges_says_so(void) {
+    for (int dev = 0; dev < 2; dev++) {
+        job j;
+        kpdt_trainer *t;
+        kpd_error e;
+        kpd_status s = KPD_OK;
+        job_open(&j, KPD_BI_ENCODER);
+        j.d.rate = 1e30f; j.d.warmup = 0; j.d.dev_steps = 1;
+        if (!dev) j.d.dev = NULL;
+        t = job_trainer(&j);
+        for (int i = 0; !s && i < 4; i++) s = kpdt_trainer_step(t, NULL, &e);
+        CHECK_STATUS(s, KPD_ERR_ARGUMENT);
+        CHECK_THAT(strstr(e.message, "training: diverged, after step 1 ") != NULL, "%s", e.message);
+        CHECK_INT(kpdt_trainer_report(t).step, 1);
+        kpdt_trainer_destroy(t);
+        job_close(&j);
+    }
+}
+
 // A host's allocator that refuses the n-th call.
 typedef struct host { int calls, fail_at, live; } host;
 
@@ -710,5 +730,6 @@ SUITE(trainer) {
     RUN(trainer, jobs_that_cannot_be_meant_are_refused);
     RUN(trainer, batches_that_cannot_be_learned_are_refused);
     RUN(trainer, a_row_that_a_step_cannot_take_is_named_by_file_and_line);
+    RUN(trainer, a_training_that_diverges_says_so);
     RUN(trainer, refused_memory_is_reported);
 }
