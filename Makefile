@@ -25,10 +25,10 @@ TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcar
 .PHONY: all test demo warn asan tsan cblas bits cross machines fuzz bench bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES)
 
-$(B)/kpd.o: tools/kpd_impl.c kpd.h kpd_train.h
+$(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) $(CFLAGS) -c -o $@ $<
-$(B)/kpd: tools/kpd.c tools/hf.h tools/npy.h tools/recipe.h tools/shop.h kpd.h kpd_train.h $(B)/kpd.o
+$(B)/kpd: tools/kpd.c tools/hf.h tools/kernels.h tools/npy.h tools/recipe.h tools/shop.h kpd.h kpd_train.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 $(EXAMPLES): $(B)/%: examples/%.c examples/tiny.h kpd.h kpd_train.h
 	@mkdir -p $(B)
@@ -110,8 +110,9 @@ fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c)) $(B)/tes
 $(B)/bench_%: bench/bench_%.c kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) -O3 -o $@ $< $(LIBS)
-bench: $(patsubst bench/%.c,$(B)/%,$(wildcard bench/bench_*.c))
-	@for f in $^; do $$f || exit 1; done
+bench: $(patsubst bench/%.c,$(B)/%,$(wildcard bench/bench_*.c)) $(B)/kpd
+	$(B)/kpd bench
+	@for f in $(filter $(B)/bench_%,$^); do $$f || exit 1; done
 bench-peers: $(B)/kpd
 	python3 bench/peers/embed.py
 test-real: $(B)/kpd

@@ -118,12 +118,15 @@ run 0 $kpd index info $d/keyphrases.kpi; prints "verified"
 
 t bench
 head -3 $d/items.tsv > "$dir/few"
-run 0 $kpd bench $student "$dir/few"; prints "level "; prints "MB/s"; prints "int8 wide"
+run 0 $kpd bench $student "$dir/few"; prints "level "; prints "MB/s"; prints "int8 wide"; prints "attention of a layer"
+[ "$(grep -cE '^ *[0-9]+ x +[0-9]+ .* [1-9][0-9]*\.[0-9]' "$dir/out")" = 15 ] || wrong "not five products of three types"
 [ "$(awk '/^us/ { exit } /^(f32|bf16|int8)/ && $2 > 0 && $NF > .9 && $NF <= 1' "$dir/out" | wc -l)" = 4 ] ||
     wrong "not four rows of figures"
 [ "$(grep '^us a text' "$dir/out" | wc -w)" = 12 ] || wrong "not nine stages"
 [ "$(sed '1,/^us/d; s/int8 wide/int8/' "$dir/out" | awk '/^(f32|bf16|int8) / && NF == 10' | wc -l)" = 4 ] ||
     wrong "not four rows of stages"
+run 0 $kpd bench; prints " 1536 x  384 + gelu"
+run 2 $kpd bench $student; says "or neither"
 run 1 $kpd bench $assistant "$dir/few"; says "a cross-encoder, expected a bi-encoder"
 : > "$dir/nothing"; run 1 $kpd bench $student "$dir/nothing"; says "no text"
 

@@ -27,7 +27,7 @@ for cc in gcc clang; do
     check $cc -std=gnu11 $warnings -O3 -march=native -c -o /dev/null build/warn/kpd.c
     check $cc -std=c99 $warnings -Wno-unused-function -O1 -c -o /dev/null build/warn/static.c
     for std in c99 c17; do check $cc -std=$std $warnings -fsyntax-only build/warn/declarations.c; done
-    for file in tools/kpd.c tests/*.c tests/fuzz/*.c examples/*.c bench/*.c; do
+    for file in tools/*.c tests/*.c tests/fuzz/*.c examples/*.c bench/*.c; do
         [ ! -f "$file" ] || check $cc -std=c99 $warnings -Itests -I. -fsyntax-only "$file"
     done
     for file in examples/*.c; do check $cxx -x c++ -std=c++17 $warnings -fsyntax-only "$file"; done

@@ -1,4 +1,5 @@
-// kpd.c - the command line of kpd. One binary over the public API of kpd.h and kpd_train.h.
+// kpd.c - the command line of kpd. One binary over the public API of kpd.h and kpd_train.h, but for
+// kernels.h, which times what lies inside.
 //
 //     kpd help             what there is          kpd help COMMAND     how it is used, with an example
 //
@@ -14,6 +15,7 @@
 #define KPD_THREADS
 #include "../kpd_train.h"
 #include "hf.h"
+#include "kernels.h"
 #include "npy.h"
 #include "recipe.h"
 #define SHOP_IMPLEMENTATION
@@ -895,7 +897,7 @@ static int run_embed(job *j) {
     return batch_create(j, dim, &b) && embed_all(j, &b) ? DONE : BAD_DATA;
 }
 
-// >>bench  What a model does on this machine: tokenizing, batches, one text at a time, in each type of weights. ----------
+// >>bench  What this machine's kernels do, and a model by them: tokenizing, batches, one text at a time, in each type. ------
 
 enum { BENCH_ROUNDS = 5, BENCH_TYPES = 4 };
 
@@ -993,10 +995,22 @@ static void print_stages(double spent[BENCH_TYPES][KPD_STAGE_COUNT], int32_t n) 
     printf("\n");
 }
 
-static int run_bench(job *j) {
-    batch b;
-    float *reference;
+// What the model makes of the texts, by type.
+static bool bench_all_types(job *j, const batch *b) {
     double spent[BENCH_TYPES][KPD_STAGE_COUNT] = {{0}};
+    float *reference = (float *)job_alloc(j, CHUNK_LINES, (size_t)b->cols * sizeof *reference);
+    if (!reference) return false;
+    printf("\n%-10s %9s %9s %9s %9s %9s   %s\n", "weights", "texts/s", "p50 ms", "p99 ms", "model MB", "arena MB",
+           "least cosine to f32");
+    for (int t = 0; t < BENCH_TYPES; t++)
+        if (!bench_type(j, b, reference, t, spent[t])) return false;
+    print_stages(spent, j->text.n);
+    return true;
+}
+
+static int bench_model(job *j) {
+    kpd_model_desc d;
+    batch b;
     double opened = now();
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
     opened = now() - opened;
@@ -1004,17 +1018,17 @@ static int run_bench(job *j) {
     if (!j->text.n) return fail(j->text.name, 0, "no text"), BAD_DATA;
     if (!batch_create(j, kpd_model_dim(j->student), &b) || !split_chunk(j, j->o.tower == KPD_ITEM ? 2 : 1, b.in))
         return BAD_DATA;
-    reference = (float *)job_alloc(j, CHUNK_LINES, (size_t)b.cols * sizeof *reference);
-    if (!reference || !open_session(j, 0, 0)) return BAD_DATA;
-    printf("level        %s, %d thread(s)\nopen         %.2f ms\n", kpd_simd_name(kpd_session_simd(j->session)),
-           j->o.threads > 1 ? (int)j->o.threads : 1, 1e3 * opened);
-    printf("texts        the first %d of %s\n", (int)j->text.n, j->text.name);
-    if (!bench_tokenizer(j, &b)) return BAD_DATA;
-    printf("\n%-10s %9s %9s %9s %9s %9s   %s\n", "weights", "texts/s", "p50 ms", "p99 ms", "model MB", "arena MB",
-           "least cosine to f32");
-    for (int t = 0; t < BENCH_TYPES; t++)
-        if (!bench_type(j, &b, reference, t, spent[t])) return BAD_DATA;
-    print_stages(spent, j->text.n);
+    d = kpd_model_get_desc(j->student);
+    bench_kernels((kpd_simd)j->o.simd, (size_t)d.width, (size_t)d.ffn_width, (size_t)d.n_heads, now);
+    printf("\nopen         %.2f ms\ntexts        the first %d of %s, %d thread(s)\n", 1e3 * opened, (int)j->text.n,
+           j->text.name, j->o.threads > 1 ? (int)j->o.threads : 1);
+    return bench_tokenizer(j, &b) && bench_all_types(j, &b) ? DONE : BAD_DATA;
+}
+
+static int run_bench(job *j) {
+    if (j->arg[0] && !j->arg[1]) return usage("bench: expected a model and a FILE of texts, or neither");
+    if (j->arg[0]) return bench_model(j);
+    bench_kernels((kpd_simd)j->o.simd, 384, 1536, 12, now);
     return DONE;
 }
 
@@ -2740,12 +2754,13 @@ static const command COMMANDS[] = {
      "--one embeds one text at a time, as a program does that answers queries: the vectors are the same, and --stats adds the\n"
      "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
-    {"bench", run_bench, 2, 2, "--tower", "bench M.kpd FILE [--tower item|keyphrase]",
-     "Times a bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; then, with weights of each\n"
-     "type, texts a second in batches, the median and 99th percentile of one text at a time, what model and session weigh,\n"
-     "and how near the vectors are to f32's. Medians of 5 rounds. Then where the time of the batches goes: microseconds a\n"
-     "text by stage, summed over the threads. Pin it to a core, as with taskset, to compare. `make bench` has the peaks of\n"
-     "this machine's instructions, and how near the products of matrices come to them.\n\n"
+    {"bench", run_bench, 0, 2, "--tower", "bench [M.kpd FILE] [--tower item|keyphrase]",
+     "Times the kernels of this machine: what its instructions can do at most, and the types that LEVEL multiplies by them;\n"
+     "how near the products of the model's matrices come to that, by rows; attention and norms. Without a model, those of\n"
+     "all-MiniLM-L6-v2. Then the bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; with\n"
+     "weights of each type texts a second in batches, the median and 99th percentile of one text at a time, what model and\n"
+     "session weigh, and how near the vectors are to f32's. Medians of 5 rounds. Last where the time of the batches goes:\n"
+     "microseconds a text by stage, summed over the threads. Pin it to a core, as with taskset, to compare.\n\n"
      "    kpd bench minilm.kpd titles.txt --threads 2"},
     {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"

@@ -1,5 +1,6 @@
-// The implementation of both headers, compiled once for the command line and the tests.
+// The implementation of both headers, compiled once for the command line and the tests, and what `kpd bench` times inside it.
 #define KPD_IMPLEMENTATION
 #define KPD_THREADS
 #define KPD_TRAIN_IMPLEMENTATION
 #include "../kpd_train.h"
+#include "kernels.h"

@@ -1,40 +1,33 @@
-// The kernels of this machine: what its instructions can do at most, GFLOP/s of the matrix product at MiniLM's shapes, by type
-// and rows, and what the rest of a layer costs beside it. Pin it to one core. usage: bench_kernels [LEVEL]
-#define _POSIX_C_SOURCE 199309L
-#define KPD_STATIC
-#define KPD_IMPLEMENTATION
-#include "../kpd.h"
-#include <time.h>
+// The kernels of this machine, for `kpd bench`: what its instructions can do at most, how near the matrix products of an encoder
+// come to that, by type and rows, and what the rest of a layer costs beside them. All this lies inside kpd.h, so the code here
+// belongs into the file that has the implementation.
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+// Prints them for a level and an encoder's width, feed-forward width and heads. Takes some seconds, on one thread.
+void bench_kernels(kpd_simd level, size_t width, size_t inner, size_t heads, double (*now)(void));
+
+#ifdef KPD_IMPLEMENTATION
 
 static float *floats(size_t n) {
     float *p = (float *)malloc(n * sizeof *p);
     uint32_t state = 1;
-    if (!p) exit(1);
+    if (!p) { fprintf(stderr, "kpd: out of memory\n"); exit(1); }
     for (size_t i = 0; i < n; i++)
         p[i] = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * 1.1920929e-7f - 1.0f;
     return p;
 }
 
-// Median seconds of one call, of 7 times of about 50 ms each.
-#define TIME(result, call)                                                              \
-    do {                                                                                \
-        double t_[7], s_ = now();                                                       \
-        int n_ = 0;                                                                     \
-        do { call; n_++; } while (now() - s_ < .05);                                    \
-        for (int r_ = 0; r_ < 7; r_++) {                                                \
-            s_ = now();                                                                 \
-            for (int i_ = 0; i_ < n_; i_++) { call; }                                   \
-            t_[r_] = (now() - s_) / n_;                                                 \
-        }                                                                               \
-        for (int i_ = 1; i_ < 7; i_++)                                                  \
-            for (int j_ = i_; j_ && t_[j_ - 1] > t_[j_]; j_--) { s_ = t_[j_]; t_[j_] = t_[j_ - 1]; t_[j_ - 1] = s_; } \
-        result = t_[3];                                                                 \
+// Seconds of one call, the best of 7 times of about 10 ms each: what else runs on a machine only makes them longer.
+#define TIME(result, call)                                  \
+    do {                                                    \
+        double s_ = now();                                  \
+        int n_ = 0;                                         \
+        do { call; n_++; } while (now() - s_ < .01);        \
+        result = HUGE_VAL;                                  \
+        for (int r_ = 0; r_ < 7; r_++) {                    \
+            s_ = now();                                     \
+            for (int i_ = 0; i_ < n_; i_++) { call; }       \
+            result = fmin(result, (now() - s_) / n_);       \
+        }                                                   \
     } while (0)
 
 enum { F32, BF16, INT8, TYPES };
@@ -137,8 +130,8 @@ static bool has_one_of(unsigned levels) {
     return false;
 }
 
-// Prints every peak of this machine, the best of .2 s, and which types `level` multiplies so; of[type]: that peak, 0 = none.
-static void measure_peaks(kpd_simd level, double of[TYPES]) {
+// Prints every peak of this machine, the best of .1 s, and which types `level` multiplies so; of[type]: that peak, 0 = none.
+static void bench_peaks(kpd_simd level, double (*now)(void), double of[TYPES]) {
     for (int i = 0; peaks[i].name; i++) {
         const unsigned *levels = peaks[i].levels;
         double peak = 0, begun = now();
@@ -147,77 +140,95 @@ static void measure_peaks(kpd_simd level, double of[TYPES]) {
             double t = now();
             peaks[i].run(100000);
             peak = fmax(peak, 1e-4 * peaks[i].flops / (now() - t));
-        } while (now() - begun < .2);
-        printf("peak, GFLOP/s  %-28s %7.1f ", peaks[i].name, peak);
+        } while (now() - begun < .1);
+        printf("peak         %-28s %7.1f GFLOP/s ", peaks[i].name, peak);
         for (int type = 0; type < TYPES; type++)
             if (levels[type] >> level & 1) { of[type] = peak; printf(" %s", types[type]); }
         printf("\n");
     }
 }
 
-static void products(const kpd__ops *ops, int type, double peak) {
-    static const size_t shapes[4][2] = {{1152, 384}, {384, 384}, {1536, 384}, {384, 1536}}, rows[] = {1, 7, 24, 42, 256};
-    float *w = floats(1536 * 384), *x = floats(256 * 1536), *y = floats(256 * 1536), *bias = floats(1536);
-    void *scratch = floats(kpd__product_scratch(1536) / sizeof(float));
-    printf("gemm %-4s, GFLOP/s  rows:", types[type]);
+// A matrix of a type, of numbers that mean nothing.
+static kpd__matrix bench_matrix(int type, size_t n, size_t k, const float *w, const float *bias) {
+    kpd__matrix m;
+    memset(&m, 0, sizeof m);
+    if (type == F32) m.panels = w;
+    if (type == BF16) m.half = (const uint16_t *)(const void *)w;
+    if (type == INT8) {
+        m.bytes = (const int8_t *)(const void *)w;
+        m.scale = bias;
+        m.colsum = (const int32_t *)(const void *)w;
+    }
+    m.bias = bias; m.n = n; m.k = k; m.activation = KPD_IDENTITY;
+    return m;
+}
+
+// N x K by rows, each in GFLOP/s and of the peak.
+static void bench_products(const kpd__ops *ops, int type, size_t width, size_t inner, double (*now)(void), double peak) {
+    static const size_t rows[] = {1, 7, 24, 42, 256};
+    const size_t wide = kpd__round_up(width, 16), most = kpd__round_up(kpd__max(3 * wide, inner), 64);
+    const size_t shapes[5][2] = {{3 * wide, width}, {width, width}, {inner, width}, {inner, width}, {width, inner}};
+    float *w = floats(most * most), *x = floats(256 * most), *y = floats(256 * most), *bias = floats(most);
+    void *scratch = floats(kpd__product_scratch(most) / sizeof(float));
+    printf("\n%-4s GFLOP/s, rows ", types[type]);
     for (size_t r = 0; r < 5; r++) printf(" %7d %4s", (int)rows[r], peak > 0 ? "peak" : "");
-    printf("\n");
-    for (size_t s = 0; s < 4; s++)
-        for (int gelu = 0; gelu <= (s == 2); gelu++) {
-            kpd__matrix m;
-            memset(&m, 0, sizeof m);
-            if (type == F32) m.panels = w;
-            if (type == BF16) m.half = (const uint16_t *)(const void *)w;
-            if (type == INT8) { m.bytes = (const int8_t *)(const void *)w; m.scale = bias; m.colsum = (const int32_t *)(const void *)w; }
-            m.bias = bias; m.n = shapes[s][0]; m.k = shapes[s][1];
-            m.activation = !gelu ? KPD_IDENTITY : type == F32 ? KPD_GELU : KPD__SHORT_GELU;   // as the encoder has it
-            printf("  %4d x %4d %-10s     ", (int)m.n, (int)m.k, gelu ? "+ gelu" : "");
-            for (size_t r = 0; r < 5; r++) {
-                double t;
-                TIME(t, kpd__product(ops, &m, x, m.k, rows[r], y, m.n, scratch));
-                t = 2e-9 * (double)(m.n * m.k * rows[r]) / t;
-                printf(peak > 0 ? " %7.1f %3.0f%%" : " %7.1f     ", t, 100 * t / peak);
-            }
-            printf("\n");
+    for (int s = 0; s < 5; s++) {
+        kpd__matrix m = bench_matrix(type, shapes[s][0], shapes[s][1], w, bias);
+        if (s == 3) m.activation = type == F32 ? KPD_GELU : KPD__SHORT_GELU;   // as the encoder has it, like the next line
+        if (s == 4) m.rounding = KPD__OFFSET;
+        printf("\n%5d x%5d %-6s", (int)m.n, (int)m.k, s == 3 ? "+ gelu" : "");
+        for (size_t r = 0; r < 5; r++) {
+            double t;
+            TIME(t, kpd__product(ops, &m, x, m.k, rows[r], y, m.n, scratch));
+            t = 2e-9 * (double)(m.n * m.k * rows[r]) / t;
+            printf(peak > 0 ? " %7.1f %3.0f%%" : " %7.1f     ", t, 100 * t / peak);
         }
+    }
+    printf("\n");
     free(w); free(x); free(y); free(bias); free(scratch);
 }
 
-static void attention(const kpd__ops *ops, int type, size_t n, const float *qkv, float *scratch, float *out) {
-    kpd__tiles(ops, true);
-    if (type == INT8) ops->int8_attention(ops, qkv, n, 0, n, 384, 12, scratch, out);
-    else if (type == BF16) ops->half_attention(ops, qkv, n, 0, n, 384, 12, scratch, out);
-    else ops->attention(qkv, n, 0, n, 384, 12, scratch, out);
-    kpd__tiles(ops, false);
+static void bench_attention(const kpd__ops *ops, size_t width, size_t heads, double (*now)(void)) {
+    static const size_t tokens[] = {8, 24, 128, 512};
+    const size_t ld = 3 * kpd__round_up(width, 16);
+    float *qkv = floats(512 * ld), *out = floats(512 * width),
+          *scratch = floats(kpd__max(kpd__half_attention_scratch(512, width, heads),
+                                     kpd__int8_attention_scratch(512, width, heads)));
+    printf("\nattention of a layer, us; tokens");
+    for (int i = 0; i < 4; i++) printf(" %8d", (int)tokens[i]);
+    for (int type = 0; type < TYPES; type++) {
+        kpd__matrix m = bench_matrix(type, ld, width, qkv, NULL);
+        printf("\n  %-30s", types[type]);
+        for (int i = 0; i < 4; i++) {
+            double t;
+            TIME(t, kpd__attend(ops, &m, qkv, tokens[i], 0, tokens[i], width, heads, scratch, out));
+            printf(" %8.1f", 1e6 * t);
+        }
+    }
+    printf("\n");
+    free(qkv); free(out); free(scratch);
 }
 
-static void others(const kpd__ops *ops) {
-    static const size_t tokens[] = {8, 24, 128, 512};
-    float *qkv = floats(512 * 1152), *out = floats(512 * 384), *x = floats(512 * 384),
-          *scratch = floats(kpd__max(kpd__half_attention_scratch(512, 384, 12), kpd__int8_attention_scratch(512, 384, 12)));
+static void bench_norm(const kpd__ops *ops, size_t width, double (*now)(void)) {
+    float *x = floats(256 * width), *y = floats(256 * width), *of = floats(2 * width);
     kpd__norm n;
     double t;
-    n.gamma = x; n.beta = x + 384; n.eps = 1e-12f;
-    for (int type = 0; type < TYPES; type++)
-        for (size_t i = 0; i < 4 && (type != BF16 || ops->half_attention); i++) {
-            TIME(t, attention(ops, type, tokens[i], qkv, scratch, out));
-            printf("attention in %s, %3d tokens, 12 heads of 32: %8.1f us (x 6 layers: %.0f)\n", types[type], (int)tokens[i],
-                   t * 1e6, 6e6 * t);
-        }
-    TIME(t, ops->add_norm(&n, x, 256, 384, out));
-    printf("residual + layer norm of 384: %.0f ns a token\n", t / 256 * 1e9);
-    free(qkv); free(out); free(scratch); free(x);
+    memset(&n, 0, sizeof n);
+    n.gamma = of; n.beta = of + width; n.eps = 1e-12f;
+    TIME(t, ops->add_norm(&n, y, 256, width, x));
+    printf("residual and layer norm of %d, ns a token: %.0f\n", (int)width, t / 256 * 1e9);
+    free(x); free(y); free(of);
 }
 
-int main(int argc, char **argv) {
-    kpd_simd level = kpd__best_level();
+void bench_kernels(kpd_simd level, size_t width, size_t inner, size_t heads, double (*now)(void)) {
+    const kpd__ops *ops;
     double peak[TYPES] = {0, 0, 0};
-    for (int l = KPD_SIMD_SCALAR; argc > 1 && l < KPD_SIMD_COUNT; l++)
-        if (!strcmp(argv[1], kpd_simd_name((kpd_simd)l))) level = (kpd_simd)l;
-    if (!kpd_simd_available(level)) return fprintf(stderr, "this machine has no %s\n", kpd_simd_name(level)), 1;
-    printf("level %s\n", kpd_simd_name(level));
-    measure_peaks(level, peak);
-    for (int type = 0; type < TYPES; type++) products(kpd__ops_of(level), type, peak[type]);
-    others(kpd__ops_of(level));
-    return 0;
+    if (level == KPD_SIMD_AUTO) level = kpd__best_level();
+    ops = kpd__ops_of(level);
+    printf("level        %s\n", kpd_simd_name(level));
+    bench_peaks(level, now, peak);
+    for (int type = 0; type < TYPES; type++) bench_products(ops, type, width, inner, now, peak[type]);
+    bench_attention(ops, width, heads, now);
+    bench_norm(ops, width, now);
 }
+#endif // KPD_IMPLEMENTATION
