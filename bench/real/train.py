@@ -9,10 +9,11 @@ Environment: KPD_DATA, a folder with items.tsv (id, title, category), train.tsv 
 
 Stages: overlap (IDF-weighted share of the keyphrase's words that stand in title or category), untrained (cosines of the start),
 assistant (cross-encoder, BCE), labels (student, contrastive), pearson (student, contrastive + Pearson on the assistant's
-probabilities), and peer: the same three trained by PyTorch. One epoch of the first N rows (0 = all), batch 32, rate 2e-5, warm-up
-.1, linear decay, clipping at 1, dropout .1, texts cut at 64 tokens, Matryoshka 384 and 64, seed 0. Interrupted, it goes on
-from its checkpoints when started again; what is done is not done twice. Scores are those of dev pairs: AUC, AP, best F1,
-Spearman with the grade, rho = Spearman with the assistant's score, and AUC inside queries that have both labels.
+probabilities), and peer: the same three trained by PyTorch. One epoch of N rows (0 = all), those of whole queries drawn at
+random, the last of them cut; batch 32, rate 2e-5, warm-up .1, linear decay, clipping at 1, dropout .1, texts cut at 64 tokens,
+Matryoshka 384 and 64, seed 0. Interrupted, it goes on from its checkpoints when started again; what is done is not done twice.
+Scores are those of dev pairs: AUC, AP, best F1, Spearman with the grade, rho = Spearman with the assistant's score, and AUC
+inside queries that have both labels.
 Categories in the data are mostly mined from the titles, and add little.
 """
 import argparse, math, os, re, subprocess, sys, time
@@ -39,9 +40,20 @@ def read(name):
 
 
 ITEMS = {r[0]: (r[1], r[2] if len(r) > 2 else '') for r in read('items.tsv')}
-TRAIN = [r for r in read('train.tsv') if r[1] in ITEMS][:a.rows or None]
+TRAIN = [r for r in read('train.tsv') if r[1] in ITEMS]
 DEV = [r for r in read('dev.tsv') if r[1] in ITEMS]
 LABEL, GRADE = np.array([int(r[3]) for r in DEV]), np.array([float(r[2]) for r in DEV])
+
+
+def draw(rows, n):
+    """Rows of queries at random, n in all, in the order of the file."""
+    queries = sorted({r[0] for r in rows})
+    rank = dict(zip(queries, np.random.default_rng(0).permutation(len(queries))))
+    return [rows[i] for i in sorted(sorted(range(len(rows)), key=lambda i: (rank[rows[i][0]], i))[:n])]
+
+
+if a.rows:
+    TRAIN = draw(TRAIN, a.rows)
 
 
 def write(name, lines):
