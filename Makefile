@@ -3,7 +3,7 @@
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
-#   make warn       every warning, C and C++, all options    make bench    this machine's kernels
+#   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
 #   make machines   kernels and hashes as AMX, AVX-512 VNNI and AVX-VNNI code in Bochs; needs KPD_BOCHS and KPD_KERNEL

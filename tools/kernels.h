@@ -168,7 +168,7 @@ static void bench_products(const kpd__ops *ops, int type, size_t width, size_t i
     static const size_t rows[] = {1, 7, 24, 42, 256};
     const size_t wide = kpd__round_up(width, 16), most = kpd__round_up(kpd__max(3 * wide, inner), 64);
     const size_t shapes[5][2] = {{3 * wide, width}, {width, width}, {inner, width}, {inner, width}, {width, inner}};
-    float *w = floats(most * most), *x = floats(256 * most), *y = floats(256 * most), *bias = floats(most);
+    float *w = floats(most * kpd__round_up(width, 64)), *x = floats(256 * most), *y = floats(256 * most), *bias = floats(most);
     void *scratch = floats(kpd__product_scratch(most) / sizeof(float));
     printf("\n%-4s GFLOP/s, rows ", types[type]);
     for (size_t r = 0; r < 5; r++) printf(" %7d %4s", (int)rows[r], peak > 0 ? "peak" : "");

@@ -2755,12 +2755,13 @@ static const command COMMANDS[] = {
      "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
     {"bench", run_bench, 0, 2, "--tower", "bench [M.kpd FILE] [--tower item|keyphrase]",
-     "Times the kernels of this machine: what its instructions can do at most, and the types that LEVEL multiplies by them;\n"
-     "how near the products of the model's matrices come to that, by rows; attention and norms. Without a model, those of\n"
-     "all-MiniLM-L6-v2. Then the bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the tokenizer; with\n"
-     "weights of each type texts a second in batches, the median and 99th percentile of one text at a time, what model and\n"
-     "session weigh, and how near the vectors are to f32's. Medians of 5 rounds. Last where the time of the batches goes:\n"
-     "microseconds a text by stage, summed over the threads. Pin it to a core, as with taskset, to compare.\n\n"
+     "Times the kernels of this machine on one thread: what its instructions can do at most, named with the types that LEVEL\n"
+     "multiplies by them; how near the products of the model's matrices come to that, by rows; attention; norms. Without a\n"
+     "model, those of all-MiniLM-L6-v2. Then the bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the\n"
+     "tokenizer; with weights of each type texts a second in batches, the median and 99th percentile of one text at a time,\n"
+     "what model and session weigh, and how near the vectors are to f32's. Medians of 5 rounds, of kernels the best of 7.\n"
+     "Last where the time of the batches goes: microseconds a text by stage, summed over the threads. Pin it to a core, as\n"
+     "with taskset, to compare.\n\n"
      "    kpd bench minilm.kpd titles.txt --threads 2"},
     {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
