@@ -658,10 +658,9 @@ static void kpdt__normal(uint64_t seed, float sigma, size_t n, float *w) {
 }
 
 static kpd_status kpdt__check_finite(const float *x, size_t n, const char *what, kpd_error *e) {
-    for (size_t i = 0; i < n; i++)
-        if (!kpd__finite(x[i]))
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "%s[%llu] is not finite", what, (unsigned long long)i);
-    return KPD_OK;
+    size_t i = kpd__not_finite(x, n);
+    if (i == n) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "%s[%llu] is not finite", what, (unsigned long long)i);
 }
 
 static kpd_status kpdt__check_labels(const int32_t *label, size_t n, size_t classes, kpd_error *e) {
@@ -4040,7 +4039,7 @@ KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const 
 
 // Said of the training, since no row is to blame for weights that have run away.
 static kpd_status kpdt__diverged(const kpdt_trainer *t, const float *out, size_t n, kpd_error *e) {
-    if (!kpdt__check_finite(out, n, "out", NULL)) return KPD_OK;
+    if (kpd__not_finite(out, n) == n) return KPD_OK;
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: diverged, after step %lld the model's outputs are not finite; a lower "
                      "rate may help", (long long)t->optimizer->step);
 }

@@ -174,7 +174,7 @@ static void bench_products(const kpd__ops *ops, int type, size_t width, size_t i
     for (size_t r = 0; r < 5; r++) printf(" %7d %4s", (int)rows[r], peak > 0 ? "peak" : "");
     for (int s = 0; s < 5; s++) {
         kpd__matrix m = bench_matrix(type, shapes[s][0], shapes[s][1], w, bias);
-        if (s == 3) m.activation = type == F32 ? KPD_GELU : KPD__SHORT_GELU;   // as the encoder has it, like the next line
+        if (s == 3) m.activation = type == F32 ? KPD_GELU : KPD__SHORT_GELU;   // these two as the encoder has them
         if (s == 4) m.rounding = KPD__OFFSET;
         printf("\n%5d x%5d %-6s", (int)m.n, (int)m.k, s == 3 ? "+ gelu" : "");
         for (size_t r = 0; r < 5; r++) {
