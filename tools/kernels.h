@@ -16,14 +16,15 @@ static float *floats(size_t n) {
     return p;
 }
 
-// Seconds of one call, the best of 7 times of about 10 ms each: what else runs on a machine only makes them longer.
+// Seconds of one call, the best of 60 windows of about .3 ms: what else runs on a machine only makes them longer, and a window
+// this short has a chance to pass between two interruptions.
 #define TIME(result, call)                                  \
     do {                                                    \
         double s_ = now();                                  \
         int n_ = 0;                                         \
-        do { call; n_++; } while (now() - s_ < .01);        \
+        do { call; n_++; } while (now() - s_ < 3e-4);       \
         result = HUGE_VAL;                                  \
-        for (int r_ = 0; r_ < 7; r_++) {                    \
+        for (int r_ = 0; r_ < 60; r_++) {                   \
             s_ = now();                                     \
             for (int i_ = 0; i_ < n_; i_++) { call; }       \
             result = fmin(result, (now() - s_) / n_);       \
@@ -163,28 +164,73 @@ static kpd__matrix bench_matrix(int type, size_t n, size_t k, const float *w, co
     return m;
 }
 
-// N x K by rows, each in GFLOP/s and of the peak.
+enum { SHAPES = 5 };
+
+// The matrices of a layer of an encoder as it has them, the fourth once more with GELU: N x K of shapes[i].
+static void bench_layer(int type, const size_t shapes[SHAPES][2], const float *w, const float *bias, kpd__matrix m[SHAPES]) {
+    for (int s = 0; s < SHAPES; s++) {
+        m[s] = bench_matrix(type, shapes[s][0], shapes[s][1], w, bias);
+        if (s == 3) m[s].activation = type == F32 ? KPD_GELU : KPD__SHORT_GELU;
+        if (s == 4) m[s].rounding = KPD__OFFSET;
+    }
+}
+
+static size_t bench_bytes(int type, const kpd__matrix *m) {
+    return type == F32 ? m->n * m->k * 4 : kpd__round_up(m->n, 16) * kpd__depth(m);
+}
+
+// The products of a layer, one after another over many layers, so that weights come from behind L2: us, and GB/s of weights.
+static void bench_cold(const kpd__ops *ops, int type, const kpd__matrix layer[SHAPES], size_t tokens, const float *x, float *y,
+                       void *scratch, double (*now)(void)) {
+    enum { LAYERS = 24 };
+    static const int which[] = {0, 1, 3, 4};
+    size_t bytes = 0;
+    double best = HUGE_VAL;
+    char *w, *at;
+    for (int i = 0; i < 4; i++) bytes += bench_bytes(type, &layer[which[i]]);
+    at = w = (char *)floats(LAYERS * bytes / sizeof(float) + 1);
+    for (int round = 0; round < 5; round++) {
+        double s = now();
+        at = w;
+        for (int i = 0; i < 4 * LAYERS; i++) {
+            kpd__matrix m = layer[which[i % 4]];
+            if (type == F32) m.panels = (const float *)(void *)at;
+            if (type == BF16) m.half = (const uint16_t *)(void *)at;
+            if (type == INT8) m.bytes = (const int8_t *)at;
+            at += bench_bytes(type, &m);
+            kpd__product(ops, &m, x, m.k, tokens, y, m.n, scratch);
+        }
+        best = fmin(best, (now() - s) / LAYERS);
+    }
+    printf("a layer of %d tokens, weights from behind L2: %.1f us, %.1f GB/s of weights\n", (int)tokens, 1e6 * best,
+           1e-9 * (double)bytes / best);
+    free(w);
+}
+
+// N x K by rows, each in GFLOP/s and of the peak; then a query's layer cold.
 static void bench_products(const kpd__ops *ops, int type, size_t width, size_t inner, double (*now)(void), double peak) {
-    static const size_t rows[] = {1, 7, 24, 42, 256};
+    static const size_t rows[] = {1, 7, 24, 42, 128, 256};
+    enum { ROWS = sizeof rows / sizeof *rows };
     const size_t wide = kpd__round_up(width, 16), most = kpd__round_up(kpd__max(3 * wide, inner), 64);
-    const size_t shapes[5][2] = {{3 * wide, width}, {width, width}, {inner, width}, {inner, width}, {width, inner}};
+    const size_t shapes[SHAPES][2] = {{3 * wide, width}, {width, width}, {inner, width}, {inner, width}, {width, inner}};
     float *w = floats(most * kpd__round_up(width, 64)), *x = floats(256 * most), *y = floats(256 * most), *bias = floats(most);
     void *scratch = floats(kpd__product_scratch(most) / sizeof(float));
+    kpd__matrix layer[SHAPES];
+    bench_layer(type, shapes, w, bias, layer);
     printf("\n%-4s GFLOP/s, rows ", types[type]);
-    for (size_t r = 0; r < 5; r++) printf(" %7d %4s", (int)rows[r], peak > 0 ? "peak" : "");
-    for (int s = 0; s < 5; s++) {
-        kpd__matrix m = bench_matrix(type, shapes[s][0], shapes[s][1], w, bias);
-        if (s == 3) m.activation = type == F32 ? KPD_GELU : KPD__SHORT_GELU;   // these two as the encoder has them
-        if (s == 4) m.rounding = KPD__OFFSET;
-        printf("\n%5d x%5d %-6s", (int)m.n, (int)m.k, s == 3 ? "+ gelu" : "");
-        for (size_t r = 0; r < 5; r++) {
+    for (size_t r = 0; r < ROWS; r++) printf(" %7d %4s", (int)rows[r], peak > 0 ? "peak" : "");
+    for (int s = 0; s < SHAPES; s++) {
+        const kpd__matrix *m = &layer[s];
+        printf("\n%5d x%5d %-6s", (int)m->n, (int)m->k, s == 3 ? "+ gelu" : "");
+        for (size_t r = 0; r < ROWS; r++) {
             double t;
-            TIME(t, kpd__product(ops, &m, x, m.k, rows[r], y, m.n, scratch));
-            t = 2e-9 * (double)(m.n * m.k * rows[r]) / t;
+            TIME(t, kpd__product(ops, m, x, m->k, rows[r], y, m->n, scratch));
+            t = 2e-9 * (double)(m->n * m->k * rows[r]) / t;
             printf(peak > 0 ? " %7.1f %3.0f%%" : " %7.1f     ", t, 100 * t / peak);
         }
     }
     printf("\n");
+    bench_cold(ops, type, layer, 7, x, y, scratch, now);
     free(w); free(x); free(y); free(bias); free(scratch);
 }
 
