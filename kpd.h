@@ -2682,7 +2682,9 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 }
 #endif
 
-// out[c][r] = in[r][c]: a block of at most 16 x 16. Four times halves are zipped, as cards are shuffled.
+// out[c][r] = in[r][c]: a block of at most 16 x 16. `lanes` of each row of out are written, as many as rows or 16: those behind
+// the rows are 0, so that what is computed on lanes that nobody reads takes no longer than the rest. (What lay there before may
+// be subnormal, on which an instruction takes a hundred times as long.) Four times halves are zipped, as cards are shuffled.
 #define KPD__TURN_LOAD(r) kpd__v x##r = r < rows ? kpd__load_n(in + r * ldi, columns) : kpd__set(0);
 #define KPD__TURN_ROUND(x, y)                                                                                                  \
     kpd__v y##0 = kpd__zip_low(x##0, x##8), y##1 = kpd__zip_high(x##0, x##8), y##2 = kpd__zip_low(x##1, x##9),                 \
@@ -2691,8 +2693,8 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
            y##9 = kpd__zip_high(x##4, x##12), y##10 = kpd__zip_low(x##5, x##13), y##11 = kpd__zip_high(x##5, x##13),           \
            y##12 = kpd__zip_low(x##6, x##14), y##13 = kpd__zip_high(x##6, x##14), y##14 = kpd__zip_low(x##7, x##15),           \
            y##15 = kpd__zip_high(x##7, x##15);
-#define KPD__TURN_STORE(r) if (r < columns) kpd__store_n(out + r * ldo, rows, v##r);
-static void KPD__NAME(turn)(const float *in, size_t ldi, size_t rows, size_t columns, float *out, size_t ldo) {
+#define KPD__TURN_STORE(r) if (r < columns) kpd__store_n(out + r * ldo, lanes, v##r);
+static void KPD__NAME(turn)(const float *in, size_t ldi, size_t rows, size_t columns, float *out, size_t ldo, size_t lanes) {
     KPD__ROW_LIST_16(KPD__TURN_LOAD)
     KPD__TURN_ROUND(x, y)
     KPD__TURN_ROUND(y, z)
@@ -2749,17 +2751,20 @@ KPD__INLINE kpd__v KPD__NAME(short_exp2)(kpd__v y) {
 // out [queries, depth] = values [depth][16], a lane a query, times the lanes of inverse.
 KPD__INLINE void KPD__NAME(give_values)(float *values, size_t depth, kpd__v inverse, size_t queries, float *out, size_t ldo) {
     for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
-    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(values + d * 16, 16, kpd__part_n(d, depth), queries, out + d, ldo);
+    for (size_t d = 0, n; d < depth; d += 16) {
+        n = kpd__part_n(d, depth);
+        KPD__NAME(turn)(values + d * 16, 16, n, queries, out + d, ldo, n);
+    }
 }
 
 // One head, up to 16 queries, each a lane: scores are chains over d, softmax's sums trees over the keys, values chains over the
-// keys; 1 / sum last. Lanes without a query hold what was there before, and nobody reads them.
+// keys; 1 / sum last. Lanes without a query are zero throughout, and nobody reads them.
 static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const float *k, const float *v, size_t n, size_t depth,
                               float *scratch, float *out, size_t ldo) {
     size_t deep = kpd__round_up(depth, 16), step = kpd__even_rows(n, KPD__ROWS);
     float *columns = scratch, *values = columns + deep * 16, *scores = values + deep * 16;
     kpd__v inverse;
-    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, depth), columns + d * 16, 16);
+    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, depth), columns + d * 16, 16, 16);
     for (size_t j = 0; j < n; j += step)
         kpd__micro(kpd__min(step, n - j), k + j * ld, ld, columns, 16, depth, scores + j * 16);
     inverse = KPD__NAME(softmax)(scores, n, 1.0f / sqrtf((float)depth));
@@ -2788,7 +2793,7 @@ KPD__INLINE void KPD__NAME(half_values)(const kpd__half_head *h, const float *v,
     for (size_t d = 0; d < h->depth; d += 16) {
         size_t m = kpd__part_n(d, h->depth);
         for (size_t j = 0; j < h->n; j += 16)
-            KPD__NAME(turn)(v + j * ld + d, ld, kpd__part_n(j, h->n), m, h->scores + j, h->n16);
+            KPD__NAME(turn)(v + j * ld + d, ld, kpd__part_n(j, h->n), m, h->scores + j, h->n16, kpd__part_n(j, h->n));
         KPD__NAME(half_rows)(h->operand, h->scores, h->n16, m, h->n, h->values + d * h->n32);
     }
 }
@@ -2798,7 +2803,7 @@ KPD__INLINE void KPD__NAME(half_queries)(const kpd__half_head *h, const float *q
     size_t words = h->d32 / 2;
     KPD__NAME(half_rows)(KPD__BYTES, q, ld, queries, h->depth, h->room);
     for (size_t c = 0; c < words; c += 16)
-        KPD__NAME(turn)((const float *)(const void *)h->room + c, words, queries, 16, (float *)(void *)panel + c * 16, 16);
+        KPD__NAME(turn)((const float *)(const void *)h->room + c, words, queries, 16, (float *)(void *)panel + c * 16, 16, 16);
 }
 
 // Softmax numerators of 16 columns of n scores, times scale, in bf16 as a panel: [n32/2][16][2], zeros behind the n-th. Returns
@@ -2915,7 +2920,7 @@ static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, s
     const kpd__v zero = kpd__set(0);
     kpd__v most = zero, least = zero, by;
     for (size_t d = 0; d < h->depth; d += 16)
-        KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, h->depth), h->columns + d * 16, 16);
+        KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, h->depth), h->columns + d * 16, 16, 16);
     for (size_t d = 0; d < h->depth; d++) {
         kpd__v x = kpd__mul(kpd__load(h->columns + d * 16), kpd__set(h->key_step[d]));
         kpd__store(h->columns + d * 16, x);
@@ -2983,7 +2988,7 @@ KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t 
     bool tiles = h->operand == KPD__TILES;
     for (size_t c = 0; c < n; c += 16)
         KPD__NAME(turn)((const float *)(const void *)lanes + c * 16, 16, kpd__part_n(c, n), queries,
-                        (float *)(void *)(rows + c * (tiles ? 64 : 4)), tiles ? 16 : n);
+                        (float *)(void *)(rows + c * (tiles ? 64 : 4)), tiles ? 16 : n, kpd__part_n(c, n));
 }
 
 // out [queries, depth] from the sums of up to KPD__WALK queries over their weights.

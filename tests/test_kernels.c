@@ -328,6 +328,58 @@ static void int8_attentions(const kpd__ops *ops, size_t n) {
     }
 }
 
+// Fills what attention computes in with a pattern, does so for few queries, and returns the bits that it left there.
+static const float *after_poison(uint32_t pattern, float *room, size_t n, const kpd__ops *ops, kpd_dtype type, size_t tokens,
+                                 size_t width, size_t heads) {
+    for (size_t i = 0; i < n; i++) room[i] = kpd__from_bits(pattern);
+    kpd__tiles(ops, true);
+    if (type == KPD_F32) ops->attention(a, tokens, 0, tokens, width, heads, room, got);
+    if (type == KPD_BF16) ops->half_attention(ops, a, tokens, 0, tokens, width, heads, room, got);
+    if (type == KPD_INT8) ops->int8_attention(ops, a, tokens, 0, tokens, width, heads, room, got);
+    kpd__tiles(ops, false);
+    return room;
+}
+
+static void same_lanes(const kpd__ops *ops, const float *x, const float *y, const void *from, const float *room, size_t n,
+                       const char *what, size_t tokens) {
+    size_t at = (size_t)((const float *)from - room);
+    same_bits(x + at, y + at, n, what, ops->level, tokens);
+}
+
+// Of 16 lanes only as many as there are queries are read, but all are computed on: none may depend on what lay there before,
+// which is subnormal where bf16 was kept, and then takes a hundred times as long.
+static void unused_lanes(const kpd__ops *ops, size_t n) {
+    enum { ROOM = 16384, WIDTH = 48, HEADS = 2, DEPTH = WIDTH / HEADS };
+    static float one[ROOM], two[ROOM];
+    kpd__arena arena = {(char *)one, 0, false};
+    if (n > 40) return;
+    numbers(a, n * 3 * WIDTH, 2);
+#define AFTER(type) const float *x = after_poison(0x00123456, one, ROOM, ops, type, n, WIDTH, HEADS),                          \
+                                *y = after_poison(0x7FC12345, two, ROOM, ops, type, n, WIDTH, HEADS)
+    {
+        AFTER(KPD_F32);
+        const size_t deep = kpd__round_up(DEPTH, 16) * 16;
+        same_lanes(ops, x, y, one, one, DEPTH * 16, "queries in lanes", n);
+        same_lanes(ops, x, y, one + deep, one, deep + n * 16, "values and scores", n);
+    }
+    if (ops->half_attention) {
+        AFTER(KPD_BF16);
+        const kpd__half_head h = kpd__half_head_lay(ops->operand, n, DEPTH, &arena);
+        size_t panels = n % KPD__WALK > 16 || n % KPD__WALK == 0 ? 2 : 1;   // of the last walk
+        same_lanes(ops, x, y, h.queries, one, panels * 16 * h.d32 / 2, "queries in bf16", n);
+        same_lanes(ops, x, y, h.weights, one, panels * 16 * h.n32 / 2, "weights in bf16", n);
+        for (size_t p = 0; p < panels; p++)
+            same_lanes(ops, x, y, h.scores + p * h.n16 * 16, one, n * 16, "scores of bf16", n);
+    }
+    {
+        AFTER(KPD_INT8);
+        kpd__arena again = {(char *)one, 0, false};
+        const kpd__int8_head h = kpd__int8_head_lay(ops->operand, n, DEPTH, &again);
+        same_lanes(ops, x, y, h.columns, one, DEPTH * 16, "queries before they are rounded", n);
+    }
+#undef AFTER
+}
+
 static void scans(const kpd__ops *ops, size_t n) {   // n dimensions, 5 panels, 1 to 9 queries
     int32_t at[2][80];
     for (size_t queries = 1; queries < 10; queries += 4)
@@ -352,6 +404,7 @@ static void levels_gemm(void) { all_sizes(products); }
 static void levels_int8(void) { all_sizes(int8_products); }
 static void levels_half(void) { all_sizes(half_products); all_sizes(half_pairs); }
 static void levels_attention(void) { all_sizes(attentions); all_sizes(half_attentions); all_sizes(int8_attentions); }
+static void levels_unused_lanes(void) { all_sizes(unused_lanes); }
 static void levels_scan(void) { all_sizes(scans); }
 
 static void int8_is_as_specified(void) {
@@ -518,6 +571,7 @@ SUITE(kernels) {
     TEST(levels_round_to_bf16);
     TEST(int8_is_as_specified);
     TEST(levels_attention);
+    TEST(levels_unused_lanes);
     TEST(levels_scan);
     TEST(activations_are_accurate);
     TEST(weights_are_accurate);
