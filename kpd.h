@@ -1094,7 +1094,7 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_attention, N)                                               \
+#define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_attention, gemm, N)                                         \
     {level,           operand,           tiles,    int8_dots,   half_dots,    half_attention, N(gemm),                         \
      N(rounded_gemm), N(int8_attention), N(embed), N(add_norm), N(attention), N(pool),        N(normalize), N(dot), N(scan),   \
      N(above)}
@@ -2157,6 +2157,45 @@ KPD__MICRO(l2_, 1, KPD__L2_STEP) KPD__MICRO(l2_, 4, KPD__L2_STEP)
     }
 KPD__EACH_HEIGHT(KPD__MICRO_HALF)
 
+#if KPD__LEVEL == 3
+// The same with two panels [n_k][16] one behind the other: each number of a serves two sums, so that loads are half as many as
+// multiply-adds. out = the sums + bias, rows ldo apart, of the second panel `next` behind. ask: bytes from b to the panels that
+// come next, or 0.
+// The empty assembly keeps the compiler from reading each number of a twice, once for each multiply-add.
+#ifdef KPD__EMULATED
+#define KPD__HIDE_VECTOR(v)
+#else
+#define KPD__HIDE_VECTOR(v) __asm__("" : "+v"(v))
+#endif
+#define KPD__PAIR_ACC(r) kpd__v c##r = kpd__set(0), d##r = c##r;
+#define KPD__PAIR_OUT(r) __asm__ volatile("prefetchw %0\n\tprefetchw %1" : : "m"(out[r * ldo]), "m"(out[r * ldo + next]));
+#define KPD__PAIR_STEP(r) {                                                                                            \
+        kpd__v x = kpd__set(*KPD__THREE_AT(r));                                                                        \
+        KPD__HIDE_VECTOR(x);                                                                                           \
+        c##r = kpd__fmadd(x, w, c##r);                                                                                 \
+        d##r = kpd__fmadd(x, v, d##r);                                                                                 \
+    }
+#define KPD__PAIR_STORE(r)                                                                                             \
+    kpd__store(out + r * ldo, kpd__add(c##r, bias[0]));                                                                \
+    kpd__store(out + r * ldo + next, kpd__add(d##r, bias[1]));
+#define KPD__PAIR(R)                                                                                                   \
+    static void KPD__NAME(pair##R)(const float *a, size_t lda, const float *b, size_t n_k, size_t ask,                 \
+                                   const kpd__v bias[2], float *out, size_t ldo, size_t next) {                        \
+        const float *three[(R + 2) / 3], *other = b + 16 * n_k;                                                        \
+        KPD__ROW_LIST_##R(KPD__PAIR_ACC)                                                                               \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
+        KPD__ROW_LIST_##R(KPD__PAIR_OUT)                                                                               \
+        for (size_t k = 0; k < n_k; k++, b += 16, other += 16) {                                                       \
+            kpd__v w = kpd__load(b), v = kpd__load(other);                                                             \
+            if (ask) { KPD__PREFETCH(b, ask); KPD__PREFETCH(other, ask); }                                             \
+            KPD__ROW_LIST_##R(KPD__PAIR_STEP)                                                                          \
+            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
+        }                                                                                                              \
+        KPD__ROW_LIST_##R(KPD__PAIR_STORE)                                                                             \
+    }
+KPD__EACH_HEIGHT(KPD__PAIR)
+#endif
+
 // tile = rows of a (1 to KPD__ROWS of them) times one panel.
 #define KPD__ENTRY(R) KPD__NAME(dot##R),
 KPD__INLINE void kpd__micro(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {
@@ -2247,6 +2286,42 @@ static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, si
         for (size_t col = 0; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
     }
 }
+
+#if KPD__LEVEL == 3
+// Rows of x [rows, k] times the panels of columns [col, col + 32), all of them whole.
+static void KPD__NAME(gemm_pair)(const kpd__matrix *w, size_t col, const float *x, size_t ldx, size_t rows, float *y,
+                                 size_t ldy) {
+#define KPD__ENTRY(R) KPD__NAME(pair##R),
+    static void (*const pair[])(const float *a, size_t lda, const float *b, size_t n_k, size_t ask, const kpd__v bias[2],
+                                float *out, size_t ldo, size_t next) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
+#undef KPD__ENTRY
+    const kpd__v bias[2] = {kpd__bias(w, col), kpd__bias(w, col + 16)}, added = kpd__set(-0.0f);   // x + -0 is x
+    const bool direct = w->activation == KPD_IDENTITY;
+    float tile[2][KPD__ROWS * 16];
+    for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS), m; r < rows; r += m, y += m * ldy) {
+        const size_t ask = r ? 0 : w->k * 32 * sizeof *w->panels;   // once: the next pair comes into L2 as the first rows go by
+        m = kpd__min(step, rows - r);
+        pair[m - 1](x + r * ldx, ldx, w->panels + col * w->k, w->k, ask, bias, direct ? y : tile[0], direct ? ldy : 16,
+                    direct ? 16 : KPD__ROWS * 16);
+        if (direct) continue;
+        kpd__finish_by(tile[0], m, 16, added, w->activation, y, ldy);
+        kpd__finish_by(tile[1], m, 16, added, w->activation, y + 16, ldy);
+    }
+}
+
+// gemm by pairs of panels, for processors of two multiply-adds a cycle, which 14 by 1 sums cannot feed. The same bits: each sum
+// is still one chain. Blocks of rows may be as tall as half of an L2 of 2 MB.
+static void KPD__NAME(gemm_pairs)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
+    const size_t block = kpd__even_rows(rows, kpd__max(1024 * 1024 / sizeof(float) / w->k, KPD__ROWS)), whole = w->n / 32 * 32;
+    if (w->half) { KPD__NAME(gemm)(w, x, ldx, rows, y, ldy); return; }
+    for (size_t r = 0, m; r < rows; r += m) {
+        m = kpd__min(block, rows - r);
+        for (size_t col = 0; col < whole; col += 32)
+            KPD__NAME(gemm_pair)(w, col, x + r * ldx, ldx, m, y + r * ldy + col, ldy);
+        for (size_t col = whole; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
+    }
+}
+#endif
 
 // >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them, see >>format; attention in f32
 // and by such products. int8 rounds each row of x to u8, sums whole numbers, and scales the sums: the same bits on every
@@ -3075,7 +3150,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #define KPD__OPERAND KPD__BYTES
 #endif
 static const kpd__ops KPD__NAME(ops) =
-    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), NULL, NULL, KPD__NAME);
+    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), NULL, NULL, gemm, KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__ROUNDS_TO_HALF
 
@@ -3153,6 +3228,12 @@ static const kpd__ops KPD__NAME(ops) =
 #undef KPD__OUTER_ACC
 #undef KPD__OUTER_STEP
 #undef KPD__OUTER_STORE
+#undef KPD__PAIR
+#undef KPD__HIDE_VECTOR
+#undef KPD__PAIR_STORE
+#undef KPD__PAIR_STEP
+#undef KPD__PAIR_OUT
+#undef KPD__PAIR_ACC
 #endif
 #endif // KPD__LEVEL
 
@@ -3482,13 +3563,18 @@ KPD__AMX_DOTS(kpd__amx_half_dots, kpd__few_half, kpd__tile_half)
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
 static const kpd__ops kpd__avxvnni_ops =
-    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, NULL, KPD__AVX2_NAME);
-static const kpd__ops kpd__avx512vnni_ops =
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, NULL, KPD__AVX512_NAME);
-static const kpd__ops kpd__avx512bf16_ops = KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots,
-                                                     kpd__avx512bf16_dots, kpd__avx512_half_attention, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, NULL, gemm, KPD__AVX2_NAME);
+#define KPD__VNNI_OPS(gemm)                                                                                                    \
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, NULL, gemm, KPD__AVX512_NAME)
+#define KPD__BF16_OPS(gemm)                                                                                                    \
+    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_attention,    \
+             gemm, KPD__AVX512_NAME)
+static const kpd__ops kpd__avx512vnni_ops = KPD__VNNI_OPS(gemm), kpd__avx512vnni_pairs_ops = KPD__VNNI_OPS(gemm_pairs);
+static const kpd__ops kpd__avx512bf16_ops = KPD__BF16_OPS(gemm), kpd__avx512bf16_pairs_ops = KPD__BF16_OPS(gemm_pairs);
+static const kpd__ops kpd__avx512_pairs_ops =
+    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, NULL, NULL, gemm_pairs, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops = KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__amx_half_dots,
-                                              kpd__avx512_half_attention, KPD__AVX512_NAME);
+                                              kpd__avx512_half_attention, gemm_pairs, KPD__AVX512_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
@@ -3547,7 +3633,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 #endif
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
-    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, NULL, KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, NULL, gemm, KPD__NEON_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
@@ -3652,20 +3738,29 @@ static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, co
 #endif
 static const kpd__ops kpd__neoni8mm_ops =
     KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots, kpd__neon_half_attention,
-             KPD__NEON_NAME);
+             gemm, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
 // system have it, and that arithmetic which the compiler rearranged is noticed.
+#ifdef KPD__X86
+// Intel's processors with AVX-512 do two multiply-adds a cycle, which tiles of one panel cannot feed; but only one VDPBF16PS in
+// two cycles, so that widening is no slower there, and exact.
+static bool kpd__intel(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == 0x756E6547;   // "Genu"
+}
+#endif
+
 static const kpd__ops *kpd__ops_of(kpd_simd level) {
     switch (level) {
     case KPD_SIMD_SCALAR: return &kpd__scalar_ops;
 #ifdef KPD__X86
     case KPD_SIMD_AVX2: return &kpd__avx2_ops;
-    case KPD_SIMD_AVX512: return &kpd__avx512_ops;
     case KPD_SIMD_AVXVNNI: return &kpd__avxvnni_ops;
-    case KPD_SIMD_AVX512VNNI: return &kpd__avx512vnni_ops;
-    case KPD_SIMD_AVX512BF16: return &kpd__avx512bf16_ops;
+    case KPD_SIMD_AVX512: return kpd__intel() ? &kpd__avx512_pairs_ops : &kpd__avx512_ops;
+    case KPD_SIMD_AVX512VNNI: return kpd__intel() ? &kpd__avx512vnni_pairs_ops : &kpd__avx512vnni_ops;
+    case KPD_SIMD_AVX512BF16: return kpd__intel() ? &kpd__avx512bf16_pairs_ops : &kpd__avx512bf16_ops;
     case KPD_SIMD_AMX: return &kpd__amx_ops;
 #endif
 #ifdef KPD__ARM
@@ -3726,11 +3821,6 @@ static bool kpd__x86_has(kpd_simd level) {
     }
 }
 
-// Intel's VDPBF16PS runs at half the rate of f32 multiply-adds, so widening is no slower there, and exact.
-static bool kpd__prefers_widening(void) {
-    unsigned a, b, c, d;
-    return __get_cpuid(0, &a, &b, &c, &d) && b == 0x756E6547;   // "Genu"
-}
 #endif
 
 KPDDEF bool kpd_simd_available(kpd_simd level) {
@@ -3751,7 +3841,7 @@ KPDDEF bool kpd_simd_available(kpd_simd level) {
 static kpd_simd kpd__best_level(void) {
     for (int l = KPD_SIMD_COUNT - 1; l > KPD_SIMD_SCALAR; l--) {
 #if defined(KPD__X86) && !defined(KPD__EMULATED)
-        if (l == KPD_SIMD_AVX512BF16 && kpd__prefers_widening()) continue;
+        if (l == KPD_SIMD_AVX512BF16 && kpd__intel()) continue;
 #endif
         if (kpd_simd_available((kpd_simd)l)) return (kpd_simd)l;
     }

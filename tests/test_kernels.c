@@ -24,11 +24,16 @@ static bool same_bits(const float *x, const float *y, size_t n, const char *what
     return CHECK_THAT(equal, "%s: level %s differs from scalar at size %d", what, kpd_simd_name(level), (int)size);
 }
 
-// Calls test(ops, size) for every level beside scalar and every size; the test compares with scalar.
+// Calls test(ops, size) for every level beside scalar and every size; the test compares with scalar. Also for what a level is on
+// processors of another maker than this one.
 static void each_level(void (*test)(const kpd__ops *ops, size_t n), const size_t *sizes, size_t n_sizes) {
     uint64_t fp = kpd__fp_enter();
     for (int l = KPD_SIMD_SCALAR + 1; l < KPD_SIMD_COUNT; l++)
         for (size_t i = 0; kpd_simd_available((kpd_simd)l) && i < n_sizes; i++) test(kpd__ops_of((kpd_simd)l), sizes[i]);
+#ifdef KPD__X86
+    for (size_t i = 0; kpd_simd_available(KPD_SIMD_AVX512) && i < n_sizes; i++)
+        test(kpd__intel() ? &kpd__avx512_ops : &kpd__avx512_pairs_ops, sizes[i]);
+#endif
     kpd__fp_leave(fp);
 }
 
@@ -78,7 +83,7 @@ static void pools(const kpd__ops *ops, size_t n) {
 
 // y must be written in its n columns only.
 static void products(const kpd__ops *ops, size_t n) {
-    for (size_t rows = 1; rows < 30; rows = rows * 2 + 1)
+    for (size_t rows = 1; rows < 30; rows = n % 16 ? rows * 2 + 1 : rows + 1)   // tiles of all heights where panels are whole
         for (int f = 0; f <= KPD__SHORT_GELU; f++) {
             kpd__matrix w;
             size_t k = (n * 7 + rows) % 50 + 1, ld = n + 3;
