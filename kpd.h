@@ -1045,12 +1045,11 @@ typedef enum kpd__operand {
 // In the place of a row stride: rows of bf16 as the product that comes next reads them, all behind one another.
 #define KPD__HALVES 0
 
-// The sums of some rows and panels, see kpd__dots, of which all rows before `done` have become results.
+// The sums of some rows and panels, see kpd__dots.
 typedef struct kpd__block {
     const kpd__matrix *w;
     kpd__operand operand;
-    size_t row, rows, done, at_once;            // at_once: rows that become results while AMX multiplies one group of 64 bytes
-    size_t col, n_panels;                       // of rows [row, row + rows) and of columns from col on
+    size_t row, rows, col, n_panels;            // of rows [row, row + rows) and of columns from col on
     int32_t *sums, *high;                       // of u8, or of the low bytes of 16 bits and of the high ones; or f32
     const float *step; const int32_t *zero;     // int8, of each row, from row 0 on
     float *y; size_t ldy;                       // [.., ldy]: the results of row 0 and column 0 go to its begin
@@ -1059,15 +1058,25 @@ typedef struct kpd__block {
 // Where the sums of panel p begin.
 static size_t kpd__sums_at(const kpd__block *b, size_t p) { return p * kpd__round_up(b->rows, 16) * 16; }
 
-// What a product takes along: room for levels that widen panels, KPD__WIDENED bytes; and for AMX, which leaves all other units
-// idle, what they may do meanwhile: go on with the block before, and ask for the panels so many bytes behind, if not 0.
-typedef struct kpd__aside { void *widened; void (*go_on)(kpd__block *before); kpd__block *before; size_t ask; } kpd__aside;
-
 // sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15], whole numbers or, of bf16, f32. depth: bytes of a column of
 // the panels, and of a row, but for KPD__WORDS, whose rows have twice as many. Rows are padded to 16 in sums, which has room
-// for an even number of panels. At most KPD__DOT_PANELS, or KPD__FEW_PANELS for up to 16 rows.
-typedef void kpd__dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels, const kpd__aside *aside,
-                       void *sums);
+// for an even number of panels; at most KPD__DOT_PANELS. widened: KPD__WIDENED bytes of room for levels that widen panels.
+typedef void kpd__dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels, void *widened, void *sums);
+
+// What a product of rounded rows keeps beside its result.
+typedef struct kpd__room {
+    size_t n_rows, row_bytes, plane;    // plane: how far behind the low bytes of 16 bits the high ones lie, or 0
+    uint8_t *rows;                      // rounded to the weights' type, as the level reads them
+    float *step; int32_t *zero;         // [n_rows], of int8
+    void *widened;
+    int32_t *sums[2];                   // [KPD__SUMS]: the second of high bytes
+    int32_t *partial;                   // of AMX: sums of the first part of long rows
+} kpd__room;
+
+// y = f(x W^T + bias) of columns [from, w->n), x in the room's first `rows` rows; y as for kpd__product.
+struct kpd__ops;
+typedef void kpd__walk(const struct kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *room, size_t rows,
+                       float *y, size_t ldy);
 
 typedef struct kpd__ops {
     kpd_simd level;
@@ -1077,6 +1086,7 @@ typedef struct kpd__ops {
     void (*half_attention)(const struct kpd__ops *ops, const float *qkv, size_t n_tokens, size_t begin, size_t end,
                            size_t width, size_t heads, float *scratch, float *out);
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
+    kpd__walk *walk;
     void (*rounded_gemm)(const struct kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                          size_t ldy, void *scratch);
     void (*int8_attention)(const struct kpd__ops *ops, const float *qkv, size_t n_tokens, size_t begin, size_t end,
@@ -1094,10 +1104,9 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_attention, gemm, N)                                         \
-    {level,           operand,           tiles,    int8_dots,   half_dots,    half_attention, N(gemm),                         \
-     N(rounded_gemm), N(int8_attention), N(embed), N(add_norm), N(attention), N(pool),        N(normalize), N(dot), N(scan),   \
-     N(above)}
+#define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_attention, gemm, walk, N)                                   \
+    {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), walk, N(rounded_gemm),                \
+     N(int8_attention), N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1140,38 +1149,29 @@ static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *
     kpd__tiles(ops, false);
 }
 
-// What a product keeps beside its result: a block of rows rounded, as many as fit into half of a small L2, then their sums, and
-// room to widen 512 rows of a panel.
-#define KPD__OPERAND_BYTES (192 * 1024)
+// A block of rows rounded is as large as half of a small L2, or, beside AMX, of one of 2 MB. There is room to widen 512 rows of
+// a panel.
 #define KPD__OPERAND_ROWS 256
 #define KPD__WIDENED (512 * 32)
-#define KPD__DOT_PANELS 2       // panels that share one walk over the rows: AMX keeps 2 x 2 tiles of 16 rows
-#define KPD__FEW_PANELS 6       // the same of at most 16 rows: AMX keeps 1 x 6
+#define KPD__DOT_PANELS 2       // panels that share one walk over the rows
 #define KPD__DOT_ROWS 96        // rows whose sums wait in L1: 16 x 6, 7 x 14 less 2
-#define KPD__TILE_ROWS 32       // the same of AMX, and as many of the block before, or two times 6 panels of 16 rows
 #define KPD__SUMS (KPD__DOT_PANELS * KPD__DOT_ROWS * 16)
-static size_t kpd__panels_a_walk(size_t rows) { return rows <= 16 ? KPD__FEW_PANELS : KPD__DOT_PANELS; }
+#define KPD__PARTIAL (KPD__OPERAND_ROWS * 32)
+static size_t kpd__operand_bytes(kpd__operand operand) { return (operand == KPD__TILES ? 1024 : 192) * 1024; }
 static size_t kpd__depth(const kpd__matrix *w) { return w->bytes ? kpd__round_up(w->k, 64) : 2 * kpd__round_up(w->k, 32); }
-
-typedef struct kpd__room {
-    size_t n_rows, row_bytes, plane;    // plane: how far behind the low bytes of 16 bits the high ones lie, or 0
-    uint8_t *rows;                      // rounded to the weights' type, as the level reads them
-    float *step; int32_t *zero;         // [n_rows], of int8
-    void *widened;
-    int32_t *sums[2];                   // [KPD__SUMS]: the second of high bytes
-} kpd__room;
 
 static kpd__room kpd__room_lay(kpd__operand operand, const kpd__matrix *w, kpd__arena *a) {
     kpd__room m;
     bool wide = w->bytes && w->rounding == KPD__SIGNED_16;
     size_t most;
     m.row_bytes = kpd__depth(w) * (w->bytes && operand == KPD__WORDS ? 2 : 1);
-    most = KPD__OPERAND_BYTES / (m.row_bytes * (wide ? 2 : 1)) / 16 * 16;
+    most = kpd__operand_bytes(operand) / (m.row_bytes * (wide ? 2 : 1)) / 16 * 16;
     m.n_rows = most < 16 ? 16 : most > KPD__OPERAND_ROWS ? KPD__OPERAND_ROWS : most;
     m.plane = wide ? m.n_rows * m.row_bytes : 0;
     m.widened = kpd__take(a, KPD__WIDENED, 1);
     m.sums[0] = (int32_t *)kpd__take(a, KPD__SUMS, sizeof(int32_t));
     m.sums[1] = (int32_t *)kpd__take(a, KPD__SUMS, sizeof(int32_t));
+    m.partial = operand == KPD__TILES ? (int32_t *)kpd__take(a, 2 * KPD__PARTIAL, sizeof(int32_t)) : NULL;
     m.rows = (uint8_t *)kpd__take(a, m.n_rows * (wide ? 2 : 1), m.row_bytes);
     m.step = (float *)kpd__take(a, m.n_rows, sizeof(float));
     m.zero = (int32_t *)kpd__take(a, m.n_rows, sizeof(int32_t));
@@ -1179,9 +1179,10 @@ static kpd__room kpd__room_lay(kpd__operand operand, const kpd__matrix *w, kpd__
 }
 
 // Bytes of the largest room of any type and up to k columns.
-static size_t kpd__product_scratch(size_t k) {
-    return kpd__max(KPD__OPERAND_BYTES, 16 * 4 * kpd__round_up(k, 64)) + KPD__OPERAND_ROWS * (sizeof(float) + sizeof(int32_t)) +
-           KPD__WIDENED + 2 * KPD__SUMS * sizeof(int32_t) + 6 * 64;
+static size_t kpd__product_scratch(kpd__operand operand, size_t k) {
+    return kpd__max(kpd__operand_bytes(operand), 16 * 4 * kpd__round_up(k, 64)) +
+           KPD__OPERAND_ROWS * (sizeof(float) + sizeof(int32_t)) + KPD__WIDENED + 2 * KPD__SUMS * sizeof(int32_t) +
+           (operand == KPD__TILES ? 2 * KPD__PARTIAL * sizeof(int32_t) : 0) + 7 * 64;
 }
 
 // Floats of scratch that attention needs for a text: 16 queries, their results and their scores, a lane each.
@@ -2413,15 +2414,14 @@ KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand
     if (i < k) KPD__NAME(round_group)(inscale, k, x, i, false, f, offset, most, operand, low, high);
 }
 
-// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias), of rows [from, to) of panel p: the product of the scales is
-// rounded, the rest is one fused step. kind and f are constants. Rows of KPD__SIGNED all have one zero.
-KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__block *b, size_t p, size_t from, size_t to,
-                                       float *y, size_t ldy) {
+// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias), of panel p: the product of the scales is rounded, the rest is one
+// fused step. kind and f are constants. Rows of KPD__SIGNED all have one zero.
+KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__block *b, size_t p, float *y, size_t ldy) {
     const size_t col = b->col + 16 * p, at = kpd__sums_at(b, p);
     const int32_t *colsum = b->w->colsum + col, *low = b->sums + at, *high = b->high + at, *zero = b->zero + b->row;
     const float *step = b->step + b->row;
     const kpd__v bias = kpd__bias(b->w, col), by = kpd__load(b->w->scale + col), one = kpd__times(colsum, zero[0]);
-    for (size_t r = from; r < to; r++) {
+    for (size_t r = 0; r < b->rows; r++) {
         kpd__v sum = kind == KPD__SIGNED_16 ? kpd__wide(low + r * 16, high + r * 16, colsum)
                    : kpd__corrected(low + r * 16, kind == KPD__SIGNED ? one : kpd__times(colsum, zero[r]));
         kpd__store(y + r * ldy, kpd__activate(f, kpd__fmadd(sum, kpd__mul(kpd__set(step[r]), by), bias)));
@@ -2429,7 +2429,7 @@ KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__blo
 }
 
 // What is no whole panel, or has another activation, takes its end in the place of the sums.
-static void KPD__NAME(rescale)(const kpd__block *b, size_t p, size_t from, size_t to) {
+static void KPD__NAME(rescale)(const kpd__block *b, size_t p) {
     const kpd__matrix *w = b->w;
     const size_t col = b->col + 16 * p, n = kpd__part_n(col, w->n);
     const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
@@ -2437,12 +2437,11 @@ static void KPD__NAME(rescale)(const kpd__block *b, size_t p, size_t from, size_
     float *sums = (float *)(void *)b->sums + kpd__sums_at(b, p), *results = b->y + b->row * b->ldy + col;
     float *y = done ? results : sums;
     const size_t ld = done ? b->ldy : 16;
-    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, from, to, y, ld);
-    else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, b, p, from, to, y, ld);
-    else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, b, p, from, to, y, ld);
-    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, b, p, from, to, y, ld);
-    if (!done)
-        kpd__finish_by(sums + from * 16, to - from, n, kpd__set(0), w->activation, results + from * b->ldy, b->ldy);
+    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, y, ld);
+    else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, b, p, y, ld);
+    else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, b, p, y, ld);
+    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, b, p, y, ld);
+    if (!done) kpd__finish_by(sums, b->rows, n, kpd__set(0), w->activation, results, b->ldy);
 }
 
 #if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
@@ -2530,8 +2529,8 @@ static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, co
 }
 
 #ifdef KPD__ROUNDS_TO_HALF
-// Rows [from, to) of bf16 sums through GELU to bf16, a pair of panels being a group of 64 bytes. Columns past the last are 0.
-static void KPD__NAME(finish_halves)(const kpd__block *b, size_t from, size_t to) {
+// bf16 sums through GELU to bf16, a pair of panels being a group of 64 bytes. Columns past the last are 0.
+static void KPD__NAME(finish_halves)(const kpd__block *b) {
     const size_t row_bytes = kpd__round_up(b->w->n, 32) * 2;
     for (size_t p = 0; p < b->n_panels; p += 2) {
         const size_t col = b->col + 16 * p;
@@ -2539,7 +2538,7 @@ static void KPD__NAME(finish_halves)(const kpd__block *b, size_t from, size_t to
         const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p);
         const float *others = two ? sums + kpd__sums_at(b, 1) : sums;
         const kpd__v bias = kpd__bias(b->w, col), other = two ? kpd__bias(b->w, col + 16) : bias, zero = kpd__set(0);
-        for (size_t r = from, step; r < to; r++) {
+        for (size_t r = 0, step; r < b->rows; r++) {
             uint8_t *row = KPD__NAME(operand_row)(b->operand, b->y, b->row + r, row_bytes, &step);
             kpd__v first = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(sums + r * 16), bias));
             kpd__v second = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(others + r * 16), other));
@@ -2549,60 +2548,45 @@ static void KPD__NAME(finish_halves)(const kpd__block *b, size_t from, size_t to
 }
 #endif
 
-// Rows [from, to) of f32 sums.
-static void KPD__NAME(finish_panel)(const kpd__block *b, size_t p, size_t from, size_t to) {
+// f32 sums of panel p.
+static void KPD__NAME(finish_panel)(const kpd__block *b, size_t p) {
     const size_t col = b->col + 16 * p;
-    const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p) + from * 16;
-    kpd__finish_by(sums, to - from, kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
-                   b->y + (b->row + from) * b->ldy + col, b->ldy);
+    const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p);
+    kpd__finish_by(sums, b->rows, kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
+                   b->y + b->row * b->ldy + col, b->ldy);
 }
 
-// The next n rows of a block become results, in all its panels.
-static void KPD__NAME(finish_rows)(kpd__block *b, size_t n) {
-    const size_t from = b->done, to = kpd__min(from + n, b->rows);
-    if (from == to) return;
-    b->done = to;
+// Sums of a block become results.
+static void KPD__NAME(finish_block)(const kpd__block *b) {
 #ifdef KPD__ROUNDS_TO_HALF
-    if (b->ldy == KPD__HALVES) { KPD__NAME(finish_halves)(b, from, to); return; }
+    if (b->ldy == KPD__HALVES) { KPD__NAME(finish_halves)(b); return; }
 #endif
     for (size_t p = 0; p < b->n_panels; p++)
-        if (b->w->bytes) KPD__NAME(rescale)(b, p, from, to);
-        else KPD__NAME(finish_panel)(b, p, from, to);
+        if (b->w->bytes) KPD__NAME(rescale)(b, p);
+        else KPD__NAME(finish_panel)(b, p);
 }
-static void KPD__NAME(go_on)(kpd__block *b) { KPD__NAME(finish_rows)(b, b->at_once); }
 
-// Up to m->n_rows rounded rows times all panels, some panels and rows at a time. AMX has sums of two blocks, in turn:
-// those of the one before become results while it multiplies.
-static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, const kpd__room *m, size_t rows, float *y, size_t ldy) {
-    const bool tiles = ops->operand == KPD__TILES;
-    const size_t depth = kpd__depth(w), walk = kpd__panels_a_walk(rows);
-    const size_t group = tiles ? KPD__TILE_ROWS : kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
+// Up to m->n_rows rounded rows times the panels of columns [from, w->n), some panels and rows at a time.
+static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *m, size_t rows, float *y,
+                            size_t ldy) {
+    const size_t depth = kpd__depth(w), group = kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
     kpd__dots *dots = w->bytes ? ops->int8_dots : ops->half_dots;
-    kpd__block blocks[2], *b = blocks, *before = blocks + 1;
-    kpd__aside aside = {m->widened, tiles ? KPD__NAME(go_on) : NULL, NULL, 0};
-    memset(blocks, 0, sizeof blocks);
-    b->w = w; b->operand = ops->operand; b->at_once = (group * 64 + depth - 1) / depth;
-    b->sums = m->sums[0]; b->high = m->sums[1]; b->step = m->step; b->zero = m->zero; b->y = y; b->ldy = ldy;
-    *before = *b;
-    before->sums += KPD__SUMS / 2; before->high += KPD__SUMS / 2;
-    for (size_t col = 0, n; col < w->n; col += 16 * n) {
-        const char *panels = (w->bytes ? (const char *)w->bytes : (const char *)w->half) + col * depth;
-        n = kpd__min(walk, (w->n - col + 15) / 16);
-        for (size_t g = 0; g < rows; g += group) {
-            const uint8_t *a = m->rows + g * m->row_bytes;
-            b->row = g; b->rows = kpd__min(group, rows - g); b->done = 0; b->col = col; b->n_panels = n;
-            if (ldy != KPD__HALVES) KPD__NAME(ask_results)(y + g * ldy + col, ldy, b->rows, n);
-            aside.before = before; aside.ask = g ? 0 : n * 16 * depth;
-            dots(a, b->rows, depth, panels, n, &aside, b->sums);
-            aside.ask = 0;
-            if (m->plane) dots(a + m->plane, b->rows, depth, panels, n, &aside, b->high);
-            if (!tiles) { KPD__NAME(finish_rows)(b, b->rows); continue; }
-            KPD__NAME(finish_rows)(before, before->rows);
-            before = b;
-            b = b == blocks ? blocks + 1 : blocks;
+    kpd__block b;
+    memset(&b, 0, sizeof b);
+    b.w = w; b.operand = ops->operand; b.sums = m->sums[0]; b.high = m->sums[1]; b.step = m->step; b.zero = m->zero;
+    b.y = y; b.ldy = ldy;
+    for (b.col = from; b.col < w->n; b.col += 16 * b.n_panels) {
+        const char *panels = (w->bytes ? (const char *)w->bytes : (const char *)w->half) + b.col * depth;
+        b.n_panels = kpd__min(KPD__DOT_PANELS, (w->n - b.col + 15) / 16);
+        for (b.row = 0; b.row < rows; b.row += b.rows) {
+            const uint8_t *a = m->rows + b.row * m->row_bytes;
+            b.rows = kpd__min(group, rows - b.row);
+            if (ldy != KPD__HALVES) KPD__NAME(ask_results)(y + b.row * ldy + b.col, ldy, b.rows, b.n_panels);
+            dots(a, b.rows, depth, panels, b.n_panels, m->widened, b.sums);
+            if (m->plane) dots(a + m->plane, b.rows, depth, panels, b.n_panels, m->widened, b.high);
+            KPD__NAME(finish_block)(&b);
         }
     }
-    KPD__NAME(finish_rows)(before, before->rows);
 }
 
 // Products whose inputs are rounded to the weights' type: of int8, and of bf16 by the level's instruction. Rows are rounded as
@@ -2616,7 +2600,7 @@ static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, c
         n = kpd__min(m.n_rows, rows - r);
         if (ldx == KPD__HALVES) m.rows = (uint8_t *)(uintptr_t)x + r * m.row_bytes;
         else KPD__NAME(round_rows)(w, ops->operand, x + r * ldx, ldx, n, &m);
-        KPD__NAME(walk)(ops, w, &m, n, y + r * next, ldy);
+        ops->walk(ops, w, 0, &m, n, y + r * next, ldy);
     }
 }
 
@@ -2690,7 +2674,7 @@ KPD__EACH_HEIGHT(KPD__MADDS)
 
 #define KPD__ENTRY(R) KPD__NAME(madds##R),
 static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
-                                 const kpd__aside *aside, void *out) {
+                                 void *widened, void *out) {
     const int8_t *panels = (const int8_t *)all;
     int32_t *sums = (int32_t *)out;
     static void (*const madds[])(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k,
@@ -2700,10 +2684,10 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
         for (size_t at = 0; at < k; at += 512) {
             size_t n = kpd__min(512, k - at);
-            KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)aside->widened);
+            KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)widened);
             for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS); r < rows; r += step)
                 madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k,
-                                                    (const int16_t *)aside->widened, n, sums + r * 16);
+                                                    (const int16_t *)widened, n, sums + r * 16);
         }
 }
 #undef KPD__SUM
@@ -2716,12 +2700,12 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 #elif KPD__LEVEL == 1
 
 static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
-                                 const kpd__aside *aside, void *out) {
+                                 void *widened, void *out) {
     const int8_t *panels = (const int8_t *)all;
     int32_t *sums = (int32_t *)out;
     const uint8_t *a = (const uint8_t *)operand;
     size_t rows16 = kpd__round_up(rows, 16);
-    (void)aside;
+    (void)widened;
     memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
         for (size_t r = 0; r < rows; r++)
@@ -2733,12 +2717,12 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 #else   // NEON: four columns of 16 products at a time
 
 static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
-                                 const kpd__aside *aside, void *out) {
+                                 void *widened, void *out) {
     const int8_t *panels = (const int8_t *)all;
     int32_t *sums = (int32_t *)out;
     const uint8_t *a = (const uint8_t *)operand;
     size_t rows16 = kpd__round_up(rows, 16);
-    (void)aside;
+    (void)widened;
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
         for (size_t r = 0; r < rows; r++) {
             int32x4_t c0 = vdupq_n_s32(0), c1 = c0, c2 = c0, c3 = c0;
@@ -2904,7 +2888,6 @@ static void KPD__NAME(half_attention)(const kpd__ops *ops, const float *qkv, siz
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
     kpd__arena a = {(char *)scratch, 0, false};
     const kpd__half_head h = kpd__half_head_lay(ops->operand, n, depth, &a);
-    const kpd__aside none = {NULL, NULL, NULL, 0};
     for (size_t i = 0; i < heads; i++) {
         const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
         KPD__NAME(half_rows)(h.operand, k, ld, n, depth, h.keys);
@@ -2915,11 +2898,11 @@ static void KPD__NAME(half_attention)(const kpd__ops *ops, const float *qkv, siz
             for (size_t p = 0; p < panels; p++)
                 KPD__NAME(half_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
                                         h.queries + p * 16 * h.d32);
-            ops->half_dots(h.keys, n, 2 * h.d32, h.queries, panels, &none, h.scores);
+            ops->half_dots(h.keys, n, 2 * h.d32, h.queries, panels, NULL, h.scores);
             for (size_t p = 0; p < panels; p++)
                 inverse[p] = KPD__NAME(half_softmax)(h.scores + p * h.n16 * 16, n, 1.0f / sqrtf((float)depth),
                                                      h.weights + p * 16 * h.n32);
-            ops->half_dots(h.values, depth, 2 * h.n32, h.weights, panels, &none, h.sums);
+            ops->half_dots(h.values, depth, 2 * h.n32, h.weights, panels, NULL, h.sums);
             for (size_t p = 0; p < panels; p++)
                 KPD__NAME(give_values)(h.sums + p * h.d16 * 16, depth, inverse[p], kpd__part_n(p * 16, queries),
                                        out + (r + p * 16) * width + i * depth, width);
@@ -3068,11 +3051,10 @@ KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t 
 
 // out [queries, depth] from the sums of up to KPD__WALK queries over their weights.
 static void KPD__NAME(int8_give)(const kpd__ops *ops, const kpd__int8_head *h, size_t queries, float *out, size_t ldo) {
-    const kpd__aside aside = {h->widened, NULL, NULL, 0};
     size_t next = kpd__round_up(queries, 16) * 16;
     for (size_t d = 0; d < h->depth; d += 16 * KPD__DOT_PANELS) {
         size_t panels = kpd__min(KPD__DOT_PANELS, (h->depth - d + 15) / 16);
-        ops->int8_dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, &aside, h->sums);
+        ops->int8_dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, h->widened, h->sums);
         for (size_t p = 0, at = d; p < panels; p++, at += 16) {
             const kpd__v least = kpd__load(h->value_least + at), step = kpd__load(h->value_step + at), middle = kpd__set(128);
             for (size_t r = 0; r < queries; r++) {
@@ -3088,7 +3070,6 @@ static void KPD__NAME(int8_attention)(const kpd__ops *ops, const float *qkv, siz
     size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
     kpd__arena a = {(char *)scratch, 0, false};
     const kpd__int8_head h = kpd__int8_head_lay(ops->operand, n, depth, &a);
-    const kpd__aside aside = {h.widened, NULL, NULL, 0};
     for (size_t i = 0; i < heads; i++) {
         const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
         KPD__NAME(int8_keys)(&h, k, ld);
@@ -3099,7 +3080,7 @@ static void KPD__NAME(int8_attention)(const kpd__ops *ops, const float *qkv, siz
             for (size_t p = 0; p < panels; p++)
                 f[p] = KPD__NAME(int8_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
                                                h.queries + p * 16 * h.d_row);
-            ops->int8_dots(h.keys, n, h.d_row, h.queries, panels, &aside, h.scores);
+            ops->int8_dots(h.keys, n, h.d_row, h.queries, panels, h.widened, h.scores);
             for (size_t p = 0; p < panels; p++) {
                 int32_t *scores = h.scores + p * h.n16 * 16;
                 kpd__store(h.inverse + p * 16, KPD__NAME(int8_softmax)(&h, scores, f[p]));
@@ -3150,7 +3131,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #define KPD__OPERAND KPD__BYTES
 #endif
 static const kpd__ops KPD__NAME(ops) =
-    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), NULL, NULL, gemm, KPD__NAME);
+    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), NULL, NULL, gemm, KPD__NAME(walk), KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__ROUNDS_TO_HALF
 
@@ -3360,9 +3341,9 @@ KPD__HEIGHTS_6(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avxvnni_tile##R,
 static void kpd__avxvnni_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
-                              const kpd__aside *aside, void *sums) {
+                              void *widened, void *sums) {
     static kpd__dot_tile *const tiles[] = {KPD__HEIGHTS_6(KPD__ENTRY)};
-    (void)aside;
+    (void)widened;
     kpd__dot_tiles(tiles, 6, 1, a, rows, depth, panels, n_panels, sums);
 }
 #undef KPD__ENTRY
@@ -3401,9 +3382,9 @@ KPD__HEIGHTS_14(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avx512vnni_tile##R,
 static void kpd__avx512vnni_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
-                              const kpd__aside *aside, void *sums) {
+                              void *widened, void *sums) {
     static kpd__dot_tile *const tiles[] = {KPD__HEIGHTS_14(KPD__ENTRY)};
-    (void)aside;
+    (void)widened;
     kpd__dot_tiles(tiles, 14, 2, a, rows, depth, panels, n_panels, sums);
 }
 #undef KPD__ENTRY
@@ -3437,9 +3418,9 @@ KPD__HEIGHTS_14(KPD__TILE)
 
 #define KPD__ENTRY(R) kpd__avx512bf16_tile##R,
 static void kpd__avx512bf16_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
-                              const kpd__aside *aside, void *sums) {
+                              void *widened, void *sums) {
     static kpd__dot_tile *const tiles[] = {KPD__HEIGHTS_14(KPD__ENTRY)};
-    (void)aside;
+    (void)widened;
     kpd__dot_tiles(tiles, 14, 2, a, rows, depth, panels, n_panels, sums);
 }
 #undef KPD__ENTRY
@@ -3478,22 +3459,17 @@ static void kpd__amx_tiles(bool on) {
 }
 
 // One product of a pair of row blocks and a pair of panels, n groups deep; tile numbers are constants of the instructions.
-#define KPD__ASK_TILE(p, bytes)                                                                                                \
-    for (size_t line = 0; (bytes) > 0 && line < 1024; line += 64) KPD__PREFETCH((p) + line, bytes)
 #define KPD__TILE_DOTS(name, DOT)                                                                                              \
-    static void name(const char *a0, const char *a1, const char *b0, const char *b1, size_t n, const kpd__aside *aside,        \
-                     char *s0, char *s1, size_t next) {                                                                        \
+    static void name(const char *a0, const char *a1, const char *b0, const char *b1, size_t n, char *s0, char *s1,             \
+                     size_t next) {                                                                                            \
         _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);                                                            \
         for (size_t i = 0; i < n; i++) {                                                                                       \
-            KPD__ASK_TILE(b0 + i * 1024, aside->ask);                                                                          \
-            if (b1) KPD__ASK_TILE(b1 + i * 1024, aside->ask);                                                                  \
             _tile_loadd(6, b0 + i * 1024, 64);                                                                                 \
             _tile_loadd(4, a0 + i * 1024, 64);                                                                                 \
             DOT(0, 4, 6);                                                                                                      \
             if (b1) { _tile_loadd(7, b1 + i * 1024, 64); DOT(1, 4, 7); }                                                       \
             if (a1) { _tile_loadd(5, a1 + i * 1024, 64); DOT(2, 5, 6); }                                                       \
             if (a1 && b1) DOT(3, 5, 7);                                                                                        \
-            if (aside->go_on) aside->go_on(aside->before);                                                                     \
         }                                                                                                                      \
         _tile_stored(0, s0, 64);                                                                                               \
         if (b1) _tile_stored(1, s0 + next, 64);                                                                                \
@@ -3504,52 +3480,20 @@ KPD__TILE_DOTS(kpd__tile_int8, _tile_dpbusd)
 KPD__TILE_DOTS(kpd__tile_half, _tile_dpbf16ps)
 #undef KPD__TILE_DOTS
 
-// The same of at most 16 rows and 6 panels: tiles 0 to 5 are the sums, 6 the rows, 7 a panel. With two sums only, each
-// instruction would wait for the one before the last.
-#define KPD__FEW_ZERO(p) _tile_zero(p);
-#define KPD__FEW_STEP(p)                                                                                                       \
-    if (p < n_panels) {                                                                                                        \
-        KPD__ASK_TILE(b + p * n * 1024 + i * 1024, aside->ask);                                                                \
-        _tile_loadd(7, b + p * n * 1024 + i * 1024, 64);                                                                       \
-        KPD__DOT(p, 6, 7);                                                                                                     \
-    }
-#define KPD__FEW_STORE(p) if (p < n_panels) _tile_stored(p, sums + p * 1024, 64);
-#define KPD__FEW_DOTS(name)                                                                                                    \
-    static void name(const char *a, const char *b, size_t n_panels, size_t n, const kpd__aside *aside, char *sums) {           \
-        KPD__ROW_LIST_6(KPD__FEW_ZERO)                                                                                         \
-        for (size_t i = 0; i < n; i++) {                                                                                       \
-            _tile_loadd(6, a + i * 1024, 64);                                                                                  \
-            KPD__ROW_LIST_6(KPD__FEW_STEP)                                                                                     \
-            if (aside->go_on) aside->go_on(aside->before);                                                                     \
-        }                                                                                                                      \
-        KPD__ROW_LIST_6(KPD__FEW_STORE)                                                                                        \
-    }
-#define KPD__DOT _tile_dpbusd
-KPD__FEW_DOTS(kpd__few_int8)
-#undef KPD__DOT
-#define KPD__DOT _tile_dpbf16ps
-KPD__FEW_DOTS(kpd__few_half)
-#undef KPD__DOT
-#undef KPD__FEW_ZERO
-#undef KPD__FEW_STEP
-#undef KPD__FEW_STORE
-#undef KPD__FEW_DOTS
-#undef KPD__ASK_TILE
-
-#define KPD__AMX_DOTS(name, few, tile)                                                                                         \
-    static void name(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels, const kpd__aside *aside,   \
+#define KPD__AMX_DOTS(name, tile)                                                                                              \
+    static void name(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels, void *widened,             \
                      void *sums) {                                                                                             \
         const char *at = (const char *)a, *p = (const char *)panels, *other = n_panels > 1 ? p + 16 * depth : NULL;            \
         char *s = (char *)sums;                                                                                                \
         size_t next = kpd__round_up(rows, 16) * 64;                                                                            \
+        (void)widened;                                                                                                         \
         __asm__ volatile("" ::: "memory");                                                                                     \
-        if (rows <= 16) { few(at, p, n_panels, depth / 64, aside, s); return; }                                                \
         for (size_t r = 0; r < rows; r += 32)                                                                                  \
-            tile(at + r * depth, r + 16 < rows ? at + (r + 16) * depth : NULL, p, other, depth / 64, aside, s + r * 64,        \
+            tile(at + r * depth, r + 16 < rows ? at + (r + 16) * depth : NULL, p, other, depth / 64, s + r * 64,               \
                  s + (r + 16) * 64, next);                                                                                     \
     }
-KPD__AMX_DOTS(kpd__amx_int8_dots, kpd__few_int8, kpd__tile_int8)
-KPD__AMX_DOTS(kpd__amx_half_dots, kpd__few_half, kpd__tile_half)
+KPD__AMX_DOTS(kpd__amx_int8_dots, kpd__tile_int8)
+KPD__AMX_DOTS(kpd__amx_half_dots, kpd__tile_half)
 #undef KPD__AMX_DOTS
 
 #ifndef KPD__EMULATED
@@ -3560,21 +3504,378 @@ KPD__AMX_DOTS(kpd__amx_half_dots, kpd__few_half, kpd__tile_half)
 #endif
 #endif
 
+#endif // KPD__X86
+
+// >>amx  Products of rounded rows by AMX's tiles, whole: what the sums of one block become is computed while the tiles multiply
+// the next. Relies on >>dots for what is left over, and on the kernels of AVX-512. Promises the bits of kpd__avx512_walk.
+#ifdef KPD__X86
+#define KPD__LEVEL 3
+#define KPD__NAMES 1
+#include KPD_SELF
+#undef KPD__NAMES
+#ifndef KPD__EMULATED
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx2,fma")
+#endif
+#endif
+
+// A tile holds 16 rows of 64 bytes, 1 KB. Tiles 0 to 3 are sums, 4 and 5 rows of x, 6 and 7 panels: 4 loads of 8 cycles serve
+// 4 multiplications of 16. A block is up to 32 rows by two panels, or up to 16 rows by four.
+//     sums of a block: [2 panels][32 rows][16], or [4 panels][16 rows][16]
+// The sums of a block are stored in the first step of the next one, each right before its tile is used anew: at the end of
+// their own block all four would wait for the last multiplications.
+
+enum { KPD__AMX_STEPS = 12 };   // of 64 bytes: a pair of panels as deep as that, 24 KB, is half of L1
+
+// What sums become: y of KPD__SIGNED, KPD__OFFSET or KPD__SIGNED_16, of KPD__SIGNED through GELU; y of bf16, and bf16 through
+// GELU as KPD__HALVES. Always a constant.
+typedef enum kpd__amx_kind {
+    KPD__AMX_SIGNED, KPD__AMX_OFFSET, KPD__AMX_SIGNED_16, KPD__AMX_GELU, KPD__AMX_HALF, KPD__AMX_HALVES, KPD__AMX_NONE
+} kpd__amx_kind;
+
+static kpd__amx_kind kpd__amx_kind_of(const kpd__matrix *w, size_t ldy) {
+    const bool identity = w->activation == KPD_IDENTITY, gelu = w->activation == KPD__SHORT_GELU;
+    if (w->half) return ldy == KPD__HALVES && gelu ? KPD__AMX_HALVES : identity ? KPD__AMX_HALF : KPD__AMX_NONE;
+    if (gelu && w->rounding == KPD__SIGNED) return KPD__AMX_GELU;
+    if (!identity) return KPD__AMX_NONE;
+    return w->rounding == KPD__SIGNED ? KPD__AMX_SIGNED : w->rounding == KPD__OFFSET ? KPD__AMX_OFFSET : KPD__AMX_SIGNED_16;
+}
+
+// A block to multiply: n steps of 64 bytes. Meanwhile the tiles' sums of the block before go to `to`.
+typedef struct kpd__amx_block {
+    const char *a, *b, *from;           // from: sums to go on from, or NULL
+    size_t next_a, next_b, n;           // to the second 16 rows, or 0 if there are none; to the next panel
+    float *to;
+    const char *ask; size_t lines;      // what comes next, some lines of it a step
+    bool stream;                        // rows pass by, and leave L1 to the panels
+} kpd__amx_block;
+
+// A block whose sums become results.
+typedef struct kpd__amx_results {
+    const kpd__matrix *w;
+    size_t row, rows, col;
+    const float *sums, *high;           // high: of KPD__SIGNED_16
+    const float *step; const int32_t *zero;     // int8, of each row, from row 0 on
+    float *y; size_t ldy;
+} kpd__amx_results;
+
+// What all rows of a panel share.
+typedef struct kpd__amx_panel { kpd__v bias, scale, minus; const int32_t *colsum; } kpd__amx_panel;
+
+KPD__INLINE kpd__amx_panel kpd__amx_panel_of(kpd__amx_kind kind, const kpd__matrix *w, size_t col) {
+    kpd__amx_panel p;
+    p.bias = kpd__bias(w, col);
+    p.scale = p.minus = p.bias;
+    p.colsum = NULL;
+    if (kind >= KPD__AMX_HALF) return p;
+    p.scale = kpd__load(w->scale + col);
+    p.colsum = w->colsum + col;
+    p.minus = kpd__times(p.colsum, 128);
+    return p;
+}
+
+// 16 results of a row, before an activation: rescale_by and finish_panel say how.
+KPD__INLINE kpd__v kpd__amx_value(kpd__amx_kind kind, const kpd__amx_panel *p, const float *sum, ptrdiff_t high,
+                                  const float *step, const int32_t *zero) {
+    const int32_t *whole = (const int32_t *)(const void *)sum;
+    kpd__v s;
+    if (kind >= KPD__AMX_HALF) return kpd__add(kpd__load(sum), p->bias);
+    s = kind == KPD__AMX_SIGNED_16 ? kpd__wide(whole, whole + high, p->colsum)
+      : kpd__corrected(whole, kind == KPD__AMX_OFFSET ? kpd__times(p->colsum, *zero) : p->minus);
+    return kpd__fmadd(s, kpd__mul(kpd__set(*step), p->scale), p->bias);
+}
+
+// KPD__SHORT_GELU of four at a time: one alone would wait for itself at each step.
+KPD__INLINE void kpd__amx_gelu(kpd__v v[4]) {
+    kpd__v x[4], t[4], p[4];
+    KPD__UNROLL
+    for (int j = 0; j < 4; j++) {
+        x[j] = KPD__NAME(within)(v[j], 4.0f);
+        t[j] = kpd__mul(x[j], x[j]);
+        p[j] = kpd__set(kpd__short_phi_c[6]);
+    }
+    KPD__UNROLL
+    for (int i = 5; i >= 0; i--) {
+        KPD__UNROLL
+        for (int j = 0; j < 4; j++) p[j] = kpd__fmadd(p[j], t[j], kpd__set(kpd__short_phi_c[i]));
+    }
+    KPD__UNROLL
+    for (int j = 0; j < 4; j++) v[j] = kpd__mul(v[j], kpd__fmadd(x[j], p[j], kpd__set(0.5f)));
+}
+
+KPD__INLINE void kpd__amx_halves(float *to, kpd__v a, kpd__v b) { KPD__NAME(store_halves)((uint16_t *)(void *)to, a, b); }
+
+// Results go on row by row; what moves with them are these, which must not be fields of a struct, or gcc keeps them in memory.
+#define KPD__AMX_ROWS                                                                                                          \
+    const ptrdiff_t high = r->high - r->sums;                                                                                  \
+    const size_t rows = r->rows, ldy = r->ldy, row_bytes = kpd__round_up(r->w->n, 32) * 2;                                     \
+    const size_t next_tile = 4 * row_bytes - 256;       /* floats from behind the last row of a tile to the next tile's */     \
+    const float *sums = r->sums, *step = r->step + r->row;                                                                     \
+    const int32_t *zero = r->zero + r->row;                                                                                    \
+    float *y = kind == KPD__AMX_HALVES ? r->y + (r->row / 16 * 16 * row_bytes + r->col / 32 * 1024) / sizeof(float)            \
+                                       : r->y + r->row * ldy + r->col;                                                         \
+    size_t row = 0;
+#define KPD__AMX_VALUE(panel, at, r) kpd__amx_value(kind, &panel, sums + (at) + (r) * 16, high, step + (r), zero + (r))
+
+// Two rows of two panels, or the last of an odd number.
+#define KPD__AMX_TWO(n)                                                                                                        \
+    do {                                                                                                                       \
+        kpd__v v[4];                                                                                                           \
+        v[0] = KPD__AMX_VALUE(left, 0, 0); v[1] = KPD__AMX_VALUE(right, 512, 0);                                               \
+        v[2] = n == 2 ? KPD__AMX_VALUE(left, 0, n - 1) : v[0]; v[3] = n == 2 ? KPD__AMX_VALUE(right, 512, n - 1) : v[1];       \
+        if (kind == KPD__AMX_GELU || kind == KPD__AMX_HALVES) kpd__amx_gelu(v);                                                \
+        if (kind == KPD__AMX_HALVES) {                                                                                         \
+            kpd__amx_halves(y, v[0], v[1]);                                                                                    \
+            if (n == 2) kpd__amx_halves(y + 16, v[2], v[3]);                                                                   \
+            y += row == 14 ? 32 + next_tile : 32;                                                                              \
+        } else {                                                                                                               \
+            kpd__store(y, v[0]); kpd__store(y + 16, v[1]);                                                                     \
+            if (n == 2) { kpd__store(y + ldy, v[2]); kpd__store(y + ldy + 16, v[3]); }                                         \
+            y += 2 * ldy;                                                                                                      \
+        }                                                                                                                      \
+        sums += 32; step += 2; zero += 2; row += 2;                                                                            \
+    } while (0)
+#define KPD__AMX_SOME_TWO(i) if (share > i && row + 2 <= rows) KPD__AMX_TWO(2)
+
+// A row of four panels.
+#define KPD__AMX_ONE                                                                                                           \
+    do {                                                                                                                       \
+        kpd__v v[4];                                                                                                           \
+        v[0] = KPD__AMX_VALUE(p0, 0, 0); v[1] = KPD__AMX_VALUE(p1, 256, 0);                                                    \
+        v[2] = KPD__AMX_VALUE(p2, 512, 0); v[3] = KPD__AMX_VALUE(p3, 768, 0);                                                  \
+        if (kind == KPD__AMX_GELU || kind == KPD__AMX_HALVES) kpd__amx_gelu(v);                                                \
+        if (kind == KPD__AMX_HALVES) {                                                                                         \
+            kpd__amx_halves(y, v[0], v[1]); kpd__amx_halves(y + 256, v[2], v[3]);                                              \
+            y += 16;                                                                                                           \
+        } else {                                                                                                               \
+            kpd__store(y, v[0]); kpd__store(y + 16, v[1]); kpd__store(y + 32, v[2]); kpd__store(y + 48, v[3]);                 \
+            y += ldy;                                                                                                          \
+        }                                                                                                                      \
+        sums += 16; step++; zero++; row++;                                                                                     \
+    } while (0)
+#define KPD__AMX_SOME_ONE(i) if (share > i && row < rows) KPD__AMX_ONE
+
+#define KPD__AMX_DOT(c, a, b) do { if (kind >= KPD__AMX_HALF) _tile_dpbf16ps(c, a, b); else _tile_dpbusd(c, a, b); } while (0)
+#define KPD__AMX_A(tile, p) do { if (stream) _tile_stream_loadd(tile, p, 64); else _tile_loadd(tile, p, 64); } while (0)
+#define KPD__AMX_MOVE(tile, at)                                                                                                \
+    _tile_stored(tile, s->to + at, 64);                                                                                        \
+    if (s->from) _tile_loadd(tile, s->from + at * 4, 64);                                                                      \
+    else _tile_zero(tile);
+#define KPD__AMX_ASK for (size_t line = 0; line < lines; line++, ask += 64) KPD__PREFETCH(ask, 0);
+
+// Up to 32 rows of two panels. share: how many two rows become results after each multiplication.
+KPD__INLINE void kpd__amx_tall(kpd__amx_kind kind, const kpd__amx_block *s, const kpd__amx_results *r) {
+    const char *a = s->a, *b = s->b, *ask = s->ask;
+    const size_t next_a = s->next_a, next_b = s->next_b, n = s->n, lines = s->lines, share = n > 1 ? (16 + n - 2) / (n - 1) : 0;
+    const bool stream = s->stream;
+    const kpd__amx_panel left = kpd__amx_panel_of(kind, r->w, r->col), right = kpd__amx_panel_of(kind, r->w, r->col + 16);
+    KPD__AMX_ROWS
+    KPD__AMX_A(4, a);
+    _tile_loadd(6, b, 64);
+    KPD__AMX_MOVE(0, 0)
+    KPD__AMX_DOT(0, 4, 6);
+    _tile_loadd(7, b + next_b, 64);
+    KPD__AMX_MOVE(1, 512)
+    KPD__AMX_DOT(1, 4, 7);
+    if (next_a) KPD__AMX_A(5, a + next_a);
+    KPD__AMX_MOVE(2, 256)
+    if (next_a) KPD__AMX_DOT(2, 5, 6);
+    KPD__AMX_MOVE(3, 768)
+    if (next_a) KPD__AMX_DOT(3, 5, 7);
+    __asm__ volatile("" ::: "memory");
+    if (next_a)
+        for (size_t i = 1; i < n; i++) {
+            a += 1024; b += 1024;
+            KPD__AMX_A(4, a);
+            _tile_loadd(6, b, 64);
+            KPD__AMX_DOT(0, 4, 6);
+            KPD__AMX_SOME_TWO(0);
+            _tile_loadd(7, b + next_b, 64);
+            KPD__AMX_DOT(1, 4, 7);
+            KPD__AMX_SOME_TWO(1);
+            KPD__AMX_A(5, a + next_a);
+            KPD__AMX_DOT(2, 5, 6);
+            KPD__AMX_SOME_TWO(2);
+            KPD__AMX_DOT(3, 5, 7);
+            KPD__AMX_SOME_TWO(3);
+            KPD__AMX_ASK
+        }
+    else
+        for (size_t i = 1; i < n; i++) {
+            a += 1024; b += 1024;
+            KPD__AMX_A(4, a);
+            _tile_loadd(6, b, 64);
+            KPD__AMX_DOT(0, 4, 6);
+            _tile_loadd(7, b + next_b, 64);
+            KPD__AMX_DOT(1, 4, 7);
+            for (size_t j = 0; j < share && row + 2 <= rows; j++) KPD__AMX_TWO(2);
+            KPD__AMX_ASK
+        }
+    while (row + 2 <= rows) KPD__AMX_TWO(2);
+    if (row < rows) KPD__AMX_TWO(1);
+}
+
+// Up to 16 rows of four panels.
+KPD__INLINE void kpd__amx_wide(kpd__amx_kind kind, const kpd__amx_block *s, const kpd__amx_results *r) {
+    const char *a = s->a, *b = s->b, *c = b + 2 * s->next_b;
+    const size_t next_b = s->next_b, n = s->n, share = n > 1 ? (r->rows + n - 2) / (n - 1) : 0;
+    const kpd__amx_panel p0 = kpd__amx_panel_of(kind, r->w, r->col), p1 = kpd__amx_panel_of(kind, r->w, r->col + 16),
+                         p2 = kpd__amx_panel_of(kind, r->w, r->col + 32), p3 = kpd__amx_panel_of(kind, r->w, r->col + 48);
+    KPD__AMX_ROWS
+    (void)next_tile;
+    _tile_loadd(4, a, 64);
+    _tile_loadd(6, b, 64);
+    KPD__AMX_MOVE(0, 0)
+    KPD__AMX_DOT(0, 4, 6);
+    _tile_loadd(7, b + next_b, 64);
+    KPD__AMX_MOVE(1, 256)
+    KPD__AMX_DOT(1, 4, 7);
+    _tile_loadd(6, c, 64);
+    KPD__AMX_MOVE(2, 512)
+    KPD__AMX_DOT(2, 4, 6);
+    _tile_loadd(7, c + next_b, 64);
+    KPD__AMX_MOVE(3, 768)
+    KPD__AMX_DOT(3, 4, 7);
+    __asm__ volatile("" ::: "memory");
+    for (size_t i = 1; i < n; i++) {
+        a += 1024; b += 1024; c += 1024;
+        _tile_loadd(4, a, 64);
+        _tile_loadd(6, b, 64);
+        KPD__AMX_DOT(0, 4, 6);
+        KPD__AMX_SOME_ONE(0);
+        _tile_loadd(7, b + next_b, 64);
+        KPD__AMX_DOT(1, 4, 7);
+        KPD__AMX_SOME_ONE(1);
+        _tile_loadd(6, c, 64);
+        KPD__AMX_DOT(2, 4, 6);
+        KPD__AMX_SOME_ONE(2);
+        _tile_loadd(7, c + next_b, 64);
+        KPD__AMX_DOT(3, 4, 7);
+        KPD__AMX_SOME_ONE(3);
+    }
+    while (row < rows) KPD__AMX_ONE;
+}
+
+// The last block: its sums are still in the tiles.
+KPD__INLINE void kpd__amx_rest(kpd__amx_kind kind, bool wide, float *to, const kpd__amx_results *r) {
+    _tile_stored(0, to, 64);
+    _tile_stored(1, to + (wide ? 256 : 512), 64);
+    _tile_stored(2, to + (wide ? 512 : 256), 64);
+    _tile_stored(3, to + 768, 64);
+    __asm__ volatile("" ::: "memory");
+    if (wide) {
+        const kpd__amx_panel p0 = kpd__amx_panel_of(kind, r->w, r->col), p1 = kpd__amx_panel_of(kind, r->w, r->col + 16),
+                             p2 = kpd__amx_panel_of(kind, r->w, r->col + 32), p3 = kpd__amx_panel_of(kind, r->w, r->col + 48);
+        KPD__AMX_ROWS
+        (void)next_tile;
+        while (row < rows) KPD__AMX_ONE;
+    } else {
+        const kpd__amx_panel left = kpd__amx_panel_of(kind, r->w, r->col), right = kpd__amx_panel_of(kind, r->w, r->col + 16);
+        KPD__AMX_ROWS
+        while (row + 2 <= rows) KPD__AMX_TWO(2);
+        if (row < rows) KPD__AMX_TWO(1);
+    }
+}
+
+// Columns [0, end), whole pairs of panels, or of at most 16 rows fours. Where rows pass by, a pair of panels goes in chunks that
+// stay in L1; the sums of all but the last wait in memory, which is exact.
+KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size_t end, const kpd__room *m, size_t rows,
+                                  float *y, size_t ldy) {
+    const bool wide = rows <= 16;
+    const size_t depth = kpd__depth(w), panel = 16 * depth, n = depth / 64, planes = kind == KPD__AMX_SIGNED_16 ? 2 : 1;
+    const size_t blocks = (rows + 31) / 32, chunks = rows <= 32 ? 1 : (n + KPD__AMX_STEPS - 1) / KPD__AMX_STEPS;
+    const char *x = (const char *)m->rows, *weights = w->bytes ? (const char *)w->bytes : (const char *)w->half;
+    float *sums[2] = {(float *)(void *)m->sums[0], (float *)(void *)m->sums[1]};
+    float *partial[2] = {(float *)(void *)m->partial, (float *)(void *)(m->partial + KPD__PARTIAL)};
+    kpd__amx_results now, before;
+    kpd__amx_block s;
+    memset(&now, 0, sizeof now);
+    now.w = w; now.sums = sums[0]; now.high = sums[1]; now.step = m->step; now.zero = m->zero; now.y = y; now.ldy = ldy;
+    before = now;
+    s.next_b = panel; s.to = sums[0]; s.stream = rows > 32;
+    s.lines = rows > 32 ? (2 * panel / 64 + blocks * n - 1) / (blocks * n) : 0;     // else the hardware asks as well
+    __asm__ volatile("" ::: "memory");      // tile loads of gcc 12 do not say that they read memory
+    for (now.col = 0; now.col < end; now.col += wide ? 64 : 32) {
+        const char *b = weights + now.col * depth;
+        s.ask = b + 2 * panel;
+        for (size_t c = 0, at = 0; c < chunks; c++, at += s.n) {
+            s.n = (n - at) / (chunks - c);
+            for (now.row = 0; now.row < rows; now.row += 32)
+                for (size_t plane = 0; plane < planes; plane++) {
+                    float *waiting = partial[plane] + now.row * 32;
+                    s.a = x + plane * m->plane + now.row * depth + at * 1024;
+                    s.b = b + at * 1024;
+                    s.next_a = now.row + 16 < rows ? panel : 0;
+                    s.from = c ? (const char *)waiting : NULL;
+                    now.rows = c + 1 < chunks || plane + 1 < planes ? 0 : kpd__min(32, rows - now.row);
+                    if (wide) kpd__amx_wide(kind, &s, &before);
+                    else kpd__amx_tall(kind, &s, &before);
+                    s.ask += s.n * s.lines * 64;
+                    s.to = c + 1 < chunks ? waiting : sums[plane];
+                    before = now;
+                }
+        }
+    }
+    kpd__amx_rest(kind, wide, s.to, &before);
+}
+
+// Results that are no whole pairs of panels, or have another activation, take the common way.
+static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *m, size_t rows, float *y,
+                          size_t ldy) {
+    const kpd__amx_kind kind = kpd__amx_kind_of(w, ldy);
+    const size_t width = rows <= 16 ? 64 : 32, end = from || kind == KPD__AMX_NONE ? 0 : w->n / width * width;
+    if (end)
+        switch (kind) {
+        case KPD__AMX_SIGNED: kpd__amx_columns(KPD__AMX_SIGNED, w, end, m, rows, y, ldy); break;
+        case KPD__AMX_OFFSET: kpd__amx_columns(KPD__AMX_OFFSET, w, end, m, rows, y, ldy); break;
+        case KPD__AMX_SIGNED_16: kpd__amx_columns(KPD__AMX_SIGNED_16, w, end, m, rows, y, ldy); break;
+        case KPD__AMX_GELU: kpd__amx_columns(KPD__AMX_GELU, w, end, m, rows, y, ldy); break;
+        case KPD__AMX_HALF: kpd__amx_columns(KPD__AMX_HALF, w, end, m, rows, y, ldy); break;
+        default: kpd__amx_columns(KPD__AMX_HALVES, w, end, m, rows, y, ldy);
+        }
+    if (end < w->n) KPD__NAME(walk)(ops, w, end, m, rows, y, ldy);
+}
+
+#undef KPD__AMX_ROWS
+#undef KPD__AMX_VALUE
+#undef KPD__AMX_TWO
+#undef KPD__AMX_SOME_TWO
+#undef KPD__AMX_ONE
+#undef KPD__AMX_SOME_ONE
+#undef KPD__AMX_DOT
+#undef KPD__AMX_A
+#undef KPD__AMX_MOVE
+#undef KPD__AMX_ASK
+#ifndef KPD__EMULATED
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+#define KPD__NAMES 0
+#include KPD_SELF
+#undef KPD__NAMES
+#undef KPD__LEVEL
+
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
 static const kpd__ops kpd__avxvnni_ops =
-    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, NULL, gemm, KPD__AVX2_NAME);
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, NULL, gemm, kpd__avx2_walk, KPD__AVX2_NAME);
 #define KPD__VNNI_OPS(gemm)                                                                                                    \
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, NULL, gemm, KPD__AVX512_NAME)
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, NULL, gemm, kpd__avx512_walk, KPD__AVX512_NAME)
 #define KPD__BF16_OPS(gemm)                                                                                                    \
     KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_attention,    \
-             gemm, KPD__AVX512_NAME)
+             gemm, kpd__avx512_walk, KPD__AVX512_NAME)
 static const kpd__ops kpd__avx512vnni_ops = KPD__VNNI_OPS(gemm), kpd__avx512vnni_pairs_ops = KPD__VNNI_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512bf16_ops = KPD__BF16_OPS(gemm), kpd__avx512bf16_pairs_ops = KPD__BF16_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512_pairs_ops =
-    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, NULL, NULL, gemm_pairs, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, NULL, NULL, gemm_pairs, kpd__avx512_walk, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops = KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__amx_half_dots,
-                                              kpd__avx512_half_attention, gemm_pairs, KPD__AVX512_NAME);
+                                              kpd__avx512_half_attention, gemm_pairs, kpd__amx_walk, KPD__AVX512_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
@@ -3593,12 +3894,12 @@ static inline int32x4_t kpd__sdot(int32x4_t c, int8x16_t w, int8x16_t x) {
 
 // SDOT takes s8 only: rows less 128 and, once a panel, 128 times the columns' sums.
 static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
-                              const kpd__aside *aside, void *out) {
+                              void *widened, void *out) {
     const uint8_t *a = (const uint8_t *)operand;
     const int8_t *panels = (const int8_t *)all;
     int32_t *sums = (int32_t *)out;
     size_t rows16 = kpd__round_up(rows, 16);
-    (void)aside;
+    (void)widened;
     for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16) {
         int32x4_t start[4];
         for (size_t i = 0; i < 4; i++) start[i] = vdupq_n_s32(0);
@@ -3633,7 +3934,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 #endif
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
-    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, NULL, gemm, KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, NULL, gemm, kpd__neon_walk, KPD__NEON_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
@@ -3718,16 +4019,16 @@ static void kpd__mmla_dots(kpd__mmla_tile *const tiles[3], const void *operand, 
 }
 
 static void kpd__neoni8mm_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
-                               const kpd__aside *aside, void *sums) {
+                               void *widened, void *sums) {
     static kpd__mmla_tile *const tiles[] = {kpd__usmmla_tile1, kpd__usmmla_tile2, kpd__usmmla_tile3};
-    (void)aside;
+    (void)widened;
     kpd__mmla_dots(tiles, a, rows, depth, panels, n_panels, sums);
 }
 
 static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels,
-                                    const kpd__aside *aside, void *sums) {
+                                    void *widened, void *sums) {
     static kpd__mmla_tile *const tiles[] = {kpd__bfmmla_tile1, kpd__bfmmla_tile2, kpd__bfmmla_tile3};
-    (void)aside;
+    (void)widened;
     kpd__mmla_dots(tiles, a, rows, depth, panels, n_panels, sums);
 }
 
@@ -3738,7 +4039,7 @@ static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, co
 #endif
 static const kpd__ops kpd__neoni8mm_ops =
     KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots, kpd__neon_half_attention,
-             gemm, KPD__NEON_NAME);
+             gemm, kpd__neon_walk, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
@@ -6230,7 +6531,10 @@ typedef struct kpd__scratch {   // of one task
 } kpd__scratch;
 
 // What a session is made for: the largest of each over its models.
-typedef struct kpd__sizes { size_t width, padded, ffn, block, chunk, attention, product, pooled, tokens, k, dim; } kpd__sizes;
+typedef struct kpd__sizes {
+    const kpd__ops *ops;
+    size_t width, padded, ffn, block, chunk, attention, product, pooled, tokens, k, dim;
+} kpd__sizes;
 
 typedef struct kpd__candidates {    // of recommend
     float *vectors;                 // [KPD__ITEMS, dim]
@@ -6272,7 +6576,7 @@ static void kpd__sizes_add(kpd__sizes *z, const kpd_model *m) {
                                                                   : kpd__attention_scratch)(
                                               (size_t)d->max_tokens, h, (size_t)d->n_heads));
     if (d->dtype != KPD_F32)
-        z->product = kpd__max(z->product, kpd__product_scratch(kpd__max((size_t)d->width, (size_t)d->ffn_width)));
+        z->product = kpd__max(z->product, kpd__product_scratch(z->ops->operand, kpd__max(h, (size_t)d->ffn_width)));
     z->pooled = kpd__max(z->pooled, pooled);
 }
 
@@ -6353,6 +6657,7 @@ KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **ou
     status = kpd__choose_level(d->simd, &plan.ops, e);
     kpd__fp_leave(fp);
     if (status) return status;
+    plan.sizes.ops = plan.ops;
     plan.sizes.chunk = kpd__chunk(plan.ops);
     plan.allocator = d->allocator;
     plan.parallel = d->parallel;

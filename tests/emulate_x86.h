@@ -232,6 +232,7 @@ static __thread struct { int rows, bytes; uint8_t at[16][64]; } emu_tile[8];
     do { if (!(condition)) { fprintf(stderr, "emulated AMX faults: %s\n", #condition); abort(); } } while (0)
 #undef _tile_zero       // some compilers have these as macros already
 #undef _tile_loadd
+#undef _tile_stream_loadd
 #undef _tile_stored
 #undef _tile_dpbusd
 #undef _tile_dpbf16ps
@@ -239,6 +240,7 @@ static __thread struct { int rows, bytes; uint8_t at[16][64]; } emu_tile[8];
 #define _tile_release() emu_tile_release()
 #define _tile_zero emu_tile_zero
 #define _tile_loadd(t, p, stride) emu_tile_load(t, p, (size_t)(stride))
+#define _tile_stream_loadd _tile_loadd
 #define _tile_stored(t, p, stride) emu_tile_store(t, p, (size_t)(stride))
 #define _tile_dpbusd emu_tile_int8
 #define _tile_dpbf16ps emu_tile_half

@@ -6,6 +6,11 @@
 #include "../kpd.h"
 #include "test.h"
 
+#ifdef KPD__EMULATED
+enum { is_emulated = 1 };
+#else
+enum { is_emulated = 0 };
+#endif
 enum { MOST = 16000 };
 static float a[MOST], b[MOST], c[MOST], want[MOST], got[MOST];
 static uint32_t state;
@@ -227,6 +232,50 @@ static void half_pairs(const kpd__ops *ops, size_t n) {
     }
 }
 
+#ifdef KPD__X86
+// By AMX, results are finished while it multiplies: the same bits as one after the other, for each kind of result, odd numbers
+// of rows, panels and columns, and rows long enough to be cut.
+static void walks(const kpd__ops *ops, size_t groups) {
+    enum { N = 117, K = 48 * 64 };
+    static const size_t rows[] = {1, 16, 17, 33, 49, 2, 15, 24, 31, 32, 40, 47, 48, 64, 65, 70, 128};
+    static const struct { bool half; kpd__rounding rounding; int activation; } kinds[] = {
+        {false, KPD__SIGNED, KPD_IDENTITY},    {false, KPD__SIGNED, KPD__SHORT_GELU}, {false, KPD__OFFSET, KPD_IDENTITY},
+        {false, KPD__SIGNED_16, KPD_IDENTITY}, {true, KPD__SIGNED, KPD_IDENTITY},     {true, KPD__SIGNED, KPD__SHORT_GELU},
+        {false, KPD__SIGNED, KPD_RELU},        {true, KPD__SIGNED, KPD_TANH}};
+    static uint8_t weights[128 * K];
+    static float x[128 * K], y[2][128 * 128], columns[2][128];
+    static int32_t sums[128];
+    static uint8_t room[4 << 20];
+    kpd__ops common = *ops;
+    if (ops->level != KPD_SIMD_AMX) return;
+    common.walk = kpd__avx512_walk;
+    CHECK(kpd__product_scratch(ops->operand, K) <= sizeof room);
+    for (size_t i = 0; i < sizeof weights; i++) weights[i] = (uint8_t)(number(127.4f));
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
+        for (size_t r = 0; r < (is_emulated ? 5 : sizeof rows / sizeof *rows); r++) {
+            kpd__matrix w;
+            const bool in_half = kinds[kind].half, halves = in_half && kinds[kind].activation == KPD__SHORT_GELU;
+            memset(&w, 0, sizeof w);
+            w.n = N; w.k = groups * (in_half ? 32 : 64) - r % 2;
+            w.bytes = in_half ? NULL : (const int8_t *)weights;
+            if (in_half) {
+                for (size_t i = 0; i < 128 * groups * 32; i++) ((uint16_t *)(void *)weights)[i] = kpd__bf16(number(1));
+                w.half = (const uint16_t *)(const void *)weights;
+            }
+            w.scale = columns[0]; w.bias = columns[1]; w.colsum = sums; w.rounding = kinds[kind].rounding;
+            w.activation = kinds[kind].activation;
+            numbers(columns[0], 256, .01f);
+            for (size_t i = 0; i < 128; i++) sums[i] = (int32_t)number(5000);
+            numbers(x, rows[r] * w.k, 2);
+            memset(y, 0, sizeof y);
+            kpd__product(&common, &w, x, w.k, rows[r], y[0], halves ? KPD__HALVES : N, room);
+            kpd__product(ops, &w, x, w.k, rows[r], y[1], halves ? KPD__HALVES : N, room);
+            if (!CHECK_THAT(!memcmp(y[0], y[1], sizeof *y), "kind %d, %d rows, %d groups: results differ", (int)kind, (int)rows[r],
+                            (int)groups)) return;
+        }
+}
+#endif
+
 // A bf16 product's rows: numbers to nearest even, as the weights are, and what is not a number stays so. subnormal: these too,
 // else they become 0.
 static void rounds_to_bf16(void halves(uint16_t *to, const float *a, const float *b), bool subnormal) {
@@ -407,6 +456,12 @@ static void levels_norm(void) { all_sizes(norms); }
 static void levels_pool(void) { all_sizes(pools); }
 static void levels_gemm(void) { all_sizes(products); }
 static void levels_int8(void) { all_sizes(int8_products); }
+static void levels_walk(void) {
+#ifdef KPD__X86
+    static const size_t groups[] = {1, 6, 13, 12, 24, 48};
+    each_level(walks, groups, is_emulated ? 3 : 6);
+#endif
+}
 static void levels_half(void) { all_sizes(half_products); all_sizes(half_pairs); }
 static void levels_attention(void) { all_sizes(attentions); all_sizes(half_attentions); all_sizes(int8_attentions); }
 static void levels_unused_lanes(void) { all_sizes(unused_lanes); }
@@ -573,6 +628,7 @@ SUITE(kernels) {
     TEST(levels_gemm);
     TEST(levels_int8);
     TEST(levels_half);
+    TEST(levels_walk);
     TEST(levels_round_to_bf16);
     TEST(int8_is_as_specified);
     TEST(levels_attention);

@@ -7,13 +7,22 @@ void bench_kernels(kpd_simd level, size_t width, size_t inner, size_t heads, dou
 
 #ifdef KPD_IMPLEMENTATION
 
+// n numbers, on a line's border as an arena has them: tile loads across lines take twice as long. To be freed by give_back.
 static float *floats(size_t n) {
-    float *p = (float *)malloc(n * sizeof *p);
+    char *all = (char *)malloc(n * sizeof(float) + 64 + sizeof all);
+    float *p = (float *)(void *)(all + sizeof all + (64 - (uintptr_t)(all + sizeof all) % 64) % 64);
     uint32_t state = 1;
-    if (!p) { fprintf(stderr, "kpd: out of memory\n"); exit(1); }
+    if (!all) { fprintf(stderr, "kpd: out of memory\n"); exit(1); }
+    memcpy((char *)p - sizeof all, &all, sizeof all);
     for (size_t i = 0; i < n; i++)
         p[i] = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * 1.1920929e-7f - 1.0f;
     return p;
+}
+
+static void give_back(void *p) {
+    char *all;
+    memcpy(&all, (char *)p - sizeof all, sizeof all);
+    free(all);
 }
 
 // Seconds of one call, the best of 60 windows of about .3 ms: what else runs on a machine only makes them longer, and a window
@@ -198,13 +207,14 @@ static void bench_cold(const kpd__ops *ops, int type, const kpd__matrix layer[SH
             if (type == BF16) m.half = (const uint16_t *)(void *)at;
             if (type == INT8) m.bytes = (const int8_t *)at;
             at += bench_bytes(type, &m);
-            kpd__product(ops, &m, x, m.k, tokens, y, m.n, scratch);
+            kpd__product(ops, &m, x, m.half && ops->half_dots && i % 4 == 3 ? KPD__HALVES : m.k, tokens, y,
+                         m.half && ops->half_dots && i % 4 == 2 ? KPD__HALVES : m.n, scratch);
         }
         best = fmin(best, (now() - s) / LAYERS);
     }
     printf("a layer of %d tokens, weights from behind L2: %.1f us, %.1f GB/s of weights\n", (int)tokens, 1e6 * best,
            1e-9 * (double)bytes / best);
-    free(w);
+    give_back(w);
 }
 
 // N x K by rows, each in GFLOP/s and of the peak; then a query's layer cold.
@@ -214,7 +224,7 @@ static void bench_products(const kpd__ops *ops, int type, size_t width, size_t i
     const size_t wide = kpd__round_up(width, 16), most = kpd__round_up(kpd__max(3 * wide, inner), 64);
     const size_t shapes[SHAPES][2] = {{3 * wide, width}, {width, width}, {inner, width}, {inner, width}, {width, inner}};
     float *w = floats(most * kpd__round_up(width, 64)), *x = floats(256 * most), *y = floats(256 * most), *bias = floats(most);
-    void *scratch = floats(kpd__product_scratch(most) / sizeof(float));
+    void *scratch = floats(kpd__product_scratch(ops->operand, most) / sizeof(float));
     kpd__matrix layer[SHAPES];
     bench_layer(type, shapes, w, bias, layer);
     printf("\n%-4s GFLOP/s, rows ", types[type]);
@@ -223,15 +233,17 @@ static void bench_products(const kpd__ops *ops, int type, size_t width, size_t i
         const kpd__matrix *m = &layer[s];
         printf("\n%5d x%5d %-6s", (int)m->n, (int)m->k, s == 3 ? "+ gelu" : "");
         for (size_t r = 0; r < ROWS; r++) {
+            const bool halves = m->half && ops->half_dots;      // between these two, as the encoder has it
             double t;
-            TIME(t, kpd__product(ops, m, x, m->k, rows[r], y, m->n, scratch));
+            TIME(t, kpd__product(ops, m, x, halves && s == 4 ? KPD__HALVES : m->k, rows[r], y,
+                                 halves && s == 3 ? KPD__HALVES : m->n, scratch));
             t = 2e-9 * (double)(m->n * m->k * rows[r]) / t;
             printf(peak > 0 ? " %7.1f %3.0f%%" : " %7.1f     ", t, 100 * t / peak);
         }
     }
     printf("\n");
     bench_cold(ops, type, layer, 7, x, y, scratch, now);
-    free(w); free(x); free(y); free(bias); free(scratch);
+    give_back(w); give_back(x); give_back(y); give_back(bias); give_back(scratch);
 }
 
 static void bench_attention(const kpd__ops *ops, size_t width, size_t heads, double (*now)(void)) {
@@ -252,7 +264,7 @@ static void bench_attention(const kpd__ops *ops, size_t width, size_t heads, dou
         }
     }
     printf("\n");
-    free(qkv); free(out); free(scratch);
+    give_back(qkv); give_back(out); give_back(scratch);
 }
 
 static void bench_norm(const kpd__ops *ops, size_t width, double (*now)(void)) {
@@ -263,7 +275,7 @@ static void bench_norm(const kpd__ops *ops, size_t width, double (*now)(void)) {
     n.gamma = of; n.beta = of + width; n.eps = 1e-12f;
     TIME(t, ops->add_norm(&n, y, 256, width, x));
     printf("residual and layer norm of %d, ns a token: %.0f\n", (int)width, t / 256 * 1e9);
-    free(x); free(y); free(of);
+    give_back(x); give_back(y); give_back(of);
 }
 
 void bench_kernels(kpd_simd level, size_t width, size_t inner, size_t heads, double (*now)(void)) {
