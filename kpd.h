@@ -6518,9 +6518,9 @@ typedef struct kpd__watch {
 typedef struct kpd__scratch {   // of one task
     kpd__seen *seen;            // or NULL
     kpd__watch watch;
-    float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output
+    float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output (see kpd__context)
     float *qkv;                 // [block, 3 (H padded)]
-    float *hidden;              // [chunk, F], or as KPD__HALVES
+    float *hidden;              // [chunk, F], or as KPD__HALVES: in qkv's room, which is free by then, and still in L2
     float *attention;           // of kpd__attention_scratch
     void *product;              // of bf16 and int8 products
     float *pooled[2];           // [the widest of H and the modules]
@@ -6558,6 +6558,7 @@ struct kpd_session {
     int32_t *ids, *types;               // [tokens]
     size_t *first;                      // [texts + 1]: first token of each text
     size_t *blocks;                     // [texts + 1]: first text of each block
+    float *hidden;                      // of the first task while tasks share a text, and read its qkv longer than itself
     float *query;                       // [KPD__QUERIES, dim]: normalised
     kpd__candidates candidates;
 };
@@ -6580,13 +6581,19 @@ static void kpd__sizes_add(kpd__sizes *z, const kpd_model *m) {
     z->pooled = kpd__max(z->pooled, pooled);
 }
 
+static size_t kpd__hidden_floats(const kpd__sizes *z) { return kpd__round_up(z->chunk, 16) * kpd__round_up(z->ffn, 16); }
+
+// Floats of qkv's room for each token of a block, with hidden in the same place.
+static size_t kpd__qkv_floats(const kpd__sizes *z) {
+    return kpd__max(3 * z->padded, (kpd__hidden_floats(z) + z->block - 1) / z->block);
+}
+
 static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a) {
     size_t n_best;
     s->x = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->y = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->context = (float *)kpd__take(a, z->block, z->width * sizeof(float));
-    s->qkv = (float *)kpd__take(a, z->block, 3 * z->padded * sizeof(float));
-    s->hidden = (float *)kpd__take(a, kpd__round_up(z->chunk, 16), kpd__round_up(z->ffn, 16) * sizeof(float));
+    s->qkv = s->hidden = (float *)kpd__take(a, z->block, kpd__qkv_floats(z) * sizeof(float));
     s->attention = (float *)kpd__take(a, z->attention, sizeof(float));
     s->product = kpd__take(a, z->product, 1);
     s->pooled[0] = (float *)kpd__take(a, z->pooled, sizeof(float));
@@ -6613,6 +6620,7 @@ static void kpd__session_lay(kpd_session *s, kpd__arena *a) {
     kpd__scratch unused;
     s->scratch = (kpd__scratch *)kpd__take(a, (size_t)s->n_tasks, sizeof(kpd__scratch));
     for (int32_t i = 0; i < s->n_tasks; i++) kpd__scratch_lay(s->scratch ? &s->scratch[i] : &unused, z, a);
+    s->hidden = s->n_tasks > 1 ? (float *)kpd__take(a, kpd__hidden_floats(z), sizeof(float)) : NULL;
     s->ids = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     s->types = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     s->first = (size_t *)kpd__take(a, z->tokens + 1, sizeof(size_t));
@@ -6760,6 +6768,12 @@ static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__s
     }
 }
 
+// Where attention's output lies: with y, where the product that reads it rounds its rows before it writes.
+static float *kpd__context(const kpd__rows *r) {
+    const kpd__matrix *w = &r->layer->out;
+    return w->bytes || (w->half && r->ops->half_dots) ? r->all->y : r->all->context;
+}
+
 // Query, key and value of rows [from, to).
 static void kpd__layer_begin(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     size_t h = r->width, ld = r->layer->qkv.n;
@@ -6772,13 +6786,13 @@ static void kpd__layer_begin(const kpd__rows *r, size_t from, size_t to, kpd__sc
 static void kpd__text_attention(const kpd__rows *r, size_t i, size_t q, size_t end, kpd__scratch *own) {
     size_t h = r->width, at = r->first[i] - r->first[r->begin], n = r->first[i + 1] - r->first[i];
     kpd__attend(r->ops, &r->layer->qkv, r->all->qkv + at * r->layer->qkv.n, n, q, end, h, r->heads, own->attention,
-                r->all->context + at * h);
+                kpd__context(r) + at * h);
 }
 
 // What follows attention and knows no neighbours, for rows [from, to).
 static void kpd__layer_rest(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     size_t h = r->width;
-    float *context = r->all->context + from * h, *y = r->all->y + from * h;
+    float *context = kpd__context(r) + from * h, *y = r->all->y + from * h;
     kpd__mark(&own->watch, KPD_STAGE_ATTENTION);
     if (own->seen) kpd__see(own->seen, 1, context, to - from, h);
     kpd__product(r->ops, &r->layer->out, context, h, to - from, y, h, own->product);
@@ -6827,10 +6841,11 @@ static void kpd__last_layer_begin(const kpd__rows *r, const kpd_model_desc *d, k
 // The rest of the last layer for such a head: x then holds a row a text. They move forward, so none is lost.
 static void kpd__last_layer_end(const kpd__rows *r, const kpd_model_desc *d, kpd__scratch *own) {
     size_t h = r->width;
+    float *context = kpd__context(r);
     for (size_t i = r->begin; i < r->end; i++) {
         size_t row = kpd__read_row(r, d, i), q = row - (r->first[i] - r->first[r->begin]), to = i - r->begin;
         kpd__text_attention(r, i, q, q + 1, own);
-        memmove(r->all->context + to * h, r->all->context + row * h, h * sizeof(float));
+        memmove(context + to * h, context + row * h, h * sizeof(float));
         memmove(r->all->x + to * h, r->all->x + row * h, h * sizeof(float));
     }
     kpd__layer_rest(r, 0, r->end - r->begin, own);
@@ -6921,11 +6936,13 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
     uint64_t fp = kpd__fp_enter();
     kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
     share.s = s;
+    s->scratch->hidden = s->hidden;
     share.rows = kpd__embed_texts(s->ops, &c->m->tower[c->role == 1], d, s->ids, s->types, s->first, begin, end, s->scratch);
     for (int32_t j = 0; j < d->n_layers; j++, share.rows.layer++) {
         kpd__run(&s->parallel, s->n_tasks, kpd__begin_task, &share);
         if (j + 1 < d->n_layers || !kpd__reads_one(d)) kpd__run(&s->parallel, s->n_tasks, kpd__end_task, &share);
     }
+    s->scratch->hidden = s->scratch->qkv;
     kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
     if (kpd__reads_one(d)) { share.rows.layer--; kpd__last_layer_end(&share.rows, d, s->scratch); }
     kpd__finish_texts(c, s->scratch, begin, end);
