@@ -1061,7 +1061,8 @@ static size_t kpd__sums_at(const kpd__block *b, size_t p) { return p * kpd__roun
 // sums[p][r][0..15] = the sum over k of a[r][k] w[k][p 16 + 0..15], whole numbers or, of bf16, f32. depth: bytes of a column of
 // the panels, and of a row, but for KPD__WORDS, whose rows have twice as many. Rows are padded to 16 in sums, which has room
 // for an even number of panels; at most KPD__DOT_PANELS. widened: KPD__WIDENED bytes of room for levels that widen panels.
-typedef void kpd__dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels, void *widened, void *sums);
+typedef void kpd__dots(const void *a, size_t rows, size_t depth, const void *panels, size_t n_panels, void *widened,
+                       void *sums);
 
 // What a product of rounded rows keeps beside its result.
 typedef struct kpd__room {
@@ -1104,9 +1105,9 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, tiles, int8_dots, half_dots, half_attention, gemm, walk, N)                                   \
+#define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, walk, N)                   \
     {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), walk, N(rounded_gemm),                \
-     N(int8_attention), N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
+     int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1140,13 +1141,13 @@ static kpd__matrix kpd__columns(const kpd__matrix *w, size_t from, size_t n) {
 #define KPD__HALF_TOKENS 16
 static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *qkv, size_t n_tokens, size_t begin, size_t end,
                         size_t width, size_t heads, float *scratch, float *out) {
-    kpd__tiles(ops, true);
-    if (w->half && ops->half_attention && n_tokens >= KPD__HALF_TOKENS)
+    if (w->half && ops->half_attention && n_tokens >= KPD__HALF_TOKENS) {
+        kpd__tiles(ops, true);
         ops->half_attention(ops, qkv, n_tokens, begin, end, width, heads, scratch, out);
-    else if (w->bytes && w->rounding != KPD__SIGNED_16)
+        kpd__tiles(ops, false);
+    } else if (w->bytes && w->rounding != KPD__SIGNED_16)
         ops->int8_attention(ops, qkv, n_tokens, begin, end, width, heads, scratch, out);
     else ops->attention(qkv, n_tokens, begin, end, width, heads, scratch, out);
-    kpd__tiles(ops, false);
 }
 
 // A block of rows rounded is as large as half of a small L2, or, beside AMX, of one of 2 MB. There is room to widen 512 rows of
@@ -1264,6 +1265,25 @@ static size_t kpd__int8_attention_scratch(size_t n_tokens, size_t width, size_t 
     kpd__int8_head_lay(KPD__TILES, n_tokens, width / heads, &tiles);
     return kpd__max(kpd__max(words.used, tiles.used) / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
+
+// Functions between these two may use the instructions of a target, which clang and gcc may call differently. A test puts plain C
+// in the place of those that its machine lacks.
+#define KPD__PRAGMA(text) _Pragma(#text)
+#if defined(KPD__EMULATED)
+#define KPD__TARGET_BY(clang_names, gcc_names)
+#define KPD__TARGET_END
+#elif defined(__clang__)
+#define KPD__TARGET_BY(clang_names, gcc_names)                                                                                 \
+    KPD__PRAGMA(clang attribute push(__attribute__((target(clang_names))), apply_to = function))
+#define KPD__TARGET_END _Pragma("clang attribute pop")
+#else
+#define KPD__TARGET_BY(clang_names, gcc_names) _Pragma("GCC push_options") KPD__PRAGMA(GCC target(gcc_names))
+#define KPD__TARGET_END _Pragma("GCC pop_options")
+#endif
+#define KPD__TARGET(names) KPD__TARGET_BY(names, names)
+
+// A function that stays one: inlined, what it keeps in registers would no longer fit beside its caller's.
+#define KPD__APART static __attribute__((noinline))
 
 // Before a loop of a few known steps, which gcc -O2 would leave a loop. clang unrolls by itself.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -3131,7 +3151,8 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #define KPD__OPERAND KPD__BYTES
 #endif
 static const kpd__ops KPD__NAME(ops) =
-    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), NULL, NULL, gemm, KPD__NAME(walk), KPD__NAME);
+    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), KPD__NAME(int8_attention), NULL, NULL, gemm,
+             KPD__NAME(walk), KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__ROUNDS_TO_HALF
 
@@ -3237,38 +3258,16 @@ static const kpd__ops KPD__NAME(ops) =
 #undef KPD__LEVEL
 
 #ifdef KPD__X86
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+KPD__TARGET("avx2,fma")
 #define KPD__LEVEL 2
 #include KPD_SELF
 #undef KPD__LEVEL
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#ifndef KPD__EMULATED   // a test puts plain C in the place of instructions that its machine lacks
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx2,fma")
-#endif
-#endif
+KPD__TARGET_END
+KPD__TARGET("avx512f,avx512bw,avx2,fma")
 #define KPD__LEVEL 3
 #include KPD_SELF
 #undef KPD__LEVEL
-#ifndef KPD__EMULATED
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
+KPD__TARGET_END
 #endif
 
 #ifdef KPD__ARM
@@ -3297,14 +3296,7 @@ static inline void kpd__dot_tiles(kpd__dot_tile *const *tiles, size_t most, size
                                                 (float *)sums + p * next + r * 16, next);
 }
 
-#ifndef KPD__EMULATED
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma,avxvnni"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,avxvnni")
-#endif
-#endif
+KPD__TARGET("avx2,fma,avxvnni")
 
 // A tile of R rows: a step takes 4 bytes of each row and 64 of each panel, the second of which lies `other` behind the first.
 // KPD__DOT_LOAD reads these, KPD__DOT_SUM adds to row r the product with its `four`.
@@ -3353,16 +3345,8 @@ static void kpd__avxvnni_dots(const void *a, size_t rows, size_t depth, const vo
 #undef KPD__DOT_END
 #undef KPD__TILE
 
-#ifndef KPD__EMULATED
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vnni,avx2,fma")
-#endif
-#endif
+KPD__TARGET_END
+KPD__TARGET("avx512f,avx512bw,avx512vnni,avx2,fma")
 
 // The same on two panels of 16 columns.
 #define KPD__DOT_BEGIN(r) __m512i c##r = _mm512_setzero_si512(), d##r = c##r;
@@ -3393,16 +3377,8 @@ static void kpd__avx512vnni_dots(const void *a, size_t rows, size_t depth, const
 #undef KPD__DOT_END
 #undef KPD__TILE
 
-#ifndef KPD__EMULATED
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512bf16,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512bf16,avx2,fma")
-#endif
-#endif
+KPD__TARGET_END
+KPD__TARGET("avx512f,avx512bw,avx512bf16,avx2,fma")
 
 // VDPBF16PS likewise: pairs of bf16, summed in f32.
 #define KPD__DOT_BEGIN(r) __m512 c##r = _mm512_setzero_ps(), d##r = c##r;
@@ -3433,16 +3409,8 @@ static void kpd__avx512bf16_dots(const void *a, size_t rows, size_t depth, const
 #undef KPD__DOT_STEP
 #undef KPD__DOT_TILE
 
-#ifndef KPD__EMULATED
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("amx-tile,amx-int8,amx-bf16,avx512f"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("amx-tile,amx-int8,amx-bf16,avx512f")
-#endif
-#endif
+KPD__TARGET_END
+KPD__TARGET("amx-tile,amx-int8,amx-bf16,avx512f")
 
 typedef struct kpd__tile_config { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } kpd__tile_config;
 
@@ -3496,14 +3464,305 @@ KPD__AMX_DOTS(kpd__amx_int8_dots, kpd__tile_int8)
 KPD__AMX_DOTS(kpd__amx_half_dots, kpd__tile_half)
 #undef KPD__AMX_DOTS
 
-#ifndef KPD__EMULATED
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
+KPD__TARGET_END
 
+#endif // KPD__X86
+
+// >>heads  Attention of heads of 32 columns by AVX-512 VNNI: what is rounded goes straight to where products read it, and
+// nothing but queries is transposed. Relies on the kernels of AVX-512. Promises the bits of int8_attention.
+#ifdef KPD__X86
+#define KPD__LEVEL 3
+#define KPD__NAMES 1
+#include KPD_SELF
+#undef KPD__NAMES
+KPD__TARGET("avx512f,avx512bw,avx512vnni,avx2,fma")
+
+// Units of 32, 64 and 128 bits of two registers in turn: within each 128 bits, then of these.
+#define KPD__BITS(v) _mm512_castps_si512(v)
+#define KPD__FLOATS(v) _mm512_castsi512_ps(v)
+#define KPD__UNPACK(size, which, a, b)                                                                                         \
+    KPD__FLOATS(_mm512_maskz_unpack##which##_epi##size(KPD__ALL##size, KPD__BITS(a), KPD__BITS(b)))
+#define KPD__ALL32 0xFFFF
+#define KPD__ALL64 0xFF
+#define KPD__QUARTERS(a, b, which) KPD__FLOATS(_mm512_maskz_shuffle_i32x4(0xFFFF, KPD__BITS(a), KPD__BITS(b), which))
+
+// The largest of four rows' lanes, in each 128 bits apart: lanes 4 i + r of row r.
+KPD__INLINE kpd__v kpd__four_largest(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
+    a = kpd__vmax(KPD__UNPACK(32, lo, a, b), KPD__UNPACK(32, hi, a, b));
+    c = kpd__vmax(KPD__UNPACK(32, lo, c, d), KPD__UNPACK(32, hi, c, d));
+    return kpd__vmax(KPD__UNPACK(64, lo, a, c), KPD__UNPACK(64, hi, a, c));
+}
+
+// Lane r: the largest lane of row r, of 16.
+KPD__INLINE kpd__v kpd__largest_of_rows(const kpd__v row[16]) {
+    kpd__v a = kpd__four_largest(row[0], row[1], row[2], row[3]), b = kpd__four_largest(row[4], row[5], row[6], row[7]);
+    kpd__v c = kpd__four_largest(row[8], row[9], row[10], row[11]), d = kpd__four_largest(row[12], row[13], row[14], row[15]);
+    a = kpd__vmax(KPD__QUARTERS(a, b, 0x44), KPD__QUARTERS(a, b, 0xEE));
+    c = kpd__vmax(KPD__QUARTERS(c, d, 0x44), KPD__QUARTERS(c, d, 0xEE));
+    return kpd__vmax(KPD__QUARTERS(a, c, 0x88), KPD__QUARTERS(a, c, 0xDD));
+}
+
+KPD__INLINE kpd__v kpd__magnitude(kpd__v x) {
+    return KPD__FLOATS(_mm512_and_si512(KPD__BITS(x), _mm512_set1_epi32(0x7FFFFFFF)));
+}
+
+// One head of 32 columns. A row's columns go by words of 4 bytes: word g (0 to 7) holds columns 2g, 2g + 16, 2g + 1, 2g + 17,
+// since the order of columns in a sum of whole numbers is free, and this one takes no more than one shuffle of bytes.
+typedef struct kpd__head32 {
+    size_t n, n8;                       // keys, padded to 8: those past the last repeat it, with weights 0
+    int32_t *scores[2];                 // [n8][16] each, a lane a query
+    uint8_t *keys;                      // [n8/2][8 words][2 keys][4]
+    int8_t *values;                     // [n8/4][2 panels][16 columns][4 keys]
+    uint8_t *weights[2];                // [n8/4][16 queries][4 keys]
+    int8_t *queries[2];                 // [8 words][16 queries][4]
+    float *scaled, *by;                 // [16][32], [16]
+    float *inverse;                     // [32]: 1 / the sum of a query's weights
+} kpd__head32;
+
+static kpd__head32 kpd__head32_lay(size_t n_tokens, kpd__arena *a) {
+    kpd__head32 h;
+    h.n = n_tokens; h.n8 = kpd__round_up(n_tokens, 8);
+    for (int p = 0; p < 2; p++) {
+        h.scores[p] = (int32_t *)kpd__take(a, h.n8 * 16, sizeof(int32_t));
+        h.weights[p] = (uint8_t *)kpd__take(a, h.n8, 16);
+        h.queries[p] = (int8_t *)kpd__take(a, 512, 1);
+    }
+    h.keys = (uint8_t *)kpd__take(a, h.n8, 32);
+    h.values = (int8_t *)kpd__take(a, h.n8, 32);
+    h.scaled = (float *)kpd__take(a, 16 * 32, sizeof(float));
+    h.by = (float *)kpd__take(a, 16, sizeof(float));
+    h.inverse = (float *)kpd__take(a, 32, sizeof(float));
+    return h;
+}
+
+// Rows j and j + 1 (in the lowest bytes of 32 columns each) as words.
+KPD__INLINE __m512i kpd__two_of_words(kpd__v low, kpd__v high, kpd__v next_low, kpd__v next_high) {
+    static const uint8_t order[64] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15, 0, 1, 4, 5, 2, 3,
+                                      6, 7, 8, 9, 12, 13, 10, 11, 14, 15, 0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13,
+                                      10, 11, 14, 15, 0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
+    return _mm512_maskz_shuffle_epi8(UINT64_MAX, KPD__BITS(kpd__quads(low, high, next_low, next_high)),
+                                     _mm512_loadu_si512(order));
+}
+
+// Least, step and 255 / range of columns between what least and most found.
+KPD__INLINE KPD__NAME(spread) kpd__spread_between(kpd__v least, kpd__v most) {
+    const kpd__v range = kpd__sub(most, least), nothing = kpd__set(KPD__NOTHING), zero = kpd__set(0), levels = kpd__set(255);
+    KPD__NAME(spread) s;
+    s.least = least;
+    s.by = kpd__pick_lt(range, nothing, zero, kpd__div(levels, range));
+    s.step = kpd__pick_lt(range, nothing, zero, kpd__div(range, levels));
+    return s;
+}
+
+typedef struct kpd__spreads { KPD__NAME(spread) k[2], v[2]; } kpd__spreads;     // of the first and last 16 columns
+
+// Keys and values of a head, rows ld apart.
+KPD__APART void kpd__head32_spreads(const float *k, const float *v, size_t ld, size_t n, kpd__spreads *s) {
+    kpd__v k0 = kpd__load(k), k1 = kpd__load(k + 16), v0 = kpd__load(v), v1 = kpd__load(v + 16);
+    kpd__v l0 = k0, l1 = k1, m0 = v0, m1 = v1;
+    for (size_t j = 1; j < n; j++) {
+        const kpd__v a = kpd__load(k + j * ld), b = kpd__load(k + j * ld + 16);
+        const kpd__v c = kpd__load(v + j * ld), d = kpd__load(v + j * ld + 16);
+        k0 = kpd__vmax(k0, a); k1 = kpd__vmax(k1, b); v0 = kpd__vmax(v0, c); v1 = kpd__vmax(v1, d);
+        l0 = kpd__vmin(a, l0); l1 = kpd__vmin(b, l1); m0 = kpd__vmin(c, m0); m1 = kpd__vmin(d, m1);
+    }
+    s->k[0] = kpd__spread_between(l0, k0); s->k[1] = kpd__spread_between(l1, k1);
+    s->v[0] = kpd__spread_between(m0, v0); s->v[1] = kpd__spread_between(m1, v1);
+}
+
+KPD__APART void kpd__head32_round(const kpd__head32 *h, const kpd__spreads *s, const float *k, const float *v, size_t ld) {
+    for (size_t j = 0; j < h->n8; j += 4) {
+        kpd__v a[4], b[4], c[4], d[4];
+        KPD__UNROLL
+        for (size_t i = 0; i < 4; i++) {
+            const size_t row = (j + i < h->n ? j + i : h->n - 1) * ld;
+            a[i] = KPD__NAME(level_of)(&s->k[0], kpd__load(k + row), 0);
+            b[i] = KPD__NAME(level_of)(&s->k[1], kpd__load(k + row + 16), 0);
+            c[i] = KPD__NAME(level_of)(&s->v[0], kpd__load(v + row), -128);
+            d[i] = KPD__NAME(level_of)(&s->v[1], kpd__load(v + row + 16), -128);
+        }
+        _mm512_storeu_si512(h->keys + j * 32, kpd__two_of_words(a[0], b[0], a[1], b[1]));
+        _mm512_storeu_si512(h->keys + j * 32 + 64, kpd__two_of_words(a[2], b[2], a[3], b[3]));
+        _mm512_storeu_si512(h->values + j * 32, KPD__BITS(kpd__quads(c[0], c[1], c[2], c[3])));
+        _mm512_storeu_si512(h->values + j * 32 + 64, KPD__BITS(kpd__quads(d[0], d[1], d[2], d[3])));
+    }
+}
+
+// out [8 words][8 pairs of queries], of rows of a pair [8 words]: 8 x 8 units of 64 bits.
+KPD__INLINE void kpd__turn_units(const __m512i row[8], int8_t *out) {
+#define KPD__TURN_HALF(which, at)                                                                                              \
+    {                                                                                                                          \
+        const kpd__v a = KPD__UNPACK(64, which, KPD__FLOATS(row[0]), KPD__FLOATS(row[1]));                                     \
+        const kpd__v b = KPD__UNPACK(64, which, KPD__FLOATS(row[2]), KPD__FLOATS(row[3]));                                     \
+        const kpd__v c = KPD__UNPACK(64, which, KPD__FLOATS(row[4]), KPD__FLOATS(row[5]));                                     \
+        const kpd__v d = KPD__UNPACK(64, which, KPD__FLOATS(row[6]), KPD__FLOATS(row[7]));                                     \
+        const kpd__v x = KPD__QUARTERS(a, b, 0x44), y = KPD__QUARTERS(a, b, 0xEE);                                             \
+        const kpd__v z = KPD__QUARTERS(c, d, 0x44), w = KPD__QUARTERS(c, d, 0xEE);                                             \
+        _mm512_storeu_si512(out + (at) * 64, KPD__BITS(KPD__QUARTERS(x, z, 0x88)));                                            \
+        _mm512_storeu_si512(out + (at + 2) * 64, KPD__BITS(KPD__QUARTERS(x, z, 0xDD)));                                        \
+        _mm512_storeu_si512(out + (at + 4) * 64, KPD__BITS(KPD__QUARTERS(y, w, 0x88)));                                        \
+        _mm512_storeu_si512(out + (at + 6) * 64, KPD__BITS(KPD__QUARTERS(y, w, 0xDD)));                                        \
+    }
+    KPD__TURN_HALF(lo, 0)
+    KPD__TURN_HALF(hi, 1)
+#undef KPD__TURN_HALF
+}
+
+// Up to 16 queries as a panel, see int8_queries; lanes past the last are 0.
+KPD__APART kpd__v kpd__head32_queries(const kpd__head32 *h, const kpd__spreads *s, const float *q, size_t ld, size_t queries,
+                                       int8_t *panel) {
+    const kpd__v zero = kpd__set(0), magic = kpd__set(KPD__MAGIC);
+    kpd__v row[16], most, by;
+    __m512i pair[8];
+    KPD__UNROLL
+    for (size_t r = 0; r < 16; r++) {
+        kpd__v a = zero, b = zero;
+        if (r < queries) {
+            a = kpd__mul(kpd__load(q + r * ld), s->k[0].step);
+            b = kpd__mul(kpd__load(q + r * ld + 16), s->k[1].step);
+        }
+        kpd__store(h->scaled + r * 32, a);
+        kpd__store(h->scaled + r * 32 + 16, b);
+        row[r] = kpd__vmax(kpd__magnitude(a), kpd__vmax(kpd__magnitude(b), zero));
+    }
+    most = kpd__largest_of_rows(row);
+    by = kpd__pick_lt(most, kpd__set(KPD__NOTHING), zero, kpd__div(kpd__set(127), most));
+    kpd__store(h->by, by);
+    KPD__UNROLL
+    for (size_t r = 0; r < 16; r += 2) {
+        const float *x = h->scaled + r * 32;
+        const kpd__v f = kpd__set(h->by[r]), g = kpd__set(h->by[r + 1]);
+        pair[r / 2] = kpd__two_of_words(kpd__fmadd(kpd__load(x), f, magic), kpd__fmadd(kpd__load(x + 16), f, magic),
+                                        kpd__fmadd(kpd__load(x + 32), g, magic), kpd__fmadd(kpd__load(x + 48), g, magic));
+    }
+    kpd__turn_units(pair, panel);
+    return kpd__mul(most, kpd__set(KPD__LOG2_E / 127 / sqrtf(32)));
+}
+
+KPD__INLINE __m512i kpd__word_to_all(const void *p) {
+    int32_t word;
+    memcpy(&word, p, 4);
+    return _mm512_set1_epi32(word);
+}
+
+// Scores of `panels` (a constant) times 16 queries, and the largest of each query.
+KPD__INLINE void kpd__head32_scores_of(const kpd__head32 *h, size_t panels, __m512i top[2]) {
+    const uint8_t *keys = h->keys;
+    for (size_t j = 0; j < h->n8; j += 8, keys += 256) {
+        __m512i sum[2][8];
+        KPD__UNROLL
+        for (size_t i = 0; i < 8; i++) sum[0][i] = sum[1][i] = _mm512_setzero_si512();
+        KPD__UNROLL
+        for (size_t g = 0; g < 8; g++) {
+            const __m512i a = _mm512_loadu_si512(h->queries[0] + g * 64);
+            const __m512i b = panels > 1 ? _mm512_loadu_si512(h->queries[1] + g * 64) : a;
+            KPD__UNROLL
+            for (size_t i = 0; i < 8; i++) {
+                const __m512i key = kpd__word_to_all(keys + i / 2 * 64 + g * 8 + i % 2 * 4);
+                sum[0][i] = _mm512_dpbusd_epi32(sum[0][i], key, a);
+                if (panels > 1) sum[1][i] = _mm512_dpbusd_epi32(sum[1][i], key, b);
+            }
+        }
+        KPD__UNROLL
+        for (size_t i = 0; i < 8; i++) {
+            KPD__UNROLL
+            for (size_t p = 0; p < panels; p++) {
+                _mm512_storeu_si512(h->scores[p] + (j + i) * 16, sum[p][i]);
+                top[p] = j + i ? _mm512_maskz_max_epi32(0xFFFF, top[p], sum[p][i]) : sum[p][i];
+            }
+        }
+    }
+}
+
+KPD__APART void kpd__head32_scores(const kpd__head32 *h, __m512i top[2]) { kpd__head32_scores_of(h, 1, top); }
+KPD__APART void kpd__head32_scores2(const kpd__head32 *h, __m512i top[2]) { kpd__head32_scores_of(h, 2, top); }
+
+// Weights of 16 queries; returns 1 / their sums. See int8_softmax.
+KPD__APART kpd__v kpd__head32_softmax(const kpd__head32 *h, size_t p, kpd__v top, kpd__v f) {
+    kpd__v sum = kpd__set(kpd__from_bits((uint32_t)h->n8 * (0u - KPD__MAGIC_BITS))), w[4];
+    int32_t sums[16];
+    size_t j = 0;
+    for (; j + 4 <= h->n; j += 4) {
+        KPD__NAME(four_weights)(h->scores[p] + j * 16, 4, top, f, &sum, w);
+        _mm512_storeu_si512(h->weights[p] + j * 16, KPD__BITS(kpd__quads(w[0], w[1], w[2], w[3])));
+    }
+    for (; j < h->n8; j += 4) {
+        KPD__NAME(four_weights)(h->scores[p] + j * 16, h->n > j ? h->n - j : 0, top, f, &sum, w);
+        _mm512_storeu_si512(h->weights[p] + j * 16, KPD__BITS(kpd__quads(w[0], w[1], w[2], w[3])));
+    }
+    kpd__store((float *)(void *)sums, sum);
+    return kpd__div(kpd__set(1), kpd__whole(sums));
+}
+
+// Rows [from, from + 4) of a panel of queries, of which the first `queries` are stored: out [.., 32].
+KPD__APART void kpd__head32_values(const kpd__head32 *h, const kpd__spreads *s, size_t p, size_t from, size_t queries,
+                                    float *out, size_t ldo) {
+    const kpd__v middle = kpd__set(128);
+    const uint8_t *weights = h->weights[p] + from * 4;
+    const int8_t *values = h->values;
+    __m512i sum[2][4];
+    KPD__UNROLL
+    for (size_t r = 0; r < 4; r++) sum[0][r] = sum[1][r] = _mm512_setzero_si512();
+    for (size_t j = 0; j < h->n8; j += 4, weights += 64, values += 128) {
+        const __m512i a = _mm512_loadu_si512(values), b = _mm512_loadu_si512(values + 64);
+        KPD__UNROLL
+        for (size_t r = 0; r < 4; r++) {
+            const __m512i weight = kpd__word_to_all(weights + r * 4);
+            sum[0][r] = _mm512_dpbusd_epi32(sum[0][r], weight, a);
+            sum[1][r] = _mm512_dpbusd_epi32(sum[1][r], weight, b);
+        }
+    }
+    KPD__UNROLL
+    for (size_t r = 0; r < 4; r++) {
+        const kpd__v inverse = kpd__set(h->inverse[p * 16 + from + r]);
+        if (from + r >= queries) break;
+        KPD__UNROLL
+        for (size_t i = 0; i < 2; i++) {
+            kpd__v mean = kpd__fmadd(_mm512_maskz_cvtepi32_ps(0xFFFF, sum[i][r]), inverse, middle);
+            kpd__store(out + (from + r) * ldo + i * 16, kpd__fmadd(s->v[i].step, mean, s->v[i].least));
+        }
+    }
+}
+
+// Heads of 32 columns; others take the common way.
+static void kpd__avx512vnni_attention(const kpd__ops *ops, const float *qkv, size_t n, size_t begin, size_t end, size_t width,
+                                      size_t heads, float *scratch, float *out) {
+    const size_t padded = kpd__round_up(width, 16), ld = 3 * padded;
+    kpd__arena a = {(char *)scratch, 0, false};
+    if (width != heads * 32) {
+        kpd__ops common = *ops;
+        common.operand = KPD__BYTES; common.int8_dots = kpd__avx512vnni_dots;
+        KPD__NAME(int8_attention)(&common, qkv, n, begin, end, width, heads, scratch, out);
+        return;
+    }
+    const kpd__head32 h = kpd__head32_lay(n, &a);
+    for (size_t i = 0; i < heads; i++) {
+        const float *q = qkv + i * 32, *k = q + padded, *v = k + padded;
+        kpd__spreads s;
+        kpd__head32_spreads(k, v, ld, n, &s);
+        kpd__head32_round(&h, &s, k, v, ld);
+        for (size_t r = begin; r < end; r += KPD__WALK) {
+            const size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
+            __m512i top[2];
+            kpd__v f[2];
+            for (size_t p = 0; p < panels; p++)
+                f[p] = kpd__head32_queries(&h, &s, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries), h.queries[p]);
+            (panels > 1 ? kpd__head32_scores2 : kpd__head32_scores)(&h, top);
+            for (size_t p = 0; p < panels; p++) {
+                const size_t m = kpd__part_n(p * 16, queries);
+                float *to = out + (r + p * 16) * width + i * 32;
+                kpd__store(h.inverse + p * 16, kpd__head32_softmax(&h, p, KPD__FLOATS(top[p]), f[p]));
+                for (size_t from = 0; from < m; from += 4) kpd__head32_values(&h, &s, p, from, m, to, width);
+            }
+        }
+    }
+}
+
+KPD__TARGET_END
+#define KPD__NAMES 0
+#include KPD_SELF
+#undef KPD__NAMES
+#undef KPD__LEVEL
 #endif // KPD__X86
 
 // >>amx  Products of rounded rows by AMX's tiles, whole: what the sums of one block become is computed while the tiles multiply
@@ -3513,14 +3772,7 @@ KPD__AMX_DOTS(kpd__amx_half_dots, kpd__tile_half)
 #define KPD__NAMES 1
 #include KPD_SELF
 #undef KPD__NAMES
-#ifndef KPD__EMULATED
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx2,fma")
-#endif
-#endif
+KPD__TARGET("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx2,fma")
 
 // A tile holds 16 rows of 64 bytes, 1 KB. Tiles 0 to 3 are sums, 4 and 5 rows of x, 6 and 7 panels: 4 loads of 8 cycles serve
 // 4 multiplications of 16. A block is up to 32 rows by two panels, or up to 16 rows by four.
@@ -3780,8 +4032,8 @@ KPD__INLINE void kpd__amx_rest(kpd__amx_kind kind, bool wide, float *to, const k
     }
 }
 
-// Columns [0, end), whole pairs of panels, or of at most 16 rows fours. Where rows pass by, a pair of panels goes in chunks that
-// stay in L1; the sums of all but the last wait in memory, which is exact.
+// Columns [0, end), whole pairs of panels, or of at most 16 rows fours. Where rows pass by, a pair of panels goes in chunks
+// that stay in L1; the sums of all but the last wait in memory, which is exact.
 KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size_t end, const kpd__room *m, size_t rows,
                                   float *y, size_t ldy) {
     const bool wide = rows <= 16;
@@ -3849,13 +4101,7 @@ static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from
 #undef KPD__AMX_A
 #undef KPD__AMX_MOVE
 #undef KPD__AMX_ASK
-#ifndef KPD__EMULATED
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
+KPD__TARGET_END
 #define KPD__NAMES 0
 #include KPD_SELF
 #undef KPD__NAMES
@@ -3864,27 +4110,26 @@ static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
 static const kpd__ops kpd__avxvnni_ops =
-    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, NULL, gemm, kpd__avx2_walk, KPD__AVX2_NAME);
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, kpd__avx2_int8_attention, NULL, NULL, gemm, kpd__avx2_walk,
+             KPD__AVX2_NAME);
 #define KPD__VNNI_OPS(gemm)                                                                                                    \
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, NULL, gemm, kpd__avx512_walk, KPD__AVX512_NAME)
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512vnni_attention, NULL, NULL, gemm,         \
+             kpd__avx512_walk, KPD__AVX512_NAME)
 #define KPD__BF16_OPS(gemm)                                                                                                    \
-    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512bf16_dots, kpd__avx512_half_attention,    \
-             gemm, kpd__avx512_walk, KPD__AVX512_NAME)
+    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512vnni_attention, kpd__avx512bf16_dots,     \
+             kpd__avx512_half_attention, gemm, kpd__avx512_walk, KPD__AVX512_NAME)
 static const kpd__ops kpd__avx512vnni_ops = KPD__VNNI_OPS(gemm), kpd__avx512vnni_pairs_ops = KPD__VNNI_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512bf16_ops = KPD__BF16_OPS(gemm), kpd__avx512bf16_pairs_ops = KPD__BF16_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512_pairs_ops =
-    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, NULL, NULL, gemm_pairs, kpd__avx512_walk, KPD__AVX512_NAME);
-static const kpd__ops kpd__amx_ops = KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__amx_half_dots,
-                                              kpd__avx512_half_attention, gemm_pairs, kpd__amx_walk, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_int8_attention, NULL, NULL, gemm_pairs,
+             kpd__avx512_walk, KPD__AVX512_NAME);
+static const kpd__ops kpd__amx_ops =
+    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__avx512vnni_attention, kpd__amx_half_dots,
+             kpd__avx512_half_attention, gemm_pairs, kpd__amx_walk, KPD__AVX512_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("arch=armv8.2-a+dotprod")
-#endif
+KPD__TARGET_BY("dotprod", "arch=armv8.2-a+dotprod")
 
 // Instructions are written out: clang before 16 declares their intrinsics only when the whole file is compiled for them.
 static inline int32x4_t kpd__sdot(int32x4_t c, int8x16_t w, int8x16_t x) {
@@ -3927,23 +4172,15 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
     }
 }
 
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+KPD__TARGET_END
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
-    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, NULL, gemm, kpd__neon_walk, KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, kpd__neon_int8_attention, NULL, NULL, gemm, kpd__neon_walk,
+             KPD__NEON_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("i8mm,bf16"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("arch=armv8.2-a+i8mm+bf16")
-#endif
+KPD__TARGET_BY("i8mm,bf16", "arch=armv8.2-a+i8mm+bf16")
 
 // c [2 rows][2 columns] += 8 bytes of each row times 8 of each column: u8 by s8 in 32 bits, or bf16 in f32.
 static inline uint64x2_t kpd__mmla(bool half, uint64x2_t c, uint64x2_t rows, uint32x4_t columns) {
@@ -4032,14 +4269,10 @@ static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, co
     kpd__mmla_dots(tiles, a, rows, depth, panels, n_panels, sums);
 }
 
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+KPD__TARGET_END
 static const kpd__ops kpd__neoni8mm_ops =
-    KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neoni8mm_half_dots, kpd__neon_half_attention,
-             gemm, kpd__neon_walk, KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neon_int8_attention, kpd__neoni8mm_half_dots,
+             kpd__neon_half_attention, gemm, kpd__neon_walk, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and

@@ -1721,31 +1721,16 @@ static const kpdt__ops KPDT__NAME(ops) = {
 #undef KPD__LEVEL
 
 #ifdef KPD__X86
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+KPD__TARGET("avx2,fma")
 #define KPD__LEVEL 2
 #include KPDT_SELF
 #undef KPD__LEVEL
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx2,fma")
-#endif
+KPD__TARGET_END
+KPD__TARGET("avx512f,avx512bw,avx2,fma")
 #define KPD__LEVEL 3
 #include KPDT_SELF
 #undef KPD__LEVEL
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+KPD__TARGET_END
 #endif
 
 #ifdef KPD__ARM

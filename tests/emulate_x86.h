@@ -89,6 +89,34 @@ EMU emu512 emu_permute(emu512 a, emu512 at, emu512 b) {
     return r;
 }
 
+// Within each 128 bits, units of a and b in turn, from the first or the second half.
+#define _mm512_maskz_unpacklo_epi32(m, a, b) emu_unpack(a, b, 1, 0)
+#define _mm512_maskz_unpackhi_epi32(m, a, b) emu_unpack(a, b, 1, 2)
+#define _mm512_maskz_unpacklo_epi64(m, a, b) emu_unpack(a, b, 2, 0)
+#define _mm512_maskz_unpackhi_epi64(m, a, b) emu_unpack(a, b, 2, 2)
+#define _mm512_maskz_shuffle_i32x4(m, a, b, how) emu_quarters(a, b, how)
+#define _mm512_maskz_shuffle_epi8(m, a, at) emu_bytes(a, at)
+EMU emu512 emu_unpack(emu512 a, emu512 b, int unit, int from) {
+    emu512 r;
+    for (int i = 0; i < 16; i++) {
+        int at = i / 4 * 4 + from + i % 4 / (2 * unit) * unit + i % unit;
+        r.u[i] = i % 4 / unit % 2 ? b.u[at] : a.u[at];
+    }
+    return r;
+}
+EMU emu512 emu_quarters(emu512 a, emu512 b, int how) {
+    emu512 r;
+    EMU_16(u, (i < 8 ? a : b).u[(how >> i / 4 * 2 & 3) * 4 + i % 4]);
+    return r;
+}
+EMU emu512 emu_bytes(emu512 a, emu512 at) {
+    uint8_t x[64], y[64], z[64];
+    memcpy(x, &a, 64);
+    memcpy(y, &at, 64);
+    for (int i = 0; i < 64; i++) z[i] = y[i] & 0x80 ? 0 : x[i / 16 * 16 + y[i] % 16];
+    return emu_load(z);
+}
+
 #define _mm512_maskz_extractf64x4_pd(m, a, half) emu_half(a, half)
 EMU __m256d emu_half(emu512 a, int half) { __m256d r; memcpy(&r, a.d + 4 * half, 32); return r; }
 

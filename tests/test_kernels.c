@@ -361,10 +361,10 @@ static void half_attentions(const kpd__ops *ops, size_t n) {
 
 // In whole numbers: the bits of plain C, also in pieces, and near to f32; a column that is the same in all tokens stays exact.
 static void int8_attentions(const kpd__ops *ops, size_t n) {
-    static const size_t shapes[4][2] = {{24, 2}, {40, 5}, {32, 1}, {80, 1}};
+    static const size_t shapes[5][2] = {{24, 2}, {40, 5}, {32, 1}, {80, 1}, {64, 2}};
     static float room[32768];
     const kpd__ops *plain = &kpd__scalar_ops;
-    for (size_t s = 0; s < 4 && n <= 80; s++) {
+    for (size_t s = 0; s < 5 && n <= 80; s++) {
         size_t width = shapes[s][0], heads = shapes[s][1], padded = kpd__round_up(width, 16), ld = 3 * padded;
         if (n * ld > MOST) continue;
         CHECK(kpd__int8_attention_scratch(n, width, heads) <= 32768);
