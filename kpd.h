@@ -1087,6 +1087,8 @@ typedef struct kpd__ops {
     void (*half_attention)(const struct kpd__ops *ops, const float *qkv, size_t n_tokens, size_t begin, size_t end,
                            size_t width, size_t heads, float *scratch, float *out);
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
+    void (*round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
+                       const kpd__room *to);
     kpd__walk *walk;
     void (*rounded_gemm)(const struct kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                          size_t ldy, void *scratch);
@@ -1105,8 +1107,8 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, walk, N)                   \
-    {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), walk, N(rounded_gemm),                \
+#define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, round, walk, N)            \
+    {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), round, walk, N(rounded_gemm),         \
      int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
@@ -1266,8 +1268,8 @@ static size_t kpd__int8_attention_scratch(size_t n_tokens, size_t width, size_t 
     return kpd__max(kpd__max(words.used, tiles.used) / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
 
-// Functions between these two may use the instructions of a target, which clang and gcc may call differently. A test puts plain C
-// in the place of those that its machine lacks.
+// Functions between these two may use the instructions of a target, which clang and gcc may call differently. A test puts plain
+// C in the place of those that its machine lacks.
 #define KPD__PRAGMA(text) _Pragma(#text)
 #if defined(KPD__EMULATED)
 #define KPD__TARGET_BY(clang_names, gcc_names)
@@ -2619,7 +2621,7 @@ static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, c
     for (size_t r = 0, n; r < rows; r += n) {
         n = kpd__min(m.n_rows, rows - r);
         if (ldx == KPD__HALVES) m.rows = (uint8_t *)(uintptr_t)x + r * m.row_bytes;
-        else KPD__NAME(round_rows)(w, ops->operand, x + r * ldx, ldx, n, &m);
+        else ops->round_rows(w, ops->operand, x + r * ldx, ldx, n, &m);
         ops->walk(ops, w, 0, &m, n, y + r * next, ldy);
     }
 }
@@ -3152,7 +3154,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
 #endif
 static const kpd__ops KPD__NAME(ops) =
     KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), KPD__NAME(int8_attention), NULL, NULL, gemm,
-             KPD__NAME(walk), KPD__NAME);
+             KPD__NAME(round_rows), KPD__NAME(walk), KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__ROUNDS_TO_HALF
 
@@ -3475,7 +3477,7 @@ KPD__TARGET_END
 #define KPD__NAMES 1
 #include KPD_SELF
 #undef KPD__NAMES
-KPD__TARGET("avx512f,avx512bw,avx512vnni,avx2,fma")
+KPD__TARGET("avx512f,avx512bw,avx2,fma")
 
 // Units of 32, 64 and 128 bits of two registers in turn: within each 128 bits, then of these.
 #define KPD__BITS(v) _mm512_castps_si512(v)
@@ -3505,6 +3507,9 @@ KPD__INLINE kpd__v kpd__largest_of_rows(const kpd__v row[16]) {
 KPD__INLINE kpd__v kpd__magnitude(kpd__v x) {
     return KPD__FLOATS(_mm512_and_si512(KPD__BITS(x), _mm512_set1_epi32(0x7FFFFFFF)));
 }
+
+KPD__TARGET_END
+KPD__TARGET("avx512f,avx512bw,avx512vnni,avx2,fma")
 
 // One head of 32 columns. A row's columns go by words of 4 bytes: word g (0 to 7) holds columns 2g, 2g + 16, 2g + 1, 2g + 17,
 // since the order of columns in a sum of whole numbers is free, and this one takes no more than one shuffle of bytes.
@@ -3814,6 +3819,103 @@ typedef struct kpd__amx_results {
     float *y; size_t ldy;
 } kpd__amx_results;
 
+// Rows of x as u8, four at a time, so that their largest are found together: see round_row. k is a multiple of 64. A NaN
+// becomes the least, as there; nothing else lies outside of 0 to 255 but by half a step, which the last instruction cuts.
+typedef struct kpd__four_rows { const float *x[4]; uint8_t *to[4]; kpd__v by[4], offset[4]; } kpd__four_rows;
+
+KPD__INLINE kpd__v kpd__scaled16(const float *inscale, const float *x, size_t i) {
+    return inscale ? kpd__mul(kpd__load(x + i), kpd__load(inscale + i)) : kpd__load(x + i);
+}
+
+// Lanes 0 to 3: the largest lane of each of four rows.
+KPD__INLINE kpd__v kpd__largest_of_four(const kpd__v row[4]) {
+    kpd__v m = kpd__four_largest(row[0], row[1], row[2], row[3]);
+    m = kpd__vmax(KPD__QUARTERS(m, m, 0x4E), m);
+    return kpd__vmax(KPD__QUARTERS(m, m, 0xB1), m);
+}
+
+// The range of four rows, and what follows from it; rows [r, r + 4) of `to`, of which the first n are stored.
+KPD__INLINE void kpd__four_ranges(const kpd__matrix *w, const float *inscale, bool offset, kpd__four_rows *f, size_t r,
+                                  size_t n, const kpd__room *to) {
+    const kpd__v zero = kpd__set(0), magic = kpd__set(KPD__MAGIC), levels = kpd__set(offset ? 255 : 127);
+    kpd__v most[4], least[4], range, down, by, step, at;
+    float bys[16], zeros[16], steps[16];
+    KPD__UNROLL
+    for (int j = 0; j < 4; j++) most[j] = least[j] = zero;
+    for (size_t i = 0; i < w->k; i += 16) {
+        KPD__UNROLL
+        for (int j = 0; j < 4; j++) {
+            const kpd__v t = kpd__scaled16(inscale, f->x[j], i);
+            most[j] = kpd__vmax(offset ? t : kpd__magnitude(t), most[j]);
+            if (offset) least[j] = kpd__vmax(kpd__sub(zero, t), least[j]);
+        }
+    }
+    range = kpd__largest_of_four(most);
+    down = offset ? kpd__largest_of_four(least) : zero;
+    if (offset) range = kpd__add(range, down);
+    by = kpd__pick_lt(range, kpd__set(KPD__NOTHING), zero, kpd__div(levels, range));
+    step = kpd__pick_lt(range, kpd__set(KPD__NOTHING), zero, kpd__div(range, levels));
+    at = offset ? kpd__add(kpd__mul(down, by), magic) : kpd__set(KPD__MAGIC + 128);     // its lowest bits: where 0 lies
+    kpd__store(bys, by);
+    kpd__store(zeros, at);
+    kpd__store(steps, step);
+    for (size_t j = 0; j < n; j++) {
+        to->step[r + j] = steps[j];
+        to->zero[r + j] = (int32_t)kpd__to_bits(zeros[j]) & 0xFFFF;
+    }
+    KPD__UNROLL
+    for (size_t j = 0; j < 4; j++) {
+        f->by[j] = kpd__set(bys[j]);
+        f->offset[j] = kpd__set(KPD__MAGIC + (float)((int32_t)kpd__to_bits(zeros[j]) & 0xFFFF));
+    }
+}
+
+// The lowest bytes of 64 columns.
+KPD__INLINE __m512i kpd__bytes_of(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
+    static const uint16_t even[32] = {0,  2,  4,  6,  8,  10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
+                                      32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60, 62};
+    static const uint64_t halves[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+    const __m512i at = _mm512_loadu_si512(even);
+    const __m512i low = _mm512_permutex2var_epi16(KPD__BITS(a), at, KPD__BITS(b));
+    const __m512i high = _mm512_permutex2var_epi16(KPD__BITS(c), at, KPD__BITS(d));
+    return _mm512_maskz_permutexvar_epi64(0xFF, _mm512_loadu_si512(halves), _mm512_packus_epi16(low, high));
+}
+
+KPD__INLINE void kpd__amx_round(const kpd__matrix *w, const float *inscale, bool offset, const float *x, size_t ldx,
+                                size_t rows, const kpd__room *to) {
+    const kpd__v magic = kpd__set(KPD__MAGIC);
+    for (size_t r = 0; r < rows; r += 4) {
+        kpd__four_rows f;
+        KPD__UNROLL
+        for (size_t j = 0; j < 4; j++) {    // the last one again, where there are fewer
+            const size_t row = kpd__min(r + j, rows - 1);
+            f.x[j] = x + row * ldx;
+            f.to[j] = to->rows + row / 16 * 16 * to->row_bytes + row % 16 * 64;
+        }
+        kpd__four_ranges(w, inscale, offset, &f, r, kpd__min(4, rows - r), to);
+        for (size_t i = 0; i < w->k; i += 64) {
+            KPD__UNROLL
+            for (size_t j = 0; j < 4; j++) {
+                kpd__v t[4];
+                KPD__UNROLL
+                for (size_t c = 0; c < 4; c++)
+                    t[c] = kpd__vmax(kpd__fmadd(kpd__scaled16(inscale, f.x[j], i + 16 * c), f.by[j], f.offset[j]), magic);
+                _mm512_storeu_si512(f.to[j] + i * 16, kpd__bytes_of(t[0], t[1], t[2], t[3]));
+            }
+        }
+    }
+}
+
+static void kpd__amx_round_rows(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
+                                const kpd__room *to) {
+    const bool offset = w->rounding == KPD__OFFSET;
+    if (!w->bytes || w->rounding == KPD__SIGNED_16 || w->k % 64) KPD__NAME(round_rows)(w, operand, x, ldx, rows, to);
+    else if (w->inscale && offset) kpd__amx_round(w, w->inscale, true, x, ldx, rows, to);
+    else if (w->inscale) kpd__amx_round(w, w->inscale, false, x, ldx, rows, to);
+    else if (offset) kpd__amx_round(w, NULL, true, x, ldx, rows, to);
+    else kpd__amx_round(w, NULL, false, x, ldx, rows, to);
+}
+
 // What all rows of a panel share.
 typedef struct kpd__amx_panel { kpd__v bias, scale, minus; const int32_t *colsum; } kpd__amx_panel;
 
@@ -4110,22 +4212,23 @@ KPD__TARGET_END
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
 static const kpd__ops kpd__avxvnni_ops =
-    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, kpd__avx2_int8_attention, NULL, NULL, gemm, kpd__avx2_walk,
-             KPD__AVX2_NAME);
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, kpd__avx2_int8_attention, NULL, NULL, gemm,
+             kpd__avx2_round_rows, kpd__avx2_walk, KPD__AVX2_NAME);
 #define KPD__VNNI_OPS(gemm)                                                                                                    \
     KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512vnni_attention, NULL, NULL, gemm,         \
-             kpd__avx512_walk, KPD__AVX512_NAME)
+             kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME)
 #define KPD__BF16_OPS(gemm)                                                                                                    \
     KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512vnni_attention, kpd__avx512bf16_dots,     \
-             kpd__avx512_half_attention, gemm, kpd__avx512_walk, KPD__AVX512_NAME)
+             kpd__avx512_half_attention, gemm, kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME)
 static const kpd__ops kpd__avx512vnni_ops = KPD__VNNI_OPS(gemm), kpd__avx512vnni_pairs_ops = KPD__VNNI_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512bf16_ops = KPD__BF16_OPS(gemm), kpd__avx512bf16_pairs_ops = KPD__BF16_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512_pairs_ops =
     KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_int8_attention, NULL, NULL, gemm_pairs,
-             kpd__avx512_walk, KPD__AVX512_NAME);
+             kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
     KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__avx512vnni_attention, kpd__amx_half_dots,
-             kpd__avx512_half_attention, gemm_pairs, kpd__amx_walk, KPD__AVX512_NAME);
+             kpd__avx512_half_attention, gemm_pairs, kpd__amx_round_rows, kpd__amx_walk,
+             KPD__AVX512_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
@@ -4175,8 +4278,8 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 KPD__TARGET_END
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
-    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, kpd__neon_int8_attention, NULL, NULL, gemm, kpd__neon_walk,
-             KPD__NEON_NAME);
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, kpd__neon_int8_attention, NULL, NULL, gemm,
+             kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
@@ -4272,7 +4375,7 @@ static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, co
 KPD__TARGET_END
 static const kpd__ops kpd__neoni8mm_ops =
     KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neon_int8_attention, kpd__neoni8mm_half_dots,
-             kpd__neon_half_attention, gemm, kpd__neon_walk, KPD__NEON_NAME);
+             kpd__neon_half_attention, gemm, kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and

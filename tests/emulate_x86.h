@@ -109,6 +109,27 @@ EMU emu512 emu_quarters(emu512 a, emu512 b, int how) {
     EMU_16(u, (i < 8 ? a : b).u[(how >> i / 4 * 2 & 3) * 4 + i % 4]);
     return r;
 }
+#define _mm512_permutex2var_epi16 emu_permute2_words
+#define _mm512_packus_epi16 emu_packus
+#define _mm512_maskz_permutexvar_epi64(m, at, a) emu_permute_doubles(at, a)
+EMU emu512 emu_permute2_words(emu512 a, emu512 at, emu512 b) {
+    emu512 r;
+    for (int i = 0; i < 32; i++) r.w[i] = (at.w[i] & 32 ? b : a).w[at.w[i] & 31];
+    return r;
+}
+EMU emu512 emu_packus(emu512 a, emu512 b) {     // to u8, cut at 0 and 255, within each 128 bits
+    uint8_t z[64];
+    for (int i = 0; i < 64; i++) {
+        int v = (i % 16 < 8 ? a : b).h[i / 16 * 8 + i % 8];
+        z[i] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+    }
+    return emu_load(z);
+}
+EMU emu512 emu_permute_doubles(emu512 at, emu512 a) {
+    emu512 r;
+    for (int i = 0; i < 8; i++) r.d[i] = a.d[at.u[2 * i] & 7];
+    return r;
+}
 EMU emu512 emu_bytes(emu512 a, emu512 at) {
     uint8_t x[64], y[64], z[64];
     memcpy(x, &a, 64);
