@@ -4193,6 +4193,160 @@ static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from
     if (end < w->n) KPD__NAME(walk)(ops, w, end, m, rows, y, ldy);
 }
 
+// Attention of bf16, heads of 32 columns. Scores are keys times a panel of queries; then the other way round weights are
+// the rows and values the panel, so that neither values nor results are transposed: only queries and weights are, in registers.
+// The same sums in the same order as half_attention.
+typedef struct kpd__amx_head {
+    size_t n, n16, n32;                 // keys, padded
+    float *scores;                      // [2][n16][16], a lane a query
+    float *sums;                        // [2 panels of columns][16 queries][16]
+    uint16_t *keys;                     // tiles [n16][32]
+    uint16_t *values;                   // panels [2][n32/2][16][2]
+    uint16_t *queries;                  // panels [2][16][16][2]
+    uint16_t *weights;                  // a tile a group of 32 keys: [n32/32][16 queries][32]
+} kpd__amx_head;
+
+static kpd__amx_head kpd__amx_head_lay(size_t n_tokens, kpd__arena *a) {
+    kpd__amx_head h;
+    h.n = n_tokens; h.n16 = kpd__round_up(n_tokens, 16); h.n32 = kpd__round_up(n_tokens, 32);
+    h.scores = (float *)kpd__take(a, 2 * h.n16 * 16, sizeof(float));
+    h.sums = (float *)kpd__take(a, 512, sizeof(float));
+    h.keys = (uint16_t *)kpd__take(a, h.n32 * 32, sizeof(uint16_t));
+    h.values = (uint16_t *)kpd__take(a, h.n32 * 32, sizeof(uint16_t));
+    h.queries = (uint16_t *)kpd__take(a, 2 * 512, sizeof(uint16_t));
+    h.weights = (uint16_t *)kpd__take(a, h.n32 * 16, sizeof(uint16_t));
+    return h;
+}
+
+// out[c] = lane c of rows 0 to 15: 16 x 16 units of 32 bits.
+KPD__INLINE void kpd__turn_registers(const kpd__v in[16], kpd__v out[16]) {
+    kpd__v a[16], b[16];
+    KPD__UNROLL
+    for (size_t i = 0; i < 16; i += 2) {
+        a[i] = KPD__UNPACK(32, lo, in[i], in[i + 1]);
+        a[i + 1] = KPD__UNPACK(32, hi, in[i], in[i + 1]);
+    }
+    KPD__UNROLL
+    for (size_t i = 0; i < 16; i += 4) {    // b[i + j]: lanes 4 m + j of rows i to i + 3, by 128 bits m
+        b[i] = KPD__UNPACK(64, lo, a[i], a[i + 2]);
+        b[i + 1] = KPD__UNPACK(64, hi, a[i], a[i + 2]);
+        b[i + 2] = KPD__UNPACK(64, lo, a[i + 1], a[i + 3]);
+        b[i + 3] = KPD__UNPACK(64, hi, a[i + 1], a[i + 3]);
+    }
+    KPD__UNROLL
+    for (size_t j = 0; j < 4; j++) {
+        const kpd__v x = KPD__QUARTERS(b[j], b[4 + j], 0x44), y = KPD__QUARTERS(b[j], b[4 + j], 0xEE);
+        const kpd__v z = KPD__QUARTERS(b[8 + j], b[12 + j], 0x44), w = KPD__QUARTERS(b[8 + j], b[12 + j], 0xEE);
+        out[j] = KPD__QUARTERS(x, z, 0x88); out[4 + j] = KPD__QUARTERS(x, z, 0xDD);
+        out[8 + j] = KPD__QUARTERS(y, w, 0x88); out[12 + j] = KPD__QUARTERS(y, w, 0xDD);
+    }
+}
+
+KPD__APART void kpd__amx_head_round(const kpd__amx_head *h, const float *k, const float *v, size_t ld) {
+    const kpd__v zero = kpd__set(0);
+    for (size_t j = 0; j < h->n32; j += 2) {
+        kpd__v x[4], y[4];
+        KPD__UNROLL
+        for (size_t i = 0; i < 2; i++) {
+            const bool there = j + i < h->n;
+            const size_t row = (j + i) * ld;
+            x[2 * i] = there ? kpd__load(k + row) : zero; x[2 * i + 1] = there ? kpd__load(k + row + 16) : zero;
+            y[2 * i] = there ? kpd__load(v + row) : zero; y[2 * i + 1] = there ? kpd__load(v + row + 16) : zero;
+        }
+        KPD__NAME(store_halves)(h->keys + j * 32, x[0], x[1]);
+        KPD__NAME(store_halves)(h->keys + j * 32 + 32, x[2], x[3]);
+        KPD__NAME(store_pairs)(h->values + j * 16, y[0], y[2]);
+        KPD__NAME(store_pairs)(h->values + h->n32 * 16 + j * 16, y[1], y[3]);
+    }
+}
+
+// Up to 16 queries as a panel of pairs; lanes past the last are 0.
+KPD__APART void kpd__amx_head_queries(const float *q, size_t ld, size_t queries, uint16_t *panel) {
+    const kpd__v zero = kpd__set(0);
+    kpd__v row[16], column[16];
+    KPD__UNROLL
+    for (size_t r = 0; r < 16; r++) {
+        const kpd__v a = r < queries ? kpd__load(q + r * ld) : zero, b = r < queries ? kpd__load(q + r * ld + 16) : zero;
+        row[r] = KPD__FLOATS(KPD__NAME(halves)(a, b));
+    }
+    kpd__turn_registers(row, column);
+    KPD__UNROLL
+    for (size_t r = 0; r < 16; r++) kpd__store((float *)(void *)(panel + r * 32), column[r]);
+}
+
+// Softmax numerators of 16 queries, see half_softmax, as tiles of weights. Returns 1 / sums.
+KPD__APART kpd__v kpd__amx_head_softmax(const kpd__amx_head *h, const float *s, float scale) {
+    const kpd__v zero = kpd__set(0), f = kpd__set(KPD__LOG2_E * scale), top = KPD__NAME(largest)(s, h->n);
+    kpd__v even = zero, odd = zero;
+    for (size_t j = 0; j < h->n32; j += 32) {
+        kpd__v pair[16], row[16];
+        KPD__UNROLL
+        for (size_t i = 0; i < 16; i++) {
+            const size_t key = j + 2 * i;
+            kpd__v a = zero, b = zero;
+            if (key < h->n) a = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s + key * 16), top), f));
+            if (key + 1 < h->n) b = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s + key * 16 + 16), top), f));
+            even = kpd__add(even, a);
+            odd = kpd__add(odd, b);
+            KPD__NAME(store_pairs)((uint16_t *)(void *)&pair[i], a, b);
+        }
+        kpd__turn_registers(pair, row);
+        KPD__UNROLL
+        for (size_t r = 0; r < 16; r++) kpd__store((float *)(void *)(h->weights + j * 16 + r * 32), row[r]);
+    }
+    return kpd__div(kpd__set(1), kpd__add(even, odd));
+}
+
+// out [queries, 32] of up to 16 queries, times inverse.
+KPD__APART void kpd__amx_head_values(const kpd__amx_head *h, const kpd__v *inverse, size_t queries, float *out, size_t ldo) {
+    const uint16_t *low = h->values, *high = low + h->n32 * 16;
+    float by[16];
+    kpd__store(by, *inverse);
+    _tile_zero(0);
+    _tile_zero(1);
+    __asm__ volatile("" ::: "memory");
+    for (size_t j = 0; j < h->n32; j += 32) {
+        _tile_loadd(4, h->weights + j * 16, 64);
+        _tile_loadd(6, low + j * 16, 64);
+        _tile_loadd(7, high + j * 16, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+    }
+    _tile_stored(0, h->sums, 64);
+    _tile_stored(1, h->sums + 256, 64);
+    __asm__ volatile("" ::: "memory");
+    for (size_t r = 0; r < queries; r++) {
+        kpd__store(out + r * ldo, kpd__mul(kpd__load(h->sums + r * 16), kpd__set(by[r])));
+        kpd__store(out + r * ldo + 16, kpd__mul(kpd__load(h->sums + 256 + r * 16), kpd__set(by[r])));
+    }
+}
+
+// Heads of 32 columns; others take the common way.
+static void kpd__amx_half_attention(const kpd__ops *ops, const float *qkv, size_t n, size_t begin, size_t end, size_t width,
+                                    size_t heads, float *scratch, float *out) {
+    const size_t padded = kpd__round_up(width, 16), ld = 3 * padded;
+    kpd__arena a = {(char *)scratch, 0, false};
+    if (width != heads * 32) {
+        KPD__NAME(half_attention)(ops, qkv, n, begin, end, width, heads, scratch, out);
+        return;
+    }
+    const kpd__amx_head h = kpd__amx_head_lay(n, &a);
+    for (size_t i = 0; i < heads; i++) {
+        const float *q = qkv + i * 32, *k = q + padded, *v = k + padded;
+        kpd__amx_head_round(&h, k, v, ld);
+        for (size_t r = begin; r < end; r += KPD__WALK) {
+            const size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
+            for (size_t p = 0; p < panels; p++)
+                kpd__amx_head_queries(q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries), h.queries + p * 512);
+            ops->half_dots(h.keys, n, 64, h.queries, panels, NULL, h.scores);
+            for (size_t p = 0; p < panels; p++) {
+                const kpd__v inverse = kpd__amx_head_softmax(&h, h.scores + p * h.n16 * 16, 1.0f / sqrtf(32));
+                kpd__amx_head_values(&h, &inverse, kpd__part_n(p * 16, queries), out + (r + p * 16) * width + i * 32, width);
+            }
+        }
+    }
+}
+
 #undef KPD__AMX_ROWS
 #undef KPD__AMX_VALUE
 #undef KPD__AMX_TWO
@@ -4227,7 +4381,7 @@ static const kpd__ops kpd__avx512_pairs_ops =
              kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
     KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__avx512vnni_attention, kpd__amx_half_dots,
-             kpd__avx512_half_attention, gemm_pairs, kpd__amx_round_rows, kpd__amx_walk,
+             kpd__amx_half_attention, gemm_pairs, kpd__amx_round_rows, kpd__amx_walk,
              KPD__AVX512_NAME);
 #endif
 

@@ -342,9 +342,9 @@ static void attentions(const kpd__ops *ops, size_t n) {   // n tokens, three sha
 
 // By products of bf16: near to f32, and the same bits in pieces, though these do not begin at whole panels.
 static void half_attentions(const kpd__ops *ops, size_t n) {
-    static const size_t shapes[3][2] = {{24, 2}, {40, 5}, {32, 1}};
-    static float room[16384];
-    for (size_t s = 0; s < 3 && n <= 80 && ops->half_attention; s++) {
+    static const size_t shapes[4][2] = {{24, 2}, {40, 5}, {32, 1}, {64, 2}};
+    static float room[16384], other[80 * 64];
+    for (size_t s = 0; s < 4 && n <= 80 && ops->half_attention; s++) {
         size_t width = shapes[s][0], heads = shapes[s][1], ld = 3 * kpd__round_up(width, 16);
         if (n * ld > MOST) continue;
         CHECK(kpd__half_attention_scratch(n, width, heads) <= 16384);
@@ -354,8 +354,12 @@ static void half_attentions(const kpd__ops *ops, size_t n) {
         ops->half_attention(ops, a, n, 0, n, width, heads, room, want);
         ops->half_attention(ops, a, n, 0, n / 3, width, heads, room, got);
         ops->half_attention(ops, a, n, n / 3, n, width, heads, room, got);
-        kpd__tiles(ops, false);
         same_bits(want, got, n * width, "half attention", ops->level, n);
+#ifdef KPD__X86
+        kpd__avx512_half_attention(ops, a, n, 0, n, width, heads, room, other);     // what AMX does in another way for heads of 32
+        same_bits(want, other, n * width, "half attention of heads of 32", ops->level, n);
+#endif
+        kpd__tiles(ops, false);
         for (size_t i = 0; i < n * width; i++) CHECK_NEAR(want[i], c[i], .03);
     }
 }
@@ -433,6 +437,19 @@ static void unused_lanes(const kpd__ops *ops, size_t n) {
         same_lanes(ops, x, y, h.columns, one, DEPTH * 16, "queries before they are rounded", n);
     }
 #undef AFTER
+}
+
+// What heads of 32 columns take fits into the scratch of any heads.
+static void scratch_of_heads_suffices(void) {
+#ifdef KPD__X86
+    for (size_t n = 1; n < 600; n++) {
+        kpd__arena int8 = {NULL, 0, false}, in_bf16 = int8;
+        kpd__head32_lay(n, &int8);
+        kpd__amx_head_lay(n, &in_bf16);
+        CHECK(int8.used <= kpd__int8_attention_scratch(n, 64, 2) * sizeof(float));
+        CHECK(in_bf16.used <= kpd__half_attention_scratch(n, 64, 2) * sizeof(float));
+    }
+#endif
 }
 
 static void scans(const kpd__ops *ops, size_t n) {   // n dimensions, 5 panels, 1 to 9 queries
@@ -634,6 +651,7 @@ SUITE(kernels) {
     TEST(int8_is_as_specified);
     TEST(levels_attention);
     TEST(levels_unused_lanes);
+    TEST(scratch_of_heads_suffices);
     TEST(levels_scan);
     TEST(activations_are_accurate);
     TEST(weights_are_accurate);
