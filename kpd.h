@@ -7073,9 +7073,9 @@ static void kpd__sizes_add(kpd__sizes *z, const kpd_model *m) {
 
 static size_t kpd__hidden_floats(const kpd__sizes *z) { return kpd__round_up(z->chunk, 16) * kpd__round_up(z->ffn, 16); }
 
-// Floats of qkv's room for each token of a block, with hidden in the same place.
+// Floats of qkv's room for each token of a block, with hidden in the same place. A session may have no model, and no block.
 static size_t kpd__qkv_floats(const kpd__sizes *z) {
-    return kpd__max(3 * z->padded, (kpd__hidden_floats(z) + z->block - 1) / z->block);
+    return z->block ? kpd__max(3 * z->padded, (kpd__hidden_floats(z) + z->block - 1) / z->block) : 0;
 }
 
 static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a) {
