@@ -80,8 +80,9 @@
 // A *tree* has 64 partial sums (term i goes to partial i mod 64), then (p0+p1)+(p2+p3) over four vectors of 16 partials,
 // then the 16 lanes by halves 8, 4, 2, 1: norms and softmax. exp, tanh and the normal distribution are
 // polynomials of this header. Of libm only sqrtf and fmaf are used. Compiling with -ffast-math is an error; a session refuses
-// to start if its own sums show that reassociation happened all the same. The caller's rounding mode and denormal flags are
-// saved, set to the IEEE default, and restored by each call.
+// to start if its own sums show that reassociation happened all the same. The caller's rounding mode and denormal flags (of x86
+// and 64-bit ARM) are saved, set to the IEEE default, and restored by each call. What it calls back (allocator, tasks, filter,
+// lookup, clock) runs in the default state, and leaves it so.
 //
 // Trust. Model and index files are hostile input. Opening checks everything that code follows: sizes, offsets, shapes,
 // ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes two
@@ -823,19 +824,75 @@ static void kpd__fp_leave(uint64_t saved) {
 #endif
 }
 
-typedef struct kpd__job { kpd_task_t *task; void *arg; } kpd__job;
+// A compiler orders float arithmetic neither with the instructions that set the state nor with a call that it can see into: it
+// would compute in whatever state the host left. So all that touches floats stands behind a pointer that nothing is known of,
+// and reaches its numbers through another, since a profile may have told which function is meant.
+typedef kpd_status kpd__work(void *arg);
 
-static void kpd__job_run(void *arg, int32_t i) {
-    const kpd__job *j = (const kpd__job *)arg;
+static kpd_status kpd__guarded(kpd__work *work, void *arg) {
+    kpd__work *volatile hidden = work;
+    void *volatile numbers = arg;
     uint64_t saved = kpd__fp_enter();
-    j->task(j->arg, i);
+    kpd_status s = hidden(numbers);
     kpd__fp_leave(saved);
+    return s;
+}
+
+// Defines the public call f(parameters, e) as inner(parameters, e), guarded. n parameters, each as type, name.
+#define KPD__GUARDED(n, f, inner, ...)                                                                                         \
+    typedef struct inner##_call { KPD__FIELDS_##n(__VA_ARGS__) kpd_error *e; } inner##_call;                                   \
+    static kpd_status inner##_work(void *arg) {                                                                                \
+        const inner##_call *call = (const inner##_call *)arg;                                                                  \
+        return inner(KPD__VALUES_##n(call->, __VA_ARGS__), call->e);                                                           \
+    }                                                                                                                          \
+    KPDDEF kpd_status f(KPD__PARAMETERS_##n(__VA_ARGS__), kpd_error *e) {                                                      \
+        inner##_call call = {KPD__VALUES_##n(, __VA_ARGS__), e};                                                               \
+        return kpd__guarded(inner##_work, &call);                                                                              \
+    }
+#define KPD__FIELDS_1(T, x) T x;
+#define KPD__FIELDS_2(T, x, ...) T x; KPD__FIELDS_1(__VA_ARGS__)
+#define KPD__FIELDS_3(T, x, ...) T x; KPD__FIELDS_2(__VA_ARGS__)
+#define KPD__FIELDS_4(T, x, ...) T x; KPD__FIELDS_3(__VA_ARGS__)
+#define KPD__FIELDS_5(T, x, ...) T x; KPD__FIELDS_4(__VA_ARGS__)
+#define KPD__FIELDS_6(T, x, ...) T x; KPD__FIELDS_5(__VA_ARGS__)
+#define KPD__FIELDS_7(T, x, ...) T x; KPD__FIELDS_6(__VA_ARGS__)
+#define KPD__FIELDS_8(T, x, ...) T x; KPD__FIELDS_7(__VA_ARGS__)
+#define KPD__PARAMETERS_1(T, x) T x
+#define KPD__PARAMETERS_2(T, x, ...) T x, KPD__PARAMETERS_1(__VA_ARGS__)
+#define KPD__PARAMETERS_3(T, x, ...) T x, KPD__PARAMETERS_2(__VA_ARGS__)
+#define KPD__PARAMETERS_4(T, x, ...) T x, KPD__PARAMETERS_3(__VA_ARGS__)
+#define KPD__PARAMETERS_5(T, x, ...) T x, KPD__PARAMETERS_4(__VA_ARGS__)
+#define KPD__PARAMETERS_6(T, x, ...) T x, KPD__PARAMETERS_5(__VA_ARGS__)
+#define KPD__PARAMETERS_7(T, x, ...) T x, KPD__PARAMETERS_6(__VA_ARGS__)
+#define KPD__PARAMETERS_8(T, x, ...) T x, KPD__PARAMETERS_7(__VA_ARGS__)
+#define KPD__VALUES_1(of, T, x) of x
+#define KPD__VALUES_2(of, T, x, ...) of x, KPD__VALUES_1(of, __VA_ARGS__)
+#define KPD__VALUES_3(of, T, x, ...) of x, KPD__VALUES_2(of, __VA_ARGS__)
+#define KPD__VALUES_4(of, T, x, ...) of x, KPD__VALUES_3(of, __VA_ARGS__)
+#define KPD__VALUES_5(of, T, x, ...) of x, KPD__VALUES_4(of, __VA_ARGS__)
+#define KPD__VALUES_6(of, T, x, ...) of x, KPD__VALUES_5(of, __VA_ARGS__)
+#define KPD__VALUES_7(of, T, x, ...) of x, KPD__VALUES_6(of, __VA_ARGS__)
+#define KPD__VALUES_8(of, T, x, ...) of x, KPD__VALUES_7(of, __VA_ARGS__)
+
+typedef struct kpd__job { kpd_task_t *task; void *arg; int32_t i; } kpd__job;
+
+static kpd_status kpd__job_work(void *arg) {
+    const kpd__job *j = (const kpd__job *)arg;
+    j->task(j->arg, j->i);
+    return KPD_OK;
+}
+
+// On a thread of the host's, whose state is its own.
+static void kpd__job_run(void *arg, int32_t i) {
+    kpd__job j = *(const kpd__job *)arg;
+    j.i = i;
+    kpd__guarded(kpd__job_work, &j);
 }
 
 // task(arg, 0..n-1), through the host's threads when there are several.
 static void kpd__run(const kpd_parallel *p, int32_t n, kpd_task_t *task, void *arg) {
     kpd__job job;
-    job.task = task; job.arg = arg;
+    job.task = task; job.arg = arg; job.i = 0;
     if (n > 1 && p->run) p->run(p->user, n, kpd__job_run, &job);
     else for (int32_t i = 0; i < n; i++) kpd__job_run(&job, i);
 }
@@ -5918,7 +5975,7 @@ static kpd_status kpd__file_blame(kpd_status s, const char *path, kpd_error *e) 
     return kpd__fail(e, s, e->where, "%s: %s", path, was);
 }
 
-KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e) {
+static kpd_status kpd__model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e) {
     kpd__file f;
     const char *name = kpd__file_label(path);
     kpd_error own;
@@ -5930,6 +5987,7 @@ KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_m
     if (s) { kpd__file_close(&f); return s; }
     return kpd__file_blame(kpd__model_assemble(&f, name, out, e), name, e);
 }
+KPD__GUARDED(3, kpd_model_open, kpd__model_open, const char *, path, const kpd_open_desc *, d, kpd_model **, out)
 
 // The four sections before the weights; with data, their payloads go into the image.
 static void kpd__model_head(kpd__section *s, const kpd_model_desc *d, uint8_t *image) {
@@ -6004,7 +6062,7 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
     return s;
 }
 
-KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
     kpd_status s;
     if (d->dtype > KPD_F32)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: dtype is %d, expected f32; kpd_model_convert makes the others",
@@ -6013,6 +6071,7 @@ KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator 
     if (!s) (*out)->writable = true;
     return s;
 }
+KPD__GUARDED(3, kpd_model_create, kpd__model_create, const kpd_model_desc *, d, const kpd_allocator *, a, kpd_model **, out)
 
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e) {
     size_t n = kpd__file_header(&m->file)->n_sections, size = n * (sizeof(kpd__section) + sizeof(void *));
@@ -6064,16 +6123,14 @@ static float kpd__tensor_value(const kpd__tensor *t, size_t row, size_t col) {
     return (float)t->bytes[at] * t->scale[row] * (t->inscale ? t->inscale[col] : 1);
 }
 
-KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e) {
+static kpd_status kpd__model_get(const kpd_model *m, const char *name, float *out, kpd_error *e) {
     const kpd__tensor *t = kpd__tensor_find(m, name, e);
-    uint64_t fp;
     if (!t) return KPD_ERR_NOT_FOUND;
-    fp = kpd__fp_enter();
     for (size_t r = 0; r < (size_t)t->rows; r++)
         for (size_t c = 0; c < (size_t)t->cols; c++) *out++ = kpd__tensor_value(t, r, c);
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(3, kpd_model_get, kpd__model_get, const kpd_model *, m, const char *, name, float *, out)
 
 // Into the image, which only its maker may write to.
 static void *kpd__image_at(kpd_model *m, const void *at) {
@@ -6246,17 +6303,14 @@ KPDDEF void kpd_session_destroy(kpd_session *s) {
     kpd__free(&a, s->block, s->block_size);
 }
 
-KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **out, kpd_error *e) {
+static kpd_status kpd__session_create(const kpd_session_desc *d, kpd_session **out, kpd_error *e) {
     kpd_session plan, *s;
     kpd__arena a;
-    uint64_t fp;
     kpd_status status = kpd__session_check(d, e);
     if (status) return status;
     memset(&plan, 0, sizeof plan);
     memset(&a, 0, sizeof a);
-    fp = kpd__fp_enter();
     status = kpd__choose_level(d->simd, &plan.ops, e);
-    kpd__fp_leave(fp);
     if (status) return status;
     plan.sizes.chunk = kpd__chunk(plan.ops);
     plan.allocator = d->allocator;
@@ -6280,6 +6334,7 @@ KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **ou
     *out = s;
     return KPD_OK;
 }
+KPD__GUARDED(2, kpd_session_create, kpd__session_create, const kpd_session_desc *, d, kpd_session **, out)
 
 KPDDEF kpd_simd kpd_session_simd(const kpd_session *s) { return s->ops->level; }
 KPDDEF size_t kpd_session_size(const kpd_session *s) { return s->block_size; }
@@ -6518,7 +6573,6 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
     kpd__shared share;
     const kpd_model_desc *d = &c->m->desc;
     size_t begin = s->blocks[b], end = s->blocks[b + 1];
-    uint64_t fp = kpd__fp_enter();
     kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
     share.s = s;
     share.rows = kpd__embed_texts(s->ops, &c->m->tower[c->role == 1], d, s->ids, s->types, s->first, begin, end, s->scratch);
@@ -6529,7 +6583,6 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
     kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
     if (kpd__reads_one(d)) { share.rows.layer--; kpd__last_layer_end(&share.rows, d, s->scratch); }
     kpd__finish_texts(c, s->scratch, begin, end);
-    kpd__fp_leave(fp);
 }
 
 // Tokenizes inputs from in[at] on until the session is full; returns the number of texts, 0 after an error.
@@ -6591,7 +6644,7 @@ static void kpd__score_finish(const kpd__call *c, kpd__scratch *s, const float *
     c->s->ops->gemm(&c->m->classifier, s->pooled[0], h, 1, out, c->dim);
 }
 
-KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e) {
+static kpd_status kpd__score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e) {
     kpd__call c;
     if (m->desc.kind != KPD_CROSS_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "score: the model is a bi-encoder, expected a cross-encoder");
@@ -6599,18 +6652,22 @@ KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input 
     c.s = s; c.m = m; c.role = 2; c.dim = (size_t)m->desc.n_labels; c.out = out; c.finish = kpd__score_finish;
     return kpd__call_run(&c, in, n, e);
 }
+KPD__GUARDED(5, kpd_score, kpd__score, kpd_session *, s, const kpd_model *, m, const kpd_input *, in, size_t, n, float *, out)
 
-// (1 + tanh(x / 2)) / 2, by the scalar level's tanh.
-KPDDEF float kpd_sigmoid(float logit) {
-    uint64_t fp = kpd__fp_enter();
-    float panel[16] = {1}, half = 0.5f * logit, y[16];
+// *x = (1 + tanh(*x / 2)) / 2, by the scalar level's tanh.
+static kpd_status kpd__sigmoid(void *x) {
+    float panel[16] = {1}, half = 0.5f * *(float *)x, y[16];
     kpd__matrix one;
     memset(&one, 0, sizeof one);
     one.panels = panel; one.n = 1; one.k = 1; one.activation = KPD_TANH;
     kpd__scalar_ops.gemm(&one, &half, 1, 1, y, 1);
-    y[0] = 0.5f + 0.5f * y[0];
-    kpd__fp_leave(fp);
-    return y[0];
+    *(float *)x = 0.5f + 0.5f * y[0];
+    return KPD_OK;
+}
+
+KPDDEF float kpd_sigmoid(float logit) {
+    kpd__guarded(kpd__sigmoid, &logit);
+    return logit;
 }
 
 // >>student  The bi-encoder's head: pooling, modules, Matryoshka cut, unit length [SBERT, MRL].
@@ -6631,8 +6688,8 @@ static void kpd__embed_finish(const kpd__call *c, kpd__scratch *s, const float *
     else ops->normalize(a, c->dim, out);
 }
 
-static kpd_status kpd__embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
-                             float *out, size_t base, kpd_error *e) {
+static kpd_status kpd__embed_from(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n,
+                                  int32_t dim, float *out, size_t base, kpd_error *e) {
     kpd__call c;
     if (m->desc.kind != KPD_BI_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: the model is a cross-encoder, expected a bi-encoder");
@@ -6645,19 +6702,30 @@ static kpd_status kpd__embed(kpd_session *s, const kpd_model *m, kpd_tower tower
     return kpd__call_run(&c, in, n, e);
 }
 
-KPDDEF kpd_status kpd_embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
-                            float *out, kpd_error *e) {
-    return kpd__embed(s, m, tower, in, n, dim, out, 0, e);
+static kpd_status kpd__embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
+                              float *out, kpd_error *e) {
+    return kpd__embed_from(s, m, tower, in, n, dim, out, 0, e);
+}
+KPD__GUARDED(7, kpd_embed, kpd__embed, kpd_session *, s, const kpd_model *, m, kpd_tower, tower, const kpd_input *, in,
+             size_t, n, int32_t, dim, float *, out)
+
+typedef struct kpd__pair { const float *a, *b; size_t dim; float cosine; } kpd__pair;
+
+static kpd_status kpd__cosine(void *arg) {
+    kpd__pair *p = (kpd__pair *)arg;
+    float (*dot)(const float *, const float *, size_t) = kpd__scalar_ops.dot;
+    float aa = dot(p->a, p->a, p->dim), bb = dot(p->b, p->b, p->dim), c = dot(p->a, p->b, p->dim);
+    float length = sqrtf(aa) * sqrtf(bb);
+    c = length > 0 && length <= FLT_MAX ? c / length : 0;
+    p->cosine = c > 1 ? 1 : c < -1 ? -1 : c;
+    return KPD_OK;
 }
 
 KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim) {
-    uint64_t fp = kpd__fp_enter();
-    float (*dot)(const float *, const float *, size_t) = kpd__scalar_ops.dot;
-    float aa = dot(a, a, (size_t)dim), bb = dot(b, b, (size_t)dim), c = dot(a, b, (size_t)dim), length = sqrtf(aa) * sqrtf(bb);
-    c = length > 0 && length <= FLT_MAX ? c / length : 0;
-    c = c > 1 ? 1 : c < -1 ? -1 : c;
-    kpd__fp_leave(fp);
-    return c;
+    kpd__pair p;
+    p.a = a; p.b = b; p.dim = (size_t)dim;
+    kpd__guarded(kpd__cosine, &p);
+    return p.cosine;
 }
 
 // >>convert  Models of other weight types. Relies on the encoder, which shows how large the inputs of each matrix get. Promises
@@ -6762,7 +6830,7 @@ static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, flo
     for (size_t i = 0; i < to->n_tensors && !s; i++) {
         const kpd__tensor *t = &to->tensors[i];
         if (widest && !t->bytes) continue;
-        s = kpd_model_get(from, t->name, w, e);
+        s = kpd__model_get(from, t->name, w, e);
         if (s) break;
         if (widest) kpd__convert_widest(to, t, w);
         else if (t->bytes) s = kpd__convert_round(to, t, w, e);
@@ -6791,7 +6859,7 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     sd.simd = kpd__widening_level();
     if (from->desc.kind == KPD_CROSS_ENCODER) sd.assistant = from;
     else sd.student = from;
-    s = kpd_session_create(&sd, &session, e);
+    s = kpd__session_create(&sd, &session, e);
     if (s) return s;
     memset(&seen, 0, sizeof seen);
     seen.stride = kpd__max((size_t)from->desc.width, (size_t)from->desc.ffn_width);
@@ -6814,13 +6882,12 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     return s;
 }
 
-KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e) {
+static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e) {
     kpd_model_desc desc = m->desc;
     kpd_model *to = NULL;
     size_t size = 0;
     float *w;
     kpd_status s;
-    uint64_t fp;
     desc.dtype = d->dtype ? d->dtype : KPD_F32;
     desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
     for (size_t i = 0; i < m->n_tensors; i++)
@@ -6828,17 +6895,16 @@ KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *
     s = kpd__model_make(&desc, &d->allocator, &to, e);
     if (s) return s;
     w = (float *)kpd__alloc(&d->allocator, size);
-    fp = kpd__fp_enter();
     if (!w) s = kpd__no_memory(e, size);
     else if (desc.dtype == KPD_INT8) s = kpd__convert_int8(m, d, to, w, e);
     if (!s) s = kpd__convert_tensors(m, to, w, false, e);
-    kpd__fp_leave(fp);
     kpd__free(&d->allocator, w, size);
     if (s) { kpd_model_close(to); return s; }
     to->writable = to->desc.dtype == KPD_F32;
     *out = to;
     return KPD_OK;
 }
+KPD__GUARDED(3, kpd_model_convert, kpd__model_convert, const kpd_model *, m, const kpd_convert_desc *, d, kpd_model **, out)
 
 // >>index_store  Vectors in panels, their ids, and a hash table from id to slot. Slots are dense: removing moves the last
 // vector into the hole. Promises that every operation is all or nothing, and that what a mapped file says is never followed
@@ -7001,19 +7067,17 @@ static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
     for (size_t d = 0; d < (size_t)x->dim; d++) to[kpd__vector_at(x, slot, d)] = v[d] / length;
 }
 
-KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
+static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
     size_t dim = (size_t)x->dim, total = 0;
-    uint64_t fp;
     kpd_status s = kpd__writable(x, e);
     if (s || !n) return s;
-    fp = kpd__fp_enter();
     s = kpd__vectors_check(x, v, n, "vector", e);
     if (!s && !kpd__add_ok(x->count, n, &total)) s = kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
     if (!s) s = kpd__store_grow(x, total, e);
     for (size_t i = 0; !s && i < n; i++) kpd__upsert_one(x, ids[i], v + i * dim);
-    kpd__fp_leave(fp);
     return s;
 }
+KPD__GUARDED(4, kpd_index_upsert, kpd__index_upsert, kpd_index *, x, const int64_t *, ids, const float *, v, size_t, n)
 
 // Takes an entry out of the table and closes the gap, so that probing needs no tombstones.
 static void kpd__table_remove(kpd_index *x, size_t hole) {
@@ -7294,19 +7358,17 @@ static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, co
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *desc,
-                                   kpd_hit *out, int32_t *counts, kpd_error *e) {
+static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *desc,
+                                    kpd_hit *out, int32_t *counts, kpd_error *e) {
     kpd_search_desc d;
     kpd__search c;
     kpd_status status;
-    uint64_t fp;
     size_t dim = (size_t)x->dim;
     memset(&d, 0, sizeof d);
     if (desc) d = *desc;
     if (!d.k) d.k = 10;
     status = kpd__search_check(s, x, &d, e);
     if (status) return status;
-    fp = kpd__fp_enter();
     status = kpd__vectors_check(x, q, n, "query", e);
     c.s = s; c.x = x; c.d = &d; c.q = s->query;
     c.k = d.k;
@@ -7320,9 +7382,10 @@ KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const flo
         kpd__run(&s->parallel, s->n_tasks, kpd__search_task, &c);
         kpd__search_join(&c, row, out, counts);
     }
-    kpd__fp_leave(fp);
     return status;
 }
+KPD__GUARDED(7, kpd_index_search, kpd__index_search, kpd_session *, s, const kpd_index *, x, const float *, q, size_t, n,
+             const kpd_search_desc *, desc, kpd_hit *, out, int32_t *, counts)
 
 // >>recommend  embed -> search -> drop duplicates -> assistant filter -> rank. Relies on all above; holds no state.
 
@@ -7410,7 +7473,7 @@ static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d
                                      int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
     kpd_status status = kpd__drop_duplicates(s, d, item, hits, &n, e);
-    if (!status && d->assistant) status = kpd_score(s, d->assistant, c->pairs, (size_t)n, c->logits, e);
+    if (!status && d->assistant) status = kpd__score(s, d->assistant, c->pairs, (size_t)n, c->logits, e);
     if (status) return status;
     *count = 0;
     for (int32_t i = 0; i < n; i++) {
@@ -7441,8 +7504,8 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
     return kpd__search_check(s, d->index, search, e);
 }
 
-KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
-                                kpd_recommendation *out, int32_t *counts, kpd_error *e) {
+static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
+                                 kpd_recommendation *out, int32_t *counts, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
     kpd_error own;
     kpd_status status;
@@ -7454,8 +7517,8 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
     status = kpd__recommend_check(s, d, &search, e);
     for (size_t at = 0; !status && at < n; at += KPD__ITEMS) {
         size_t m = kpd__min(KPD__ITEMS, n - at);
-        status = kpd__embed(s, d->student, KPD_ITEM, items + at, m, d->index->dim, c->vectors, at, e);
-        if (!status && kpd_index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))
+        status = kpd__embed_from(s, d->student, KPD_ITEM, items + at, m, d->index->dim, c->vectors, at, e);
+        if (!status && kpd__index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))
             status = kpd__fail(e, e->status, (int64_t)at + e->where, "recommend: item %lld: its vector is not finite or zero",
                                (long long)((int64_t)at + e->where));
         for (size_t i = 0; !status && i < m; i++)
@@ -7465,6 +7528,8 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
     if (status) memset(counts, 0, n * sizeof *counts);
     return status;
 }
+KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recommend_desc *, d, const kpd_input *, items,
+             size_t, n, kpd_recommendation *, out, int32_t *, counts)
 
 #undef KPD__IMPLEMENTING
 #if defined(__clang__)
