@@ -247,8 +247,10 @@ typedef struct kpd_parallel {           // run NULL = the calling thread only
 } kpd_parallel;
 
 #ifdef KPD_THREADS
-// The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait, so a task (or
-// a search filter, which runs in one) must not call anything that uses the same pool.
+// The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait. What a task (or a
+// search filter, which runs in one) calls with the same pool runs on the task's thread alone; so does everything in a child
+// process, since fork copies no threads. The threads leave signals, but for those of faults, to the host's: they block them where
+// the build shows pthread_sigmask (-std=c99 hides it unless _POSIX_C_SOURCE is defined). Errors: ARGUMENT, MEMORY. Destroy a pool when no run is under way.
 typedef struct kpd_pool kpd_pool;
 KPDDEF kpd_status   kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e);
 KPDDEF void         kpd_pool_destroy(kpd_pool *p);
@@ -632,6 +634,7 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #endif
 #ifdef KPD_THREADS
 #include <pthread.h>
+#include <signal.h>
 #endif
 
 // A product that feeds a sum is fused only where fma is written. gcc fuses by default, even through intrinsics.
@@ -906,6 +909,14 @@ static kpd_status kpd__parallel_check(const kpd_parallel *p, kpd_error *e) {
 
 static int32_t kpd__n_tasks(const kpd_parallel *p) { return p->run && p->n_threads > 1 ? p->n_threads : 1; }
 
+static long kpd__process(void) {
+#ifdef KPD__POSIX
+    return (long)getpid();
+#else
+    return 0;
+#endif
+}
+
 #ifdef KPD_THREADS
 struct kpd_pool {
     kpd_allocator allocator;
@@ -914,7 +925,9 @@ struct kpd_pool {
     kpd_task_t *task; void *arg;
     int32_t next, end, running;         // tasks not yet taken, and taken but not finished
     int32_t n_threads, n_started;
-    bool stop;
+    bool stop, busy;
+    pthread_t owner;                    // whose run it is, while busy
+    long process;                       // which has the threads
     pthread_t thread[1];                // [n_threads - 1]
 };
 
@@ -943,23 +956,39 @@ static void *kpd__pool_thread(void *arg) {
     return NULL;
 }
 
+// Whether the pool's threads cannot help the caller: it runs in a task of theirs, or in a child process.
+static bool kpd__pool_alone(kpd_pool *p) {
+    pthread_t self = pthread_self();
+    bool alone;
+    if (p->process != kpd__process()) return true;
+    pthread_mutex_lock(&p->lock);
+    alone = p->busy && pthread_equal(p->owner, self);
+    for (int32_t i = 0; p->busy && !alone && i < p->n_started; i++) alone = pthread_equal(p->thread[i], self);
+    pthread_mutex_unlock(&p->lock);
+    return alone;
+}
+
 static void kpd__pool_run(void *user, int32_t n, kpd_task_t *task, void *arg) {
     kpd_pool *p = (kpd_pool *)user;
+    if (kpd__pool_alone(p)) {
+        for (int32_t i = 0; i < n; i++) task(arg, i);
+        return;
+    }
     pthread_mutex_lock(&p->caller);
     pthread_mutex_lock(&p->lock);
-    p->task = task; p->arg = arg; p->next = 0; p->end = n;
+    p->task = task; p->arg = arg; p->next = 0; p->end = n; p->owner = pthread_self(); p->busy = true;
     pthread_cond_broadcast(&p->wake);
     kpd__pool_work(p);
     while (p->running) pthread_cond_wait(&p->done, &p->lock);
+    p->busy = false;
     pthread_mutex_unlock(&p->lock);
     pthread_mutex_unlock(&p->caller);
 }
 
 static size_t kpd__pool_size(int32_t n_threads) { return sizeof(kpd_pool) + (size_t)n_threads * sizeof(pthread_t); }
 
-KPDDEF void kpd_pool_destroy(kpd_pool *p) {
-    kpd_allocator a;
-    if (!p) return;
+// Stops the threads that there are.
+static void kpd__pool_stop(kpd_pool *p) {
     pthread_mutex_lock(&p->lock);
     p->stop = true;
     pthread_cond_broadcast(&p->wake);
@@ -969,12 +998,48 @@ KPDDEF void kpd_pool_destroy(kpd_pool *p) {
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->caller);
     pthread_mutex_destroy(&p->lock);
+}
+
+KPDDEF void kpd_pool_destroy(kpd_pool *p) {
+    kpd_allocator a;
+    if (!p) return;
+    if (p->process == kpd__process()) kpd__pool_stop(p);   // a child has neither threads nor locks that anybody would free
     a = p->allocator;
     kpd__free(&a, p, kpd__pool_size(p->n_threads));
 }
 
+static bool kpd__pool_locks(kpd_pool *p) {
+    if (pthread_mutex_init(&p->lock, NULL)) return false;
+    if (!pthread_mutex_init(&p->caller, NULL)) {
+        if (!pthread_cond_init(&p->wake, NULL)) {
+            if (!pthread_cond_init(&p->done, NULL)) return true;
+            pthread_cond_destroy(&p->wake);
+        }
+        pthread_mutex_destroy(&p->caller);
+    }
+    pthread_mutex_destroy(&p->lock);
+    return false;
+}
+
+// As many threads as the system gives. They inherit the mask of signals: all but those that a thread brings upon itself.
+static void kpd__pool_start(kpd_pool *p) {
+#ifdef SIG_SETMASK
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    sigset_t mask, host;
+    sigfillset(&mask);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&mask, own[i]);
+    pthread_sigmask(SIG_SETMASK, &mask, &host);
+#endif
+    while (p->n_started < p->n_threads - 1 && !pthread_create(&p->thread[p->n_started], NULL, kpd__pool_thread, p))
+        p->n_started++;
+#ifdef SIG_SETMASK
+    pthread_sigmask(SIG_SETMASK, &host, NULL);
+#endif
+}
+
 KPDDEF kpd_status kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e) {
     kpd_pool *p;
+    int32_t n;
     if (n_threads < 1 || n_threads > KPD_MAX_THREADS || !kpd__allocator_ok(a))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
                          "pool: n_threads is %d, expected 1 to %d; the allocator has both functions or none", (int)n_threads,
@@ -983,18 +1048,19 @@ KPDDEF kpd_status kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd
     if (!p) return kpd__no_memory(e, kpd__pool_size(n_threads));
     if (a) p->allocator = *a;
     p->n_threads = n_threads;
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_mutex_init(&p->caller, NULL);
-    pthread_cond_init(&p->wake, NULL);
-    pthread_cond_init(&p->done, NULL);
-    for (; p->n_started < n_threads - 1; p->n_started++)
-        if (pthread_create(&p->thread[p->n_started], NULL, kpd__pool_thread, p)) {
-            kpd_pool_destroy(p);
-            return kpd__fail(e, KPD_ERR_MEMORY, -1, "pool: the system refused thread %d of %d", (int)p->n_started + 1,
-                             (int)n_threads);
-        }
-    *out = p;
-    return KPD_OK;
+    p->process = kpd__process();
+    if (!kpd__pool_locks(p)) {
+        kpd__free(a, p, kpd__pool_size(n_threads));
+        return kpd__fail(e, KPD_ERR_MEMORY, -1, "pool: the system refused a lock");
+    }
+    kpd__pool_start(p);
+    n = p->n_started;
+    if (n == n_threads - 1) {
+        *out = p;
+        return KPD_OK;
+    }
+    kpd_pool_destroy(p);
+    return kpd__fail(e, KPD_ERR_MEMORY, -1, "pool: the system refused thread %d of %d", (int)n + 1, (int)n_threads);
 }
 
 KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p) {
@@ -5330,12 +5396,7 @@ static void kpd__write(kpd__writer *w, const void *data, size_t size) {
 
 // A name beside the path that no other process or thread uses: they differ in number, or in where their stack is.
 static bool kpd__temporary(const char *path, char *out, size_t size) {
-#ifdef KPD__POSIX
-    long id = (long)getpid();
-#else
-    long id = 0;
-#endif
-    int n = snprintf(out, size, "%s.%ld.%llx.tmp", path, id, (unsigned long long)(uintptr_t)out);
+    int n = snprintf(out, size, "%s.%ld.%llx.tmp", path, kpd__process(), (unsigned long long)(uintptr_t)out);
     return n > 0 && (size_t)n < size;
 }
 
