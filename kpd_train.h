@@ -79,7 +79,7 @@
 // of the BLAS. exp and log are this header's own; of libm only sqrt and fmaf are used. The caller's rounding mode and denormal
 // flags are saved and restored by each call, as kpd.h says.
 //
-// Zero means default, as in kpd.h: zero a desc, set what differs.
+// Zero means default, as in kpd.h: zero a desc, set what differs; NULL counts as one of zeros.
 //
 // Letters: B rows of a batch, C columns (candidates or classes), n pairs or samples, D width of a vector, k ranks;
 // s score, t label or teacher's score, y in {0, 1} a label, p a probability. Gradients carry a d: ds = dL/ds.
@@ -148,12 +148,13 @@ typedef enum kpdt_target {
     KPDT_TARGET_AS_GIVEN, KPDT_TARGET_LOGIT /* log(t / (1-t)) */, KPDT_TARGET_COSINE /* 2t-1 */
 } kpdt_target;
 
+// Whence a trainer takes a pair's t.
+typedef enum kpdt_teacher { KPDT_BY_LABEL, KPDT_BY_SCORE, KPDT_BY_ASSISTANT } kpdt_teacher;
+
 // cosine a.b / (|a||b|); dot a.b; angle [AnglE]: with the halves of a vector as real and imaginary parts, the absolute
 // value of the sum of real and imaginary parts of the quotient a/b, divided by |a|/|b|, which is
 // |a.r(b)| / (|a||b|), r(c, d) = (c-d, c+d): ANGLE under COSENT is AnglE. A zero vector has similarity 0 and gets
 // gradient 0 (with dot it gets the other vector).
-typedef enum kpdt_teacher { KPDT_BY_LABEL, KPDT_BY_SCORE, KPDT_BY_ASSISTANT } kpdt_teacher;
-
 typedef enum kpdt_similarity { KPDT_SIM_COSINE, KPDT_SIM_DOT, KPDT_SIM_ANGLE } kpdt_similarity;
 
 typedef struct kpdt_loss_desc {
@@ -2429,6 +2430,8 @@ static float kpdt__or(float value, float otherwise) { return value != 0 ? value 
 
 // The desc with its defaults, or what is wrong with it.
 static kpd_status kpdt__loss_defaults(const kpdt_loss_desc *d, kpdt_loss_desc *out, kpd_error *e) {
+    kpdt_loss_desc none;
+    if (!d) d = (const kpdt_loss_desc *)memset(&none, 0, sizeof none);
     *out = *d;
     out->weight = kpdt__or(d->weight, 1);
     out->scale = kpdt__or(d->scale, 20);
@@ -2980,6 +2983,8 @@ static void kpdt__tile_at(kpdt__tile *t, const float *a, size_t i, size_t na, co
 }
 
 static kpd_status kpdt__similarity_check(const kpdt_similarity_desc *d, size_t na, size_t nb, kpdt__tile *t, kpd_error *e) {
+    kpdt_similarity_desc none;
+    if (!d) d = (const kpdt_similarity_desc *)memset(&none, 0, sizeof none);
     if ((unsigned)d->kind > KPDT_SIM_ANGLE || d->dim < 1 || (d->stride && d->stride < d->dim))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "similarity: kind %d, dim %d, stride %d: no such kind, no width, or a stride "
                          "below it", (int)d->kind, (int)d->dim, (int)d->stride);
@@ -2996,8 +3001,9 @@ static kpd_status kpdt__similarity_check(const kpdt_similarity_desc *d, size_t n
 static kpd_status kpdt__similarity_forward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
                                            float *s, kpd_error *e) {
     kpdt__tile t;
-    bool angle = d->kind == KPDT_SIM_ANGLE;
+    bool angle;
     if (kpdt__similarity_check(d, na, nb, &t, e)) return KPD_ERR_ARGUMENT;
+    angle = t.kind == KPDT_SIM_ANGLE;
     for (size_t i = 0; i < na; i += d->matrix ? KPDT__TILE : 1)
         for (size_t j = d->matrix ? 0 : i; j < (d->matrix ? nb : i + 1); j += KPDT__TILE) {
             kpdt__tile_at(&t, a, i, d->matrix ? na : i + 1, b, j, d->matrix ? nb : i + 1);
@@ -3052,9 +3058,12 @@ static kpd_status kpdt__vectors_at(const kpdt_loss_desc *d, const kpdt_vectors *
 }
 
 static kpd_status kpdt__loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e) {
-    kpdt_loss_desc at = *d;
+    kpdt_loss_desc none, at;
     double sum = 0;
-    kpd_status status = kpdt__dims_check(d, v->dim, e);
+    kpd_status status;
+    if (!d) d = (const kpdt_loss_desc *)memset(&none, 0, sizeof none);
+    at = *d;
+    status = kpdt__dims_check(d, v->dim, e);
     for (int32_t i = 0; !status && i < KPDT_MAX_DIMS && (!i || d->dims[i]); i++) {
         float one = 0;
         at.weight = kpdt__or(d->weight, 1) * kpdt__or(d->dim_weights[i], 1);
@@ -3141,12 +3150,11 @@ static bool kpdt__cell(kpdt_column role, kpd_text cell, kpdt_row *out) {
 
 static kpd_status kpdt__bad_row(const kpdt_dataset *x, int64_t line, int32_t column, kpd_text cell, kpd_error *e) {
     const char *label = kpd__file_label(x->path);
-    int shown = (int)kpd__min(cell.size, 40);
     if (column < 0)
         return kpd__fail(e, KPD_ERR_FORMAT, line, "%s:%lld: has %d columns, expected %d", label, (long long)line, -column,
                          (int)x->n_columns);
     return kpd__fail(e, KPD_ERR_FORMAT, line, "%s:%lld: column %d is '%.*s', expected a number%s", label, (long long)line,
-                     (int)column + 1, shown, cell.size ? cell.data : "",
+                     (int)column + 1, kpd__shown(cell.data, cell.size, 40), cell.size ? cell.data : "",
                      x->columns[column] == KPDT_COL_LABEL ? " from 0 to 1" : "");
 }
 
@@ -3243,10 +3251,14 @@ static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d
 }
 
 static kpd_status kpdt__dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **out, kpd_error *e) {
-    size_t n_path = d->path ? strlen(d->path) + 1 : 0;
+    kpdt_dataset_desc none;
+    size_t n_path;
     kpdt_dataset *x;
     int32_t n = 0;
-    kpd_status s = kpdt__columns_check(d, &n, e);
+    kpd_status s;
+    if (!d) d = (const kpdt_dataset_desc *)memset(&none, 0, sizeof none);
+    n_path = d->path ? strlen(d->path) + 1 : 0;
+    s = kpdt__columns_check(d, &n, e);
     if (s) return s;
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
@@ -3708,7 +3720,7 @@ static bool kpdt__wants_mlm(const kpdt_trainer_desc *d) {
 
 static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
     kpd_status s;
-    if (!d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
+    if (!d || !d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     s = kpd__parallel_check(&d->parallel, e);
@@ -3720,8 +3732,8 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
     if (!s && kpdt__wants_mlm(d) && d->start->desc.kind == KPD_CROSS_ENCODER)
         s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm is for bi-encoders, desc.start is a cross-encoder");
     if (!s && kpdt__wants_mlm(d) && kpdt__mask_id(d->start) < 0)
-        s = kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "training: mlm: the mask token \"%.100s\" is not in the vocabulary",
-                      d->start->tokenizer->desc.mask);
+        s = kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "training: mlm: the mask token \"%.*s\" is not in the vocabulary",
+                      KPD__SHOWN(d->start->tokenizer->desc.mask, 60));
     if (!s && d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
         s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the assistant is not a cross-encoder with one label");
     if (!s) s = kpdt__dev_check(d, e);
@@ -4127,7 +4139,6 @@ static kpd_status kpdt__trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_
                                     kpd_error *e) {
     if (!kpdt__side_of(t, tower, e)) return KPD_ERR_ARGUMENT;
     return kpdt__mlm_learn(t, tower, in, n, 1, loss, e);
-    return KPD_OK;
 }
 KPD__GUARDED(5, kpdt_trainer_mlm, kpdt__trainer_mlm, kpdt_trainer *, t, kpd_tower, tower, const kpd_input *, in, size_t, n,
              float *, loss)
@@ -5112,9 +5123,12 @@ static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *al
 }
 
 static kpd_status kpdt__bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *out, kpd_error *e) {
-    size_t all, resamples = d->resamples > 0 ? (size_t)d->resamples : 10000, size;
+    kpdt_bootstrap_desc none;
+    size_t all, resamples, size;
     kpdt__ranked *r;
+    if (!d) d = (const kpdt_bootstrap_desc *)memset(&none, 0, sizeof none);
     if (kpdt__bootstrap_check(d, &all, e)) return KPD_ERR_ARGUMENT;
+    resamples = d->resamples > 0 ? (size_t)d->resamples : 10000;
     if (!kpd__mul_ok(resamples, sizeof *r, &size)) return kpd__no_memory(e, SIZE_MAX);
     r = (kpdt__ranked *)kpd__alloc(&d->allocator, size);
     if (!r) return kpd__no_memory(e, size);
@@ -5686,7 +5700,7 @@ KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vo
         *size = n;
     }
     kpdt__free_vocabulary(&v);
-    return v.status;
+    return kpd__end(v.status, e);
 }
 
 #if defined(__GNUC__) && !defined(__clang__)

@@ -27,7 +27,7 @@ static bool same_bits(const float *x, const float *y, size_t n, const char *what
 // Calls test(ops, size) for every level beside scalar and every size; the test compares with scalar.
 static void each_level(void (*test)(const kpd__ops *ops, size_t n), const size_t *sizes, size_t n_sizes) {
     for (int l = KPD_SIMD_SCALAR + 1; l < KPD_SIMD_COUNT; l++)
-        for (size_t i = 0; kpd_simd_available((kpd_simd)l) && i < n_sizes; i++) test(kpd__ops_of((kpd_simd)l), sizes[i]);
+        for (size_t i = 0; kpd__usable((kpd_simd)l) && i < n_sizes; i++) test(kpd__ops_of((kpd_simd)l), sizes[i]);
 }
 
 static void all_sizes(void (*test)(const kpd__ops *ops, size_t n)) {   // 1..67 and a few larger
@@ -457,7 +457,7 @@ static void attention_is_softmax(void) {
 
 static void self_test_holds(void) {
     for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
-        if (kpd_simd_available((kpd_simd)l)) CHECK(kpd__self_test(kpd__ops_of((kpd_simd)l)) == KPD__SELF_TEST);
+        if (kpd__usable((kpd_simd)l)) CHECK(kpd__self_test(kpd__ops_of((kpd_simd)l)) == KPD__SELF_TEST);
 }
 
 // Known answers of XXH64 with seed 0.
