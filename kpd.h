@@ -234,8 +234,8 @@ typedef enum kpd_status { KPD_STATUS_LIST(KPD__STATUS_ENUM) KPD_STATUS_COUNT } k
 typedef struct kpd_error {
     kpd_status status;
     int64_t where;                      // byte offset or line of a file, index of an input; -1 = none
-    char message[240];                  // one sentence, UTF-8, zero-terminated: no control characters; what is none is shown as
-} kpd_error;                            // \x1B, and a message that is cut ends in ...; empty on success
+    char message[240];                  // one sentence, zero-terminated; empty on success. Always UTF-8 without control
+} kpd_error;                            // characters: other bytes that it quotes are shown as \x1B. If cut, it ends in ...
 
 // "KPD_ERR_FORMAT" and so on; "?" for a number that is no status. Any thread.
 KPDDEF const char *kpd_status_name(kpd_status s);
@@ -517,6 +517,7 @@ typedef struct kpd_index_info {
     bool read_only;
 } kpd_index_info;
 
+// Errors: ARGUMENT names the field; UNSUPPORTED (storage, or a build that fails the level's self-test); MEMORY.
 KPDDEF kpd_status     kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
 
 // As kpd_model_open. Mapped or borrowed it is read-only; with d->copy it can be written to.
@@ -721,6 +722,7 @@ static void kpd__show(char *to, size_t size, const char *from) {
     to[at + (cut ? 3 : 0)] = 0;
 }
 
+// The arguments may be e's own message.
 static void kpd__tell(kpd_error *e, kpd_status s, int64_t where, const char *format, va_list args) {
     char raw[1024];
     vsnprintf(raw, sizeof raw, format, args);
@@ -6204,13 +6206,12 @@ static kpd_status kpd__model_assemble(const kpd__file *f, const char *path, kpd_
 
 // What was wrong with an argument is here wrong with a file, which the message must name.
 static kpd_status kpd__file_blame(kpd_status s, const char *path, kpd_error *e) {
-    kpd_error was, name;
+    kpd_error name;
     if (!s || s == KPD_ERR_MEMORY) return s;
     if (s == KPD_ERR_ARGUMENT || s == KPD_ERR_NOT_FOUND) e->status = s = KPD_ERR_FORMAT;
-    was = *e;
     kpd__fail(&name, s, -1, "%s: ", path);
-    if (!strncmp(was.message, name.message, strlen(name.message))) return s;
-    return kpd__fail(e, s, was.where, "%s%s", name.message, was.message);
+    if (!strncmp(e->message, name.message, strlen(name.message))) return s;
+    return kpd__fail(e, s, e->where, "%s%s", name.message, e->message);
 }
 
 static kpd_status kpd__model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e) {

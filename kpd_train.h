@@ -3304,10 +3304,8 @@ KPD__GUARDED(3, kpdt_dataset_get, kpdt__dataset_get, const kpdt_dataset *, x, in
 
 // Puts in front of the message of an error whence it comes: `what`, `between` and a number.
 static kpd_status kpdt__from(kpd_error *e, kpd_status s, const char *what, const char *between, int64_t number) {
-    char message[sizeof e->message];
     if (!s || !e) return s;
-    memcpy(message, e->message, sizeof message);
-    return kpd__fail(e, s, e->where, "%s%s%lld: %s", what, between, (long long)number, message);
+    return kpd__fail(e, s, e->where, "%s%s%lld: %s", what, between, (long long)number, e->message);
 }
 
 // The same for an error that row i is to blame for: its file and line. Where rows were left out it reads all lines before.

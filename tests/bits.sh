@@ -37,4 +37,13 @@ for model in $(awk '{print $2}' $table | sort -u); do
     echo "$model: $(awk -v m=$model '$2 == m' $table | wc -l) runs, $n different"
     [ "$n" -eq 1 ] || status=1
 done
+# clang tells nobody of these options, and the first overrides the pragma; -mfma for x86, whose oldest have nothing to fuse.
+fma=""
+[ "$(uname -m)" != x86_64 ] || fma=-mfma
+for options in "$fma -ffp-contract=fast" "-fassociative-math -fno-signed-zeros -fno-trapping-math"; do
+    command -v clang > /dev/null || continue
+    clang -O2 $options -o build/bits/refused tests/bits/refused.c -lm && build/bits/refused && echo "refused: $options" && continue
+    echo "not refused: $options"
+    status=1
+done
 exit $status
