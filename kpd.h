@@ -723,32 +723,19 @@ static void kpd__show(char *to, size_t size, const char *from) {
 }
 
 // The arguments may be e's own message.
-static void kpd__tell(kpd_error *e, kpd_status s, int64_t where, const char *format, va_list args) {
+KPDDEF kpd_status kpd_error_set(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) {
     char raw[1024];
+    va_list args;
+    if (!e) return s;
+    va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
     e->status = s;
     e->where = where;
     kpd__show(e->message, sizeof e->message, raw);
-}
-
-KPD__PRINTF(4, 5)
-static kpd_status kpd__fail(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) {
-    va_list args;
-    if (!e) return s;
-    va_start(args, format);
-    kpd__tell(e, s, where, format, args);
-    va_end(args);
     return s;
 }
-
-KPDDEF kpd_status kpd_error_set(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) {
-    va_list args;
-    if (!e) return s;
-    va_start(args, format);
-    kpd__tell(e, s, where, format, args);
-    va_end(args);
-    return s;
-}
+#define kpd__fail kpd_error_set
 
 // How every public call that takes e ends: what has succeeded says so there too.
 static kpd_status kpd__end(kpd_status s, kpd_error *e) {
