@@ -36,14 +36,20 @@ static bool has_asked_for_tiles(void) {
 // First of all suites: once asked, a process keeps the tiles.
 static void tiles_are_asked_for_by_their_level_only(void) {
     bool before = has_asked_for_tiles();
+    tiny_options o;
     kpd_index_desc d;
     kpd_session_desc sd;
+    kpd_convert_desc cd;
     kpd_index *x = NULL;
     kpd_session *s = NULL;
+    kpd_model *m, *converted = NULL;
     const char *path = test_tmp("errors.kpi");
+    memset(&o, 0, sizeof o);
     memset(&d, 0, sizeof d);
     memset(&sd, 0, sizeof sd);
-    d.dim = 4;
+    memset(&cd, 0, sizeof cd);
+    d.dim = 4; cd.dtype = KPD_INT8;
+    m = tiny_model(&o);
     for (int l = KPD_SIMD_AUTO; l < KPD_SIMD_COUNT; l++) kpd_simd_available((kpd_simd)l);
     CHECK_OK(kpd_index_create(&d, &x, NULL));
     CHECK_OK(kpd_index_save(x, path, NULL));
@@ -57,6 +63,9 @@ static void tiles_are_asked_for_by_their_level_only(void) {
         CHECK_INT(kpd_session_simd(s), l);
         kpd_session_destroy(s);
     }
+    CHECK_OK(kpd_model_convert(m, &cd, &converted, NULL));
+    kpd_model_close(converted);
+    kpd_model_close(m);
     CHECK_INT(has_asked_for_tiles(), before);
     if (!kpd_simd_available(KPD_SIMD_AMX)) return;
     CHECK_OK(kpd_session_create(NULL, &s, NULL));
