@@ -57,11 +57,12 @@
 // *student*, embeds items and keyphrases; an *index* holds the keyphrases; the items are the queries. A cross-encoder,
 // the *assistant*, then scores each (keyphrase, item) pair that the index returned, and what it doubts is dropped.
 //
-// Zero means default. Every input is a `_desc` struct: zero it, set what differs. Each default stands beside its field.
+// Zero means default. Every input is a `_desc` struct: zero it, set what differs; NULL counts as one of zeros. Each default
+// stands beside its field.
 //
 // Errors. Every call that can fail returns a kpd_status (0 = KPD_OK) and takes an optional `kpd_error *` last, which
-// gets the status, a byte offset or line where there is one, and a sentence: what, where, found, expected. Outputs are
-// untouched on failure unless the call says otherwise. Nothing here prints, exits or asserts on input.
+// gets the status (KPD_OK too), a byte offset or line where there is one, and a sentence: what, where, found, expected. Outputs
+// are untouched on failure unless the call says otherwise. Nothing here prints, exits or asserts on input.
 //
 // Ownership. Objects are opaque and come in pairs: create/destroy, open/close; destroying NULL is a no-op. Pointers in a
 // desc are borrowed for the call, or copied, unless the field says "must outlive".
@@ -69,9 +70,11 @@
 // Memory. The host's allocator is given at creation. A model is one block (or a mapping, or borrowed bytes). A session is
 // one arena; embedding, scoring, searching and recommending allocate nothing.
 //
-// Threads. There are no globals and no hidden threads. Tokenizers and models never change once made, and an index does
-// not while nobody writes to it: any number of sessions share them. A session serves one caller at a time. Parallel work
-// goes through the host's `kpd_parallel`, or the built-in pool: blocks of a batch, or rows of a long text without company.
+// Threads. There are no globals and no hidden threads. One thing is the process's: where a session, a trainer or an index of
+// the level amx is made, Linux is asked for the tiles, which all threads may then use, and for which a signal handler's own
+// stack must be some 8 KB larger. Tokenizers and models never change once made, and an index does not while nobody writes to
+// it: any number of sessions share them. A session serves one caller at a time. Parallel work goes through the host's
+// `kpd_parallel`, or the built-in pool: blocks of a batch, or rows of a long text without company.
 //
 // Numbers. f32 results are the same bits on every SIMD level, compiler, optimisation level, thread count and batch: the
 // same text gives the same vector alone or among a thousand. There are two kinds of sum. A *chain* is one fused
@@ -79,9 +82,10 @@
 // index scans.
 // A *tree* has 64 partial sums (term i goes to partial i mod 64), then (p0+p1)+(p2+p3) over four vectors of 16 partials,
 // then the 16 lanes by halves 8, 4, 2, 1: norms and softmax. exp, tanh and the normal distribution are
-// polynomials of this header. Of libm only sqrtf and fmaf are used. Compiling with -ffast-math is an error; a session refuses
-// to start if its own sums show that reassociation happened all the same. The caller's rounding mode and denormal flags are
-// saved, set to the IEEE default, and restored by each call.
+// polynomials of this header. Of libm only sqrtf and fmaf are used. Compiling with -ffast-math is an error; sessions and
+// indexes refuse to start if their own sums show that reassociation or contraction happened all the same. The caller's rounding
+// mode and denormal flags (of x86 and 64-bit ARM) are saved, set to the IEEE default, and restored by each call. What it calls
+// back (allocator, tasks, filter, lookup, clock) runs in the default state, and leaves it so.
 //
 // Trust. Model and index files are hostile input. Opening checks everything that code follows: sizes, offsets, shapes,
 // ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes two
@@ -118,8 +122,9 @@
 //     56  u64    XXH64 of bytes 0 to 55              unless they are flagged required.
 //
 // The sections below are written as required; config, templates, special and vocab also as summed. Readers demand neither.
-// XXH64 is Collet's 64-bit xxHash with seed 0. A higher minor version adds sections, slots or flags that may be ignored; a
-// higher major version or an unknown feature bit is refused.
+// XXH64 is Collet's 64-bit xxHash with seed 0. A higher minor version adds sections and flags of them that may be ignored, and
+// gives a meaning to what is zero in config: a reader refuses a number or bit there that it does not know. A higher major
+// version or an unknown feature bit is refused.
 //
 //     type                 payload
 //     1 u8, 2 i32, 3 i64, 4 f32, 5 bf16     row-major
@@ -153,7 +158,7 @@
 //                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
 //                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
 //                     30 arithmetic of int8, bits: 1 the feed-forward layer's inner activations are rounded as GELU's output, 2
-//                     the inputs of query, key and value have 16 bits (a reader refuses bits that it does not know), 31 zero
+//                     the inputs of query, key and value have 16 bits, 31 zero
 //     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte
 //     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
 //     vocab           u8   vocab.txt: a token a line, line i = id i
@@ -190,6 +195,12 @@
 #define KPDDEF extern
 #endif
 
+#if defined(__GNUC__) || defined(__clang__)
+#define KPD__PRINTF(at, args) __attribute__((format(printf, at, args)))
+#else
+#define KPD__PRINTF(at, args)
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -223,11 +234,14 @@ typedef enum kpd_status { KPD_STATUS_LIST(KPD__STATUS_ENUM) KPD_STATUS_COUNT } k
 typedef struct kpd_error {
     kpd_status status;
     int64_t where;                      // byte offset or line of a file, index of an input; -1 = none
-    char message[240];                  // one sentence, UTF-8, zero-terminated
-} kpd_error;
+    char message[240];                  // one sentence, zero-terminated; empty on success. Always UTF-8 without control
+} kpd_error;                            // characters: other bytes that it quotes are shown as \x1B. If cut, it ends in ...
 
 // "KPD_ERR_FORMAT" and so on; "?" for a number that is no status. Any thread.
 KPDDEF const char *kpd_status_name(kpd_status s);
+
+// Fills e, unless it is NULL, as the library does, and returns s: for readers and writers beside it. As printf; any thread.
+KPDDEF kpd_status kpd_error_set(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) KPD__PRINTF(4, 5);
 
 // HOST  What the host lends; copied at creation. `user` must outlive the object. ------------------------------------
 
@@ -246,8 +260,11 @@ typedef struct kpd_parallel {           // run NULL = the calling thread only
 } kpd_parallel;
 
 #ifdef KPD_THREADS
-// The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait, so a task (or
-// a search filter, which runs in one) must not call anything that uses the same pool.
+// The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait. What a task (or
+// a search filter, which runs in one) calls with the same pool runs on the task's thread alone; so does everything in a child
+// process, since fork copies no threads. The threads leave signals, but for those of faults, to the host's: they block them
+// where the build shows pthread_sigmask (-std=c99 hides it unless _POSIX_C_SOURCE is defined). Errors: ARGUMENT, MEMORY.
+// Destroy a pool when no run is under way.
 typedef struct kpd_pool kpd_pool;
 KPDDEF kpd_status   kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e);
 KPDDEF void         kpd_pool_destroy(kpd_pool *p);
@@ -261,7 +278,7 @@ typedef enum kpd_simd {
     KPD_SIMD_AVX512BF16, KPD_SIMD_AMX, KPD_SIMD_NEONDOT, KPD_SIMD_NEONI8MM, KPD_SIMD_COUNT
 } kpd_simd;
 KPDDEF const char *kpd_simd_name(kpd_simd level);          // "auto", "scalar", "avx2", "avx512", "neon", "avxvnni", ...; "?"
-KPDDEF bool        kpd_simd_available(kpd_simd level);     // compiled in, and this processor and system have it
+KPDDEF bool        kpd_simd_available(kpd_simd level);     // compiled in, and processor and system have it; changes nothing
 
 // TEXT  Bytes and a length; any bytes. UTF-8 is expected, each invalid sequence counts as U+FFFD. -------------------
 
@@ -448,7 +465,7 @@ typedef struct kpd_session_desc {
     int32_t max_tokens;                     // tokens in flight, 0 = 4096; longer calls run in slices, with the same bits
     int32_t max_k;                          // hits a query, 0 = 1024
     int32_t max_dim;                        // of an index to search, 0 = the student's D
-    kpd_simd simd;                          // forces a level; ARGUMENT if this machine lacks it
+    kpd_simd simd;                          // forces a level; ARGUMENT if this machine lacks it, or refuses it the process
     kpd_clock_t *clock; void *clock_user;   // for kpd_session_seconds; NULL = no times are kept
     kpd_parallel parallel;
     kpd_allocator allocator;
@@ -488,6 +505,7 @@ typedef struct kpd_index_desc {
     int32_t dim;                        // 1..KPD_MAX_WIDTH
     kpd_metric metric;
     kpd_dtype storage;                  // f32
+    kpd_simd simd;                      // of its own sums, forced as a session's; AUTO is never AMX
     kpd_allocator allocator;
 } kpd_index_desc;
 
@@ -499,6 +517,7 @@ typedef struct kpd_index_info {
     bool read_only;
 } kpd_index_info;
 
+// Errors: ARGUMENT names the field; UNSUPPORTED (storage, or a build that fails the level's self-test); MEMORY.
 KPDDEF kpd_status     kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
 
 // As kpd_model_open. Mapped or borrowed it is read-only; with d->copy it can be written to.
@@ -520,7 +539,7 @@ typedef struct kpd_hit { int64_t id; float score; } kpd_hit;
 typedef bool kpd_filter_t(void *user, int64_t id);                       // true = may be returned; called from any task
 
 typedef struct kpd_search_desc {
-    int32_t k;                          // 0 = 10
+    int32_t k;                          // 0 = 10, also where that is over the session's max_k: rows of out are k long
     bool threshold; float min_score;    // leave out scores below
     kpd_filter_t *filter; void *filter_user;
 } kpd_search_desc;
@@ -623,6 +642,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #if defined(__unix__) || defined(__APPLE__)
 #define KPD__POSIX
 #include <fcntl.h>
+#ifndef O_CLOEXEC
+#define O_CLOEXEC 0
+#endif
 #include <sys/stat.h>
 #include <unistd.h>
 #ifndef KPD_NO_MMAP
@@ -631,6 +653,7 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #endif
 #ifdef KPD_THREADS
 #include <pthread.h>
+#include <signal.h>
 #endif
 
 // A product that feeds a sum is fused only where fma is written. gcc fuses by default, even through intrinsics.
@@ -642,14 +665,13 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
-#define KPD__PRINTF(at, args) __attribute__((format(printf, at, args)))
 #define KPD__UNUSED __attribute__((unused))
 #else
-#define KPD__PRINTF(at, args)
 #define KPD__UNUSED
 #endif
 
-// >>status  Names and messages. Relies on snprintf. Promises that a message is always terminated.
+// >>status  Names and messages. Relies on snprintf. Promises that a message is whole UTF-8 without control characters, whatever
+// bytes the paths, names and texts have that it quotes.
 
 KPDDEF const char *kpd_status_name(kpd_status s) {
 #define KPD__STATUS_NAME(name) "KPD_" #name,
@@ -657,16 +679,71 @@ KPDDEF const char *kpd_status_name(kpd_status s) {
     return names[(unsigned)s < (unsigned)KPD_STATUS_COUNT ? (unsigned)s : (unsigned)KPD_STATUS_COUNT];
 }
 
-KPD__PRINTF(4, 5)
-static kpd_status kpd__fail(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) {
+// Bytes of the character at s, of n; 0 where there is none that can be shown: not UTF-8, or for a terminal to obey.
+static size_t kpd__legible(const char *text, size_t n) {
+    const unsigned char *s = (const unsigned char *)text;
+    size_t length = s[0] < 0xC2 ? 1 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+    unsigned least = s[0] == 0xC2 || s[0] == 0xE0 ? 0xA0 : s[0] == 0xF0 ? 0x90 : 0x80;   // C2 80 to 9F are control characters
+    unsigned most = s[0] == 0xED ? 0x9F : s[0] == 0xF4 ? 0x8F : 0xBF;
+    if (length == 1) return s[0] >= 0x20 && s[0] < 0x7F;
+    if (s[0] > 0xF4 || length > n || s[1] < least || s[1] > most) return 0;
+    for (size_t i = 2; i < length; i++)
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    return length;
+}
+
+// How many of n bytes fit into `most` when they are shown; a byte that is no character takes the four of \x1B.
+static int kpd__shown(const char *text, size_t n, size_t most) {
+    size_t i = 0;
+    while (i < n) {
+        size_t length = kpd__legible(text + i, n - i), width = length ? length : 4;
+        if (width > most) break;
+        most -= width;
+        i += length ? length : 1;
+    }
+    return (int)i;
+}
+
+// For %.*s: the beginning of a text from outside, so that the rest of the message has room.
+#define KPD__SHOWN(text, most) kpd__shown(text, strlen(text), most), text
+
+static void kpd__show(char *to, size_t size, const char *from) {
+    size_t n = strlen(from), end = (size_t)kpd__shown(from, n, size - 1), at = 0;
+    bool cut = end < n;
+    if (cut) end = (size_t)kpd__shown(from, n, size - 4);
+    for (size_t i = 0; i < end;) {
+        size_t length = kpd__legible(from + i, n - i);
+        if (length) memcpy(to + at, from + i, length);
+        else snprintf(to + at, 5, "\\x%02X", (unsigned)(unsigned char)from[i]);
+        at += length ? length : 4;
+        i += length ? length : 1;
+    }
+    memcpy(to + at, "...", cut ? 3 : 0);
+    to[at + (cut ? 3 : 0)] = 0;
+}
+
+// The arguments may be e's own message.
+KPDDEF kpd_status kpd_error_set(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) {
+    char raw[1024];
     va_list args;
     if (!e) return s;
+    va_start(args, format);
+    vsnprintf(raw, sizeof raw, format, args);
+    va_end(args);
     e->status = s;
     e->where = where;
-    va_start(args, format);
-    vsnprintf(e->message, sizeof e->message, format, args);
-    va_end(args);
+    kpd__show(e->message, sizeof e->message, raw);
     return s;
+}
+#define kpd__fail kpd_error_set
+
+// How every public call that takes e ends: what has succeeded says so there too.
+static kpd_status kpd__end(kpd_status s, kpd_error *e) {
+    if (s || !e) return s;
+    e->status = KPD_OK;
+    e->where = -1;
+    e->message[0] = 0;
+    return KPD_OK;
 }
 
 static kpd_status kpd__no_memory(kpd_error *e, size_t size) {
@@ -823,19 +900,75 @@ static void kpd__fp_leave(uint64_t saved) {
 #endif
 }
 
-typedef struct kpd__job { kpd_task_t *task; void *arg; } kpd__job;
+// A compiler orders float arithmetic neither with the instructions that set the state nor with a call that it can see into: it
+// would compute in whatever state the host left. So all that touches floats stands behind a pointer that nothing is known of,
+// and reaches its numbers through another, since a profile may have told which function is meant.
+typedef kpd_status kpd__work(void *arg);
 
-static void kpd__job_run(void *arg, int32_t i) {
-    const kpd__job *j = (const kpd__job *)arg;
+static kpd_status kpd__guarded(kpd__work *work, void *arg) {
+    kpd__work *volatile hidden = work;
+    void *volatile numbers = arg;
     uint64_t saved = kpd__fp_enter();
-    j->task(j->arg, i);
+    kpd_status s = hidden(numbers);
     kpd__fp_leave(saved);
+    return s;
+}
+
+// Defines the public call f(parameters, e) as inner(parameters, e), guarded. n parameters, each as type, name.
+#define KPD__GUARDED(n, f, inner, ...)                                                                                         \
+    typedef struct inner##_call { KPD__FIELDS_##n(__VA_ARGS__) kpd_error *e; } inner##_call;                                   \
+    static kpd_status inner##_work(void *arg) {                                                                                \
+        const inner##_call *call = (const inner##_call *)arg;                                                                  \
+        return inner(KPD__VALUES_##n(call->, __VA_ARGS__), call->e);                                                           \
+    }                                                                                                                          \
+    KPDDEF kpd_status f(KPD__PARAMETERS_##n(__VA_ARGS__), kpd_error *e) {                                                      \
+        inner##_call call = {KPD__VALUES_##n(, __VA_ARGS__), e};                                                               \
+        return kpd__end(kpd__guarded(inner##_work, &call), e);                                                                 \
+    }
+#define KPD__FIELDS_1(T, x) T x;
+#define KPD__FIELDS_2(T, x, ...) T x; KPD__FIELDS_1(__VA_ARGS__)
+#define KPD__FIELDS_3(T, x, ...) T x; KPD__FIELDS_2(__VA_ARGS__)
+#define KPD__FIELDS_4(T, x, ...) T x; KPD__FIELDS_3(__VA_ARGS__)
+#define KPD__FIELDS_5(T, x, ...) T x; KPD__FIELDS_4(__VA_ARGS__)
+#define KPD__FIELDS_6(T, x, ...) T x; KPD__FIELDS_5(__VA_ARGS__)
+#define KPD__FIELDS_7(T, x, ...) T x; KPD__FIELDS_6(__VA_ARGS__)
+#define KPD__FIELDS_8(T, x, ...) T x; KPD__FIELDS_7(__VA_ARGS__)
+#define KPD__PARAMETERS_1(T, x) T x
+#define KPD__PARAMETERS_2(T, x, ...) T x, KPD__PARAMETERS_1(__VA_ARGS__)
+#define KPD__PARAMETERS_3(T, x, ...) T x, KPD__PARAMETERS_2(__VA_ARGS__)
+#define KPD__PARAMETERS_4(T, x, ...) T x, KPD__PARAMETERS_3(__VA_ARGS__)
+#define KPD__PARAMETERS_5(T, x, ...) T x, KPD__PARAMETERS_4(__VA_ARGS__)
+#define KPD__PARAMETERS_6(T, x, ...) T x, KPD__PARAMETERS_5(__VA_ARGS__)
+#define KPD__PARAMETERS_7(T, x, ...) T x, KPD__PARAMETERS_6(__VA_ARGS__)
+#define KPD__PARAMETERS_8(T, x, ...) T x, KPD__PARAMETERS_7(__VA_ARGS__)
+#define KPD__VALUES_1(of, T, x) of x
+#define KPD__VALUES_2(of, T, x, ...) of x, KPD__VALUES_1(of, __VA_ARGS__)
+#define KPD__VALUES_3(of, T, x, ...) of x, KPD__VALUES_2(of, __VA_ARGS__)
+#define KPD__VALUES_4(of, T, x, ...) of x, KPD__VALUES_3(of, __VA_ARGS__)
+#define KPD__VALUES_5(of, T, x, ...) of x, KPD__VALUES_4(of, __VA_ARGS__)
+#define KPD__VALUES_6(of, T, x, ...) of x, KPD__VALUES_5(of, __VA_ARGS__)
+#define KPD__VALUES_7(of, T, x, ...) of x, KPD__VALUES_6(of, __VA_ARGS__)
+#define KPD__VALUES_8(of, T, x, ...) of x, KPD__VALUES_7(of, __VA_ARGS__)
+
+typedef struct kpd__job { kpd_task_t *task; void *arg; int32_t i; } kpd__job;
+
+static kpd_status kpd__job_work(void *arg) {
+    const kpd__job *j = (const kpd__job *)arg;
+    j->task(j->arg, j->i);
+    return KPD_OK;
+}
+
+// On a thread of the host's, whose state is its own.
+static void kpd__job_run(void *arg, int32_t i) {
+    kpd__job j = *(const kpd__job *)arg;
+    j.i = i;
+    kpd__guarded(kpd__job_work, &j);
 }
 
 // task(arg, 0..n-1), through the host's threads when there are several.
 static void kpd__run(const kpd_parallel *p, int32_t n, kpd_task_t *task, void *arg) {
     kpd__job job;
-    job.task = task; job.arg = arg;
+    job.task = task; job.arg = arg; job.i = 0;
     if (n > 1 && p->run) p->run(p->user, n, kpd__job_run, &job);
     else for (int32_t i = 0; i < n; i++) kpd__job_run(&job, i);
 }
@@ -849,6 +982,14 @@ static kpd_status kpd__parallel_check(const kpd_parallel *p, kpd_error *e) {
 
 static int32_t kpd__n_tasks(const kpd_parallel *p) { return p->run && p->n_threads > 1 ? p->n_threads : 1; }
 
+static long kpd__process(void) {
+#ifdef KPD__POSIX
+    return (long)getpid();
+#else
+    return 0;
+#endif
+}
+
 #ifdef KPD_THREADS
 struct kpd_pool {
     kpd_allocator allocator;
@@ -857,7 +998,9 @@ struct kpd_pool {
     kpd_task_t *task; void *arg;
     int32_t next, end, running;         // tasks not yet taken, and taken but not finished
     int32_t n_threads, n_started;
-    bool stop;
+    bool stop, busy;
+    pthread_t owner;                    // whose run it is, while busy
+    long process;                       // which has the threads
     pthread_t thread[1];                // [n_threads - 1]
 };
 
@@ -886,23 +1029,39 @@ static void *kpd__pool_thread(void *arg) {
     return NULL;
 }
 
+// Whether the pool's threads cannot help the caller: it runs in a task of theirs, or in a child process.
+static bool kpd__pool_alone(kpd_pool *p) {
+    pthread_t self = pthread_self();
+    bool alone;
+    if (p->process != kpd__process()) return true;
+    pthread_mutex_lock(&p->lock);
+    alone = p->busy && pthread_equal(p->owner, self);
+    for (int32_t i = 0; p->busy && !alone && i < p->n_started; i++) alone = pthread_equal(p->thread[i], self);
+    pthread_mutex_unlock(&p->lock);
+    return alone;
+}
+
 static void kpd__pool_run(void *user, int32_t n, kpd_task_t *task, void *arg) {
     kpd_pool *p = (kpd_pool *)user;
+    if (kpd__pool_alone(p)) {
+        for (int32_t i = 0; i < n; i++) task(arg, i);
+        return;
+    }
     pthread_mutex_lock(&p->caller);
     pthread_mutex_lock(&p->lock);
-    p->task = task; p->arg = arg; p->next = 0; p->end = n;
+    p->task = task; p->arg = arg; p->next = 0; p->end = n; p->owner = pthread_self(); p->busy = true;
     pthread_cond_broadcast(&p->wake);
     kpd__pool_work(p);
     while (p->running) pthread_cond_wait(&p->done, &p->lock);
+    p->busy = false;
     pthread_mutex_unlock(&p->lock);
     pthread_mutex_unlock(&p->caller);
 }
 
 static size_t kpd__pool_size(int32_t n_threads) { return sizeof(kpd_pool) + (size_t)n_threads * sizeof(pthread_t); }
 
-KPDDEF void kpd_pool_destroy(kpd_pool *p) {
-    kpd_allocator a;
-    if (!p) return;
+// Stops the threads that there are.
+static void kpd__pool_stop(kpd_pool *p) {
     pthread_mutex_lock(&p->lock);
     p->stop = true;
     pthread_cond_broadcast(&p->wake);
@@ -912,12 +1071,48 @@ KPDDEF void kpd_pool_destroy(kpd_pool *p) {
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->caller);
     pthread_mutex_destroy(&p->lock);
+}
+
+KPDDEF void kpd_pool_destroy(kpd_pool *p) {
+    kpd_allocator a;
+    if (!p) return;
+    if (p->process == kpd__process()) kpd__pool_stop(p);   // a child has neither threads nor locks that anybody would free
     a = p->allocator;
     kpd__free(&a, p, kpd__pool_size(p->n_threads));
 }
 
+static bool kpd__pool_locks(kpd_pool *p) {
+    if (pthread_mutex_init(&p->lock, NULL)) return false;
+    if (!pthread_mutex_init(&p->caller, NULL)) {
+        if (!pthread_cond_init(&p->wake, NULL)) {
+            if (!pthread_cond_init(&p->done, NULL)) return true;
+            pthread_cond_destroy(&p->wake);
+        }
+        pthread_mutex_destroy(&p->caller);
+    }
+    pthread_mutex_destroy(&p->lock);
+    return false;
+}
+
+// As many threads as the system gives. They inherit the mask of signals: all but those that a thread brings upon itself.
+static void kpd__pool_start(kpd_pool *p) {
+#ifdef SIG_SETMASK
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    sigset_t mask, host;
+    sigfillset(&mask);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&mask, own[i]);
+    pthread_sigmask(SIG_SETMASK, &mask, &host);
+#endif
+    while (p->n_started < p->n_threads - 1 && !pthread_create(&p->thread[p->n_started], NULL, kpd__pool_thread, p))
+        p->n_started++;
+#ifdef SIG_SETMASK
+    pthread_sigmask(SIG_SETMASK, &host, NULL);
+#endif
+}
+
 KPDDEF kpd_status kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e) {
     kpd_pool *p;
+    int32_t n;
     if (n_threads < 1 || n_threads > KPD_MAX_THREADS || !kpd__allocator_ok(a))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
                          "pool: n_threads is %d, expected 1 to %d; the allocator has both functions or none", (int)n_threads,
@@ -926,18 +1121,19 @@ KPDDEF kpd_status kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd
     if (!p) return kpd__no_memory(e, kpd__pool_size(n_threads));
     if (a) p->allocator = *a;
     p->n_threads = n_threads;
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_mutex_init(&p->caller, NULL);
-    pthread_cond_init(&p->wake, NULL);
-    pthread_cond_init(&p->done, NULL);
-    for (; p->n_started < n_threads - 1; p->n_started++)
-        if (pthread_create(&p->thread[p->n_started], NULL, kpd__pool_thread, p)) {
-            kpd_pool_destroy(p);
-            return kpd__fail(e, KPD_ERR_MEMORY, -1, "pool: the system refused thread %d of %d", (int)p->n_started + 1,
-                             (int)n_threads);
-        }
-    *out = p;
-    return KPD_OK;
+    p->process = kpd__process();
+    if (!kpd__pool_locks(p)) {
+        kpd__free(a, p, kpd__pool_size(n_threads));
+        return kpd__fail(e, KPD_ERR_MEMORY, -1, "pool: the system refused a lock");
+    }
+    kpd__pool_start(p);
+    n = p->n_started;
+    if (n == n_threads - 1) {
+        *out = p;
+        return kpd__end(KPD_OK, e);
+    }
+    kpd_pool_destroy(p);
+    return kpd__fail(e, KPD_ERR_MEMORY, -1, "pool: the system refused thread %d of %d", (int)n + 1, (int)n_threads);
 }
 
 KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p) {
@@ -1223,7 +1419,7 @@ static kpd__half_head kpd__half_head_lay(kpd__operand operand, size_t n_tokens, 
 static size_t kpd__half_attention_scratch(size_t n_tokens, size_t width, size_t heads) {
     kpd__arena a = {NULL, 0, false};
     kpd__half_head_lay(KPD__BYTES, n_tokens, width / heads, &a);
-    return kpd__max(a.used / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
+    return a.overflow ? SIZE_MAX : kpd__max(a.used / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
 
 // What one head takes in int8.
@@ -1260,11 +1456,12 @@ static kpd__int8_head kpd__int8_head_lay(kpd__operand operand, size_t n_tokens, 
     return h;
 }
 
-// Floats of scratch of the largest of all operands.
+// Floats of scratch of the largest of all operands; SIZE_MAX, as above, where they do not fit this machine's memory.
 static size_t kpd__int8_attention_scratch(size_t n_tokens, size_t width, size_t heads) {
     kpd__arena words = {NULL, 0, false}, tiles = words;
     kpd__int8_head_lay(KPD__WORDS, n_tokens, width / heads, &words);
     kpd__int8_head_lay(KPD__TILES, n_tokens, width / heads, &tiles);
+    if (words.overflow || tiles.overflow) return SIZE_MAX;
     return kpd__max(kpd__max(words.used, tiles.used) / sizeof(float), kpd__attention_scratch(n_tokens, width, heads));
 }
 
@@ -4575,17 +4772,25 @@ KPDDEF const char *kpd_simd_name(kpd_simd level) {
 
 #if defined(KPD__X86) && defined(KPD__EMULATED)
 static bool kpd__x86_has(kpd_simd level) { return level != KPD_SIMD_NEON && level != KPD_SIMD_NEONDOT; }
+static bool kpd__ask_for_tiles(void) { return true; }
 #elif defined(KPD__X86)
-// Linux gives a process the 8 KB of tiles only when asked.
-static bool kpd__may_use_tiles(void) {
+// arch_prctl of Linux; elsewhere as if it failed.
+static long kpd__arch_prctl(long what, uintptr_t value) {
+    long result = -1;
 #ifdef __linux__
-    long result, request = 0x1023, tiles = 18;   // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
-    __asm__ volatile("syscall" : "=a"(result) : "a"(158L), "D"(request), "S"(tiles) : "rcx", "r11", "memory");
-    return !result;
-#else
-    return false;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(158L), "D"(what), "S"(value) : "rcx", "r11", "memory");
 #endif
+    (void)what; (void)value;
+    return result;
 }
+
+// Whether the system would give the process the 8 KB of tiles (ARCH_GET_XCOMP_SUPP has XFEATURE_XTILEDATA), and the asking for
+// them (ARCH_REQ_XCOMP_PERM), without which no thread may use them.
+static bool kpd__has_tiles(void) {
+    uint64_t features = 0;
+    return !kpd__arch_prctl(0x1021, (uintptr_t)&features) && features >> 18 & 1;
+}
+static bool kpd__ask_for_tiles(void) { return !kpd__arch_prctl(0x1023, 18); }
 
 static bool kpd__all(unsigned word, unsigned bits) { return (word & bits) == bits; }
 
@@ -4607,7 +4812,7 @@ static bool kpd__x86_has(kpd_simd level) {
     case KPD_SIMD_AVX512VNNI: return avx512 && c & 1u << 11;
     case KPD_SIMD_AVX512BF16: return avx512 && c & 1u << 11 && more & 1u << 5;
     case KPD_SIMD_AMX:
-        return avx512 && more & 1u << 5 && kpd__all(low, 3u << 17) && kpd__all(d, 1u << 22 | 3u << 24) && kpd__may_use_tiles();
+        return avx512 && more & 1u << 5 && kpd__all(low, 3u << 17) && kpd__all(d, 1u << 22 | 3u << 24) && kpd__has_tiles();
     default: return false;
     }
 }
@@ -4629,14 +4834,28 @@ KPDDEF bool kpd_simd_available(kpd_simd level) {
     return true;
 }
 
-static kpd_simd kpd__best_level(void) {
-    for (int l = KPD_SIMD_COUNT - 1; l > KPD_SIMD_SCALAR; l--) {
+// The best of the levels before `end`.
+static kpd_simd kpd__best_before(kpd_simd end) {
+    for (int l = (int)end - 1; l > KPD_SIMD_SCALAR; l--) {
 #if defined(KPD__X86) && !defined(KPD__EMULATED)
         if (l == KPD_SIMD_AVX512BF16 && kpd__intel()) continue;
 #endif
         if (kpd_simd_available((kpd_simd)l)) return (kpd_simd)l;
     }
     return KPD_SIMD_SCALAR;
+}
+
+// Whether the level may be used from here on: only now is the process asked for what it needs.
+static bool kpd__usable(kpd_simd level) {
+#ifdef KPD__X86
+    if (level == KPD_SIMD_AMX && kpd_simd_available(level)) return kpd__ask_for_tiles();
+#endif
+    return kpd_simd_available(level);
+}
+
+static kpd_simd kpd__best_level(void) {
+    kpd_simd best = kpd__best_before(KPD_SIMD_COUNT);
+    return kpd__usable(best) ? best : kpd__best_before(KPD_SIMD_AMX);
 }
 
 // A sum over each kind of sum that the level computes. The same number for all levels, or the level must not be used.
@@ -4674,14 +4893,15 @@ static uint64_t kpd__self_test(const kpd__ops *ops) {
 // The level asked for, or the best; ARGUMENT when the machine lacks it, UNSUPPORTED when its self-test fails.
 static kpd_status kpd__choose_level(kpd_simd level, const kpd__ops **out, kpd_error *e) {
     const kpd__ops *ops;
-    if (!kpd_simd_available(level))
+    if (level != KPD_SIMD_AUTO && !kpd__usable(level))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "SIMD level %s is not available on this machine or in this build",
                          kpd_simd_name(level));
     ops = kpd__ops_of(level == KPD_SIMD_AUTO ? kpd__best_level() : level);
     if (kpd__self_test(ops) != KPD__SELF_TEST)
         return kpd__fail(
             e, KPD_ERR_UNSUPPORTED, -1,
-            "self-test of level %s failed: this build rearranges float arithmetic; compile without -ffast-math and its parts",
+            "self-test of level %s failed: this build rearranges or fuses float arithmetic; compile without -ffast-math, its "
+            "parts, and -ffp-contract=fast",
             kpd_simd_name(ops->level));
     *out = ops;
     return KPD_OK;
@@ -5312,8 +5532,8 @@ static kpd_status kpd__fill_special(kpd_tokenizer *t, kpd_error *e) {
             t->starts_special[(uint8_t)s->text.data[0]] = true;
             t->n_special++;
         } else if (i < 3) {
-            return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "tokenizer: the special token \"%.100s\" is not in the vocabulary",
-                             s->text.data);
+            return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "tokenizer: the special token \"%.*s\" is not in the vocabulary",
+                             KPD__SHOWN(s->text.data, 60));
         }
     }
     t->unk = ids[0]; t->cls = ids[1]; t->sep = ids[2];
@@ -5353,7 +5573,9 @@ static kpd_status kpd__tokenizer_make(const kpd_tokenizer_desc *d, bool borrow_v
 }
 
 KPDDEF kpd_status kpd_tokenizer_create(const kpd_tokenizer_desc *d, kpd_tokenizer **out, kpd_error *e) {
-    return kpd__tokenizer_make(d, false, out, e);
+    kpd_tokenizer_desc none;
+    if (!d) d = (const kpd_tokenizer_desc *)memset(&none, 0, sizeof none);
+    return kpd__end(kpd__tokenizer_make(d, false, out, e), e);
 }
 
 // WORDS
@@ -5819,7 +6041,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
         pieces[n].text = in->part[i];
         pieces[n++].segment = in->n_parts == 2 ? i : 0;
     }
-    return kpd__encode(t, pieces, n, max_tokens, no_special, out, e);
+    return kpd__end(kpd__encode(t, pieces, n, max_tokens, no_special, out, e), e);
 }
 
 // >>file  The container of models and indexes: mapping or reading, checking, atomic saving. Relies on the operating system's
@@ -5882,14 +6104,40 @@ static uint8_t *kpd__file_create(kpd__file *f, size_t size, const kpd_allocator 
     return (uint8_t *)kpd__align64(f->block);
 }
 
-// What messages call a file: the last 100 bytes of its path, so that there is room for what is wrong with it.
+// What messages call a file: the end of its path, shown in at most 100 bytes, so that there is room for what is wrong with it.
 static const char *kpd__file_label(const char *path) {
-    size_t n = path ? strlen(path) : 0;
-    return !path ? "data" : n > 100 ? path + n - 100 : path;
+    size_t n = path ? strlen(path) : 0, from = n > 100 ? n - 100 : 0;
+    for (int i = 0; i < 3 && from > 0 && ((unsigned char)path[from] & 0xC0) == 0x80; i++) from++;   // not within a character
+    while (from < n && (size_t)kpd__shown(path + from, n - from, 100) < n - from) {
+        size_t length = kpd__legible(path + from, n - from);
+        from += length ? length : 1;
+    }
+    return path ? path + from : "data";
+}
+
+// What strerror says, which other threads may overwrite, and which need not be UTF-8.
+static const char *kpd__error_name(int error) {
+    switch (error) {
+    case ENOENT: return "No such file or directory";
+    case EACCES: case EPERM: return "Permission denied";
+    case EISDIR: return "Is a directory";
+    case ENOTDIR: return "Not a directory";
+    case ENAMETOOLONG: return "File name too long";
+    case ENOSPC: return "No space left on device";
+    case EROFS: return "Read-only file system";
+    case EIO: return "Input/output error";
+    case EFBIG: return "File too large";
+    case EMFILE: case ENFILE: return "Too many open files";
+    case ENOMEM: return "Cannot allocate memory";
+    default: return NULL;
+    }
 }
 
 static kpd_status kpd__io(kpd_error *e, const char *what, const char *path) {
-    return kpd__fail(e, KPD_ERR_IO, -1, "%s: %s: %s", kpd__file_label(path), what, strerror(errno));
+    int error = errno;
+    const char *name = kpd__error_name(error);
+    if (name) return kpd__fail(e, KPD_ERR_IO, -1, "%s: %s: %s", kpd__file_label(path), what, name);
+    return kpd__fail(e, KPD_ERR_IO, -1, "%s: %s: error %d", kpd__file_label(path), what, error);
 }
 
 #ifdef KPD__POSIX
@@ -5914,7 +6162,7 @@ static kpd_status kpd__file_open_path(const char *path, bool copy, size_t least,
                                       kpd_error *e) {
     struct stat st;
     kpd_status s = KPD_OK;
-    int fd = open(path, O_RDONLY | O_NONBLOCK);   // a FIFO is refused below, not waited for
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);   // a FIFO is refused below, not waited for
     if (fd < 0) return kpd__io(e, "cannot be opened", path);
     if (fstat(fd, &st)) s = kpd__io(e, "cannot be examined", path);
     else if (!S_ISREG(st.st_mode)) s = kpd__fail(e, KPD_ERR_IO, -1, "%s: is not a regular file", kpd__file_label(path));
@@ -6014,11 +6262,13 @@ static kpd_status kpd__table_check(const kpd__file *f, const char *path, kpd_err
         if (s->name[63]) return kpd__fail(e, KPD_ERR_FORMAT, where, "%s: section %u has a name without end", path, (unsigned)i);
         if (s->offset % 64 || s->offset < end || s->offset > f->size || s->size > f->size - s->offset)
             return kpd__fail(e, KPD_ERR_FORMAT, where + 96,
-                             "%s: section %s (offset %llu, size %llu) is not aligned, ordered and inside the file's %llu bytes",
-                             path, s->name, (unsigned long long)s->offset, (unsigned long long)s->size,
+                             "%s: section %.*s (offset %llu, size %llu) is not aligned, ordered and inside the file's %llu "
+                             "bytes",
+                             path, KPD__SHOWN(s->name, 60), (unsigned long long)s->offset, (unsigned long long)s->size,
                              (unsigned long long)f->size);
         if (s->flags & KPD__SUMMED && s->sum != kpd__hash64(f->data + s->offset, (size_t)s->size))
-            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)s->offset, "%s: section %s: the checksum is wrong", path, s->name);
+            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)s->offset, "%s: section %.*s: the checksum is wrong", path,
+                             KPD__SHOWN(s->name, 60));
         end = s->offset + s->size;
     }
     return KPD_OK;
@@ -6054,11 +6304,12 @@ static kpd_status kpd__file_verify(const kpd__file *f, const char *path, kpd_err
                                  (unsigned long long)at);
         if (i == n) break;
         if (s[i].sum != kpd__hash64(f->data + next, (size_t)s[i].size))
-            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)next, "%s: section %s: the checksum is wrong", path, s[i].name);
+            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)next, "%s: section %.*s: the checksum is wrong", path,
+                             KPD__SHOWN(s[i].name, 60));
         bad = kpd__bad_value(s[i].type, f->data + next, (size_t)s[i].size, &unit);
         if (bad < s[i].size / unit)
-            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)(next + bad * unit), "%s: section %s: value %llu is not %s", path,
-                             s[i].name, (unsigned long long)bad, unit == 1 ? "in -127..127" : "finite");
+            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)(next + bad * unit), "%s: section %.*s: value %llu is not %s", path,
+                             KPD__SHOWN(s[i].name, 60), (unsigned long long)bad, unit == 1 ? "in -127..127" : "finite");
         at = next + (size_t)s[i].size;
     }
     return KPD_OK;
@@ -6074,13 +6325,13 @@ static kpd_status kpd__file_check(const kpd__file *f, uint32_t kind, bool verify
 // The first section of that name, or NULL. Whoever reads a file asks once for each name it knows; what is required and was
 // never asked for is then what kpd__file_unknown refuses.
 static const kpd__section *kpd__file_find(kpd__file *f, const char *name) {
-    const kpd__section *s = kpd__file_table(f), *end = s + kpd__file_header(f)->n_sections;
+    const kpd__section *s = kpd__file_table(f), *end = s + kpd__file_header(f)->n_sections, *first = NULL;
     for (; s < end; s++)
         if (!strcmp(s->name, name)) {
             f->n_required_found += s->flags & KPD__REQUIRED;
-            return s;
+            if (!first) first = s;
         }
-    return NULL;
+    return first;
 }
 
 static kpd_status kpd__file_unknown(const kpd__file *f, const char *path, kpd_error *e) {
@@ -6159,18 +6410,9 @@ static void kpd__write(kpd__writer *w, const void *data, size_t size) {
 
 // A name beside the path that no other process or thread uses: they differ in number, or in where their stack is.
 static bool kpd__temporary(const char *path, char *out, size_t size) {
-#ifdef KPD__POSIX
-    long id = (long)getpid();
-#else
-    long id = 0;
-#endif
-    int n = snprintf(out, size, "%s.%ld.%llx.tmp", path, id, (unsigned long long)(uintptr_t)out);
+    int n = snprintf(out, size, "%s.%ld.%llx.tmp", path, kpd__process(), (unsigned long long)(uintptr_t)out);
     return n > 0 && (size_t)n < size;
 }
-
-#ifndef O_CLOEXEC
-#define O_CLOEXEC 0
-#endif
 
 // O_EXCL: what somebody planted under that name is not followed but replaced.
 static bool kpd__writer_open(kpd__writer *w, const char *path) {
@@ -6310,9 +6552,9 @@ static kpd_status kpd__template_parse(kpd__template *t, const char *text, int32_
         if (part < 0) while (*p && *p != '{' && *p != '|') p++;
         if (p == begin || t->n == KPD__MAX_PIECES || !kpd__template_border(text, begin) || !kpd__template_border(text, p))
             return kpd__fail(e, KPD_ERR_ARGUMENT, begin - text,
-                             "%s template \"%s\": byte %d is not a placeholder of this role between spaces, one |, or text of "
-                             "at most %d pieces",
-                             roles[role], text, (int)(begin - text), KPD__MAX_PIECES);
+                             "%s template \"%.*s\": byte %d is not a placeholder of this role between spaces, one |, or text "
+                             "of at most %d pieces",
+                             roles[role], KPD__SHOWN(text, 60), (int)(begin - text), KPD__MAX_PIECES);
         t->piece[t->n].text.data = begin;
         t->piece[t->n].text.size = (size_t)(p - begin);
         t->piece[t->n].segment = t->n_segments - 1;
@@ -6321,7 +6563,7 @@ static kpd_status kpd__template_parse(kpd__template *t, const char *text, int32_
         t->piece[t->n++].part = part;
     }
     if (t->n_parts) return KPD_OK;
-    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s template \"%s\": has no placeholder", roles[role], text);
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s template \"%.*s\": has no placeholder", roles[role], KPD__SHOWN(text, 60));
 }
 
 // The pieces of one input. Behind the last part given, the template ends; so does the text that joins what is missing.
@@ -6366,7 +6608,7 @@ static kpd_status kpd__model_encode(const kpd_model *m, int32_t role, const kpd_
 
 KPDDEF kpd_status kpd_model_tokenize(const kpd_model *m, kpd_tower tower, const kpd_input *in, bool no_special, kpd_tokens *out,
                                      kpd_error *e) {
-    return kpd__model_encode(m, kpd__role(m, tower), in, no_special, out, 0, e);
+    return kpd__end(kpd__model_encode(m, kpd__role(m, tower), in, no_special, out, 0, e), e);
 }
 
 static kpd_status kpd__range(kpd_error *e, const char *what, int64_t v, int64_t low, int64_t high) {
@@ -6391,14 +6633,28 @@ static void kpd__model_defaults(kpd_model_desc *d) {
     if (!d->template_pair) d->template_pair = "{keyphrase} [SEP] {category} [SEP] {title}";
 }
 
+// Numbers that are to be enums, not yet converted: a file's may be anything, which C++ lets no enum hold.
+static kpd_status kpd__enums_check(int kind, int activation, int pooling, int dtype, kpd_error *e) {
+    if (kpd__range(e, "model: kind", kind, 0, KPD_CROSS_ENCODER) ||
+        kpd__range(e, "model: activation", activation, 0, KPD_TANH) ||
+        kpd__range(e, "model: pooling", pooling, 0, KPD_POOL_LAST) || kpd__range(e, "model: dtype", dtype, KPD_F32, KPD_INT8))
+        return KPD_ERR_ARGUMENT;
+    return KPD_OK;
+}
+
+static kpd_status kpd__module_check(int kind, int32_t width, int activation, kpd_error *e) {
+    if (kpd__range(e, "model: modules[].kind", kind, KPD_MODULE_DENSE, KPD_MODULE_LAYER_NORM) ||
+        kpd__range(e, "model: modules[].width", width, 1, KPD_MAX_WIDTH) ||
+        kpd__range(e, "model: modules[].activation", activation, 0, KPD_IDENTITY))
+        return KPD_ERR_ARGUMENT;
+    return KPD_OK;
+}
+
 static kpd_status kpd__modules_check(const kpd_model_desc *d, kpd_error *e) {
     int32_t width = d->width;
     for (int32_t i = 0; i < d->n_modules; i++) {
         const kpd_module *m = &d->modules[i];
-        if (kpd__range(e, "model: modules[].kind", m->kind, KPD_MODULE_DENSE, KPD_MODULE_LAYER_NORM) ||
-            kpd__range(e, "model: modules[].width", m->width, 1, KPD_MAX_WIDTH) ||
-            kpd__range(e, "model: modules[].activation", m->activation, 0, KPD_IDENTITY))
-            return KPD_ERR_ARGUMENT;
+        if (kpd__module_check((int)m->kind, m->width, (int)m->activation, e)) return KPD_ERR_ARGUMENT;
         if (m->kind == KPD_MODULE_LAYER_NORM && m->width != width)
             return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: modules[%d] is a layer norm of width %d behind a width of %d",
                              (int)i, (int)m->width, (int)width);
@@ -6409,7 +6665,7 @@ static kpd_status kpd__modules_check(const kpd_model_desc *d, kpd_error *e) {
 
 // d with its defaults filled in.
 static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
-    if (kpd__range(e, "model: kind", d->kind, 0, KPD_CROSS_ENCODER) ||
+    if (kpd__enums_check((int)d->kind, (int)d->activation, (int)d->pooling, (int)d->dtype, e) ||
         kpd__range(e, "model: n_layers", d->n_layers, 1, KPD_MAX_LAYERS) ||
         kpd__range(e, "model: width", d->width, 2, KPD_MAX_WIDTH) || kpd__range(e, "model: n_heads", d->n_heads, 1, d->width) ||
         kpd__range(e, "model: width modulo n_heads", d->width % d->n_heads, 0, 0) ||
@@ -6418,8 +6674,6 @@ static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
         kpd__range(e, "model: max_tokens", d->max_tokens, 4, d->n_positions) ||
         kpd__range(e, "model: n_types", d->n_types, 1, 16) ||
         kpd__range(e, "model: n_labels", d->n_labels, 1, KPD_MAX_LABELS) ||
-        kpd__range(e, "model: activation", d->activation, 0, KPD_TANH) ||
-        kpd__range(e, "model: pooling", d->pooling, 0, KPD_POOL_LAST) ||
         kpd__range(e, "model: n_modules", d->n_modules, 0, 4) ||
         kpd__range(e, "model: vocab_size", d->vocab_size, kpd_tokenizer_size(d->tokenizer), KPD_MAX_VOCAB))
         return KPD_ERR_ARGUMENT;
@@ -6428,8 +6682,7 @@ static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
                          (double)d->layer_norm_eps);
     if (d->kind == KPD_CROSS_ENCODER && (d->separate_towers || d->n_modules))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: a cross-encoder has neither separate towers nor modules");
-    if (kpd__range(e, "model: dtype", d->dtype, KPD_F32, KPD_INT8) ||
-        kpd__range(e, "model: arithmetic", d->arithmetic, 0, d->dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | KPD_WIDE_QKV : 0))
+    if (kpd__range(e, "model: arithmetic", d->arithmetic, 0, d->dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | KPD_WIDE_QKV : 0))
         return KPD_ERR_ARGUMENT;
     return kpd__modules_check(d, e);
 }
@@ -6457,7 +6710,29 @@ static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     c[30] = d->arithmetic;
 }
 
-static void kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_desc *t) {
+// n slots, of which this version knows the bits `known`. What else is set means something to a later one.
+static kpd_status kpd__slots_check(const int32_t *c, const uint32_t *known, size_t n_known, size_t n, int64_t where,
+                                   const char *path, kpd_error *e) {
+    for (size_t i = 0; i < n; i++)
+        if ((uint32_t)c[i] & ~(i < n_known ? known[i] : 0))
+            return kpd__fail(e, KPD_ERR_UNSUPPORTED, where + 4 * (int64_t)i,
+                             "%s: config: number %llu is %d, in which this version does not know a bit", path,
+                             (unsigned long long)i, (int)c[i]);
+    return KPD_OK;
+}
+
+// The bits of each slot that have a meaning, where the model has n_modules.
+static void kpd__config_known(int32_t n_modules, uint32_t known[32]) {
+    for (int32_t i = 0; i < 32; i++) known[i] = i < 16 || (i < 28 && (i - 16) / 3 < n_modules) || i == 29 ? UINT32_MAX : 0;
+    known[1] = known[14] = 1;
+    for (int32_t i = 18; i < 28; i += 3) known[i] &= 0x1FF;
+    known[28] = 0xF; known[30] = KPD_OFFSET_HIDDEN | KPD_WIDE_QKV;
+}
+
+static kpd_status kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_desc *t, kpd_error *e) {
+    if (kpd__enums_check(c[0], c[10], c[11], c[29], e) || kpd__range(e, "model: n_modules", c[15], 0, 4) ||
+        kpd__range(e, "model: strip_accents", c[28] >> 2 & 3, 0, 2))
+        return KPD_ERR_ARGUMENT;
     d->kind = (kpd_kind)c[0];
     d->separate_towers = c[1] != 0;
     d->n_layers = c[2];
@@ -6468,7 +6743,8 @@ static void kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_
     d->activation = (kpd_activation)c[10]; d->pooling = (kpd_pooling)c[11];
     memcpy(&d->layer_norm_eps, &c[12], 4);
     d->max_tokens = c[13]; d->no_normalize = c[14] != 0; d->n_modules = c[15];
-    for (int32_t i = 0; i < d->n_modules && i < 4; i++) {
+    for (int32_t i = 0; i < d->n_modules; i++) {
+        if (kpd__module_check(c[16 + 3 * i], c[17 + 3 * i], c[18 + 3 * i] & 255, e)) return KPD_ERR_ARGUMENT;
         d->modules[i].kind = (kpd_module_kind)c[16 + 3 * i];
         d->modules[i].width = c[17 + 3 * i];
         d->modules[i].activation = (kpd_activation)(c[18 + 3 * i] & 255);
@@ -6477,6 +6753,7 @@ static void kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_
     t->cased = c[28] & 1; t->keep_cjk_joined = (c[28] & 2) != 0; t->strip_accents = (c[28] >> 2 & 3) - 1;
     d->dtype = (kpd_dtype)c[29];
     d->arithmetic = c[30];
+    return KPD_OK;
 }
 
 // One walk over the sections of a model. table NULL counts; table set lays out; file set finds, checks and binds.
@@ -6714,18 +6991,22 @@ static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) 
     const kpd__section *config = kpd__file_find(&m->file, "config"),
                        *texts = kpd__file_find(&m->file, "templates");
     const kpd__section *tokens = kpd__file_find(&m->file, "special"), *vocab = kpd__file_find(&m->file, "vocab");
+    const int32_t *c;
+    uint32_t known[32];
     memset(&t, 0, sizeof t);
     if (!config || config->type != KPD__I32 || config->size < 32 * 4)
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 32 numbers", path);
-    if (((const uint32_t *)(const void *)(m->file.data + config->offset))[30] > (KPD_OFFSET_HIDDEN | KPD_WIDE_QKV))
-        return kpd__fail(e, KPD_ERR_UNSUPPORTED, (int64_t)config->offset + 120,
-                         "%s: asks for an arithmetic that this version lacks", path);
+    c = (const int32_t *)(const void *)(m->file.data + config->offset);
+    kpd__config_known(c[15], known);
+    s = kpd__slots_check(c, known, 32, (size_t)config->size / 4, (int64_t)config->offset, path, e);
+    if (s) return s;
     if (!kpd__strings(&m->file, texts, templates, 3))
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: section templates is not three strings", path);
     if (!kpd__strings(&m->file, tokens, special, 5))
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: section special is not five strings", path);
     if (!vocab) return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no section vocab", path);
-    kpd__config_read((const int32_t *)(const void *)(m->file.data + config->offset), &m->desc, &t);
+    s = kpd__config_read(c, &m->desc, &t, e);
+    if (s) return s;
     m->desc.template_item = templates[0]; m->desc.template_keyphrase = templates[1]; m->desc.template_pair = templates[2];
     t.unk = special[0]; t.cls = special[1]; t.sep = special[2]; t.pad = special[3]; t.mask = special[4];
     t.vocab = (const char *)m->file.data + vocab->offset; t.vocab_size = (size_t)vocab->size;
@@ -6742,7 +7023,8 @@ static kpd_status kpd__model_templates(kpd_model *m, kpd_error *e) {
         kpd_status s = kpd__template_parse(&m->template_[i], text[i], i, e);
         if (s) return s;
         if (m->template_[i].n_segments > m->desc.n_types)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "template \"%s\": has two segments, the model one token type", text[i]);
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "template \"%.*s\": has two segments, the model one token type",
+                             KPD__SHOWN(text[i], 60));
     }
     return KPD_OK;
 }
@@ -6797,14 +7079,15 @@ static kpd_status kpd__model_assemble(const kpd__file *f, const char *path, kpd_
 
 // What was wrong with an argument is here wrong with a file, which the message must name.
 static kpd_status kpd__file_blame(kpd_status s, const char *path, kpd_error *e) {
-    char was[sizeof e->message];
+    kpd_error name;
+    if (!s || s == KPD_ERR_MEMORY) return s;
     if (s == KPD_ERR_ARGUMENT || s == KPD_ERR_NOT_FOUND) e->status = s = KPD_ERR_FORMAT;
-    if (!s || s == KPD_ERR_MEMORY || !strncmp(e->message, path, strlen(path))) return s;
-    memcpy(was, e->message, sizeof was);
-    return kpd__fail(e, s, e->where, "%s: %s", path, was);
+    kpd__fail(&name, s, -1, "%s: ", path);
+    if (!strncmp(e->message, name.message, strlen(name.message))) return s;
+    return kpd__fail(e, s, e->where, "%s%s", name.message, e->message);
 }
 
-KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e) {
+static kpd_status kpd__model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e) {
     kpd__file f;
     const char *name = kpd__file_label(path);
     kpd_error own;
@@ -6816,6 +7099,7 @@ KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_m
     if (s) { kpd__file_close(&f); return s; }
     return kpd__file_blame(kpd__model_assemble(&f, name, out, e), name, e);
 }
+KPD__GUARDED(3, kpd_model_open, kpd__model_open, const char *, path, const kpd_open_desc *, d, kpd_model **, out)
 
 // The four sections before the weights; with data, their payloads go into the image.
 static void kpd__model_head(kpd__section *s, const kpd_model_desc *d, uint8_t *image) {
@@ -6875,7 +7159,6 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
     memset(&none, 0, sizeof none);
     if (!a) a = &none;
     if (!kpd__allocator_ok(a)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
-    if (!d.tokenizer) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: desc.tokenizer is missing");
     kpd__model_defaults(&d);
     s = kpd__model_check(&d, e);
     if (s) return s;
@@ -6890,8 +7173,9 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
     return s;
 }
 
-KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
     kpd_status s;
+    if (!d || !d->tokenizer) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: desc.tokenizer is missing");
     if (d->dtype > KPD_F32)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: dtype is %d, expected f32; kpd_model_convert makes the others",
                          (int)d->dtype);
@@ -6899,6 +7183,7 @@ KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator 
     if (!s) (*out)->writable = true;
     return s;
 }
+KPD__GUARDED(3, kpd_model_create, kpd__model_create, const kpd_model_desc *, d, const kpd_allocator *, a, kpd_model **, out)
 
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e) {
     size_t n = kpd__file_header(&m->file)->n_sections, size = n * (sizeof(kpd__section) + sizeof(void *));
@@ -6911,7 +7196,7 @@ KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error
     for (size_t i = 0; i < n; i++) data[i] = m->file.data + table[i].offset;
     s = kpd__file_save(path, KPD__KIND_MODEL, table, data, n, e);
     kpd__free(&m->allocator, table, size);
-    return s;
+    return kpd__end(s, e);
 }
 
 KPDDEF kpd_model_desc kpd_model_get_desc(const kpd_model *m) { return m->desc; }
@@ -6932,7 +7217,7 @@ KPDDEF bool kpd_model_tensor(const kpd_model *m, int32_t i, kpd_tensor *out) {
 static const kpd__tensor *kpd__tensor_find(const kpd_model *m, const char *name, kpd_error *e) {
     for (size_t i = 0; i < m->n_tensors; i++)
         if (!strcmp(m->tensors[i].name, name)) return &m->tensors[i];
-    kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "model: has no tensor \"%.100s\"", name);
+    kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "model: has no tensor \"%.*s\"", KPD__SHOWN(name, 100));
     return NULL;
 }
 
@@ -6950,16 +7235,14 @@ static float kpd__tensor_value(const kpd__tensor *t, size_t row, size_t col) {
     return (float)t->bytes[at] * t->scale[row] * (t->inscale ? t->inscale[col] : 1);
 }
 
-KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e) {
+static kpd_status kpd__model_get(const kpd_model *m, const char *name, float *out, kpd_error *e) {
     const kpd__tensor *t = kpd__tensor_find(m, name, e);
-    uint64_t fp;
     if (!t) return KPD_ERR_NOT_FOUND;
-    fp = kpd__fp_enter();
     for (size_t r = 0; r < (size_t)t->rows; r++)
         for (size_t c = 0; c < (size_t)t->cols; c++) *out++ = kpd__tensor_value(t, r, c);
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(3, kpd_model_get, kpd__model_get, const kpd_model *, m, const char *, name, float *, out)
 
 // Into the image, which only its maker may write to.
 static void *kpd__image_at(kpd_model *m, const void *at) {
@@ -6980,7 +7263,7 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
     to = (float *)kpd__image_at(m, t->f32);
     for (size_t r = 0; r < (size_t)t->rows; r++)
         for (size_t c = 0; c < (size_t)t->cols; c++) to[kpd__tensor_at(t, r, c)] = *in++;
-    return KPD_OK;
+    return kpd__end(KPD_OK, e);
 }
 
 // >>session  One arena, laid out once: by a first walk that counts and a second that hands out. Relies on the levels.
@@ -7143,17 +7426,17 @@ KPDDEF void kpd_session_destroy(kpd_session *s) {
     kpd__free(&a, s->block, s->block_size);
 }
 
-KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **out, kpd_error *e) {
+static kpd_status kpd__session_create(const kpd_session_desc *d, kpd_session **out, kpd_error *e) {
+    kpd_session_desc none;
     kpd_session plan, *s;
     kpd__arena a;
-    uint64_t fp;
-    kpd_status status = kpd__session_check(d, e);
+    kpd_status status;
+    if (!d) d = (const kpd_session_desc *)memset(&none, 0, sizeof none);
+    status = kpd__session_check(d, e);
     if (status) return status;
     memset(&plan, 0, sizeof plan);
     memset(&a, 0, sizeof a);
-    fp = kpd__fp_enter();
     status = kpd__choose_level(d->simd, &plan.ops, e);
-    kpd__fp_leave(fp);
     if (status) return status;
     plan.sizes.ops = plan.ops;
     plan.sizes.chunk = kpd__chunk(plan.ops);
@@ -7178,6 +7461,7 @@ KPDDEF kpd_status kpd_session_create(const kpd_session_desc *d, kpd_session **ou
     *out = s;
     return KPD_OK;
 }
+KPD__GUARDED(2, kpd_session_create, kpd__session_create, const kpd_session_desc *, d, kpd_session **, out)
 
 KPDDEF kpd_simd kpd_session_simd(const kpd_session *s) { return s->ops->level; }
 KPDDEF size_t kpd_session_size(const kpd_session *s) { return s->block_size; }
@@ -7423,7 +7707,6 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
     kpd__shared share;
     const kpd_model_desc *d = &c->m->desc;
     size_t begin = s->blocks[b], end = s->blocks[b + 1];
-    uint64_t fp = kpd__fp_enter();
     kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
     share.s = s;
     s->scratch->hidden = s->hidden;
@@ -7436,7 +7719,6 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
     kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
     if (kpd__reads_one(d)) { share.rows.layer--; kpd__last_layer_end(&share.rows, d, s->scratch); }
     kpd__finish_texts(c, s->scratch, begin, end);
-    kpd__fp_leave(fp);
 }
 
 // Tokenizes inputs from in[at] on until the session is full; returns the number of texts, 0 after an error.
@@ -7498,7 +7780,7 @@ static void kpd__score_finish(const kpd__call *c, kpd__scratch *s, const float *
     c->s->ops->gemm(&c->m->classifier, s->pooled[0], h, 1, out, c->dim);
 }
 
-KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e) {
+static kpd_status kpd__score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e) {
     kpd__call c;
     if (m->desc.kind != KPD_CROSS_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "score: the model is a bi-encoder, expected a cross-encoder");
@@ -7506,18 +7788,22 @@ KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input 
     c.s = s; c.m = m; c.role = 2; c.dim = (size_t)m->desc.n_labels; c.out = out; c.finish = kpd__score_finish;
     return kpd__call_run(&c, in, n, e);
 }
+KPD__GUARDED(5, kpd_score, kpd__score, kpd_session *, s, const kpd_model *, m, const kpd_input *, in, size_t, n, float *, out)
 
-// (1 + tanh(x / 2)) / 2, by the scalar level's tanh.
-KPDDEF float kpd_sigmoid(float logit) {
-    uint64_t fp = kpd__fp_enter();
-    float panel[16] = {1}, half = 0.5f * logit, y[16];
+// *x = (1 + tanh(*x / 2)) / 2, by the scalar level's tanh.
+static kpd_status kpd__sigmoid(void *x) {
+    float panel[16] = {1}, half = 0.5f * *(float *)x, y[16];
     kpd__matrix one;
     memset(&one, 0, sizeof one);
     one.panels = panel; one.n = 1; one.k = 1; one.activation = KPD_TANH;
     kpd__scalar_ops.gemm(&one, &half, 1, 1, y, 1);
-    y[0] = 0.5f + 0.5f * y[0];
-    kpd__fp_leave(fp);
-    return y[0];
+    *(float *)x = 0.5f + 0.5f * y[0];
+    return KPD_OK;
+}
+
+KPDDEF float kpd_sigmoid(float logit) {
+    kpd__guarded(kpd__sigmoid, &logit);
+    return logit;
 }
 
 // >>student  The bi-encoder's head: pooling, modules, Matryoshka cut, unit length [SBERT, MRL].
@@ -7538,8 +7824,8 @@ static void kpd__embed_finish(const kpd__call *c, kpd__scratch *s, const float *
     else ops->normalize(a, c->dim, out);
 }
 
-static kpd_status kpd__embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
-                             float *out, size_t base, kpd_error *e) {
+static kpd_status kpd__embed_from(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n,
+                                  int32_t dim, float *out, size_t base, kpd_error *e) {
     kpd__call c;
     if (m->desc.kind != KPD_BI_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: the model is a cross-encoder, expected a bi-encoder");
@@ -7552,19 +7838,30 @@ static kpd_status kpd__embed(kpd_session *s, const kpd_model *m, kpd_tower tower
     return kpd__call_run(&c, in, n, e);
 }
 
-KPDDEF kpd_status kpd_embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
-                            float *out, kpd_error *e) {
-    return kpd__embed(s, m, tower, in, n, dim, out, 0, e);
+static kpd_status kpd__embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
+                              float *out, kpd_error *e) {
+    return kpd__embed_from(s, m, tower, in, n, dim, out, 0, e);
+}
+KPD__GUARDED(7, kpd_embed, kpd__embed, kpd_session *, s, const kpd_model *, m, kpd_tower, tower, const kpd_input *, in,
+             size_t, n, int32_t, dim, float *, out)
+
+typedef struct kpd__pair { const float *a, *b; size_t dim; float cosine; } kpd__pair;
+
+static kpd_status kpd__cosine(void *arg) {
+    kpd__pair *p = (kpd__pair *)arg;
+    float (*dot)(const float *, const float *, size_t) = kpd__scalar_ops.dot;
+    float aa = dot(p->a, p->a, p->dim), bb = dot(p->b, p->b, p->dim), c = dot(p->a, p->b, p->dim);
+    float length = sqrtf(aa) * sqrtf(bb);
+    c = length > 0 && length <= FLT_MAX ? c / length : 0;
+    p->cosine = c > 1 ? 1 : c < -1 ? -1 : c;
+    return KPD_OK;
 }
 
 KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim) {
-    uint64_t fp = kpd__fp_enter();
-    float (*dot)(const float *, const float *, size_t) = kpd__scalar_ops.dot;
-    float aa = dot(a, a, (size_t)dim), bb = dot(b, b, (size_t)dim), c = dot(a, b, (size_t)dim), length = sqrtf(aa) * sqrtf(bb);
-    c = length > 0 && length <= FLT_MAX ? c / length : 0;
-    c = c > 1 ? 1 : c < -1 ? -1 : c;
-    kpd__fp_leave(fp);
-    return c;
+    kpd__pair p;
+    p.a = a; p.b = b; p.dim = (size_t)dim;
+    kpd__guarded(kpd__cosine, &p);
+    return p.cosine;
 }
 
 // >>convert  Models of other weight types. Relies on the encoder, which shows how large the inputs of each matrix get. Promises
@@ -7669,7 +7966,7 @@ static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, flo
     for (size_t i = 0; i < to->n_tensors && !s; i++) {
         const kpd__tensor *t = &to->tensors[i];
         if (widest && !t->bytes) continue;
-        s = kpd_model_get(from, t->name, w, e);
+        s = kpd__model_get(from, t->name, w, e);
         if (s) break;
         if (widest) kpd__convert_widest(to, t, w);
         else if (t->bytes) s = kpd__convert_round(to, t, w, e);
@@ -7680,9 +7977,8 @@ static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, flo
 
 // The fastest level that does not round the inputs of bf16 products.
 static kpd_simd kpd__widening_level(void) {
-    const kpd__ops *ops = NULL;
     for (int l = KPD_SIMD_COUNT - 1; l > KPD_SIMD_SCALAR; l--)
-        if (!kpd__choose_level((kpd_simd)l, &ops, NULL) && !ops->half_dots) return (kpd_simd)l;
+        if (kpd_simd_available((kpd_simd)l) && !kpd__ops_of((kpd_simd)l)->half_dots) return (kpd_simd)l;
     return KPD_SIMD_SCALAR;
 }
 
@@ -7698,7 +7994,7 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     sd.simd = kpd__widening_level();
     if (from->desc.kind == KPD_CROSS_ENCODER) sd.assistant = from;
     else sd.student = from;
-    s = kpd_session_create(&sd, &session, e);
+    s = kpd__session_create(&sd, &session, e);
     if (s) return s;
     memset(&seen, 0, sizeof seen);
     seen.stride = kpd__max((size_t)from->desc.width, (size_t)from->desc.ffn_width);
@@ -7721,13 +8017,14 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     return s;
 }
 
-KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e) {
+static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e) {
+    kpd_convert_desc none;
     kpd_model_desc desc = m->desc;
     kpd_model *to = NULL;
     size_t size = 0;
     float *w;
     kpd_status s;
-    uint64_t fp;
+    if (!d) d = (const kpd_convert_desc *)memset(&none, 0, sizeof none);
     desc.dtype = d->dtype ? d->dtype : KPD_F32;
     desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
     for (size_t i = 0; i < m->n_tensors; i++)
@@ -7735,17 +8032,16 @@ KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *
     s = kpd__model_make(&desc, &d->allocator, &to, e);
     if (s) return s;
     w = (float *)kpd__alloc(&d->allocator, size);
-    fp = kpd__fp_enter();
     if (!w) s = kpd__no_memory(e, size);
     else if (desc.dtype == KPD_INT8) s = kpd__convert_int8(m, d, to, w, e);
     if (!s) s = kpd__convert_tensors(m, to, w, false, e);
-    kpd__fp_leave(fp);
     kpd__free(&d->allocator, w, size);
     if (s) { kpd_model_close(to); return s; }
     to->writable = to->desc.dtype == KPD_F32;
     *out = to;
     return KPD_OK;
 }
+KPD__GUARDED(3, kpd_model_convert, kpd__model_convert, const kpd_model *, m, const kpd_convert_desc *, d, kpd_model **, out)
 
 // >>index_store  Vectors in panels, their ids, and a hash table from id to slot. Slots are dense: removing moves the last
 // vector into the hole. Promises that every operation is all or nothing, and that what a mapped file says is never followed
@@ -7848,23 +8144,33 @@ KPDDEF void kpd_index_close(kpd_index *x) {
     kpd__free(&a, x, sizeof *x);
 }
 
-KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
+// metric and storage are not enums yet: see kpd__enums_check.
+static kpd_status kpd__index_check(int32_t dim, int metric, int storage, kpd_error *e) {
+    if (kpd__range(e, "index: dim", dim, 1, KPD_MAX_WIDTH) || kpd__range(e, "index: metric", metric, 0, KPD_L2))
+        return KPD_ERR_ARGUMENT;
+    if (storage == KPD_F32) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: storage type %d, this version has 1 (f32) only", storage);
+}
+
+static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
+    kpd_index_desc none;
     kpd_index *x;
+    const kpd__ops *ops;
+    kpd_status s;
+    if (!d) d = (const kpd_index_desc *)memset(&none, 0, sizeof none);
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
-    if (d->dim < 1 || d->dim > KPD_MAX_WIDTH)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: dim is %d, expected 1 to %d", (int)d->dim, KPD_MAX_WIDTH);
-    if ((unsigned)d->metric > (unsigned)KPD_L2)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: metric is %d, expected 0 to 2", (int)d->metric);
-    if (d->storage != KPD_DTYPE_DEFAULT && d->storage != KPD_F32)
-        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: storage type %d, this version has 1 (f32) only", (int)d->storage);
+    s = kpd__index_check(d->dim, (int)d->metric, d->storage ? (int)d->storage : KPD_F32, e);
+    if (s) return s;
+    s = kpd__choose_level(d->simd ? d->simd : kpd__best_before(KPD_SIMD_AMX), &ops, e);   // it has no use for tiles
+    if (s) return s;
     x = (kpd_index *)kpd__alloc(&d->allocator, sizeof *x);
     if (!x) return kpd__no_memory(e, sizeof *x);
-    x->allocator = d->allocator; x->dim = d->dim; x->metric = d->metric;
-    x->ops = kpd__ops_of(kpd__best_level());
+    x->allocator = d->allocator; x->dim = d->dim; x->metric = d->metric; x->ops = ops;
     *out = x;
     return KPD_OK;
 }
+KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, kpd_index **, out)
 
 KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x) {
     kpd_index_info i;
@@ -7908,19 +8214,17 @@ static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
     for (size_t d = 0; d < (size_t)x->dim; d++) to[kpd__vector_at(x, slot, d)] = v[d] / length;
 }
 
-KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
+static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
     size_t dim = (size_t)x->dim, total = 0;
-    uint64_t fp;
     kpd_status s = kpd__writable(x, e);
     if (s || !n) return s;
-    fp = kpd__fp_enter();
     s = kpd__vectors_check(x, v, n, "vector", e);
     if (!s && !kpd__add_ok(x->count, n, &total)) s = kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
     if (!s) s = kpd__store_grow(x, total, e);
     for (size_t i = 0; !s && i < n; i++) kpd__upsert_one(x, ids[i], v + i * dim);
-    kpd__fp_leave(fp);
     return s;
 }
+KPD__GUARDED(4, kpd_index_upsert, kpd__index_upsert, kpd_index *, x, const int64_t *, ids, const float *, v, size_t, n)
 
 // Takes an entry out of the table and closes the gap, so that probing needs no tombstones.
 static void kpd__table_remove(kpd_index *x, size_t hole) {
@@ -7962,14 +8266,14 @@ KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, s
     for (size_t i = 0; i < n && x->count; i++)
         if (kpd__index_slot(x, ids[i]) >= 0) kpd__remove_at(x, kpd__table_find(x, ids[i]));
     if (removed) *removed = before - x->count;
-    return KPD_OK;
+    return kpd__end(KPD_OK, e);
 }
 
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e) {
     int32_t slot = kpd__index_slot(x, id);
     if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
     for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = x->vectors[kpd__vector_at(x, (size_t)slot, d)];
-    return KPD_OK;
+    return kpd__end(KPD_OK, e);
 }
 
 KPDDEF int64_t kpd_index_id(const kpd_index *x, int64_t slot) {
@@ -7987,7 +8291,7 @@ KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error
     kpd__section_set(&s[3], "vectors", KPD__F32_PANELS, KPD__REQUIRED, x->count, (uint64_t)x->dim,
                      kpd__panel_bytes(x->count, x->dim));
     data[0] = config; data[1] = x->ids; data[2] = x->table; data[3] = x->vectors;
-    return kpd__file_save(path, KPD__KIND_INDEX, s, data, 4, e);
+    return kpd__end(kpd__file_save(path, KPD__KIND_INDEX, s, data, 4, e), e);
 }
 
 // The payload of a section [rows, cols]; *rows = SIZE_MAX takes what there is.
@@ -8060,6 +8364,7 @@ static kpd_status kpd__index_own(kpd_index *x, kpd_error *e) {
 }
 
 static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, const char *path, kpd_index **out, kpd_error *e) {
+    static const uint32_t known[3] = {UINT32_MAX, UINT32_MAX, UINT32_MAX};
     kpd_index_desc desc;
     const kpd__section *s = kpd__file_find(f, "config");
     const int32_t *c;
@@ -8068,9 +8373,12 @@ static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, cons
     if (!s || s->type != KPD__I32 || s->size < 64)
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 16 numbers", path);
     c = (const int32_t *)(const void *)(f->data + s->offset);
+    status = kpd__slots_check(c, known, 3, (size_t)s->size / 4, (int64_t)s->offset, path, e);
+    if (!status) status = kpd__index_check(c[0], c[1], c[2], e);
+    if (status) return status;
     desc.dim = c[0]; desc.metric = (kpd_metric)c[1]; desc.storage = (kpd_dtype)c[2];
     desc.allocator = f->allocator;
-    status = kpd_index_create(&desc, out, e);
+    status = kpd__index_create(&desc, out, e);
     if (status) return status;
     (*out)->file = *f;
     (*out)->read_only = true;
@@ -8083,7 +8391,7 @@ static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, cons
     return status;
 }
 
-KPDDEF kpd_status kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e) {
+static kpd_status kpd__index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e) {
     kpd__file f;
     const char *name = kpd__file_label(path);
     kpd_index *x = NULL;
@@ -8098,6 +8406,7 @@ KPDDEF kpd_status kpd_index_open(const char *path, const kpd_open_desc *d, kpd_i
     if (!s) *out = x;
     return kpd__file_blame(s, name, e);
 }
+KPD__GUARDED(3, kpd_index_open, kpd__index_open, const char *, path, const kpd_open_desc *, d, kpd_index **, out)
 
 // >>index_flat  Exact search. Tasks share out the vectors; each keeps, per query, a heap of the k best it saw, the worst on
 // top. Promises the total order (score descending, id ascending), so the result does not depend on how the work was cut.
@@ -8201,19 +8510,17 @@ static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, co
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *desc,
-                                   kpd_hit *out, int32_t *counts, kpd_error *e) {
+static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *desc,
+                                    kpd_hit *out, int32_t *counts, kpd_error *e) {
     kpd_search_desc d;
     kpd__search c;
     kpd_status status;
-    uint64_t fp;
     size_t dim = (size_t)x->dim;
     memset(&d, 0, sizeof d);
     if (desc) d = *desc;
     if (!d.k) d.k = 10;
     status = kpd__search_check(s, x, &d, e);
     if (status) return status;
-    fp = kpd__fp_enter();
     status = kpd__vectors_check(x, q, n, "query", e);
     c.s = s; c.x = x; c.d = &d; c.q = s->query;
     c.k = d.k;
@@ -8227,9 +8534,10 @@ KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const flo
         kpd__run(&s->parallel, s->n_tasks, kpd__search_task, &c);
         kpd__search_join(&c, row, out, counts);
     }
-    kpd__fp_leave(fp);
     return status;
 }
+KPD__GUARDED(7, kpd_index_search, kpd__index_search, kpd_session *, s, const kpd_index *, x, const float *, q, size_t, n,
+             const kpd_search_desc *, desc, kpd_hit *, out, int32_t *, counts)
 
 // >>recommend  embed -> search -> drop duplicates -> assistant filter -> rank. Relies on all above; holds no state.
 
@@ -8317,7 +8625,7 @@ static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d
                                      int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
     kpd_status status = kpd__drop_duplicates(s, d, item, hits, &n, e);
-    if (!status && d->assistant) status = kpd_score(s, d->assistant, c->pairs, (size_t)n, c->logits, e);
+    if (!status && d->assistant) status = kpd__score(s, d->assistant, c->pairs, (size_t)n, c->logits, e);
     if (status) return status;
     *count = 0;
     for (int32_t i = 0; i < n; i++) {
@@ -8337,8 +8645,8 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
     if (d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the assistant is not a cross-encoder of one label");
     if (d->assistant && d->assistant->template_[2].n_parts < 3)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the assistant's template \"%.100s\" has no {title}",
-                         d->assistant->desc.template_pair);
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the assistant's template \"%.*s\" has no {title}",
+                         KPD__SHOWN(d->assistant->desc.template_pair, 60));
     if (d->index->dim > kpd_model_dim(d->student))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the index has dim %d, the student only %d", (int)d->index->dim,
                          (int)kpd_model_dim(d->student));
@@ -8348,30 +8656,37 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
     return kpd__search_check(s, d->index, search, e);
 }
 
-KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
-                                kpd_recommendation *out, int32_t *counts, kpd_error *e) {
+static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
+                                 kpd_recommendation *out, int32_t *counts, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
+    kpd_recommend_desc none;
     kpd_error own;
     kpd_status status;
-    kpd_search_desc search = d->search;
+    kpd_search_desc search;
     size_t k;
+    if (!d) d = (const kpd_recommend_desc *)memset(&none, 0, sizeof none);
+    search = d->search;
     if (!search.k) search.k = 10;
     k = (size_t)search.k;
     if (!e) e = &own;
     status = kpd__recommend_check(s, d, &search, e);
     for (size_t at = 0; !status && at < n; at += KPD__ITEMS) {
         size_t m = kpd__min(KPD__ITEMS, n - at);
-        status = kpd__embed(s, d->student, KPD_ITEM, items + at, m, d->index->dim, c->vectors, at, e);
-        if (!status && kpd_index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))
+        status = kpd__embed_from(s, d->student, KPD_ITEM, items + at, m, d->index->dim, c->vectors, at, e);
+        if (!status && kpd__index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))
             status = kpd__fail(e, e->status, (int64_t)at + e->where, "recommend: item %lld: its vector is not finite or zero",
                                (long long)((int64_t)at + e->where));
-        for (size_t i = 0; !status && i < m; i++)
+        for (size_t i = 0; !status && i < m; i++) {
             status =
                 kpd__recommend_one(s, d, &items[at + i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
+            if (status) e->where = (int64_t)(at + i);   // not the candidate's
+        }
     }
     if (status) memset(counts, 0, n * sizeof *counts);
     return status;
 }
+KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recommend_desc *, d, const kpd_input *, items,
+             size_t, n, kpd_recommendation *, out, int32_t *, counts)
 
 #undef KPD__IMPLEMENTING
 #if defined(__clang__)

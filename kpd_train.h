@@ -76,10 +76,10 @@
 // Numbers. Losses and metrics are computed in double from float arrays, in one fixed order, and rounded to float when
 // stored; the encoder, forward and back, is computed in float by chains and trees, as kpd.h says. Both give the same bits on
 // every compiler, optimisation level, SIMD level and number of threads; but for training under KPD_CBLAS, where they are those
-// of the BLAS. exp and log are this header's own; of libm only sqrt and fmaf are used. The caller's rounding mode is saved and
-// restored by each call.
+// of the BLAS. exp and log are this header's own; of libm only sqrt and fmaf are used. The caller's rounding mode and denormal
+// flags are saved and restored by each call, as kpd.h says.
 //
-// Zero means default, as in kpd.h: zero a desc, set what differs.
+// Zero means default, as in kpd.h: zero a desc, set what differs; NULL counts as one of zeros.
 //
 // Letters: B rows of a batch, C columns (candidates or classes), n pairs or samples, D width of a vector, k ranks;
 // s score, t label or teacher's score, y in {0, 1} a label, p a probability. Gradients carry a d: ds = dL/ds.
@@ -148,12 +148,13 @@ typedef enum kpdt_target {
     KPDT_TARGET_AS_GIVEN, KPDT_TARGET_LOGIT /* log(t / (1-t)) */, KPDT_TARGET_COSINE /* 2t-1 */
 } kpdt_target;
 
+// Whence a trainer takes a pair's t.
+typedef enum kpdt_teacher { KPDT_BY_LABEL, KPDT_BY_SCORE, KPDT_BY_ASSISTANT } kpdt_teacher;
+
 // cosine a.b / (|a||b|); dot a.b; angle [AnglE]: with the halves of a vector as real and imaginary parts, the absolute
 // value of the sum of real and imaginary parts of the quotient a/b, divided by |a|/|b|, which is
 // |a.r(b)| / (|a||b|), r(c, d) = (c-d, c+d): ANGLE under COSENT is AnglE. A zero vector has similarity 0 and gets
 // gradient 0 (with dot it gets the other vector).
-typedef enum kpdt_teacher { KPDT_BY_LABEL, KPDT_BY_SCORE, KPDT_BY_ASSISTANT } kpdt_teacher;
-
 typedef enum kpdt_similarity { KPDT_SIM_COSINE, KPDT_SIM_DOT, KPDT_SIM_ANGLE } kpdt_similarity;
 
 typedef struct kpdt_loss_desc {
@@ -1906,11 +1907,8 @@ static kpd_status kpdt__encode(kpdt__tape *t, const kpdt__batch *b, const kpdt__
 // Vectors or logits [B, D] of a batch; the tape then holds what kpdt__backward needs.
 static kpd_status kpdt__forward(kpdt__tape *t, const kpdt__batch *b, const kpdt__dropout *dropout, float *out, kpd_error *e) {
     kpd_status status = kpdt__encode(t, b, dropout, e);
-    uint64_t fp;
     if (status || !b->n_texts) return status;
-    fp = kpd__fp_enter();
     kpdt__output_forward(t, out);
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
 
@@ -2131,10 +2129,8 @@ static void kpdt__encoder_backward(kpdt__tape *t) {
 
 // net->g += the gradient of the loss, given dout [B, D] of the last forward pass's output.
 static void kpdt__backward(kpdt__tape *t, const float *dout) {
-    uint64_t fp = kpd__fp_enter();
     kpdt__output_backward(t, dout);
     kpdt__encoder_backward(t);
-    kpd__fp_leave(fp);
 }
 
 // THE MASKED-LANGUAGE HEAD. Rows are the masked tokens, in batch order. What is before the logits is done for all of them, and
@@ -2249,9 +2245,7 @@ static void kpdt__mlm_backward(kpdt__tape *t) {
 static double kpdt__mlm_loss(kpdt__tape *t, float weight) {
     kpdt__mlm_rows r;
     double loss = 0;
-    uint64_t fp;
     if (!t->mlm.n) return 0;
-    fp = kpd__fp_enter();
     r.t = t; r.scale = weight / (float)t->mlm.n;
     kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_forward_task, t);
     for (r.start = 0; r.start < t->mlm.n; r.start += KPDT__MLM_ROWS) {
@@ -2260,7 +2254,6 @@ static double kpdt__mlm_loss(kpdt__tape *t, float weight) {
     }
     for (size_t i = 0; i < t->mlm.n; i++) loss += t->mlm.loss[i];
     if (weight != 0) kpdt__mlm_backward(t);
-    kpd__fp_leave(fp);
     return loss;
 }
 
@@ -2393,7 +2386,6 @@ static void kpdt__update_task(void *arg, int32_t task) {
 // One step at a rate: clips, updates, zeroes the gradient, writes the panels anew. Returns the gradient's norm before clipping;
 // when that is not finite nothing has changed but the gradient, which is zero again.
 static float kpdt__optimizer_step(kpdt__optimizer *o, float rate) {
-    uint64_t fp = kpd__fp_enter();
     float norm = kpdt__gradient_norm(o), scale = o->clip > 0 ? o->clip / (norm + 1e-6f) : 1;
     if (!kpd__finite(norm)) memset(o->net->g, 0, o->net->n * sizeof(float));
     else {
@@ -2405,7 +2397,6 @@ static float kpdt__optimizer_step(kpdt__optimizer *o, float rate) {
         kpd__run(&o->parallel, kpd__n_tasks(&o->parallel), kpdt__update_task, o);
         kpdt__net_refresh(o->net, &o->parallel);
     }
-    kpd__fp_leave(fp);
     return norm;
 }
 
@@ -2424,6 +2415,8 @@ static float kpdt__or(float value, float otherwise) { return value != 0 ? value 
 
 // The desc with its defaults, or what is wrong with it.
 static kpd_status kpdt__loss_defaults(const kpdt_loss_desc *d, kpdt_loss_desc *out, kpd_error *e) {
+    kpdt_loss_desc none;
+    if (!d) d = (const kpdt_loss_desc *)memset(&none, 0, sizeof none);
     *out = *d;
     out->weight = kpdt__or(d->weight, 1);
     out->scale = kpdt__or(d->scale, 20);
@@ -2708,18 +2701,17 @@ static double kpdt__pairs_run(const kpdt__pairs *p) {
     }
 }
 
-KPDDEF kpd_status kpdt_loss_pairs(const kpdt_loss_desc *d, const float *s, const float *t, const int32_t *query, size_t n,
-                                  float *loss, float *ds, kpd_error *e) {
+static kpd_status kpdt__loss_pairs(const kpdt_loss_desc *d, const float *s, const float *t, const int32_t *query, size_t n,
+                                   float *loss, float *ds, kpd_error *e) {
     kpdt__pairs p;
-    uint64_t fp;
     if (kpdt__loss_defaults(d, &p.d, e)) return KPD_ERR_ARGUMENT;
     p.s = s; p.t = t; p.query = query; p.n = n; p.ds = ds;
     if (kpdt__pairs_check(&p, e)) return KPD_ERR_ARGUMENT;
-    fp = kpd__fp_enter();
     *loss = (float)(kpdt__pairs_run(&p) * (double)p.d.weight);
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(7, kpdt_loss_pairs, kpdt__loss_pairs, const kpdt_loss_desc *, d, const float *, s, const float *, t,
+             const int32_t *, query, size_t, n, float *, loss, float *, ds)
 
 typedef struct kpdt__line { const float *s; const uint8_t *mask; const float *log_q; size_t n, step; double scale; } kpdt__line;
 
@@ -2772,31 +2764,28 @@ static kpd_status kpdt__matrix_check(const kpdt_loss_desc *d, const float *s, co
     return log_q ? kpdt__check_finite(log_q, C, "log_q", e) : KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_loss_matrix(const kpdt_loss_desc *desc, const float *s, const uint8_t *mask, const float *log_q,
-                                   size_t B, size_t C, float *loss, float *ds, kpd_error *e) {
+static kpd_status kpdt__loss_matrix(const kpdt_loss_desc *desc, const float *s, const uint8_t *mask, const float *log_q,
+                                    size_t B, size_t C, float *loss, float *ds, kpd_error *e) {
     kpdt_loss_desc d;
-    uint64_t fp;
     double weight, sum;
     if (kpdt__loss_defaults(desc, &d, e) || kpdt__matrix_check(&d, s, mask, log_q, B, C, e)) return KPD_ERR_ARGUMENT;
-    fp = kpd__fp_enter();
     weight = (double)d.weight * (d.loss == KPDT_MNR ? 1 : 0.5);
     memset(ds, 0, B * C * sizeof *ds);
     sum = kpdt__mnr(&d, s, mask, log_q, B, C, false, weight, ds);
     if (d.loss == KPDT_MNR_SYMMETRIC) sum += kpdt__mnr(&d, s, mask, log_q, B, C, true, weight, ds);
     *loss = (float)sum;
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(8, kpdt_loss_matrix, kpdt__loss_matrix, const kpdt_loss_desc *, desc, const float *, s, const uint8_t *, mask,
+             const float *, log_q, size_t, B, size_t, C, float *, loss, float *, ds)
 
-KPDDEF kpd_status kpdt_cross_entropy(const float *logits, const int32_t *labels, size_t B, size_t C, float *loss,
-                                     float *dlogits, kpd_error *e) {
+static kpd_status kpdt__cross_entropy(const float *logits, const int32_t *labels, size_t B, size_t C, float *loss,
+                                      float *dlogits, kpd_error *e) {
     size_t size;
-    uint64_t fp;
     double sum = 0;
     if (!B || !C || !kpd__mul_ok(B, C, &size))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "cross-entropy: no rows or no classes");
     if (kpdt__check_finite(logits, size, "logits", e) || kpdt__check_labels(labels, B, C, e)) return KPD_ERR_ARGUMENT;
-    fp = kpd__fp_enter();
     memset(dlogits, 0, size * sizeof *dlogits);
     for (size_t i = 0; i < B; i++) {
         kpdt__line l;
@@ -2804,9 +2793,10 @@ KPDDEF kpd_status kpdt_cross_entropy(const float *logits, const int32_t *labels,
         sum += kpdt__line_loss(&l, (size_t)labels[i], 1 / (double)B, dlogits + i * C);
     }
     *loss = (float)sum;
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(6, kpdt_cross_entropy, kpdt__cross_entropy, const float *, logits, const int32_t *, labels, size_t, B, size_t, C,
+             float *, loss, float *, dlogits)
 
 // Row i of the head's input, [u; v; |u-v|].
 static double kpdt__head_input(const kpdt_softmax_head *h, size_t i, size_t k) {
@@ -2858,10 +2848,9 @@ static void kpdt__head_backward(const kpdt_softmax_head *h, size_t i, const doub
     }
 }
 
-KPDDEF kpd_status kpdt_softmax_head_loss(const kpdt_softmax_head *h, float *loss, kpd_error *e) {
+static kpd_status kpdt__softmax_head_loss(const kpdt_softmax_head *h, float *loss, kpd_error *e) {
     double g[KPDT_MAX_LABELS], sum = 0;
     size_t dim = (size_t)h->dim;
-    uint64_t fp;
     if (h->labels > KPDT_MAX_LABELS)
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "softmax head: %d labels, at most %d", (int)h->labels, KPDT_MAX_LABELS);
     if (!h->B || h->dim < 1 || h->labels < 1 || (h->bias && !h->dbias))
@@ -2871,15 +2860,14 @@ KPDDEF kpd_status kpdt_softmax_head_loss(const kpdt_softmax_head *h, float *loss
         (h->bias && kpdt__check_finite(h->bias, (size_t)h->labels, "bias", e)) ||
         kpdt__check_labels(h->label, h->B, (size_t)h->labels, e))
         return KPD_ERR_ARGUMENT;
-    fp = kpd__fp_enter();
     for (size_t i = 0; i < h->B; i++) {
         sum += kpdt__head_forward(h, i, g);
         kpdt__head_backward(h, i, g);
     }
     *loss = (float)sum;
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(2, kpdt_softmax_head_loss, kpdt__softmax_head_loss, const kpdt_softmax_head *, h, float *, loss)
 
 // Similarities are computed in tiles of 16 by 16 vectors, so that lengths are computed 1/16 as often as products.
 #define KPDT__TILE 16
@@ -2980,6 +2968,8 @@ static void kpdt__tile_at(kpdt__tile *t, const float *a, size_t i, size_t na, co
 }
 
 static kpd_status kpdt__similarity_check(const kpdt_similarity_desc *d, size_t na, size_t nb, kpdt__tile *t, kpd_error *e) {
+    kpdt_similarity_desc none;
+    if (!d) d = (const kpdt_similarity_desc *)memset(&none, 0, sizeof none);
     if ((unsigned)d->kind > KPDT_SIM_ANGLE || d->dim < 1 || (d->stride && d->stride < d->dim))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "similarity: kind %d, dim %d, stride %d: no such kind, no width, or a stride "
                          "below it", (int)d->kind, (int)d->dim, (int)d->stride);
@@ -2993,13 +2983,12 @@ static kpd_status kpdt__similarity_check(const kpdt_similarity_desc *d, size_t n
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_similarity_forward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
-                                          float *s, kpd_error *e) {
+static kpd_status kpdt__similarity_forward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
+                                           float *s, kpd_error *e) {
     kpdt__tile t;
-    uint64_t fp;
-    bool angle = d->kind == KPDT_SIM_ANGLE;
+    bool angle;
     if (kpdt__similarity_check(d, na, nb, &t, e)) return KPD_ERR_ARGUMENT;
-    fp = kpd__fp_enter();
+    angle = t.kind == KPDT_SIM_ANGLE;
     for (size_t i = 0; i < na; i += d->matrix ? KPDT__TILE : 1)
         for (size_t j = d->matrix ? 0 : i; j < (d->matrix ? nb : i + 1); j += KPDT__TILE) {
             kpdt__tile_at(&t, a, i, d->matrix ? na : i + 1, b, j, d->matrix ? nb : i + 1);
@@ -3008,25 +2997,25 @@ KPDDEF kpd_status kpdt_similarity_forward(const kpdt_similarity_desc *d, const f
                 for (size_t y = 0; y < t.nb; y++)
                     s[d->matrix ? (i + x) * nb + j + y : i] = (float)(angle ? kpdt__abs(t.s[x][y]) : t.s[x][y]);
         }
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(6, kpdt_similarity_forward, kpdt__similarity_forward, const kpdt_similarity_desc *, d, const float *, a,
+             size_t, na, const float *, b, size_t, nb, float *, s)
 
-KPDDEF kpd_status kpdt_similarity_backward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
-                                           const float *ds, float *da, float *db, kpd_error *e) {
+static kpd_status kpdt__similarity_backward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
+                                            const float *ds, float *da, float *db, kpd_error *e) {
     kpdt__tile t;
-    uint64_t fp;
     if (kpdt__similarity_check(d, na, nb, &t, e)) return KPD_ERR_ARGUMENT;
-    fp = kpd__fp_enter();
     for (size_t i = 0; i < na; i += d->matrix ? KPDT__TILE : 1)
         for (size_t j = d->matrix ? 0 : i; j < (d->matrix ? nb : i + 1); j += KPDT__TILE) {
             kpdt__tile_at(&t, a, i, d->matrix ? na : i + 1, b, j, d->matrix ? nb : i + 1);
             kpdt__tile_backward(&t, ds + (d->matrix ? i * nb + j : i), nb, da ? da + i * t.stride : NULL,
                                 db ? db + j * t.stride : NULL);
         }
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(8, kpdt_similarity_backward, kpdt__similarity_backward, const kpdt_similarity_desc *, d, const float *, a,
+             size_t, na, const float *, b, size_t, nb, const float *, ds, float *, da, float *, db)
 
 static kpd_status kpdt__dims_check(const kpdt_loss_desc *d, int32_t dim, kpd_error *e) {
     for (int32_t i = 0; i < KPDT_MAX_DIMS && d->dims[i]; i++)
@@ -3046,18 +3035,20 @@ static kpd_status kpdt__vectors_at(const kpdt_loss_desc *d, const kpdt_vectors *
     sim.stride = v->dim;
     if (!kpd__mul_ok(v->na, sim.matrix ? v->nb : 1, &n)) return kpd__fail(e, KPD_ERR_LIMIT, -1, "loss: na * nb overflows");
     ds = v->work + n;
-    status = kpdt_similarity_forward(&sim, v->a, v->na, v->b, v->nb, v->work, e);
-    if (!status && sim.matrix) status = kpdt_loss_matrix(d, v->work, v->mask, v->log_q, v->na, v->nb, loss, ds, e);
-    else if (!status) status = kpdt_loss_pairs(d, v->work, v->t, v->query, v->na, loss, ds, e);
-    if (!status) status = kpdt_similarity_backward(&sim, v->a, v->na, v->b, v->nb, ds, v->da, v->db, e);
+    status = kpdt__similarity_forward(&sim, v->a, v->na, v->b, v->nb, v->work, e);
+    if (!status && sim.matrix) status = kpdt__loss_matrix(d, v->work, v->mask, v->log_q, v->na, v->nb, loss, ds, e);
+    else if (!status) status = kpdt__loss_pairs(d, v->work, v->t, v->query, v->na, loss, ds, e);
+    if (!status) status = kpdt__similarity_backward(&sim, v->a, v->na, v->b, v->nb, ds, v->da, v->db, e);
     return status;
 }
 
-KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e) {
-    kpdt_loss_desc at = *d;
+static kpd_status kpdt__loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e) {
+    kpdt_loss_desc none, at;
     double sum = 0;
-    uint64_t fp = kpd__fp_enter();
-    kpd_status status = kpdt__dims_check(d, v->dim, e);
+    kpd_status status;
+    if (!d) d = (const kpdt_loss_desc *)memset(&none, 0, sizeof none);
+    at = *d;
+    status = kpdt__dims_check(d, v->dim, e);
     for (int32_t i = 0; !status && i < KPDT_MAX_DIMS && (!i || d->dims[i]); i++) {
         float one = 0;
         at.weight = kpdt__or(d->weight, 1) * kpdt__or(d->dim_weights[i], 1);
@@ -3065,9 +3056,9 @@ KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors 
         sum += (double)one;
     }
     if (!status) *loss = (float)sum;
-    kpd__fp_leave(fp);
     return status;
 }
+KPD__GUARDED(3, kpdt_loss_vectors, kpdt__loss_vectors, const kpdt_loss_desc *, d, const kpdt_vectors *, v, float *, loss)
 
 // >>data  Mapped tables. Relies on kpd.h's files. Promises that a row is read inside the mapping, whatever the file has become,
 // and that numbers are the same in every locale.
@@ -3144,12 +3135,11 @@ static bool kpdt__cell(kpdt_column role, kpd_text cell, kpdt_row *out) {
 
 static kpd_status kpdt__bad_row(const kpdt_dataset *x, int64_t line, int32_t column, kpd_text cell, kpd_error *e) {
     const char *label = kpd__file_label(x->path);
-    int shown = (int)kpd__min(cell.size, 40);
     if (column < 0)
         return kpd__fail(e, KPD_ERR_FORMAT, line, "%s:%lld: has %d columns, expected %d", label, (long long)line, -column,
                          (int)x->n_columns);
     return kpd__fail(e, KPD_ERR_FORMAT, line, "%s:%lld: column %d is '%.*s', expected a number%s", label, (long long)line,
-                     (int)column + 1, shown, cell.size ? cell.data : "",
+                     (int)column + 1, kpd__shown(cell.data, cell.size, 40), cell.size ? cell.data : "",
                      x->columns[column] == KPDT_COL_LABEL ? " from 0 to 1" : "");
 }
 
@@ -3231,7 +3221,6 @@ KPDDEF void kpdt_dataset_close(kpdt_dataset *x) {
 
 static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d, kpd_error *e) {
     kpd_status s;
-    uint64_t fp;
     x->data = d->data; x->size = d->size;
     if (d->path) {
         s = kpd__file_open_path(d->path, false, 0, &x->file, &d->allocator, e);
@@ -3243,17 +3232,18 @@ static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d
     x->offsets = (uint64_t *)kpd__alloc(&x->allocator, x->offsets_size);
     if (!x->offsets) return kpd__no_memory(e, x->offsets_size);
     x->sum = kpd__hash64(x->data, x->size);
-    fp = kpd__fp_enter();
-    s = kpdt__dataset_scan(x, e);
-    kpd__fp_leave(fp);
-    return s;
+    return kpdt__dataset_scan(x, e);
 }
 
-KPDDEF kpd_status kpdt_dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **out, kpd_error *e) {
-    size_t n_path = d->path ? strlen(d->path) + 1 : 0;
+static kpd_status kpdt__dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **out, kpd_error *e) {
+    kpdt_dataset_desc none;
+    size_t n_path;
     kpdt_dataset *x;
     int32_t n = 0;
-    kpd_status s = kpdt__columns_check(d, &n, e);
+    kpd_status s;
+    if (!d) d = (const kpdt_dataset_desc *)memset(&none, 0, sizeof none);
+    n_path = d->path ? strlen(d->path) + 1 : 0;
+    s = kpdt__columns_check(d, &n, e);
     if (s) return s;
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
@@ -3269,6 +3259,7 @@ KPDDEF kpd_status kpdt_dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **o
     else *out = x;
     return s;
 }
+KPD__GUARDED(2, kpdt_dataset_open, kpdt__dataset_open, const kpdt_dataset_desc *, d, kpdt_dataset **, out)
 
 KPDDEF int64_t kpdt_dataset_rows(const kpdt_dataset *x) { return x->rows; }
 KPDDEF int64_t kpdt_dataset_bad_rows(const kpdt_dataset *x) { return x->bad_rows; }
@@ -3279,30 +3270,27 @@ static bool kpdt__has(const kpdt_dataset *x, kpdt_column role) {
     return false;
 }
 
-KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e) {
+static kpd_status kpdt__dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e) {
     kpd_text text;
-    uint64_t at, fp;
+    uint64_t at;
     int64_t skip = i % KPDT__STRIDE;
     bool good = false;
     if (i < 0 || i >= x->rows)
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "data: row %lld of %lld", (long long)i, (long long)x->rows);
-    fp = kpd__fp_enter();
     for (at = x->offsets[i / KPDT__STRIDE]; kpdt__next_line(x, &at, &text);) {
         good = !kpdt__row_parse(x, text, 0, out, NULL);
         if ((good && !skip--) || (!good && !x->skip_bad_rows)) break;
     }
-    kpd__fp_leave(fp);
     if (good && skip < 0) return KPD_OK;
     return kpd__fail(e, KPD_ERR_FORMAT, i, "%s: row %lld is no longer what it was: the file has been changed",
                      kpd__file_label(x->path), (long long)i);
 }
+KPD__GUARDED(3, kpdt_dataset_get, kpdt__dataset_get, const kpdt_dataset *, x, int64_t, i, kpdt_row *, out)
 
 // Puts in front of the message of an error whence it comes: `what`, `between` and a number.
 static kpd_status kpdt__from(kpd_error *e, kpd_status s, const char *what, const char *between, int64_t number) {
-    char message[sizeof e->message];
     if (!s || !e) return s;
-    memcpy(message, e->message, sizeof message);
-    return kpd__fail(e, s, e->where, "%s%s%lld: %s", what, between, (long long)number, message);
+    return kpd__fail(e, s, e->where, "%s%s%lld: %s", what, between, (long long)number, e->message);
 }
 
 // The same for an error that row i is to blame for: its file and line. Where rows were left out it reads all lines before.
@@ -3371,7 +3359,7 @@ static int64_t kpdt__query_units(const kpdt_dataset *x, size_t batch, int64_t *s
     memset(&last, 0, sizeof last);
     for (int64_t i = 0; i < x->rows; i++) {
         bool same;
-        if (kpdt_dataset_get(x, i, &row, e)) return -1;
+        if (kpdt__dataset_get(x, i, &row, e)) return -1;
         same = i && row.query.size == last.query.size && !memcmp(row.query.data, last.query.data, row.query.size);
         last = row;
         if (same && i - first < (int64_t)batch) continue;
@@ -3420,7 +3408,7 @@ static uint64_t *kpdt__unseen(kpdt__sampler *s, uint64_t hash) {
 // Puts a row into the batch unless its keyphrase or its item is there.
 static kpd_status kpdt__offer(kpdt__sampler *s, const kpdt__feed *f, int64_t r, size_t *n, bool *taken, kpd_error *e) {
     kpdt_row row;
-    kpd_status status = kpdt_dataset_get(f->data, r, &row, e);
+    kpd_status status = kpdt__dataset_get(f->data, r, &row, e);
     uint64_t hash[2];
     size_t n_hashes = 0;
     if (status) return status;
@@ -3526,13 +3514,12 @@ static kpd_status kpdt__model_fill(kpd_model *m, const kpd_model *from, uint64_t
     return s;
 }
 
-KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, const kpd_allocator *a,
-                                   kpd_model **out, kpd_error *e) {
+static kpd_status kpdt__model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, const kpd_allocator *a,
+                                    kpd_model **out, kpd_error *e) {
     kpd_model *m = NULL;
     kpd_tensor t;
     size_t most = 0;
     float *w;
-    uint64_t fp;
     kpd_status s = kpd_model_create(d, a, &m, e);
     if (s) return s;
     for (int32_t i = 0; kpd_model_tensor(m, i, &t); i++)
@@ -3542,14 +3529,14 @@ KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *fro
         kpd_model_close(m);
         return kpd__no_memory(e, most);
     }
-    fp = kpd__fp_enter();
     s = kpdt__model_fill(m, from, seed, w, e);
-    kpd__fp_leave(fp);
     kpd__free(&m->allocator, w, most);
     if (s) kpd_model_close(m);
     else *out = m;
     return s;
 }
+KPD__GUARDED(5, kpdt_model_start, kpdt__model_start, const kpd_model_desc *, d, const kpd_model *, from, uint64_t, seed,
+             const kpd_allocator *, a, kpd_model **, out)
 
 #define KPDT__SECOND_TOWER (UINT64_C(1) << 40)   // number of its first text for dropout
 
@@ -3716,7 +3703,7 @@ static bool kpdt__wants_mlm(const kpdt_trainer_desc *d) {
 
 static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
     kpd_status s;
-    if (!d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
+    if (!d || !d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     s = kpd__parallel_check(&d->parallel, e);
@@ -3728,8 +3715,8 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
     if (!s && kpdt__wants_mlm(d) && d->start->desc.kind == KPD_CROSS_ENCODER)
         s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm is for bi-encoders, desc.start is a cross-encoder");
     if (!s && kpdt__wants_mlm(d) && kpdt__mask_id(d->start) < 0)
-        s = kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "training: mlm: the mask token \"%.100s\" is not in the vocabulary",
-                      d->start->tokenizer->desc.mask);
+        s = kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "training: mlm: the mask token \"%.*s\" is not in the vocabulary",
+                      KPD__SHOWN(d->start->tokenizer->desc.mask, 60));
     if (!s && d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
         s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the assistant is not a cross-encoder with one label");
     if (!s) s = kpdt__dev_check(d, e);
@@ -3810,7 +3797,7 @@ static kpd_status kpdt__dev_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, kp
     t->dev.best = (float)kpdt__nan();
     if (!d->dev) return KPD_OK;
     for (int64_t i = 0; i < d->dev->rows; i++) {
-        kpd_status s = kpdt_dataset_get(d->dev, i, &row, e);
+        kpd_status s = kpdt__dataset_get(d->dev, i, &row, e);
         if (s) return s;
         t->dev.label[i] = row.label;
         t->dev.yes[i] = row.label >= 0.5f;
@@ -3904,16 +3891,13 @@ static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     for (t->sampler.seen_size = 1; t->sampler.seen_size < 8 * t->batch;) t->sampler.seen_size *= 2;
 }
 
-KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e) {
+static kpd_status kpdt__trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e) {
     kpdt_trainer plan, *t;
     const kpd__ops *ops = NULL;
     kpd__arena a;
-    uint64_t fp;
     kpd_status s = kpdt__trainer_check(d, e);
     if (s) return s;
-    fp = kpd__fp_enter();
     s = kpd__choose_level(d->simd, &ops, e);
-    kpd__fp_leave(fp);
     if (s) return s;
     memset(&plan, 0, sizeof plan);
     memset(&a, 0, sizeof a);
@@ -3930,6 +3914,7 @@ KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer *
     else *out = t;
     return s;
 }
+KPD__GUARDED(2, kpdt_trainer_create, kpdt__trainer_create, const kpdt_trainer_desc *, d, kpdt_trainer **, out)
 
 // THE PHASES
 
@@ -3987,16 +3972,12 @@ static kpd_status kpdt__side_whole(kpdt_trainer *t, kpd_tower tower, const kpd_i
 
 // Vectors or logits of a batch.
 static kpd_status kpdt__side_forward(kpdt_trainer *t, const kpdt__batch *b, bool drop, float *out, kpd_error *e) {
-    kpdt__dropout dropout;
-    uint64_t fp;
-    fp = kpd__fp_enter();
-    dropout = kpdt__dropout_make(t->dropout, t->seed, (uint64_t)t->optimizer->step);
-    kpd__fp_leave(fp);
+    kpdt__dropout dropout = kpdt__dropout_make(t->dropout, t->seed, (uint64_t)t->optimizer->step);
     return kpdt__forward(t->side[b->tower].tape, b, drop ? &dropout : NULL, out, e);
 }
 
-KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
-                                       kpd_error *e) {
+static kpd_status kpdt__trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
+                                        kpd_error *e) {
     kpdt__side *x = kpdt__side_of(t, tower, e);
     kpdt__batch b;
     kpd_status s;
@@ -4008,8 +3989,10 @@ KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const k
     x->kept = true;
     return KPD_OK;
 }
+KPD__GUARDED(5, kpdt_trainer_forward, kpdt__trainer_forward, kpdt_trainer *, t, kpd_tower, tower, const kpd_input *, in,
+             size_t, n, float *, out)
 
-KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const float *dout, kpd_error *e) {
+static kpd_status kpdt__trainer_backward(kpdt_trainer *t, kpd_tower tower, const float *dout, kpd_error *e) {
     kpdt__side *x = kpdt__side_of(t, tower, e);
     kpd_status s;
     if (!x) return KPD_ERR_ARGUMENT;
@@ -4021,6 +4004,7 @@ KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const 
     x->kept = false;
     return KPD_OK;
 }
+KPD__GUARDED(3, kpdt_trainer_backward, kpdt__trainer_backward, kpdt_trainer *, t, kpd_tower, tower, const float *, dout)
 
 // Said of the training, since no row is to blame for weights that have run away.
 static kpd_status kpdt__diverged(const kpdt_trainer *t, const float *out, size_t n, kpd_error *e) {
@@ -4100,11 +4084,8 @@ static void kpdt__mlm_mask(const kpdt_trainer *t, kpdt__side *x, const kpdt__bat
 static kpd_status kpdt__mlm_run(kpdt_trainer *t, kpdt__side *x, const kpdt__batch *b, float weight, double *loss, size_t *n,
                                 kpd_error *e) {
     bool train = weight != 0;
-    kpdt__dropout d;
-    uint64_t fp = kpd__fp_enter();
+    kpdt__dropout d = kpdt__dropout_make(train ? t->dropout : 0, t->seed, train ? (uint64_t)t->optimizer->step : UINT64_MAX);
     kpd_status s;
-    d = kpdt__dropout_make(train ? t->dropout : 0, t->seed, train ? (uint64_t)t->optimizer->step : UINT64_MAX);
-    kpd__fp_leave(fp);
     kpdt__mlm_mask(t, x, b, d.key);
     s = kpdt__encode(x->tape, b, &d, e);
     if (s) return s;
@@ -4137,11 +4118,13 @@ static kpd_status kpdt__mlm_learn(kpdt_trainer *t, kpd_tower tower, const kpd_in
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *loss, kpd_error *e) {
+static kpd_status kpdt__trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *loss,
+                                    kpd_error *e) {
     if (!kpdt__side_of(t, tower, e)) return KPD_ERR_ARGUMENT;
     return kpdt__mlm_learn(t, tower, in, n, 1, loss, e);
-    return KPD_OK;
 }
+KPD__GUARDED(5, kpdt_trainer_mlm, kpdt__trainer_mlm, kpdt_trainer *, t, kpd_tower, tower, const kpd_input *, in, size_t, n,
+             float *, loss)
 
 KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n) {
     *n = t->net->n;
@@ -4161,15 +4144,12 @@ static void kpdt__step_end(kpdt_trainer *t) {
     t->texts = t->tokens = 0;
 }
 
-KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
+static kpd_status kpdt__trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
     int64_t step = t->optimizer->step;
     float rate, norm;
-    uint64_t fp;
     if (step >= t->schedule.steps)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: all %lld steps are done", (long long)step);
-    fp = kpd__fp_enter();
     rate = kpdt__rate(&t->schedule, step);
-    kpd__fp_leave(fp);
     norm = kpdt__optimizer_step(t->optimizer, rate);
     kpdt__step_end(t);
     if (t->optimizer->step == step)
@@ -4179,6 +4159,7 @@ KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error 
     r->done = kpdt__done(t);
     return KPD_OK;
 }
+KPD__GUARDED(2, kpdt_trainer_apply, kpdt__trainer_apply, kpdt_trainer *, t, kpdt_report *, r)
 
 // THE BATCH
 
@@ -4198,7 +4179,7 @@ static kpd_input kpdt__input(const kpd_model *m, int32_t role, const kpdt_row *r
 static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i, kpd_text *query, kpd_error *e) {
     kpdt_row row;
     bool same;
-    kpd_status s = kpdt_dataset_get(f->data, t->sampler.rows[i], &row, e);
+    kpd_status s = kpdt__dataset_get(f->data, t->sampler.rows[i], &row, e);
     if (s) return s;
     for (int32_t k = 0; k < KPDT_MAX_LOSSES && f->losses[k].loss; k++)
         if (kpdt__on_matrix(f->losses[k].loss) && row.label < 0.5f)
@@ -4215,7 +4196,7 @@ static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e) {
+static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e) {
     kpdt__feed *f;
     kpd_text query;
     size_t n;
@@ -4237,6 +4218,7 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
     out->losses = f->losses;
     return KPD_OK;
 }
+KPD__GUARDED(2, kpdt_trainer_draw, kpdt__trainer_draw, kpdt_trainer *, t, kpdt_batch *, out)
 
 // What the assistant is asked about row i: (keyphrase, category, title).
 static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, size_t i) {
@@ -4302,7 +4284,7 @@ static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const k
     if (s) return s;
     d.weight = kpdt__or(l->weight, 1) / (float)t->accumulate;
     if (t->n_sides == 1) {
-        s = kpdt_loss_pairs(&d, t->side[0].out, targets, b->query, n, loss, t->rows.ds, e);
+        s = kpdt__loss_pairs(&d, t->side[0].out, targets, b->query, n, loss, t->rows.ds, e);
         for (size_t i = 0; !s && i < n; i++) t->side[0].dout[i] += t->rows.ds[i];
         return s;
     }
@@ -4310,12 +4292,11 @@ static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const k
     v.a = t->side[KPD_ITEM].out; v.b = t->side[KPD_KEYPHRASE].out; v.na = v.nb = n; v.dim = (int32_t)kpdt__net_dim(t->net);
     v.t = targets; v.query = b->query; v.work = t->work;
     v.da = t->side[KPD_ITEM].dout; v.db = t->side[KPD_KEYPHRASE].dout;
-    return kpdt_loss_vectors(&d, &v, loss, e);
+    return kpdt__loss_vectors(&d, &v, loss, e);
 }
 
 static kpd_status kpdt__batch_losses(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
     double sum = 0;
-    uint64_t fp = kpd__fp_enter();
     kpd_status s = KPD_OK;
     for (int i = 0; i < t->n_sides; i++) memset(t->side[i].dout, 0, (size_t)b->n * kpdt__net_dim(t->net) * sizeof(float));
     for (int i = 0; !s && i < KPDT_MAX_LOSSES && b->losses[i].loss; i++) {
@@ -4324,7 +4305,6 @@ static kpd_status kpdt__batch_losses(kpdt_trainer *t, const kpdt_batch *b, float
         sum += (double)one * t->accumulate;
     }
     *loss = (float)sum;
-    kpd__fp_leave(fp);
     return s;
 }
 
@@ -4354,7 +4334,7 @@ static kpd_status kpdt__learn_texts(kpdt_trainer *t, const kpdt_batch *b, float 
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
+static kpd_status kpdt__trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
     size_t n = (size_t)b->n;
     kpd_status s = kpdt__batch_argument(t, b, e);
     if (!s && b->losses[0].loss == KPDT_MLM) return kpdt__learn_texts(t, b, loss, e);
@@ -4366,6 +4346,7 @@ KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float
     if (!s) t->texts += b->n * t->n_sides;
     return s;
 }
+KPD__GUARDED(3, kpdt_trainer_learn, kpdt__trainer_learn, kpdt_trainer *, t, const kpdt_batch *, b, float *, loss)
 
 // DEV
 
@@ -4375,7 +4356,7 @@ static kpd_status kpdt__dev_slice(kpdt_trainer *t, int64_t at, size_t n, kpd_err
     kpd_status s = KPD_OK;
     for (size_t i = 0; !s && i < n; i++) {
         kpdt_row row;
-        s = kpdt_dataset_get(t->dev.data, at + (int64_t)i, &row, e);
+        s = kpdt__dataset_get(t->dev.data, at + (int64_t)i, &row, e);
         t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), &row);
         if (t->n_sides == 2) t->side[KPD_KEYPHRASE].in[i] = kpdt__input(t->shell, 1, &row);
     }
@@ -4416,7 +4397,7 @@ static kpd_status kpdt__dev_mlm(kpdt_trainer *t, float *out, kpd_error *e) {
         size_t masked = 0;
         kpdt_row row;
         kpd_input in;
-        s = kpdt_dataset_get(t->dev.data, i, &row, e);
+        s = kpdt__dataset_get(t->dev.data, i, &row, e);
         if (s) break;
         in = kpdt__input(t->shell, kpd__role(t->shell, tower), &row);
         s = kpdt__side_whole(t, tower, &in, 1, &b, e);
@@ -4461,8 +4442,8 @@ static kpd_status kpdt__step_learn(kpdt_trainer *t, kpdt_report *r, kpd_error *e
     for (int32_t i = 0; i < t->accumulate; i++) {
         kpdt_batch b;
         float loss = 0;
-        kpd_status s = kpdt_trainer_draw(t, &b, e);
-        if (!s) s = kpdt_trainer_learn(t, &b, &loss, e);
+        kpd_status s = kpdt__trainer_draw(t, &b, e);
+        if (!s) s = kpdt__trainer_learn(t, &b, &loss, e);
         if (s) return s;
         sum += (double)loss;
         r->source = b.source;
@@ -4473,14 +4454,14 @@ static kpd_status kpdt__step_learn(kpdt_trainer *t, kpdt_report *r, kpd_error *e
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_error *e) {
+static kpd_status kpdt__trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_error *e) {
     kpdt_report r;
     kpd_status s;
     if (kpdt__done(t)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: all steps are done");
     memset(&r, 0, sizeof r);
     r.dev = (float)kpdt__nan();
     s = kpdt__step_learn(t, &r, e);
-    if (!s) s = kpdt_trainer_apply(t, &r, e);
+    if (!s) s = kpdt__trainer_apply(t, &r, e);
     else {
         memset(t->net->g, 0, t->net->n * sizeof(float));
         kpdt__step_end(t);
@@ -4491,6 +4472,7 @@ KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_error
     if (!s && out) *out = r;
     return s;
 }
+KPD__GUARDED(2, kpdt_trainer_step, kpdt__trainer_step, kpdt_trainer *, t, kpdt_report *, out)
 
 KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t) {
     kpdt_report r;
@@ -4502,7 +4484,7 @@ KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t) {
     return r;
 }
 
-KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e) {
+static kpd_status kpdt__trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e) {
     kpd_model_desc d = kpd_model_get_desc(t->shell);
     kpd_model *m = NULL;
     kpd_status s;
@@ -4513,6 +4495,7 @@ KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model
     else *out = m;
     return s;
 }
+KPD__GUARDED(3, kpdt_trainer_model, kpdt__trainer_model, const kpdt_trainer *, t, bool, best, kpd_model **, out)
 
 // >>checkpoint  A trainer's state as a file of kind 3, read and written by kpd.h's container. Sections, all required:
 //     settings  i64  what the bits depend on, see kpdt__settings: a resume refuses the first that differs, by name
@@ -4663,7 +4646,7 @@ enum { KPDT__SECTIONS = 7 };
 static const char *const kpdt__section_names[KPDT__SECTIONS] = {"settings", "state",  "waiting", "weights",
                                                                 "first",    "second", "best"};
 
-KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e) {
+static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e) {
     kpd__section table[KPDT__SECTIONS];
     const void *data[KPDT__SECTIONS];
     size_t n[KPDT__SECTIONS];
@@ -4681,6 +4664,7 @@ KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd
     kpd__free(&t->allocator, m.block, m.block_size);
     return s;
 }
+KPD__GUARDED(2, kpdt_trainer_save, kpdt__trainer_save, const kpdt_trainer *, t, const char *, path)
 
 // The first of n settings that differs; a data set more or less shows in their number before it shows in their count.
 static kpd_status kpdt__settings_check(const kpdt__image *m, const int64_t *found, size_t n, int64_t where, const char *path,
@@ -4798,7 +4782,7 @@ static kpd_status kpdt__checkpoint_bind(const kpdt_trainer *t, kpd__file *f, con
     return kpd__file_unknown(f, path, e);
 }
 
-KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e) {
+static kpd_status kpdt__trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e) {
     const char *label = kpd__file_label(path);
     const void *data[KPDT__SECTIONS];
     kpd_open_desc d;
@@ -4819,6 +4803,7 @@ KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_err
     kpd__free(&t->allocator, m.block, m.block_size);
     return s;
 }
+KPD__GUARDED(2, kpdt_trainer_resume, kpdt__trainer_resume, kpdt_trainer *, t, const char *, path)
 
 // >>metrics  Sorting, and what is counted in sorted order. Relies on >>numbers. Promises that the result does not depend on the
 // order of equal scores.
@@ -4927,11 +4912,10 @@ static double kpdt__calibration(const float *s, const uint8_t *y, size_t n) {
     return error / (double)n;
 }
 
-KPDDEF kpd_status kpdt_classify(const float *s, const uint8_t *y, size_t n, const float *threshold, const kpd_allocator *a,
-                                kpdt_classification *out, kpd_error *e) {
+static kpd_status kpdt__classify(const float *s, const uint8_t *y, size_t n, const float *threshold, const kpd_allocator *a,
+                                 kpdt_classification *out, kpd_error *e) {
     kpdt__ranked *r;
     kpd_status status;
-    uint64_t fp;
     if (!n || !kpd__allocator_ok(a) || (threshold && *threshold != *threshold))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "classify: no samples, half an allocator, or a threshold that is no number");
     if (kpdt__check_finite(s, n, "s", e)) return KPD_ERR_ARGUMENT;
@@ -4940,15 +4924,15 @@ KPDDEF kpd_status kpdt_classify(const float *s, const uint8_t *y, size_t n, cons
                                        y[i]);
     status = kpdt__sorted(s, n, a, &r, e);
     if (status) return status;
-    fp = kpd__fp_enter();
     kpdt__sweep(r, y, n, out);
     if (threshold) out->threshold = *threshold;
     kpdt__at_threshold(s, y, n, out);
     out->ece = kpdt__calibration(s, y, n);
-    kpd__fp_leave(fp);
     kpd__free(a, r, n * sizeof *r);
     return KPD_OK;
 }
+KPD__GUARDED(6, kpdt_classify, kpdt__classify, const float *, s, const uint8_t *, y, size_t, n, const float *, threshold,
+             const kpd_allocator *, a, kpdt_classification *, out)
 
 // Either of two types of column.
 typedef struct kpdt__column { const float *f; const double *d; } kpdt__column;
@@ -4971,14 +4955,19 @@ static double kpdt__correlation(kpdt__column x, kpdt__column y, size_t n) {
     return n > 1 && xx > 0 && yy > 0 ? xy / (sqrt(xx) * sqrt(yy)) : kpdt__nan();
 }
 
+typedef struct kpdt__columns { const float *x, *y; size_t n; double pearson; } kpdt__columns;
+
+static kpd_status kpdt__pearson(void *arg) {
+    kpdt__columns *c = (kpdt__columns *)arg;
+    kpdt__column x = {c->x, NULL}, y = {c->y, NULL};
+    c->pearson = kpdt__correlation(x, y, c->n);
+    return KPD_OK;
+}
+
 KPDDEF double kpdt_pearson(const float *x, const float *y, size_t n) {
-    kpdt__column a, b;
-    uint64_t fp = kpd__fp_enter();
-    double r;
-    a.f = x; a.d = NULL; b.f = y; b.d = NULL;
-    r = kpdt__correlation(a, b, n);
-    kpd__fp_leave(fp);
-    return r;
+    kpdt__columns c = {x, y, n, 0};
+    kpd__guarded(kpdt__pearson, &c);
+    return c.pearson;
 }
 
 // rank[i] = place of x[i] from 1, ties sharing the mean.
@@ -4994,32 +4983,30 @@ static kpd_status kpdt__ranks(const float *x, size_t n, const kpd_allocator *a, 
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_spearman(const float *x, const float *y, size_t n, const kpd_allocator *a, double *rho, kpd_error *e) {
+static kpd_status kpdt__spearman(const float *x, const float *y, size_t n, const kpd_allocator *a, double *rho, kpd_error *e) {
     kpdt__column cx, cy;
     double *rank;
     size_t size;
     kpd_status status;
-    uint64_t fp;
     if (!kpd__allocator_ok(a)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "spearman: half an allocator");
     if (kpdt__check_finite(x, n, "x", e) || kpdt__check_finite(y, n, "y", e)) return KPD_ERR_ARGUMENT;
     if (!kpd__mul_ok(n, 2 * sizeof *rank, &size)) return kpd__no_memory(e, SIZE_MAX);
     rank = (double *)kpd__alloc(a, size);
     if (!rank) return kpd__no_memory(e, size);
-    fp = kpd__fp_enter();
     status = kpdt__ranks(x, n, a, rank, e);
     if (!status) status = kpdt__ranks(y, n, a, rank + n, e);
     cx.f = cy.f = NULL; cx.d = rank; cy.d = rank + n;
     if (!status) *rho = kpdt__correlation(cx, cy, n);
-    kpd__fp_leave(fp);
     kpd__free(a, rank, size);
     return status;
 }
+KPD__GUARDED(5, kpdt_spearman, kpdt__spearman, const float *, x, const float *, y, size_t, n, const kpd_allocator *, a,
+             double *, rho)
 
 static double kpdt__discount(int32_t i) { return kpdt__log(2) / kpdt__log((double)i + 2); }   // 1 / log2(i + 2), i from 0
 
-KPDDEF kpdt_ranking kpdt_rank(const float *gain, int32_t n, int32_t k, const float *ideal, int32_t n_relevant) {
+static kpdt_ranking kpdt__rank(const float *gain, int32_t n, int32_t k, const float *ideal, int32_t n_relevant) {
     kpdt_ranking r;
-    uint64_t fp = kpd__fp_enter();
     int32_t shown = n < k ? n : k, most = k < n_relevant ? k : n_relevant;
     double hits = 0, best = 0, nan = kpdt__nan();
     r.recall = r.precision = r.mrr = r.ndcg = r.map = most < 1 ? nan : 0;
@@ -5036,8 +5023,22 @@ KPDDEF kpdt_ranking kpdt_rank(const float *gain, int32_t n, int32_t k, const flo
         r.precision = hits / k;
         r.ndcg = best > 0 ? r.ndcg / best : nan;
     }
-    kpd__fp_leave(fp);
     return r;
+}
+
+typedef struct kpdt__rank_call { const float *gain, *ideal; int32_t n, k, n_relevant; kpdt_ranking ranking; } kpdt__rank_call;
+
+static kpd_status kpdt__rank_work(void *arg) {
+    kpdt__rank_call *c = (kpdt__rank_call *)arg;
+    c->ranking = kpdt__rank(c->gain, c->n, c->k, c->ideal, c->n_relevant);
+    return KPD_OK;
+}
+
+KPDDEF kpdt_ranking kpdt_rank(const float *gain, int32_t n, int32_t k, const float *ideal, int32_t n_relevant) {
+    kpdt__rank_call c;
+    c.gain = gain; c.ideal = ideal; c.n = n; c.k = k; c.n_relevant = n_relevant;
+    kpd__guarded(kpdt__rank_work, &c);
+    return c.ranking;
 }
 
 typedef struct kpdt__draw { uint64_t seed, first; bool all; } kpdt__draw;   // all: nothing is drawn, each counts once
@@ -5104,20 +5105,21 @@ static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *al
     return KPD_OK;
 }
 
-KPDDEF kpd_status kpdt_bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *out, kpd_error *e) {
-    size_t all, resamples = d->resamples > 0 ? (size_t)d->resamples : 10000, size;
+static kpd_status kpdt__bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *out, kpd_error *e) {
+    kpdt_bootstrap_desc none;
+    size_t all, resamples, size;
     kpdt__ranked *r;
-    uint64_t fp;
+    if (!d) d = (const kpdt_bootstrap_desc *)memset(&none, 0, sizeof none);
     if (kpdt__bootstrap_check(d, &all, e)) return KPD_ERR_ARGUMENT;
+    resamples = d->resamples > 0 ? (size_t)d->resamples : 10000;
     if (!kpd__mul_ok(resamples, sizeof *r, &size)) return kpd__no_memory(e, SIZE_MAX);
     r = (kpdt__ranked *)kpd__alloc(&d->allocator, size);
     if (!r) return kpd__no_memory(e, size);
-    fp = kpd__fp_enter();
     kpdt__resample(d, d->runs ? d->runs : 1, r, resamples, out);
-    kpd__fp_leave(fp);
     kpd__free(&d->allocator, r, size);
     return KPD_OK;
 }
+KPD__GUARDED(2, kpdt_bootstrap, kpdt__bootstrap, const kpdt_bootstrap_desc *, d, kpdt_interval *, out)
 
 // >>auction  Counting. Relies on nothing but integers.
 
@@ -5147,11 +5149,9 @@ static int32_t kpdt__survivors_at(const kpdt_auction_row *rows, size_t n, size_t
     return low;
 }
 
-KPDDEF kpd_status kpdt_auction_total(const kpdt_auction_row *rows, size_t n, kpdt_auction_result *out, kpd_error *e) {
+static kpd_status kpdt__auction_total(const kpdt_auction_row *rows, size_t n, kpdt_auction_result *out, kpd_error *e) {
     double by_item = 0, with_any = 0, at[KPDT_PASS_AT] = {0, 0, 0, 0};
-    uint64_t fp;
     if (!n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "auction: no items");
-    fp = kpd__fp_enter();
     memset(out, 0, sizeof *out);
     for (size_t i = 0; i < n; i++) {
         out->survivors += rows[i].survivors;
@@ -5166,9 +5166,9 @@ KPDDEF kpd_status kpdt_auction_total(const kpdt_auction_row *rows, size_t n, kpd
     out->kp_mean = (double)out->survivors / (double)n;
     out->pass_rate = kpdt__ratio((double)out->passed, (double)out->survivors);
     out->pass_rate_by_item = kpdt__ratio(by_item, with_any);
-    kpd__fp_leave(fp);
     return KPD_OK;
 }
+KPD__GUARDED(3, kpdt_auction_total, kpdt__auction_total, const kpdt_auction_row *, rows, size_t, n, kpdt_auction_result *, out)
 
 // >>vocabulary  Words counted, then pairs of neighbours merged. Relies on kpd.h's scanner and on >>metrics. Promises
 // that no text is slow: texts are found by their bits, pairs by a hash whose key depends on the whole corpus.
@@ -5683,7 +5683,7 @@ KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vo
         *size = n;
     }
     kpdt__free_vocabulary(&v);
-    return v.status;
+    return kpd__end(v.status, e);
 }
 
 #if defined(__GNUC__) && !defined(__clang__)

@@ -65,7 +65,7 @@ for m in $machines; do emulate ${m%:*} & done
 wait
 failed=0 passed=0
 fail() { echo "FAIL $1"; failed=$((failed + 1)); }
-hashes() { awk 'NF == 5 && length($5) == 16 {print $1, $5}' "$@" | sort -u; }
+hashes() { awk 'NF == 6 && length($6) == 16 {print $1, $6}' "$@" | sort -u; }
 for m in host emulated $machines; do
     log=$build/${m%:*}.log
     echo "$m: $(hashes "$log" | tr '\n' ' ')"

@@ -602,6 +602,39 @@ static void index_by_format(void) {
     check_own_index(&own, 0);
 }
 
+// A config of `slots` numbers, of which number `at` has `bits` more than it had.
+static void check_config(const tiny_bytes *b, size_t slots, size_t at, uint32_t bits, kpd_status want) {
+    uint32_t config[40] = {0};
+    image x = unpack(b);
+    const part *p = find_part(&x, "config");
+    part *own;
+    if (!p) return;
+    own = &x.parts[p - x.parts];
+    memcpy(config, own->data, own->size);
+    config[at] |= bits;
+    own->data = (const uint8_t *)config; own->size = slots * 4; own->shape[0] = slots;
+    for (int verify = 0; verify < 2; verify++) {
+        kpd_status s = open_image(&x, verify);
+        CHECK_THAT(s == want, "%s, number %zu of %zu with %08X: status %d, expected %d", x.kind == MODEL ? "model" : "index", at,
+                   slots, (unsigned)bits, (int)s, (int)want);
+    }
+}
+
+// What may mean something to a later version is refused, wherever it stands; numbers that are zero may follow.
+static void config_of_the_future(void) {
+    static const struct { size_t at; uint32_t bits; } unknown[] = {
+        {1, 2}, {14, 4}, {16, 1}, {17, 1}, {27, 0x80000000u}, {28, 16}, {28, 0x40000000u}, {30, 4}, {31, 1}, {31, 0x80000000u}};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        check_config(&model_file, 32, unknown[i].at, unknown[i].bits, KPD_ERR_UNSUPPORTED);
+    for (size_t i = 3; i < 16; i++) check_config(&index_file, 16, i, i % 2 ? 1 : 0x80000000u, KPD_ERR_UNSUPPORTED);
+    check_config(&model_file, 32, 28, 12, KPD_ERR_FORMAT);   // an accent rule that is none
+    for (size_t i = 0; i < 2; i++) {
+        const tiny_bytes *b = i ? &index_file : &model_file;
+        check_config(b, 40, 0, 0, KPD_OK);
+        check_config(b, 40, 39, 1, KPD_ERR_UNSUPPORTED);
+    }
+}
+
 // What sums cannot find: sections that contradict each other.
 static void contradictions(void) {
     own_index own;
@@ -641,7 +674,6 @@ static void first_of_equal_names(void) {
             make_own_index(&own, COUNT, 64);
             right = wrong = own.image.parts[i];
             wrong.data = zeros;
-            wrong.flags = 0;
             own.image.parts[i] = wrong;
             insert_part(&own.image, to, right);
             check_own_index(&own, COUNT);
@@ -655,7 +687,6 @@ static void first_of_equal_weights(void) {
     if (!p) return;
     right = *p;
     x.parts[p - x.parts].shape[0]++;            // the one that does not count could not be used
-    x.parts[p - x.parts].flags = 0;
     insert_part(&x, 0, right);
     CHECK_THAT(!open_image(&x, true), "%s", error.message);
 }
@@ -830,6 +861,7 @@ SUITE(file) {
     RUN(file, model_by_format);
     RUN(file, index_by_format);
     RUN(file, contradictions);
+    RUN(file, config_of_the_future);
     RUN(file, first_of_equal_names);
     RUN(file, first_of_equal_weights);
     RUN(file, weights_not_finite);

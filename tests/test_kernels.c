@@ -32,14 +32,12 @@ static bool same_bits(const float *x, const float *y, size_t n, const char *what
 // Calls test(ops, size) for every level beside scalar and every size; the test compares with scalar. Also for what a level is on
 // processors of another maker than this one.
 static void each_level(void (*test)(const kpd__ops *ops, size_t n), const size_t *sizes, size_t n_sizes) {
-    uint64_t fp = kpd__fp_enter();
     for (int l = KPD_SIMD_SCALAR + 1; l < KPD_SIMD_COUNT; l++)
-        for (size_t i = 0; kpd_simd_available((kpd_simd)l) && i < n_sizes; i++) test(kpd__ops_of((kpd_simd)l), sizes[i]);
+        for (size_t i = 0; kpd__usable((kpd_simd)l) && i < n_sizes; i++) test(kpd__ops_of((kpd_simd)l), sizes[i]);
 #ifdef KPD__X86
-    for (size_t i = 0; kpd_simd_available(KPD_SIMD_AVX512) && i < n_sizes; i++)
+    for (size_t i = 0; kpd__usable(KPD_SIMD_AVX512) && i < n_sizes; i++)
         test(kpd__intel() ? &kpd__avx512_ops : &kpd__avx512_pairs_ops, sizes[i]);
 #endif
-    kpd__fp_leave(fp);
 }
 
 static void all_sizes(void (*test)(const kpd__ops *ops, size_t n)) {   // 1..67 and a few larger
@@ -486,7 +484,6 @@ static void levels_unused_lanes(void) { all_sizes(unused_lanes); }
 static void levels_scan(void) { all_sizes(scans); }
 
 static void int8_is_as_specified(void) {
-    uint64_t fp = kpd__fp_enter();
     for (size_t n = 1; n < 60; n += 7)
         for (int rounding = KPD__SIGNED; rounding <= KPD__SIGNED_16; rounding++) {
             size_t k = (n * 37) % 250 + 1;
@@ -498,7 +495,6 @@ static void int8_is_as_specified(void) {
                 for (size_t i = 0; i < n; i++) want[r * n + i] = int8_spec(&w, c + r * k, i);
             same_bits(want, got, 3 * n, "int8 against its specification", KPD_SIMD_SCALAR, n);
         }
-    kpd__fp_leave(fp);
 }
 
 // f over a sweep, by a product with the 1 x 1 identity.
@@ -591,10 +587,8 @@ static void attention_is_softmax(void) {
 }
 
 static void self_test_holds(void) {
-    uint64_t fp = kpd__fp_enter();
     for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
-        if (kpd_simd_available((kpd_simd)l)) CHECK(kpd__self_test(kpd__ops_of((kpd_simd)l)) == KPD__SELF_TEST);
-    kpd__fp_leave(fp);
+        if (kpd__usable((kpd_simd)l)) CHECK(kpd__self_test(kpd__ops_of((kpd_simd)l)) == KPD__SELF_TEST);
 }
 
 // Known answers of XXH64 with seed 0.

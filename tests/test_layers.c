@@ -116,6 +116,7 @@ static rig make_rig(const shape *s, kpd_simd level, int32_t n_tasks, size_t toke
     kpd_parallel p = tasks_of(n_tasks);
     r.model = model(s);
     r.net = NULL; r.tape = NULL;
+    CHECK(kpd__usable(level));
     CHECK_OK(kpdt__net_create(r.model, s->mlm, NULL, &r.net, NULL));
     for (size_t i = r.net->n_tensors; i < r.net->n_parameters; i++) {   // the head of masked-language modelling
         const kpdt__parameter *q = &r.net->parameters[i];

@@ -63,31 +63,7 @@ typedef struct hf_import_desc {
 
 // ---- >>error ------------------------------------------------------------------------------------------------------
 
-// Names in hostile files reach terminals through messages: no control characters, and no half of a UTF-8 sequence.
-static void hf_clean(char *s) {
-    size_t n = strlen(s), start = n;
-    for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)s[i] < 32 || s[i] == 127) s[i] = '?';
-    }
-    while (start > 0 && ((unsigned char)s[start - 1] & 0xC0) == 0x80) start--;
-    if (start == 0 || (unsigned char)s[start - 1] < 0xC0) return;
-    unsigned char lead = (unsigned char)s[start - 1];
-    size_t want = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    if (n - (start - 1) < want) s[start - 1] = 0;
-}
-
-// Fills e, if there is one, and returns s.
-static kpd_status hf_fail(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) {
-    va_list args;
-    if (!e) return s;
-    e->status = s;
-    e->where = where;
-    va_start(args, format);
-    vsnprintf(e->message, sizeof e->message, format, args);
-    va_end(args);
-    hf_clean(e->message);
-    return s;
-}
+#define hf_fail kpd_error_set
 
 // ---- >>memory -----------------------------------------------------------------------------------------------------
 
@@ -1102,13 +1078,15 @@ typedef struct hf_import_state {
 
 static void hf_note(const hf_import_state *in, const char *format, ...) {
     char line[256];
+    kpd_error clean;
     size_t used = in->d->note && in->d->note_size ? strlen(in->d->note) : 0;
     va_list args;
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    hf_clean(line);
-    if (in->d->note && used + 1 < in->d->note_size) snprintf(in->d->note + used, in->d->note_size - used, "%s\n", line);
+    kpd_error_set(&clean, KPD_OK, -1, "%s", line);
+    if (in->d->note && used + 1 < in->d->note_size)
+        snprintf(in->d->note + used, in->d->note_size - used, "%s\n", clean.message);
 }
 
 static kpd_status hf_copy_text(const hf_json *j, const char *what, kpd_text t, char *out, size_t capacity) {

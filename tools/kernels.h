@@ -136,7 +136,7 @@ static const struct {
 
 static bool has_one_of(unsigned levels) {
     for (int l = 0; l < KPD_SIMD_COUNT; l++)
-        if (levels >> l & 1 && kpd_simd_available((kpd_simd)l)) return true;
+        if (levels >> l & 1 && kpd__usable((kpd_simd)l)) return true;
     return false;
 }
 
@@ -281,8 +281,8 @@ static void bench_norm(const kpd__ops *ops, size_t width, double (*now)(void)) {
 void bench_kernels(kpd_simd level, size_t width, size_t inner, size_t heads, double (*now)(void)) {
     const kpd__ops *ops;
     double peak[TYPES] = {0, 0, 0};
-    if (level == KPD_SIMD_AUTO) level = kpd__best_level();
-    ops = kpd__ops_of(level);
+    if (kpd__choose_level(level, &ops, NULL)) return;
+    level = ops->level;
     printf("level        %s\n", kpd_simd_name(level));
     bench_peaks(level, now, peak);
     for (int type = 0; type < TYPES; type++) bench_products(ops, type, width, inner, now, peak[type]);

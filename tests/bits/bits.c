@@ -1,17 +1,67 @@
-// Prints a hash of the embeddings of 200 texts, in f32, bf16 and int8: model, SIMD level, threads, batch, hash; and one of the
-// weights after training:
-// "trained", SIMD level, threads, tokens in flight, hash. usage: bits [MODEL.kpd [once]]
+// Prints hashes of what the library computes: what, SIMD level, threads, batch, the host's floating-point state, hash. What is the
+// embeddings of 200 texts in f32, bf16 and int8 (a model's name), the weights after training ("trained"; the batch is tokens in
+// flight), and in every state, at the best level on one thread: a conversion, a search, recommendations, losses, metrics. The
+// longer ones take turns with the states. usage: bits [MODEL.kpd [once]]
 // once: the given model at the best level, 2 threads, one batch only, since code compiled without optimisation is slow.
 #define KPD_IMPLEMENTATION
 #define KPD_TRAIN_IMPLEMENTATION
 #define KPD_THREADS
 #include "../../kpd_train.h"
+#include <fenv.h>
 
 #ifndef FIRST_LEVEL   // emulated_machine.sh leaves out the scalar level, which would take an emulator hours
 #define FIRST_LEVEL KPD_SIMD_SCALAR
 #endif
 
 enum { N = 200 };
+
+// THE HOST'S STATE: its rounding mode, and whether it flushes subnormal numbers, as programs linked with -ffast-math do.
+static const struct { const char *name; int rounding; bool flush; } states[] = {
+    {"nearest", FE_TONEAREST, false}, {"upward", FE_UPWARD, false}, {"downward", FE_DOWNWARD, false},
+    {"toward-zero", FE_TOWARDZERO, false}, {"flush", FE_TONEAREST, true}};
+enum { STATES = (int)(sizeof states / sizeof *states) };
+
+static uint64_t flush_bits(bool set, uint64_t bits) {   // those in force before
+#if defined(KPD__MXCSR)
+    uint64_t was = _mm_getcsr();
+    if (set) _mm_setcsr((uint32_t)((was & ~(uint64_t)0x8040) | bits));
+    return was & 0x8040;
+#elif defined(KPD__FPCR)
+    uint64_t was;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(was));
+    if (set) __asm__ volatile("msr fpcr, %0" : : "r"((was & ~(UINT64_C(1) << 24)) | (bits ? UINT64_C(1) << 24 : 0)));
+    return was & UINT64_C(1) << 24;
+#else
+    (void)set; (void)bits;
+    return 0;
+#endif
+}
+
+static void enter(int state) {
+    fesetround(states[state].rounding);
+    flush_bits(true, states[state].flush ? 0x8040 : 0);
+}
+
+// Back to the default; false when the calls have not left the state as it was.
+static bool leave(int state) {
+    bool kept = fegetround() == states[state].rounding && (flush_bits(false, 0) != 0) == states[state].flush;
+    enter(0);
+    if (!kept) fprintf(stderr, "%s: the state did not come back\n", states[state].name);
+    return kept;
+}
+
+static int next_state(void) {
+    static int state;
+    return state++ % STATES;
+}
+
+static void row(const char *what, kpd_simd level, int32_t threads, int32_t batch, int state, uint64_t hash) {
+    printf("%s %s %d %d %s %016llX\n", what, kpd_simd_name(level), (int)threads, (int)batch, states[state].name,
+           (unsigned long long)hash);
+    fflush(stdout);
+}
+
+static void add(uint64_t *hash, const void *data, size_t size) { *hash = kpd__rotate(*hash, 1) ^ kpd__hash64(data, size); }
 
 // Texts of 1 to about 40 words from a small set.
 static void make_texts(char text[N][512], kpd_input *in) {
@@ -29,7 +79,7 @@ static void make_texts(char text[N][512], kpd_input *in) {
 }
 
 // 2 layers of 64, pseudo-random weights.
-static kpd_model *make_model(void) {
+static kpd_model *make_model(kpd_kind kind) {
     static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]"
                                 "\nwireless\ncharger\nblue\ncase\nfor\nsurface\npro\n4\ncafe\n16\n##gb\nus\n##b\n-\nc\nstand\n";
     static float w[64 * 256];
@@ -43,7 +93,7 @@ static kpd_model *make_model(void) {
     memset(&d, 0, sizeof d);
     td.vocab = vocab; td.vocab_size = strlen(vocab);
     if (kpd_tokenizer_create(&td, &t, NULL)) return NULL;
-    d.n_layers = 2; d.width = 64; d.n_heads = 4; d.n_positions = 64; d.tokenizer = t;
+    d.kind = kind; d.n_layers = 2; d.width = 64; d.n_heads = 4; d.n_positions = 64; d.tokenizer = t;
     if (kpd_model_create(&d, NULL, &m, NULL)) m = NULL;
     kpd_tokenizer_destroy(t);
     for (int32_t i = 0; m && kpd_model_tensor(m, i, &x); i++) {
@@ -63,15 +113,16 @@ static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_si
     kpd_session *s;
     kpd_pool *pool;
     kpd_error e;
+    int state = next_state();
     memset(&d, 0, sizeof d);
+    enter(state);
     if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     d.student = m; d.simd = level; d.parallel = kpd_pool_parallel(pool);
     if (kpd_session_create(&d, &s, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     for (size_t i = 0; i < N; i += batch)
         if (kpd_embed(s, m, KPD_ITEM, in + i, batch, 0, out + i * dim, &e)) return fprintf(stderr, "%s\n", e.message), 1;
-    printf("%s %s %d %d %016llX\n", name, kpd_simd_name(kpd_session_simd(s)), (int)threads, (int)batch,
-           (unsigned long long)kpd__hash64(out, N * dim * sizeof *out));
-    fflush(stdout);
+    if (!leave(state)) return 1;
+    row(name, kpd_session_simd(s), threads, (int32_t)batch, state, kpd__hash64(out, N * dim * sizeof *out));
     kpd_session_destroy(s);
     kpd_pool_destroy(pool);
     return 0;
@@ -101,9 +152,11 @@ static int train(const kpd_model *m, const kpdt_dataset *rows, kpd_simd level, i
     kpdt_report r;
     kpd_pool *pool;
     kpd_error e;
+    int state = next_state();
     memset(sources, 0, sizeof sources);
     memset(&d, 0, sizeof d);
     memset(&r, 0, sizeof r);
+    enter(state);
     if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     sources[0].data = sources[1].data = rows;
     sources[0].losses[0].loss = KPDT_MLM;
@@ -115,9 +168,8 @@ static int train(const kpd_model *m, const kpdt_dataset *rows, kpd_simd level, i
     if (kpdt_trainer_create(&d, &t, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     while (!r.done)
         if (kpdt_trainer_step(t, &r, &e)) return fprintf(stderr, "%s\n", e.message), 1;
-    printf("trained %s %d %d %016llX\n", kpd_simd_name(level), (int)threads, (int)tokens,
-           (unsigned long long)kpd__hash64(t->net->w, t->net->n * sizeof(float)));
-    fflush(stdout);
+    if (!leave(state)) return 1;
+    row("trained", level, threads, tokens, state, kpd__hash64(t->net->w, t->net->n * sizeof(float)));
     kpdt_trainer_destroy(t);
     kpd_pool_destroy(pool);
     return 0;
@@ -166,18 +218,237 @@ static int run_converted(const char *name, const kpd_model *m, kpd_dtype type, b
     return failed;
 }
 
+// EVERY STATE  What takes little time. Numbers are made before the state is entered; some are subnormal.
+
+static float numbers[4][256];           // in [-.5, .5); [1]: in [0, 1); [2]: 0 or 1; [3]: as [0], times 2^-130
+
+static void make_numbers(void) {
+    uint32_t state = 3;
+    for (int i = 0; i < 256; i++) {
+        numbers[1][i] = (float)((state = state * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 24));
+        numbers[0][i] = numbers[1][i] - 0.5f;
+        numbers[2][i] = (float)(state >> 12 & 1);
+        numbers[3][i] = numbers[0][i] * (1.1754944e-38f / 16);   // rounded here, once
+    }
+}
+
+static bool convert_in(int state, const kpd_model *m, const kpd_input *in, uint64_t *hash) {
+    static float w[64 * 256];
+    kpd_convert_desc d;
+    kpd_model *to;
+    kpd_tensor t;
+    bool ok = true;
+    memset(&d, 0, sizeof d);
+    d.dtype = KPD_INT8; d.texts = in; d.n_texts = 16;
+    enter(state);
+    if (kpd_model_convert(m, &d, &to, NULL)) return false;
+    add(hash, to->file.data, to->file.size);
+    for (int32_t i = 0; ok && kpd_model_tensor(to, i, &t); i++) {
+        ok = !kpd_model_get(to, t.name, w, NULL);
+        add(hash, w, (size_t)t.rows * (size_t)t.cols * sizeof *w);
+    }
+    kpd_model_close(to);
+    return leave(state) && ok;
+}
+
+// Scores of dot and L2 that a flush would make 0, and then sort by id.
+static bool search_in(int state, const kpd_model *m, kpd_metric metric, uint64_t *hash) {
+    static const int64_t ids[32] = {5, 3, 1, 8};
+    kpd_index_desc d;
+    kpd_session_desc sd;
+    kpd_session *s;
+    kpd_index *x;
+    kpd_hit hits[4 * 10];
+    int32_t counts[4];
+    int64_t id[32];
+    bool ok;
+    memset(&d, 0, sizeof d);
+    memset(&sd, 0, sizeof sd);
+    d.dim = 8; d.metric = metric; sd.student = m;
+    for (int i = 0; i < 32; i++) id[i] = ids[i] + 100 * i;
+    enter(state);
+    if (kpd_index_create(&d, &x, NULL) || kpd_session_create(&sd, &s, NULL)) return false;
+    ok = !kpd_index_upsert(x, id, numbers[metric == KPD_COSINE ? 0 : 3], 32, NULL) &&
+         !kpd_index_search(s, x, numbers[0] + 64, 4, NULL, hits, counts, NULL);
+    for (int i = 0; ok && i < 4; i++)
+        for (int k = 0; k < counts[i]; k++) {
+            add(hash, &hits[i * 10 + k].id, sizeof hits->id);
+            add(hash, &hits[i * 10 + k].score, sizeof hits->score);
+        }
+    kpd_session_destroy(s);
+    kpd_index_close(x);
+    return leave(state) && ok;
+}
+
+static kpd_text phrase(void *user, int64_t id) {
+    const kpd_input *in = (const kpd_input *)user;
+    return in[id].part[0];
+}
+
+static bool recommend_in(int state, const kpd_model *m, const kpd_model *assistant, const kpd_input *in, uint64_t *hash) {
+    static float v[64 * 64];
+    kpd_recommendation out[8 * 10];
+    int32_t counts[8];
+    int64_t ids[64];
+    kpd_index_desc xd;
+    kpd_session_desc sd;
+    kpd_recommend_desc d;
+    kpd_session *s;
+    kpd_index *x;
+    bool ok;
+    memset(&xd, 0, sizeof xd);
+    memset(&sd, 0, sizeof sd);
+    memset(&d, 0, sizeof d);
+    for (int i = 0; i < 64; i++) ids[i] = i;
+    xd.dim = 64; sd.student = m; sd.assistant = assistant;
+    enter(state);
+    if (kpd_index_create(&xd, &x, NULL) || kpd_session_create(&sd, &s, NULL)) return false;
+    d.student = m; d.assistant = assistant; d.index = x; d.lookup = phrase; d.lookup_user = (void *)(uintptr_t)in;
+    d.rank_by_relevance = true;
+    ok = !kpd_embed(s, m, KPD_KEYPHRASE, in, 64, 0, v, NULL) && !kpd_index_upsert(x, ids, v, 64, NULL) &&
+         !kpd_recommend(s, &d, in + 100, 8, out, counts, NULL);
+    for (int i = 0; ok && i < 8; i++) add(hash, out + i * 10, (size_t)counts[i] * sizeof *out);
+    kpd_session_destroy(s);
+    kpd_index_close(x);
+    return leave(state) && ok;
+}
+
+static bool pairs_in(int state, kpdt_loss loss, uint64_t *hash) {
+    float value = 0, ds[64];
+    int32_t query[64];
+    kpdt_loss_desc d;
+    bool ok = true;
+    memset(&d, 0, sizeof d);
+    d.loss = loss; d.weight = 0.3f;
+    for (int i = 0; i < 64; i++) query[i] = i / 8;
+    enter(state);
+    for (int labels = 1; ok && labels <= (loss == KPDT_ONLINE_CONTRASTIVE ? 1 : 2); labels++) {
+        ok = !kpdt_loss_pairs(&d, numbers[0], numbers[labels == 1 ? 2 : 1], query, 64, &value, ds, NULL);
+        add(hash, &value, sizeof value);
+        add(hash, ds, sizeof ds);
+    }
+    return leave(state) && ok;
+}
+
+static bool vectors_in(int state, kpdt_similarity similarity, const float *at, uint64_t *hash) {
+    float value = 0, work[2 * 8 * 8], gradient[2][8 * 16];
+    kpdt_loss_desc d;
+    kpdt_vectors v;
+    bool ok;
+    memset(&d, 0, sizeof d);
+    memset(&v, 0, sizeof v);
+    memset(gradient, 0, sizeof gradient);
+    d.loss = KPDT_MNR_SYMMETRIC; d.similarity = similarity; d.dims[0] = 16; d.dims[1] = 6; d.dim_weights[1] = 0.7f;
+    v.a = at; v.b = at + 128; v.na = v.nb = 8; v.dim = 16; v.work = work; v.da = gradient[0]; v.db = gradient[1];
+    v.log_q = numbers[0];
+    enter(state);
+    ok = !kpdt_loss_vectors(&d, &v, &value, NULL);
+    add(hash, &value, sizeof value);
+    add(hash, gradient, sizeof gradient);
+    return leave(state) && ok;
+}
+
+static bool heads_in(int state, uint64_t *hash) {
+    static const int32_t label[8] = {0, 1, 2, 2, 1, 0, 1, 0};
+    float value[2] = {0, 0}, d[8 * 3], du[8 * 4], dv[8 * 4], dw[3 * 12], dbias[3];
+    kpdt_softmax_head h;
+    bool ok;
+    memset(&h, 0, sizeof h);
+    memset(du, 0, sizeof du); memset(dv, 0, sizeof dv); memset(dw, 0, sizeof dw); memset(dbias, 0, sizeof dbias);
+    h.u = numbers[0]; h.v = numbers[1]; h.w = numbers[0] + 32; h.bias = numbers[0] + 100; h.label = label; h.B = 8;
+    h.dim = 4; h.labels = 3; h.du = du; h.dv = dv; h.dw = dw; h.dbias = dbias;
+    enter(state);
+    ok = !kpdt_cross_entropy(numbers[0], label, 8, 3, &value[0], d, NULL) && !kpdt_softmax_head_loss(&h, &value[1], NULL);
+    add(hash, value, sizeof value);
+    add(hash, d, sizeof d); add(hash, du, sizeof du); add(hash, dv, sizeof dv); add(hash, dw, sizeof dw);
+    add(hash, dbias, sizeof dbias);
+    return leave(state) && ok;
+}
+
+static bool metrics_in(int state, uint64_t *hash) {
+    static const char table[] = "a\t0.1\t-1e-3\nb\t1e-40\t3.3333333333\nc\t.7\t1e30\n";
+    uint8_t y[64];
+    kpdt_classification c;
+    kpdt_ranking r;
+    kpdt_interval interval;
+    kpdt_bootstrap_desc b;
+    kpdt_auction_row rows[32];
+    kpdt_auction_result auction;
+    kpdt_dataset_desc dd;
+    kpdt_dataset *data;
+    kpdt_row x;
+    double number[2] = {0, 0};
+    float value[3];
+    bool ok;
+    memset(&b, 0, sizeof b);
+    memset(&c, 0, sizeof c);
+    memset(rows, 0, sizeof rows);
+    memset(&dd, 0, sizeof dd);
+    for (int i = 0; i < 64; i++) y[i] = numbers[2][i] > 0;
+    for (int i = 0; i < 32; i++) { rows[i].survivors = i % 7; rows[i].passed = i % 7 / 2; rows[i].passed_at[0] = i % 3; }
+    b.a = numbers[0]; b.b = numbers[1]; b.n = 64; b.runs = 2; b.resamples = 200;
+    dd.data = table; dd.size = strlen(table);
+    dd.columns[0] = KPDT_COL_KEYPHRASE; dd.columns[1] = KPDT_COL_LABEL; dd.columns[2] = KPDT_COL_SCORE;
+    enter(state);
+    ok = !kpdt_classify(numbers[3], y, 64, NULL, NULL, &c, NULL) &&
+         !kpdt_spearman(numbers[3], numbers[1], 64, NULL, &number[0], NULL) && !kpdt_bootstrap(&b, &interval, NULL) &&
+         !kpdt_auction_total(rows, 32, &auction, NULL) && !kpdt_dataset_open(&dd, &data, NULL);
+    number[1] = kpdt_pearson(numbers[3], numbers[1], 64);
+    r = kpdt_rank(numbers[1], 20, 10, NULL, 12);
+    for (int i = 0; ok && i < 3; i++) {
+        ok = !kpdt_dataset_get(data, i, &x, NULL);
+        add(hash, &x.label, sizeof x.label);
+        add(hash, &x.score, sizeof x.score);
+    }
+    if (ok) kpdt_dataset_close(data);
+    for (int i = 0; i < 64; i++) {
+        value[0] = kpd_sigmoid(numbers[0][i]);
+        value[1] = kpd_cosine(numbers[0] + i, numbers[1] + i, 40);
+        value[2] = kpd_sigmoid(numbers[3][i]);
+        add(hash, value, sizeof value);
+    }
+    add(hash, &c.threshold, sizeof c.threshold);
+    add(hash, &c.f1, sizeof c - offsetof(kpdt_classification, f1));
+    add(hash, &r, sizeof r); add(hash, &interval, sizeof interval); add(hash, number, sizeof number);
+    add(hash, &auction, sizeof auction);
+    return leave(state) && ok;
+}
+
+static int in_every_state(const kpd_model *m, const kpd_input *in) {
+    kpd_model *assistant = make_model(KPD_CROSS_ENCODER);
+    bool ok = assistant != NULL;
+    make_numbers();
+    for (int i = 0; ok && i < STATES; i++) {
+        uint64_t converted = 0, found = 0, recommended = 0, losses = 0, metrics = 0;
+        ok = convert_in(i, m, in, &converted) && recommend_in(i, m, assistant, in, &recommended) && metrics_in(i, &metrics) &&
+             heads_in(i, &losses);
+        for (int k = KPD_COSINE; ok && k <= KPD_L2; k++) ok = search_in(i, m, (kpd_metric)k, &found);
+        for (int k = KPDT_CONTRASTIVE; ok && k <= KPDT_RANKNET; k++) ok = pairs_in(i, (kpdt_loss)k, &losses);
+        for (int k = KPDT_SIM_COSINE; ok && k <= KPDT_SIM_ANGLE; k++)
+            ok = vectors_in(i, (kpdt_similarity)k, numbers[0], &losses) && vectors_in(i, (kpdt_similarity)k, numbers[3], &losses);
+        if (!ok) break;
+        row("converted", KPD_SIMD_AUTO, 1, 16, i, converted);
+        row("found", KPD_SIMD_AUTO, 1, 4, i, found);
+        row("recommended", KPD_SIMD_AUTO, 1, 8, i, recommended);
+        row("losses", KPD_SIMD_AUTO, 1, 64, i, losses);
+        row("metrics", KPD_SIMD_AUTO, 1, 64, i, metrics);
+    }
+    kpd_model_close(assistant);
+    return !ok;
+}
+
 int main(int argc, char **argv) {
     static char text[N][512];
     static kpd_input in[N];
     static float out[N * 384];
-    kpd_model *m = make_model();
+    kpd_model *m = make_model(KPD_BI_ENCODER);
     kpd_error e;
     int failed;
     make_texts(text, in);
     if (!m) return fprintf(stderr, "no memory\n"), 1;
     failed = run_all("tiny", m, in, FIRST_LEVEL, out) || run_converted("tiny-bf16", m, KPD_BF16, false, in, out) ||
              run_converted("tiny-int8", m, KPD_INT8, false, in, out) ||
-             run_converted("tiny-int8-wide", m, KPD_INT8, true, in, out) || train_all(m, text);
+             run_converted("tiny-int8-wide", m, KPD_INT8, true, in, out) || train_all(m, text) || in_every_state(m, in);
     kpd_model_close(m);
     if (failed || argc < 2) return failed;
     if (kpd_model_open(argv[1], NULL, &m, &e)) return fprintf(stderr, "%s\n", e.message), 1;
