@@ -161,7 +161,7 @@ static void int8_products(const kpd__ops *ops, size_t n) {
             size_t k = (n * 7 + rows * 31) % 250 + 1, ld = n + 3;
             kpd__matrix w;
             if (n > 67) return;
-            if (n % 4 == 0) k = kpd__round_up(k, 64);   // without a rest
+            if (n % 4 == 0 && rows < 32) k = kpd__round_up(k, 64);   // without a rest
             w = quantised(n, k, (kpd__rounding)rounding, rows % 2 ? KPD_IDENTITY : KPD_GELU);
             numbers(c, rows * k, 2);
             if (rounding == KPD__OFFSET) for (size_t i = 0; i < rows * k; i++) c[i] = c[i] < -.17f ? -.17f : c[i];
