@@ -263,8 +263,8 @@ typedef struct kpd_parallel {           // run NULL = the calling thread only
 // The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait. What a task (or
 // a search filter, which runs in one) calls with the same pool runs on the task's thread alone; so does everything in a child
 // process, since fork copies no threads. The threads leave signals, but for those of faults, to the host's: they block them
-// where the build shows pthread_sigmask (-std=c99 hides it unless _POSIX_C_SOURCE is defined). Errors: ARGUMENT, MEMORY.
-// Destroy a pool when no run is under way.
+// where the build shows pthread_sigmask (-std=c99 hides it unless _POSIX_C_SOURCE is 199506L or more). Destroy a pool when no
+// run is under way. Errors: ARGUMENT, MEMORY.
 typedef struct kpd_pool kpd_pool;
 KPDDEF kpd_status   kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e);
 KPDDEF void         kpd_pool_destroy(kpd_pool *p);
@@ -654,6 +654,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #ifdef KPD_THREADS
 #include <pthread.h>
 #include <signal.h>
+#if defined SIG_SETMASK && (!defined _POSIX_C_SOURCE || _POSIX_C_SOURCE >= 199506L)   // from which on it has threads
+#define KPD__SIGMASK
+#endif
 #endif
 
 // A product that feeds a sum is fused only where fma is written. gcc fuses by default, even through intrinsics.
@@ -1096,7 +1099,7 @@ static bool kpd__pool_locks(kpd_pool *p) {
 
 // As many threads as the system gives. They inherit the mask of signals: all but those that a thread brings upon itself.
 static void kpd__pool_start(kpd_pool *p) {
-#ifdef SIG_SETMASK
+#ifdef KPD__SIGMASK
     static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
     sigset_t mask, host;
     sigfillset(&mask);
@@ -1105,7 +1108,7 @@ static void kpd__pool_start(kpd_pool *p) {
 #endif
     while (p->n_started < p->n_threads - 1 && !pthread_create(&p->thread[p->n_started], NULL, kpd__pool_thread, p))
         p->n_started++;
-#ifdef SIG_SETMASK
+#ifdef KPD__SIGMASK
     pthread_sigmask(SIG_SETMASK, &host, NULL);
 #endif
 }
