@@ -370,14 +370,14 @@ KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 // after the step, leave it done.
 KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
 
-typedef struct kpdt_batch {
+typedef struct kpdt_batch {             // pointers of a drawn one live until the next draw or look at dev
     int32_t source;                     // whence it comes; -1 = the host made it
     int32_t n;                          // rows, at most desc.batch
-    const kpd_input *in[2]; // [n] of each tower; a cross-encoder's pairs are in[KPD_ITEM]; MLM takes one, item first
+    const kpd_input *in[2];             // [n] of each tower; a cross-encoder's pairs are in[KPD_ITEM]; MLM takes one
     const float *label, *score;         // [n]; NULL where no loss asks
     const int32_t *query;               // [n] as kpdt_loss_pairs, NULL = one
-    const int64_t *row;                 // [n] of the source
-    const kpdt_loss_desc *losses;       // as kpdt_source has them
+    const int64_t *row;                 // [n] of the source, NULL = not known
+    kpdt_loss_desc losses[KPDT_MAX_LOSSES];   // as kpdt_source has them
 } kpdt_batch;
 
 // The next batch of the sources, valid until the next draw. One data set's rows; which one is drawn without replacement, so
@@ -387,8 +387,10 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
 
 // Forward, losses and backward of a batch: adds the gradient of the sum of its losses, divided by `accumulate`. A batch larger
 // than max_tokens or max_texts goes in pieces, each twice forward (GradCache), with the same bits; only MLM wants it whole.
-// Errors: ARGUMENT (`where` = the row of the batch; where its label or score is to blame and b->row says whence it comes, the
-// message begins with file and line), LIMIT.
+// What the assistant says of a row is kept for the epochs to come, as long as the batch has the texts of that row: of others,
+// which the host has put there, it is asked anew. Errors: ARGUMENT (`where` = the row of the batch; where its label or score is
+// to blame and b->row says whence it comes, the message begins with file and line), LIMIT; UNSUPPORTED (a cross-encoder of
+// several logits, since losses read one).
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
@@ -432,8 +434,12 @@ KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t);
 // kpd_model_close. Errors: MEMORY; ARGUMENT where a weight is not finite any more.
 KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e);
 
-// A checkpoint (.kpc): weights, AdamW's state, the best weights, the place in every data set. Between steps. Atomic, as
-// kpd_model_save: on a full disk the previous one stays. Resume takes it into a new trainer of the same desc and data, which
+// Ends a step that is under way without taking it: the gradient is zero, texts are counted from 0. What was drawn stays drawn.
+KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t);
+
+// A checkpoint (.kpc): weights, AdamW's state, the best weights, the place in every data set, but no gradient: ARGUMENT while a
+// step is under way, that is where draw, learn, forward or mlm came after the last apply or cancel. Atomic, as kpd_model_save:
+// on a full disk the previous one stays. Resume takes it into a new trainer of the same desc and data, which
 // then goes on to the same bits as if it had never stopped. Errors: IO, MEMORY; FORMAT, VERSION (`where` = byte offset);
 // ARGUMENT names what differs from the desc that it was made with (threads, SIMD level and memory may). A failed resume
 // changes nothing.
@@ -721,9 +727,11 @@ typedef struct kpdt__heads {
     float *scratch;                 // [kpdt__attention_scratch]
 } kpdt__heads;
 
-// Keys and values transposed [n padded, depth] each, two matrices of scores [n, n padded], a mask.
+// Keys and values transposed [n padded, depth] each, two matrices of scores [n, n padded], a mask. SIZE_MAX, which no arena
+// gives, where they do not fit this machine's memory.
 static size_t kpdt__attention_scratch(size_t n_tokens, size_t width, size_t heads) {
-    return kpd__round_up(n_tokens, 16) * (2 * (width / heads) + 2 * n_tokens + 1);
+    size_t n = 0;
+    return kpd__mul_ok(kpd__round_up(n_tokens, 16), 2 * (width / heads) + 2 * n_tokens + 1, &n) ? n : SIZE_MAX;
 }
 
 typedef struct kpdt__adamw {        // one step of the optimiser; see >>optimizer
@@ -3079,7 +3087,7 @@ struct kpdt_dataset {
 };
 
 // Digits at p, at most `end`, into *m as long as they count (15 of them), and how many were left out.
-static const char *kpdt__digits(const char *p, const char *end, double *m, int *used, int *left_out) {
+static const char *kpdt__digits(const char *p, const char *end, double *m, int *used, size_t *left_out) {
     for (; p < end && *p >= '0' && *p <= '9'; p++) {
         if (*used < 15) { *m = *m * 10 + (*p - '0'); *used += *m > 0; }
         else ++*left_out;
@@ -3091,18 +3099,19 @@ static const char *kpdt__digits(const char *p, const char *end, double *m, int *
 static bool kpdt__number(kpd_text text, float *out) {
     const char *p = text.data, *end = p + text.size, *begin, *dot;
     double m = 0, power = 1;
-    int used = 0, left_out = 0, ten = 0, e = 0;
+    size_t left_out = 0;
+    int used = 0, ten = 0, e = 0;
     bool minus = p < end && *p == '-', down;
     if (p < end && (*p == '-' || *p == '+')) p++;
     begin = p;
     p = kpdt__digits(p, end, &m, &used, &left_out);
     dot = p;
-    ten = left_out;
+    ten = (int)kpd__min(left_out, 1 << 20);             // far beyond what e could take back
     if (p < end && *p == '.') {
-        int before = left_out;
+        size_t before = left_out;
         const char *from = ++p;
         p = kpdt__digits(p, end, &m, &used, &left_out);
-        ten -= (int)kpd__min((size_t)(p - from) - (size_t)(left_out - before), 1000);
+        ten -= (int)kpd__min((size_t)(p - from) - (left_out - before), 1000);
         if (p == from && dot == begin) return false;
     } else if (p == begin) return false;
     if (p < end && (*p == 'e' || *p == 'E')) {
@@ -3555,6 +3564,7 @@ typedef struct kpdt__rows {             // of a batch, beside its texts: [batch]
     int32_t *query;
     kpd_input *pair;                    // what the assistant is asked, and
     int32_t *asked;                     // for which rows
+    int64_t *own;                       // which rows of the source have their own texts; -1 = not this one
     float *ds;                          // of a cross-encoder's logits
 } kpdt__rows;
 
@@ -3589,6 +3599,7 @@ struct kpdt_trainer {
     float dropout;
     uint64_t seed;
     int64_t texts, tokens;              // through learn since the last apply
+    bool drawn;                         // a batch, since the last apply
     int32_t mask;                       // the mask token's id
 };
 
@@ -3631,21 +3642,48 @@ static kpd_status kpdt__trainer_numbers_check(const kpdt_trainer_desc *d, kpd_er
 
 static bool kpdt__on_matrix(kpdt_loss l) { return l == KPDT_MNR || l == KPDT_MNR_SYMMETRIC; }
 
-// Whether a cross-encoder or a bi-encoder can learn one loss from one data set.
-static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
-    const kpdt_dataset *x = d->sources[i].data;
-    bool cross = d->start->desc.kind == KPD_CROSS_ENCODER;
-    const char *lacks = NULL;
+// At every width a loss wants a similarity that can be had.
+static kpd_status kpdt__loss_similarity_check(const kpdt_loss_desc *l, int32_t dim, kpd_error *e) {
+    kpd_status s = kpdt__dims_check(l, dim, e);
+    for (int32_t i = 0; !s && i < KPDT_MAX_DIMS && (!i || l->dims[i]); i++) {
+        kpdt_similarity_desc x;
+        kpdt__tile unused;
+        memset(&x, 0, sizeof x);
+        x.kind = l->similarity; x.dim = l->dims[i] ? l->dims[i] : dim;
+        s = kpdt__similarity_check(&x, 1, 1, &unused, e);
+    }
+    return s;
+}
+
+// Whether a model of this kind, and dim columns of output, can learn a loss at all, whatever the rows.
+static kpd_status kpdt__loss_check(kpd_kind kind, int32_t dim, const kpdt_loss_desc *l, kpd_error *e) {
     kpdt_loss_desc unused;
     kpd_status s = kpdt__loss_defaults(l, &unused, e);
-    if (!s && !cross && l->loss != KPDT_MLM) s = kpdt__dims_check(l, kpd_model_dim(d->start), e);
-    if (s) return kpdt__from(e, s, "training: source", " ", i);
-    if (l->loss <= KPDT_LOSS_NONE || l->loss >= KPDT_LOSS_COUNT || (unsigned)l->teacher > KPDT_BY_ASSISTANT)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d has loss %d by teacher %d, which there are not", (int)i,
-                         (int)l->loss, (int)l->teacher);
-    if (cross && (kpdt__on_matrix(l->loss) || l->loss == KPDT_MLM))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: a cross-encoder learns from losses on pairs only",
-                         (int)i);
+    if (s) return s;
+    if ((int)l->loss <= KPDT_LOSS_NONE || (int)l->loss >= KPDT_LOSS_COUNT || (unsigned)l->teacher > KPDT_BY_ASSISTANT)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss %d by teacher %d, which there are not", (int)l->loss, (int)l->teacher);
+    if (kind == KPD_BI_ENCODER) return l->loss == KPDT_MLM ? KPD_OK : kpdt__loss_similarity_check(l, dim, e);
+    if (kpdt__on_matrix(l->loss) || l->loss == KPDT_MLM)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: a cross-encoder learns from losses on pairs only");
+    return KPD_OK;
+}
+
+// Those of a source or of a batch, up to LOSS_NONE: one at least, and MLM alone.
+static kpd_status kpdt__losses_check(kpd_kind kind, int32_t dim, const kpdt_loss_desc *losses, kpd_error *e) {
+    if (!losses[0].loss) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "no loss, expected 1 to %d", KPDT_MAX_LOSSES);
+    for (int32_t k = 0; k < KPDT_MAX_LOSSES && losses[k].loss; k++) {
+        kpd_status s = kpdt__loss_check(kind, dim, &losses[k], e);
+        if (s) return s;
+        if (k && (losses[k].loss == KPDT_MLM || losses[0].loss == KPDT_MLM))
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "MLM stands beside another loss");
+    }
+    return KPD_OK;
+}
+
+// Whether a data set has what one loss reads.
+static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
+    const kpdt_dataset *x = d->sources[i].data;
+    const char *lacks = NULL;
     if (l->loss == KPDT_MLM) return KPD_OK;
     if (!kpdt__has(x, KPDT_COL_KEYPHRASE)) lacks = "keyphrase";
     else if (!kpdt__has(x, KPDT_COL_TITLE)) lacks = "title";
@@ -3662,6 +3700,7 @@ static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i,
 
 static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_error *e) {
     const kpdt_source *x = &d->sources[i];
+    kpd_status s;
     if (!x->data || !x->data->rows)
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d has no %s", (int)i, x->data ? "rows" : "data");
     if ((unsigned)x->batching > KPDT_IN_ORDER || (x->batching == KPDT_BY_QUERY && !kpdt__has(x->data, KPDT_COL_QUERY)))
@@ -3671,14 +3710,18 @@ static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_
     if (!(x->share >= 0 && x->share <= FLT_MAX) || (x->share > 0) != (d->sources[0].share > 0))
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: share is %g, expected all 0 or all positive", (int)i,
                          (double)x->share);
-    if (!x->losses[0].loss) return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d has no loss", (int)i);
-    for (int32_t k = 0; k < KPDT_MAX_LOSSES && x->losses[k].loss; k++) {
-        kpd_status s = kpdt__source_loss_check(d, i, &x->losses[k], e);
-        if (s) return s;
-        if (k && (x->losses[k].loss == KPDT_MLM || x->losses[0].loss == KPDT_MLM))
-            return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: MLM stands beside another loss", (int)i);
-    }
-    return KPD_OK;
+    s = kpdt__losses_check(d->start->desc.kind, kpd_model_dim(d->start), x->losses, e);
+    if (s) return kpdt__from(e, s, "training: source", " ", i);
+    for (int32_t k = 0; !s && k < KPDT_MAX_LOSSES && x->losses[k].loss; k++)
+        s = kpdt__source_loss_check(d, i, &x->losses[k], e);
+    return s;
+}
+
+// Losses and dev's figures read one logit of a cross-encoder.
+static kpd_status kpdt__one_label(int32_t n, kpd_error *e) {
+    if (n == 1) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "training: a cross-encoder of %d labels; losses and dev read those of 1",
+                     (int)n);
 }
 
 static kpd_status kpdt__dev_check(const kpdt_trainer_desc *d, kpd_error *e) {
@@ -3708,10 +3751,11 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     s = kpd__parallel_check(&d->parallel, e);
     if (!s) s = kpdt__trainer_numbers_check(d, e);
+    if (!s && d->n_sources && !d->sources)
+        s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: n_sources is %d, and there are no sources", (int)d->n_sources);
     for (int32_t i = 0; !s && i < d->n_sources; i++) s = kpdt__source_check(d, i, e);
-    if (!s && d->n_sources && d->start->desc.kind == KPD_CROSS_ENCODER && d->start->desc.n_labels != 1)
-        s = kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "training: a cross-encoder of %d labels; data sets train one of 1",
-                      (int)d->start->desc.n_labels);
+    if (!s && (d->n_sources || d->dev) && d->start->desc.kind == KPD_CROSS_ENCODER)
+        s = kpdt__one_label(d->start->desc.n_labels, e);
     if (!s && kpdt__wants_mlm(d) && d->start->desc.kind == KPD_CROSS_ENCODER)
         s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm is for bi-encoders, desc.start is a cross-encoder");
     if (!s && kpdt__wants_mlm(d) && kpdt__mask_id(d->start) < 0)
@@ -3760,6 +3804,7 @@ static void kpdt__trainer_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__
     t->rows.query = (int32_t *)kpd__take(a, n, sizeof(int32_t));
     t->rows.pair = (kpd_input *)kpd__take(a, n, sizeof(kpd_input));
     t->rows.asked = (int32_t *)kpd__take(a, n, sizeof(int32_t));
+    t->rows.own = (int64_t *)kpd__take(a, n, sizeof(int64_t));
     t->rows.ds = kpdt__take(a, n, 1);
     t->work = kpdt__take(a, 2 * n, t->n_sides == 2 ? n : 1);
     t->dev.score = kpdt__take(a, dev, 1); t->dev.label = kpdt__take(a, dev, 1);
@@ -4142,7 +4187,21 @@ static void kpdt__step_end(kpdt_trainer *t) {
         t->side[i].n_texts = 0;
     }
     t->texts = t->tokens = 0;
+    t->drawn = false;
 }
+
+static bool kpdt__under_way(const kpdt_trainer *t) {
+    bool is = t->drawn || t->texts;
+    for (int i = 0; i < t->n_sides; i++) is = is || t->side[i].kept || t->side[i].n_texts;
+    return is;
+}
+
+static void kpdt__step_cancel(kpdt_trainer *t) {
+    memset(t->net->g, 0, t->net->n * sizeof(float));
+    kpdt__step_end(t);
+}
+
+KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t) { kpdt__step_cancel(t); }
 
 static kpd_status kpdt__trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
     int64_t step = t->optimizer->step;
@@ -4202,6 +4261,7 @@ static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error
     size_t n;
     kpd_status s;
     if (!t->sampler.n_feeds) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there are no sources to draw from");
+    t->drawn = true;
     s = kpdt__sample(&t->sampler, &f, &n, e);
     memset(&query, 0, sizeof query);
     for (size_t i = 0; !s && i < n; i++) s = kpdt__batch_row(t, f, i, &query, e);
@@ -4215,7 +4275,7 @@ static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error
     out->score = kpdt__has(f->data, KPDT_COL_SCORE) ? t->rows.score : NULL;
     out->query = kpdt__has(f->data, KPDT_COL_QUERY) ? t->rows.query : NULL;
     out->row = t->sampler.rows;
-    out->losses = f->losses;
+    memcpy(out->losses, f->losses, sizeof out->losses);
     return KPD_OK;
 }
 KPD__GUARDED(2, kpdt_trainer_draw, kpdt__trainer_draw, kpdt_trainer *, t, kpdt_batch *, out)
@@ -4233,14 +4293,35 @@ static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, si
     return pair;
 }
 
-// t of a batch by the assistant: those of its source that are known need not be asked again.
+// Whether an input has a row's texts, byte for byte.
+static bool kpdt__same_texts(const kpd_input *a, const kpd_input *b) {
+    if (a->n_parts != b->n_parts) return false;
+    for (int32_t i = 0; i < a->n_parts; i++)
+        if (a->part[i].size != b->part[i].size || (a->part[i].size && a->part[i].data != b->part[i].data &&
+                                                   memcmp(a->part[i].data, b->part[i].data, a->part[i].size))) return false;
+    return true;
+}
+
+// Row i's place in its source, and its own texts, or -1: of another host, or with texts that are not (or no longer) the row's.
+static int64_t kpdt__own_row(const kpdt_trainer *t, const kpdt_batch *b, size_t i, kpdt_row *row) {
+    kpd_input in;
+    if (b->source < 0 || !b->row || kpdt__dataset_get(t->sampler.feeds[b->source].data, b->row[i], row, NULL)) return -1;
+    in = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), row);
+    if (!kpdt__same_texts(&in, &b->in[KPD_ITEM][i])) return -1;
+    if (t->n_sides == 1) return b->row[i];
+    in = kpdt__input(t->shell, 1, row);
+    return kpdt__same_texts(&in, &b->in[KPD_KEYPHRASE][i]) ? b->row[i] : -1;
+}
+
+// t of a batch by the assistant: those of its source's own rows that are known need not be asked again.
 static kpd_status kpdt__ask(kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) {
-    bool known = b->source >= 0 && b->row && t->sampler.feeds[b->source].soft;
-    float *soft = known ? t->sampler.feeds[b->source].soft : NULL, *logit = t->rows.ds;
+    float *soft = b->source >= 0 ? t->sampler.feeds[b->source].soft : NULL, *logit = t->rows.ds;
     size_t n = 0;
     kpd_status s = KPD_OK;
     for (size_t i = 0; i < (size_t)b->n; i++) {
-        if (soft && soft[b->row[i]] >= 0) { t->rows.t[i] = soft[b->row[i]]; continue; }
+        kpdt_row row;
+        t->rows.own[i] = kpdt__own_row(t, b, i, &row);
+        if (soft && t->rows.own[i] >= 0 && soft[t->rows.own[i]] >= 0) { t->rows.t[i] = soft[t->rows.own[i]]; continue; }
         t->rows.pair[n] = kpdt__asked_pair(t, b, i);
         t->rows.asked[n++] = (int32_t)i;
     }
@@ -4248,7 +4329,7 @@ static kpd_status kpdt__ask(kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) 
     for (size_t k = 0; !s && k < n; k++) {
         size_t i = (size_t)t->rows.asked[k];
         t->rows.t[i] = kpd_sigmoid(logit[k]);
-        if (soft) soft[b->row[i]] = t->rows.t[i];
+        if (soft && t->rows.own[i] >= 0) soft[t->rows.own[i]] = t->rows.t[i];
     }
     return s;
 }
@@ -4308,18 +4389,34 @@ static kpd_status kpdt__batch_losses(kpdt_trainer *t, const kpdt_batch *b, float
     return s;
 }
 
+// Rows that a batch says it comes from are there.
+static kpd_status kpdt__batch_rows_check(const kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) {
+    int64_t rows;
+    if (b->source < -1 || b->source >= (int32_t)t->sampler.n_feeds)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch of source %d, expected -1 to %d", (int)b->source,
+                         (int)t->sampler.n_feeds - 1);
+    if (b->source < 0 || !b->row) return KPD_OK;
+    rows = t->sampler.feeds[b->source].data->rows;
+    for (int32_t i = 0; i < b->n; i++)
+        if (b->row[i] < 0 || b->row[i] >= rows)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: row %d of the batch is row %lld of source %d, which has %lld",
+                             (int)i, (long long)b->row[i], (int)b->source, (long long)rows);
+    return KPD_OK;
+}
+
+// A batch is what a host says: nothing of it is read before this has passed.
 static kpd_status kpdt__batch_argument(const kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) {
+    kpd_status s;
     if (b->n < 1 || (size_t)b->n > t->batch)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch of %d rows, expected 1 to %llu", (int)b->n,
                          (unsigned long long)t->batch);
-    if (!b->losses || !b->losses[0].loss || !(b->in[KPD_ITEM] || b->in[KPD_KEYPHRASE]) ||
-        (size_t)(b->source + 1) > t->sampler.n_feeds)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
-                         "training: a batch without losses or texts, or of a source that there is not");
+    s = kpdt__losses_check(t->net->desc.kind, (int32_t)kpdt__net_dim(t->net), b->losses, e);
+    if (s) return kpdt__from(e, s, "training: a batch of", " rows: ", b->n);
+    if (t->n_sides == 1 && kpdt__one_label((int32_t)kpdt__net_dim(t->net), e)) return KPD_ERR_UNSUPPORTED;
     for (int i = 0; i < t->n_sides; i++)
-        if (!b->in[i] && b->losses[0].loss != KPDT_MLM)
+        if (!b->in[i] && (b->losses[0].loss != KPDT_MLM || !b->in[1 - i]))
             return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch without texts of tower %d", i);
-    return KPD_OK;
+    return kpdt__batch_rows_check(t, b, e);
 }
 
 // MLM, of the items or else the keyphrases.
@@ -4335,8 +4432,8 @@ static kpd_status kpdt__learn_texts(kpdt_trainer *t, const kpdt_batch *b, float 
 }
 
 static kpd_status kpdt__trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
-    size_t n = (size_t)b->n;
     kpd_status s = kpdt__batch_argument(t, b, e);
+    size_t n = s ? 0 : (size_t)b->n;
     if (!s && b->losses[0].loss == KPDT_MLM) return kpdt__learn_texts(t, b, loss, e);
     for (int i = 0; !s && i < t->n_sides; i++)
         s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], n, true, t->side[i].out, e);
@@ -4462,10 +4559,7 @@ static kpd_status kpdt__trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_erro
     r.dev = (float)kpdt__nan();
     s = kpdt__step_learn(t, &r, e);
     if (!s) s = kpdt__trainer_apply(t, &r, e);
-    else {
-        memset(t->net->g, 0, t->net->n * sizeof(float));
-        kpdt__step_end(t);
-    }
+    else kpdt__step_cancel(t);
     if (!s && kpdt__look_due(t)) s = kpdt__look(t, &r.dev, e);
     r.best_dev = t->dev.best;
     r.done = kpdt__done(t);
@@ -4618,7 +4712,8 @@ static kpd_status kpdt__image_create(const kpdt_trainer *t, kpdt__image *m, kpd_
     memset(&a, 0, sizeof a);
     kpdt__settings_of(t, &m->settings);
     m->n_state = KPDT__STATE + 3 * t->sampler.n_feeds;
-    m->n_waiting = t->sampler.n_feeds * KPDT__WAITING * t->batch;
+    for (size_t i = 0; i < t->sampler.n_feeds; i++)
+        if (t->sampler.feeds[i].waiting) m->n_waiting += KPDT__WAITING * t->batch;
     kpdt__image_lay(m, &a);
     s = kpd__arena_block(&a, &t->allocator, "checkpoint: its head", &m->block, &m->block_size, e);
     if (s) return s;
@@ -4651,7 +4746,11 @@ static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kp
     const void *data[KPDT__SECTIONS];
     size_t n[KPDT__SECTIONS];
     kpdt__image m;
-    kpd_status s = kpdt__image_create(t, &m, e);
+    kpd_status s;
+    if (kpdt__under_way(t))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: step %lld is under way, and a checkpoint has no gradient: apply "
+                         "or cancel it first", (long long)t->optimizer->step + 1);
+    s = kpdt__image_create(t, &m, e);
     if (s) return s;
     kpdt__image_state(t, &m);
     data[0] = m.values; data[1] = m.state; data[2] = m.waiting; n[0] = m.settings.n; n[1] = m.n_state; n[2] = m.n_waiting;
@@ -4686,7 +4785,7 @@ static kpd_status kpdt__settings_check(const kpdt__image *m, const int64_t *foun
 
 // Every number of the state in its range; *waiting = rows that wait in all.
 static bool kpdt__state_ok(const kpdt_trainer *t, const int64_t *state, size_t *waiting) {
-    bool ok = state[0] >= 0 && state[0] <= t->schedule.steps && state[1] >= 0 && state[2] >> 1 == 0 && state[3] >> 32 == 0 &&
+    bool ok = state[0] >= 0 && state[0] <= t->schedule.steps && state[1] >= 0 && state[1] < INT64_MAX / 2 && state[2] >> 1 == 0 && state[3] >> 32 == 0 &&
               state[4] >= 0 && state[4] <= INT32_MAX && (!state[2] || t->dev.data);
     *waiting = 0;
     for (size_t i = 0; ok && i < t->sampler.n_feeds; i++) {

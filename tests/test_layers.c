@@ -1111,7 +1111,32 @@ static void mlm_loss_of_a_development_set_compares(void) {
     kpdt_trainer_destroy(t);
 }
 
+// What a model file, a checkpoint or a cell may say and no memory holds: sizes do not wrap, counts do not overflow.
+static void sizes_and_counts_do_not_wrap(void) {
+    int64_t state[KPDT__STATE];
+    kpdt_trainer_desc d;
+    kpdt_trainer *t = NULL;
+    kpd_model *m = model(&small);
+    size_t left_out = INT32_MAX, waiting;
+    double mantissa = 1;
+    int used = 15;
+    const char *digits = "12";
+    CHECK(kpdt__attention_scratch(48, 12, 3) == 48 * (2 * 4 + 2 * 48 + 1));
+    CHECK(kpdt__attention_scratch((size_t)1 << 4 * sizeof(size_t), 2, 1) == SIZE_MAX);
+    CHECK(kpdt__digits(digits, digits + 2, &mantissa, &used, &left_out) == digits + 2 && left_out == (size_t)INT32_MAX + 2);
+    memset(&d, 0, sizeof d);
+    d.start = m; d.steps = 1;
+    CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
+    memset(state, 0, sizeof state);
+    CHECK(t && kpdt__state_ok(t, state, &waiting));
+    state[1] = INT64_MAX;                                   // draws, of which there is one more a batch
+    CHECK(t && !kpdt__state_ok(t, state, &waiting));
+    kpdt_trainer_destroy(t);
+    kpd_model_close(m);
+}
+
 SUITE(layers) {
+    RUN(layers, sizes_and_counts_do_not_wrap);
     RUN(layers, activation_slopes_are_right);
     RUN(layers, norm_gradient_is_right);
     RUN(layers, a_zero_vector_has_no_gradient);

@@ -213,7 +213,7 @@ static void phases_make_a_step(void) {
         CHECK_OK(kpdt_trainer_draw(b, &x, NULL));
         memset(&own, 0, sizeof own);
         own.source = -1; own.n = x.n; own.in[0] = x.in[0]; own.in[1] = x.in[1]; own.label = x.label; own.score = x.score;
-        own.query = x.query; own.losses = x.losses;
+        own.query = x.query; memcpy(own.losses, x.losses, sizeof own.losses);
         CHECK_OK(kpdt_trainer_learn(b, i % 2 ? &own : &x, &loss, NULL));
         CHECK(loss == r.loss);
         CHECK_OK(kpdt_trainer_apply(b, NULL, NULL));
@@ -542,7 +542,7 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
     } while (0)
     REFUSED(KPD_BI_ENCODER, j.sources[0].data = NULL, "source 0 has no data");
     REFUSED(KPD_BI_ENCODER, j.sources[1].data = empty, "source 1 has no rows");
-    REFUSED(KPD_BI_ENCODER, j.sources[1].losses[0].loss = KPDT_LOSS_NONE, "source 1 has no loss");
+    REFUSED(KPD_BI_ENCODER, j.sources[1].losses[0].loss = KPDT_LOSS_NONE, "source 1: no loss");
     REFUSED(KPD_BI_ENCODER, j.sources[0].losses[0].loss = KPDT_LOSS_COUNT, "loss");
     REFUSED(KPD_BI_ENCODER, j.sources[0].losses[0].margin = -1, "loss");
     REFUSED(KPD_BI_ENCODER, j.sources[0].losses[1].dims[0] = 17, "source 0: loss: dims[0] is 17, expected");
@@ -562,6 +562,10 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
     REFUSED(KPD_BI_ENCODER, j.d.batch = -1, "batch");
     REFUSED(KPD_BI_ENCODER, j.d.steps = -1, "steps");
     REFUSED(KPD_BI_ENCODER, j.d.patience = -1, "patience");
+    REFUSED(KPD_BI_ENCODER, j.d.sources = NULL, "n_sources is 2");
+    REFUSED(KPD_BI_ENCODER, j.sources[1].losses[0].similarity = (kpdt_similarity)3, "source 1: similarity: kind 3");
+    REFUSED(KPD_BI_ENCODER, j.sources[1].losses[0].similarity = KPDT_SIM_ANGLE; j.sources[1].losses[0].dims[0] = 7,
+            "source 1: similarity: angle needs an even dim, got 7");
 #undef REFUSED
     kpdt_dataset_close(empty);
 }
@@ -609,6 +613,160 @@ static void batches_that_cannot_be_learned_are_refused(void) {
     t = job_trainer(&j);
     CHECK_STATUS(kpdt_trainer_draw(t, &b, &e), KPD_ERR_ARGUMENT);
     kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// A batch is what a host says: its rows, its losses and its source are looked at before anything is done, and a refusal leaves
+// the weights, the gradient and the count of texts as they were.
+static void hostile_batches_are_refused(void) {
+    static const int64_t nowhere[] = {-1, ROWS, INT64_MAX, INT64_MIN};
+    static const kpdt_loss of_none[] = {KPDT_LOSS_NONE, KPDT_LOSS_COUNT, (kpdt_loss)-1};
+    job j;
+    kpdt_trainer *t;
+    kpdt_batch good, b;
+    int64_t rows[8];
+    float loss = 7;
+    kpd_error e;
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.n_sources = 1;                                      // asks the assistant
+    t = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_draw(t, &good, NULL));
+    for (int i = 0; i < 4; i++) {
+        memcpy(rows, good.row, sizeof rows);
+        rows[6] = nowhere[i];
+        b = good; b.row = rows;
+        memset(&e, 0, sizeof e);
+        CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+        CHECK_THAT(e.where == 6 && strstr(e.message, "row 6 of the batch"), "%s", e.message);
+    }
+    for (int i = 0; i < 3; i++) {
+        b = good; b.losses[0].loss = of_none[i];
+        CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    }
+#define REFUSED(assignment)                                                                                                    \
+    do { b = good; assignment; CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT); } while (0)
+    REFUSED(b.source = 1);
+    REFUSED(b.source = -2);
+    REFUSED(b.source = INT32_MAX);
+    REFUSED(b.n = INT32_MIN);
+    REFUSED(b.in[0] = NULL);
+    REFUSED(b.losses[0].teacher = (kpdt_teacher)9);
+    REFUSED(b.losses[0].dims[0] = 17);
+    REFUSED(b.losses[0].similarity = (kpdt_similarity)7);
+    REFUSED(b.losses[0].similarity = KPDT_SIM_ANGLE; b.losses[0].dims[0] = 5);
+    REFUSED(b.losses[1].loss = KPDT_MLM);
+#undef REFUSED
+    {
+        size_t n;
+        const float *g = kpdt_trainer_gradient(t, &n);
+        for (size_t i = 0; i < n && CHECK(g[i] == 0); i++) {}
+    }
+    CHECK(loss == 7);
+    b = good;
+    for (int i = 2; i < KPDT_MAX_LOSSES; i++) b.losses[i] = b.losses[0];   // as many as there may be
+    CHECK_OK(kpdt_trainer_learn(t, &b, &loss, &e));
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// Losses and dev read one logit, whoever brings the batch.
+static void a_cross_encoder_of_several_logits_is_refused(void) {
+    job j;
+    kpdt_trainer *t = NULL;
+    kpd_model_desc d;
+    kpd_model *two = NULL;
+    kpd_input in[2];
+    const float label[2] = {1, 0};
+    kpdt_batch b;
+    float loss = 0;
+    kpd_error e;
+    job_open(&j, KPD_CROSS_ENCODER);
+    d = kpd_model_get_desc(j.start);
+    d.n_labels = 2;
+    CHECK_OK(kpdt_model_start(&d, NULL, 1, NULL, &two, NULL));
+    j.d.start = two; j.d.n_sources = 0; j.d.steps = 1;
+    CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_UNSUPPORTED);    // dev
+    j.d.dev = NULL;
+    t = job_trainer(&j);
+    for (int i = 0; i < 2; i++) in[i] = kpd_input_str("case", "", "red case");
+    memset(&b, 0, sizeof b);
+    b.source = -1; b.n = 2; b.in[KPD_ITEM] = in; b.label = label; b.losses[0].loss = KPDT_BCE;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_UNSUPPORTED);
+    CHECK_THAT(strstr(e.message, "2 labels") != NULL, "%s", e.message);
+    kpdt_trainer_destroy(t);
+    kpd_model_close(two);
+    job_close(&j);
+}
+
+// The loss of a batch by a trainer of its own, whose soft labels are its own too.
+static float loss_alone(const job *j, const kpdt_batch *b) {
+    kpdt_trainer *t = job_trainer(j);
+    float loss = 0;
+    CHECK_OK(kpdt_trainer_learn(t, b, &loss, NULL));
+    kpdt_trainer_destroy(t);
+    return loss;
+}
+
+// A host changes texts of a drawn batch (mined negatives, say) and leaves the rest: the assistant is asked about the new pairs,
+// whether the old ones are known already or not, and the old ones are known for what they are afterwards.
+static void what_a_host_puts_into_a_batch_is_asked_anew(void) {
+    job j;
+    job_open(&j, KPD_BI_ENCODER);
+    j.sources[0].losses[0] = j.sources[0].losses[1];
+    memset(&j.sources[0].losses[1], 0, sizeof j.sources[0].losses[1]);
+    j.d.n_sources = 1; j.d.dropout = 0;
+    for (int warm = 0; warm < 2; warm++)
+        for (int tower = 0; tower < 3; tower++) {           // the third: the texts stay, and the rows are others
+            kpdt_trainer *t = job_trainer(&j);
+            kpdt_batch own, b, alone;
+            kpd_input in[8];
+            int64_t rows[8];
+            float loss = 0;
+            CHECK_OK(kpdt_trainer_draw(t, &own, NULL));
+            if (warm) CHECK_OK(kpdt_trainer_learn(t, &own, &loss, NULL));
+            b = own;
+            for (int i = 0; i < 8; i++) {
+                in[i] = own.in[tower % 2][(i + 1) % 8];
+                rows[i] = own.row[(i + 1) % 8];
+            }
+            if (tower < 2) b.in[tower] = in;
+            else b.row = rows;
+            alone = b; alone.source = -1; alone.row = NULL;
+            CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+            CHECK(loss == loss_alone(&j, &alone));
+            alone = own; alone.source = -1; alone.row = NULL;
+            CHECK_OK(kpdt_trainer_learn(t, &own, &loss, NULL));
+            CHECK(loss == loss_alone(&j, &alone));
+            kpdt_trainer_destroy(t);
+        }
+    job_close(&j);
+}
+
+// A checkpoint has no gradient: between draw and apply it would lose what was drawn and learned.
+static void a_step_under_way_is_not_saved(void) {
+    const char *path = test_tmp("under_way.kpc");
+    job j;
+    job_open(&j, KPD_BI_ENCODER);
+    for (int i = 0; i < 5; i++) {
+        kpdt_trainer *t = job_trainer(&j);
+        kpdt_batch b;
+        float loss, out[8 * 16];
+        size_t n;
+        kpd_error e;
+        CHECK_OK(kpdt_trainer_save(t, path, NULL));
+        CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+        if (i == 1) CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+        if (i > 1) kpdt_trainer_cancel(t);
+        if (i == 2) CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+        if (i == 3) CHECK_OK(kpdt_trainer_forward(t, KPD_KEYPHRASE, b.in[1], 8, out, NULL));
+        CHECK_STATUS(kpdt_trainer_save(t, path, &e), i == 4 ? KPD_OK : KPD_ERR_ARGUMENT);
+        if (i != 4) CHECK_THAT(strstr(e.message, "step 1 is under way") != NULL, "%s", e.message);
+        if (i % 2) kpdt_trainer_cancel(t);
+        else CHECK_OK(kpdt_trainer_apply(t, NULL, NULL));
+        CHECK(kpdt_trainer_gradient(t, &n)[0] == 0);
+        CHECK_OK(kpdt_trainer_save(t, path, NULL));
+        kpdt_trainer_destroy(t);
+    }
     job_close(&j);
 }
 
@@ -729,6 +887,10 @@ SUITE(trainer) {
     RUN(trainer, damaged_checkpoints_are_refused);
     RUN(trainer, jobs_that_cannot_be_meant_are_refused);
     RUN(trainer, batches_that_cannot_be_learned_are_refused);
+    RUN(trainer, hostile_batches_are_refused);
+    RUN(trainer, a_cross_encoder_of_several_logits_is_refused);
+    RUN(trainer, what_a_host_puts_into_a_batch_is_asked_anew);
+    RUN(trainer, a_step_under_way_is_not_saved);
     RUN(trainer, a_row_that_a_step_cannot_take_is_named_by_file_and_line);
     RUN(trainer, a_training_that_diverges_says_so);
     RUN(trainer, refused_memory_is_reported);
