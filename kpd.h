@@ -46,6 +46,7 @@
 //
 //     KPD_IMPLEMENTATION  impl  makes the implementation
 //     KPD_STATIC          all   every function is static: several copies can live in one program
+//     KPDDEF              all   what stands before each function, such as extern __attribute__((visibility("default")))
 //     KPD_THREADS         all   the built-in thread pool (kpd_pool_*), on POSIX threads
 //     KPD_NO_SIMD         impl  scalar code only
 //     KPD_NO_MMAP         impl  files are read, never mapped
@@ -187,12 +188,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef KPDDEF
 #if defined(KPD_STATIC) && (defined(__GNUC__) || defined(__clang__))
 #define KPDDEF static __attribute__((unused))
 #elif defined(KPD_STATIC)
 #define KPDDEF static
 #else
 #define KPDDEF extern
+#endif
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -217,28 +220,29 @@ extern "C" {
 
 // >>api  STATUS -----------------------------------------------------------------------------------------------------
 
-#define KPD_STATUS_LIST(X)                                                                                             \
-    X(OK)                                                                                                              \
-    X(ERR_ARGUMENT)    /* the caller's argument cannot be meant                         */                             \
-    X(ERR_MEMORY)      /* the allocator returned NULL                                   */                             \
-    X(ERR_IO)          /* the operating system refused a file                           */                             \
-    X(ERR_FORMAT)      /* a file or text is not what it should be                       */                             \
-    X(ERR_VERSION)     /* a file of a later version                                     */                             \
-    X(ERR_UNSUPPORTED) /* well-formed, but not something this build does                */                             \
-    X(ERR_LIMIT)       /* over what the format, this machine or the session can hold    */                             \
-    X(ERR_NOT_FOUND)   /* no such name or id                                            */
+// Each enum is a list of X(NAME, text): it makes KPD_NAME, and for bindings, options and recipes kpd_..._name, "?" for a number
+// that is none, and kpd_..._from_name, false (out untouched) for a text that is none. Any thread.
+#define KPD__ENUM(name, text) KPD_##name,
 
-#define KPD__STATUS_ENUM(name) KPD_##name,
-typedef enum kpd_status { KPD_STATUS_LIST(KPD__STATUS_ENUM) KPD_STATUS_COUNT } kpd_status;
+#define KPD_STATUS_LIST(X)                                                                                             \
+    X(OK, "KPD_OK")                                                                                                    \
+    X(ERR_ARGUMENT, "KPD_ERR_ARGUMENT")       /* the caller's argument cannot be meant                         */      \
+    X(ERR_MEMORY, "KPD_ERR_MEMORY")           /* the allocator returned NULL                                   */      \
+    X(ERR_IO, "KPD_ERR_IO")                   /* the operating system refused a file                           */      \
+    X(ERR_FORMAT, "KPD_ERR_FORMAT")           /* a file or text is not what it should be                       */      \
+    X(ERR_VERSION, "KPD_ERR_VERSION")         /* a file of a later version                                     */      \
+    X(ERR_UNSUPPORTED, "KPD_ERR_UNSUPPORTED") /* well-formed, but not something this build does                */      \
+    X(ERR_LIMIT, "KPD_ERR_LIMIT")             /* over what the format, this machine or the session can hold    */      \
+    X(ERR_NOT_FOUND, "KPD_ERR_NOT_FOUND")     /* no such name or id                                            */
+typedef enum kpd_status { KPD_STATUS_LIST(KPD__ENUM) KPD_STATUS_COUNT } kpd_status;
+KPDDEF const char *kpd_status_name(kpd_status s);
+KPDDEF bool        kpd_status_from_name(const char *name, kpd_status *out);
 
 typedef struct kpd_error {
     kpd_status status;
     int64_t where;                      // byte offset or line of a file, index of an input; -1 = none
     char message[240];                  // one sentence, zero-terminated; empty on success. Always UTF-8 without control
 } kpd_error;                            // characters: other bytes that it quotes are shown as \x1B. If cut, it ends in ...
-
-// "KPD_ERR_FORMAT" and so on; "?" for a number that is no status. Any thread.
-KPDDEF const char *kpd_status_name(kpd_status s);
 
 // Fills e, unless it is NULL, as the library does, and returns s: for readers and writers beside it. As printf; any thread.
 KPDDEF kpd_status kpd_error_set(kpd_error *e, kpd_status s, int64_t where, const char *format, ...) KPD__PRINTF(4, 5);
@@ -273,11 +277,13 @@ KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p);        // p must outlive wha
 
 // Levels that differ in int8 (avxvnni, avx512vnni, neondot) and bf16 (avx512bf16, amx, neoni8mm: both) products only are for
 // the rest the avx2, avx512 or neon below them.
-typedef enum kpd_simd {
-    KPD_SIMD_AUTO, KPD_SIMD_SCALAR, KPD_SIMD_AVX2, KPD_SIMD_AVX512, KPD_SIMD_NEON, KPD_SIMD_AVXVNNI, KPD_SIMD_AVX512VNNI,
-    KPD_SIMD_AVX512BF16, KPD_SIMD_AMX, KPD_SIMD_NEONDOT, KPD_SIMD_NEONI8MM, KPD_SIMD_COUNT
-} kpd_simd;
-KPDDEF const char *kpd_simd_name(kpd_simd level);          // "auto", "scalar", "avx2", "avx512", "neon", "avxvnni", ...; "?"
+#define KPD_SIMD_LIST(X)                                                                                               \
+    X(SIMD_AUTO, "auto") X(SIMD_SCALAR, "scalar") X(SIMD_AVX2, "avx2") X(SIMD_AVX512, "avx512") X(SIMD_NEON, "neon")   \
+    X(SIMD_AVXVNNI, "avxvnni") X(SIMD_AVX512VNNI, "avx512vnni") X(SIMD_AVX512BF16, "avx512bf16") X(SIMD_AMX, "amx")    \
+    X(SIMD_NEONDOT, "neondot") X(SIMD_NEONI8MM, "neoni8mm")
+typedef enum kpd_simd { KPD_SIMD_LIST(KPD__ENUM) KPD_SIMD_COUNT } kpd_simd;
+KPDDEF const char *kpd_simd_name(kpd_simd level);
+KPDDEF bool        kpd_simd_from_name(const char *name, kpd_simd *out);
 KPDDEF bool        kpd_simd_available(kpd_simd level);     // compiled in, and processor and system have it; changes nothing
 
 // TEXT  Bytes and a length; any bytes. UTF-8 is expected, each invalid sequence counts as U+FFFD. -------------------
@@ -341,21 +347,43 @@ KPDDEF int32_t  kpd_token_id(const kpd_tokenizer *t, kpd_text token);    // -1 =
 
 // MODEL  Weights, architecture, tokenizer and input templates in one object. Read-only once shared. -----------------
 
-typedef enum kpd_kind { KPD_BI_ENCODER, KPD_CROSS_ENCODER } kpd_kind;
-typedef enum kpd_dtype { KPD_DTYPE_DEFAULT, KPD_F32, KPD_BF16, KPD_INT8 } kpd_dtype;   // default = f32
+#define KPD_KIND_LIST(X) X(BI_ENCODER, "bi-encoder") X(CROSS_ENCODER, "cross-encoder")
+typedef enum kpd_kind { KPD_KIND_LIST(KPD__ENUM) KPD_KIND_COUNT } kpd_kind;
+KPDDEF const char *kpd_kind_name(kpd_kind kind);
+KPDDEF bool        kpd_kind_from_name(const char *name, kpd_kind *out);
+
+#define KPD_DTYPE_LIST(X) X(DTYPE_DEFAULT, "default") X(F32, "f32") X(BF16, "bf16") X(INT8, "int8")      // default = f32
+typedef enum kpd_dtype { KPD_DTYPE_LIST(KPD__ENUM) KPD_DTYPE_COUNT } kpd_dtype;
+KPDDEF const char *kpd_dtype_name(kpd_dtype type);
+KPDDEF bool        kpd_dtype_from_name(const char *name, kpd_dtype *out);
+
 enum { KPD_OFFSET_HIDDEN = 1, KPD_WIDE_QKV = 2 };      // arithmetic of int8: GELU's output as u8 with a zero; 16-bit q, k, v
-typedef enum kpd_tower { KPD_ITEM, KPD_KEYPHRASE } kpd_tower;            // one and the same weights unless separate_towers
+#define KPD_TOWER_LIST(X) X(ITEM, "item") X(KEYPHRASE, "keyphrase")       // one and the same weights unless separate_towers
+typedef enum kpd_tower { KPD_TOWER_LIST(KPD__ENUM) KPD_TOWER_COUNT } kpd_tower;
+KPDDEF const char *kpd_tower_name(kpd_tower tower);
+KPDDEF bool        kpd_tower_from_name(const char *name, kpd_tower *out);
 
 // Over the T token vectors x_t of a text [SBERT]: mean sum x_t / T; cls x_0; max over t per column; sqrt-len
 // sum x_t / sqrt(T); weighted sum t x_t / sum t (t from 1); last x_(T-1).
-typedef enum kpd_pooling {
-    KPD_POOL_MEAN, KPD_POOL_CLS, KPD_POOL_MAX, KPD_POOL_SQRT_LEN, KPD_POOL_WEIGHTED, KPD_POOL_LAST
-} kpd_pooling;
+#define KPD_POOLING_LIST(X)                                                                                            \
+    X(POOL_MEAN, "mean") X(POOL_CLS, "cls") X(POOL_MAX, "max") X(POOL_SQRT_LEN, "sqrt-len")                            \
+    X(POOL_WEIGHTED, "weighted") X(POOL_LAST, "last")
+typedef enum kpd_pooling { KPD_POOLING_LIST(KPD__ENUM) KPD_POOLING_COUNT } kpd_pooling;
+KPDDEF const char *kpd_pooling_name(kpd_pooling pooling);
+KPDDEF bool        kpd_pooling_from_name(const char *name, kpd_pooling *out);
 
 // gelu(x) = x Phi(x); gelu_tanh its usual approximation .5 x (1 + tanh(sqrt(2/pi) (x + .044715 x^3))).
-typedef enum kpd_activation { KPD_GELU, KPD_GELU_TANH, KPD_RELU, KPD_TANH, KPD_IDENTITY } kpd_activation;
+#define KPD_ACTIVATION_LIST(X)                                                                                         \
+    X(GELU, "gelu") X(GELU_TANH, "gelu-tanh") X(RELU, "relu") X(TANH, "tanh") X(IDENTITY, "identity")
+typedef enum kpd_activation { KPD_ACTIVATION_LIST(KPD__ENUM) KPD_ACTIVATION_COUNT } kpd_activation;
+KPDDEF const char *kpd_activation_name(kpd_activation activation);
+KPDDEF bool        kpd_activation_from_name(const char *name, kpd_activation *out);
 
-typedef enum kpd_module_kind { KPD_MODULE_DENSE = 1, KPD_MODULE_LAYER_NORM } kpd_module_kind;
+#define KPD_MODULE_KIND_LIST(X) X(MODULE_NONE, "none") X(MODULE_DENSE, "dense") X(MODULE_LAYER_NORM, "layer-norm")
+typedef enum kpd_module_kind { KPD_MODULE_KIND_LIST(KPD__ENUM) KPD_MODULE_KIND_COUNT } kpd_module_kind;
+KPDDEF const char *kpd_module_kind_name(kpd_module_kind kind);
+KPDDEF bool        kpd_module_kind_from_name(const char *name, kpd_module_kind *out);
+
 typedef struct kpd_module {             // between pooling and the final normalisation of a bi-encoder
     kpd_module_kind kind;
     int32_t width;                      // of the output; a layer norm's is its input's, and is given too
@@ -450,13 +478,13 @@ KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *
 typedef struct kpd_index kpd_index;
 
 // Where embedding and scoring spend their time. A product's share has its activation and its rounding to bf16 or int8.
-typedef enum kpd_stage {
-    KPD_STAGE_TOKENIZE, KPD_STAGE_EMBEDDING, KPD_STAGE_QKV, KPD_STAGE_ATTENTION, KPD_STAGE_OUTPUT, KPD_STAGE_UP, KPD_STAGE_DOWN,
-    KPD_STAGE_NORMS,                    // those of the layers
-    KPD_STAGE_HEAD,                     // pooling and modules, or pooler and classifier
-    KPD_STAGE_COUNT
-} kpd_stage;
-KPDDEF const char *kpd_stage_name(kpd_stage stage);        // "tokenize", "embedding", "qkv", "attention", "output", ...; "?"
+// The norms are those of the layers; the head is pooling and modules, or pooler and classifier.
+#define KPD_STAGE_LIST(X)                                                                                              \
+    X(STAGE_TOKENIZE, "tokenize") X(STAGE_EMBEDDING, "embedding") X(STAGE_QKV, "qkv") X(STAGE_ATTENTION, "attention")  \
+    X(STAGE_OUTPUT, "output") X(STAGE_UP, "up") X(STAGE_DOWN, "down") X(STAGE_NORMS, "norms") X(STAGE_HEAD, "head")
+typedef enum kpd_stage { KPD_STAGE_LIST(KPD__ENUM) KPD_STAGE_COUNT } kpd_stage;
+KPDDEF const char *kpd_stage_name(kpd_stage stage);
+KPDDEF bool        kpd_stage_from_name(const char *name, kpd_stage *out);
 
 typedef double kpd_clock_t(void *user);                    // seconds from any origin; called from any task
 
@@ -499,7 +527,10 @@ KPDDEF float kpd_sigmoid(float logit);                                   // 1 / 
 
 // INDEX  Vectors with the host's own 64-bit ids; exact search. One writer, or any number of readers. ----------------
 
-typedef enum kpd_metric { KPD_COSINE, KPD_DOT, KPD_L2 } kpd_metric;      // a score is larger when nearer; L2: minus distance^2
+#define KPD_METRIC_LIST(X) X(COSINE, "cosine") X(DOT, "dot") X(L2, "l2")  // a score is larger when nearer; L2: minus distance^2
+typedef enum kpd_metric { KPD_METRIC_LIST(KPD__ENUM) KPD_METRIC_COUNT } kpd_metric;
+KPDDEF const char *kpd_metric_name(kpd_metric metric);
+KPDDEF bool        kpd_metric_from_name(const char *name, kpd_metric *out);
 
 typedef struct kpd_index_desc {
     int32_t dim;                        // 1..KPD_MAX_WIDTH
@@ -676,11 +707,28 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 // >>status  Names and messages. Relies on snprintf. Promises that a message is whole UTF-8 without control characters, whatever
 // bytes the paths, names and texts have that it quotes.
 
-KPDDEF const char *kpd_status_name(kpd_status s) {
-#define KPD__STATUS_NAME(name) "KPD_" #name,
-    static const char *const names[] = {KPD_STATUS_LIST(KPD__STATUS_NAME) "?"};
-    return names[(unsigned)s < (unsigned)KPD_STATUS_COUNT ? (unsigned)s : (unsigned)KPD_STATUS_COUNT];
-}
+#define KPD__TEXT(name, text) text,
+#define KPD__ENUM_NAMES(type, list)                                                                                    \
+    static const char *type##__text(size_t i) {                                                                        \
+        static const char *const names[] = {list(KPD__TEXT) "?"};                                                      \
+        return names[i < sizeof names / sizeof *names ? i : sizeof names / sizeof *names - 1];                         \
+    }                                                                                                                  \
+    KPDDEF const char *type##_name(type x) { return type##__text((size_t)x); }                                         \
+    KPDDEF bool type##_from_name(const char *name, type *out) {                                                        \
+        for (size_t i = 0; name && strcmp(type##__text(i), "?"); i++)                                                  \
+            if (!strcmp(type##__text(i), name)) { *out = (type)i; return true; }                                       \
+        return false;                                                                                                  \
+    }
+KPD__ENUM_NAMES(kpd_status, KPD_STATUS_LIST)
+KPD__ENUM_NAMES(kpd_simd, KPD_SIMD_LIST)
+KPD__ENUM_NAMES(kpd_kind, KPD_KIND_LIST)
+KPD__ENUM_NAMES(kpd_dtype, KPD_DTYPE_LIST)
+KPD__ENUM_NAMES(kpd_tower, KPD_TOWER_LIST)
+KPD__ENUM_NAMES(kpd_pooling, KPD_POOLING_LIST)
+KPD__ENUM_NAMES(kpd_activation, KPD_ACTIVATION_LIST)
+KPD__ENUM_NAMES(kpd_module_kind, KPD_MODULE_KIND_LIST)
+KPD__ENUM_NAMES(kpd_stage, KPD_STAGE_LIST)
+KPD__ENUM_NAMES(kpd_metric, KPD_METRIC_LIST)
 
 // Bytes of the character at s, of n; 0 where there is none that can be shown: not UTF-8, or for a terminal to obey.
 static size_t kpd__legible(const char *text, size_t n) {
@@ -4767,12 +4815,6 @@ static const kpd__ops *kpd__ops_of(kpd_simd level) {
     }
 }
 
-KPDDEF const char *kpd_simd_name(kpd_simd level) {
-    static const char *const names[] = {"auto",    "scalar",     "avx2",       "avx512", "neon",
-                                        "avxvnni", "avx512vnni", "avx512bf16", "amx",    "neondot", "neoni8mm", "?"};
-    return names[(unsigned)level < (unsigned)KPD_SIMD_COUNT ? (unsigned)level : (unsigned)KPD_SIMD_COUNT];
-}
-
 #if defined(KPD__X86) && defined(KPD__EMULATED)
 static bool kpd__x86_has(kpd_simd level) { return level != KPD_SIMD_NEON && level != KPD_SIMD_NEONDOT; }
 static bool kpd__ask_for_tiles(void) { return true; }
@@ -7469,12 +7511,6 @@ KPD__GUARDED(2, kpd_session_create, kpd__session_create, const kpd_session_desc 
 KPDDEF kpd_simd kpd_session_simd(const kpd_session *s) { return s->ops->level; }
 KPDDEF size_t kpd_session_size(const kpd_session *s) { return s->block_size; }
 KPDDEF int64_t kpd_session_tokens(const kpd_session *s) { return s->n_tokens; }
-
-KPDDEF const char *kpd_stage_name(kpd_stage stage) {
-    static const char *const names[] = {"tokenize", "embedding", "qkv",   "attention", "output",
-                                        "up",       "down",      "norms", "head",      "?"};
-    return names[(unsigned)stage < (unsigned)KPD_STAGE_COUNT ? (unsigned)stage : (unsigned)KPD_STAGE_COUNT];
-}
 
 KPDDEF double kpd_session_seconds(const kpd_session *s, kpd_stage stage) {
     double sum = 0;

@@ -614,13 +614,39 @@ static void host_rounding_mode_is_kept(void) {
 #endif
 }
 
-static void names_and_unknown_levels(void) {
+// Each number below count has a name of its own that leads back to it; other texts and numbers have none.
+#define CHECK_NAMES(type, count)                                                                                       \
+    do {                                                                                                               \
+        type back_ = (type)0;                                                                                          \
+        for (int i_ = 0; i_ < (int)(count); i_++)                                                                      \
+            CHECK(type##_from_name(type##_name((type)i_), &back_) && (int)back_ == i_);                                \
+        CHECK(!strcmp(type##_name((type)(count)), "?") && !strcmp(type##_name((type)-1), "?"));                        \
+        CHECK(!type##_from_name("?", &back_) && !type##_from_name("", &back_) && !type##_from_name(NULL, &back_));     \
+        CHECK_INT((int)back_, (int)(count)-1);                                                                         \
+    } while (0)
+
+static void enums_have_names(void) {
+    kpd_simd level = KPD_SIMD_AUTO;
+    CHECK_NAMES(kpd_status, KPD_STATUS_COUNT);
+    CHECK_NAMES(kpd_simd, KPD_SIMD_COUNT);
+    CHECK_NAMES(kpd_kind, KPD_KIND_COUNT);
+    CHECK_NAMES(kpd_dtype, KPD_DTYPE_COUNT);
+    CHECK_NAMES(kpd_tower, KPD_TOWER_COUNT);
+    CHECK_NAMES(kpd_pooling, KPD_POOLING_COUNT);
+    CHECK_NAMES(kpd_activation, KPD_ACTIVATION_COUNT);
+    CHECK_NAMES(kpd_module_kind, KPD_MODULE_KIND_COUNT);
+    CHECK_NAMES(kpd_stage, KPD_STAGE_COUNT);
+    CHECK_NAMES(kpd_metric, KPD_METRIC_COUNT);
+    CHECK(!strcmp(kpd_simd_name(KPD_SIMD_AVX2), "avx2") && !strcmp(kpd_status_name(KPD_ERR_FORMAT), "KPD_ERR_FORMAT"));
+    CHECK(!strcmp(kpd_metric_name(KPD_L2), "l2") && !strcmp(kpd_stage_name(KPD_STAGE_HEAD), "head"));
+    CHECK(kpd_simd_from_name("amx", &level) && level == KPD_SIMD_AMX);
+}
+
+static void unknown_levels(void) {
     kpd_session_desc d;
     kpd_session *s = NULL;
     kpd_error e;
     memset(&d, 0, sizeof d);
-    CHECK(!strcmp(kpd_simd_name(KPD_SIMD_AVX2), "avx2") && !strcmp(kpd_simd_name((kpd_simd)99), "?"));
-    CHECK(!strcmp(kpd_status_name(KPD_ERR_FORMAT), "KPD_ERR_FORMAT") && !strcmp(kpd_status_name((kpd_status)99), "?"));
     d.simd = (kpd_simd)99;
     CHECK_STATUS(kpd_session_create(&d, &s, &e), KPD_ERR_ARGUMENT);
     CHECK(s == NULL && strstr(e.message, "SIMD"));
@@ -656,5 +682,5 @@ SUITE(kernels) {
     TEST(self_test_holds);
     TEST(hash_is_xxh64);
     TEST(host_rounding_mode_is_kept);
-    TEST(names_and_unknown_levels);
+    TEST(enums_have_names); TEST(unknown_levels);
 }

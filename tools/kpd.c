@@ -122,8 +122,7 @@ static const option OPTIONS[] = {
     {"-o",                   TEXT,    FIELD(output),             0, 0, NULL},
     {"-k",                   INTEGER, FIELD(k),                  1, KPD_MAX_K, NULL},
     {"--threads",            INTEGER, FIELD(threads),            1, KPD_MAX_THREADS, NULL},
-    {"--simd",               CHOICE,  FIELD(simd),               0, 0,
-     "auto scalar avx2 avx512 neon avxvnni avx512vnni avx512bf16 amx neondot neoni8mm"},
+    {"--simd",               CHOICE,  FIELD(simd),               0, 0, WORDS(KPD_SIMD_LIST)},
     {"--stats",              FLAG,    FIELD(stats),              0, 0, NULL},
     {"--dtype",              CHOICE,  FIELD(dtype),              0, 0, "f32 bf16 int8"},
     {"--wide-qkv",           FLAG,    FIELD(wide_qkv),           0, 0, NULL},
@@ -135,9 +134,9 @@ static const option OPTIONS[] = {
     {"--no-special",         FLAG,    FIELD(no_special),         0, 0, NULL},
     {"--offsets",            FLAG,    FIELD(offsets),            0, 0, NULL},
     {"--dim",                INTEGER, FIELD(dim),                1, KPD_MAX_WIDTH, NULL},
-    {"--tower",              CHOICE,  FIELD(tower),              0, 0, "item keyphrase"},
+    {"--tower",              CHOICE,  FIELD(tower),              0, 0, WORDS(KPD_TOWER_LIST)},
     {"--one",                FLAG,    FIELD(one),                0, 0, NULL},
-    {"--metric",             CHOICE,  FIELD(metric),             0, 0, "cosine dot l2"},
+    {"--metric",             CHOICE,  FIELD(metric),             0, 0, WORDS(KPD_METRIC_LIST)},
     {"--ids",                TEXT,    FIELD(ids),                0, 0, NULL},
     {"--threshold",          NUMBER,  FIELD(threshold),          0, 0, NULL},
     {"--min-similarity",     NUMBER,  FIELD(min_similarity),     0, 0, NULL},
@@ -661,30 +660,23 @@ static int run_export(job *j) {
     return DONE;
 }
 
-static const char *word_at(const char *words, int at, char *out, size_t size) {
-    for (; at > 0; at--) words += strcspn(words, " ") + 1;
-    snprintf(out, size, "%.*s", (int)strcspn(words, " "), words);
-    return out;
-}
-
 static void print_modules(const kpd_model_desc *d) {
-    char name[16];
     for (int32_t i = 0; i < d->n_modules; i++) {
         const kpd_module *m = &d->modules[i];
-        word_at("gelu gelu_tanh relu tanh identity", (int)m->activation, name, sizeof name);
         if (m->kind == KPD_MODULE_LAYER_NORM) printf("module       layer norm\n");
-        else printf("module       dense to %d, %s%s\n", (int)m->width, name, m->no_bias ? ", no bias" : "");
+        else
+            printf("module       dense to %d, %s%s\n", (int)m->width, kpd_activation_name(m->activation),
+                   m->no_bias ? ", no bias" : "");
     }
 }
 
 static void print_head(const kpd_model_desc *d, int32_t dim) {
-    char name[16];
     if (d->kind == KPD_CROSS_ENCODER) {
         printf("head         pooler and classifier, %d label(s)\n", (int)d->n_labels);
         printf("pair         %s\n", d->template_pair);
         return;
     }
-    printf("pooling      %s\n", word_at("mean cls max sqrt-len weighted last", (int)d->pooling, name, sizeof name));
+    printf("pooling      %s\n", kpd_pooling_name(d->pooling));
     print_modules(d);
     printf("embedding    %d columns, %s\n", (int)dim, d->no_normalize ? "not normalised" : "unit length");
     printf("item         %s\nkeyphrase    %s\n", d->template_item, d->template_keyphrase);
@@ -693,16 +685,13 @@ static void print_head(const kpd_model_desc *d, int32_t dim) {
 static void print_model(const kpd_model *m, const char *path) {
     kpd_model_desc d = kpd_model_get_desc(m);
     kpd_tensor t;
-    char name[16];
     int32_t n = 0;
     int64_t values = 0;
     for (; kpd_model_tensor(m, n, &t); n++) values += (int64_t)t.rows * t.cols;
-    word_at("f32 bf16 int8", (int)d.dtype - 1, name, sizeof name);
-    printf("%s: %s, %s%s, %zu bytes\n", path, d.kind == KPD_BI_ENCODER ? "bi-encoder" : "cross-encoder", name,
+    printf("%s: %s, %s%s, %zu bytes\n", path, kpd_kind_name(d.kind), kpd_dtype_name(d.dtype),
            d.arithmetic & KPD_WIDE_QKV ? " (16-bit inputs of query, key and value)" : "", kpd_model_size(m));
-    word_at("gelu gelu_tanh relu tanh", (int)d.activation, name, sizeof name);
     printf("encoder      %d layer(s), width %d, %d head(s), feed-forward %d %s%s\n", (int)d.n_layers, (int)d.width,
-           (int)d.n_heads, (int)d.ffn_width, name, d.separate_towers ? ", separate towers" : "");
+           (int)d.n_heads, (int)d.ffn_width, kpd_activation_name(d.activation), d.separate_towers ? ", separate towers" : "");
     printf("vocabulary   %d tokens\n", (int)kpd_tokenizer_size(kpd_model_tokenizer(m)));
     printf("tokens       at most %d a text; %d positions, %d type(s)\n", (int)d.max_tokens, (int)d.n_positions, (int)d.n_types);
     print_head(&d, kpd_model_dim(m));
@@ -711,10 +700,8 @@ static void print_model(const kpd_model *m, const char *path) {
 
 static void print_index(const kpd_index *x, const char *path) {
     kpd_index_info i = kpd_index_get_info(x);
-    char name[16];
     printf("%s: index, f32, %lld bytes\n", path, (long long)i.bytes);
-    printf("vectors      %lld of dim %d, %s\n", (long long)i.count, (int)i.dim,
-           word_at("cosine dot l2", (int)i.metric, name, sizeof name));
+    printf("vectors      %lld of dim %d, %s\n", (long long)i.count, (int)i.dim, kpd_metric_name(i.metric));
 }
 
 // The kind of a kpd file as its header has it, or 0. Opening judges the rest.

@@ -73,6 +73,10 @@ typedef struct recipe {
 // Keys ---------------------------------------------------------------------------------------------------------------
 
 enum { RECIPE_MODEL = 1, RECIPE_TRAIN = 2, RECIPE_DEV = 4, RECIPE_DATA = 8 };
+// The names of one of kpd.h's enums as words in its order.
+#define RECIPE_WORD(name, text) " " text
+#define WORDS(list) (&(list(RECIPE_WORD))[1])
+
 enum { RECIPE_OVER = 1, RECIPE_BELOW = 2 };             // the bound itself is not allowed
 
 // What a value is, and the type of its field: int32_t, int64_t, float, const char *, const char * of a file that must be
@@ -116,9 +120,9 @@ static const recipe_key RECIPE_KEYS[] = {
      "texts are cut to this"},
     {RECIPE_MODEL, "activation", RECIPE_CHOICE, M(d.activation), 0, 0, 0, "gelu gelu-tanh relu tanh", "gelu",
      "of the feed-forward layer"},
-    {RECIPE_MODEL, "kind", RECIPE_CHOICE, M(d.kind), 0, 0, 0, "bi-encoder cross-encoder", "that of start",
+    {RECIPE_MODEL, "kind", RECIPE_CHOICE, M(d.kind), 0, 0, 0, WORDS(KPD_KIND_LIST), "that of start",
      "of another kind than start: its encoder with a random head"},
-    {RECIPE_MODEL, "pooling", RECIPE_CHOICE, M(d.pooling), 0, 0, 0, "mean cls max sqrt-len weighted last", "mean",
+    {RECIPE_MODEL, "pooling", RECIPE_CHOICE, M(d.pooling), 0, 0, 0, WORDS(KPD_POOLING_LIST), "mean",
      "of a bi-encoder"},
     {RECIPE_MODEL, "separate_towers", RECIPE_YES_NO, M(d.separate_towers), 0, 0, 0, NULL, "no",
      "bi-encoder: own weights for keyphrases"},
