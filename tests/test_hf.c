@@ -12,7 +12,9 @@ static const char *const files[] = {"config.json", "model.safetensors", "model.s
                                     "model-00001-of-00002.safetensors",
     "model-00002-of-00002.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
         "modules.json",
-    "sentence_bert_config.json", "config_sentence_transformers.json", "added_tokens.json", "tokenizer.kpd"};
+    "sentence_bert_config.json", "config_sentence_transformers.json", "added_tokens.json", "tokenizer.kpd",
+    "sentence_roberta_config.json", "sentence_albert_config.json", "sentence_xlnet_config.json", "adapter_config.json",
+    "preprocessor_config.json"};
 #define N_FOLDERS (sizeof folders / sizeof *folders)
 #define N_FILES (sizeof files / sizeof *files)
 
@@ -392,7 +394,7 @@ static void refuse_config(void) {
     refused("tiny_mean", "config.json", "\"hidden_size\": 32", "\"hidden_size\": 33", bad, "multiple");
     refused("tiny_mean", "config.json", "\"hidden_size\": 32", "\"hidden_size\": 3.5", bad, "hidden_size");
     refused("tiny_mean", "config.json", "\"hidden_size\": 32", "\"hidden_size\": 9999999999999999999999", bad, "hidden_size");
-    refused("tiny_mean", "config.json", "\"hidden_size\"", "\"hidden\"", bad, "hidden_size is missing");
+    refused("tiny_mean", "config.json", "\"hidden_size\": 32,", "", bad, "hidden_size is missing");
     refused("tiny_mean", "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", bad, "encoder.layer.2");
     refused("tiny_mean", "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", no, "encoder.layer.1");
     refused("tiny_mean", "config.json", "\"intermediate_size\": 64", "\"intermediate_size\": 65", bad,
@@ -400,7 +402,7 @@ static void refuse_config(void) {
     refused("tiny_mean", "config.json", "\"max_position_embeddings\": 64", "\"max_position_embeddings\": 63", bad,
             "position_embeddings");
     refused("tiny_mean", "config.json", "\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": 0", no, "layer_norm_eps");
-    refused("tiny_mean", "config.json", "\"vocab_size\": ", "\"vocab_size\": 1, \"v\": ", bad,
+    refused("tiny_mean", "config.json", "\"vocab_size\": 131", "\"vocab_size\": 1", bad,
             "vocab_size 1, but the vocabulary has");
 }
 
@@ -505,8 +507,231 @@ static void refuse_missing(void) {
         remove(join(dir, "", needed[i]));
         check_refused(dir, KPD_ERR_IO, needed[i][0] == 't' ? "vocab.txt" : needed[i]);
     }
-    check_refused("build/tmp/there/is/no/such", KPD_ERR_IO, "config.json");
+    check_refused("build/tmp/there/is/no/such", KPD_ERR_IO, "build/tmp/there/is/no/such: no such folder");
     CHECK_STATUS(hf_import(NULL, NULL, NULL, NULL), KPD_ERR_ARGUMENT);
+}
+
+// ---- every key ----------------------------------------------------------------------------------------------------
+
+// A key that nobody knows is refused by name wherever an object is read, whatever its value.
+static void refuse_unknown_keys(void) {
+    static const struct { const char *golden, *file, *at; } place_[] = {
+        {"tiny_mean", "config.json", "{"}, {"tiny_mean", "modules.json", "{"}, {"tiny_mean", "1_Pooling/config.json", "{"},
+        {"tiny_mean", "2_Normalize/config.json", "{"}, {"tiny_mean", "sentence_bert_config.json", "{"},
+        {"tiny_mean", "sentence_bert_config.json", "\"text\": {"}, {"tiny_mean", "config_sentence_transformers.json", "{"},
+        {"tiny_mean", "tokenizer_config.json", "{"}, {"tiny_mean", "tokenizer.json", "{"},
+        {"tiny_mean", "tokenizer.json", "\"added_tokens\": [\n    {"}, {"tiny_mean", "tokenizer.json", "\"normalizer\": {"},
+        {"tiny_mean", "tokenizer.json", "\"pre_tokenizer\": {"}, {"tiny_mean", "tokenizer.json", "\"post_processor\": {"},
+        {"tiny_mean", "tokenizer.json", "\"model\": {"}, {"tiny_cls_dense", "2_Dense/config.json", "{"},
+        {"tiny_cls_dense", "3_LayerNorm/config.json", "{"}, {"tiny_cls_dense", "special_tokens_map.json", "{"},
+        {"tiny_cls_dense", "model.safetensors.index.json", "{"}, {"tiny_cross", "config.json", "{"},
+        {"tiny_cross", "tokenizer_config.json", "{"}};
+    static const char *const value[] = {"true", "0", "\"x\"", "[]", "{}"};
+    for (size_t i = 0; i < sizeof place_ / sizeof *place_; i++) {
+        char new_[128];
+        snprintf(new_, sizeof new_, "%s\"nonsense\": %s,", place_[i].at, value[i % 5]);
+        refused(place_[i].golden, place_[i].file, place_[i].at, new_, KPD_ERR_UNSUPPORTED, "nonsense: found ");
+    }
+}
+
+// Keys that the reference reads, which kpd once passed over.
+static void refuse_known_keys(void) {
+    static const struct { const char *golden, *file, *old, *new_, *says; } c[] = {
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"split_special_tokens\": true,", "split_special_tokens: found true"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"bos_token\": \"red\",", "red"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"eos_token\": {\"content\": \"red\"},", "red"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"image_token\": \"red\",", "red"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"extra_special_tokens\": {\"item\": \"red\"},", "red"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"model_specific_special_tokens\": {\"item\": \"red\"},", "red"},
+        {"tiny_mean", "tokenizer_config.json", "\"mask_token\": \"[MASK]\"",
+         "\"mask_token\": {\"__type\": \"AddedToken\", \"content\": \"[MASK]\", \"normalized\": true}",
+         "normalized: found true"},
+        {"tiny_mean", "tokenizer_config.json", "\"sep_token\": \"[SEP]\"",
+         "\"sep_token\": {\"content\": \"[SEP]\", \"single_word\": true}", "single_word: found true"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"word_tokenizer_type\": \"mecab\",", "mecab"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"init_inputs\": [{\"a\": 1}],", "init_inputs"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"processor_class\": \"ClapProcessor\",", "processor_class"},
+        {"tiny_mean", "tokenizer_config.json", "{", "{\"fast_tokenizer_files\": [\"tokenizer.4.0.json\"],",
+         "fast_tokenizer_files"},
+        {"tiny_mean", "config.json", "{", "{\"subword_tokenizer_type\": \"character\",", "character"},
+        {"tiny_mean", "config.json", "{", "{\"transformers_weights\": \"other.safetensors\",", "transformers_weights"},
+        {"tiny_mean", "tokenizer.json", "\"truncation\": null", "\"truncation\": {\"direction\": \"Left\", \"max_length\": 9,"
+         " \"strategy\": \"LongestFirst\", \"stride\": 0}", "direction: found \"Left\""},
+        {"tiny_mean", "tokenizer.json", "\"padding\": null", "\"padding\": {\"pad_token\": \"red\"}", "red"},
+        {"tiny_mean", "tokenizer.json", "\"ids\": [\n          2", "\"ids\": [\n          4", "[CLS] is not there with its id"},
+        {"tiny_cls_dense", "special_tokens_map.json", "{", "{\"bos_token\": \"red\",", "red"},
+        {"tiny_cls_dense", "special_tokens_map.json", "{", "{\"extra_special_tokens\": [{\"content\": \"red\"}],", "red"},
+        {"tiny_cls_dense", "special_tokens_map.json", "\"[MASK]\"", "{\"content\": \"[MASK]\", \"normalized\": true}",
+         "normalized: found true"},
+        {"tiny_cls_dense", "special_tokens_map.json", "\"[MASK]\"", "{\"content\": \"[MASK]\", \"lstrip\": true}",
+         "lstrip: found true"},
+        {"tiny_cls_dense", "2_Dense/config.json", "\"bias\": true", "\"bias\": null", "bias: found null"},
+        {"tiny_cls_dense", "2_Dense/config.json", "\"torch.nn.modules.activation.Tanh\"", "null",
+         "activation_function: found null"},
+        {"tiny_mean", "2_Normalize/config.json", "\"module_input_name\": \"sentence_embedding\"",
+         "\"module_input_name\": null", "module_input_name: found null"},
+        {"tiny_mean", "1_Pooling/config.json", "\"include_prompt\": true", "\"include_prompt\": null", "include_prompt: found"},
+        {"tiny_mean", "modules.json", "\"name\": \"2\"", "\"name\": \"1\"", "name: found \"1\""},
+        {"tiny_mean", "sentence_bert_config.json", "{", "{\"processing_kwargs\": {\"text\": {\"max_length\": 5}},",
+         "processing_kwargs"},
+        {"tiny_cross", "tokenizer_config.json", "{", "{\"model_input_names\": [\"input_ids\", \"attention_mask\"],",
+         "model_input_names"}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+        refused(c[i].golden, c[i].file, c[i].old, c[i].new_, KPD_ERR_UNSUPPORTED, c[i].says);
+    refused("tiny_mean", "config_sentence_transformers.json", "\"default_prompt_name\": null",
+            "\"default_prompt_name\": \"passage\"", KPD_ERR_FORMAT, "default_prompt_name: found \"passage\"");
+}
+
+// config.json's class counts where tokenizer_config.json is silent; a class of its own goes before.
+static void tokenizer_class_of_config(void) {
+    static const char silent[] = "\"tokenizer_class\": \"BertTokenizer\",";
+    const char *dir = copy_of("tiny_mean", "hf_class");
+    kpd_model_close(import_ok(dir));
+    replace(dir, "config.json", "{", "{\"tokenizer_class\": \"BertJapaneseTokenizer\",");
+    kpd_model_close(import_ok(dir));
+    replace(dir, "tokenizer_config.json", silent, "");
+    check_refused(dir, KPD_ERR_UNSUPPORTED, "config.json: tokenizer_class: found \"BertJapaneseTokenizer\"");
+    replace(dir, "config.json", "BertJapaneseTokenizer", "BertTokenizerFast");
+    kpd_model_close(import_ok(dir));
+}
+
+// What the tokens of a text are cut to.
+static void check_limit(const char *dir, int32_t expected) {
+    kpd_model *m = import_ok(dir);
+    if (m) CHECK_INT(kpd_model_get_desc(m).max_tokens, expected);
+    kpd_model_close(m);
+}
+
+// max_len is the old name of model_max_length, of which a null counts too.
+static void old_length(void) {
+    const char *dir = copy_of("tiny_cross", "hf_length");
+    replace(dir, "tokenizer_config.json", "\"model_max_length\": 64", "\"max_len\": 16");
+    check_limit(dir, 16);
+    replace(dir, "tokenizer_config.json", "\"max_len\": 16", "\"max_len\": 16, \"model_max_length\": 32");
+    check_limit(dir, 32);
+    replace(dir, "tokenizer_config.json", "\"model_max_length\": 32", "\"model_max_length\": null");
+    check_limit(dir, 64);
+    refused("tiny_cross", "tokenizer_config.json", "\"model_max_length\": 64", "\"max_len\": \"16\"", KPD_ERR_FORMAT,
+            "max_len");
+}
+
+static void put(const char *dir, const char *file, const char *text) { write_bytes(join(dir, "", file), text, strlen(text)); }
+
+// The first of the names that is there and not {} counts, whatever the model; without modules.json none does.
+static void sentence_config_names(void) {
+    const char *dir = copy_of("tiny_mean", "hf_names");
+    kpd_model *m;
+    put(dir, "sentence_xlnet_config.json", "{\"max_seq_length\": 9}");
+    check_limit(dir, 64);
+    put(dir, "sentence_bert_config.json", "{}");
+    check_limit(dir, 9);
+    put(dir, "sentence_albert_config.json", "{\"max_seq_length\": 11}");
+    check_limit(dir, 11);
+    put(dir, "sentence_roberta_config.json", "{\"max_seq_length\": 13, \"nonsense\": 1}");
+    check_refused(dir, KPD_ERR_UNSUPPORTED, "sentence_roberta_config.json:");
+    put(dir, "sentence_roberta_config.json", "{\"max_seq_length\": 13}");
+    remove(join(dir, "", "sentence_bert_config.json"));
+    check_limit(dir, 13);
+    remove(join(dir, "", "modules.json"));
+    check_limit(dir, 64);
+    dir = copy_of("tiny_cls_dense", "hf_names");    // a cased tokenizer
+    put(dir, "sentence_bert_config.json", "{}");
+    put(dir, "sentence_roberta_config.json", "{\"do_lower_case\": true}");
+    m = import_ok(dir);
+    if (m) CHECK(!kpd_tokenizer_get_desc(kpd_model_tokenizer(m)).cased);
+    kpd_model_close(m);
+}
+
+static void check_templates(const char *prompts, const char *item, const char *keyphrase, const char *says) {
+    const char *dir = copy_of("tiny_cls_dense", "hf_prompts");
+    char note[1024] = "";
+    hf_import_desc d;
+    kpd_model *m = NULL;
+    kpd_error e = {KPD_OK, 0, ""};
+    memset(&d, 0, sizeof d);
+    d.note = note;
+    d.note_size = sizeof note;
+    put(dir, "config_sentence_transformers.json", prompts);
+    CHECK_THAT(!hf_import(dir, &d, &m, &e), "%s: %s", prompts, e.message);
+    if (!m) return;
+    CHECK_THAT(!strcmp(kpd_model_get_desc(m).template_item, item), "%s: %s", prompts, kpd_model_get_desc(m).template_item);
+    CHECK(!strcmp(kpd_model_get_desc(m).template_keyphrase, keyphrase));
+    CHECK_THAT(strstr(note, says) != NULL, "note \"%s\", expected \"%s\"", note, says);
+    kpd_model_close(m);
+}
+
+// As encode_query and encode_document: "query" and "document" always exist, empty where the file lacks them.
+static void prompts_of_reference(void) {
+    check_templates("{\"prompts\": {\"query\": \"q: \", \"passage\": \"p: \"}}", "{title} [SEP] {category}", "q: {keyphrase}",
+                    "prompt passage is left out");
+    check_templates("{\"prompts\": {\"all\": \"a: \"}, \"default_prompt_name\": \"all\"}", "{title} [SEP] {category}",
+                    "{keyphrase}", "prompt all is left out");
+    check_templates("{\"prompts\": {\"document\": \"d: \", \"corpus\": \"c: \"}, \"default_prompt_name\": \"query\"}",
+                    "d: {title} [SEP] {category}", "{keyphrase}", "prompt corpus is left out");
+    check_templates("{\"prompts\": {\"query\": null, \"document\": \"d: \"}}", "d: {title} [SEP] {category}", "{keyphrase}",
+                    "");
+}
+
+// What downloads leave in place of a file, and what is no folder of a model at all.
+static void refuse_mistaken(void) {
+    static const char *const names[] = {"model.safetensors", "config.json", "modules.json", "tokenizer.json",
+                                        "tokenizer_config.json", "1_Pooling/config.json"};
+    static const struct { const char *text, *says; } c[] = {
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 133466304\n", ": is a Git LFS pointer"},
+        {"\n<!DOCTYPE html>\n<html lang=\"en\">404</html>", ": is an HTML page"},
+        {"<HTML>502 Bad Gateway", ": is an HTML page"},
+        {"GGUF\3", ": is a GGUF file"}, {"PK\3\4archive/data.pkl", ": is a zip archive"},
+        {"\x80\2ccollections", ": is a pickle"},
+        {"\x1F\x8B\b", "gzip"}, {"\xFF\xFE{", ": is UTF-16 text"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        for (size_t k = 0; k < sizeof c / sizeof *c; k++) {
+            const char *dir = copy_of("tiny_mean", "hf_mistaken");
+            put(dir, names[i], c[k].text);
+            check_refused(dir, KPD_ERR_FORMAT, c[k].says);
+        }
+    }
+    {
+        const char *dir = copy_of("tiny_cross", "hf_mistaken");
+        put(dir, "vocab.txt", c[0].text);
+        check_refused(dir, KPD_ERR_FORMAT, "vocab.txt: is a Git LFS pointer");
+        put(dir, "model.safetensors", "some text that is long enough");
+        check_refused(dir, KPD_ERR_FORMAT, "vocab.txt: is a Git");
+        dir = copy_of("tiny_mean", "hf_mistaken");
+        put(dir, "model.safetensors", "some text that is long enough");
+        check_refused(dir, KPD_ERR_FORMAT, "is no safetensors file");
+        put(dir, "adapter_config.json", "{}");
+        check_refused(dir, KPD_ERR_UNSUPPORTED, "adapter_config.json: an adapter");
+        remove(join(dir, "", "config.json"));
+        check_refused(dir, KPD_ERR_UNSUPPORTED, "adapter_config.json: an adapter");
+        remove(join(dir, "", "adapter_config.json"));
+        check_refused(dir, KPD_ERR_IO, "config.json: is not there");
+        check_refused(join(dir, "", "vocab.txt"), KPD_ERR_IO, "no such folder");
+        check_refused(join(dir, "", "tokenizer.json"), KPD_ERR_IO, "tokenizer.json: is a file, expected the folder");
+    }
+    check_refused("some-org/some-model", KPD_ERR_IO, "hub are not fetched");
+    check_refused("./some-model", KPD_ERR_IO, "./some-model: no such folder");
+}
+
+static void refuse_two_poolings(void) {
+    const char *dir = copy_of("tiny_mean", "hf_two");
+    replace(dir, "modules.json", "normalize.Normalize", "pooling.Pooling");
+    check_refused(dir, KPD_ERR_UNSUPPORTED, "a second Pooling module");
+}
+
+// Flags that are off, names that change nothing and nulls are no reason to refuse.
+static void accept_harmless_keys(void) {
+    const char *dir = copy_of("tiny_cls_dense", "hf_harmless");
+    static const char flags[] = "{\"content\": \"[MASK]\", \"lstrip\": false, \"normalized\": false, \"rstrip\": false, "
+                                "\"single_word\": false}";
+    replace(dir, "special_tokens_map.json", "\"[MASK]\"", flags);
+    replace(dir, "special_tokens_map.json", "{", "{\"bos_token\": \"[CLS]\", \"eos_token\": null, "
+            "\"additional_special_tokens\": [\"[PAD]\"],");
+    replace(dir, "tokenizer_config.json", "{", "{\"max_length\": 128, \"stride\": 0, "
+            "\"truncation_strategy\": \"longest_first\", \"pad_to_multiple_of\": null, \"padding_side\": \"right\", \"tokenizer_file\": \"/x\", \"nonsense\": null,"
+            " \"split_special_tokens\": false, \"model_input_names\": [\"input_ids\", \"attention_mask\"],");
+    replace(dir, "config.json", "{", "{\"directionality\": \"bidi\", \"pooler_fc_size\": 768, \"num_beams\": 1, "
+            "\"torch_dtype\": \"float16\", \"gradient_checkpointing\": false, \"sep_token_id\": 3, \"nonsense\": null,");
+    kpd_model_close(import_ok(dir));
 }
 
 static void notes(void) {
@@ -755,6 +980,15 @@ SUITE(hf) {
     RUN(hf, refuse_weights);
     RUN(hf, refuse_not_finite);
     RUN(hf, refuse_missing);
+    RUN(hf, refuse_unknown_keys);
+    RUN(hf, refuse_known_keys);
+    RUN(hf, tokenizer_class_of_config);
+    RUN(hf, old_length);
+    RUN(hf, sentence_config_names);
+    RUN(hf, prompts_of_reference);
+    RUN(hf, refuse_mistaken);
+    RUN(hf, refuse_two_poolings);
+    RUN(hf, accept_harmless_keys);
     RUN(hf, notes);
     RUN(hf, json_good);
     RUN(hf, json_bad);

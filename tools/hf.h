@@ -4,15 +4,16 @@
 //     kpd_status hf_export(const kpd_model *m, const char *dir, kpd_error *e);
 //
 // Import reads the folder unaltered: config.json, model.safetensors (F32, F16, BF16; also in shards), vocab.txt or
-// tokenizer.json, tokenizer_config.json, special_tokens_map.json, modules.json, 1_Pooling, N_Dense, N_LayerNorm,
-// N_Normalize, sentence_bert_config.json, config_sentence_transformers.json. BERT encoders only.
+// tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json, modules.json, 1_Pooling, N_Dense,
+// N_LayerNorm, N_Normalize, sentence_bert_config.json (or a sibling), config_sentence_transformers.json. BERT encoders only.
 //
 //     modules.json with a Pooling module     bi-encoder, as the modules say
 //     BertForSequenceClassification          cross-encoder (no modules.json, or one that lists the Transformer alone)
 //     any other BERT without modules.json    bi-encoder with mean pooling and normalised vectors (our default)
 //
 // What the model could not honour is refused by name (KPD_ERR_UNSUPPORTED), since a vector that is nearly right is worse
-// than an error. What has no effect on the vectors (a masked language model's head, say) is left out, and noted.
+// than an error. So is every key of a JSON file that no table below knows; the reference is what transformers 5.24 and
+// sentence-transformers 6.2 do, encode_query for keyphrases and encode_document for items. What has no effect on the vectors (a masked language model's head, say) is left out, and noted.
 //
 // Export writes a folder which sentence-transformers (bi-encoder) or transformers (cross-encoder) loads, and which gives
 // the same vectors or logits there. What has no place in such a folder, the input templates, goes under "kpd" in
@@ -214,12 +215,67 @@ static bool hf_exists(const char *path) {
     return true;
 }
 
+// How many entries a folder has, up to one; -1 = no folder.
+static int hf_dir_entries(const char *path) {
+#ifdef _WIN32
+    char pattern[HF_MAX_PATH];
+    struct _finddata_t f;
+    int n = 0;
+    intptr_t h = hf_path(path, "", "*", pattern, NULL) ? -1 : _findfirst(pattern, &f);
+    if (h == -1) return -1;
+    do n += strcmp(f.name, ".") && strcmp(f.name, "..");
+    while (!n && _findnext(h, &f) == 0);
+    _findclose(h);
+    return n;
+#else
+    struct dirent *entry;
+    int n = 0;
+    DIR *dir = opendir(path);
+    if (!dir) return -1;
+    while (!n && (entry = readdir(dir)) != NULL) n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+    closedir(dir);
+    return n;
+#endif
+}
+
 static kpd_status hf_file_size(FILE *f, const char *name, uint64_t *size, kpd_error *e) {
     long end;
     if (fseek(f, 0, SEEK_END) || (end = ftell(f)) < 0 || end == LONG_MAX || fseek(f, 0, SEEK_SET))
         return hf_fail(e, KPD_ERR_IO, -1, "%s: its size cannot be found", name);
     *size = (uint64_t)end;
     return KPD_OK;
+}
+
+// Whether text begins with `with`, which is in lower case, in any case.
+static bool hf_begins(const char *text, size_t size, const char *with) {
+    size_t n = strlen(with), i = 0;
+    for (; i < n && i < size; i++) {
+        char c = text[i];
+        if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != with[i]) return false;
+    }
+    return i == n;
+}
+
+// What lies where a file of a model should be, told by its first bytes; NULL = nothing that is known.
+static const char *hf_mistaken(const char *p, size_t size) {
+    static const struct { const char *begin; size_t size; const char *what; } known[] = {
+        {"version https://git-lfs", 23, "is a Git LFS pointer, not the file: get that by `git lfs pull`, or download it"},
+        {"GGUF", 4, "is a GGUF file, expected one of Hugging Face's"},
+        {"PK\3\4", 4, "is a zip archive, as torch.save writes, which is not read; expected safetensors"},
+        {"\x80\2", 2, "is a pickle, as torch.save writes, which is not read; expected safetensors"},
+        {"\x89HDF\r\n", 6, "is an HDF5 file of TensorFlow, which is not read; expected safetensors"},
+        {"\x1F\x8B", 2, "is compressed by gzip, expected the file itself"},
+        {"\x89KPD", 4, "is a file of kpd's own, expected one of Hugging Face's"},
+        {"\xFF\xFE", 2, "is UTF-16 text, expected UTF-8"},
+        {"\xFE\xFF", 2, "is UTF-16 text, expected UTF-8"}};
+    size_t at = size >= 3 && !memcmp(p, "\xEF\xBB\xBF", 3) ? 3 : 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (size >= known[i].size && !memcmp(p, known[i].begin, known[i].size)) return known[i].what;
+    }
+    while (at < size && memchr(" \t\r\n", p[at], 4)) at++;
+    if (hf_begins(p + at, size - at, "<!doctype") || hf_begins(p + at, size - at, "<html"))
+        return "is an HTML page, not the file: its download failed";
+    return NULL;
 }
 
 // The whole file, with a zero after it; *data has size + 1 bytes, to be freed. `name` is for messages.
@@ -237,6 +293,7 @@ static kpd_status hf_read_file(const char *path, const char *name, size_t limit,
     if (!s && !(p = (char *)hf_alloc(a, (size_t)n + 1))) s = hf_no_memory(e, name);
     if (!s && fread(p, 1, (size_t)n, f) != (size_t)n) s = hf_fail(e, KPD_ERR_IO, -1, "%s: cannot be read", name);
     fclose(f);
+    if (!s && hf_mistaken(p, (size_t)n)) s = hf_fail(e, KPD_ERR_FORMAT, 0, "%s: %s", name, hf_mistaken(p, (size_t)n));
     if (s) {
         hf_free(a, p, (size_t)n + 1);
         return s;
@@ -697,15 +754,52 @@ static kpd_status hf_must_be_empty(const hf_json *j, int32_t object, const char 
     return hf_unexpected(j, n, KPD_ERR_UNSUPPORTED, key, "nothing");
 }
 
-// Every key must be one of `known` (ended by NULL): an option that is not understood could change the result.
-static kpd_status hf_only_keys(const hf_json *j, int32_t object, const char *const *known) {
+// What becomes of a key of a JSON file. No key is passed over in silence: each file has a table of those that are known, and
+// a key without an entry is refused by name, since it could change the result. So is a value that an entry does not allow.
+typedef enum hf_use {
+    HF_READ,                            // honoured, by the code that reads the file; null is the same as absent
+    HF_GIVEN,                           // honoured too, where null would mean something else to the reference: refused
+    HF_IDLE,                            // without effect on ids, vectors and logits; `text` says why
+    HF_TRUE, HF_FALSE,                  // kpd has this switch in one position only
+    HF_SAYS,                            // this text only
+    HF_EMPTY,                           // nothing: no elements, no text, not true
+    HF_TOKEN, HF_TOKENS                 // special tokens: they must be among the five, found as they stand; see >>tokenizer
+} hf_use;
+
+typedef struct hf_key {
+    const char *name;                   // "*_x" stands for every key that ends in _x
+    hf_use use;
+    const char *text;
+} hf_key;
+
+// The entry of a key in a table that ends with a name of NULL; NULL = none. Tokens are strings or objects: "add_bos_token",
+// a boolean, is none.
+static const hf_key *hf_known_key(const hf_node *v, const hf_key *known) {
+    for (; known->name; known++) {
+        bool kin = known->name[0] == '*' && hf_ends(v->key, known->name + 1);
+        if (known->use == HF_TOKEN && kin) kin = v->type == HF_STRING || v->type == HF_OBJECT || v->type == HF_NULL;
+        if (kin || hf_is(v->key, known->name)) return known;
+    }
+    return NULL;
+}
+
+// Checks every key of an object but the special tokens.
+static kpd_status hf_walk(const hf_json *j, int32_t object, const hf_key *known) {
+    if (object < 0) return KPD_OK;
+    if (j->node[object].type != HF_OBJECT) return hf_unexpected(j, object, KPD_ERR_FORMAT, "the value", "an object");
     for (int32_t n = j->node[object].child; n >= 0; n = j->node[n].next) {
         const hf_node *v = &j->node[n];
-        int i = 0;
-        while (known[i] && !hf_is(v->key, known[i])) i++;
-        if (!known[i] && v->type != HF_NULL)
-            return hf_fail(j->e, KPD_ERR_UNSUPPORTED, (int64_t)v->where, "%s:%.0f: option %.*s is not supported", j->name,
-                           (double)v->where, hf_shown(v->key), v->key.data);
+        const hf_key *k = hf_known_key(v, known);
+        char name[64];
+        kpd_status s = KPD_OK;
+        snprintf(name, sizeof name, "%.*s", hf_shown(v->key), v->key.data);
+        if (!k && v->type != HF_NULL)
+            s = hf_unexpected(j, n, KPD_ERR_UNSUPPORTED, name, "no such key: what it changes is not known");
+        else if (k && k->use == HF_GIVEN && v->type == HF_NULL) s = hf_unexpected(j, n, KPD_ERR_UNSUPPORTED, name, "a value");
+        else if (k && (k->use == HF_TRUE || k->use == HF_FALSE)) s = hf_must_be(j, object, name, k->use == HF_TRUE);
+        else if (k && k->use == HF_SAYS) s = hf_must_say(j, object, name, k->text);
+        else if (k && k->use == HF_EMPTY) s = hf_must_be_empty(j, object, name);
+        if (s) return s;
     }
     return KPD_OK;
 }
@@ -792,14 +886,15 @@ static kpd_status hf_tensor_offsets(const hf_json *j, const hf_node *v, int32_t 
 }
 
 static kpd_status hf_tensor_read(const hf_json *j, int32_t node, uint64_t data_size, hf_tensor *t) {
-    static const char *const known[] = {"dtype", "shape", "data_offsets", NULL};
+    static const hf_key known[] = {{"dtype", HF_READ, NULL}, {"shape", HF_READ, NULL}, {"data_offsets", HF_READ, NULL},
+                                   {NULL, HF_READ, NULL}};
     const hf_node *v = &j->node[node];
     uint64_t count = 0;
     kpd_status s;
     memset(t, 0, sizeof *t);
     t->name = v->key;
     if (v->type != HF_OBJECT) return hf_bad_tensor(j, v, "is no object");
-    if ((s = hf_only_keys(j, node, known))) return s;
+    if ((s = hf_walk(j, node, known))) return s;
     if ((s = hf_get_string(j, node, "dtype", &t->dtype))) return s;
     if ((s = hf_tensor_shape(j, v, hf_get(j, node, "shape"), t, &count))) return s;
     if ((s = hf_tensor_offsets(j, v, hf_get(j, node, "data_offsets"), data_size, t))) return s;
@@ -838,14 +933,21 @@ static kpd_status hf_check_cover(const hf_json *j, hf_tensor *t, int32_t n, uint
 
 // The header's text (size + 1 bytes, zero behind it), and the size of what follows.
 static kpd_status hf_header_text(hf_weights *w, FILE *f, const char *name, char **text, size_t *size, uint64_t *data_size) {
-    unsigned char head[8];
+    unsigned char head[64];
     uint64_t total = 0, n = 0;
+    size_t got;
     kpd_status s = hf_file_size(f, name, &total, w->e);
     if (s) return s;
-    if (fread(head, 1, 8, f) != 8) return hf_fail(w->e, KPD_ERR_FORMAT, 0, "%s: %.0f bytes, expected a header", name,
-                                                  (double)total);
+    got = fread(head, 1, sizeof head, f);
+    if (hf_mistaken((const char *)head, got))
+        return hf_fail(w->e, KPD_ERR_FORMAT, 0, "%s: %s", name, hf_mistaken((const char *)head, got));
+    if (got < 8) return hf_fail(w->e, KPD_ERR_FORMAT, 0, "%s: %.0f bytes, expected a header", name, (double)total);
+    if (fseek(f, 8, SEEK_SET)) return hf_fail(w->e, KPD_ERR_IO, -1, "%s: cannot be read", name);
     for (int i = 7; i >= 0; i--) n = n << 8 | head[i];
-    if (n > HF_MAX_JSON || n > total - 8)
+    if (n > HF_MAX_JSON)
+        return hf_fail(w->e, KPD_ERR_FORMAT, 0, "%s: is no safetensors file: its first 8 bytes would be a header's size of "
+                       "%.0f, expected at most %.0f", name, (double)n, (double)HF_MAX_JSON);
+    if (n > total - 8)
         return hf_fail(w->e, KPD_ERR_FORMAT, 0, "%s: header of %.0f bytes, found a file of %.0f", name, (double)n,
                        (double)total);
     *text = (char *)hf_alloc(&w->a, (size_t)n + 1);
@@ -926,8 +1028,10 @@ static int32_t hf_shard_index(const hf_weights *w, kpd_text name) {
 
 // weight_map: tensor -> file. Every file must hold what the map says, and nothing else.
 static kpd_status hf_open_map(hf_weights *w, const hf_json *j) {
+    static const hf_key known[] = {{"weight_map", HF_READ, NULL}, {"metadata", HF_IDLE, "sizes"}, {NULL, HF_READ, NULL}};
     int32_t map = hf_get(j, 0, "weight_map");
-    kpd_status s;
+    kpd_status s = hf_walk(j, 0, known);
+    if (s) return s;
     if (map < 0 || j->node[map].type != HF_OBJECT) return hf_missing(j, "weight_map");
     for (int32_t n = j->node[map].child; n >= 0; n = j->node[n].next) {
         kpd_text file = j->node[n].string;
@@ -1071,6 +1175,7 @@ typedef struct hf_import_state {
     int32_t model_max_length;                       // tokenizer_config.json's
     bool lower;                                     // sentence_bert_config.json: do_lower_case
     char special[HF_N_SPECIAL][HF_MAX_NAME];
+    char config_class[HF_MAX_NAME];                 // config.json's tokenizer_class
     bool no_lower, no_cjk;
     int32_t strip;                                  // accents: 1 yes, -1 no, 0 = as lower
     kpd_tokenizer *tokenizer;
@@ -1110,6 +1215,53 @@ static bool hf_activation(kpd_text name, kpd_activation *out) {
     return false;
 }
 
+static const char hf_training[] = "of training alone", hf_output[] = "what else a call returns", hf_named[] = "a name",
+                  hf_generation[] = "of generating text", hf_head[] = "of a head that is left out",
+                  hf_logits[] = "follows the logits, which are what kpd gives", hf_dtype[] = "the weights' own type counts";
+
+static const hf_key hf_config_keys[] = {
+    {"model_type", HF_READ, NULL}, {"architectures", HF_READ, NULL}, {"hidden_size", HF_READ, NULL},
+    {"num_hidden_layers", HF_READ, NULL}, {"num_attention_heads", HF_READ, NULL}, {"intermediate_size", HF_READ, NULL},
+    {"max_position_embeddings", HF_READ, NULL}, {"type_vocab_size", HF_READ, NULL}, {"vocab_size", HF_READ, NULL},
+    {"hidden_act", HF_READ, NULL}, {"layer_norm_eps", HF_READ, NULL}, {"embedding_size", HF_READ, NULL},
+    {"id2label", HF_READ, NULL}, {"num_labels", HF_READ, NULL}, {"tokenizer_class", HF_READ, NULL}, {"kpd", HF_READ, NULL},
+    {"sentence_transformers", HF_READ, NULL},
+    {"position_embedding_type", HF_SAYS, "absolute"}, {"word_tokenizer_type", HF_SAYS, "basic"},
+    {"subword_tokenizer_type", HF_SAYS, "wordpiece"}, {"is_decoder", HF_FALSE, NULL}, {"is_encoder_decoder", HF_FALSE, NULL},
+    {"is_causal", HF_FALSE, NULL}, {"add_cross_attention", HF_FALSE, NULL}, {"pruned_heads", HF_EMPTY, NULL},
+    {"quantization_config", HF_EMPTY, NULL}, {"auto_map", HF_EMPTY, NULL}, {"processor_class", HF_EMPTY, NULL},
+    {"attention_probs_dropout_prob", HF_IDLE, hf_training}, {"hidden_dropout_prob", HF_IDLE, hf_training},
+    {"classifier_dropout", HF_IDLE, hf_training}, {"initializer_range", HF_IDLE, hf_training},
+    {"gradient_checkpointing", HF_IDLE, hf_training}, {"finetuning_task", HF_IDLE, hf_training},
+    {"problem_type", HF_IDLE, hf_training}, {"tf_legacy_loss", HF_IDLE, hf_training},
+    {"task_specific_params", HF_IDLE, hf_generation}, {"label2id", HF_IDLE, hf_named}, {"_name_or_path", HF_IDLE, hf_named},
+    {"name_or_path", HF_IDLE, hf_named}, {"transformers_version", HF_IDLE, hf_named}, {"_commit_hash", HF_IDLE, hf_named},
+    {"output_attentions", HF_IDLE, hf_output}, {"output_hidden_states", HF_IDLE, hf_output},
+    {"return_dict", HF_IDLE, hf_output}, {"use_return_dict", HF_IDLE, hf_output}, {"output_past", HF_IDLE, hf_output}, {"use_cache", HF_IDLE, hf_output},
+    {"torchscript", HF_IDLE, hf_output}, {"xla_device", HF_IDLE, hf_output},
+    {"chunk_size_feed_forward", HF_IDLE, "rows are computed by themselves"}, {"dtype", HF_IDLE, hf_dtype},
+    {"torch_dtype", HF_IDLE, hf_dtype}, {"use_bfloat16", HF_IDLE, hf_dtype},
+    {"attn_implementation", HF_IDLE, "all compute the same"}, {"_attn_implementation", HF_IDLE, "all compute the same"},
+    {"_attn_implementation_autoset", HF_IDLE, "all compute the same"},
+    {"_attn_implementation_internal", HF_IDLE, "all compute the same"},
+    {"tie_word_embeddings", HF_IDLE, hf_head}, {"tie_encoder_decoder", HF_IDLE, hf_head},
+    {"cross_attention_hidden_size", HF_IDLE, hf_head}, {"directionality", HF_IDLE, hf_head},
+    {"pooler_fc_size", HF_IDLE, hf_head}, {"pooler_num_attention_heads", HF_IDLE, hf_head},
+    {"pooler_num_fc_layers", HF_IDLE, hf_head}, {"pooler_size_per_head", HF_IDLE, hf_head}, {"pooler_type", HF_IDLE, hf_head},
+    {"sbert_ce_default_activation_function", HF_IDLE, hf_logits}, {"matryoshka_dimensions", HF_IDLE, "what --dim may be"},
+    {"*_token_id", HF_IDLE, "padding is masked, the rest generates text"}, {"prefix", HF_IDLE, hf_generation},
+    {"bad_words_ids", HF_IDLE, hf_generation}, {"begin_suppress_tokens", HF_IDLE, hf_generation},
+    {"diversity_penalty", HF_IDLE, hf_generation}, {"do_sample", HF_IDLE, hf_generation},
+    {"early_stopping", HF_IDLE, hf_generation}, {"encoder_no_repeat_ngram_size", HF_IDLE, hf_generation},
+    {"exponential_decay_length_penalty", HF_IDLE, hf_generation}, {"length_penalty", HF_IDLE, hf_generation},
+    {"max_length", HF_IDLE, hf_generation}, {"min_length", HF_IDLE, hf_generation},
+    {"no_repeat_ngram_size", HF_IDLE, hf_generation}, {"num_beam_groups", HF_IDLE, hf_generation},
+    {"num_beams", HF_IDLE, hf_generation}, {"num_return_sequences", HF_IDLE, hf_generation},
+    {"output_scores", HF_IDLE, hf_generation}, {"remove_invalid_values", HF_IDLE, hf_generation},
+    {"repetition_penalty", HF_IDLE, hf_generation}, {"return_dict_in_generate", HF_IDLE, hf_generation},
+    {"suppress_tokens", HF_IDLE, hf_generation}, {"temperature", HF_IDLE, hf_generation}, {"top_k", HF_IDLE, hf_generation},
+    {"top_p", HF_IDLE, hf_generation}, {"typical_p", HF_IDLE, hf_generation}, {NULL, HF_READ, NULL}};
+
 static kpd_status hf_config_sizes(hf_import_state *in, const hf_json *j) {
     kpd_model_desc *m = &in->model;
     kpd_status s;
@@ -1134,13 +1286,6 @@ static kpd_status hf_config_options(hf_import_state *in, const hf_json *j) {
     if (n >= 0 && (j->node[n].type != HF_STRING || !hf_activation(j->node[n].string, &in->model.activation)))
         return hf_unexpected(j, n, KPD_ERR_UNSUPPORTED, "hidden_act",
                              "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu or tanh");
-    if ((s = hf_must_say(j, 0, "position_embedding_type", "absolute"))) return s;
-    if ((s = hf_must_be(j, 0, "is_decoder", false))) return s;
-    if ((s = hf_must_be(j, 0, "is_encoder_decoder", false))) return s;
-    if ((s = hf_must_be(j, 0, "add_cross_attention", false))) return s;
-    if ((s = hf_must_be_empty(j, 0, "pruned_heads"))) return s;
-    if ((s = hf_must_be_empty(j, 0, "quantization_config"))) return s;
-    if ((s = hf_must_be_empty(j, 0, "auto_map"))) return s;
     if ((s = hf_get_int(j, 0, "embedding_size", 1, KPD_MAX_WIDTH, in->model.width, &width))) return s;
     if (width != in->model.width)
         return hf_fail(in->e, KPD_ERR_UNSUPPORTED, -1,
@@ -1188,26 +1333,39 @@ static kpd_status hf_config_architecture(hf_import_state *in, const hf_json *j) 
 
 // What hf_export left for hf_import.
 static kpd_status hf_config_kpd(hf_import_state *in, const hf_json *j) {
-    static const char *const known[] = {"template_item", "template_keyphrase", "template_pair", "max_tokens", NULL};
+    static const hf_key known[] = {{"template_item", HF_READ, NULL}, {"template_keyphrase", HF_READ, NULL},
+        {"template_pair", HF_READ, NULL}, {"max_tokens", HF_READ, NULL}, {NULL, HF_READ, NULL}};
     char *const out[] = {in->item, in->keyphrase, in->pair};
     int32_t n = hf_get(j, 0, "kpd");
     kpd_status s;
     if (n < 0) return KPD_OK;
     if (j->node[n].type != HF_OBJECT) return hf_unexpected(j, n, KPD_ERR_FORMAT, "kpd", "an object");
-    if ((s = hf_only_keys(j, n, known))) return s;
+    if ((s = hf_walk(j, n, known))) return s;
     for (int i = 0; i < 3; i++) {
         kpd_text t;
-        if ((s = hf_get_string(j, n, known[i], &t))) return s;
-        if ((s = hf_copy_text(j, known[i], t, out[i], HF_MAX_TEMPLATE))) return s;
+        if ((s = hf_get_string(j, n, known[i].name, &t))) return s;
+        if ((s = hf_copy_text(j, known[i].name, t, out[i], HF_MAX_TEMPLATE))) return s;
     }
     return hf_get_int(j, n, "max_tokens", 1, KPD_MAX_POSITIONS, 0, &in->kpd_max_tokens);
 }
 
+// Kept for tokenizer_config.json's reader: its own class goes before.
+static kpd_status hf_config_class(hf_import_state *in, const hf_json *j) {
+    kpd_text t;
+    kpd_status s = hf_get_string(j, 0, "tokenizer_class", &t);
+    return s ? s : hf_copy_text(j, "tokenizer_class", t, in->config_class, HF_MAX_NAME);
+}
+
 static kpd_status hf_config_all(hf_import_state *in, const hf_json *j) {
+    static const hf_key scores[] = {{"activation_fn", HF_IDLE, hf_logits}, {"version", HF_IDLE, hf_named},
+                                    {NULL, HF_READ, NULL}};
     kpd_status s;
     if (j->node[0].type != HF_OBJECT) return hf_json_bad(j, 0, "expected an object");
     if (hf_get(j, 0, "model_type") < 0) return hf_missing(j, "model_type");
     if ((s = hf_must_say(j, 0, "model_type", "bert"))) return s;
+    if ((s = hf_walk(j, 0, hf_config_keys))) return s;
+    if ((s = hf_walk(j, hf_get(j, 0, "sentence_transformers"), scores))) return s;
+    if ((s = hf_config_class(in, j))) return s;
     if ((s = hf_config_sizes(in, j))) return s;
     if ((s = hf_config_options(in, j))) return s;
     if ((s = hf_config_epsilon(in, j))) return s;
@@ -1259,13 +1417,15 @@ static kpd_status hf_pooling_flags(hf_import_state *in, const hf_json *j) {
 }
 
 static kpd_status hf_pooling_all(hf_import_state *in, const hf_json *j) {
-    static const char *const known[] = {"word_embedding_dimension", "embedding_dimension", "pooling_mode", "include_prompt",
-        "pooling_mode_mean_tokens", "pooling_mode_cls_token", "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens",
-        "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken", NULL};
+    static const hf_key known[] = {{"word_embedding_dimension", HF_READ, NULL}, {"embedding_dimension", HF_READ, NULL},
+        {"pooling_mode", HF_GIVEN, NULL}, {"include_prompt", HF_GIVEN, NULL}, {"pooling_mode_mean_tokens", HF_READ, NULL},
+        {"pooling_mode_cls_token", HF_READ, NULL}, {"pooling_mode_max_tokens", HF_READ, NULL},
+        {"pooling_mode_mean_sqrt_len_tokens", HF_READ, NULL}, {"pooling_mode_weightedmean_tokens", HF_READ, NULL},
+        {"pooling_mode_lasttoken", HF_READ, NULL}, {NULL, HF_READ, NULL}};
     int32_t width = 0, n = hf_get(j, 0, "pooling_mode");
     kpd_status s;
     if (j->node[0].type != HF_OBJECT) return hf_json_bad(j, 0, "expected an object");
-    if ((s = hf_only_keys(j, 0, known))) return s;
+    if ((s = hf_walk(j, 0, known))) return s;
     if ((s = hf_must_be(j, 0, "include_prompt", true))) return s;
     if ((s = hf_get_int(j, 0, "word_embedding_dimension", 1, KPD_MAX_WIDTH, in->model.width, &width))) return s;
     if ((s = hf_get_int(j, 0, "embedding_dimension", 1, KPD_MAX_WIDTH, width, &width))) return s;
@@ -1292,23 +1452,18 @@ static kpd_status hf_dense_activation(const hf_json *j, kpd_activation *out) {
     return hf_unexpected(j, n, KPD_ERR_UNSUPPORTED, "activation_function", "torch.nn's Tanh, Identity, GELU or ReLU");
 }
 
-static kpd_status hf_sentence_only(const hf_json *j) {
-    kpd_status s = hf_must_say(j, 0, "module_input_name", "sentence_embedding");
-    return s ? s : hf_must_say(j, 0, "module_output_name", "sentence_embedding");
-}
-
 static int32_t hf_width(const kpd_model_desc *m) { return m->n_modules ? m->modules[m->n_modules - 1].width : m->width; }
 
 static kpd_status hf_dense_all(hf_import_state *in, const hf_json *j, kpd_module *out) {
-    static const char *const known[] = {"in_features", "out_features", "bias", "activation_function", "module_input_name",
-                                        "module_output_name", "use_residual", NULL};
+    static const hf_key known[] = {{"in_features", HF_READ, NULL}, {"out_features", HF_READ, NULL}, {"bias", HF_GIVEN, NULL},
+        {"activation_function", HF_GIVEN, NULL}, {"module_input_name", HF_GIVEN, NULL}, {"use_residual", HF_FALSE, NULL},
+        {"module_output_name", HF_SAYS, "sentence_embedding"}, {NULL, HF_READ, NULL}};
     int32_t width = 0;
     bool bias = true;
     kpd_status s;
     if (j->node[0].type != HF_OBJECT) return hf_json_bad(j, 0, "expected an object");
-    if ((s = hf_only_keys(j, 0, known))) return s;
-    if ((s = hf_sentence_only(j))) return s;
-    if ((s = hf_must_be(j, 0, "use_residual", false))) return s;
+    if ((s = hf_walk(j, 0, known))) return s;
+    if ((s = hf_must_say(j, 0, "module_input_name", "sentence_embedding"))) return s;
     if ((s = hf_get_int(j, 0, "in_features", 1, KPD_MAX_WIDTH, HF_REQUIRED, &width))) return s;
     if (width != hf_width(&in->model))
         return hf_fail(in->e, KPD_ERR_FORMAT, -1, "%s: in_features %d, expected %d", j->name, (int)width,
@@ -1320,10 +1475,10 @@ static kpd_status hf_dense_all(hf_import_state *in, const hf_json *j, kpd_module
 }
 
 static kpd_status hf_norm_all(hf_import_state *in, const hf_json *j, kpd_module *out) {
-    static const char *const known[] = {"dimension", NULL};
+    static const hf_key known[] = {{"dimension", HF_READ, NULL}, {NULL, HF_READ, NULL}};
     kpd_status s;
     if (j->node[0].type != HF_OBJECT) return hf_json_bad(j, 0, "expected an object");
-    if ((s = hf_only_keys(j, 0, known))) return s;
+    if ((s = hf_walk(j, 0, known))) return s;
     if ((s = hf_get_int(j, 0, "dimension", 1, KPD_MAX_WIDTH, HF_REQUIRED, &out->width))) return s;
     if (out->width != hf_width(&in->model))
         return hf_fail(in->e, KPD_ERR_FORMAT, -1, "%s: dimension %d, expected %d", j->name, (int)out->width,
@@ -1358,13 +1513,30 @@ static kpd_status hf_add_pooling(hf_import_state *in, const char *sub) {
     return s;
 }
 
-static kpd_status hf_add_normalize(hf_import_state *in, const char *sub) {
-    hf_json j;
+// The config.json of a module without weights, which may be absent.
+static kpd_status hf_plain_module(hf_import_state *in, const char *sub, const hf_key *known, hf_json *j) {
     bool there;
-    kpd_status s = hf_json_maybe(&j, in->dir, sub, "config.json", in->a, &there, in->e);
-    if (!s) s = hf_sentence_only(&j);
+    kpd_status s = hf_json_maybe(j, in->dir, sub, "config.json", in->a, &there, in->e);
+    if (!s && j->node[0].type != HF_OBJECT) s = hf_json_bad(j, 0, "expected an object");
+    return s ? s : hf_walk(j, 0, known);
+}
+
+static kpd_status hf_add_normalize(hf_import_state *in, const char *sub) {
+    static const hf_key known[] = {{"module_input_name", HF_GIVEN, NULL}, {"module_output_name", HF_SAYS, "sentence_embedding"},
+                                   {NULL, HF_READ, NULL}};
+    hf_json j;
+    kpd_status s = hf_plain_module(in, sub, known, &j);
+    if (!s) s = hf_must_say(&j, 0, "module_input_name", "sentence_embedding");
     hf_json_free(&j);
     in->model.no_normalize = false;
+    return s;
+}
+
+static kpd_status hf_add_dropout(hf_import_state *in, const char *sub) {
+    static const hf_key known[] = {{"dropout", HF_IDLE, hf_training}, {NULL, HF_READ, NULL}};
+    hf_json j;
+    kpd_status s = hf_plain_module(in, sub, known, &j);
+    hf_json_free(&j);
     return s;
 }
 
@@ -1383,12 +1555,12 @@ static hf_module hf_module_type(kpd_text type) {
 
 // One entry of modules.json: its kind and folder.
 static kpd_status hf_module_entry(hf_import_state *in, const hf_json *j, int32_t n, hf_module *kind, char sub[HF_MAX_NAME]) {
-    static const char *const known[] = {"idx", "name", "path", "type", "kwargs", NULL};
+    static const hf_key known[] = {{"idx", HF_IDLE, "modules run in the order of the list"}, {"name", HF_GIVEN, NULL},
+        {"path", HF_GIVEN, NULL}, {"type", HF_GIVEN, NULL}, {"kwargs", HF_EMPTY, NULL}, {NULL, HF_READ, NULL}};
     kpd_text type, path;
     kpd_status s;
     if (j->node[n].type != HF_OBJECT) return hf_unexpected(j, n, KPD_ERR_FORMAT, "module", "an object");
-    if ((s = hf_only_keys(j, n, known))) return s;
-    if ((s = hf_must_be_empty(j, n, "kwargs"))) return s;
+    if ((s = hf_walk(j, n, known))) return s;
     if ((s = hf_get_string(j, n, "type", &type))) return s;
     if ((s = hf_get_string(j, n, "path", &path))) return s;
     *kind = hf_module_type(type);
@@ -1398,6 +1570,19 @@ static kpd_status hf_module_entry(hf_import_state *in, const hf_json *j, int32_t
     if (path.size && !hf_safe_name(path)) return hf_unexpected(j, hf_get(j, n, "path"), KPD_ERR_FORMAT, "path",
                                                                "the name of a folder in this one");
     return hf_copy_text(j, "path", path, sub, HF_MAX_NAME);
+}
+
+// The reference keeps modules by name: of two with one name the second takes the first one's place.
+static kpd_status hf_module_name(const hf_json *j, int32_t n) {
+    kpd_text name, other;
+    kpd_status s = hf_get_string(j, n, "name", &name);
+    if (s) return s;
+    for (int32_t k = j->node[0].child; name.data && k != n; k = j->node[k].next) {
+        if ((s = hf_get_string(j, k, "name", &other))) return s;
+        if (hf_same(name, other))
+            return hf_unexpected(j, hf_get(j, n, "name"), KPD_ERR_UNSUPPORTED, "name", "one that no module before it has");
+    }
+    return KPD_OK;
 }
 
 // Positions only grow: Transformer, Pooling, the middle, Normalize.
@@ -1412,7 +1597,12 @@ static kpd_status hf_modules_all(hf_import_state *in, const hf_json *j, bool con
         char sub[HF_MAX_NAME] = "";
         kpd_status s = hf_module_entry(in, j, n, &kind, sub);
         int next = hf_module_order(kind);
+        if (!s) s = hf_module_name(j, n);
         if (s) return s;
+        if (kind == HF_POOLING && in->has_pooling && !configured)
+            return hf_fail(in->e, KPD_ERR_UNSUPPORTED, (int64_t)j->node[n].where,
+                           "%s:%.0f: a second Pooling module, expected one (vectors of several poolings are not joined)",
+                           j->name, (double)j->node[n].where);
         if (next < order || (next == order && next != 2) || (order < 0 && next) || (order == 0 && next > 1))
             return hf_fail(in->e, KPD_ERR_UNSUPPORTED, (int64_t)j->node[n].where,
                            "%s:%.0f: order of modules, expected Transformer, Pooling, Dense or LayerNorm, Normalize", j->name,
@@ -1425,6 +1615,7 @@ static kpd_status hf_modules_all(hf_import_state *in, const hf_json *j, bool con
         else if (kind == HF_DENSE) s = hf_add_module(in, sub, KPD_MODULE_DENSE);
         else if (kind == HF_LAYER_NORM) s = hf_add_module(in, sub, KPD_MODULE_LAYER_NORM);
         else if (kind == HF_NORMALIZE) s = hf_add_normalize(in, sub);
+        else if (kind == HF_DROPOUT) s = hf_add_dropout(in, sub);
         if (s) return s;
     }
     return order < 0 ? hf_json_bad(j, 0, "no modules") : KPD_OK;
@@ -1459,21 +1650,27 @@ static kpd_status hf_decide_kind(hf_import_state *in) {
 
 // modality_config (sentence-transformers 5.x on): text through the model's forward, nothing else.
 static kpd_status hf_modality(const hf_json *j, bool cross) {
+    static const hf_key known[] = {{"method", HF_SAYS, "forward"}, {"method_output_name", HF_READ, NULL},
+                                   {NULL, HF_READ, NULL}};
     int32_t n = hf_get(j, 0, "modality_config"), text = hf_get(j, n, "text");
     kpd_status s;
     if (n < 0) return KPD_OK;
     if (text < 0 || j->node[n].count != 1) return hf_unexpected(j, n, KPD_ERR_UNSUPPORTED, "modality_config", "text alone");
-    if ((s = hf_must_say(j, text, "method", "forward"))) return s;
+    if ((s = hf_walk(j, text, known))) return s;
     return hf_must_say(j, text, "method_output_name", cross ? "logits" : "last_hidden_state");
 }
 
 static kpd_status hf_sentence_all(hf_import_state *in, const hf_json *j) {
-    static const char *const known[] = {"max_seq_length", "do_lower_case", "transformer_task", "modality_config",
-                                        "module_output_name", "unpad_inputs", NULL};
+    static const hf_key known[] = {{"max_seq_length", HF_READ, NULL}, {"do_lower_case", HF_READ, NULL},
+        {"transformer_task", HF_GIVEN, NULL}, {"modality_config", HF_GIVEN, NULL}, {"module_output_name", HF_GIVEN, NULL},
+        {"unpad_inputs", HF_IDLE, "computes the same"}, {"processing_kwargs", HF_EMPTY, NULL}, {"model_args", HF_EMPTY, NULL},
+        {"model_kwargs", HF_EMPTY, NULL}, {"tokenizer_args", HF_EMPTY, NULL}, {"processor_kwargs", HF_EMPTY, NULL},
+        {"config_args", HF_EMPTY, NULL}, {"config_kwargs", HF_EMPTY, NULL}, {"tokenizer_name_or_path", HF_EMPTY, NULL},
+        {NULL, HF_READ, NULL}};
     bool cross = in->model.kind == KPD_CROSS_ENCODER;
     kpd_status s;
     if (j->node[0].type != HF_OBJECT) return hf_json_bad(j, 0, "expected an object");
-    if ((s = hf_only_keys(j, 0, known))) return s;
+    if ((s = hf_walk(j, 0, known))) return s;
     if ((s = hf_get_int(j, 0, "max_seq_length", 1, INT32_MAX, 0, &in->max_seq_length))) return s;
     if ((s = hf_get_bool(j, 0, "do_lower_case", false, &in->lower))) return s;
     if ((s = hf_must_say(j, 0, "transformer_task", cross ? "sequence-classification" : "feature-extraction"))) return s;
@@ -1481,30 +1678,28 @@ static kpd_status hf_sentence_all(hf_import_state *in, const hf_json *j) {
     return hf_modality(j, cross);
 }
 
+// The reference's names in its order, whatever the model: the first file that is there and not empty counts.
 static kpd_status hf_sentence_config(hf_import_state *in) {
-    hf_json j;
-    bool there;
-    kpd_status s = hf_json_maybe(&j, in->dir, in->root, "sentence_bert_config.json", in->a, &there, in->e);
-    if (!s) s = hf_sentence_all(in, &j);
-    hf_json_free(&j);
+    static const char *const kinds[] = {"bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"};
+    kpd_status s = KPD_OK;
+    bool found = !in->has_modules;      // without modules.json sentence-transformers looks for none of them
+    for (size_t i = 0; !s && !found && i < sizeof kinds / sizeof *kinds; i++) {
+        char name[64];
+        hf_json j;
+        bool there;
+        snprintf(name, sizeof name, "sentence_%s_config.json", kinds[i]);
+        s = hf_json_maybe(&j, in->dir, in->root, name, in->a, &there, in->e);
+        found = !s && j.node[0].count > 0;
+        if (found) s = hf_sentence_all(in, &j);
+        hf_json_free(&j);
+    }
     return s;
 }
 
 // ---- >>prompts ----------------------------------------------------------------------------------------------------
-// A prompt goes before the text. encode_query takes "query", encode_document the first of "document", "passage" and
-// "corpus"; both else take the default prompt. Keyphrases are queries, items are documents.
-
-static const char *const hf_document_prompts[] = {"document", "passage", "corpus"};
-
-// What a tower's prompt is: {NULL, 0} when there is none.
-static kpd_status hf_prompt(const hf_json *j, int32_t prompts, const char *const *names, int n_names, kpd_text fallback,
-                            kpd_text *out) {
-    for (int i = 0; i < n_names; i++) {
-        if (hf_get(j, prompts, names[i]) >= 0) return hf_get_string(j, prompts, names[i], out);
-    }
-    *out = fallback;
-    return KPD_OK;
-}
+// A prompt goes before the text. encode_query takes "query" and encode_document "document", which sentence-transformers 6
+// adds, empty, where the file lacks them: other names and the default prompt are for calls that kpd has no counterpart of.
+// Keyphrases are queries, items are documents.
 
 // Prompt and text are split into words together, so only a prompt that ends in white space can be a template's text.
 static kpd_status hf_use_prompt(hf_import_state *in, const hf_json *j, const char *tower, kpd_text prompt, const char *rest,
@@ -1527,50 +1722,67 @@ static kpd_status hf_use_prompt(hf_import_state *in, const hf_json *j, const cha
     return KPD_OK;
 }
 
-static void hf_note_prompts(const hf_import_state *in, const hf_json *j, int32_t prompts, kpd_text default_name) {
-    static const char *const used[] = {"query", "document", "passage", "corpus"};
+static void hf_note_prompts(const hf_import_state *in, const hf_json *j, int32_t prompts) {
     for (int32_t n = prompts < 0 ? -1 : j->node[prompts].child; n >= 0; n = j->node[n].next) {
-        bool known = hf_same(j->node[n].key, default_name);
-        for (int i = 0; i < 4; i++) known = known || hf_is(j->node[n].key, used[i]);
-        if (!known && j->node[n].string.size)
-            hf_note(in, "%s: prompt %.*s is left out", j->name, hf_shown(j->node[n].key), j->node[n].key.data);
+        kpd_text key = j->node[n].key;
+        if (!hf_is(key, "query") && !hf_is(key, "document") && j->node[n].string.size)
+            hf_note(in, "%s: prompt %.*s is left out, as by encode_query and encode_document", j->name, hf_shown(key),
+                    key.data);
     }
 }
 
-static kpd_status hf_prompts_bi(hf_import_state *in, const hf_json *j, int32_t prompts, kpd_text fallback) {
-    static const char *const query[] = {"query"};
-    kpd_text item = fallback, keyphrase = fallback;
+static kpd_status hf_prompts_bi(hf_import_state *in, const hf_json *j, int32_t prompts) {
+    kpd_text item, keyphrase;
     kpd_status s;
-    if ((s = hf_prompt(j, prompts, hf_document_prompts, 3, fallback, &item))) return s;
-    if ((s = hf_prompt(j, prompts, query, 1, fallback, &keyphrase))) return s;
+    if ((s = hf_get_string(j, prompts, "document", &item))) return s;
+    if ((s = hf_get_string(j, prompts, "query", &keyphrase))) return s;
     if ((s = hf_use_prompt(in, j, "document", item, "{title} [SEP] {category}", in->item))) return s;
     return hf_use_prompt(in, j, "query", keyphrase, "{keyphrase}", in->keyphrase);
 }
 
+// A cross-encoder's predict takes the default prompt. The reference refuses a name that is none of the prompts'.
+static kpd_status hf_default_prompt(const hf_import_state *in, const hf_json *j, int32_t prompts, bool cross) {
+    kpd_text name;
+    kpd_status s = hf_get_string(j, 0, "default_prompt_name", &name);
+    bool own = !cross && name.data && (hf_is(name, "query") || hf_is(name, "document"));
+    if (s || !name.data) return s;
+    for (int32_t n = prompts < 0 ? -1 : j->node[prompts].child; n >= 0; n = j->node[n].next) {
+        if (!hf_same(j->node[n].key, name)) continue;
+        if (cross && j->node[n].string.size)
+            return hf_fail(in->e, KPD_ERR_UNSUPPORTED, -1, "%s: a cross-encoder's default prompt is not supported", j->name);
+        own = true;
+    }
+    return own ? KPD_OK : hf_unexpected(j, hf_get(j, 0, "default_prompt_name"), KPD_ERR_FORMAT, "default_prompt_name",
+                                        "the name of a prompt");
+}
+
 static kpd_status hf_prompts_all(hf_import_state *in, const hf_json *j) {
+    static const hf_key known[] = {{"model_type", HF_GIVEN, NULL}, {"prompts", HF_GIVEN, NULL},
+        {"default_prompt_name", HF_READ, NULL}, {"similarity_fn_name", HF_READ, NULL}, {"truncate_dim", HF_EMPTY, NULL},
+        {"__version__", HF_IDLE, hf_named}, {"requirements", HF_IDLE, "versions of Python packages"},
+        {"activation_fn", HF_IDLE, hf_logits}, {"keep_in_fp32_modules", HF_IDLE, hf_dtype}, {NULL, HF_READ, NULL}};
     bool cross = in->model.kind == KPD_CROSS_ENCODER;
-    int32_t prompts = hf_get(j, 0, "prompts"), n;
-    kpd_text name, fallback = hf_text(NULL);
-    size_t slot;
+    int32_t prompts = hf_get(j, 0, "prompts");
     kpd_status s;
     if (prompts >= 0 && j->node[prompts].type != HF_OBJECT) return hf_unexpected(j, prompts, KPD_ERR_FORMAT, "prompts",
             "an object");
+    for (int32_t n = prompts < 0 ? -1 : j->node[prompts].child; n >= 0; n = j->node[n].next) {
+        if (j->node[n].type != HF_STRING && j->node[n].type != HF_NULL)
+            return hf_unexpected(j, n, KPD_ERR_FORMAT, "prompts", "strings");
+    }
+    if ((s = hf_walk(j, 0, known))) return s;
     if ((s = hf_must_say(j, 0, "model_type", cross ? "CrossEncoder" : "SentenceTransformer"))) return s;
-    if ((s = hf_get_string(j, 0, "default_prompt_name", &name))) return s;
-    slot = hf_slot(j, prompts, name);
-    n = !name.data || prompts < 0 || slot == j->table_size ? -1 : j->table[slot];
-    if (n >= 0) fallback = j->node[n].string;
-    hf_note_prompts(in, j, prompts, name);
-    if (!cross) return hf_prompts_bi(in, j, prompts, fallback);
-    if (fallback.size) return hf_fail(in->e, KPD_ERR_UNSUPPORTED, -1, "%s: a cross-encoder's default prompt is not supported",
-                                      j->name);
-    return KPD_OK;
+    if ((s = hf_default_prompt(in, j, prompts, cross))) return s;
+    hf_note_prompts(in, j, prompts);
+    return cross ? KPD_OK : hf_prompts_bi(in, j, prompts);
 }
 
 static kpd_status hf_prompts(hf_import_state *in) {
     hf_json j;
     bool there;
-    kpd_status s = hf_json_maybe(&j, in->dir, "", "config_sentence_transformers.json", in->a, &there, in->e);
+    kpd_status s;
+    if (!in->has_modules) return KPD_OK;        // as for the sentence config
+    s = hf_json_maybe(&j, in->dir, "", "config_sentence_transformers.json", in->a, &there, in->e);
     if (!s && j.node[0].type != HF_OBJECT) s = hf_json_bad(&j, 0, "expected an object");
     if (!s) s = hf_prompts_all(in, &j);
     hf_json_free(&j);
@@ -1582,22 +1794,56 @@ static kpd_status hf_prompts(hf_import_state *in) {
 // vocabulary in tokenizer.json, else vocab.txt; a PreTrainedTokenizerFast takes all from tokenizer.json. Files that
 // disagree are refused: which of them wins depends on the version of transformers.
 
-static bool hf_generic_class(kpd_text name) { return hf_is(name, "PreTrainedTokenizerFast") || hf_is(name,
-        "TokenizersBackend"); }
+static const char hf_text_out[] = "of turning ids into text", hf_padded[] = "padding is masked",
+                  hf_calls[] = "every call says its own", hf_place[] = "where a file was";
 
-// A special token is a string, or an object with its "content".
-static kpd_status hf_special_name(const hf_json *j, const char *key, kpd_text *out) {
-    int32_t n = hf_get(j, 0, key);
+static const hf_key hf_tokenizer_keys[] = {
+    {"tokenizer_class", HF_READ, NULL}, {"do_lower_case", HF_READ, NULL}, {"strip_accents", HF_READ, NULL},
+    {"tokenize_chinese_chars", HF_READ, NULL}, {"unk_token", HF_TOKEN, NULL}, {"cls_token", HF_TOKEN, NULL},
+    {"sep_token", HF_TOKEN, NULL}, {"pad_token", HF_TOKEN, NULL}, {"mask_token", HF_TOKEN, NULL},
+    {"*_token", HF_TOKEN, NULL}, {"additional_special_tokens", HF_TOKENS, NULL}, {"extra_special_tokens", HF_TOKENS, NULL},
+    {"model_specific_special_tokens", HF_TOKENS, NULL}, {"added_tokens_decoder", HF_TOKENS, NULL},
+    {"model_max_length", HF_READ, NULL}, {"max_len", HF_READ, NULL}, {"model_input_names", HF_READ, NULL},
+    {"truncation_side", HF_SAYS, "right"}, {"word_tokenizer_type", HF_SAYS, "basic"},
+    {"subword_tokenizer_type", HF_SAYS, "wordpiece"}, {"do_basic_tokenize", HF_TRUE, NULL}, {"clean_text", HF_TRUE, NULL},
+    {"split_special_tokens", HF_FALSE, NULL}, {"add_bos_token", HF_FALSE, NULL}, {"add_eos_token", HF_FALSE, NULL},
+    {"add_prefix_space", HF_FALSE, NULL}, {"never_split", HF_EMPTY, NULL}, {"auto_map", HF_EMPTY, NULL},
+    {"processor_class", HF_EMPTY, NULL}, {"init_inputs", HF_EMPTY, NULL},
+    {"wordpieces_prefix", HF_IDLE, hf_text_out}, {"clean_up_tokenization_spaces", HF_IDLE, hf_text_out},
+    {"padding_side", HF_IDLE, hf_padded}, {"pad_token_type_id", HF_IDLE, hf_padded}, {"pad_to_multiple_of", HF_IDLE, hf_padded},
+    {"max_length", HF_IDLE, hf_calls}, {"stride", HF_IDLE, hf_calls}, {"truncation_strategy", HF_IDLE, hf_calls},
+    {"chat_template", HF_IDLE, hf_generation}, {"chat_control_tokens", HF_IDLE, hf_generation},
+    {"response_template", HF_IDLE, hf_generation}, {"response_schema", HF_IDLE, hf_generation},
+    {"name_or_path", HF_IDLE, hf_place}, {"special_tokens_map_file", HF_IDLE, hf_place}, {"tokenizer_file", HF_IDLE, hf_place},
+    {"vocab_file", HF_IDLE, hf_place}, {"full_tokenizer_file", HF_IDLE, hf_place}, {"files_loaded", HF_IDLE, hf_place},
+    {"is_local", HF_IDLE, hf_place}, {"local_files_only", HF_IDLE, hf_place}, {"_commit_hash", HF_IDLE, hf_named},
+    {"transformers_version", HF_IDLE, hf_named}, {"backend", HF_IDLE, "BERT has one"}, {"use_fast", HF_IDLE, "BERT has one"},
+    {"verbose", HF_IDLE, hf_output}, {NULL, HF_READ, NULL}};
+
+static const hf_key hf_map_keys[] = {{"unk_token", HF_TOKEN, NULL}, {"cls_token", HF_TOKEN, NULL},
+    {"sep_token", HF_TOKEN, NULL}, {"pad_token", HF_TOKEN, NULL}, {"mask_token", HF_TOKEN, NULL}, {"*_token", HF_TOKEN, NULL},
+    {"additional_special_tokens", HF_TOKENS, NULL}, {"extra_special_tokens", HF_TOKENS, NULL}, {NULL, HF_READ, NULL}};
+
+// A special token is a string, or an object with its "content". kpd finds them in the text as it stands, by themselves.
+static const hf_key hf_token_keys[] = {{"content", HF_GIVEN, NULL}, {"lstrip", HF_FALSE, NULL}, {"rstrip", HF_FALSE, NULL},
+    {"single_word", HF_FALSE, NULL}, {"normalized", HF_FALSE, NULL}, {"special", HF_IDLE, "all of the five are"},
+    {"id", HF_READ, NULL}, {"__type", HF_SAYS, "AddedToken"}, {NULL, HF_READ, NULL}};
+
+static kpd_status hf_token(const hf_json *j, int32_t n, const char *key, kpd_text *out) {
+    kpd_status s;
     *out = hf_text(NULL);
-    if (n < 0) return KPD_OK;
-    if (j->node[n].type == HF_OBJECT) return hf_get_string(j, n, "content", out);
-    return hf_get_string(j, 0, key, out);
+    if (n < 0 || j->node[n].type == HF_NULL) return KPD_OK;
+    if (j->node[n].type == HF_STRING) return *out = j->node[n].string, KPD_OK;
+    if (j->node[n].type != HF_OBJECT) return hf_unexpected(j, n, KPD_ERR_FORMAT, key, "a token");
+    if (hf_get(j, n, "content") < 0) return hf_unexpected(j, n, KPD_ERR_FORMAT, key, "an object with content");
+    s = hf_walk(j, n, hf_token_keys);
+    return s ? s : hf_get_string(j, n, "content", out);
 }
 
 static kpd_status hf_special_names(hf_import_state *in, const hf_json *j) {
     for (int i = 0; i < HF_N_SPECIAL; i++) {
         kpd_text t;
-        kpd_status s = hf_special_name(j, hf_special_key[i], &t);
+        kpd_status s = hf_token(j, hf_get(j, 0, hf_special_key[i]), hf_special_key[i], &t);
         if (s) return s;
         if (!t.size) continue;
         if (*in->special[i] && !hf_is(t, in->special[i]))
@@ -1622,41 +1868,67 @@ static kpd_status hf_foreign_token(const hf_import_state *in, const hf_json *j, 
                    t.size ? t.data : "");
 }
 
-// An added token is found in the text before it is split into words. kpd does so for the five special ones, if they
-// are to be found as they stand: by themselves, in unnormalised text.
-static kpd_status hf_added_token(const hf_import_state *in, const hf_json *j, int32_t n) {
-    static const char *const never[] = {"lstrip", "rstrip", "single_word", "normalized"};
+// Such a token is found in the text before it is split into words, which kpd does for the five alone.
+static kpd_status hf_known_token(const hf_import_state *in, const hf_json *j, int32_t n) {
+    char key[64];
     kpd_text t;
-    kpd_status s = hf_get_string(j, n, "content", &t);
-    if (s) return s;
-    if (!hf_is_special(in, t)) return hf_foreign_token(in, j, t);
-    for (int i = 0; i < 4; i++) {
-        if ((s = hf_must_be(j, n, never[i], false))) return s;
+    kpd_status s;
+    snprintf(key, sizeof key, "%.*s", hf_shown(j->node[n].key), j->node[n].key.data);
+    if ((s = hf_token(j, n, key, &t))) return s;
+    return !t.data || hf_is_special(in, t) ? KPD_OK : hf_foreign_token(in, j, t);
+}
+
+// The tokens of an array, or of an object that names them.
+static kpd_status hf_known_tokens(const hf_import_state *in, const hf_json *j, int32_t list) {
+    if (list < 0) return KPD_OK;
+    if (j->node[list].type != HF_ARRAY && j->node[list].type != HF_OBJECT)
+        return hf_unexpected(j, list, KPD_ERR_FORMAT, "special tokens", "an array or an object of them");
+    for (int32_t n = j->node[list].child; n >= 0; n = j->node[n].next) {
+        kpd_status s = hf_known_token(in, j, n);
+        if (s) return s;
     }
     return KPD_OK;
 }
 
-// Arrays of names, or of added tokens: additional_special_tokens, extra_special_tokens.
-static kpd_status hf_extra_tokens(const hf_import_state *in, const hf_json *j, const char *key) {
-    int32_t list = hf_get(j, 0, key);
-    for (int32_t n = list < 0 ? -1 : j->node[list].child; n >= 0; n = j->node[n].next) {
-        kpd_text t = j->node[n].string;
-        if (j->node[n].type == HF_OBJECT) {
-            kpd_status s = hf_added_token(in, j, n);
-            if (s) return s;
-        } else if (!hf_is_special(in, t)) return hf_foreign_token(in, j, t);
+// What hf_walk leaves: the keys of a table that are special tokens.
+static kpd_status hf_walk_tokens(const hf_import_state *in, const hf_json *j, const hf_key *known) {
+    for (int32_t n = j->node[0].child; n >= 0; n = j->node[n].next) {
+        const hf_key *k = hf_known_key(&j->node[n], known);
+        kpd_status s = KPD_OK;
+        if (k && k->use == HF_TOKEN) s = hf_known_token(in, j, n);
+        if (k && k->use == HF_TOKENS && j->node[n].type != HF_NULL) s = hf_known_tokens(in, j, n);
+        if (s) return s;
     }
     return KPD_OK;
 }
 
+// max_len is the old name, which the reference reads where the new one is absent: a null is not.
 static kpd_status hf_length_limit(hf_import_state *in, const hf_json *j) {
-    int32_t n = hf_get(j, 0, "model_max_length");
+    const char *key = "max_len";
+    int32_t n;
+    for (n = j->node[0].child; n >= 0; n = j->node[n].next) {
+        if (hf_is(j->node[n].key, "model_max_length")) key = "model_max_length";
+    }
+    n = hf_get(j, 0, key);
     in->model_max_length = INT32_MAX;
     if (n < 0) return KPD_OK;
-    if (j->node[n].type != HF_NUMBER || j->node[n].number < 1) return hf_unexpected(j, n, KPD_ERR_FORMAT, "model_max_length",
+    if (j->node[n].type != HF_NUMBER || j->node[n].number < 1) return hf_unexpected(j, n, KPD_ERR_FORMAT, key,
             "a number over 0");
     if (j->node[n].exact && j->node[n].integer < INT32_MAX) in->model_max_length = (int32_t)j->node[n].integer;
     return KPD_OK;      // "no limit" is written as 10^30
+}
+
+// Without token types the second part of a pair has the first one's.
+static kpd_status hf_input_names(const hf_import_state *in, const hf_json *j) {
+    int32_t list = hf_get(j, 0, "model_input_names");
+    bool ids = false, types = in->model.kind == KPD_BI_ENCODER;
+    if (list < 0) return KPD_OK;
+    for (int32_t n = j->node[list].child; n >= 0; n = j->node[n].next) {
+        ids = ids || hf_is(j->node[n].string, "input_ids");
+        types = types || hf_is(j->node[n].string, "token_type_ids");
+    }
+    return ids && types ? KPD_OK : hf_unexpected(j, list, KPD_ERR_UNSUPPORTED, "model_input_names",
+                                                 "input_ids, token_type_ids and attention_mask");
 }
 
 // strip_accents: null, true or false.
@@ -1670,10 +1942,7 @@ static kpd_status hf_strip(const hf_json *j, int32_t object, int32_t *out) {
 static kpd_status hf_tokenizer_options(hf_import_state *in, const hf_json *j) {
     bool lower = true, cjk = true;
     kpd_status s;
-    if ((s = hf_must_be(j, 0, "do_basic_tokenize", true))) return s;
-    if ((s = hf_must_be_empty(j, 0, "never_split"))) return s;
-    if ((s = hf_must_be_empty(j, 0, "auto_map"))) return s;
-    if ((s = hf_must_say(j, 0, "truncation_side", "right"))) return s;
+    if ((s = hf_input_names(in, j))) return s;
     if ((s = hf_get_bool(j, 0, "do_lower_case", true, &lower))) return s;
     if ((s = hf_get_bool(j, 0, "tokenize_chinese_chars", true, &cjk))) return s;
     in->no_lower = !lower;
@@ -1682,38 +1951,37 @@ static kpd_status hf_tokenizer_options(hf_import_state *in, const hf_json *j) {
     return hf_length_limit(in, j);
 }
 
-static kpd_status hf_tokenizer_class(const hf_json *j, bool *generic) {
-    int32_t n = hf_get(j, 0, "tokenizer_class");
+// The class of tokenizer_config.json, else config.json's, else BERT's own. One of another class makes other tokens. *generic:
+// it takes all from tokenizer.json.
+static kpd_status hf_tokenizer_class(const hf_import_state *in, const hf_json *j, bool *generic) {
+    static const char expected[] = "BertTokenizer, BertTokenizerFast or PreTrainedTokenizerFast";
     kpd_text t;
-    *generic = false;
-    if (n < 0) return KPD_OK;
-    t = j->node[n].string;
-    *generic = hf_generic_class(t);
-    if (*generic || hf_is(t, "BertTokenizer") || hf_is(t, "BertTokenizerFast")) return KPD_OK;
-    return hf_unexpected(j, n, KPD_ERR_UNSUPPORTED, "tokenizer_class",
-                         "BertTokenizer, BertTokenizerFast or PreTrainedTokenizerFast");
+    kpd_status s = hf_get_string(j, 0, "tokenizer_class", &t);
+    bool own = t.size > 0;
+    if (!own) t = hf_text(in->config_class);
+    *generic = hf_is(t, "PreTrainedTokenizerFast") || hf_is(t, "TokenizersBackend");
+    if (s || !t.size || *generic || hf_is(t, "BertTokenizer") || hf_is(t, "BertTokenizerFast")) return s;
+    if (own) return hf_unexpected(j, hf_get(j, 0, "tokenizer_class"), KPD_ERR_UNSUPPORTED, "tokenizer_class", expected);
+    return hf_fail(in->e, KPD_ERR_UNSUPPORTED, -1, "config.json: tokenizer_class: found \"%s\", expected %s", in->config_class,
+                   expected);
 }
 
 // tokenizer_config.json, with the names from special_tokens_map.json.
 static kpd_status hf_tokenizer_config(hf_import_state *in, const hf_json *j, const hf_json *map, bool *generic) {
-    int32_t list;
     kpd_status s;
-    if (j->node[0].type != HF_OBJECT || map->node[0].type != HF_OBJECT) return hf_json_bad(j, 0, "expected an object");
-    if ((s = hf_tokenizer_class(j, generic))) return s;
+    if (j->node[0].type != HF_OBJECT) return hf_json_bad(j, 0, "expected an object");
+    if (map->node[0].type != HF_OBJECT) return hf_json_bad(map, 0, "expected an object");
+    if ((s = hf_tokenizer_class(in, j, generic))) return s;
+    if ((s = hf_walk(j, 0, hf_tokenizer_keys))) return s;
+    if ((s = hf_walk(map, 0, hf_map_keys))) return s;
     if ((s = hf_tokenizer_options(in, j))) return s;
     if ((s = hf_special_names(in, j))) return s;
     if ((s = hf_special_names(in, map))) return s;
     for (int i = 0; i < HF_N_SPECIAL; i++) {
         if (!*in->special[i]) snprintf(in->special[i], HF_MAX_NAME, "%s", hf_special_default[i]);
     }
-    if ((s = hf_extra_tokens(in, j, "additional_special_tokens"))) return s;
-    if ((s = hf_extra_tokens(in, j, "extra_special_tokens"))) return s;
-    if ((s = hf_extra_tokens(in, map, "additional_special_tokens"))) return s;
-    list = hf_get(j, 0, "added_tokens_decoder");
-    for (int32_t n = list < 0 ? -1 : j->node[list].child; n >= 0; n = j->node[n].next) {
-        if ((s = hf_added_token(in, j, n))) return s;
-    }
-    return KPD_OK;
+    s = hf_walk_tokens(in, j, hf_tokenizer_keys);
+    return s ? s : hf_walk_tokens(in, map, hf_map_keys);
 }
 
 // added_tokens.json: name -> id.
@@ -1721,6 +1989,7 @@ static kpd_status hf_added_tokens_file(hf_import_state *in) {
     hf_json j;
     bool there;
     kpd_status s = hf_json_maybe(&j, in->dir, in->root, "added_tokens.json", in->a, &there, in->e);
+    if (!s && j.node[0].type != HF_OBJECT) s = hf_json_bad(&j, 0, "expected an object");
     for (int32_t n = s ? -1 : j.node[0].child; !s && n >= 0; n = j.node[n].next) {
         if (!hf_is_special(in, j.node[n].key)) s = hf_foreign_token(in, &j, j.node[n].key);
     }
@@ -1738,11 +2007,13 @@ static kpd_status hf_part(const hf_json *j, int32_t parent, const char *key, con
 }
 
 static kpd_status hf_check_normalizer(hf_import_state *in, const hf_json *j, bool generic) {
+    static const hf_key known[] = {{"type", HF_READ, NULL}, {"clean_text", HF_TRUE, NULL}, {"lowercase", HF_GIVEN, NULL},
+        {"handle_chinese_chars", HF_GIVEN, NULL}, {"strip_accents", HF_READ, NULL}, {NULL, HF_READ, NULL}};
     int32_t n, strip;
     bool lower, cjk, here, there;
     kpd_status s;
     if ((s = hf_part(j, 0, "normalizer", "BertNormalizer", &n))) return s;
-    if ((s = hf_must_be(j, n, "clean_text", true))) return s;
+    if ((s = hf_walk(j, n, known))) return s;
     if ((s = hf_get_bool(j, n, "lowercase", true, &lower))) return s;
     if ((s = hf_get_bool(j, n, "handle_chinese_chars", true, &cjk))) return s;
     if ((s = hf_strip(j, n, &strip))) return s;
@@ -1763,11 +2034,13 @@ static kpd_status hf_check_normalizer(hf_import_state *in, const hf_json *j, boo
 }
 
 static kpd_status hf_check_wordpiece(hf_import_state *in, const hf_json *j, int32_t *vocab) {
+    static const hf_key known[] = {{"type", HF_READ, NULL}, {"vocab", HF_READ, NULL}, {"unk_token", HF_GIVEN, NULL},
+        {"continuing_subword_prefix", HF_SAYS, "##"}, {"max_input_chars_per_word", HF_READ, NULL}, {NULL, HF_READ, NULL}};
     int32_t n, max_chars;
     kpd_status s;
     if ((s = hf_part(j, 0, "model", "WordPiece", &n))) return s;
+    if ((s = hf_walk(j, n, known))) return s;
     if ((s = hf_must_say(j, n, "unk_token", in->special[0]))) return s;
-    if ((s = hf_must_say(j, n, "continuing_subword_prefix", "##"))) return s;
     if ((s = hf_get_int(j, n, "max_input_chars_per_word", 0, INT32_MAX, 100, &max_chars))) return s;
     if (max_chars != 100) return hf_unexpected(j, hf_get(j, n, "max_input_chars_per_word"), KPD_ERR_UNSUPPORTED,
                                                "max_input_chars_per_word", "100");
@@ -1779,7 +2052,8 @@ static kpd_status hf_check_wordpiece(hf_import_state *in, const hf_json *j, int3
 // One piece of a template: {"SpecialToken" or "Sequence": {"id": ..., "type_id": ...}}.
 static bool hf_piece_is(const hf_json *j, int32_t piece, const char *kind, const char *id, int32_t type) {
     int32_t n = hf_get(j, piece, kind), name = hf_get(j, n, "id"), t = hf_get(j, n, "type_id");
-    return name >= 0 && hf_is(j->node[name].string, id) && t >= 0 && j->node[t].exact && j->node[t].integer == type;
+    if (name < 0 || t < 0 || j->node[piece].count != 1 || j->node[n].count != 2) return false;
+    return hf_is(j->node[name].string, id) && j->node[t].exact && j->node[t].integer == type;
 }
 
 // [CLS] A [SEP], or [CLS] A [SEP] B [SEP].
@@ -1795,28 +2069,54 @@ static bool hf_template_is_bert(const hf_import_state *in, const hf_json *j, int
 
 // A BertTokenizer replaces it anyway, but it should say the same.
 static kpd_status hf_check_post_processor(const hf_import_state *in, const hf_json *j, bool generic) {
+    static const hf_key pieces[] = {{"type", HF_READ, NULL}, {"single", HF_READ, NULL}, {"pair", HF_READ, NULL},
+                                    {"special_tokens", HF_READ, NULL}, {NULL, HF_READ, NULL}};
+    static const hf_key tokens[] = {{"type", HF_READ, NULL}, {"cls", HF_READ, NULL}, {"sep", HF_READ, NULL},
+                                    {NULL, HF_READ, NULL}};
     int32_t n = hf_get(j, 0, "post_processor"), type = hf_get(j, n, "type");
-    bool bert = type >= 0 && hf_is(j->node[type].string, "BertProcessing");
+    bool bert = type >= 0 && hf_is(j->node[type].string, "BertProcessing"), as_pieces;
+    kpd_status s;
     if (n < 0 && !generic) return KPD_OK;
-    if (type >= 0 && hf_is(j->node[type].string, "TemplateProcessing"))
+    as_pieces = type >= 0 && hf_is(j->node[type].string, "TemplateProcessing");
+    if (as_pieces)
         bert = hf_template_is_bert(in, j, hf_get(j, n, "single"), 3) && hf_template_is_bert(in, j, hf_get(j, n, "pair"), 5);
+    if (bert && (s = hf_walk(j, n, as_pieces ? pieces : tokens))) return s;
     if (bert) return KPD_OK;
     return hf_fail(in->e, KPD_ERR_UNSUPPORTED, -1,
                    "%s: post_processor, expected [CLS] A [SEP] and [CLS] A [SEP] B [SEP] with types 0 and 1",
                    j->name);
 }
 
+// tokenizer.json's own truncation and padding. Each call of the reference says its own length, but takes the sides from here.
+static kpd_status hf_check_lengths(const hf_import_state *in, const hf_json *j) {
+    static const hf_key cut[] = {{"direction", HF_SAYS, "Right"}, {"max_length", HF_IDLE, hf_calls},
+        {"strategy", HF_IDLE, hf_calls}, {"stride", HF_IDLE, hf_calls}, {NULL, HF_READ, NULL}};
+    static const hf_key padding[] = {{"strategy", HF_IDLE, hf_padded}, {"direction", HF_IDLE, hf_padded},
+        {"pad_to_multiple_of", HF_IDLE, hf_padded}, {"pad_id", HF_IDLE, hf_padded}, {"pad_type_id", HF_IDLE, hf_padded},
+        {"pad_token", HF_READ, NULL}, {NULL, HF_READ, NULL}};
+    int32_t pad = hf_get(j, 0, "padding"), token;
+    kpd_status s;
+    if ((s = hf_walk(j, hf_get(j, 0, "truncation"), cut))) return s;
+    if ((s = hf_walk(j, pad, padding))) return s;
+    token = hf_get(j, pad, "pad_token");
+    return token < 0 ? KPD_OK : hf_known_token(in, j, token);
+}
+
 static kpd_status hf_check_pieces(hf_import_state *in, const hf_json *j, bool generic, int32_t *vocab) {
-    int32_t n, list;
+    static const hf_key known[] = {{"version", HF_IDLE, hf_named}, {"truncation", HF_READ, NULL}, {"padding", HF_READ, NULL},
+        {"added_tokens", HF_READ, NULL}, {"normalizer", HF_READ, NULL}, {"pre_tokenizer", HF_READ, NULL},
+        {"post_processor", HF_READ, NULL}, {"decoder", HF_IDLE, hf_text_out}, {"model", HF_READ, NULL}, {NULL, HF_READ, NULL}};
+    static const hf_key words[] = {{"type", HF_READ, NULL}, {NULL, HF_READ, NULL}};
+    int32_t n;
     kpd_status s;
     if (j->node[0].type != HF_OBJECT) return hf_json_bad(j, 0, "expected an object");
+    if ((s = hf_walk(j, 0, known))) return s;
     if ((s = hf_check_normalizer(in, j, generic))) return s;
     if ((s = hf_part(j, 0, "pre_tokenizer", "BertPreTokenizer", &n))) return s;
+    if ((s = hf_walk(j, n, words))) return s;
     if ((s = hf_check_post_processor(in, j, generic))) return s;
-    list = hf_get(j, 0, "added_tokens");
-    for (n = list < 0 ? -1 : j->node[list].child; n >= 0; n = j->node[n].next) {
-        if ((s = hf_added_token(in, j, n))) return s;
-    }
+    if ((s = hf_check_lengths(in, j))) return s;
+    if ((s = hf_known_tokens(in, j, hf_get(j, 0, "added_tokens")))) return s;
     return hf_check_wordpiece(in, j, vocab);
 }
 
@@ -1926,6 +2226,35 @@ static kpd_status hf_check_added_ids(const hf_import_state *in, const hf_json *j
     return KPD_OK;
 }
 
+// ["[SEP]", 3] of a BertProcessing.
+static bool hf_pair_is(const hf_import_state *in, const hf_json *j, int32_t pair, const char *token) {
+    int32_t name = pair < 0 ? -1 : j->node[pair].child, id = name < 0 ? -1 : j->node[name].next;
+    return id >= 0 && j->node[pair].count == 2 && hf_is(j->node[name].string, token) && j->node[id].exact &&
+           j->node[id].integer == kpd_token_id(in->tokenizer, hf_text(token));
+}
+
+// "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]} of a TemplateProcessing.
+static bool hf_entry_is(const hf_import_state *in, const hf_json *j, int32_t entry, const char *token) {
+    int32_t ids = hf_get(j, entry, "ids"), id = ids < 0 ? -1 : j->node[ids].child;
+    return id >= 0 && j->node[ids].count == 1 && j->node[id].exact &&
+           j->node[id].integer == kpd_token_id(in->tokenizer, hf_text(token));
+}
+
+// A class that takes all from tokenizer.json takes also the ids from there.
+static kpd_status hf_check_processor_ids(const hf_import_state *in, const hf_json *j) {
+    int32_t n = hf_get(j, 0, "post_processor"), tokens = hf_get(j, n, "special_tokens"), type = hf_get(j, n, "type");
+    bool pair = type >= 0 && hf_is(j->node[type].string, "BertProcessing");
+    for (int i = 1; type >= 0 && i <= 2; i++) {
+        const char *token = in->special[i];
+        if (pair ? hf_pair_is(in, j, hf_get(j, n, i == 1 ? "cls" : "sep"), token)
+                 : hf_entry_is(in, j, hf_get(j, tokens, token), token)) continue;
+        return hf_fail(in->e, KPD_ERR_UNSUPPORTED, (int64_t)j->node[n].where,
+                       "%s:%.0f: post_processor: %s is not there with its id of the vocabulary, %d", j->name,
+                       (double)j->node[n].where, token, (int)kpd_token_id(in->tokenizer, hf_text(token)));
+    }
+    return KPD_OK;
+}
+
 static kpd_status hf_vocab(hf_import_state *in, const hf_json *j, bool has_json, bool generic) {
     char path[HF_MAX_PATH];
     int32_t vocab = -1;
@@ -1940,6 +2269,7 @@ static kpd_status hf_vocab(hf_import_state *in, const hf_json *j, bool has_json,
         s = hf_vocab_from_file(in, path);
         if (!s && has_json) s = hf_same_vocab(in, j, vocab);
     }
+    if (!s && has_json) s = hf_check_processor_ids(in, j);
     return s || !has_json ? s : hf_check_added_ids(in, j);
 }
 
@@ -2114,9 +2444,56 @@ static kpd_status hf_check_vocab_size(const hf_import_state *in) {
                    (int)in->model.vocab_size, (int)tokens);
 }
 
+// Whether there is a file dir/sub/name.
+static bool hf_has(const hf_import_state *in, const char *sub, const char *name) {
+    char path[HF_MAX_PATH];
+    return !hf_path(in->dir, sub, name, path, NULL) && hf_exists(path);
+}
+
+// "org/name" or "name", without a dot or anything else that only a path has.
+static bool hf_hub_name(const char *name) {
+    size_t slashes = 0;
+    for (const char *p = name; *p; p++) slashes += *p == '/';
+    return *name && *name != '/' && *name != '.' && *name != '~' && slashes < 2 && !strchr(name, '\\') && !strchr(name, ':') &&
+           name[strlen(name) - 1] != '/';
+}
+
+static kpd_status hf_check_folder(const hf_import_state *in) {
+    int entries = hf_dir_entries(in->dir);
+    if (entries > 0) return KPD_OK;
+    if (entries == 0) return hf_fail(in->e, KPD_ERR_IO, -1, "%s: is an empty folder, expected a model's", in->dir);
+    if (hf_exists(in->dir))
+        return hf_fail(in->e, KPD_ERR_IO, -1, "%s: is a file, expected the folder of a model%s", in->dir,
+                       hf_ends(hf_text(in->dir), ".kpd") ? " (a .kpd file is imported already)" : "");
+    if (hf_hub_name(in->dir))
+        return hf_fail(in->e, KPD_ERR_IO, -1, "%s: no such folder; names of the Hugging Face hub are not fetched: download the "
+                       "model first, as by `hf download %s --local-dir DIR`, and import DIR", in->dir, in->dir);
+    return hf_fail(in->e, KPD_ERR_IO, -1, "%s: no such folder", in->dir);
+}
+
+// Files whose mere presence changes what the reference loads.
+static kpd_status hf_check_others(const hf_import_state *in) {
+    static const struct { const char *name, *what; } other[] = {
+        {"adapter_config.json", "an adapter (PEFT, LoRA) changes the weights: merge it into its base model first, as by peft's "
+                                "merge_and_unload"},
+        {"processor_config.json", "a processor of images or sound, expected text alone"},
+        {"preprocessor_config.json", "a processor of images or sound, expected text alone"},
+        {"video_preprocessor_config.json", "a processor of video, expected text alone"}};
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        if (hf_has(in, in->root, other[i].name))
+            return hf_fail(in->e, KPD_ERR_UNSUPPORTED, -1, "%s%s%s: %s", in->root, *in->root ? "/" : "", other[i].name,
+                           other[i].what);
+    }
+    if (hf_has(in, in->root, "config.json")) return KPD_OK;
+    return hf_fail(in->e, KPD_ERR_IO, -1, "%s%sconfig.json: is not there, expected a model's folder with model.safetensors",
+                   in->root, *in->root ? "/" : "");
+}
+
 static kpd_status hf_describe(hf_import_state *in) {
     kpd_status s;
+    if ((s = hf_check_folder(in))) return s;
     if ((s = hf_modules(in, false))) return s;
+    if ((s = hf_check_others(in))) return s;
     if ((s = hf_config(in))) return s;
     if ((s = hf_decide_kind(in))) return s;
     if ((s = hf_modules(in, true))) return s;
@@ -2252,29 +2629,6 @@ static bool hf_make_dir(const char *path) {
 #endif
 }
 
-// How many entries a folder has, up to one; -1 = no folder.
-static int hf_dir_entries(const char *path) {
-#ifdef _WIN32
-    char pattern[HF_MAX_PATH];
-    struct _finddata_t f;
-    int n = 0;
-    intptr_t h = hf_path(path, "", "*", pattern, NULL) ? -1 : _findfirst(pattern, &f);
-    if (h == -1) return -1;
-    do n += strcmp(f.name, ".") && strcmp(f.name, "..");
-    while (!n && _findnext(h, &f) == 0);
-    _findclose(h);
-    return n;
-#else
-    struct dirent *entry;
-    int n = 0;
-    DIR *dir = opendir(path);
-    if (!dir) return -1;
-    while (!n && (entry = readdir(dir)) != NULL) n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
-    closedir(dir);
-    return n;
-#endif
-}
-
 // An empty folder: made, or found.
 static kpd_status hf_new_dir(const hf_export_state *x, const char *sub) {
     char path[HF_MAX_PATH];
@@ -2297,7 +2651,8 @@ static kpd_status hf_tokenizer_settings(hf_export_state *x) {
     x->strip = d.strip_accents;
     for (int i = 0; i < HF_N_SPECIAL; i++) {
         if (strlen(special[i]) >= HF_MAX_NAME)
-            return hf_fail(x->e, KPD_ERR_UNSUPPORTED, -1, "special token \"%.40s...\" is longer than %d bytes", special[i], HF_MAX_NAME);
+            return hf_fail(x->e, KPD_ERR_UNSUPPORTED, -1, "special token \"%.40s...\" is longer than %d bytes", special[i],
+                           HF_MAX_NAME);
         memcpy(x->special[i], special[i], strlen(special[i]) + 1);
     }
     return KPD_OK;

@@ -76,7 +76,7 @@ PRINTF(1, 2) static int usage(const char *format, ...) {
 
 // What the library says about a file; its messages mostly begin with the path already.
 static bool fail_with(const char *file, const kpd_error *e) {
-    bool named = !strncmp(e->message, file, strlen(file)) && e->message[strlen(file)] == ':';
+    bool named = !strncmp(e->message, file, strlen(file)) && strchr(":/", e->message[strlen(file)]);    // "" is none
     return fail(named ? NULL : file, 0, "%s", e->message);
 }
 
