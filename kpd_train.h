@@ -79,7 +79,8 @@
 // of the BLAS. exp and log are this header's own; of libm only sqrt and fmaf are used. The caller's rounding mode and denormal
 // flags are saved and restored by each call, as kpd.h says.
 //
-// Zero means default, as in kpd.h: zero a desc, set what differs; NULL counts as one of zeros.
+// Zero means default, as in kpd.h: zero a desc, set what differs; NULL counts as one of zeros. Where 0 itself is a value, which
+// is of numbers whose comment says KPDT_ZERO, that says it.
 //
 // Letters: B rows of a batch, C columns (candidates or classes), n pairs or samples, D width of a vector, k ranks;
 // s score, t label or teacher's score, y in {0, 1} a label, p a probability. Gradients carry a d: ds = dL/ds.
@@ -101,6 +102,7 @@ extern "C" {
 
 // >>api  LOSSES -----------------------------------------------------------------------------------------------------
 
+#define KPDT_ZERO (-0.0f)               // 0, where 0.0f means default: a sweep over {0, .5, 1} says it so
 #define KPDT_MAX_LABELS 64              // classes of a softmax head
 #define KPDT_MAX_DIMS   8               // Matryoshka widths
 
@@ -113,7 +115,7 @@ extern "C" {
 //                  ds = (-t d + (1-t) max(0, margin-d)) / n, so a negative no longer pushes at s <= 1-margin
 //   ONLINE_CONTRASTIVE  sum of d^2 over hard positives and max(0, margin-d)^2 over hard negatives (ST: no half, no mean).
 //                  Hard: a positive with d > min d of the negatives, a negative with d < max d of the positives; where
-//                  the other kind has fewer than two, the bound is the own kind's mean. t is 0 or 1
+//                  there is none of the other kind, the bound is the own kind's mean. t is 0 or 1
 //   MSE            mean (s-t)^2, t mapped by `target`. ds = 2 (s-t) / n
 //   COSENT         log(1 + sum over pairs with t_i < t_j of exp(scale (s_i - s_j))), ties left out         [Su 2022]
 //                  ds_k = scale (sum_(t_k<t_j) e_kj - sum_(t_i<t_k) e_ik) / Z, e and Z divided by the largest term.
@@ -123,8 +125,9 @@ extern "C" {
 //                  N = n-1, X = sd s sd t + epsilon, C = cov: ds_i = -(b_i / X - C sd t a_i / (sd s X^2)) / N.
 //                  Where s or t does not vary, or n = 1: loss 1, gradient 0
 //   BCE            mean of pos_weight t log(1 + e^-s) + (1-t) log(1 + e^s), s a logit, t in [0, 1]
-//                  ds = ((1-t) sigmoid(s) - pos_weight t sigmoid(-s)) / n
-// On the pairs of a query (see `query` below), Q queries:
+//                  ds = ((1-t) sigmoid(s) - pos_weight t sigmoid(-s)) / n. Of a bi-encoder a trainer takes dot alone for it
+// On the pairs of a query (see `query` below), Q queries; a trainer's source wants KPDT_BY_QUERY for them, and for PEARSON
+// `per_query`:
 //   MARGIN_MSE     mean ((s_0 - s_j) - (t_0 - t_j))^2, pair 0 of each query being its positive and the others its
 //                  negatives; mean over all negatives, t mapped by `target`                       [Hofstaetter 2020]
 //   KL             T^2 / Q sum KL(softmax(t / T) || softmax(s / T)), T = temperature, t mapped by `target`  [Hinton 2015]
@@ -159,11 +162,11 @@ typedef enum kpdt_similarity { KPDT_SIM_COSINE, KPDT_SIM_DOT, KPDT_SIM_ANGLE } k
 
 typedef struct kpdt_loss_desc {
     kpdt_loss loss;                     // required
-    float weight;                       // of value and gradient, 0 = 1
+    float weight;                       // of value and gradient, 0 = 1; or KPDT_ZERO
     float scale;                        // MNR, COSENT, RANKNET: 0 = 20, that is temperature .05
-    float margin;                       // CONTRASTIVE: 0 = .5
+    float margin;                       // CONTRASTIVE, ONLINE_CONTRASTIVE: 0 = .5; or KPDT_ZERO
     float temperature;                  // KL: 0 = 1
-    float pos_weight;                   // BCE: 0 = 1
+    float pos_weight;                   // BCE: 0 = 1; or KPDT_ZERO
     float epsilon;                      // PEARSON: 0 = 1e-8
     kpdt_target target;                 // MSE, PEARSON, MARGIN_MSE, KL
     bool per_query;                     // PEARSON
@@ -171,7 +174,7 @@ typedef struct kpdt_loss_desc {
     // kpdt_loss_vectors only:
     kpdt_similarity similarity;
     int32_t dims[KPDT_MAX_DIMS];        // Matryoshka widths, descending, ended by 0; none = the full width alone
-    float dim_weights[KPDT_MAX_DIMS];   // 0 = 1
+    float dim_weights[KPDT_MAX_DIMS];   // 0 = 1; or KPDT_ZERO
     // kpdt_trainer_learn only:
     kpdt_teacher teacher;               // whence t comes
 } kpdt_loss_desc;
@@ -237,7 +240,9 @@ typedef struct kpdt_vectors {
 KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e);
 
 // DATA  A table of rows: UTF-8 text, a row a line (LF or CRLF), a TAB between columns, no header, no quoting. ----------
-// Mapped, so it may be larger than memory: what is kept is an offset for every 16 rows. Const once open: any thread.
+// A byte order mark at its beginning is no part of it.
+// Mapped, so it may be larger than memory: what is kept is an offset for every 16 rows, and two for each run of bad ones. Const
+// once open: any thread.
 
 #define KPDT_MAX_COLUMNS 16
 
@@ -272,7 +277,7 @@ KPDDEF void       kpdt_dataset_close(kpdt_dataset *x);
 KPDDEF int64_t    kpdt_dataset_rows(const kpdt_dataset *x);              // good ones
 KPDDEF int64_t    kpdt_dataset_bad_rows(const kpdt_dataset *x);          // left out
 // Row i from 0; its texts live as long as x. ARGUMENT past the end; FORMAT where the file has been changed. Reads at most 16
-// rows.
+// lines.
 KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e);
 
 // TRAINER  An encoder being trained on data sets, or on what the host brings. -----------------------------------------
@@ -303,7 +308,8 @@ typedef struct kpdt_source {            // a data set, and what is to be learned
 } kpdt_source;
 
 // After learning: cosine or logit of the dev pairs against their labels, yes at .5 and over. MLM_LOSS is minus the loss of its
-// texts, whose masks are always the same. Higher is better.
+// texts, whose masks are always the same. Higher is better. A figure may be NaN, as a correlation with scores that are all
+// equal is: that is never the best, and until there is a best, no look counts against `patience`.
 typedef enum kpdt_dev_metric { KPDT_DEV_AUC, KPDT_DEV_AP, KPDT_DEV_F1, KPDT_DEV_PEARSON, KPDT_DEV_SPEARMAN, KPDT_DEV_MLM_LOSS }
     kpdt_dev_metric;
 
@@ -331,13 +337,13 @@ typedef struct kpdt_trainer_desc {
     int32_t patience;                   // training ends when so many looks in a row were not the best; 0 = it does not
     int32_t max_tokens, max_texts;      // of one forward; 0 = 4096 (never less than one text may have) and 256
     int32_t frozen_layers;              // the embeddings and the first so many layers stay as they are; 0 = nothing does
-    float rate;                         // of learning, at the end of the warm-up; 0 = 2e-5
-    float warmup;                       // share of the steps over which the rate climbs from 0; 0 = none, less than 1
+    float rate;                         // of learning, at the end of the warm-up; 0 = 2e-5; or KPDT_ZERO
+    float warmup;                       // share of the steps, rounded up, where the rate climbs from 0; 0 = none, below 1
     float weight_decay;                 // of matrices and tables, not of biases and norms; 0 = none
-    float beta1, beta2, epsilon;        // of AdamW [Loshchilov 2019]; 0 = .9, .999, 1e-8
+    float beta1, beta2, epsilon;        // of AdamW [Loshchilov 2019]; 0 = .9, .999, 1e-8; the betas or KPDT_ZERO
     float clip;                         // the gradient is scaled down to this length; 0 = 1, negative = never
     float dropout;                      // of embeddings, attention, outputs and a cross-encoder's head; 0 = none, less than 1
-    float layer_decay;                  // each layer has this times the rate of the one above; 0 = 1
+    float layer_decay;                  // each layer has this times the rate of the one above; 0 = 1; or KPDT_ZERO
     bool cosine_decay;                  // the rate falls to 0 as half a cosine, not in a line
     uint64_t seed;                      // of dropout and the order of rows; hosts that share out a batch give each its own
     bool mlm; // a bi-encoder gets the head of kpdt_trainer_mlm, as it does when a source's loss is MLM
@@ -2419,7 +2425,15 @@ typedef struct kpdt__pairs {            // a call of kpdt_loss_pairs, checked
     float *ds;
 } kpdt__pairs;
 
-static float kpdt__or(float value, float otherwise) { return value != 0 ? value : otherwise; }
+// KPDT_ZERO is told from 0 by its sign.
+static float kpdt__or(float value, float otherwise) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return value != 0 ? value : bits ? 0 : otherwise;
+}
+
+// A computed weight as a desc has it: one that is 0 must not come to mean the default.
+static float kpdt__said(float weight) { return weight != 0 ? weight : KPDT_ZERO; }
 
 // The desc with its defaults, or what is wrong with it.
 static kpd_status kpdt__loss_defaults(const kpdt_loss_desc *d, kpdt_loss_desc *out, kpd_error *e) {
@@ -2432,11 +2446,11 @@ static kpd_status kpdt__loss_defaults(const kpdt_loss_desc *d, kpdt_loss_desc *o
     out->temperature = kpdt__or(d->temperature, 1);
     out->pos_weight = kpdt__or(d->pos_weight, 1);
     out->epsilon = kpdt__or(d->epsilon, 1e-8f);
-    if (!(out->scale > 0 && out->margin > 0 && out->temperature > 0 && out->pos_weight > 0 && out->epsilon > 0) ||
+    if (!(out->scale > 0 && out->margin >= 0 && out->temperature > 0 && out->pos_weight >= 0 && out->epsilon > 0) ||
         !kpd__finite(out->weight) || !kpd__finite(out->scale) || !kpd__finite(out->margin) || !kpd__finite(out->temperature) ||
         !kpd__finite(out->pos_weight) || !kpd__finite(out->epsilon))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: weight must be finite; scale, margin, temperature, pos_weight and "
-                         "epsilon finite and not negative");
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: weight must be finite; margin and pos_weight finite and not "
+                         "negative; scale, temperature and epsilon finite and over 0");
     if ((unsigned)d->target > KPDT_TARGET_COSINE)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: target is %d, expected 0 to %d", (int)d->target, KPDT_TARGET_COSINE);
     return KPD_OK;
@@ -2523,8 +2537,8 @@ static kpdt__bound kpdt__distances(const kpdt__pairs *p, float kind) {
 // Which pairs are hard is held fixed: the choice has no gradient.
 static double kpdt__online_contrastive(const kpdt__pairs *p) {
     kpdt__bound yes = kpdt__distances(p, 1), no = kpdt__distances(p, 0);
-    double over = no.n > 1 ? no.least : yes.sum / (double)kpd__max(yes.n, 1), sum = 0;
-    double under = yes.n > 1 ? yes.most : no.sum / (double)kpd__max(no.n, 1);
+    double over = no.n > 0 ? no.least : yes.sum / (double)kpd__max(yes.n, 1), sum = 0;
+    double under = yes.n > 0 ? yes.most : no.sum / (double)kpd__max(no.n, 1);
     for (size_t i = 0; i < p->n; i++) {
         double d = 1 - (double)p->s[i], push = (double)p->d.margin - d, g = 0;
         if (p->t[i] == 1 && d > over) {
@@ -3059,7 +3073,7 @@ static kpd_status kpdt__loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors
     status = kpdt__dims_check(d, v->dim, e);
     for (int32_t i = 0; !status && i < KPDT_MAX_DIMS && (!i || d->dims[i]); i++) {
         float one = 0;
-        at.weight = kpdt__or(d->weight, 1) * kpdt__or(d->dim_weights[i], 1);
+        at.weight = kpdt__said(kpdt__or(d->weight, 1) * kpdt__or(d->dim_weights[i], 1));
         status = kpdt__vectors_at(&at, v, d->dims[i] ? d->dims[i] : v->dim, &one, e);
         sum += (double)one;
     }
@@ -3082,6 +3096,7 @@ struct kpdt_dataset {
     kpdt_column columns[KPDT_MAX_COLUMNS]; int32_t n_columns;
     bool skip_bad_rows;
     uint64_t *offsets; size_t offsets_size;   // of rows 0, 16, 32, ...; bytes allocated
+    uint64_t *bad; size_t n_bad, bad_room;    // [2 n_bad] where each run of bad lines begins and ends; room in numbers
     int64_t rows, bad_rows;
     uint64_t sum;                       // of all bytes: by it a checkpoint knows the data again
 };
@@ -3183,6 +3198,46 @@ static bool kpdt__next_line(const kpdt_dataset *x, uint64_t *at, kpd_text *out) 
     return true;
 }
 
+// A place between lines, and the first run of bad lines that is not before it.
+typedef struct kpdt__cursor { uint64_t at; size_t run; } kpdt__cursor;
+
+// At the row that begins at an offset; runs before it are passed over by bisection.
+static kpdt__cursor kpdt__cursor_at(const kpdt_dataset *x, uint64_t offset) {
+    kpdt__cursor c;
+    size_t high = x->n_bad;
+    c.at = offset;
+    for (c.run = 0; c.run < high;) {
+        size_t middle = c.run + (high - c.run) / 2;
+        if (x->bad[2 * middle] < offset) c.run = middle + 1;
+        else high = middle;
+    }
+    return c;
+}
+
+// The next good line; no bad one is looked at again. False at the end.
+static bool kpdt__next_good(const kpdt_dataset *x, kpdt__cursor *c, kpd_text *out) {
+    if (c->run < x->n_bad && x->bad[2 * c->run] == c->at) c->at = x->bad[2 * c->run++ + 1];
+    return kpdt__next_line(x, &c->at, out);
+}
+
+// A bad line, at the end of the last run or as a new one.
+static kpd_status kpdt__note_bad(kpdt_dataset *x, uint64_t begin, uint64_t end, kpd_error *e) {
+    size_t n = 2 * x->n_bad;
+    x->bad_rows++;
+    if (n && x->bad[n - 1] == begin) { x->bad[n - 1] = end; return KPD_OK; }
+    if (n == x->bad_room) {
+        size_t room = n ? 2 * n : 64;
+        uint64_t *bad = room <= SIZE_MAX / sizeof *bad ? (uint64_t *)kpd__alloc(&x->allocator, room * sizeof *bad) : NULL;
+        if (!bad) return kpd__no_memory(e, room <= SIZE_MAX / sizeof *bad ? room * sizeof *bad : SIZE_MAX);
+        if (n) memcpy(bad, x->bad, n * sizeof *bad);
+        kpd__free(&x->allocator, x->bad, x->bad_room * sizeof *bad);
+        x->bad = bad; x->bad_room = room;
+    }
+    x->bad[n] = begin; x->bad[n + 1] = end;
+    x->n_bad++;
+    return KPD_OK;
+}
+
 static size_t kpdt__count_lines(const kpdt_dataset *x) {
     kpd_text text;
     size_t n = 0;
@@ -3197,8 +3252,11 @@ static kpd_status kpdt__dataset_scan(kpdt_dataset *x, kpd_error *e) {
     int64_t line = 0;
     for (uint64_t at = 0, begin = 0; kpdt__next_line(x, &at, &text); begin = at) {
         kpd_status s = kpdt__row_parse(x, text, ++line, &row, e);
-        if (s && !x->skip_bad_rows) return s;
-        if (s) { x->bad_rows++; continue; }
+        if (s && x->skip_bad_rows) {
+            s = kpdt__note_bad(x, begin, at, e);
+            if (!s) continue;
+        }
+        if (s) return s;
         if (x->rows % KPDT__STRIDE == 0) x->offsets[x->rows / KPDT__STRIDE] = begin;
         x->rows++;
     }
@@ -3224,6 +3282,7 @@ KPDDEF void kpdt_dataset_close(kpdt_dataset *x) {
     if (!x) return;
     a = x->allocator;
     kpd__free(&a, x->offsets, x->offsets_size);
+    kpd__free(&a, x->bad, x->bad_room * sizeof *x->bad);
     kpd__file_close(&x->file);
     kpd__free(&a, x, x->block_size);
 }
@@ -3237,6 +3296,7 @@ static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d
         x->data = (const char *)x->file.data; x->size = x->file.size;
     }
     if (!x->size) x->data = "";
+    if (x->size >= 3 && !memcmp(x->data, "\xEF\xBB\xBF", 3)) { x->data += 3; x->size -= 3; }   // a byte order mark
     x->offsets_size = (kpdt__count_lines(x) / KPDT__STRIDE + 1) * sizeof *x->offsets;
     x->offsets = (uint64_t *)kpd__alloc(&x->allocator, x->offsets_size);
     if (!x->offsets) return kpd__no_memory(e, x->offsets_size);
@@ -3281,16 +3341,13 @@ static bool kpdt__has(const kpdt_dataset *x, kpdt_column role) {
 
 static kpd_status kpdt__dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e) {
     kpd_text text;
-    uint64_t at;
-    int64_t skip = i % KPDT__STRIDE;
-    bool good = false;
+    kpdt__cursor c;
+    bool good = true;
     if (i < 0 || i >= x->rows)
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "data: row %lld of %lld", (long long)i, (long long)x->rows);
-    for (at = x->offsets[i / KPDT__STRIDE]; kpdt__next_line(x, &at, &text);) {
-        good = !kpdt__row_parse(x, text, 0, out, NULL);
-        if ((good && !skip--) || (!good && !x->skip_bad_rows)) break;
-    }
-    if (good && skip < 0) return KPD_OK;
+    c = kpdt__cursor_at(x, x->offsets[i / KPDT__STRIDE]);
+    for (int64_t skip = i % KPDT__STRIDE; good && skip >= 0; skip--) good = kpdt__next_good(x, &c, &text);
+    if (good && !kpdt__row_parse(x, text, 0, out, NULL)) return KPD_OK;
     return kpd__fail(e, KPD_ERR_FORMAT, i, "%s: row %lld is no longer what it was: the file has been changed",
                      kpd__file_label(x->path), (long long)i);
 }
@@ -3573,8 +3630,8 @@ typedef struct kpdt__dev {
     kpdt_dev_metric metric;
     int32_t dim;
     int64_t steps;                      // between looks
-    int32_t patience, bad_looks;        // in a row, none of them the best
-    bool looked;
+    int32_t patience, bad_looks;        // in a row since the best, none of them better
+    bool looked;                        // and saw a figure: there is a best
     float best;
     float *best_w;                      // [net->n]
     float *score, *label;               // [rows]
@@ -3640,7 +3697,31 @@ static kpd_status kpdt__trainer_numbers_check(const kpdt_trainer_desc *d, kpd_er
     return s;
 }
 
+static const char *const kpdt__loss_names[KPDT_LOSS_COUNT] = {
+    "none", "MNR", "MNR_SYMMETRIC", "CONTRASTIVE", "ONLINE_CONTRASTIVE", "MSE", "COSENT", "PEARSON", "BCE", "MARGIN_MSE", "KL",
+    "RANKNET", "MLM"
+};
+
+// Whether a loss compares the pairs of a query: in batches that do not keep them together it learns nothing.
+static bool kpdt__of_queries(const kpdt_loss_desc *l) {
+    return l->loss == KPDT_MARGIN_MSE || l->loss == KPDT_KL || l->loss == KPDT_RANKNET ||
+           (l->loss == KPDT_PEARSON && l->per_query);
+}
+
 static bool kpdt__on_matrix(kpdt_loss l) { return l == KPDT_MNR || l == KPDT_MNR_SYMMETRIC; }
+
+// Losses on queries would be computed, and mean nothing.
+static kpd_status kpdt__source_queries_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
+    const kpdt_source *x = &d->sources[i];
+    const char *name = kpdt__loss_names[l->loss], *per = l->loss == KPDT_PEARSON ? " per query" : "";
+    if (kpdt__of_queries(l) && !kpdt__has(x->data, KPDT_COL_QUERY))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: %s%s compares the rows of a query, and there is no "
+                         "query column", (int)i, name, per);
+    if (kpdt__of_queries(l) && x->batching != KPDT_BY_QUERY)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: %s%s compares the rows of a query, which batching %d "
+                         "scatters; expected KPDT_BY_QUERY", (int)i, name, per, (int)x->batching);
+    return KPD_OK;
+}
 
 // At every width a loss wants a similarity that can be had.
 static kpd_status kpdt__loss_similarity_check(const kpdt_loss_desc *l, int32_t dim, kpd_error *e) {
@@ -3662,6 +3743,9 @@ static kpd_status kpdt__loss_check(kpd_kind kind, int32_t dim, const kpdt_loss_d
     if (s) return s;
     if ((int)l->loss <= KPDT_LOSS_NONE || (int)l->loss >= KPDT_LOSS_COUNT || (unsigned)l->teacher > KPDT_BY_ASSISTANT)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss %d by teacher %d, which there are not", (int)l->loss, (int)l->teacher);
+    if (l->loss == KPDT_BCE && kind == KPD_BI_ENCODER && l->similarity != KPDT_SIM_DOT)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: BCE takes a logit, and a bi-encoder's cosine or angle is none; expected "
+                         "KPDT_SIM_DOT or a loss on similarities");
     if (kind == KPD_BI_ENCODER) return l->loss == KPDT_MLM ? KPD_OK : kpdt__loss_similarity_check(l, dim, e);
     if (kpdt__on_matrix(l->loss) || l->loss == KPDT_MLM)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: a cross-encoder learns from losses on pairs only");
@@ -3712,8 +3796,10 @@ static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_
                          (double)x->share);
     s = kpdt__losses_check(d->start->desc.kind, kpd_model_dim(d->start), x->losses, e);
     if (s) return kpdt__from(e, s, "training: source", " ", i);
-    for (int32_t k = 0; !s && k < KPDT_MAX_LOSSES && x->losses[k].loss; k++)
+    for (int32_t k = 0; !s && k < KPDT_MAX_LOSSES && x->losses[k].loss; k++) {
         s = kpdt__source_loss_check(d, i, &x->losses[k], e);
+        if (!s) s = kpdt__source_queries_check(d, i, &x->losses[k], e);
+    }
     return s;
 }
 
@@ -3835,6 +3921,15 @@ static kpd_status kpdt__session_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
     return kpd_session_create(&x, &t->session, e);
 }
 
+static bool kpdt__by_class(kpdt_dev_metric m) { return m == KPDT_DEV_AUC || m == KPDT_DEV_AP || m == KPDT_DEV_F1; }
+
+// Of one class alone AUC is nothing, AP and F1 are the same whatever the scores; and nothing correlates with equal labels.
+static bool kpdt__dev_says_nothing(const kpdt__dev *d) {
+    for (int64_t i = 1; i < d->data->rows; i++)
+        if (kpdt__by_class(d->metric) ? d->yes[i] != d->yes[0] : d->label[i] != d->label[0]) return false;
+    return d->metric != KPDT_DEV_MLM_LOSS;
+}
+
 static kpd_status kpdt__dev_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd_error *e) {
     kpdt_row row;
     t->dev.data = d->dev; t->dev.metric = d->dev_metric; t->dev.steps = d->dev_steps; t->dev.patience = d->patience;
@@ -3847,6 +3942,10 @@ static kpd_status kpdt__dev_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, kp
         t->dev.label[i] = row.label;
         t->dev.yes[i] = row.label >= 0.5f;
     }
+    if (kpdt__dev_says_nothing(&t->dev))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+                         "training: dev: all %lld labels are %s, of which dev_metric %d measures nothing",
+                         (long long)d->dev->rows, kpdt__by_class(d->dev_metric) ? "of one class" : "equal", (int)d->dev_metric);
     t->dev.best_w = (float *)kpd__alloc(&t->allocator, t->net->n * sizeof(float));
     return t->dev.best_w ? KPD_OK : kpd__no_memory(e, t->net->n * sizeof(float));
 }
@@ -3882,20 +3981,27 @@ static kpd_status kpdt__sampler_fill(kpdt__sampler *s, const kpdt_trainer_desc *
     return KPD_OK;
 }
 
+// A share of the steps, rounded up. A float has its decimal fraction to 2^-24: what is over a whole number by less is that.
+static int64_t kpdt__warmup_steps(float share, int64_t steps) {
+    double n = (double)share * (double)steps * (1 - 1.0 / 8388608);
+    int64_t whole = (int64_t)n;
+    return whole + ((double)whole < n);
+}
+
 static void kpdt__schedule_fill(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     int64_t cycle = 0, epochs = d->epochs ? d->epochs : 1;
     for (size_t i = 0; i < t->sampler.n_feeds; i++) cycle += t->sampler.feeds[i].quota;
-    t->schedule.rate = d->rate > 0 ? d->rate : 2e-5f;
+    t->schedule.rate = kpdt__or(d->rate, 2e-5f);
     t->schedule.steps = d->steps ? d->steps : (epochs * cycle + t->accumulate - 1) / t->accumulate;
-    t->schedule.warmup = (int64_t)((double)d->warmup * (double)t->schedule.steps);
+    t->schedule.warmup = kpdt__warmup_steps(d->warmup, t->schedule.steps);
     t->schedule.cosine = d->cosine_decay;
 }
 
 static void kpdt__optimizer_fill(kpdt__optimizer *o, const kpdt_trainer_desc *d) {
-    if (d->beta1 > 0) o->beta1 = d->beta1;
-    if (d->beta2 > 0) o->beta2 = d->beta2;
+    o->beta1 = kpdt__or(d->beta1, o->beta1);
+    o->beta2 = kpdt__or(d->beta2, o->beta2);
+    o->layer_decay = kpdt__or(d->layer_decay, o->layer_decay);
     if (d->epsilon > 0) o->epsilon = d->epsilon;
-    if (d->layer_decay > 0) o->layer_decay = d->layer_decay;
     o->decay = d->weight_decay;
     o->clip = d->clip < 0 ? 0 : d->clip > 0 ? d->clip : 1;
 }
@@ -4363,7 +4469,7 @@ static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const k
     kpdt_vectors v;
     kpd_status s = kpdt__on_matrix(l->loss) ? KPD_OK : kpdt__targets(t, b, l, &targets, e);
     if (s) return s;
-    d.weight = kpdt__or(l->weight, 1) / (float)t->accumulate;
+    d.weight = kpdt__said(kpdt__or(l->weight, 1) / (float)t->accumulate);
     if (t->n_sides == 1) {
         s = kpdt__loss_pairs(&d, t->side[0].out, targets, b->query, n, loss, t->rows.ds, e);
         for (size_t i = 0; !s && i < n; i++) t->side[0].dout[i] += t->rows.ds[i];
@@ -4519,8 +4625,8 @@ static kpd_status kpdt__look(kpdt_trainer *t, float *figure, kpd_error *e) {
     if (!s) s = pairs ? kpdt__dev_figure(t, figure, e) : kpdt__dev_mlm(t, figure, e);
     for (int i = 0; i < t->n_sides; i++) t->side[i].kept = false;
     if (s) return s;
-    t->dev.bad_looks++;
-    if (t->dev.looked && !(*figure > t->dev.best)) return KPD_OK;
+    t->dev.bad_looks += t->dev.looked;
+    if (*figure != *figure || (t->dev.looked && !(*figure > t->dev.best))) return KPD_OK;
     t->dev.looked = true;
     t->dev.bad_looks = 0;
     t->dev.best = *figure;
@@ -4582,7 +4688,7 @@ static kpd_status kpdt__trainer_model(const kpdt_trainer *t, bool best, kpd_mode
     kpd_model_desc d = kpd_model_get_desc(t->shell);
     kpd_model *m = NULL;
     kpd_status s;
-    if (best && !t->dev.looked) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet");
+    if (best && !t->dev.looked) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet that gave a figure");
     s = kpd_model_create(&d, &t->allocator, &m, e);
     if (!s) s = kpdt__net_export(t->net, best ? t->dev.best_w : t->net->w, m, e);
     if (s) kpd_model_close(m);

@@ -797,7 +797,18 @@ bad 'loss =\n' "6: 'loss' has no value"
 bad 'loss = hinge\n' "6: loss = hinge: expected one of: mnr mnr-symmetric"
 bad 'loss = mnr margin=1\n' "6: loss = mnr: it has no option 'margin'"
 bad 'loss = mnr scale\n' "6: loss = mnr: 'scale' is no option=value"
-bad 'loss = mse weight=0\n' "6: weight = 0: expected a number over 0"
+bad 'loss = mse weight=-1\n' "6: weight = -1: expected a number from 0 on"
+bad 'loss = cosent scale=0\n' "6: scale = 0: expected a number over 0"
+bad 'loss = margin-mse\n' "6: loss: margin-mse compares the rows of a query, but columns has no 'query'"
+bad 'loss = mse, pearson per_query=yes\n' "6: loss: pearson per_query=yes compares the rows of a query, but columns has"
+bad 'loss = bce\n' "6: loss: bce takes a logit; of a bi-encoder expected similarity = dot"
+for losses in margin-mse kl ranknet 'pearson per_query=yes'; do
+    printf "[model]\nstart = student.kpd\n[data d]\nfile = labels.tsv\ncolumns = query title keyphrase label\n" > $tr/bad.ini
+    printf "loss = $losses\nbatching = random\n" >> $tr/bad.ini
+    run 1 $kpd train $tr/bad.ini; says "bad.ini:7: batching: $losses compares the rows of a query; expected batching = by-query"
+    sed 's/^batching.*//' $tr/bad.ini > $tr/bad2.ini
+    run 1 $kpd train $tr/bad2.ini; says "bad2.ini:6: loss: $losses compares the rows of a query; expected batching = by-query"
+done
 bad 'loss = mse target=odds\n' "6: target = odds: expected one of: probability logit cosine"
 bad 'loss = mse,\n' "6: loss: nothing before or behind a comma"
 bad 'loss = mse, mlm\n' "6: loss: mlm stands alone"

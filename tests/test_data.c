@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const kpdt_column PAIRS[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_LABEL, KPDT_COL_SCORE, KPDT_COL_END};
 
@@ -169,6 +170,56 @@ static void a_mapped_file_gives_every_row(void) {
     f = fopen(path, "wb");
     if (f) fclose(f);
     CHECK_OK(kpdt_dataset_open(&d, &x, NULL));
+    CHECK_INT(kpdt_dataset_rows(x), 0);
+    kpdt_dataset_close(x);
+}
+
+// Between two good rows stand 30,000 bad ones: a get costs no more than without them.
+static void bad_lines_are_passed_over_once(void) {
+    enum { BAD = 30000 };
+    static const char *const first = "a\tb\t1\t2\n";
+    char *text = (char *)malloc(BAD * 10 + 400);
+    kpdt_dataset_desc d;
+    kpdt_dataset *x = NULL;
+    kpdt_row r;
+    size_t at = 0;
+    clock_t begin;
+    if (!CHECK(text != NULL)) return;
+    for (int i = 0; i < 20; i++) {
+        at += (size_t)sprintf(text + at, "%s", i == 3 ? "bad\nbad\n" : i % 2 ? "" : "bad\n");
+        for (int k = 0; i == 5 && k < BAD; k++) at += (size_t)sprintf(text + at, "bad %05d\n", k);
+        at += (size_t)sprintf(text + at, "%s", first);
+    }
+    at += (size_t)sprintf(text + at, "bad\nbad");
+    d = text_desc(PAIRS, text, at);
+    d.skip_bad_rows = true;
+    CHECK_OK(kpdt_dataset_open(&d, &x, NULL));
+    CHECK_INT(kpdt_dataset_rows(x), 20);
+    CHECK_INT(kpdt_dataset_bad_rows(x), BAD + 14);
+    begin = clock();
+    for (int k = 0; k < 5000; k++) CHECK(!kpdt_dataset_get(x, 4 + k % 12, &r, NULL) && r.score == 2);
+    CHECK_THAT(clock() - begin < 2 * CLOCKS_PER_SEC, "5000 rows took %g s", (double)(clock() - begin) / CLOCKS_PER_SEC);
+    for (int k = 0; k < 20; k++) CHECK(!kpdt_dataset_get(x, k, &r, NULL) && is(r.title, "b"));
+    memcpy(text + at - 7 - strlen(first), "b\nb", 3);       // the file changes under it: said, whether a line came or went
+    CHECK_STATUS(kpdt_dataset_get(x, 19, &r, NULL), KPD_ERR_FORMAT);
+    kpdt_dataset_close(x);
+    free(text);
+}
+
+static void a_byte_order_mark_is_no_part_of_the_first_cell(void) {
+    static const kpdt_column label_first[] = {KPDT_COL_LABEL, KPDT_COL_TITLE, KPDT_COL_END};
+    static const kpdt_column title_first[] = {KPDT_COL_TITLE, KPDT_COL_END};
+    kpdt_dataset *x = text_data(label_first, "\xEF\xBB\xBF" "0.5\tlamp\n1\tcase\n");
+    kpdt_row r;
+    if (!x) return;
+    CHECK(!kpdt_dataset_get(x, 0, &r, NULL) && r.label == 0.5f && is(r.title, "lamp"));
+    CHECK(!kpdt_dataset_get(x, 1, &r, NULL) && r.label == 1);
+    kpdt_dataset_close(x);
+    x = text_data(title_first, "\xEF\xBB\xBF" "lamp\n\xEF\xBB\xBF" "case\n");
+    CHECK(!kpdt_dataset_get(x, 0, &r, NULL) && is(r.title, "lamp"));
+    CHECK(!kpdt_dataset_get(x, 1, &r, NULL) && is(r.title, "\xEF\xBB\xBF" "case"));   // one inside is text
+    kpdt_dataset_close(x);
+    x = text_data(title_first, "\xEF\xBB\xBF");
     CHECK_INT(kpdt_dataset_rows(x), 0);
     kpdt_dataset_close(x);
 }
@@ -395,6 +446,8 @@ SUITE(data) {
     RUN(data, bad_rows_are_refused_by_line_or_counted);
     RUN(data, columns_and_files_that_cannot_be_meant_are_refused);
     RUN(data, a_mapped_file_gives_every_row);
+    RUN(data, bad_lines_are_passed_over_once);
+    RUN(data, a_byte_order_mark_is_no_part_of_the_first_cell);
     RUN(data, random_batches_see_each_row_once_an_epoch);
     RUN(data, small_permutations_are_whole);
     RUN(data, rows_in_order_stay_so);

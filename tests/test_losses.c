@@ -271,11 +271,14 @@ static double plain_contrastive(const problem *p, const double *s) {
 }
 
 static double plain_online(const problem *p, const double *s) {
-    double near = 9, far = -9, sum = 0;
+    double near = 9, far = -9, sum = 0, mean = 0;
     for (size_t i = 0; i < p->n; i++) {
         if (p->t[i] == 0) near = fmin(near, 1 - s[i]);
         else far = fmax(far, 1 - s[i]);
+        mean += (1 - s[i]) / (double)p->n;
     }
+    if (near == 9) near = mean;                             // none of the kind: the bound is the mean of the other
+    if (far == -9) far = mean;
     for (size_t i = 0; i < p->n; i++) {
         double d = 1 - s[i];
         if (p->t[i] == 1 && d > near) sum += d * d;
@@ -371,6 +374,58 @@ static double plain_ranknet(const problem *p, const double *s) {
     return sum / n;
 }
 
+// What sentence-transformers 6.2 says of few pairs: a bound by the other kind wherever there is one pair of it. By its formula:
+// one each, both hard: .4928^2 + (.5 - .1270)^2; easy ones, of one kind two: nothing; and one kind alone, bounded by its mean.
+static void one_of_a_kind_bounds_the_other(void) {
+    static const struct { float s[3], t[3]; size_t n; double loss; } cases[] = {
+        {{0.5072f, 0.8730f}, {1, 0}, 2, 0.38198084}, {{0.9f, 0.2f}, {1, 0}, 2, 0},
+        {{0.9f, 0.8f, 0.3f}, {1, 1, 0}, 3, 0},       {{0.9f, 0.3f, 0.1f}, {1, 0, 0}, 3, 0},
+        {{0.4f, 0.8f, 0.5f}, {1, 1, 0}, 3, 0.36},    {{0.5f, 0.9f, 0.2f}, {1, 0, 0}, 3, 0.41},
+        {{0.9f, 0.5f}, {1, 1}, 2, 0.25},             {{0.9f, 0.6f}, {0, 0}, 2, 0.16}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kpdt_loss_desc d = desc_of(KPDT_ONLINE_CONTRASTIVE);
+        float loss, ds[3];
+        CHECK_OK(kpdt_loss_pairs(&d, cases[i].s, cases[i].t, NULL, cases[i].n, &loss, ds, &error));
+        CHECK_THAT(fabs((double)loss - cases[i].loss) < 1e-6, "case %d: %.9g, expected %.9g", (int)i, (double)loss,
+                   cases[i].loss);
+    }
+}
+
+// 0 that means default, and 0 that is meant: a weight takes value and gradient away, a margin and a width's weight likewise.
+static void zero_can_be_said(void) {
+    static const float s[4] = {0.9f, 0.2f, -0.3f, 0.4f}, t[4] = {1, 0, 0, 1};
+    float ds[4], other[4], loss = 9, of_margin, work[8], a[4], b[4], da[4] = {0, 0, 0, 0}, db[4] = {0, 0, 0, 0};
+    kpdt_loss_desc d = desc_of(KPDT_CONTRASTIVE);
+    kpdt_vectors v;
+    d.weight = KPDT_ZERO;
+    CHECK_OK(kpdt_loss_pairs(&d, s, t, NULL, 4, &loss, ds, &error));
+    CHECK(loss == 0 && ds[0] == 0 && ds[1] == 0 && ds[3] == 0);
+    d.weight = 0; d.margin = KPDT_ZERO;                     // no negative's distance, which is 0 or more, is below
+    CHECK_OK(kpdt_loss_pairs(&d, s, t, NULL, 4, &of_margin, ds, &error));
+    CHECK_NEAR(of_margin, 0.5 * (0.1 * 0.1 + 0.6 * 0.6) / 4, 1e-7);
+    CHECK(ds[1] == 0 && ds[2] == 0);
+    d = desc_of(KPDT_BCE);
+    d.pos_weight = KPDT_ZERO;
+    CHECK_OK(kpdt_loss_pairs(&d, s, t, NULL, 4, &loss, ds, &error));
+    CHECK_NEAR(loss, (log(1 + exp(0.2)) + log(1 + exp(-0.3))) / 4, 1e-6);
+    memset(&v, 0, sizeof v);
+    for (int i = 0; i < 4; i++) { a[i] = (float)number(-1, 1); b[i] = (float)number(-1, 1); }
+    v.a = a; v.b = b; v.na = v.nb = 2; v.dim = 2; v.t = t; v.work = work; v.da = da; v.db = db;
+    d = desc_of(KPDT_MSE);
+    CHECK_OK(kpdt_loss_vectors(&d, &v, &of_margin, &error));
+    memcpy(other, da, sizeof other);
+    memset(da, 0, sizeof da);
+    d.dims[0] = 2; d.dims[1] = 1; d.dim_weights[1] = KPDT_ZERO;
+    CHECK_OK(kpdt_loss_vectors(&d, &v, &loss, &error));
+    CHECK(loss == of_margin && !memcmp(da, other, sizeof da));
+    d.weight = 1e-30f; d.dim_weights[0] = d.dim_weights[1] = 1e-30f;    // a product too small for a float is 0, not the default
+    CHECK_OK(kpdt_loss_vectors(&d, &v, &loss, &error));
+    CHECK(loss == 0);
+    d = desc_of(KPDT_COSENT);
+    d.scale = KPDT_ZERO;
+    CHECK_STATUS(kpdt_loss_pairs(&d, s, t, NULL, 4, &loss, ds, &error), KPD_ERR_ARGUMENT);
+}
+
 typedef struct pairs_form { kpdt_loss loss; reference_t *plain; const char *name; bool hard, logits; } pairs_form;
 static const pairs_form forms[] = {
     {KPDT_CONTRASTIVE, plain_contrastive, "contrastive", false, false},
@@ -394,6 +449,7 @@ static void difference_pairs(const pairs_form *form, size_t n, int variant) {
     for (size_t i = 0; i < n; i++) {
         s[i] = form->logits ? number(-6, 6) : number(-0.4, 1);
         t[i] = form->hard ? (double)(i % 3 == 0) : number(0.05, 0.95);
+        if (form->hard && variant) t[i] = i == 3 ? 2 - variant : variant - 1;   // one positive; one negative
         query[i] = (int32_t)(i / 4);
     }
     narrow(s, n, fs);
@@ -643,12 +699,12 @@ static void online_with_few(void) {
     static const float s[3] = {0.2f, 0.9f, 0.5f}, y[3] = {1, 0, 1};
     kpdt_loss_desc d = desc_of(KPDT_ONLINE_CONTRASTIVE);
     float ds[3], loss;
-    // One negative: hard positives lie above the positives' mean distance .65, so s[0] at .8. Two positives: .1 < .8.
+    // The negative's distance is .1, and both positives lie farther; the farther positive's is .8.
     CHECK_OK(kpdt_loss_pairs(&d, s, y, NULL, 3, &loss, ds, &error));
-    CHECK_NEAR(loss, 0.8 * 0.8 + 0.4 * 0.4, 1e-6);
+    CHECK_NEAR(loss, 0.8 * 0.8 + 0.5 * 0.5 + 0.4 * 0.4, 1e-6);
     CHECK_NEAR(ds[0], -1.6, 1e-6);
     CHECK_NEAR(ds[1], 0.8, 1e-6);
-    CHECK(ds[2] == 0);
+    CHECK_NEAR(ds[2], -1, 1e-6);
 }
 
 static bool all_finite(const float *x, size_t n) {
@@ -821,6 +877,8 @@ SUITE(losses) {
     RUN(losses, golden_head);
     RUN(losses, same_bits);
     RUN(losses, rounding_mode);
+    RUN(losses, one_of_a_kind_bounds_the_other);
+    RUN(losses, zero_can_be_said);
     RUN(losses, differences_pairs);
     RUN(losses, differences_matrix);
     RUN(losses, differences_similarity);

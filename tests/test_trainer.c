@@ -333,6 +333,79 @@ static void the_best_is_kept_and_patience_ends(void) {
     job_close(&j);
 }
 
+// A cross-encoder whose classifier is zero scores all pairs alike, and in the first step, whose rate is 0, nothing changes: no
+// correlation at the first look. The next figure is the best, though patience is 1.
+static void a_look_without_a_figure_is_never_the_best(void) {
+    static float zero[64];
+    const char *path = test_tmp("no_figure.kpc");
+    job j;
+    kpdt_trainer *t;
+    kpdt_report r;
+    kpd_model *m = NULL;
+    job_open(&j, KPD_CROSS_ENCODER);
+    CHECK_OK(kpd_model_set(j.start, "classifier.weight", zero, NULL));
+    CHECK_OK(kpd_model_set(j.start, "classifier.bias", zero, NULL));
+    j.d.dev_metric = KPDT_DEV_PEARSON; j.d.dev_steps = 1; j.d.patience = 1; j.d.warmup = 0.05f;
+    t = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_step(t, &r, NULL));
+    CHECK(r.dev != r.dev && r.best_dev != r.best_dev && !r.done);
+    CHECK_STATUS(kpdt_trainer_model(t, true, &m, NULL), KPD_ERR_ARGUMENT);
+    CHECK_OK(kpdt_trainer_save(t, path, NULL));
+    kpdt_trainer_destroy(t);
+    t = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_resume(t, path, NULL));
+    CHECK_OK(kpdt_trainer_step(t, &r, NULL));
+    CHECK(r.dev == r.dev && r.best_dev == r.dev);
+    CHECK(model_hash(t, true) == model_hash(t, false));
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// As transformers: a warm-up of .1 of 24 steps is 3 of them, and of 30 is 3.
+static void the_warm_up_is_rounded_up(void) {
+    static const struct { float share; int64_t steps, warmup; } cases[] = {
+        {0.1f, 24, 3}, {0.1f, 30, 3}, {0.2f, 4, 1}, {0.5f, 3, 2}, {0.3f, 10, 3}, {0.7f, 10, 7}, {0.06f, 50, 3}, {0.01f, 10, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        job j;
+        kpdt_trainer *t;
+        kpdt_report r;
+        job_open(&j, KPD_BI_ENCODER);
+        j.d.warmup = cases[i].share; j.d.steps = cases[i].steps; j.d.rate = 0.001f; j.d.dev = NULL;
+        t = job_trainer(&j);
+        for (int64_t k = 0; k <= cases[i].warmup && k < cases[i].steps; k++) {
+            CHECK_OK(kpdt_trainer_step(t, &r, NULL));
+            CHECK_NEAR(r.rate, 0.001 * (double)k / (double)cases[i].warmup, 1e-9);
+        }
+        kpdt_trainer_destroy(t);
+        job_close(&j);
+    }
+}
+
+// A loss of weight 0 leaves the training as it is without it, and betas of 0 are none of the defaults.
+static void zero_can_be_said_to_a_trainer(void) {
+    uint64_t hash[4];
+    for (int k = 0; k < 4; k++) {
+        job j;
+        kpdt_trainer *t;
+        job_open(&j, KPD_BI_ENCODER);
+        j.d.n_sources = 1; j.d.dev = NULL; j.d.accumulate = 3; j.d.steps = 3;
+        if (k == 0) memset(&j.sources[0].losses[1], 0, sizeof j.sources[0].losses[1]);
+        if (k > 0) j.sources[0].losses[1].weight = KPDT_ZERO;
+        if (k == 2) j.d.beta1 = KPDT_ZERO;
+        if (k == 3) j.d.rate = KPDT_ZERO;
+        t = job_trainer(&j);
+        run(t, 3, 0);
+        hash[k] = model_hash(t, false);
+        kpdt_trainer_destroy(t);
+        t = job_trainer(&j);
+        if (k == 3) CHECK(model_hash(t, false) == hash[3]); // no rate, no change; decay goes by it too
+        kpdt_trainer_destroy(t);
+        job_close(&j);
+    }
+    CHECK(hash[0] == hash[1]);
+    CHECK(hash[2] != hash[1]);
+}
+
 // Titles and keyphrases in turn, the loss of held-out titles as dev; stopped and resumed on the way.
 static void masked_language_modelling_learns_from_both_texts(void) {
     static const kpdt_column titles[] = {KPDT_COL_SKIP, KPDT_COL_TITLE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
@@ -528,7 +601,10 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
     kpd_error e;
     static const kpdt_column bare[] = {KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
                                        KPDT_COL_SKIP, KPDT_COL_END};
-    kpdt_dataset *no_title, *empty = open_text("", COLUMNS);
+    static const kpdt_column unasked[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_LABEL, KPDT_COL_SCORE,
+                                          KPDT_COL_SKIP, KPDT_COL_END};
+    kpdt_dataset *no_title, *no_query = open_text("a\tb\t\t1\t1\tq\n", unasked), *empty = open_text("", COLUMNS);
+    kpdt_dataset *one_class = open_text("a\tb\t\t1\t1\tq\na\tb\t\t1\t1\tq\n", COLUMNS);
 #define REFUSED(kind, assignment, says)                                                                                        \
     do {                                                                                                                       \
         job_open(&j, kind);                                                                                                    \
@@ -556,6 +632,22 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
     REFUSED(KPD_BI_ENCODER, j.sources[0].losses[1].loss = KPDT_MLM, "MLM");
     REFUSED(KPD_CROSS_ENCODER, j.sources[0].losses[0].loss = KPDT_MNR, "cross-encoder");
     REFUSED(KPD_BI_ENCODER, j.sources[0].batching = (kpdt_batching)9, "batching");
+    for (int l = KPDT_PEARSON; l <= KPDT_RANKNET; l++) {    // those that compare the rows of a query
+        static const char *const name[] = {"PEARSON per query", "", "MARGIN_MSE", "KL", "RANKNET"};
+        if (l == KPDT_BCE) continue;
+        for (int cross = 0; cross < 2; cross++) {
+            char says[100];
+            snprintf(says, sizeof says, "source 0: %s compares the rows of a query, which batching 0 scatters",
+                     name[l - KPDT_PEARSON]);
+            REFUSED((kpd_kind)cross, j.sources[0].losses[0].loss = (kpdt_loss)l; j.sources[0].losses[0].per_query = true,
+                    says);
+        }
+    }
+    REFUSED(KPD_BI_ENCODER, j.sources[0].data = no_query; j.sources[0].losses[0].loss = KPDT_KL,
+            "source 0: KL compares the rows of a query, and there is no query column");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].losses[0].loss = KPDT_BCE, "source 0: loss: BCE takes a logit");
+    for (int metric = KPDT_DEV_AUC; metric <= KPDT_DEV_SPEARMAN; metric++)
+        REFUSED(KPD_BI_ENCODER, j.d.dev = one_class; j.d.dev_metric = (kpdt_dev_metric)metric, "dev: all 2 labels are");
     REFUSED(KPD_BI_ENCODER, j.d.dev = empty, "dev");
     REFUSED(KPD_BI_ENCODER, j.d.dev_dim = 99, "dev_dim");
     REFUSED(KPD_BI_ENCODER, j.d.dev_metric = (kpdt_dev_metric)9, "dev_metric");
@@ -568,6 +660,8 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
             "source 1: similarity: angle needs an even dim, got 7");
 #undef REFUSED
     kpdt_dataset_close(empty);
+    kpdt_dataset_close(no_query);
+    kpdt_dataset_close(one_class);
 }
 
 static void batches_that_cannot_be_learned_are_refused(void) {
@@ -880,6 +974,9 @@ SUITE(trainer) {
     RUN(trainer, the_loss_of_a_step_is_that_of_its_cosines);
     RUN(trainer, dev_figures_are_those_of_the_model);
     RUN(trainer, the_best_is_kept_and_patience_ends);
+    RUN(trainer, a_look_without_a_figure_is_never_the_best);
+    RUN(trainer, the_warm_up_is_rounded_up);
+    RUN(trainer, zero_can_be_said_to_a_trainer);
     RUN(trainer, masked_language_modelling_learns_from_both_texts);
     RUN(trainer, a_resumed_training_has_the_same_bits);
     RUN(trainer, the_report_after_a_resume_is_that_of_the_checkpoint);

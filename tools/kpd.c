@@ -1785,12 +1785,13 @@ static bool train_save_model(training *x, bool best) {
 
 static bool train_finish(training *x) {
     const kpdt_report *r = &x->report;
-    bool dev = x->r.dev_set != NULL;
+    bool dev = x->r.dev_set != NULL && !isnan(r->best_dev);
     if (!metrics_flush(x) || (dev && !train_save_model(x, true)) || !train_save_model(x, false)) return false;
     if (!train_checkpoint(x)) return false;
     end_progress_line();
     printf("%s: step %lld of %lld\n", x->path[LAST], (long long)r->step, (long long)r->steps);
     if (dev) printf("%s: dev %.6f, the last %.6f\n", x->path[BEST], (double)r->best_dev, x->dev);
+    else if (x->r.dev_set) fail(x->r.path, 0, "note: no look at dev gave a figure, so there is no best.kpd");
     return true;
 }
 

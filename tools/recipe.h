@@ -77,7 +77,8 @@ enum { RECIPE_MODEL = 1, RECIPE_TRAIN = 2, RECIPE_DEV = 4, RECIPE_DATA = 8 };
 #define RECIPE_WORD(name, text) " " text
 #define WORDS(list) (&(list(RECIPE_WORD))[1])
 
-enum { RECIPE_OVER = 1, RECIPE_BELOW = 2 };             // the bound itself is not allowed
+enum { RECIPE_OVER = 1, RECIPE_BELOW = 2,               // the bound itself is not allowed
+       RECIPE_ZERO = 4 };                               // 0 is said with KPDT_ZERO, since the library's 0 is its default
 
 // What a value is, and the type of its field: int32_t, int64_t, float, const char *, const char * of a file that must be
 // there, an enum, bool; then those with a parser of their own.
@@ -155,8 +156,8 @@ static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_TRAIN, "dropout", RECIPE_NUMBER, T(d.dropout), 0, 1, RECIPE_BELOW, NULL, "0",
      "share of values left out while training"},
     {RECIPE_TRAIN, "weight_decay", RECIPE_NUMBER, T(d.weight_decay), 0, HUGE_VAL, 0, NULL, "0", "of matrices and tables"},
-    {RECIPE_TRAIN, "beta1", RECIPE_NUMBER, T(d.beta1), 0, 1, RECIPE_OVER | RECIPE_BELOW, NULL, "0.9", "of AdamW"},
-    {RECIPE_TRAIN, "beta2", RECIPE_NUMBER, T(d.beta2), 0, 1, RECIPE_OVER | RECIPE_BELOW, NULL, "0.999", "of AdamW"},
+    {RECIPE_TRAIN, "beta1", RECIPE_NUMBER, T(d.beta1), 0, 1, RECIPE_ZERO | RECIPE_BELOW, NULL, "0.9", "of AdamW"},
+    {RECIPE_TRAIN, "beta2", RECIPE_NUMBER, T(d.beta2), 0, 1, RECIPE_ZERO | RECIPE_BELOW, NULL, "0.999", "of AdamW"},
     {RECIPE_TRAIN, "epsilon", RECIPE_NUMBER, T(d.epsilon), 0, HUGE_VAL, RECIPE_OVER, NULL, "1e-8", "of AdamW"},
     {RECIPE_TRAIN, "clip", RECIPE_NUMBER, T(d.clip), 0, HUGE_VAL, 0, NULL, "1",
      "a longer gradient is cut to this length; 0 = never"},
@@ -178,14 +179,15 @@ static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_DATA, "loss", RECIPE_LOSSES, D(source.losses), 0, 0, 0, RECIPE_LOSS_WORDS, "required",
      "one or more with a comma between them, each with options (below)"},
     {RECIPE_DATA, "batching", RECIPE_CHOICE, D(source.batching), 0, 0, 0, "random no-duplicates by-query in-order", "random",
-     "no-duplicates: no keyphrase or item twice in a batch"},
+     "no-duplicates: no keyphrase or item twice in a batch; by-query: its rows together, which margin-mse, kl, ranknet and "
+     "pearson per_query=yes want"},
     {RECIPE_DATA, "share", RECIPE_NUMBER, D(source.share), 0, HUGE_VAL, RECIPE_OVER, NULL, "as its rows",
      "of the batches, beside that of the others; for all sets or for none"},
     {RECIPE_DATA, "similarity", RECIPE_CHOICE, D(similarity), 0, 0, 0, "cosine dot angle", "cosine",
      "of a bi-encoder's vectors"},
     {RECIPE_DATA, "dims", RECIPE_WIDTHS, D(dims), 1, KPD_MAX_WIDTH, 0, NULL, "all columns",
      "widths at which the losses count, descending (Matryoshka)"},
-    {RECIPE_DATA, "dim_weights", RECIPE_WEIGHTS, D(dim_weights), 0, HUGE_VAL, RECIPE_OVER, NULL, "1 each", "of the dims"},
+    {RECIPE_DATA, "dim_weights", RECIPE_WEIGHTS, D(dim_weights), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1 each", "of the dims"},
 
     {RECIPE_DEV, "metric", RECIPE_CHOICE, offsetof(recipe_train, d.dev_metric), 0, 0, 0, "auc ap f1 pearson spearman mlm",
      "auc",
@@ -204,10 +206,11 @@ static const recipe_key RECIPE_KEYS[] = {
 #define RECIPE_ON_PAIRS (RECIPE_BIT(KPDT_CONTRASTIVE) | RECIPE_BIT(KPDT_ONLINE_CONTRASTIVE) | RECIPE_BIT(KPDT_MSE) | \
     RECIPE_BIT(KPDT_COSENT) | RECIPE_BIT(KPDT_PEARSON) | RECIPE_BIT(KPDT_BCE) | RECIPE_BIT(KPDT_MARGIN_MSE) | \
     RECIPE_BIT(KPDT_KL) | RECIPE_BIT(KPDT_RANKNET))
+#define RECIPE_OF_QUERIES (RECIPE_BIT(KPDT_MARGIN_MSE) | RECIPE_BIT(KPDT_KL) | RECIPE_BIT(KPDT_RANKNET))
 #define RECIPE_ALL_LOSSES ((1 << KPDT_LOSS_COUNT) - 2)
 #define L(f) offsetof(kpdt_loss_desc, f)
 static const recipe_key RECIPE_LOSS_OPTIONS[] = {
-    {RECIPE_ALL_LOSSES, "weight", RECIPE_NUMBER, L(weight), 0, HUGE_VAL, RECIPE_OVER, NULL, "1", "beside the other losses"},
+    {RECIPE_ALL_LOSSES, "weight", RECIPE_NUMBER, L(weight), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1", "beside the other losses"},
     {RECIPE_ON_PAIRS, "teacher", RECIPE_CHOICE, L(teacher), 0, 0, 0, "label score assistant", "label",
      "whom it follows: a column, or the assistant's probability"},
     {RECIPE_BIT(KPDT_MSE) | RECIPE_BIT(KPDT_PEARSON) | RECIPE_BIT(KPDT_MARGIN_MSE) | RECIPE_BIT(KPDT_KL),
@@ -216,10 +219,10 @@ static const recipe_key RECIPE_LOSS_OPTIONS[] = {
     {RECIPE_BIT(KPDT_MNR) | RECIPE_BIT(KPDT_MNR_SYMMETRIC) | RECIPE_BIT(KPDT_COSENT) | RECIPE_BIT(KPDT_RANKNET), "scale",
      RECIPE_NUMBER, L(scale), 0, HUGE_VAL, RECIPE_OVER, NULL, "20", "of the scores"},
     {RECIPE_BIT(KPDT_CONTRASTIVE) | RECIPE_BIT(KPDT_ONLINE_CONTRASTIVE), "margin", RECIPE_NUMBER, L(margin), 0, HUGE_VAL,
-     RECIPE_OVER, NULL, "0.5", "how far from 1 a negative's similarity should be"},
+     RECIPE_ZERO, NULL, "0.5", "how far from 1 a negative's similarity should be"},
     {RECIPE_BIT(KPDT_PEARSON), "per_query", RECIPE_YES_NO, L(per_query), 0, 0, 0, NULL, "no", "the mean over queries"},
     {RECIPE_BIT(KPDT_PEARSON), "epsilon", RECIPE_NUMBER, L(epsilon), 0, HUGE_VAL, RECIPE_OVER, NULL, "1e-8", "in the divisor"},
-    {RECIPE_BIT(KPDT_BCE), "pos_weight", RECIPE_NUMBER, L(pos_weight), 0, HUGE_VAL, RECIPE_OVER, NULL, "1", "of a yes"},
+    {RECIPE_BIT(KPDT_BCE), "pos_weight", RECIPE_NUMBER, L(pos_weight), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1", "of a yes"},
     {RECIPE_BIT(KPDT_KL), "temperature", RECIPE_NUMBER, L(temperature), 0, HUGE_VAL, RECIPE_OVER, NULL, "1",
      "of both softmaxes"},
     {RECIPE_BIT(KPDT_RANKNET), "weighted", RECIPE_YES_NO, L(weighted), 0, 0, 0, NULL, "no",
@@ -323,7 +326,7 @@ static bool recipe_number(recipe *r, const recipe_key *k, const char *value, dou
     bool whole = recipe_is_whole(k);
     double v = strtod(value, &end);
     bool low = k->open & RECIPE_OVER ? v > k->low : v >= k->low, high = k->open & RECIPE_BELOW ? v < k->high : v <= k->high;
-    *out = v;
+    *out = v == 0 && k->open & RECIPE_ZERO ? (double)KPDT_ZERO : v;
     if (end != value && !*end && isfinite(v) && low && high && (!whole || v == floor(v)) && (whole || isfinite((float)v)))
         return true;
     recipe_bounds(k, bounds, sizeof bounds);
@@ -571,6 +574,13 @@ static bool recipe_has_column(const recipe_data *d, kpdt_column role) {
     return false;
 }
 
+// Its word, and the option that makes it one of queries.
+static void recipe_loss_text(const kpdt_loss_desc *d, char *out, size_t size) {
+    const char *words = RECIPE_LOSS_WORDS;
+    for (int i = 1; i < (int)d->loss; i++) words += strcspn(words, " ") + 1;
+    snprintf(out, size, "%.*s%s", (int)strcspn(words, " "), words, d->per_query ? " per_query=yes" : "");
+}
+
 // mlm is of any text, all else of pairs.
 static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_section *at, bool mlm, bool label) {
     bool keyphrase = recipe_has_column(d, KPDT_COL_KEYPHRASE), title = recipe_has_column(d, KPDT_COL_TITLE);
@@ -595,11 +605,29 @@ static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_se
     return true;
 }
 
+// What the library would refuse by the number of the source, here by its line.
+static bool recipe_check_queries(recipe *r, const recipe_data *d, const recipe_section *at) {
+    int32_t line = recipe_line_of(at, "loss"), batching = recipe_line_of(at, "batching");
+    for (int i = 0; i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
+        const kpdt_loss_desc *x = &d->source.losses[i];
+        char name[60];
+        if (!(RECIPE_OF_QUERIES & RECIPE_BIT((int)x->loss)) && !x->per_query) continue;
+        recipe_loss_text(x, name, sizeof name);
+        if (!recipe_has_column(d, KPDT_COL_QUERY))
+            return recipe_fail(r, line, "loss: %s compares the rows of a query, but columns has no 'query'", name);
+        if (d->source.batching != KPDT_BY_QUERY)
+            return recipe_fail(r, batching ? batching : line,
+                               "%s: %s compares the rows of a query; expected batching = by-query",
+                               batching ? "batching" : "loss", name);
+    }
+    return true;
+}
+
 // The widths count for all losses of a set.
 static bool recipe_spread_dims(recipe *r, recipe_data *d, const recipe_section *at) {
     int n = 0, weights = 0;
     while (n < KPDT_MAX_DIMS && d->dims[n]) n++;
-    while (weights < KPDT_MAX_DIMS && d->dim_weights[weights] > 0) weights++;
+    while (weights < KPDT_MAX_DIMS && (d->dim_weights[weights] > 0 || signbit(d->dim_weights[weights]))) weights++;
     for (int i = 1; i < n; i++)
         if (d->dims[i] >= d->dims[i - 1]) return recipe_fail(r, recipe_line_of(at, "dims"), "dims: expected descending widths");
     if (weights && weights != n)
@@ -617,7 +645,7 @@ static bool recipe_check_data(recipe *r, int32_t i) {
     const recipe_section *at = &r->at_data[i];
     if (!recipe_require(r, at, "file") || !recipe_require(r, at, "columns") || !recipe_require(r, at, "loss")) return false;
     if (!recipe_check_columns(r, d, at, d->source.losses[0].loss == KPDT_MLM, false)) return false;
-    if (!recipe_check_losses(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
+    if (!recipe_check_losses(r, d, at) || !recipe_check_queries(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
     if ((d->source.share > 0) == (r->data[0].source.share > 0)) return true;
     return recipe_fail(r, at->line, "%s: share must stand in all [data] sections or in none", at->title);
 }
@@ -804,11 +832,22 @@ static bool recipe_start_random(recipe *r) {
     return ok;
 }
 
+// Once it is known what is trained: bce takes logits, which a bi-encoder's cosines are not.
+static bool recipe_check_bce(recipe *r) {
+    if (kpd_model_get_desc(r->start).kind == KPD_CROSS_ENCODER) return true;
+    for (int32_t i = 0; i < r->n_data; i++)
+        for (int k = 0; k < KPDT_MAX_LOSSES && r->data[i].source.losses[k].loss; k++)
+            if (r->data[i].source.losses[k].loss == KPDT_BCE && r->data[i].similarity != KPDT_SIM_DOT)
+                return recipe_fail(r, recipe_line_of(&r->at_data[i], "loss"),
+                                   "loss: bce takes a logit; of a bi-encoder expected similarity = dot, or another loss");
+    return true;
+}
+
 // Fills r->train.d but for simd, parallel and allocator.
 static bool recipe_open(recipe *r) {
     if (!(r->model.start ? recipe_start_from(r) : recipe_start_random(r))) return false;
     r->train.d.start = r->start;
-    return recipe_open_assistant(r) && recipe_open_data(r);
+    return recipe_check_bce(r) && recipe_open_assistant(r) && recipe_open_data(r);
 }
 
 static void recipe_close(recipe *r) {
