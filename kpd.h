@@ -409,9 +409,10 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     float layer_norm_eps;               // 0 = 1e-12
     kpd_module modules[4]; int32_t n_modules;
     // Input templates: text with {title} {category} {keyphrase}, special tokens such as [SEP], and | where the second
-    // segment (token type 1) of a pair begins. Each placeholder stands alone between spaces or |. When an input has fewer
-    // parts than the template names, the template ends before the text that joins the first missing one; a part that
-    // would thereby be lost is an error.
+    // segment (token type 1) of a pair begins. Each placeholder stands alone between spaces or |. A part that an input
+    // lacks, or that has no token (it is empty or blank), is left out with the text that joins it: that before it, or where
+    // no part stands before it in its segment, that behind it. Text before a segment's first placeholder stays, but a second
+    // segment without any of its parts is none.
     const char *template_item;          // NULL = "{title} [SEP] {category}"
     const char *template_keyphrase;     // NULL = "{keyphrase}"
     const char *template_pair;          // cross-encoder, NULL = "{keyphrase} [SEP] {category} [SEP] {title}"
@@ -444,6 +445,11 @@ KPDDEF kpd_model_desc       kpd_model_get_desc(const kpd_model *m);      // its 
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m);
 KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // D, or the number of labels
 KPDDEF size_t               kpd_model_size(const kpd_model *m);          // bytes of its file
+
+// What a model reads of a row: the parts that its template for the tower names (a cross-encoder's: for pairs), as kpd_input
+// orders them. The rest of the row is left out, so that any model can be asked about any row. Texts are borrowed.
+typedef struct kpd_row { kpd_text keyphrase, category, title; } kpd_row;        // {NULL, 0} = none
+KPDDEF kpd_input kpd_model_input(const kpd_model *m, kpd_tower tower, const kpd_row *row);
 
 // The tokens that the model sees for an input: template, tokenizer and limit applied. Same errors as kpd_tokenize.
 KPDDEF kpd_status kpd_model_tokenize(const kpd_model *m, kpd_tower tower, const kpd_input *in, bool no_special, kpd_tokens *out,
@@ -605,8 +611,9 @@ typedef struct kpd_recommendation {
     float relevance;                    // the assistant's probability, NaN without an assistant
 } kpd_recommendation;
 
-// For n items (title, category): out [n, k], counts [n], all 0 after an error. Two keyphrases are duplicates when their
-// student tokens are equal (in any order under same_words_are_duplicates); the better ranked stays. Equal ranks go by id.
+// For n items (title, category), of which each model reads what its template names: out [n, k], counts [n], all 0 after an
+// error. Two keyphrases are duplicates when their student tokens are equal (in any order under same_words_are_duplicates); the
+// better ranked stays. Equal ranks go by id.
 // Errors as the calls it makes; `where` = the item. Cost: an embedding, a search and k scores an item; comparing candidates
 // with each other takes k^2 steps at worst, which tells from some thousands on.
 KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
@@ -6611,17 +6618,52 @@ static kpd_status kpd__template_parse(kpd__template *t, const char *text, int32_
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s template \"%.*s\": has no placeholder", roles[role], KPD__SHOWN(text, 60));
 }
 
-// The pieces of one input. Behind the last part given, the template ends; so does the text that joins what is missing.
-static size_t kpd__template_fill(const kpd__template *t, const kpd_input *in, kpd__piece *out) {
-    size_t n = 0;
+// Whether a part has a token. An ASCII letter at its beginning always makes one, if only the unknown token.
+static bool kpd__part_there(const kpd_tokenizer *t, const kpd_input *in, int32_t part) {
+    kpd__piece piece;
+    kpd_tokens none;
+    if (part >= in->n_parts || !in->part[part].size) return false;
+    piece.text = in->part[part]; piece.segment = 0; piece.part = part;
+    if ((piece.text.data[0] | 32) >= 'a' && (piece.text.data[0] | 32) <= 'z') return true;
+    memset(&none, 0, sizeof none);
+    return kpd__segment(t, &piece, 1, 0, &none, 0, 0) > 0;
+}
+
+// Whether the template's segment has a placeholder, and a part for one.
+static bool kpd__segment_there(const kpd__template *t, uint32_t there, int32_t segment) {
+    bool names = false;
     for (size_t i = 0; i < t->n; i++) {
-        out[i] = t->piece[i];
-        if (out[i].part < 0) continue;
-        if (out[i].part >= in->n_parts) return n;
-        out[i].text = in->part[out[i].part];
-        n = i + 1;
+        if (t->piece[i].segment != segment || t->piece[i].part < 0) continue;
+        if (there >> t->piece[i].part & 1) return true;
+        names = true;
     }
-    return t->n;
+    return !names;
+}
+
+// The pieces of one input, of which the parts in `there` have tokens. Text waits until it is known what it joins: in front of
+// a segment's first placeholder, nothing; between two, both; behind the last, that one.
+static size_t kpd__template_fill(const kpd__template *t, const kpd_input *in, uint32_t there, kpd__piece *out) {
+    size_t n = 0, placeholders = 0;
+    bool before = false, last = false;      // of the segment: a part, and that of the last placeholder
+    const kpd__piece *text = NULL;          // that waits
+    for (size_t i = 0; i < t->n; i++) {
+        const kpd__piece *x = &t->piece[i], *next = i + 1 < t->n && x[1].segment == x->segment ? x + 1 : NULL;
+        if (i && x->segment != x[-1].segment) { placeholders = 0; before = last = false; text = NULL; }
+        if (x->segment && !kpd__segment_there(t, there, x->segment)) break;
+        if (x->part < 0) {
+            if (!placeholders || (!next && last)) out[n++] = *x;
+            else text = x;
+            continue;
+        }
+        placeholders++;
+        last = (there >> x->part & 1) != 0;
+        if (!last) continue;
+        if (before && text) out[n++] = *text;
+        out[n] = *x;
+        out[n++].text = in->part[x->part];
+        before = true;
+    }
+    return n;
 }
 
 // role: 0 item, 1 keyphrase, 2 pair.
@@ -6629,12 +6671,28 @@ static int32_t kpd__role(const kpd_model *m, kpd_tower tower) {
     return m->desc.kind == KPD_CROSS_ENCODER ? 2 : tower == KPD_KEYPHRASE ? 1 : 0;
 }
 
+KPDDEF kpd_input kpd_model_input(const kpd_model *m, kpd_tower tower, const kpd_row *row) {
+    int32_t role = kpd__role(m, tower);
+    const kpd__template *t = &m->template_[role];
+    kpd_text part[3][3];                    // as kpd__placeholder names them
+    kpd_input in;
+    memset(part, 0, sizeof part);
+    memset(&in, 0, sizeof in);
+    part[0][0] = row->title; part[0][1] = row->category;
+    part[1][0] = row->keyphrase;
+    part[2][0] = row->keyphrase; part[2][1] = row->category; part[2][2] = row->title;
+    for (int32_t i = 0; i < t->n_parts; i++)
+        if (t->names >> i & 1) in.part[i] = part[role][i];
+    in.n_parts = t->n_parts;
+    return in;
+}
+
 static kpd_status kpd__model_encode(const kpd_model *m, int32_t role, const kpd_input *in, bool no_special, kpd_tokens *out,
                                     int64_t where, kpd_error *e) {
     const kpd__template *t = &m->template_[role];
     kpd__piece pieces[KPD__MAX_PIECES];
     size_t n;
-    uint32_t used = 0;
+    uint32_t there = 0;
     if (in->n_parts < 1 || in->n_parts > t->n_parts)
         return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld has %d parts, expected 1 to %d", (long long)where,
                          (int)in->n_parts, (int)t->n_parts);
@@ -6642,12 +6700,9 @@ static kpd_status kpd__model_encode(const kpd_model *m, int32_t role, const kpd_
         if (!in->part[i].data && in->part[i].size)
             return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld: part %d has a size but no data", (long long)where,
                              (int)i);
-    n = kpd__template_fill(t, in, pieces);
-    for (size_t i = 0; i < n; i++)
-        if (pieces[i].part >= 0) used |= 1u << pieces[i].part;
-    if (used != (t->names & ((1u << in->n_parts) - 1)))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld has %d parts, and the template would use only some of them",
-                         (long long)where, (int)in->n_parts);
+    for (int32_t i = 0; i < t->n_parts; i++)
+        if (t->names >> i & 1 && kpd__part_there(m->tokenizer, in, i)) there |= 1u << i;
+    n = kpd__template_fill(t, in, there, pieces);
     return kpd__encode(m->tokenizer, pieces, n, m->desc.max_tokens, no_special, out, e);
 }
 
@@ -7359,7 +7414,8 @@ typedef struct kpd__candidates {    // of recommend
     kpd_hit *hits;                  // [KPD__ITEMS, k]
     int32_t counts[KPD__ITEMS];
     uint64_t *keys;                 // [k]
-    kpd_input *pairs;               // [k]
+    kpd_text *phrases;              // [k]
+    kpd_input *pairs;               // [k]: what the assistant reads of each, with the item
     float *logits;                  // [k]
     int32_t *tokens[2];             // [tokens of a text]
 } kpd__candidates;
@@ -7427,6 +7483,7 @@ static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__ar
     c->vectors = (float *)kpd__take(a, KPD__ITEMS * z->dim, sizeof(float));
     c->hits = (kpd_hit *)kpd__take(a, z->k, KPD__ITEMS * sizeof(kpd_hit));
     c->keys = (uint64_t *)kpd__take(a, z->k, sizeof(uint64_t));
+    c->phrases = (kpd_text *)kpd__take(a, z->k, sizeof(kpd_text));
     c->pairs = (kpd_input *)kpd__take(a, z->k, sizeof(kpd_input));
     c->logits = (float *)kpd__take(a, z->k, sizeof(float));
     c->tokens[0] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
@@ -8613,16 +8670,15 @@ static kpd_status kpd__is_duplicate(kpd_session *s, const kpd_recommend_desc *d,
     c->keys[kept] = kpd__hash64(a.ids, (size_t)a.count * sizeof *a.ids);
     for (size_t i = 0; i < kept && !*duplicate; i++) {
         if (c->keys[i] != c->keys[kept]) continue;
-        status = kpd__phrase_tokens(s, d, c->pairs[i].part[0], 1, &b, e);
+        status = kpd__phrase_tokens(s, d, c->phrases[i], 1, &b, e);
         if (status) return status;
         *duplicate = a.count == b.count && !memcmp(a.ids, b.ids, (size_t)a.count * sizeof *a.ids);
     }
     return KPD_OK;
 }
 
-// Compacts an item's hits to those whose phrase exists and is new; pairs[i] = (phrase, category, title) of hits[i].
-static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *item, kpd_hit *hits,
-                                       int32_t *n, kpd_error *e) {
+// Compacts an item's hits to those whose phrase exists and is new; phrases[i] is that of hits[i].
+static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc *d, kpd_hit *hits, int32_t *n, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
     size_t kept = 0;
     for (int32_t i = 0; i < *n; i++) {
@@ -8633,12 +8689,7 @@ static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc 
         status = kpd__is_duplicate(s, d, phrase, kept, &duplicate, e);
         if (status) return status;
         if (duplicate) continue;
-        memset(&c->pairs[kept], 0, sizeof c->pairs[kept]);
-        c->pairs[kept].part[0] = phrase;
-        c->pairs[kept].part[1].data = "";
-        if (item->n_parts > 1) c->pairs[kept].part[1] = item->part[1];
-        c->pairs[kept].part[2] = item->part[0];
-        c->pairs[kept].n_parts = 3;
+        c->phrases[kept] = phrase;
         hits[kept++] = hits[i];
     }
     *n = (int32_t)kept;
@@ -8660,11 +8711,22 @@ static void kpd__rank(kpd_recommendation *r, int32_t n) {
     }
 }
 
-static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *item, kpd_hit *hits,
+// The assistant's logits of an item's n phrases.
+static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd_row *item, size_t n, kpd_error *e) {
+    kpd__candidates *c = &s->candidates;
+    kpd_row row = *item;
+    for (size_t i = 0; i < n; i++) {
+        row.keyphrase = c->phrases[i];
+        c->pairs[i] = kpd_model_input(assistant, KPD_ITEM, &row);
+    }
+    return kpd__score(s, assistant, c->pairs, n, c->logits, e);
+}
+
+static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, const kpd_row *item, kpd_hit *hits,
                                      int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
-    kpd_status status = kpd__drop_duplicates(s, d, item, hits, &n, e);
-    if (!status && d->assistant) status = kpd__score(s, d->assistant, c->pairs, (size_t)n, c->logits, e);
+    kpd_status status = kpd__drop_duplicates(s, d, hits, &n, e);
+    if (!status && d->assistant) status = kpd__ask(s, d->assistant, item, (size_t)n, e);
     if (status) return status;
     *count = 0;
     for (int32_t i = 0; i < n; i++) {
@@ -8677,15 +8739,31 @@ static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d
     return KPD_OK;
 }
 
+// Whether a model can tell how well a keyphrase fits an item.
+static kpd_status kpd__assistant_check(const kpd_model *m, const char *what, kpd_error *e) {
+    if (m->desc.kind != KPD_CROSS_ENCODER || m->desc.n_labels != 1)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s: the assistant is not a cross-encoder of one label", what);
+    if ((m->template_[2].names & 5) == 5) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s: the assistant's template \"%.*s\" has no %s", what,
+                     KPD__SHOWN(m->desc.template_pair, 60), m->template_[2].names & 1 ? "{title}" : "{keyphrase}");
+}
+
+// Item i of a call as a row; its tokens are looked at when it is embedded.
+static kpd_status kpd__item_row(const kpd_input *item, size_t i, kpd_row *row, kpd_error *e) {
+    memset(row, 0, sizeof *row);
+    if (item->n_parts < 1 || item->n_parts > 2)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "recommend: item %llu has %d parts, expected 1 or 2",
+                         (unsigned long long)i, (int)item->n_parts);
+    row->title = item->part[0];
+    if (item->n_parts > 1) row->category = item->part[1];
+    return KPD_OK;
+}
+
 static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
                                        kpd_error *e) {
     if (!d->student || !d->index || !d->lookup)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
-    if (d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the assistant is not a cross-encoder of one label");
-    if (d->assistant && d->assistant->template_[2].n_parts < 3)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the assistant's template \"%.*s\" has no {title}",
-                         KPD__SHOWN(d->assistant->desc.template_pair, 60));
+    if (d->assistant && kpd__assistant_check(d->assistant, "recommend", e)) return KPD_ERR_ARGUMENT;
     if (d->index->dim > kpd_model_dim(d->student))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the index has dim %d, the student only %d", (int)d->index->dim,
                          (int)kpd_model_dim(d->student));
@@ -8698,6 +8776,8 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
 static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
                                  kpd_recommendation *out, int32_t *counts, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
+    kpd_row rows[KPD__ITEMS];
+    kpd_input in[KPD__ITEMS];
     kpd_recommend_desc none;
     kpd_error own;
     kpd_status status;
@@ -8711,13 +8791,17 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
     status = kpd__recommend_check(s, d, &search, e);
     for (size_t at = 0; !status && at < n; at += KPD__ITEMS) {
         size_t m = kpd__min(KPD__ITEMS, n - at);
-        status = kpd__embed_from(s, d->student, KPD_ITEM, items + at, m, d->index->dim, c->vectors, at, e);
+        for (size_t i = 0; !status && i < m; i++) {
+            status = kpd__item_row(&items[at + i], at + i, &rows[i], e);
+            in[i] = kpd_model_input(d->student, KPD_ITEM, &rows[i]);
+        }
+        if (!status) status = kpd__embed_from(s, d->student, KPD_ITEM, in, m, d->index->dim, c->vectors, at, e);
         if (!status && kpd__index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))
             status = kpd__fail(e, e->status, (int64_t)at + e->where, "recommend: item %lld: its vector is not finite or zero",
                                (long long)((int64_t)at + e->where));
         for (size_t i = 0; !status && i < m; i++) {
             status =
-                kpd__recommend_one(s, d, &items[at + i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
+                kpd__recommend_one(s, d, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
             if (status) e->where = (int64_t)(at + i);   // not the candidate's
         }
     }

@@ -3847,8 +3847,7 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
     if (!s && kpdt__wants_mlm(d) && kpdt__mask_id(d->start) < 0)
         s = kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "training: mlm: the mask token \"%.*s\" is not in the vocabulary",
                       KPD__SHOWN(d->start->tokenizer->desc.mask, 60));
-    if (!s && d->assistant && (d->assistant->desc.kind != KPD_CROSS_ENCODER || d->assistant->desc.n_labels != 1))
-        s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the assistant is not a cross-encoder with one label");
+    if (!s && d->assistant) s = kpd__assistant_check(d->assistant, "training", e);
     if (!s) s = kpdt__dev_check(d, e);
     return s;
 }
@@ -4328,16 +4327,11 @@ KPD__GUARDED(2, kpdt_trainer_apply, kpdt__trainer_apply, kpdt_trainer *, t, kpdt
 
 // THE BATCH
 
-// A row as the model takes it: (keyphrase, category, title) for a cross-encoder, else (title, category) and (keyphrase). What
-// the template does not name is left out.
-static kpd_input kpdt__input(const kpd_model *m, int32_t role, const kpdt_row *r) {
-    kpd_input in;
-    memset(&in, 0, sizeof in);
-    if (role == 2) { in.part[0] = r->keyphrase; in.part[1] = r->category; in.part[2] = r->title; in.n_parts = 3; }
-    else if (role == 1) { in.part[0] = r->keyphrase; in.n_parts = 1; }
-    else { in.part[0] = r->title; in.part[1] = r->category; in.n_parts = r->category.data ? 2 : 1; }
-    if (in.n_parts > m->template_[role].n_parts) in.n_parts = m->template_[role].n_parts;
-    return in;
+// What a model reads of a row of a data set.
+static kpd_input kpdt__input(const kpd_model *m, kpd_tower tower, const kpdt_row *r) {
+    kpd_row row;
+    row.keyphrase = r->keyphrase; row.category = r->category; row.title = r->title;
+    return kpd_model_input(m, tower, &row);
 }
 
 // A batch's row i. Rows whose query cells are the same bytes, one behind the other, get one number.
@@ -4351,8 +4345,7 @@ static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i
             return kpdt__from_row(f->data, t->sampler.rows[i],
                                   kpd__fail(e, KPD_ERR_ARGUMENT, t->sampler.rows[i],
                                             "label %g, and to MNR each row is a positive pair", (double)row.label), e);
-    t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), &row);
-    if (t->n_sides == 2) t->side[KPD_KEYPHRASE].in[i] = kpdt__input(t->shell, 1, &row);
+    for (int k = 0; k < t->n_sides; k++) t->side[k].in[i] = kpdt__input(t->shell, (kpd_tower)k, &row);
     t->rows.label[i] = row.label;
     t->rows.score[i] = row.score;
     same = !i || !row.query.data || (row.query.size == query->size && !memcmp(row.query.data, query->data, query->size));
@@ -4386,17 +4379,18 @@ static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error
 }
 KPD__GUARDED(2, kpdt_trainer_draw, kpdt__trainer_draw, kpdt_trainer *, t, kpdt_batch *, out)
 
-// What the assistant is asked about row i: (keyphrase, category, title).
-static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, size_t i) {
+// What the assistant is asked about row i of a batch: the row itself, or where the texts are the host's, what they are.
+static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, size_t i, const kpdt_row *own) {
     const kpd_input *item = &b->in[KPD_ITEM][i];
-    kpd_input pair;
-    if (t->n_sides == 1) return *item;
-    memset(&pair, 0, sizeof pair);
-    pair.part[0] = b->in[KPD_KEYPHRASE][i].part[0];
-    if (item->n_parts > 1) pair.part[1] = item->part[1];
-    pair.part[2] = item->part[0];
-    pair.n_parts = 3;
-    return pair;
+    kpd_row row;
+    if (own) return kpdt__input(t->assistant, KPD_ITEM, own);
+    memset(&row, 0, sizeof row);
+    if (t->n_sides == 2) row.keyphrase = b->in[KPD_KEYPHRASE][i].part[0];
+    if (t->n_sides == 2) row.title = item->part[0];
+    else row.keyphrase = item->part[0];
+    if (item->n_parts > 1) row.category = item->part[1];
+    if (item->n_parts > 2) row.title = item->part[2];
+    return kpd_model_input(t->assistant, KPD_ITEM, &row);
 }
 
 // Whether an input has a row's texts, byte for byte.
@@ -4412,10 +4406,10 @@ static bool kpdt__same_texts(const kpd_input *a, const kpd_input *b) {
 static int64_t kpdt__own_row(const kpdt_trainer *t, const kpdt_batch *b, size_t i, kpdt_row *row) {
     kpd_input in;
     if (b->source < 0 || !b->row || kpdt__dataset_get(t->sampler.feeds[b->source].data, b->row[i], row, NULL)) return -1;
-    in = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), row);
+    in = kpdt__input(t->shell, KPD_ITEM, row);
     if (!kpdt__same_texts(&in, &b->in[KPD_ITEM][i])) return -1;
     if (t->n_sides == 1) return b->row[i];
-    in = kpdt__input(t->shell, 1, row);
+    in = kpdt__input(t->shell, KPD_KEYPHRASE, row);
     return kpdt__same_texts(&in, &b->in[KPD_KEYPHRASE][i]) ? b->row[i] : -1;
 }
 
@@ -4428,7 +4422,7 @@ static kpd_status kpdt__ask(kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) 
         kpdt_row row;
         t->rows.own[i] = kpdt__own_row(t, b, i, &row);
         if (soft && t->rows.own[i] >= 0 && soft[t->rows.own[i]] >= 0) { t->rows.t[i] = soft[t->rows.own[i]]; continue; }
-        t->rows.pair[n] = kpdt__asked_pair(t, b, i);
+        t->rows.pair[n] = kpdt__asked_pair(t, b, i, t->rows.own[i] < 0 ? NULL : &row);
         t->rows.asked[n++] = (int32_t)i;
     }
     if (n) s = kpd_score(t->session, t->assistant, t->rows.pair, n, logit, e);
@@ -4560,8 +4554,7 @@ static kpd_status kpdt__dev_slice(kpdt_trainer *t, int64_t at, size_t n, kpd_err
     for (size_t i = 0; !s && i < n; i++) {
         kpdt_row row;
         s = kpdt__dataset_get(t->dev.data, at + (int64_t)i, &row, e);
-        t->side[KPD_ITEM].in[i] = kpdt__input(t->shell, kpd__role(t->shell, KPD_ITEM), &row);
-        if (t->n_sides == 2) t->side[KPD_KEYPHRASE].in[i] = kpdt__input(t->shell, 1, &row);
+        for (int k = 0; k < t->n_sides; k++) t->side[k].in[i] = kpdt__input(t->shell, (kpd_tower)k, &row);
     }
     for (int k = 0; !s && k < t->n_sides; k++)
         s = kpdt__tower_forward(t, (kpd_tower)k, t->side[k].in, n, false, t->side[k].out, e);
@@ -4602,7 +4595,7 @@ static kpd_status kpdt__dev_mlm(kpdt_trainer *t, float *out, kpd_error *e) {
         kpd_input in;
         s = kpdt__dataset_get(t->dev.data, i, &row, e);
         if (s) break;
-        in = kpdt__input(t->shell, kpd__role(t->shell, tower), &row);
+        in = kpdt__input(t->shell, tower, &row);
         s = kpdt__side_whole(t, tower, &in, 1, &b, e);
         b.first_text = (uint64_t)i;
         if (!s) s = kpdt__mlm_run(t, &t->side[tower], &b, 0, &one, &masked, e);
@@ -4891,8 +4884,8 @@ static kpd_status kpdt__settings_check(const kpdt__image *m, const int64_t *foun
 
 // Every number of the state in its range; *waiting = rows that wait in all.
 static bool kpdt__state_ok(const kpdt_trainer *t, const int64_t *state, size_t *waiting) {
-    bool ok = state[0] >= 0 && state[0] <= t->schedule.steps && state[1] >= 0 && state[1] < INT64_MAX / 2 && state[2] >> 1 == 0 && state[3] >> 32 == 0 &&
-              state[4] >= 0 && state[4] <= INT32_MAX && (!state[2] || t->dev.data);
+    bool ok = state[0] >= 0 && state[0] <= t->schedule.steps && state[1] >= 0 && state[1] < INT64_MAX / 2 &&
+              state[2] >> 1 == 0 && state[3] >> 32 == 0 && state[4] >= 0 && state[4] <= INT32_MAX && (!state[2] || t->dev.data);
     *waiting = 0;
     for (size_t i = 0; ok && i < t->sampler.n_feeds; i++) {
         const kpdt__feed *f = &t->sampler.feeds[i];

@@ -116,7 +116,7 @@ static void expect_ids(const kpd_model *m, kpd_tower tower, kpd_input in, const 
 // Ids of tiny_vocab: [CLS] 2, [SEP] 3, blue 5, case 8, phone 10, lamp 16.
 static void templates_join_parts(void) {
     static const int32_t one[] = {2, 5, 8, 3}, two[] = {2, 5, 8, 3, 16, 3}, pair[] = {2, 5, 3, 16, 3, 8, 3},
-                         empty[] = {2, 5, 3, 3}, zeros[8] = {0};
+                         zeros[8] = {0};
     static const int32_t title_only[] = {2, 5, 3, 8, 3};
     tiny_options o;
     kpd_model *m, *cross;
@@ -132,7 +132,6 @@ static void templates_join_parts(void) {
     expect_ids(m, KPD_ITEM, kpd_input_str("blue case", NULL, NULL), one, 4, zeros);
     expect_ids(m, KPD_KEYPHRASE, kpd_input_str("Blue CASE", NULL, NULL), one, 4, zeros);
     expect_ids(m, KPD_ITEM, kpd_input_str("blue case", "lamp", NULL), two, 6, zeros);
-    expect_ids(m, KPD_ITEM, kpd_input_str("blue", "", NULL), empty, 4, zeros);
     expect_ids(cross, KPD_ITEM, kpd_input_str("blue", "lamp", "case"), pair, 7, zeros);
     expect_ids(cross, KPD_ITEM, kpd_input_str("blue", "case", NULL), title_only, 5, zeros);
     memset(&t, 0, sizeof t);
@@ -148,6 +147,111 @@ static void templates_join_parts(void) {
     CHECK(spans[4].part == 1 && spans[4].begin == 0 && spans[4].end == 4);
     kpd_model_close(m);
     kpd_model_close(cross);
+}
+
+static kpd_model *model_of(kpd_kind kind, const char *item, const char *pair) {
+    tiny_options o;
+    kpd_tokenizer *t = tiny_tokenizer();
+    kpd_model_desc d;
+    kpd_model *m = NULL;
+    memset(&o, 0, sizeof o);
+    o.kind = kind;
+    d = tiny_desc(&o, t);
+    d.template_item = item; d.template_pair = pair;
+    CHECK_OK(kpd_model_create(&d, NULL, &m, NULL));
+    kpd_tokenizer_destroy(t);
+    return m;
+}
+
+// What m reads of an input is what the tokenizer makes of one text, or of a pair.
+static void reads(const kpd_model *m, const kpd_input *in, const char *first, const char *second, const char *what) {
+    int32_t ids[2][24], types[2][24];
+    kpd_tokens t[2];
+    kpd_input want = kpd_input_str(first, second, NULL);
+    memset(t, 0, sizeof t);
+    for (int i = 0; i < 2; i++) { t[i].ids = ids[i]; t[i].types = types[i]; t[i].capacity = 24; }
+    if (!CHECK_OK(kpd_model_tokenize(m, KPD_ITEM, in, false, &t[0], NULL))) return;
+    if (!CHECK_OK(kpd_tokenize(kpd_model_tokenizer(m), &want, 0, false, &t[1], NULL))) return;
+    CHECK_THAT(t[0].count == t[1].count && !memcmp(ids[0], ids[1], (size_t)t[1].count * sizeof **ids) &&
+                   !memcmp(types[0], types[1], (size_t)t[1].count * sizeof **types),
+               "%s: %d tokens, expected those of \"%s\"%s%s", what, (int)t[0].count, first, second ? " and " : "",
+               second ? second : "");
+}
+
+// An empty part, a blank one and one that is not given are one and the same: each takes the text with it that joins it.
+static void a_blank_part_is_as_a_missing_one(void) {
+    static const char *const blank[] = {"", " ", "\t\r\n", "\xC2\xA0\xE3\x80\x80", "\xE2\x80\x8B\x01"};
+    static const char plain[] = "{keyphrase} [SEP] {category} [SEP] {title}", two[] = "{keyphrase}|{category} [SEP] {title}",
+                      wordy[] = "for {keyphrase} : [SEP] red {category}|pro {title} phone";
+    static const struct { const char *pair, *part[3], *first, *second; } x[] = {
+        {plain, {"blue", "lamp", "case"}, "blue [SEP] lamp [SEP] case", NULL},
+        {plain, {"blue", NULL, "case"}, "blue [SEP] case", NULL},
+        {plain, {NULL, "lamp", "case"}, "lamp [SEP] case", NULL},
+        {plain, {"blue", "lamp", NULL}, "blue [SEP] lamp", NULL},
+        {plain, {"blue", NULL, NULL}, "blue", NULL},
+        {plain, {NULL, NULL, NULL}, "", NULL},
+        {plain, {"5", "[SEP]", "!"}, "5 [SEP] [SEP] [SEP] !", NULL},
+        {two, {"blue", "lamp", "case"}, "blue", "lamp [SEP] case"},
+        {two, {"blue", NULL, "case"}, "blue", "case"},
+        {two, {"blue", "lamp", NULL}, "blue", "lamp"},
+        {two, {"blue", NULL, NULL}, "blue", NULL},
+        {two, {NULL, NULL, "case"}, "", "case"},
+        {wordy, {"blue", "lamp", "case"}, "for blue : [SEP] red lamp", "pro case phone"},
+        {wordy, {"blue", NULL, "case"}, "for blue", "pro case phone"},
+        {wordy, {NULL, "lamp", NULL}, "for lamp", NULL},
+        {wordy, {NULL, NULL, NULL}, "for", NULL},
+    };
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++) {
+        kpd_model *m = model_of(KPD_CROSS_ENCODER, NULL, x[i].pair);
+        for (size_t b = 0; m && b < sizeof blank / sizeof *blank; b++) {
+            const char *part[3];
+            kpd_input in;
+            for (int k = 0; k < 3; k++) part[k] = x[i].part[k] ? x[i].part[k] : blank[b];
+            in = kpd_input_str(part[0], part[1], part[2]);
+            reads(m, &in, x[i].first, x[i].second, x[i].pair);
+            for (int k = 0; k < 3; k++)
+                if (!x[i].part[k]) memset(&in.part[k], 0, sizeof in.part[k]);
+            reads(m, &in, x[i].first, x[i].second, x[i].pair);
+            while (in.n_parts > 1 && !x[i].part[in.n_parts - 1]) in.n_parts--;
+            reads(m, &in, x[i].first, x[i].second, x[i].pair);
+        }
+        kpd_model_close(m);
+    }
+}
+
+static kpd_text text_of(const char *s) {
+    kpd_text t;
+    t.data = s; t.size = strlen(s);
+    return t;
+}
+
+// Any model can be asked about any row: it gets what its template names, in its order, and of the rest nothing.
+static void a_row_becomes_what_the_template_names(void) {
+    static const struct { kpd_kind kind; const char *template_, *want; int32_t n_parts; } x[] = {
+        {KPD_BI_ENCODER, NULL, "blue case [SEP] lamp", 2},
+        {KPD_BI_ENCODER, "{title}", "blue case", 1},
+        {KPD_BI_ENCODER, "{category}", "lamp", 2},
+        {KPD_BI_ENCODER, "{category} : {title}", "lamp : blue case", 2},
+        {KPD_CROSS_ENCODER, NULL, "phone [SEP] lamp [SEP] blue case", 3},
+        {KPD_CROSS_ENCODER, "{keyphrase} [SEP] {title}", "phone [SEP] blue case", 3},
+        {KPD_CROSS_ENCODER, "{title} [SEP] {keyphrase}", "blue case [SEP] phone", 3},
+        {KPD_CROSS_ENCODER, "{keyphrase} [SEP] {category}", "phone [SEP] lamp", 2},
+    };
+    kpd_row row;
+    row.keyphrase = text_of("phone"); row.category = text_of("lamp"); row.title = text_of("blue case");
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++) {
+        kpd_model *m = model_of(x[i].kind, x[i].kind ? NULL : x[i].template_, x[i].kind ? x[i].template_ : NULL);
+        kpd_input in;
+        if (!m) continue;
+        in = kpd_model_input(m, KPD_ITEM, &row);
+        CHECK_INT(in.n_parts, x[i].n_parts);
+        reads(m, &in, x[i].want, NULL, x[i].template_ ? x[i].template_ : "default");
+        if (x[i].kind == KPD_BI_ENCODER) {
+            in = kpd_model_input(m, KPD_KEYPHRASE, &row);
+            CHECK(in.n_parts == 1 && in.part[0].data == row.keyphrase.data && in.part[0].size == 5);
+        }
+        kpd_model_close(m);
+    }
 }
 
 static void two_segments_have_two_types(void) {
@@ -218,6 +322,8 @@ SUITE(model) {
     RUN(model, huge_models_fail_cleanly);
     RUN(model, templates_are_checked);
     RUN(model, templates_join_parts);
+    RUN(model, a_blank_part_is_as_a_missing_one);
+    RUN(model, a_row_becomes_what_the_template_names);
     RUN(model, two_segments_have_two_types);
     RUN(model, weights_round_trip);
     RUN(model, bad_weights_are_refused);

@@ -1,4 +1,5 @@
 // kpd_recommend against the same pipeline by hand: embed, search, drop duplicates, score, rank.
+#include "../kpd_train.h"
 #include "test.h"
 #include "tiny_model.h"
 #include <math.h>
@@ -355,6 +356,49 @@ static void bad_item(void) {
     }
 }
 
+// A student that reads titles alone takes items with a category, which its assistant reads; and one that reads categories has an
+// assistant that does not.
+static void each_model_reads_what_its_template_names(void) {
+    const kpd_model *const usual[2] = {student, assistant};
+    for (int i = 0; i < 2; i++) {
+        kpd_model_desc d = kpd_model_get_desc(i ? assistant : student);
+        kpd_model *m = NULL;
+        kpd_recommend_desc r = base(12);
+        kpd_input full[2], cut[2];
+        kpd_recommendation a[2 * 12], b[2 * 12];
+        int32_t n[2] = {0, 0};
+        float v[DIM], w[DIM];
+        if (i) d.template_pair = "{keyphrase} [SEP] {title}";
+        else d.template_item = "{title}";
+        CHECK_OK(kpdt_model_start(&d, usual[i], 1, NULL, &m, NULL));
+        if (!m) return;
+        if (i) r.assistant = m;
+        else r.student = m;
+        for (int k = 0; k < 2; k++) {
+            full[k] = kpd_input_str("blue case", k ? "" : "lamp", NULL);
+            cut[k] = kpd_input_str("blue case", NULL, NULL);
+        }
+        CHECK_OK(kpd_recommend(session, &r, full, 2, a, n, &error));
+        CHECK(n[0] > 0 && n[1] > 0);
+        for (int32_t k = 0; k < n[0]; k++) {                // the category reaches the one that names it, and only that
+            kpd_input pair = kpd_input_str("", i ? "" : "lamp", "blue case");
+            float logit = 0;
+            pair.part[0] = lookup(r.lookup_user, a[k].id);
+            CHECK_OK(kpd_score(session, r.assistant, &pair, 1, &logit, NULL));
+            CHECK(a[k].relevance == kpd_sigmoid(logit));
+        }
+        CHECK_OK(kpd_embed(session, r.student, KPD_ITEM, i ? full : cut, 1, 0, v, NULL));
+        CHECK_OK(kpd_embed(session, r.student, KPD_ITEM, cut, 1, 0, w, NULL));
+        CHECK((memcmp(v, w, sizeof v) != 0) == (i == 1));
+        r.search.k = 1; r.assistant = NULL;
+        CHECK_OK(kpd_recommend(session, &r, full, 2, a, n, &error));
+        CHECK_OK(kpd_recommend(session, &r, cut, 2, b, n, &error));
+        CHECK(a[1].id == b[1].id && a[1].similarity == b[1].similarity);    // an empty category is none
+        CHECK(i || (a[0].id == b[0].id && a[0].similarity == b[0].similarity));
+        kpd_model_close(m);
+    }
+}
+
 // A session made for less refuses instead of writing over its end.
 static void session_too_small(void) {
     kpd_recommend_desc d = base(5);
@@ -386,6 +430,7 @@ SUITE(recommend) {
         RUN(recommend, writes_no_further);
         RUN(recommend, bad_arguments);
         RUN(recommend, bad_item);
+        RUN(recommend, each_model_reads_what_its_template_names);
         RUN(recommend, session_too_small);
     } else {
         RUN(recommend, make_fixtures);                                  // fails again, and is counted

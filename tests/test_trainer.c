@@ -836,6 +836,102 @@ static void what_a_host_puts_into_a_batch_is_asked_anew(void) {
     job_close(&j);
 }
 
+// A start of another template, of the same weights.
+static kpd_model *with_template(const kpd_model *from, const char *item, const char *pair) {
+    kpd_model_desc d = kpd_model_get_desc(from);
+    kpd_model *m = NULL;
+    if (item) d.template_item = item;
+    if (pair) d.template_pair = pair;
+    CHECK_OK(kpdt_model_start(&d, from, 1, NULL, &m, NULL));
+    return m;
+}
+
+// A student that reads titles alone asks an assistant that reads categories too.
+static void the_assistant_is_asked_about_the_row(void) {
+    job j;
+    kpd_model *start;
+    kpdt_trainer *t;
+    kpd_session *s;
+    kpdt_batch b, alone;
+    float soft[8], loss = 0, want;
+    int differ = 0;
+    job_open(&j, KPD_BI_ENCODER);
+    start = with_template(j.start, "{title}", NULL);
+    j.sources[0].losses[0] = j.sources[0].losses[1];
+    memset(&j.sources[0].losses[1], 0, sizeof j.sources[0].losses[1]);
+    j.d.n_sources = 1; j.d.dropout = 0; j.d.start = start;
+    t = job_trainer(&j);
+    s = tiny_session(NULL, j.assistant);
+    CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+    for (int i = 0; i < 8; i++) {
+        kpdt_row row;
+        kpd_input pair = kpd_input_str("", "", ""), less = pair;
+        float logit[2];
+        CHECK_OK(kpdt_dataset_get(j.data[0], b.row[i], &row, NULL));
+        CHECK(b.in[KPD_ITEM][i].n_parts == 1);
+        pair.part[0] = less.part[0] = row.keyphrase; pair.part[1] = row.category; pair.part[2] = less.part[2] = row.title;
+        CHECK_OK(kpd_score(s, j.assistant, &pair, 1, &logit[0], NULL));
+        CHECK_OK(kpd_score(s, j.assistant, &less, 1, &logit[1], NULL));
+        soft[i] = kpd_sigmoid(logit[0]);
+        differ += logit[0] != logit[1];
+    }
+    CHECK(differ > 0);
+    CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+    alone = b; alone.source = -1; alone.score = soft; alone.losses[0].teacher = KPDT_BY_SCORE;
+    want = loss_alone(&j, &alone);
+    CHECK(loss == want);
+    kpdt_trainer_destroy(t);
+    kpd_session_destroy(s);
+    kpd_model_close(start);
+    job_close(&j);
+}
+
+static void an_assistant_that_cannot_tell_is_refused(void) {
+    static const char *const templates[] = {"{keyphrase} [SEP] {category}", "{title}"};
+    static const char *const says[] = {"has no {title}", "has no {keyphrase}"};
+    for (int i = 0; i < 2; i++) {
+        job j;
+        kpdt_trainer *t = NULL;
+        kpd_model *m;
+        kpd_error e;
+        job_open(&j, KPD_BI_ENCODER);
+        m = with_template(j.assistant, NULL, templates[i]);
+        j.d.assistant = m;
+        memset(&e, 0, sizeof e);
+        CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_ARGUMENT);
+        CHECK_THAT(strstr(e.message, says[i]) != NULL, "%s", e.message);
+        kpd_model_close(m);
+        job_close(&j);
+    }
+}
+
+// The same table with an empty category, with a blank one and without the column trains to the same bits, whatever the model.
+static void an_empty_category_is_none(void) {
+    static const char *const cell[] = {"\t", "\t \xC2\xA0", ""};
+    static const kpdt_column with[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_LABEL, KPDT_COL_END},
+                             without[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_LABEL, KPDT_COL_END};
+    for (int kind = 0; kind < 2; kind++) {
+        uint64_t hash[3];
+        for (int i = 0; i < 3; i++) {
+            char text[600];
+            size_t n = 0;
+            kpdt_dataset *x;
+            job j;
+            for (int k = 0; k < 16; k++)
+                n += (size_t)sprintf(text + n, "%s %s\t%s%s\t%d\n", WORDS[k % 5], WORDS[k % 7], WORDS[k % 3], cell[i], k % 2);
+            job_open(&j, (kpd_kind)kind);
+            x = open_text(text, i < 2 ? with : without);
+            j.sources[0].data = x;
+            memset(&j.sources[0].losses[1], 0, sizeof j.sources[0].losses[1]);
+            j.d.n_sources = 1; j.d.dev = x;
+            hash[i] = whole_run(&j);
+            CHECK(hash[i] == hash[0]);
+            kpdt_dataset_close(x);
+            job_close(&j);
+        }
+    }
+}
+
 // A checkpoint has no gradient: between draw and apply it would lose what was drawn and learned.
 static void a_step_under_way_is_not_saved(void) {
     const char *path = test_tmp("under_way.kpc");
@@ -987,6 +1083,9 @@ SUITE(trainer) {
     RUN(trainer, hostile_batches_are_refused);
     RUN(trainer, a_cross_encoder_of_several_logits_is_refused);
     RUN(trainer, what_a_host_puts_into_a_batch_is_asked_anew);
+    RUN(trainer, the_assistant_is_asked_about_the_row);
+    RUN(trainer, an_assistant_that_cannot_tell_is_refused);
+    RUN(trainer, an_empty_category_is_none);
     RUN(trainer, a_step_under_way_is_not_saved);
     RUN(trainer, a_row_that_a_step_cannot_take_is_named_by_file_and_line);
     RUN(trainer, a_training_that_diverges_says_so);
