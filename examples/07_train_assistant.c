@@ -59,11 +59,12 @@ static kpd_status measure(const char *when, const kpd_model *m, const kpdt_datas
     kpd_session *session = NULL;
     kpdt_classification c;
     kpdt_row row;
+    kpd_row texts;
     kpd_status s;
     for (size_t i = 0; i < n; i++) {
         if (kpdt_dataset_get(x, (int64_t)i, &row, e)) return e->status;
-        in[i].n_parts = 3;
-        in[i].part[0] = row.keyphrase; in[i].part[1] = row.category; in[i].part[2] = row.title;
+        texts.keyphrase = row.keyphrase; texts.category = row.category; texts.title = row.title;
+        in[i] = kpd_model_input(m, KPD_ITEM, &texts);
         yes[i] = row.label >= 0.5f;
     }
     memset(&d, 0, sizeof d);

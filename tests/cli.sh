@@ -563,8 +563,11 @@ if [ -d $golden/tiny_mean ]; then
     run 0 $kpd embed "$dir/mean.kpd" $golden/texts.txt; near "$dir/out" $golden/expected/tiny_mean.npy
     run 0 $kpd import $golden/tiny_mean -o "$dir/t.kpd" --template-item '{category} [SEP] {title}' --max-tokens 20 --dtype f32
     run 0 $kpd info "$dir/t.kpd"; prints "{category} [SEP] {title}"; prints "at most 20 a text"
-    given 'a\tb\nc\td\ne\n'
+    given 'a\tb\nc\td\ne\tf\tg\n'
     for one in '' --one; do run 1 $kpd embed "$dir/t.kpd" $one < "$dir/in"; says "standard input:3: "; done
+    given 'e\t \n'; run 0 $kpd embed "$dir/t.kpd" < "$dir/in"; cp "$dir/out" "$dir/with"   # a title without category
+    given 'e\n'; run 0 $kpd embed "$dir/t.kpd" < "$dir/in"; same "$dir/with" "$dir/out"
+    given 'e\n'; run 0 $kpd embed "$dir/mean.kpd" < "$dir/in"; same "$dir/with" "$dir/out"
 
     t import_calibrate
     seen() { run 0 $kpd import $golden/tiny_mean -o "$dir/seen-$1.kpd" --dtype int8 --calibrate "$2" --tower $3; }
@@ -575,7 +578,8 @@ if [ -d $golden/tiny_mean ]; then
     done
     run 0 $kpd convert "$dir/mean.kpd" -o "$dir/x.kpd" --dtype int8 --calibrate - < $d/items.tsv
     same "$dir/seen-items.kpd" "$dir/x.kpd"
-    run 1 $kpd convert "$dir/t.kpd" -o "$dir/x.kpd" --dtype int8 --calibrate "$dir/phrases"; says "$dir/phrases:1: "
+    run 1 $kpd convert "$dir/t.kpd" -o "$dir/x.kpd" --dtype int8 --calibrate $d/keyphrases.tsv --tower keyphrase
+    says "$d/keyphrases.tsv:1: "
     run 2 $kpd import $golden/tiny_mean -o "$dir/x.kpd" --calibrate "$dir/few"; says "--calibrate: of --dtype int8 only"
 
     t import_cross_encoder
@@ -764,6 +768,35 @@ run 0 $kpd train $tr/cross.ini; run 0 $kpd info $tr/cross/last.kpd; prints "cros
 cp $tr/cross/last.kpd "$dir/cross.kpd"
 echo old > $tr/cross/last.kpd
 run 0 $kpd train $tr/cross.ini --force; same "$dir/cross.kpd" $tr/cross/last.kpd
+
+# A student that reads titles alone is asked about whatever it was trained on; an empty category is none.
+t train_titles
+cat > $tr/titles.ini <<END
+[model]
+start = ../catalogue/student.kpd
+template_item = {title}
+assistant = ../catalogue/assistant.kpd
+[train]
+steps = 3
+[data labels]
+file = labels.tsv
+columns = keyphrase title category label
+loss = pearson teacher=assistant
+[dev]
+file = dev.tsv
+columns = keyphrase title category label
+END
+run 0 $kpd train $tr/titles.ini; m=$tr/titles/last.kpd
+run 0 $kpd eval pairs $tr/dev.tsv --model $m; grep '^auc' "$dir/out" > "$dir/with"
+awk -F '\t' -v OFS='\t' '{ $3 = "" } 1' $tr/dev.tsv > $tr/bare.tsv
+run 0 $kpd eval pairs $tr/bare.tsv --model $m; grep '^auc' "$dir/out" > "$dir/without"; same "$dir/with" "$dir/without"
+cut -f1 $d/items.tsv > "$dir/titles"
+run 0 $kpd embed $m $d/items.tsv; cp "$dir/out" "$dir/with"; run 0 $kpd embed $m "$dir/titles"; same "$dir/with" "$dir/out"
+run 0 $kpd embed $m "$dir/phrases" --tower keyphrase -o "$dir/titles.npy"
+run 0 $kpd index build "$dir/titles.npy" -o "$dir/titles.kpi"
+run 0 $kpd recommend $m $assistant "$dir/titles.kpi" $d/keyphrases.tsv $d/items.tsv -k 3
+printf 'case\t\tblue lamp\n' > "$dir/in"; run 0 $kpd score $assistant "$dir/in"; cp "$dir/out" "$dir/with"
+printf 'case\tblue lamp\n' > "$dir/in"; run 0 $kpd score $assistant "$dir/in"; same "$dir/with" "$dir/out"
 
 t train_from_nothing
 printf '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nlamp\ncase\n' > $tr/vocab.txt

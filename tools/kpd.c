@@ -489,10 +489,27 @@ static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
     return true;
 }
 
-static bool check_pairs(const job *j, const kpd_input *in) {
-    for (int32_t i = 0; i < j->text.n; i++)
-        if (in[i].n_parts < 2)
-            return fail(j->text.name, j->text.first + i, "1 segment, expected 2 or 3 with a TAB between them");
+// keyphrase TAB category TAB title, or keyphrase TAB title; for a model that reads no title, its category.
+static bool pair_row(const job *j, bool title, int32_t i, const kpd_input *line, kpd_row *row) {
+    if (line->n_parts < 2) return fail(j->text.name, j->text.first + i, "1 segment, expected 2 or 3 with a TAB between them");
+    row->keyphrase = line->part[0];
+    if (line->n_parts > 2 || !title) row->category = line->part[1];
+    row->title = line->part[line->n_parts - 1];
+    return true;
+}
+
+// What m reads of the chunk's lines: pairs, items (title, or title TAB category) or keyphrases.
+static bool read_inputs(job *j, const kpd_model *m, kpd_tower tower, kpd_input *in) {
+    kpd_model_desc d = kpd_model_get_desc(m);
+    bool pair = d.kind == KPD_CROSS_ENCODER, title = strstr(d.template_pair, "{title}") != NULL;
+    if (!split_chunk(j, pair ? 3 : tower == KPD_ITEM ? 2 : 1, in)) return false;
+    for (int32_t i = 0; i < j->text.n; i++) {
+        kpd_row row = {0};
+        if (pair && !pair_row(j, title, i, &in[i], &row)) return false;
+        if (!pair && tower == KPD_ITEM) { row.title = in[i].part[0]; row.category = in[i].part[1]; }
+        if (!pair && tower == KPD_KEYPHRASE) row.keyphrase = in[i].part[0];
+        in[i] = kpd_model_input(m, tower, &row);
+    }
     return true;
 }
 
@@ -587,13 +604,12 @@ static void print_notes(const char *file, char *notes) {
 // The first chunk of the file of --calibrate, as the segments that the model takes.
 static bool read_calibration(job *j, kpd_convert_desc *d) {
     kpd_input *in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *in);
-    bool pair = kpd_model_get_desc(j->student).kind == KPD_CROSS_ENCODER;
     if (!in || !reader_open(&j->text, j->o.calibrate) || !reader_next(&j->text)) return false;
     if (!j->text.n) return fail(j->text.name, 0, "no text, expected a text a line");
     d->texts = in;
     d->n_texts = (size_t)j->text.n;
     d->tower = (kpd_tower)j->o.tower;
-    return split_chunk(j, pair ? 3 : d->tower == KPD_ITEM ? 2 : 1, in) && (!pair || check_pairs(j, in));
+    return read_inputs(j, j->student, d->tower, in);
 }
 
 static int check_conversion(const job *j) {
@@ -855,7 +871,7 @@ static bool embed_chunk(job *j, void *state) {
     size_t n = (size_t)j->text.n;
     double *each = j->o.one ? more_times(j) : NULL;
     if (j->o.one && !each) return false;
-    if (!split_chunk(j, j->o.tower == KPD_ITEM ? 2 : 1, b->in)) return false;
+    if (!read_inputs(j, j->student, (kpd_tower)j->o.tower, b->in)) return false;
     if (!embed_texts(j, j->student, j->session, b, each)) return false;
     if (!check_finite(j, b->out, b->cols)) return false;
     if (j->out.path) fwrite(b->out, sizeof *b->out, n * (size_t)b->cols, j->out.file);
@@ -1003,7 +1019,7 @@ static int bench_model(job *j) {
     opened = now() - opened;
     if (!reader_open(&j->text, j->arg[1]) || !reader_next(&j->text)) return BAD_DATA;
     if (!j->text.n) return fail(j->text.name, 0, "no text"), BAD_DATA;
-    if (!batch_create(j, kpd_model_dim(j->student), &b) || !split_chunk(j, j->o.tower == KPD_ITEM ? 2 : 1, b.in))
+    if (!batch_create(j, kpd_model_dim(j->student), &b) || !read_inputs(j, j->student, (kpd_tower)j->o.tower, b.in))
         return BAD_DATA;
     d = kpd_model_get_desc(j->student);
     bench_kernels((kpd_simd)j->o.simd, (size_t)d.width, (size_t)d.ffn_width, (size_t)d.n_heads, now);
@@ -1025,7 +1041,7 @@ static bool score_chunk(job *j, void *state) {
     const batch *b = (const batch *)state;
     size_t n = (size_t)j->text.n;
     kpd_error e;
-    if (!split_chunk(j, 3, b->in) || !check_pairs(j, b->in)) return false;
+    if (!read_inputs(j, j->assistant, KPD_ITEM, b->in)) return false;
     if (kpd_score(j->session, j->assistant, b->in, n, b->out, &e)) return fail_text(j, &e);
     if (!check_finite(j, b->out, b->cols)) return false;
     print_rows(j->out.file, b->out, n, b->cols);
@@ -1923,6 +1939,7 @@ static bool pairs_reserve(pairs *p, size_t n) {
 // score, or for a model keyphrase, title and category; then label, then perhaps the assistant's score.
 static bool pairs_line(const job *j, pairs *p, int32_t i) {
     const reader *r = &j->text;
+    kpd_row row;
     kpd_text column[5];
     size_t at = p->n + (size_t)i;
     int label = j->o.model ? 3 : 1, n = split_columns(r, i, column, 5);
@@ -1937,14 +1954,9 @@ static bool pairs_line(const job *j, pairs *p, int32_t i) {
         return false;
     p->yes[at] = p->label[at] >= 0.5f;
     if (!j->o.model) return true;
-    memset(&p->a.in[i], 0, sizeof p->a.in[i]);
-    memset(&p->b.in[i], 0, sizeof p->b.in[i]);
-    p->a.in[i].n_parts = j->assistant ? 3 : 2;
-    p->a.in[i].part[0] = column[j->assistant ? 0 : 1];
-    p->a.in[i].part[1] = column[2];
-    p->a.in[i].part[2] = column[1];
-    p->b.in[i].n_parts = 1;
-    p->b.in[i].part[0] = column[0];
+    row.keyphrase = column[0]; row.title = column[1]; row.category = column[2];
+    p->a.in[i] = kpd_model_input(j->assistant ? j->assistant : j->student, KPD_ITEM, &row);
+    if (!j->assistant) p->b.in[i] = kpd_model_input(j->student, KPD_KEYPHRASE, &row);
     return true;
 }
 
@@ -2738,7 +2750,8 @@ static const command COMMANDS[] = {
     {"embed", run_embed, 1, 2, "-o --dim --tower --one",
      "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase] [--one]",
      "Embeds each line: title, or title TAB category, of an item; or with --tower keyphrase a keyphrase. Writes float32\n"
-     "[lines, D], or without -o a line of D numbers for each. D less than the model's takes the first columns, normalised.\n"
+     "[lines, D], or without -o a line of D numbers for each. An empty category is none, and one that the model's template\n"
+     "does not name is left out. D less than the model's takes the first columns, normalised.\n"
      "--one embeds one text at a time, as a program does that answers queries: the vectors are the same, and --stats adds the\n"
      "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
@@ -2753,7 +2766,7 @@ static const command COMMANDS[] = {
      "    kpd bench minilm.kpd titles.txt --threads 2"},
     {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
-     "or any 2 segments.\n\n"
+     "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n\n"
      "    printf 'laptop sleeve\\tLaptop Sleeves\\tGrey Felt Sleeve 13 inch\\n' | kpd score assistant.kpd"},
     {"index build", run_index_build, 1, 1, "-o --ids --metric",
      "index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--metric cosine|dot|l2]",
