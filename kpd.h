@@ -40,7 +40,7 @@
 //     implementation:
 //     >>config  >>status  >>memory  >>threads  >>math  >>simd  >>kernels  >>gemm  >>quantised  >>levels  >>dots  >>machine
 //     >>unicode  >>tokenizer  >>file  >>model  >>session  >>encoder  >>assistant  >>student  >>convert
-//     >>index_store  >>index_flat  >>recommend
+//     >>index_store  >>kmeans  >>tree_store  >>tree  >>index_flat  >>index_tree  >>recommend
 //
 // OPTIONS  Define before including; "all" = the same in every file, "impl" = only beside KPD_IMPLEMENTATION.
 //
@@ -174,11 +174,33 @@
 //     LayerNorm (epsilon 1e-5). A vector's shape is {length, 1, 1}, with the padding where there is one.
 //
 // An index (kind 2) has:
-//     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32), 3.. zero
+//     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32, of a tree also 3 int8, 4 int16,
+//                     5 int4), 3 kind (0 flat, 1 tree), 4 and 5 fingerprint of the model (u64, 0 = unknown), 6 partition;
+//                     of a tree 7 count, 8 bits of the recall of default (f32); the others zero
 //     ids             i64  [count]: the id of each slot
 //     table           i32  [capacity, a power of two over count; may be 0 when count is]: slot of an id, -1 = empty; linear
 //                     probing from (id * 0x9E3779B97F4A7C15 mod 2^64) >> (64 - log2 capacity), from 0 if the capacity is 1
+// a flat one then
 //     vectors         f32 panels [count, dim]: 16 vectors side by side; unit length under cosine
+// and a tree, whose ids and table count its slots, 16 a block, in which ids of empty places mean nothing,
+//     lists           u8   [lists / 16, node]: panels of the means of 16 lists, the last one filled up with zeros
+//     blocks          u8   [lists, node]: a list's panel: the means of its at most 16 blocks
+//     codes           u8   [blocks, dim / 8 * 64]: the vectors of a block in 4 bits
+//     owner           i32  [blocks]: list * 16 + child of the block
+//     rows            what is kept of each slot's vector: f32 [slots, dim], int16 u8 [slots, 2 dim]; int8 u8 [slots,
+//                     dim / 8 * 4], which are the low nibbles of each block, laid out as its codes; int4 has no such section
+//     halves          f32  [slots], only under l2: |v|^2 / 2
+//
+// dim / 8 and lists / 16 are rounded up. 64 bytes of codes are 8 dimensions of 16 vectors: byte 4 i + j has dimension j of
+// vector i in its low four bits, dimension 4 + j in its high ones. A number v becomes u = v / step to the nearest even, + 128,
+// 1 to 255; a block has one step, its largest |v| / 127. The code is u >> 4, taken as (16 code - 120.5) step; int8 keeps
+// (u - 128) step with the low nibble u & 15; int16 keeps w step 127/32767. A node is such codes of 16 means, each with its own
+// step, and then
+//      0  f32[16] scale: the step              192  f32[16] step of the child block's codes
+//     64  f32[16] radius: root mean square     256  u32[16] number of the child block
+//                 distance of the members      320  u16[16] its places that hold a vector, as bits
+//    128  f32[16] |mean|^2 / 2                 352  u32     vectors since the list was cut into blocks, then 28 zeros
+// of which a panel of lists has the first three, else zeros. A child that owner does not name is none.
 
 // ------------------------------------------------------------------------------------------------------------------
 #ifndef KPD_H
@@ -352,11 +374,12 @@ typedef enum kpd_kind { KPD_KIND_LIST(KPD__ENUM) KPD_KIND_COUNT } kpd_kind;
 KPDDEF const char *kpd_kind_name(kpd_kind kind);
 KPDDEF bool        kpd_kind_from_name(const char *name, kpd_kind *out);
 
-#define KPD_DTYPE_LIST(X) X(DTYPE_DEFAULT, "default") X(F32, "f32") X(BF16, "bf16") X(INT8, "int8")      // default = f32
+#define KPD_DTYPE_LIST(X)                                                                                              \
+    X(DTYPE_DEFAULT, "default") X(F32, "f32") X(BF16, "bf16") X(INT8, "int8")       /* default = f32 */                \
+    X(INT16, "int16") X(INT4, "int4")                                               /* of a tree only */
 typedef enum kpd_dtype { KPD_DTYPE_LIST(KPD__ENUM) KPD_DTYPE_COUNT } kpd_dtype;
 KPDDEF const char *kpd_dtype_name(kpd_dtype type);
 KPDDEF bool        kpd_dtype_from_name(const char *name, kpd_dtype *out);
-
 enum { KPD_OFFSET_HIDDEN = 1, KPD_WIDE_QKV = 2 };      // arithmetic of int8: GELU's output as u8 with a zero; 16-bit q, k, v
 #define KPD_TOWER_LIST(X) X(ITEM, "item") X(KEYPHRASE, "keyphrase")       // one and the same weights unless separate_towers
 typedef enum kpd_tower { KPD_TOWER_LIST(KPD__ENUM) KPD_TOWER_COUNT } kpd_tower;
@@ -531,31 +554,54 @@ KPDDEF kpd_status kpd_score(kpd_session *s, const kpd_model *m, const kpd_input 
 KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim);    // in [-1, 1]; 0 if a square vanishes or overflows
 KPDDEF float kpd_sigmoid(float logit);                                   // 1 / (1 + e^-x), the probability behind one logit
 
-// INDEX  Vectors with the host's own 64-bit ids; exact search. One writer, or any number of readers. ----------------
+// INDEX  Vectors with the host's own 64-bit ids. One writer, or any number of readers. -------------------------------
 
 #define KPD_METRIC_LIST(X) X(COSINE, "cosine") X(DOT, "dot") X(L2, "l2")  // a score is larger when nearer; L2: minus distance^2
 typedef enum kpd_metric { KPD_METRIC_LIST(KPD__ENUM) KPD_METRIC_COUNT } kpd_metric;
 KPDDEF const char *kpd_metric_name(kpd_metric metric);
 KPDDEF bool        kpd_metric_from_name(const char *name, kpd_metric *out);
 
+// flat compares a query with every vector. tree is k-means lists, cut into blocks of 16 near vectors; it opens what may reach
+// the k-th score.
+#define KPD_INDEX_KIND_LIST(X) X(FLAT, "flat") X(TREE, "tree")
+typedef enum kpd_index_kind { KPD_INDEX_KIND_LIST(KPD__ENUM) KPD_INDEX_KIND_COUNT } kpd_index_kind;
+KPDDEF const char *kpd_index_kind_name(kpd_index_kind kind);
+KPDDEF bool        kpd_index_kind_from_name(const char *name, kpd_index_kind *out);
+
 typedef struct kpd_index_desc {
     int32_t dim;                        // 1..KPD_MAX_WIDTH
     kpd_metric metric;
-    kpd_dtype storage;                  // f32
+    kpd_index_kind kind;                // a tree is made by kpd_index_build
+    kpd_dtype storage;                  // f32; of a tree also int16, int8, or int4: nothing but its codes
+    int32_t lists;                      // of a tree's k-means; 0 = one for 224 vectors
+    float recall;                       // of a tree's searches that name none; 0 = 0.95
+    uint64_t fingerprint;               // of the model that made the vectors, a number of the host's; 0 = unknown. Only kept
+    int32_t partition;                  // which part of a set this is, a number of the host's. Only kept
     kpd_simd simd;                      // of its own sums, forced as a session's; AUTO is never AMX
     kpd_allocator allocator;
 } kpd_index_desc;
 
 typedef struct kpd_index_info {
-    int64_t count, bytes;               // vectors; of memory or mapping
+    int64_t count, bytes, slots;        // vectors; of memory or mapping; see kpd_index_id
     int32_t dim;
     kpd_metric metric;
     kpd_dtype storage;
     bool read_only;
+    kpd_index_kind kind;
+    int32_t lists, blocks;              // of a tree
+    float recall;
+    uint64_t fingerprint; int32_t partition;
 } kpd_index_info;
 
 // Errors: ARGUMENT names the field; UNSUPPORTED (storage, or a build that fails the level's self-test); MEMORY.
 KPDDEF kpd_status     kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
+
+// The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
+// NULL = one). Errors as kpd_index_create and kpd_index_upsert. Memory of a tree: the vectors once more, some 50 bytes for
+// each, and the index.
+// Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors once.
+KPDDEF kpd_status     kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
+                                      size_t n, kpd_index **out, kpd_error *e);
 
 // As kpd_model_open. Mapped or borrowed it is read-only; with d->copy it can be written to.
 KPDDEF kpd_status     kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e);
@@ -570,7 +616,8 @@ KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float
 // Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e);       // [dim] as stored; NOT_FOUND
-KPDDEF int64_t    kpd_index_id(const kpd_index *x, int64_t slot);        // ids in no particular order, slot 0..count-1; else -1
+// Ids in no particular order, slot 0..info.slots-1; -1 beyond, and where a slot is empty, as some of a tree are.
+KPDDEF int64_t    kpd_index_id(const kpd_index *x, int64_t slot);
 
 typedef struct kpd_hit { int64_t id; float score; } kpd_hit;
 typedef bool kpd_filter_t(void *user, int64_t id);                       // true = may be returned; called from any task
@@ -579,13 +626,17 @@ typedef struct kpd_search_desc {
     int32_t k;                          // 0 = 10, also where that is over the session's max_k: rows of out are k long
     bool threshold; float min_score;    // leave out scores below
     kpd_filter_t *filter; void *filter_user;
+    float recall;                       // of a tree: about what share of the true k best is found; 0 = the index's, 1 = all
+    float gamma;                        // of a tree, over recall: a node is opened where its score + gamma * radius may count
 } kpd_search_desc;
 
-// The k best of each of n queries q [n, dim], by score descending, then id ascending: exact, whatever the threads. out [n, k];
-// counts [n] says how many of each row are written (fewer than k only when no more qualify). d NULL = defaults. Errors:
-// ARGUMENT (k < 0; a query that is not finite or, under cosine, has no direction, `where` = its row), LIMIT (k or dim over
-// the session's). Allocates nothing.
-// A chain over dim a score; cost n * count * dim multiply-adds.
+// The k best of each of n queries q [n, dim], by score descending, then id ascending: the same whatever the threads. A flat
+// index finds all, and so does a tree with recall 1 or fewer than 16 dimensions; else some may be missing. Scores are those of
+// the vectors that kpd_index_get gives, a chain over dim each. out [n, k]; counts [n] says how many of each row are written (of
+// all fewer than k only when no more qualify). d NULL = defaults. Errors: ARGUMENT (k < 0; recall, gamma or min_score out of
+// range; a query that is not finite or, under cosine, has no direction, `where` = its row), LIMIT (k or dim over the
+// session's). Allocates nothing. Cost: n * count * dim multiply-adds, of a tree a few hundredths of that. Threads share out the
+// vectors of a flat index, but the queries of a tree.
 KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *d,
                                    kpd_hit *out, int32_t *counts, kpd_error *e);
 
@@ -736,6 +787,7 @@ KPD__ENUM_NAMES(kpd_activation, KPD_ACTIVATION_LIST)
 KPD__ENUM_NAMES(kpd_module_kind, KPD_MODULE_KIND_LIST)
 KPD__ENUM_NAMES(kpd_stage, KPD_STAGE_LIST)
 KPD__ENUM_NAMES(kpd_metric, KPD_METRIC_LIST)
+KPD__ENUM_NAMES(kpd_index_kind, KPD_INDEX_KIND_LIST)
 
 // Bytes of the character at s, of n; 0 where there is none that can be shown: not UTF-8, or for a terminal to obey.
 static size_t kpd__legible(const char *text, size_t n) {
@@ -1333,6 +1385,22 @@ struct kpd__ops;
 typedef void kpd__walk(const struct kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *room, size_t rows,
                        float *y, size_t ldy);
 
+// What a search needs to know about the 16 children of a panel; it stands behind the nibbles of their means.
+typedef struct kpd__node {
+    float scale[16], radius[16], half[16];      // of each mean: its nibbles' step, how far its members lie, half its square
+    float step[16];                             // of blocks: their codes'
+    uint32_t child[16]; uint16_t live[16];      // of blocks: their numbers, which of their places hold a vector
+    uint32_t added, zero[7];                    // of a list: vectors since it was cut into blocks
+} kpd__node;
+
+// A query as the kernels of a tree read it: value = q * step. order and bound say how many radii join a node's score.
+typedef struct kpd__probe {
+    const int8_t *q;                            // [8 groups]
+    size_t groups;
+    float step, offset, order, bound, square;   // offset = -120.5 sum q; square = |q|^2, of l2
+    bool l2;
+} kpd__probe;
+
 typedef struct kpd__ops {
     kpd_simd level;
     kpd__operand operand;
@@ -1358,12 +1426,16 @@ typedef struct kpd__ops {
     void (*scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
                  float *scores);
     size_t (*above)(const float *scores, size_t n, float least, int32_t *where);   // the i with scores[i] >= least; how many
+    void (*nodes)(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,
+                  float *bound);                                                   // [n][16] each: see KPD__TREE_KERNELS
+    void (*codes)(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,
+                  const float *halves, size_t n, float *scores);                   // [n][16]; halves: by slot, or NULL
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
 #define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, round, walk, N)            \
     {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), round, walk, N(rounded_gemm),         \
-     int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above)}
+     int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above), N(nodes), N(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1587,6 +1659,32 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 
 // Weights come from behind L2 once a block of rows: each step asks for its part of the next panel while this one is at work.
 #define KPD__PREFETCH(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (bytes)), 0, 2)
+
+// The kernels of a tree, once per kind of integer product. A score is q.mean, under l2 q.mean - |mean|^2/2. The sums are whole
+// numbers, so these are the same bits everywhere. which: numbers of the panels, or NULL for 0, 1, ...
+#define KPD__TREE_KERNELS(nodes, codes, nibbles)                                                                               \
+    static void nodes(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,               \
+                      float *bound) {                                                                                          \
+        for (size_t i = 0; i < n; i++) {                                                                                       \
+            const uint8_t *panel = panels + (which ? which[i] : i) * (p->groups * 64 + sizeof(kpd__node));                     \
+            const kpd__node *node = (const kpd__node *)(const void *)(panel + p->groups * 64);                                 \
+            kpd__v s = kpd__fmadd(nibbles(panel, p->groups, p->q), kpd__set(16), kpd__set(p->offset));                         \
+            kpd__v r = kpd__load(node->radius);                                                                                \
+            s = kpd__sub(kpd__mul(s, kpd__mul(kpd__load(node->scale), kpd__set(p->step))), kpd__load(node->half));             \
+            if (p->l2)                                                                                                         \
+                r = kpd__mul(r, kpd__root(kpd__vmax(kpd__fmadd(s, kpd__set(-2), kpd__set(p->square)), kpd__set(0))));          \
+            kpd__store(order + i * 16, kpd__fmadd(kpd__set(p->order), r, s));                                                  \
+            kpd__store(bound + i * 16, kpd__fmadd(kpd__set(p->bound), r, s));                                                  \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    static void codes(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,                   \
+                      const float *halves, size_t n, float *scores) {                                                          \
+        for (size_t i = 0; i < n; i++) {                                                                                       \
+            kpd__v s = nibbles(blocks + which[i] * (p->groups * 64), p->groups, p->q);                                         \
+            s = kpd__mul(kpd__fmadd(s, kpd__set(16), kpd__set(p->offset)), kpd__set(steps[i] * p->step));                      \
+            kpd__store(scores + i * 16, halves ? kpd__sub(s, kpd__load(halves + which[i] * (size_t)16)) : s);                  \
+        }                                                                                                                      \
+    }
 
 #endif // part A
 #endif // !KPD__LEVEL
@@ -3401,6 +3499,59 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
     }
     return count;
 }
+
+// 4-bit panels: lane i is the sum over d of nibble d of vector i times q[d]. 64 bytes are 8 dimensions of 16 vectors, 4 bytes
+// of each: the low nibbles are the first four, the high ones the others. Eight products of a nibble and a byte fit 16 bits.
+#if KPD__LEVEL == 2
+KPD__INLINE __m256i KPD__NAME(nibbles8)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t g = 0; g < groups;) {
+        __m256i a = _mm256_setzero_si256(), b = a;
+        for (size_t end = g + 8 < groups ? g + 8 : groups; g < end; g++) {
+            __m256i w = KPD__NAME(bits8)(codes + g * 64);
+            int32_t four[2];
+            memcpy(four, q + g * 8, sizeof four);
+            a = _mm256_add_epi16(a, _mm256_maddubs_epi16(_mm256_and_si256(w, low), _mm256_set1_epi32(four[0])));
+            b = _mm256_add_epi16(b, _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(w, 4), low),
+                                                         _mm256_set1_epi32(four[1])));
+        }
+        sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)));
+    }
+    return sum;
+}
+KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes, groups, q)),
+                     _mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes + 32, groups, q)));
+}
+#elif KPD__LEVEL == 3
+KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    const __m512i low = _mm512_set1_epi8(15), ones = _mm512_set1_epi16(1);
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t g = 0; g < groups;) {
+        __m512i a = _mm512_setzero_si512(), b = a;
+        for (size_t end = g + 8 < groups ? g + 8 : groups; g < end; g++) {
+            __m512i w = _mm512_loadu_si512(codes + g * 64);
+            int32_t four[2];
+            memcpy(four, q + g * 8, sizeof four);
+            a = _mm512_add_epi16(a, _mm512_maddubs_epi16(_mm512_and_si512(w, low), _mm512_set1_epi32(four[0])));
+            b = _mm512_add_epi16(b, _mm512_maddubs_epi16(_mm512_and_si512(_mm512_srli_epi16(w, 4), low),
+                                                         _mm512_set1_epi32(four[1])));
+        }
+        sum = _mm512_add_epi32(sum, _mm512_add_epi32(_mm512_madd_epi16(a, ones), _mm512_madd_epi16(b, ones)));
+    }
+    return _mm512_maskz_cvtepi32_ps(0xFFFF, sum);
+}
+#else
+KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    int32_t sum[16] = {0};
+    for (size_t g = 0; g < groups; g++, q += 8)
+        for (size_t i = 0; i < 16; i++, codes += 4)
+            for (size_t j = 0; j < 4; j++) sum[i] += (codes[j] & 15) * q[j] + (codes[j] >> 4) * q[4 + j];
+    return kpd__whole(sum);
+}
+#endif
+KPD__TREE_KERNELS(KPD__NAME(nodes), KPD__NAME(codes), KPD__NAME(nibbles))
 
 #if KPD__LEVEL == 2 || KPD__LEVEL == 3
 #define KPD__OPERAND KPD__WORDS
@@ -7388,6 +7539,30 @@ typedef struct kpd__watch {
     double seconds[KPD_STAGE_COUNT + 1];        // the last: of no stage
 } kpd__watch;
 
+// Keeps the `keep` best of what is added, by score, then number.
+typedef struct kpd__top { uint64_t *keys; size_t n, keep, room; float least; } kpd__top;
+
+#define KPD__TOP_SLACK 512      // keys that are added before the best are picked again
+#define KPD__NODES 4096         // lists that are scored together
+
+// How many lists and blocks the first phase takes for k hits, and how many candidates are scored from their rows.
+static size_t kpd__near_lists(size_t k) { return 32 + k / 6; }
+static size_t kpd__near_blocks(size_t k) { return 64 + k * 2 / 3; }
+static size_t kpd__best_rows(size_t k) { return 2 * k + 24; }
+
+typedef struct kpd__branch {    // of a search in a tree
+    int8_t *q;                  // [dim + 8]
+    float *order, *bound;       // [KPD__NODES] of lists
+    float child_order[256], child_bound[256], scores[256];
+    uint32_t open[16]; float step[16]; uint16_t live[16];       // blocks that wait to be scored
+    int32_t above[KPD__VECTORS]; uint32_t lists[KPD__VECTORS];
+    kpd__top nodes, rows;       // lists, then blocks; candidates
+    uint32_t *near; uint16_t *done; size_t n_near;              // lists of the first phase, bits of what was scored of them
+    float *panel;               // [dim][16]
+    kpd_hit *hits; int32_t n_hits;      // the task's best
+    bool exact;
+} kpd__branch;
+
 typedef struct kpd__scratch {   // of one task
     kpd__seen *seen;            // or NULL
     kpd__watch watch;
@@ -7401,6 +7576,7 @@ typedef struct kpd__scratch {   // of one task
     int32_t *above;             // [KPD__VECTORS]
     kpd_hit *best;              // [KPD__QUERIES, max_k]: heaps, the worst on top
     int32_t n_best[KPD__QUERIES];
+    kpd__branch branch;
 } kpd__scratch;
 
 // What a session is made for: the largest of each over its models.
@@ -7462,6 +7638,17 @@ static size_t kpd__qkv_floats(const kpd__sizes *z) {
     return z->block ? kpd__max(3 * z->padded, (kpd__hidden_floats(z) + z->block - 1) / z->block) : 0;
 }
 
+static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a) {
+    b->q = (int8_t *)kpd__take(a, dim + 8, 1);
+    b->order = (float *)kpd__take(a, KPD__NODES, sizeof(float));
+    b->bound = (float *)kpd__take(a, KPD__NODES, sizeof(float));
+    b->nodes.keys = (uint64_t *)kpd__take(a, kpd__max(kpd__near_lists(k), kpd__near_blocks(k)) + KPD__TOP_SLACK, 8);
+    b->rows.keys = (uint64_t *)kpd__take(a, kpd__best_rows(k) + KPD__TOP_SLACK, 8);
+    b->near = (uint32_t *)kpd__take(a, kpd__near_lists(k), sizeof(uint32_t));
+    b->done = (uint16_t *)kpd__take(a, kpd__near_lists(k), sizeof(uint16_t));
+    b->panel = (float *)kpd__take(a, dim, 16 * sizeof(float));
+}
+
 static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a) {
     size_t n_best;
     s->x = (float *)kpd__take(a, z->block, z->width * sizeof(float));
@@ -7475,6 +7662,7 @@ static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a
     if (!z->dim) return;
     s->scores = (float *)kpd__take(a, KPD__QUERIES * KPD__VECTORS, sizeof(float));
     s->above = (int32_t *)kpd__take(a, KPD__VECTORS, sizeof(int32_t));
+    kpd__branch_lay(&s->branch, z->dim, z->k, a);
     if (!kpd__mul_ok(KPD__QUERIES, z->k, &n_best)) a->overflow = true;
     else s->best = (kpd_hit *)kpd__take(a, n_best, sizeof(kpd_hit));
 }
@@ -8143,12 +8331,28 @@ KPD__GUARDED(3, kpd_model_convert, kpd__model_convert, const kpd_model *, m, con
 // vector into the hole. Promises that every operation is all or nothing, and that what a mapped file says is never followed
 // outside it.
 
+// Of a tree; slots are places of blocks.
+typedef struct kpd__nodes {
+    size_t n_lists, n_blocks, room_lists, room_blocks;
+    const uint8_t *lists, *blocks;      // panels: means of 16 lists; of the 16 blocks of a list. See kpd__node
+    const uint8_t *codes;               // [n_blocks][dim / 8][16][4]
+    const void *rows;                   // by slot, NULL for int4
+    const float *halves;                // by slot, under l2: half the square of a vector
+    const int32_t *owner;               // [n_blocks]: list * 16 + child
+    void *memory; size_t memory_size;   // of all these, ids and table, unless read_only
+} kpd__nodes;
+
 struct kpd_index {
     kpd_allocator allocator;
     kpd__file file;                     // when opened
     bool read_only;
-    int32_t dim;
+    kpd_index_kind kind;
+    int32_t dim, partition;
     kpd_metric metric;
+    kpd_dtype storage;
+    uint64_t fingerprint;
+    float recall;
+    kpd__nodes t;
     const kpd__ops *ops;
     size_t count, capacity, table_size; // vectors in use and of room for (a multiple of 16); a power of two
     const int64_t *ids;                 // [capacity]; owned unless read_only
@@ -8169,12 +8373,14 @@ static size_t kpd__table_start(int64_t id, size_t table_size) {
     return (size_t)(((uint64_t)id * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - kpd__log2(table_size)));
 }
 
+static size_t kpd__n_slots(const kpd_index *x) { return x->kind == KPD_TREE ? x->t.n_blocks * 16 : x->count; }
+
 // The place of an id in the table, or the first empty place; table_size when a corrupt table has neither.
 static size_t kpd__table_find(const kpd_index *x, int64_t id) {
     size_t at = kpd__table_start(id, x->table_size);
     for (size_t i = 0; i < x->table_size; i++, at = (at + 1) & (x->table_size - 1)) {
         int32_t slot = x->table[at];
-        if (slot < 0 || ((size_t)slot < x->count && x->ids[slot] == id)) return at;
+        if (slot < 0 || ((size_t)slot < kpd__n_slots(x) && x->ids[slot] == id)) return at;
     }
     return x->table_size;
 }
@@ -8203,6 +8409,24 @@ static void kpd__table_build(kpd_index *x) {
     int32_t *table = kpd__own_table(x);
     for (size_t i = 0; i < x->table_size; i++) table[i] = -1;
     for (size_t i = 0; i < x->count; i++) table[kpd__table_find(x, x->ids[i])] = (int32_t)i;
+}
+
+// Takes an entry out of the table and closes the gap, so that probing needs no tombstones.
+static void kpd__table_remove(kpd_index *x, size_t hole) {
+    int32_t *table = kpd__own_table(x);
+    size_t mask = x->table_size - 1, at = hole;
+    for (;;) {
+        table[hole] = -1;
+        for (;;) {
+            size_t home;
+            at = (at + 1) & mask;
+            if (table[at] < 0) return;
+            home = kpd__table_start(x->ids[table[at]], x->table_size);
+            if (((at - home) & mask) >= ((at - hole) & mask)) break;   // its probe passes the hole
+        }
+        table[hole] = table[at];
+        hole = at;
+    }
 }
 
 // Room for `count` vectors. On failure nothing has changed.
@@ -8235,20 +8459,29 @@ KPDDEF void kpd_index_close(kpd_index *x) {
     kpd_allocator a;
     if (!x) return;
     a = x->allocator;
-    if (!x->read_only) kpd__store_free(x);
+    if (!x->read_only && x->kind == KPD_TREE) kpd__free(&a, x->t.memory, x->t.memory_size);
+    else if (!x->read_only) kpd__store_free(x);
     kpd__file_close(&x->file);
     kpd__free(&a, x, sizeof *x);
 }
 
-// metric and storage are not enums yet: see kpd__enums_check.
-static kpd_status kpd__index_check(int32_t dim, int metric, int storage, kpd_error *e) {
-    if (kpd__range(e, "index: dim", dim, 1, KPD_MAX_WIDTH) || kpd__range(e, "index: metric", metric, 0, KPD_L2))
+// metric, storage and kind are not enums yet: see kpd__enums_check.
+static kpd_status kpd__index_check(int32_t dim, int metric, int storage, int kind, kpd_error *e) {
+    if (kpd__range(e, "index: dim", dim, 1, KPD_MAX_WIDTH) || kpd__range(e, "index: metric", metric, 0, KPD_L2) ||
+        kpd__range(e, "index: kind", kind, 0, KPD_TREE))
         return KPD_ERR_ARGUMENT;
-    if (storage == KPD_F32) return KPD_OK;
-    return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: storage type %d, this version has 1 (f32) only", storage);
+    if (storage == KPD_F32 || (kind == KPD_TREE && storage >= KPD_INT8 && storage <= KPD_INT4)) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: storage type %d, this version has 1 (f32)%s only", storage,
+                     kind == KPD_TREE ? ", 3 (int8), 4 (int16) and 5 (int4)" : "");
 }
 
-static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
+static kpd_status kpd__recall_check(const char *what, float recall, kpd_error *e) {
+    if (recall >= 0 && recall <= 1) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s: recall is %g, expected above 0 to 1, or 0 for the default", what,
+                     (double)recall);
+}
+
+static kpd_status kpd__index_make(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
     kpd_index_desc none;
     kpd_index *x;
     const kpd__ops *ops;
@@ -8256,15 +8489,25 @@ static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kp
     if (!d) d = (const kpd_index_desc *)memset(&none, 0, sizeof none);
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
-    s = kpd__index_check(d->dim, (int)d->metric, d->storage ? (int)d->storage : KPD_F32, e);
+    s = kpd__index_check(d->dim, (int)d->metric, d->storage ? (int)d->storage : KPD_F32, (int)d->kind, e);
+    if (!s) s = kpd__recall_check("index", d->recall, e);
     if (s) return s;
     s = kpd__choose_level(d->simd ? d->simd : kpd__best_before(KPD_SIMD_AMX), &ops, e);   // it has no use for tiles
     if (s) return s;
     x = (kpd_index *)kpd__alloc(&d->allocator, sizeof *x);
     if (!x) return kpd__no_memory(e, sizeof *x);
     x->allocator = d->allocator; x->dim = d->dim; x->metric = d->metric; x->ops = ops;
+    x->kind = d->kind; x->storage = d->storage ? d->storage : KPD_F32;
+    x->fingerprint = d->fingerprint; x->partition = d->partition;
+    x->recall = d->recall > 0 ? d->recall : 0.95f;
     *out = x;
     return KPD_OK;
+}
+
+static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
+    if (d && d->kind == KPD_TREE)
+        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: a tree is made of vectors, by kpd_index_build");
+    return kpd__index_make(d, out, e);
 }
 KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, kpd_index **, out)
 
@@ -8272,9 +8515,14 @@ KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x) {
     kpd_index_info i;
     memset(&i, 0, sizeof i);
     i.count = (int64_t)x->count;
-    i.bytes = (int64_t)(sizeof *x + x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) +
-                        kpd__panel_bytes(x->capacity, x->dim));
-    i.dim = x->dim; i.metric = x->metric; i.storage = KPD_F32; i.read_only = x->read_only;
+    i.slots = (int64_t)kpd__n_slots(x);
+    if (x->kind == KPD_TREE) i.bytes = (int64_t)(sizeof *x + (x->read_only ? x->file.size : x->t.memory_size));
+    else
+        i.bytes = (int64_t)(sizeof *x + x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) +
+                            kpd__panel_bytes(x->capacity, x->dim));
+    i.dim = x->dim; i.metric = x->metric; i.storage = x->storage; i.read_only = x->read_only;
+    i.kind = x->kind; i.lists = (int32_t)x->t.n_lists; i.blocks = (int32_t)x->t.n_blocks;
+    i.recall = x->recall; i.fingerprint = x->fingerprint; i.partition = x->partition;
     return i;
 }
 
@@ -8301,6 +8549,882 @@ static kpd_status kpd__vectors_check(const kpd_index *x, const float *v, size_t 
     return KPD_OK;
 }
 
+// v, under cosine divided by its length (else by 1).
+static void kpd__unit_row(const kpd_index *x, const float *v, float *out) {
+    float length = x->metric == KPD_COSINE ? sqrtf(x->ops->dot(v, v, (size_t)x->dim)) : 1;
+    for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = v[d] / length;
+}
+
+// >>kmeans  Lloyd's k-means, under cosine with centroids of unit length, and the cutting of lists into blocks. Promises the
+// same centroids for any number of threads: a centroid's sum runs over its vectors in order.
+
+#define KPD__ASSIGNED 240       // vectors that a task assigns at a time, 10 x KPD__QUERIES
+#define KPD__CENTROIDS 256      // centroids that they are compared with at a time
+
+// A key that orders by score, and of equal ones puts the smaller number above.
+static uint64_t kpd__key(float score, uint32_t number) {
+    uint32_t u = kpd__to_bits(score);
+    u ^= u >> 31 ? 0xFFFFFFFFu : 0x80000000u;
+    return (uint64_t)u << 32 | (uint32_t)~number;
+}
+static uint32_t kpd__key_number(uint64_t key) { return (uint32_t)~key; }
+static float kpd__key_score(uint64_t key) {
+    uint32_t u = (uint32_t)(key >> 32);
+    return kpd__from_bits(u ^ (u >> 31 ? 0x80000000u : 0xFFFFFFFFu));
+}
+
+static uint64_t kpd__middle(uint64_t a, uint64_t b, uint64_t c) {
+    uint64_t high = a > b ? a : b, low = a > b ? b : a;
+    return c > high ? high : c < low ? low : c;
+}
+
+// Puts the `first` largest of n keys before the others; which these are does not depend on how.
+static void kpd__select(uint64_t *keys, size_t n, size_t first) {
+    ptrdiff_t l = 0, r = (ptrdiff_t)n - 1, want = (ptrdiff_t)first - 1;
+    while (l < r) {
+        uint64_t x = kpd__middle(keys[l], keys[r], keys[l + (r - l) / 2]);
+        ptrdiff_t i = l, j = r;
+        while (i <= j) {
+            while (keys[i] > x) i++;
+            while (keys[j] < x) j--;
+            if (i <= j) { uint64_t t = keys[i]; keys[i++] = keys[j]; keys[j--] = t; }
+        }
+        if (want <= j) r = j;
+        else if (want >= i) l = i;
+        else break;
+    }
+}
+
+static uint64_t kpd__least_key(const uint64_t *keys, size_t n) {
+    uint64_t least = UINT64_MAX;
+    for (size_t i = 0; i < n; i++) least = keys[i] < least ? keys[i] : least;
+    return least;
+}
+
+static uint64_t kpd__shuffle(uint64_t *state) {   // SplitMix64 [Steele et al. 2014]
+    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+typedef struct kpd__cluster {
+    const kpd__ops *ops;
+    kpd_metric metric;
+    const kpd_parallel *parallel;
+    int32_t n_tasks;
+    size_t dim, n, k;                   // vectors, of unit length under cosine; centroids
+    const float *v;                     // [n, dim]
+    uint32_t *sample; size_t n_sample;  // rows that the centroids are made of; n_sample = n: all
+    float *panels, *half;               // [k padded to 16, dim], [k padded]: centroids, and half their squares but under cosine
+    uint32_t *nearest; float *score;    // [n], of each of the sample, or of all
+    uint32_t *members; size_t *start;   // [n], [k + 1]: the sample by centroid
+    uint64_t *keys;                     // [n]
+    float *work; size_t work_floats;    // of each task
+} kpd__cluster;
+
+static size_t kpd__cluster_work(size_t dim) { return KPD__QUERIES * dim + KPD__QUERIES * KPD__CENTROIDS + 4 * dim; }
+
+static void kpd__cluster_lay(kpd__cluster *c, kpd__arena *a) {
+    size_t k16 = kpd__round_up(c->k, 16);
+    c->sample = (uint32_t *)kpd__take(a, c->n, sizeof(uint32_t));
+    c->nearest = (uint32_t *)kpd__take(a, c->n, sizeof(uint32_t));
+    c->members = (uint32_t *)kpd__take(a, c->n, sizeof(uint32_t));
+    c->score = (float *)kpd__take(a, c->n, sizeof(float));
+    c->start = (size_t *)kpd__take(a, c->k + 1, sizeof(size_t));
+    c->keys = (uint64_t *)kpd__take(a, c->n, sizeof(uint64_t));
+    c->panels = (float *)kpd__take(a, k16, c->dim * sizeof(float));
+    c->half = (float *)kpd__take(a, k16, sizeof(float));
+    c->work_floats = kpd__cluster_work(c->dim);
+    c->work = (float *)kpd__take(a, c->work_floats, (size_t)c->n_tasks * sizeof(float));
+}
+
+static const float *kpd__cluster_row(const kpd__cluster *c, size_t i) { return c->v + (size_t)c->sample[i] * c->dim; }
+
+// The nearest of the centroids for rows [first, first + n) of the sample, at most KPD__QUERIES.
+static void kpd__assign_some(const kpd__cluster *c, size_t first, size_t n, float *work) {
+    float *rows = work, *scores = work + KPD__QUERIES * c->dim;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(rows + i * c->dim, kpd__cluster_row(c, first + i), c->dim * sizeof *rows);
+        c->score[first + i] = -INFINITY;
+        c->nearest[first + i] = 0;
+    }
+    for (size_t from = 0; from < c->k; from += KPD__CENTROIDS) {
+        size_t m = kpd__min(KPD__CENTROIDS, c->k - from), ld = kpd__round_up(m, 16);
+        c->ops->scan(KPD_DOT, rows, n, c->dim, c->panels + from * c->dim, ld / 16, scores);
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < m; j++) {
+                float s = scores[i * ld + j] - c->half[from + j];
+                if (!(s > c->score[first + i])) continue;
+                c->score[first + i] = s;
+                c->nearest[first + i] = (uint32_t)(from + j);
+            }
+    }
+}
+
+static void kpd__assign_task(void *arg, int32_t task) {
+    const kpd__cluster *c = (const kpd__cluster *)arg;
+    float *work = c->work + (size_t)task * c->work_floats;
+    for (size_t at = (size_t)task * KPD__ASSIGNED; at < c->n_sample; at += (size_t)c->n_tasks * KPD__ASSIGNED)
+        for (size_t i = at; i < kpd__min(at + KPD__ASSIGNED, c->n_sample); i += KPD__QUERIES)
+            kpd__assign_some(c, i, kpd__min(KPD__QUERIES, kpd__min(at + KPD__ASSIGNED, c->n_sample) - i), work);
+}
+
+// The sample by centroid, each centroid's in order.
+static void kpd__cluster_sort(kpd__cluster *c) {
+    memset(c->start, 0, (c->k + 1) * sizeof *c->start);
+    for (size_t i = 0; i < c->n_sample; i++) c->start[c->nearest[i] + 1]++;
+    for (size_t j = 0; j < c->k; j++) c->start[j + 1] += c->start[j];
+    for (size_t i = 0; i < c->n_sample; i++) c->members[c->start[c->nearest[i]]++] = (uint32_t)i;
+    for (size_t j = c->k; j > 0; j--) c->start[j] = c->start[j - 1];
+    c->start[0] = 0;
+}
+
+// Centroids without vectors take the ones that lie farthest from theirs, of those that are not alone.
+static void kpd__cluster_mend(kpd__cluster *c) {
+    size_t empty = 0, at = 0;
+    for (size_t j = 0; j < c->k; j++) empty += c->start[j] == c->start[j + 1];
+    if (!empty || c->n_sample < c->k) return;
+    for (size_t i = 0; i < c->n_sample; i++) {
+        const float *v = kpd__cluster_row(c, i);
+        float square = c->metric == KPD_COSINE ? 0 : c->ops->dot(v, v, c->dim);
+        size_t j = c->nearest[i];
+        c->keys[i] = c->members[c->start[j]] == i ? 0 : kpd__key(0.5f * square - c->score[i], (uint32_t)i);   // one must stay
+    }
+    kpd__select(c->keys, c->n_sample, empty);
+    for (size_t j = 0; j < c->k; j++)
+        if (c->start[j] == c->start[j + 1]) {
+            if (c->keys[at]) c->nearest[kpd__key_number(c->keys[at])] = (uint32_t)j;
+            at++;
+        }
+    kpd__cluster_sort(c);
+}
+
+static void kpd__centroid_put(const kpd__cluster *c, size_t j, const float *v) {
+    for (size_t d = 0; d < c->dim; d++) c->panels[(j / 16 * c->dim + d) * 16 + j % 16] = v[d];
+    c->half[j] = c->metric == KPD_COSINE ? 0 : 0.5f * c->ops->dot(v, v, c->dim);
+}
+
+static void kpd__centroid_task(void *arg, int32_t task) {
+    const kpd__cluster *c = (const kpd__cluster *)arg;
+    float *mean = c->work + (size_t)task * c->work_floats;
+    for (size_t j = (size_t)task; j < c->k; j += (size_t)c->n_tasks) {
+        size_t n = c->start[j + 1] - c->start[j];
+        float share = n ? 1.0f / (float)n : 0;
+        if (!n) continue;               // fewer different vectors than centroids: it stays
+        memset(mean, 0, c->dim * sizeof *mean);
+        for (size_t i = c->start[j]; i < c->start[j + 1]; i++) {
+            const float *v = kpd__cluster_row(c, c->members[i]);
+            for (size_t d = 0; d < c->dim; d++) mean[d] += v[d] * share;
+        }
+        if (c->metric == KPD_COSINE) c->ops->normalize(mean, c->dim, mean);
+        kpd__centroid_put(c, j, mean);
+    }
+}
+
+// Makes the centroids: some rounds over a sample, drawn by `seed`; then assigns all vectors and sorts them.
+static void kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t rounds, uint64_t seed) {
+    for (size_t i = 0; i < c->n; i++) c->sample[i] = (uint32_t)i;
+    c->n_sample = kpd__min(c->n, sample);
+    for (size_t i = 0; i < c->n_sample; i++) {
+        size_t j = i + (size_t)(kpd__shuffle(&seed) % (c->n - i));
+        uint32_t t = c->sample[i];
+        c->sample[i] = c->sample[j];
+        c->sample[j] = t;
+    }
+    for (size_t j = 0; j < c->k; j++) kpd__centroid_put(c, j, kpd__cluster_row(c, j % c->n_sample));
+    for (int32_t r = 0; r < rounds; r++) {
+        kpd__run(c->parallel, c->n_tasks, kpd__assign_task, c);
+        kpd__cluster_sort(c);
+        kpd__cluster_mend(c);
+        kpd__run(c->parallel, c->n_tasks, kpd__centroid_task, c);
+    }
+    for (size_t i = 0; i < c->n; i++) c->sample[i] = (uint32_t)i;
+    c->n_sample = c->n;
+    kpd__run(c->parallel, c->n_tasks, kpd__assign_task, c);
+    kpd__cluster_sort(c);
+}
+
+// What cuts a list into blocks: rows of v by number, keys [a list's length], work [4 dim].
+typedef struct kpd__cutter {
+    const kpd__ops *ops;
+    const float *v;
+    size_t dim;
+    uint64_t *keys;
+    float *work;
+} kpd__cutter;
+
+// How many of m vectors go to the left: whole blocks, about half; above 256, whole lists of 256.
+static size_t kpd__cut_left(size_t m) {
+    size_t lists = (m + 255) / 256;
+    return m > 256 ? (m * (lists / 2) / lists + 8) / 16 * 16 : (m + 15) / 16 / 2 * 16;
+}
+
+static uint32_t kpd__farthest(const kpd__cutter *c, const uint32_t *rows, size_t m, const float *from, float *part) {
+    uint32_t far = rows[0];
+    float most = -1;
+    for (size_t i = 0; i < m; i++) {
+        const float *v = c->v + (size_t)rows[i] * c->dim;
+        float square;
+        for (size_t d = 0; d < c->dim; d++) part[d] = v[d] - from[d];
+        square = c->ops->dot(part, part, c->dim);
+        if (square > most) { most = square; far = rows[i]; }
+    }
+    return far;
+}
+
+static void kpd__rows_mean(const kpd__cutter *c, const uint32_t *rows, size_t m, float *mean) {
+    float share = 1.0f / (float)m;
+    memset(mean, 0, c->dim * sizeof *mean);
+    for (size_t i = 0; i < m; i++)
+        for (size_t d = 0; d < c->dim; d++) mean[d] += c->v[(size_t)rows[i] * c->dim + d] * share;
+}
+
+// Balanced 2-means: the `left` rows that reach farthest from b's side to a's come first.
+static void kpd__cut_once(const kpd__cutter *c, uint32_t *rows, size_t m, size_t left) {
+    float *a = c->work, *b = a + c->dim, *way = b + c->dim;
+    kpd__rows_mean(c, rows, m, b);
+    memcpy(a, c->v + (size_t)kpd__farthest(c, rows, m, b, way) * c->dim, c->dim * sizeof *a);
+    memcpy(b, c->v + (size_t)kpd__farthest(c, rows, m, a, way) * c->dim, c->dim * sizeof *b);
+    for (int round = 0; round < 6; round++) {
+        for (size_t d = 0; d < c->dim; d++) way[d] = a[d] - b[d];
+        for (size_t i = 0; i < m; i++) {
+            const float *v = c->v + (size_t)rows[i] * c->dim;
+            c->keys[i] = kpd__key(c->ops->dot(v, way, c->dim), rows[i]);
+        }
+        kpd__select(c->keys, m, left);
+        for (size_t i = 0; i < m; i++) rows[i] = kpd__key_number(c->keys[i]);
+        kpd__rows_mean(c, rows, left, a);
+        kpd__rows_mean(c, rows + left, m - left, b);
+    }
+}
+
+// Orders rows so that near ones share a block of 16, and blocks a list.
+static void kpd__cut_blocks(const kpd__cutter *c, uint32_t *rows, size_t m) {
+    size_t left = kpd__cut_left(m);
+    if (m <= 16) return;
+    kpd__cut_once(c, rows, m, left);
+    kpd__cut_blocks(c, rows, left);
+    kpd__cut_blocks(c, rows + left, m - left);
+}
+
+// The lengths of the lists that kpd__cut_blocks makes of m vectors: to out, or NULL; how many.
+static size_t kpd__cut_lists(size_t m, uint32_t *out) {
+    size_t left = kpd__cut_left(m), n;
+    if (m <= 256) {
+        if (out) *out = (uint32_t)m;
+        return m > 0;
+    }
+    n = kpd__cut_lists(left, out);
+    return n + kpd__cut_lists(m - left, out ? out + n : NULL);
+}
+
+// >>tree_store  The nodes, codes and rows of a tree (see >>format), in one block of memory or in a mapped file. A list's
+// vectors fill blocks of 16 that may lie anywhere; slot = block * 16 + place. Promises that a number read from a file is not
+// followed before it was compared with what there is.
+
+static size_t kpd__groups(const kpd_index *x) { return ((size_t)x->dim + 7) / 8; }
+static size_t kpd__code_bytes(const kpd_index *x) { return kpd__groups(x) * 64; }
+static size_t kpd__node_bytes(const kpd_index *x) { return kpd__code_bytes(x) + sizeof(kpd__node); }
+static size_t kpd__row_bytes(const kpd_index *x) {   // of what is kept of a vector beside its codes
+    return x->storage == KPD_F32     ? (size_t)x->dim * 4
+           : x->storage == KPD_INT16 ? (size_t)x->dim * 2
+           : x->storage == KPD_INT8  ? kpd__groups(x) * 4
+                                     : 0;
+}
+
+static void *kpd__own(const void *p) { return (void *)(uintptr_t)p; }   // of an index that is not read-only
+
+static kpd__node *kpd__panel_node(const kpd_index *x, const uint8_t *panels, size_t i) {
+    return (kpd__node *)kpd__own(panels + i * kpd__node_bytes(x) + kpd__code_bytes(x));
+}
+// Of a list: its blocks.
+static kpd__node *kpd__list_node(const kpd_index *x, size_t list) { return kpd__panel_node(x, x->t.blocks, list); }
+
+// The step of a block's codes, 0 if its owner does not know it.
+static float kpd__block_step(const kpd_index *x, size_t block) {
+    size_t owner = (uint32_t)x->t.owner[block], list = owner / 16;
+    const kpd__node *node;
+    if (list >= x->t.n_lists) return 0;
+    node = kpd__list_node(x, list);
+    return node->child[owner % 16] == block ? node->step[owner % 16] : 0;
+}
+
+static size_t kpd__nibble_at(size_t place, size_t d) { return d / 8 * 64 + place * 4 + d % 4; }
+static unsigned kpd__nibble(const uint8_t *codes, size_t place, size_t d) {
+    return codes[kpd__nibble_at(place, d)] >> (d % 8 / 4 * 4) & 15u;
+}
+static void kpd__nibble_put(uint8_t *codes, size_t place, size_t d, unsigned value) {
+    uint8_t *at = codes + kpd__nibble_at(place, d);
+    int shift = (int)(d % 8 / 4 * 4);
+    *at = (uint8_t)((*at & (0xF0u >> shift)) | value << shift);
+}
+
+// v / step to the nearest whole number, cut to -most..most.
+static int kpd__to_step(float v, float step, float most) {
+    float t = step > 0 ? v / step : 0;
+    t = t > most ? most : t < -most ? -most : t;
+    return (int)((t + 12582912.0f) - 12582912.0f);   // 1.5 2^23: to nearest even
+}
+
+#define KPD__WORDS_OF_STEP (32767.0f / 127.0f)   // 16-bit rows: this many of their steps are one of the codes
+
+// The vector of a slot, as it is kept, to out[0], out[stride], ...
+static void kpd__row_get(const kpd_index *x, size_t slot, float *out, size_t stride) {
+    size_t dim = (size_t)x->dim, block = slot / 16, place = slot % 16;
+    const uint8_t *codes = x->t.codes + block * kpd__code_bytes(x), *low = (const uint8_t *)x->t.rows;
+    const int16_t *words = (const int16_t *)x->t.rows;
+    float step;
+    if (x->storage == KPD_F32) {
+        const float *row = (const float *)x->t.rows + slot * dim;
+        for (size_t d = 0; d < dim; d++) out[d * stride] = row[d];
+        return;
+    }
+    step = kpd__block_step(x, block);
+    if (x->storage == KPD_INT16)
+        for (size_t d = 0; d < dim; d++) out[d * stride] = (float)words[slot * dim + d] * (step / KPD__WORDS_OF_STEP);
+    else if (x->storage == KPD_INT8)
+        for (size_t d = 0; d < dim; d++)
+            out[d * stride] = (float)((int)(kpd__nibble(codes, place, d) << 4 |
+                                            kpd__nibble(low + block * kpd__code_bytes(x), place, d)) - 128) * step;
+    else
+        for (size_t d = 0; d < dim; d++) out[d * stride] = ((float)(kpd__nibble(codes, place, d) << 4) - 120.5f) * step;
+}
+
+static void kpd__row_put(kpd_index *x, size_t slot, const float *v, float step) {
+    size_t dim = (size_t)x->dim, block = slot / 16, place = slot % 16, at = block * kpd__code_bytes(x);
+    uint8_t *codes = (uint8_t *)kpd__own(x->t.codes) + at, *low = (uint8_t *)kpd__own(x->t.rows);
+    if (x->storage == KPD_F32) memcpy((float *)(void *)low + slot * dim, v, dim * sizeof *v);
+    for (size_t d = 0; d < dim; d++) {
+        unsigned u = (unsigned)(kpd__to_step(v[d], step, 127) + 128);
+        kpd__nibble_put(codes, place, d, u >> 4);
+        if (x->storage == KPD_INT8) kpd__nibble_put(low + at, place, d, u & 15u);
+        if (x->storage == KPD_INT16)
+            ((int16_t *)(void *)low)[slot * dim + d] = (int16_t)kpd__to_step(v[d], step / KPD__WORDS_OF_STEP, 32767);
+    }
+}
+
+static float kpd__widest(const float *v, size_t n) {
+    float most = 0;
+    for (size_t i = 0; i < n; i++) most = kpd__wider(most, v[i]);
+    return most;
+}
+
+// Child `place` of a panel: the mean of n rows of v, and how far these lie from it (root mean square). work: [2 dim].
+static void kpd__mean_put(const kpd_index *x, uint8_t *panels, size_t panel, size_t place, const float *v, size_t n,
+                          float *work) {
+    size_t dim = (size_t)x->dim;
+    uint8_t *codes = panels + panel * kpd__node_bytes(x);
+    kpd__node *node = kpd__panel_node(x, panels, panel);
+    float *mean = work, *part = work + dim, square = 0, share = 1.0f / (float)n;
+    memset(mean, 0, dim * sizeof *mean);
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < dim; d++) mean[d] += v[i * dim + d] * share;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t d = 0; d < dim; d++) part[d] = v[i * dim + d] - mean[d];
+        square += x->ops->dot(part, part, dim) * share;
+    }
+    node->scale[place] = kpd__widest(mean, dim) / 127;
+    node->radius[place] = sqrtf(square);
+    node->half[place] = x->metric == KPD_L2 ? 0.5f * x->ops->dot(mean, mean, dim) : 0;
+    for (size_t d = 0; d < dim; d++)
+        kpd__nibble_put(codes, place, d, (unsigned)(kpd__to_step(mean[d], node->scale[place], 127) + 128) >> 4);
+}
+
+// Half the square of a slot's vector as it is kept, which l2 takes off.
+static void kpd__half_put(kpd_index *x, size_t slot, float *work) {
+    if (x->metric != KPD_L2) return;
+    kpd__row_get(x, slot, work, 1);
+    ((float *)kpd__own(x->t.halves))[slot] = 0.5f * x->ops->dot(work, work, (size_t)x->dim);
+}
+
+// Makes block `block`, child `place` of a list, of n vectors, 1 to 16.
+static void kpd__block_put(kpd_index *x, size_t list, size_t place, size_t block, const float *v, const int64_t *ids, size_t n,
+                           float *work) {
+    size_t dim = (size_t)x->dim;
+    kpd__node *node = kpd__list_node(x, list);
+    node->step[place] = kpd__widest(v, n * dim) / 127;
+    node->child[place] = (uint32_t)block;
+    node->live[place] = (uint16_t)(0xFFFFu >> (16 - n));
+    ((int32_t *)kpd__own(x->t.owner))[block] = (int32_t)(list * 16 + place);
+    for (size_t i = 0; i < n; i++) {
+        kpd__row_put(x, block * 16 + i, v + i * dim, node->step[place]);
+        ((int64_t *)kpd__own(x->ids))[block * 16 + i] = ids[i];
+        kpd__half_put(x, block * 16 + i, work);
+    }
+    kpd__mean_put(x, (uint8_t *)kpd__own(x->t.blocks), list, place, v, n, work);
+}
+
+// Makes a list of n vectors, 1 to 256, in blocks use[0], use[1], ...
+static void kpd__list_put(kpd_index *x, size_t list, const uint32_t *use, const float *v, const int64_t *ids, size_t n,
+                          float *work) {
+    memset(kpd__own(x->t.blocks + list * kpd__node_bytes(x)), 0, kpd__node_bytes(x));
+    for (size_t i = 0; i < n; i += 16)
+        kpd__block_put(x, list, i / 16, use[i / 16], v + i * (size_t)x->dim, ids + i, kpd__min(16, n - i), work);
+    kpd__mean_put(x, (uint8_t *)kpd__own(x->t.lists), list / 16, list % 16, v, n, work);
+}
+
+// The arrays of a tree with room for t.room_lists and t.room_blocks.
+static void kpd__tree_lay(kpd_index *x, kpd__arena *a) {
+    kpd__nodes *t = &x->t;
+    t->lists = (uint8_t *)kpd__take(a, (t->room_lists + 15) / 16, kpd__node_bytes(x));
+    t->blocks = (uint8_t *)kpd__take(a, t->room_lists, kpd__node_bytes(x));
+    t->codes = (uint8_t *)kpd__take(a, t->room_blocks, kpd__code_bytes(x));
+    t->rows = kpd__take(a, t->room_blocks, 16 * kpd__row_bytes(x));
+    t->halves = x->metric == KPD_L2 ? (float *)kpd__take(a, t->room_blocks, 16 * sizeof(float)) : NULL;
+    t->owner = (int32_t *)kpd__take(a, t->room_blocks, sizeof(int32_t));
+    x->ids = (int64_t *)kpd__take(a, t->room_blocks, 16 * sizeof(int64_t));
+    x->table = (int32_t *)kpd__take(a, x->table_size, sizeof(int32_t));
+}
+
+// Gives x, which has no arrays, room for so many lists and blocks.
+static kpd_status kpd__tree_room(kpd_index *x, size_t lists, size_t blocks, kpd_error *e) {
+    kpd__arena a;
+    kpd_status s;
+    memset(&a, 0, sizeof a);
+    if (blocks > (size_t)(INT32_MAX - 64) / 16 || lists > (size_t)(INT32_MAX - 64) / 16)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu blocks of 16 vectors are over the limit",
+                         (unsigned long long)blocks);
+    x->t.room_lists = lists; x->t.room_blocks = blocks;
+    for (x->table_size = 32; x->table_size < blocks * 24; x->table_size *= 2) {}
+    kpd__tree_lay(x, &a);
+    s = kpd__arena_block(&a, &x->allocator, "index", &x->t.memory, &x->t.memory_size, e);
+    if (!s) kpd__tree_lay(x, &a);
+    return s;
+}
+
+static void kpd__tree_free(kpd_index *x) { kpd__free(&x->allocator, x->t.memory, x->t.memory_size); }
+
+// Fills the table from what lives in the lists, whose ids are all different; counts it.
+static void kpd__tree_table(kpd_index *x) {
+    int32_t *table = (int32_t *)kpd__own(x->table);
+    x->count = 0;
+    for (size_t i = 0; i < x->table_size; i++) table[i] = -1;
+    for (size_t i = 0; i < x->t.n_lists * 16; i++) {
+        const kpd__node *node = kpd__list_node(x, i / 16);
+        for (size_t p = 0; p < 16; p++) {
+            int32_t slot = (int32_t)(node->child[i % 16] * 16 + p);
+            if (!(node->live[i % 16] >> p & 1)) continue;
+            table[kpd__table_find(x, x->ids[slot])] = slot;
+            x->count++;
+        }
+    }
+}
+
+// >>tree  Making and changing a tree. Promises that every operation is all or nothing, and the same tree for any number of
+// threads.
+
+typedef struct kpd__builder {
+    kpd_index *x;
+    kpd__cluster c;
+    const int64_t *ids;                 // [rows given]
+    uint32_t *given;                    // [c.n]: which of them each row of c.v is
+    uint32_t *size; size_t *first;      // [lists], [lists]: vectors of each list, and where its rows begin in c.members
+    uint32_t *block;                    // [lists]: its first block
+    float *rows; int64_t *row_ids;      // of each task: [256, dim], [256]
+} kpd__builder;
+
+// The rows that stay: of equal ids the last. Returns how many.
+static size_t kpd__last_of_ids(const kpd_index *like, const int64_t *ids, size_t n, int32_t *table, size_t table_size,
+                               uint32_t *given) {
+    kpd_index y = *like;
+    size_t kept = 0;
+    y.ids = ids; y.table = table; y.table_size = table_size; y.count = n; y.kind = KPD_FLAT;
+    for (size_t i = 0; i < table_size; i++) table[i] = -1;
+    for (size_t i = 0; i < n; i++) table[kpd__table_find(&y, ids[i])] = (int32_t)i;
+    for (size_t i = 0; i < n; i++)
+        if (table[kpd__table_find(&y, ids[i])] == (int32_t)i) given[kept++] = (uint32_t)i;
+    return kept;
+}
+
+static void kpd__cut_task(void *arg, int32_t task) {
+    const kpd__builder *b = (const kpd__builder *)arg;
+    for (size_t j = (size_t)task; j < b->c.k; j += (size_t)b->c.n_tasks) {
+        kpd__cutter c;
+        c.ops = b->c.ops; c.v = b->c.v; c.dim = b->c.dim;
+        c.keys = b->c.keys + b->c.start[j];
+        c.work = b->c.work + (size_t)task * b->c.work_floats;
+        kpd__cut_blocks(&c, b->c.members + b->c.start[j], b->c.start[j + 1] - b->c.start[j]);
+    }
+}
+
+static void kpd__put_task(void *arg, int32_t task) {
+    const kpd__builder *b = (const kpd__builder *)arg;
+    size_t dim = b->c.dim;
+    float *rows = b->rows + (size_t)task * 256 * dim, *work = b->c.work + (size_t)task * b->c.work_floats;
+    int64_t *ids = b->row_ids + (size_t)task * 256;
+    for (size_t l = (size_t)task; l < b->x->t.n_lists; l += (size_t)b->c.n_tasks) {
+        uint32_t use[16];
+        for (size_t i = 0; i < b->size[l]; i++) {
+            uint32_t row = b->c.members[b->first[l] + i];
+            memcpy(rows + i * dim, b->c.v + row * dim, dim * sizeof *rows);
+            ids[i] = b->ids[b->given[row]];
+        }
+        for (uint32_t i = 0; i < 16; i++) use[i] = b->block[l] + i;
+        kpd__list_put(b->x, l, use, rows, ids, b->size[l], work);
+    }
+}
+
+// Lists and their blocks, of the centroids' cut vectors; into arrays for at most c.n / 8 + c.k lists.
+static void kpd__lists_count(kpd__builder *b, size_t *n_lists, size_t *n_blocks) {
+    *n_lists = *n_blocks = 0;
+    for (size_t j = 0; j < b->c.k; j++) {
+        size_t at = b->c.start[j], m = kpd__cut_lists(b->c.start[j + 1] - at, b->size + *n_lists);
+        for (size_t i = 0; i < m; i++, at += b->size[(*n_lists)++]) {
+            b->first[*n_lists] = at;
+            b->block[*n_lists] = (uint32_t)*n_blocks;
+            *n_blocks += (b->size[*n_lists] + 15) / 16;
+        }
+    }
+}
+
+static size_t kpd__most_lists(const kpd__builder *b) { return b->c.n / 64 + b->c.k + 1; }   // cut ones have 128 at least
+
+// Two walks: memory of the build, then of what the index keeps.
+static void kpd__builder_lay(kpd__builder *b, size_t n, size_t table_size, int32_t **table, float **v, kpd__arena *a) {
+    size_t most, tasks = (size_t)b->c.n_tasks;
+    b->given = (uint32_t *)kpd__take(a, n, sizeof(uint32_t));
+    *table = (int32_t *)kpd__take(a, table_size, sizeof(int32_t));
+    *v = (float *)kpd__take(a, n, b->c.dim * sizeof(float));
+    b->c.n = n;
+    most = kpd__most_lists(b);
+    kpd__cluster_lay(&b->c, a);
+    b->size = (uint32_t *)kpd__take(a, most, sizeof(uint32_t));
+    b->block = (uint32_t *)kpd__take(a, most, sizeof(uint32_t));
+    b->first = (size_t *)kpd__take(a, most, sizeof(size_t));
+    b->rows = (float *)kpd__take(a, tasks * 256, b->c.dim * sizeof(float));
+    b->row_ids = (int64_t *)kpd__take(a, tasks * 256, sizeof(int64_t));
+}
+
+static size_t kpd__default_lists(size_t n) {
+    return n < 4096 ? kpd__max(n / 224, 1) : kpd__min(kpd__round_up(n / 224, 16), 65536);
+}
+
+static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, int32_t lists, const int64_t *ids, const float *v,
+                                  size_t n, kpd_error *e) {
+    kpd__builder b;
+    kpd__arena a;
+    kpd_status s;
+    void *memory;
+    int32_t *table;
+    float *unit;
+    size_t size, table_size = 32, n_blocks;
+    memset(&b, 0, sizeof b); memset(&a, 0, sizeof a);
+    while (table_size < n + n / 2) table_size *= 2;
+    b.x = x; b.ids = ids;
+    b.c.ops = x->ops; b.c.metric = x->metric; b.c.parallel = p; b.c.n_tasks = kpd__n_tasks(p); b.c.dim = (size_t)x->dim;
+    b.c.k = kpd__max(kpd__min(lists ? (size_t)lists : kpd__default_lists(n), n), 1);
+    kpd__builder_lay(&b, n, table_size, &table, &unit, &a);
+    s = kpd__arena_block(&a, &x->allocator, "index build", &memory, &size, e);
+    if (s) return s;
+    kpd__builder_lay(&b, n, table_size, &table, &unit, &a);
+    b.c.v = unit;
+    b.c.n = kpd__last_of_ids(x, ids, n, table, table_size, b.given);
+    b.c.k = kpd__min(b.c.k, kpd__max(b.c.n, 1));
+    for (size_t i = 0; i < b.c.n; i++) kpd__unit_row(x, v + b.given[i] * b.c.dim, unit + i * b.c.dim);
+    if (b.c.n) {
+        kpd__cluster_run(&b.c, 64 * b.c.k, 10, 1);
+        kpd__run(p, b.c.n_tasks, kpd__cut_task, &b);
+    }
+    kpd__lists_count(&b, &x->t.n_lists, &n_blocks);
+    s = kpd__tree_room(x, x->t.n_lists + 16, n_blocks + n_blocks / 16 + 16, e);
+    x->t.n_blocks = s ? 0 : n_blocks;
+    if (!s) {
+        kpd__run(p, b.c.n_tasks, kpd__put_task, &b);
+        kpd__tree_table(x);
+    }
+    kpd__free(&x->allocator, memory, size);
+    return s;
+}
+
+// A query in bytes, to q [dim padded to 8]; order and bound are left 0.
+static void kpd__probe_make(kpd__probe *p, const kpd_index *x, const float *v, int8_t *q) {
+    size_t dim = (size_t)x->dim;
+    int32_t sum = 0;
+    memset(p, 0, sizeof *p);
+    p->groups = kpd__groups(x);
+    p->step = kpd__widest(v, dim) / 127;
+    memset(q, 0, p->groups * 8);
+    for (size_t d = 0; d < dim; d++) sum += q[d] = (int8_t)kpd__to_step(v[d], p->step, 127);
+    p->q = q;
+    p->offset = -120.5f * (float)sum;
+    p->l2 = x->metric == KPD_L2;
+    p->square = x->ops->dot(v, v, dim);
+}
+
+// Whether a slot holds a vector.
+static bool kpd__lives(const kpd_index *x, size_t slot) {
+    size_t owner = (uint32_t)x->t.owner[slot / 16];
+    const kpd__node *node;
+    if (owner / 16 >= x->t.n_lists) return false;
+    node = kpd__list_node(x, owner / 16);
+    return node->child[owner % 16] == slot / 16 && node->live[owner % 16] >> slot % 16 & 1;
+}
+
+// What a change of a tree works in.
+typedef struct kpd__bench {
+    void *memory; size_t size;
+    float *rows, *sorted, *unit, *work;         // [256, dim] twice, [dim], [4 dim]
+    int64_t *ids, *sorted_ids;                  // [256]
+    uint32_t *which; uint64_t *keys;            // [256]
+    float *order, *bound;                       // [KPD__NODES]
+    int8_t *q;
+} kpd__bench;
+
+static void kpd__bench_lay(kpd__bench *w, size_t dim, kpd__arena *a) {
+    w->rows = (float *)kpd__take(a, 256, dim * sizeof(float));
+    w->sorted = (float *)kpd__take(a, 256, dim * sizeof(float));
+    w->unit = (float *)kpd__take(a, dim, sizeof(float));
+    w->work = (float *)kpd__take(a, dim, 4 * sizeof(float));
+    w->ids = (int64_t *)kpd__take(a, 256, sizeof(int64_t));
+    w->sorted_ids = (int64_t *)kpd__take(a, 256, sizeof(int64_t));
+    w->which = (uint32_t *)kpd__take(a, 256, sizeof(uint32_t));
+    w->keys = (uint64_t *)kpd__take(a, 256, sizeof(uint64_t));
+    w->order = (float *)kpd__take(a, KPD__NODES, sizeof(float));
+    w->bound = (float *)kpd__take(a, KPD__NODES, sizeof(float));
+    w->q = (int8_t *)kpd__take(a, dim + 8, 1);
+}
+
+static kpd_status kpd__bench_open(kpd__bench *w, const kpd_index *x, kpd_error *e) {
+    kpd__arena a;
+    kpd_status s;
+    memset(&a, 0, sizeof a);
+    kpd__bench_lay(w, (size_t)x->dim, &a);
+    s = kpd__arena_block(&a, &x->allocator, "index", &w->memory, &w->size, e);
+    if (!s) kpd__bench_lay(w, (size_t)x->dim, &a);
+    return s;
+}
+
+static void kpd__tree_copy(kpd_index *to, const kpd_index *x) {
+    const kpd__nodes *t = &x->t;
+    memcpy(kpd__own(to->t.lists), t->lists, (t->n_lists + 15) / 16 * kpd__node_bytes(x));
+    memcpy(kpd__own(to->t.blocks), t->blocks, t->n_lists * kpd__node_bytes(x));
+    memcpy(kpd__own(to->t.codes), t->codes, t->n_blocks * kpd__code_bytes(x));
+    if (kpd__row_bytes(x)) memcpy(kpd__own(to->t.rows), t->rows, t->n_blocks * 16 * kpd__row_bytes(x));
+    if (t->halves) memcpy(kpd__own(to->t.halves), t->halves, t->n_blocks * 16 * sizeof(float));
+    memcpy(kpd__own(to->t.owner), t->owner, t->n_blocks * sizeof(int32_t));
+    memcpy(kpd__own(to->ids), x->ids, t->n_blocks * 16 * sizeof(int64_t));
+    to->t.n_lists = t->n_lists; to->t.n_blocks = t->n_blocks;
+}
+
+// Makes x its own copy with room for so many lists and blocks. On failure nothing has changed.
+static kpd_status kpd__tree_move(kpd_index *x, size_t lists, size_t blocks, kpd_error *e) {
+    kpd_index y = *x;
+    kpd_status s = kpd__tree_room(&y, lists, blocks, e);
+    if (s) return s;
+    kpd__tree_copy(&y, x);
+    kpd__tree_table(&y);
+    if (!x->read_only) kpd__tree_free(x);
+    *x = y;
+    return KPD_OK;
+}
+
+// Room for n more vectors, wherever they go: a block that is begun takes 16, and a list that is full is cut in two.
+static kpd_status kpd__tree_grow(kpd_index *x, size_t n, kpd_error *e) {
+    kpd__nodes *t = &x->t;
+    size_t touched = kpd__min(n, t->n_lists), lists = t->n_lists + touched + n / 112 + 1;
+    size_t blocks = t->n_blocks + n / 16 + 2 * touched + n / 64 + 16;
+    if (n > (size_t)INT32_MAX - 64 || t->n_blocks + n / 16 > (size_t)(INT32_MAX - 64) / 16)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu more vectors are over the limit", (unsigned long long)n);
+    if (lists <= t->room_lists && blocks <= t->room_blocks) return KPD_OK;
+    return kpd__tree_move(x, kpd__max(lists, t->room_lists + t->room_lists / 2),
+                          kpd__max(blocks, t->room_blocks + t->room_blocks / 2), e);
+}
+
+static size_t kpd__count_bits(unsigned bits) {
+    size_t n = 0;
+    for (; bits; bits &= bits - 1) n++;
+    return n;
+}
+
+// Whether child `place` of a list is a block of its own, which may be empty.
+static bool kpd__has_block(const kpd_index *x, size_t list, size_t place) {
+    uint32_t block = kpd__list_node(x, list)->child[place];
+    return block < x->t.n_blocks && x->t.owner[block] == (int32_t)(list * 16 + place);
+}
+
+// The vectors of a list to w->rows and w->ids, its blocks to use; returns how many vectors.
+static size_t kpd__list_gather(const kpd_index *x, size_t list, kpd__bench *w, uint32_t use[16], size_t *n_use) {
+    const kpd__node *node = kpd__list_node(x, list);
+    size_t n = 0;
+    *n_use = 0;
+    for (size_t i = 0; i < 16; i++) {
+        if (kpd__has_block(x, list, i)) use[(*n_use)++] = node->child[i];
+        for (size_t p = 0; p < 16; p++) {
+            size_t slot = (size_t)node->child[i] * 16 + p;
+            if (!(node->live[i] >> p & 1)) continue;
+            kpd__row_get(x, slot, w->rows + n * (size_t)x->dim, 1);
+            w->ids[n++] = x->ids[slot];
+        }
+    }
+    return n;
+}
+
+// Where slots of a list lie, to the table.
+static void kpd__list_link(kpd_index *x, size_t list) {
+    const kpd__node *node = kpd__list_node(x, list);
+    for (size_t i = 0; i < 256; i++) {
+        size_t slot = (size_t)node->child[i / 16] * 16 + i % 16;
+        if (node->live[i / 16] >> i % 16 & 1) ((int32_t *)kpd__own(x->table))[kpd__table_find(x, x->ids[slot])] = (int32_t)slot;
+    }
+}
+
+// A list of n vectors in w->sorted from `first` on, with n_use blocks, of which it may leave some empty.
+static void kpd__list_remake(kpd_index *x, size_t list, kpd__bench *w, size_t first, size_t n, const uint32_t *use,
+                             size_t n_use) {
+    kpd__node *node = kpd__list_node(x, list);
+    if (n) kpd__list_put(x, list, use, w->sorted + first * (size_t)x->dim, w->sorted_ids + first, n, w->work);
+    for (size_t i = (n + 15) / 16; i < n_use; i++) {
+        node->child[i] = use[i];
+        node->live[i] = 0;
+        ((int32_t *)kpd__own(x->t.owner))[use[i]] = (int32_t)(list * 16 + i);
+    }
+    kpd__list_link(x, list);
+}
+
+// Cuts a list into blocks anew; in_two: into two lists.
+static void kpd__list_cut(kpd_index *x, size_t list, kpd__bench *w, bool in_two) {
+    uint32_t use[16];
+    size_t n_use, n = kpd__list_gather(x, list, w, use, &n_use), dim = (size_t)x->dim, left = in_two ? kpd__cut_left(n) : n;
+    kpd__cutter c;
+    c.ops = x->ops; c.v = w->rows; c.dim = dim; c.keys = w->keys; c.work = w->work;
+    for (size_t i = 0; i < n; i++) w->which[i] = (uint32_t)i;
+    kpd__cut_blocks(&c, w->which, n);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(w->sorted + i * dim, w->rows + w->which[i] * dim, dim * sizeof(float));
+        w->sorted_ids[i] = w->ids[w->which[i]];
+        kpd__table_remove(x, kpd__table_find(x, w->sorted_ids[i]));
+    }
+    kpd__list_remake(x, list, w, 0, left, use, in_two ? left / 16 : n_use);
+    if (in_two) kpd__list_remake(x, x->t.n_lists++, w, left, n - left, use + left / 16, n_use - left / 16);
+}
+
+// The list nearest to w->unit; the probe is left ready for its blocks.
+static size_t kpd__list_for(const kpd_index *x, kpd__bench *w, kpd__probe *p) {
+    size_t best = 0;
+    float most = -INFINITY;
+    kpd__probe_make(p, x, w->unit, w->q);
+    p->order = p->bound = 0;
+    p->l2 = true;                       // the nearest, whatever the metric
+    for (size_t from = 0; from < x->t.n_lists; from += KPD__NODES) {
+        size_t n = kpd__min(KPD__NODES, x->t.n_lists - from);
+        x->ops->nodes(p, x->t.lists + from / 16 * kpd__node_bytes(x), NULL, (n + 15) / 16, w->order, w->bound);
+        for (size_t i = 0; i < n; i++)
+            if (w->order[i] > most) { most = w->order[i]; best = from + i; }
+    }
+    return best;
+}
+
+// The child of a list that takes one more: the nearest with a free place, else an empty one, else a new one; 16 = it is full.
+static size_t kpd__place_for(kpd_index *x, size_t list, const kpd__probe *p, kpd__bench *w) {
+    kpd__node *node = kpd__list_node(x, list);
+    uint32_t number = (uint32_t)list;
+    size_t best = 16, empty = 16, none = 16;
+    x->ops->nodes(p, x->t.blocks, &number, 1, w->order, w->bound);
+    for (size_t i = 16; i-- > 0;) {
+        if (!kpd__has_block(x, list, i)) none = i;
+        else if (!node->live[i]) empty = i;
+        else if (node->live[i] != 0xFFFF && (best == 16 || w->order[i] >= w->order[best])) best = i;
+    }
+    if (best < 16 || empty < 16) return best < 16 ? best : empty;
+    if (none == 16) return 16;
+    node->child[none] = (uint32_t)x->t.n_blocks;
+    ((int32_t *)kpd__own(x->t.owner))[x->t.n_blocks++] = (int32_t)(list * 16 + none);
+    return none;
+}
+
+// Puts w->unit into a free place of a block, whose other vectors are stored anew if it is wider than they.
+static void kpd__block_join(kpd_index *x, size_t list, size_t child, int64_t id, kpd__bench *w) {
+    kpd__node *node = kpd__list_node(x, list);
+    size_t dim = (size_t)x->dim, free_place = 0, block = node->child[child], n = 0, places[16];
+    float step = kpd__widest(w->unit, dim) / 127;
+    bool wider = !node->live[child] || step > node->step[child];
+    while (node->live[child] >> free_place & 1) free_place++;
+    for (size_t p = 0; p < 16; p++)
+        if (node->live[child] >> p & 1) { kpd__row_get(x, block * 16 + p, w->rows + n * dim, 1); places[n++] = p; }
+    memcpy(w->rows + n * dim, w->unit, dim * sizeof(float));
+    places[n++] = free_place;
+    if (wider) node->step[child] = step;
+    for (size_t i = wider ? 0 : n - 1; i < n; i++) {
+        kpd__row_put(x, block * 16 + places[i], w->rows + i * dim, node->step[child]);
+        kpd__half_put(x, block * 16 + places[i], w->work);
+    }
+    node->live[child] = (uint16_t)(node->live[child] | 1u << free_place);
+    ((int64_t *)kpd__own(x->ids))[block * 16 + free_place] = id;
+    kpd__mean_put(x, (uint8_t *)kpd__own(x->t.blocks), list, child, w->rows, n, w->work);
+    ((int32_t *)kpd__own(x->table))[kpd__table_find(x, id)] = (int32_t)(block * 16 + free_place);
+    x->count++;
+}
+
+static void kpd__tree_remove_at(kpd_index *x, size_t at) {
+    size_t slot = (size_t)x->table[at], owner = (size_t)x->t.owner[slot / 16];
+    kpd__node *node = kpd__list_node(x, owner / 16);
+    kpd__table_remove(x, at);
+    node->live[owner % 16] = (uint16_t)(node->live[owner % 16] & ~(1u << slot % 16));
+    x->count--;
+}
+
+// The mean of a list, whose vectors have changed; and its blocks, when a quarter of them is new.
+static void kpd__list_changed(kpd_index *x, size_t list, kpd__bench *w) {
+    kpd__node *node = kpd__list_node(x, list);
+    uint32_t use[16];
+    size_t n_use, n;
+    if (++node->added > 16) {
+        size_t live = 0;
+        for (size_t i = 0; i < 16; i++) live += kpd__count_bits(node->live[i]);
+        if (node->added > live / 4) { kpd__list_cut(x, list, w, false); return; }
+    }
+    n = kpd__list_gather(x, list, w, use, &n_use);
+    kpd__mean_put(x, (uint8_t *)kpd__own(x->t.lists), list / 16, list % 16, w->rows, n, w->work);
+}
+
+static void kpd__tree_add(kpd_index *x, int64_t id, const float *v, kpd__bench *w) {
+    size_t at = kpd__table_find(x, id), list, child;
+    kpd__probe p;
+    if (x->table[at] >= 0) kpd__tree_remove_at(x, at);
+    kpd__unit_row(x, v, w->unit);
+    list = kpd__list_for(x, w, &p);
+    child = kpd__place_for(x, list, &p, w);
+    if (child == 16) {
+        kpd__list_cut(x, list, w, true);
+        list = kpd__list_for(x, w, &p);
+        child = kpd__place_for(x, list, &p, w);
+    }
+    kpd__block_join(x, list, child, id, w);
+    kpd__list_changed(x, list, w);
+}
+
+static kpd_status kpd__tree_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
+    kpd__bench w;
+    kpd_status s = kpd__bench_open(&w, x, e);
+    if (s) return s;
+    if (!x->t.n_lists) s = kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: a tree made of no vectors takes none; build it anew");
+    if (!s) s = kpd__tree_grow(x, n, e);
+    for (size_t i = 0; !s && i < n; i++) kpd__tree_add(x, ids[i], v + i * (size_t)x->dim, &w);
+    kpd__free(&x->allocator, w.memory, w.size);
+    return s;
+}
+
+// Sections of a tree behind the config; returns how many.
+static size_t kpd__tree_sections(const kpd_index *x, kpd__section *s, const void **data) {
+    const kpd__nodes *t = &x->t;
+    size_t n = 0, slots = t->n_blocks * 16, panels = (t->n_lists + 15) / 16;
+#define KPD__SECTION(name, type, rows, cols, unit, from)                                                                       \
+    kpd__section_set(&s[n], name, type, KPD__REQUIRED, rows, cols, (size_t)(rows) * (cols) * (unit));                          \
+    data[n++] = from;
+    KPD__SECTION("ids", KPD__I64, slots, 1, 8, x->ids)
+    KPD__SECTION("table", KPD__I32, x->table_size, 1, 4, x->table)
+    KPD__SECTION("lists", KPD__U8, panels, kpd__node_bytes(x), 1, t->lists)
+    KPD__SECTION("blocks", KPD__U8, t->n_lists, kpd__node_bytes(x), 1, t->blocks)
+    KPD__SECTION("codes", KPD__U8, t->n_blocks, kpd__code_bytes(x), 1, t->codes)
+    KPD__SECTION("owner", KPD__I32, t->n_blocks, 1, 4, t->owner)
+    if (x->storage == KPD_F32) { KPD__SECTION("rows", KPD__F32, slots, (size_t)x->dim, 4, t->rows) }
+    else if (kpd__row_bytes(x)) { KPD__SECTION("rows", KPD__U8, slots, kpd__row_bytes(x), 1, t->rows) }
+    if (x->metric == KPD_L2) { KPD__SECTION("halves", KPD__F32, slots, 1, 4, t->halves) }
+#undef KPD__SECTION
+    return n;
+}
+
 // Stores v, under cosine divided by its length (else by 1).
 static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
     size_t at = kpd__table_find(x, id), slot = x->table[at] < 0 ? x->count++ : (size_t)x->table[at];
@@ -8315,30 +9439,13 @@ static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const floa
     kpd_status s = kpd__writable(x, e);
     if (s || !n) return s;
     s = kpd__vectors_check(x, v, n, "vector", e);
+    if (!s && x->kind == KPD_TREE) return kpd__tree_upsert(x, ids, v, n, e);
     if (!s && !kpd__add_ok(x->count, n, &total)) s = kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
     if (!s) s = kpd__store_grow(x, total, e);
     for (size_t i = 0; !s && i < n; i++) kpd__upsert_one(x, ids[i], v + i * dim);
     return s;
 }
 KPD__GUARDED(4, kpd_index_upsert, kpd__index_upsert, kpd_index *, x, const int64_t *, ids, const float *, v, size_t, n)
-
-// Takes an entry out of the table and closes the gap, so that probing needs no tombstones.
-static void kpd__table_remove(kpd_index *x, size_t hole) {
-    int32_t *table = kpd__own_table(x);
-    size_t mask = x->table_size - 1, at = hole;
-    for (;;) {
-        table[hole] = -1;
-        for (;;) {
-            size_t home;
-            at = (at + 1) & mask;
-            if (table[at] < 0) return;
-            home = kpd__table_start(x->ids[table[at]], x->table_size);
-            if (((at - home) & mask) >= ((at - hole) & mask)) break;   // its probe passes the hole
-        }
-        table[hole] = table[at];
-        hole = at;
-    }
-}
 
 static void kpd__remove_at(kpd_index *x, size_t at) {
     size_t slot = (size_t)x->table[at], last = x->count - 1;
@@ -8360,33 +9467,74 @@ KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, s
     kpd_status s = kpd__writable(x, e);
     if (s) return s;
     for (size_t i = 0; i < n && x->count; i++)
-        if (kpd__index_slot(x, ids[i]) >= 0) kpd__remove_at(x, kpd__table_find(x, ids[i]));
+        if (kpd__index_slot(x, ids[i]) >= 0)
+            (x->kind == KPD_TREE ? kpd__tree_remove_at : kpd__remove_at)(x, kpd__table_find(x, ids[i]));
     if (removed) *removed = before - x->count;
     return kpd__end(KPD_OK, e);
 }
 
+static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v, size_t n,
+                                   kpd_index **out, kpd_error *e) {
+    kpd_parallel alone;
+    kpd_index *x;
+    kpd_status s;
+    memset(&alone, 0, sizeof alone);
+    if (d && d->lists < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, expected 0 or more", (int)d->lists);
+    if (n > (size_t)INT32_MAX - 64)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)n);
+    s = kpd__parallel_check(p ? p : &alone, e);
+    if (s) return s;
+    s = kpd__index_make(d, &x, e);
+    if (s) return s;
+    if (x->kind == KPD_FLAT) s = kpd__index_upsert(x, ids, v, n, e);
+    else s = kpd__vectors_check(x, v, n, "vector", e);
+    if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p ? p : &alone, d->lists, ids, v, n, e);
+    if (s) kpd_index_close(x);
+    else *out = x;
+    return s;
+}
+KPD__GUARDED(6, kpd_index_build, kpd__index_build, const kpd_index_desc *, d, const kpd_parallel *, p, const int64_t *, ids,
+             const float *, v, size_t, n, kpd_index **, out)
+
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e) {
     int32_t slot = kpd__index_slot(x, id);
     if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
+    if (x->kind == KPD_TREE) { kpd__row_get(x, (size_t)slot, out, 1); return kpd__end(KPD_OK, e); }
     for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = x->vectors[kpd__vector_at(x, (size_t)slot, d)];
     return kpd__end(KPD_OK, e);
 }
 
 KPDDEF int64_t kpd_index_id(const kpd_index *x, int64_t slot) {
-    return slot >= 0 && (size_t)slot < x->count ? x->ids[slot] : -1;
+    if (slot < 0 || (uint64_t)slot >= kpd__n_slots(x)) return -1;
+    return x->kind == KPD_FLAT || kpd__lives(x, (size_t)slot) ? x->ids[slot] : -1;
+}
+
+static void kpd__index_config(const kpd_index *x, int32_t config[16]) {
+    uint32_t recall = kpd__to_bits(x->recall);
+    config[0] = x->dim; config[1] = (int32_t)x->metric; config[2] = (int32_t)x->storage; config[3] = (int32_t)x->kind;
+    memcpy(&config[4], &x->fingerprint, 8);
+    config[6] = x->partition;
+    if (x->kind != KPD_TREE) return;
+    config[7] = (int32_t)x->count;
+    memcpy(&config[8], &recall, 4);
 }
 
 KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e) {
-    kpd__section s[4];
-    const void *data[4];
+    kpd__section s[10];
+    const void *data[10];
     int32_t config[16] = {0};
-    config[0] = x->dim; config[1] = (int32_t)x->metric; config[2] = KPD_F32;
+    kpd__index_config(x, config);
     kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, 16, 1, sizeof config);
+    data[0] = config;
+    if (x->kind == KPD_TREE) {
+        size_t n = 1 + kpd__tree_sections(x, s + 1, data + 1);
+        return kpd__end(kpd__file_save(path, KPD__KIND_INDEX, s, data, n, e), e);
+    }
     kpd__section_set(&s[1], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
     kpd__section_set(&s[2], "table", KPD__I32, KPD__REQUIRED, x->table_size, 1, x->table_size * sizeof(int32_t));
     kpd__section_set(&s[3], "vectors", KPD__F32_PANELS, KPD__REQUIRED, x->count, (uint64_t)x->dim,
                      kpd__panel_bytes(x->count, x->dim));
-    data[0] = config; data[1] = x->ids; data[2] = x->table; data[3] = x->vectors;
+    data[1] = x->ids; data[2] = x->table; data[3] = x->vectors;
     return kpd__end(kpd__file_save(path, KPD__KIND_INDEX, s, data, 4, e), e);
 }
 
@@ -8420,29 +9568,121 @@ static kpd_status kpd__index_bind(kpd_index *x, const char *path, kpd_error *e) 
     return kpd__file_unknown(&x->file, path, e);
 }
 
-// Every id is found where it is, and nothing else is in the table. An honest table needs about two steps an id; one made so
-// that all ids collide would take count^2, and is refused.
+// Whether the table leads to the id of a slot. An honest table needs about two steps an id; one made so that all ids collide
+// would take count^2, and is refused.
+static kpd_status kpd__table_leads(const kpd_index *x, size_t slot, size_t *steps, const char *path, kpd_error *e) {
+    size_t mask = x->table_size - 1, at = kpd__table_start(x->ids[slot], x->table_size);
+    while (x->table[at] != -1 && x->table[at] != (int32_t)slot && (*steps)++ < 64 * x->count + 4096) at = (at + 1) & mask;
+    if (x->table[at] == (int32_t)slot && kpd__index_slot(x, x->ids[slot]) == (int32_t)slot) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the table does not lead to id %lld of slot %llu, or not in a few steps", path,
+                     (long long)x->ids[slot], (unsigned long long)slot);
+}
+
+// Every id is found where it is, and nothing else is in the table.
 static kpd_status kpd__index_verify(const kpd_index *x, const char *path, kpd_error *e) {
-    size_t used = 0, steps = 0, mask = x->table_size - 1;
+    size_t used = 0, steps = 0;
+    kpd_status s = KPD_OK;
     for (size_t i = 0; i < x->table_size; i++) used += x->table[i] != -1;
     if (used != x->count)
         return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the table has %llu entries for %llu ids", path, (unsigned long long)used,
                          (unsigned long long)x->count);
-    for (size_t i = 0; i < x->count; i++) {
-        size_t at = kpd__table_start(x->ids[i], x->table_size);
-        while (x->table[at] != -1 && x->table[at] != (int32_t)i && steps++ < 64 * x->count + 4096) at = (at + 1) & mask;
-        if (x->table[at] != (int32_t)i || kpd__index_slot(x, x->ids[i]) != (int32_t)i)
-            return kpd__fail(e, KPD_ERR_FORMAT, -1,
-                             "%s: the table does not lead to id %lld of slot %llu, or not in a few steps", path,
-                             (long long)x->ids[i], (unsigned long long)i);
+    for (size_t i = 0; !s && i < x->count; i++) s = kpd__table_leads(x, i, &steps, path, e);
+    return s;
+}
+
+// Binds x, whose dim, metric, storage and count are known, to the sections of a tree.
+static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
+    kpd__nodes *t = &x->t;
+    kpd__file *f = &x->file;
+    size_t slots, panels;
+    t->n_lists = t->n_blocks = x->table_size = SIZE_MAX;
+    t->blocks = (const uint8_t *)kpd__index_section(f, "blocks", KPD__U8, &t->n_lists, kpd__node_bytes(x), path, e);
+    if (!t->blocks) return KPD_ERR_FORMAT;
+    t->codes = (const uint8_t *)kpd__index_section(f, "codes", KPD__U8, &t->n_blocks, kpd__code_bytes(x), path, e);
+    if (!t->codes) return KPD_ERR_FORMAT;
+    slots = t->n_blocks * 16; panels = t->n_lists / 16 + (t->n_lists % 16 != 0);
+    x->table = (const int32_t *)kpd__index_section(f, "table", KPD__I32, &x->table_size, 1, path, e);
+    if (!x->table) return KPD_ERR_FORMAT;
+    if (slots / 16 != t->n_blocks || t->n_blocks > (INT32_MAX - 64) / 16 || t->n_lists > (INT32_MAX - 64) / 16 ||
+        x->count > slots || x->table_size & (x->table_size - 1) || x->table_size <= x->count)
+        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: %llu vectors do not fit %llu lists, %llu blocks and a table of %llu",
+                         path, (unsigned long long)x->count, (unsigned long long)t->n_lists, (unsigned long long)t->n_blocks,
+                         (unsigned long long)x->table_size);
+    x->ids = (const int64_t *)kpd__index_section(f, "ids", KPD__I64, &slots, 1, path, e);
+    if (!x->ids) return KPD_ERR_FORMAT;
+    t->lists = (const uint8_t *)kpd__index_section(f, "lists", KPD__U8, &panels, kpd__node_bytes(x), path, e);
+    if (!t->lists) return KPD_ERR_FORMAT;
+    t->owner = (const int32_t *)kpd__index_section(f, "owner", KPD__I32, &t->n_blocks, 1, path, e);
+    if (!t->owner) return KPD_ERR_FORMAT;
+    if (x->storage != KPD_INT4) {
+        bool f32 = x->storage == KPD_F32;
+        t->rows = kpd__index_section(f, "rows", f32 ? KPD__F32 : KPD__U8, &slots, kpd__row_bytes(x) / (f32 ? 4 : 1), path, e);
+        if (!t->rows) return KPD_ERR_FORMAT;
     }
-    return KPD_OK;
+    if (x->metric == KPD_L2) {
+        t->halves = (const float *)kpd__index_section(f, "halves", KPD__F32, &slots, 1, path, e);
+        if (!t->halves) return KPD_ERR_FORMAT;
+    }
+    return kpd__file_unknown(f, path, e);
+}
+
+static bool kpd__sound(const float *v, size_t n) {   // finite and not negative
+    for (size_t i = 0; i < n; i++)
+        if (!(v[i] >= 0) || !kpd__finite(v[i])) return false;
+    return true;
+}
+
+// Every number that a node says is one that a build could have written.
+static kpd_status kpd__panel_verify(const kpd_index *x, const uint8_t *panels, size_t i, const char *what, const char *path,
+                                    kpd_error *e) {
+    const kpd__node *node = kpd__panel_node(x, panels, i);
+    if (kpd__sound(node->scale, 16) && kpd__sound(node->radius, 16) && kpd__sound(node->half, 16) && kpd__sound(node->step, 16))
+        return KPD_OK;
+    return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: %s %llu has a scale, radius, half or step that is negative or not finite",
+                     path, what, (unsigned long long)i);
+}
+
+static kpd_status kpd__tree_verify(const kpd_index *x, const char *path, kpd_error *e) {
+    size_t used = 0, live = 0, steps = 0;
+    kpd_status s = KPD_OK;
+    for (size_t i = 0; !s && i < (x->t.n_lists + 15) / 16; i++)
+        s = kpd__panel_verify(x, x->t.lists, i, "panel of lists", path, e);
+    for (size_t i = 0; !s && i < x->t.n_lists; i++) s = kpd__panel_verify(x, x->t.blocks, i, "list", path, e);
+    for (size_t b = 0; !s && b < x->t.n_blocks; b++) {
+        size_t owner = (uint32_t)x->t.owner[b];
+        if (owner / 16 >= x->t.n_lists || kpd__list_node(x, owner / 16)->child[owner % 16] != b)
+            s = kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: block %llu is owned by %d, which does not have it", path,
+                          (unsigned long long)b, (int)x->t.owner[b]);
+    }
+    for (size_t i = 0; !s && i < x->t.n_lists * 16; i++) {
+        const kpd__node *node = kpd__list_node(x, i / 16);
+        if (node->live[i % 16] && !kpd__has_block(x, i / 16, i % 16))
+            s = kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: list %llu has vectors in block %u, which is not its own", path,
+                          (unsigned long long)(i / 16), (unsigned)node->child[i % 16]);
+        for (size_t p = 0; !s && p < 16; p++) {
+            if (!(node->live[i % 16] >> p & 1)) continue;
+            live++;
+            s = kpd__table_leads(x, (size_t)node->child[i % 16] * 16 + p, &steps, path, e);
+        }
+    }
+    for (size_t i = 0; !s && i < x->table_size; i++) used += x->table[i] != -1;
+    if (!s && (live != x->count || used != live))
+        s = kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: %llu vectors live, the config says %llu, the table %llu", path,
+                      (unsigned long long)live, (unsigned long long)x->count, (unsigned long long)used);
+    return s;
 }
 
 // Makes a bound, verified index its own: arrays that can grow instead of the file's.
 static kpd_status kpd__index_own(kpd_index *x, kpd_error *e) {
     kpd_index y = *x;
     kpd_status s;
+    if (x->kind == KPD_TREE) {
+        s = kpd__tree_move(x, x->t.n_lists + 16, x->t.n_blocks + 16, e);
+        if (s) return s;
+        kpd__file_close(&x->file);
+        x->read_only = false;
+        return KPD_OK;
+    }
     y.count = y.capacity = y.table_size = 0;
     y.ids = NULL; y.table = NULL; y.vectors = NULL;
     s = kpd__store_grow(&y, x->count, e);
@@ -8460,7 +9700,8 @@ static kpd_status kpd__index_own(kpd_index *x, kpd_error *e) {
 }
 
 static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, const char *path, kpd_index **out, kpd_error *e) {
-    static const uint32_t known[3] = {UINT32_MAX, UINT32_MAX, UINT32_MAX};
+    static const uint32_t known[9] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, 1,         UINT32_MAX,
+                                      UINT32_MAX, UINT32_MAX, INT32_MAX,  UINT32_MAX};
     kpd_index_desc desc;
     const kpd__section *s = kpd__file_find(f, "config");
     const int32_t *c;
@@ -8469,17 +9710,22 @@ static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, cons
     if (!s || s->type != KPD__I32 || s->size < 64)
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 16 numbers", path);
     c = (const int32_t *)(const void *)(f->data + s->offset);
-    status = kpd__slots_check(c, known, 3, (size_t)s->size / 4, (int64_t)s->offset, path, e);
-    if (!status) status = kpd__index_check(c[0], c[1], c[2], e);
+    status = kpd__slots_check(c, known, c[3] == KPD_TREE ? 9 : 7, (size_t)s->size / 4, (int64_t)s->offset, path, e);
+    if (!status) status = kpd__index_check(c[0], c[1], c[2], c[3], e);
     if (status) return status;
-    desc.dim = c[0]; desc.metric = (kpd_metric)c[1]; desc.storage = (kpd_dtype)c[2];
+    desc.dim = c[0]; desc.metric = (kpd_metric)c[1]; desc.storage = (kpd_dtype)c[2]; desc.kind = (kpd_index_kind)c[3];
+    memcpy(&desc.fingerprint, &c[4], 8);
+    desc.partition = c[6];
+    memcpy(&desc.recall, &c[8], 4);
     desc.allocator = f->allocator;
-    status = kpd__index_create(&desc, out, e);
+    status = kpd__index_make(&desc, out, e);
     if (status) return status;
     (*out)->file = *f;
     (*out)->read_only = true;
-    status = kpd__index_bind(*out, path, e);
-    if (!status && d && (d->verify || d->copy)) status = kpd__index_verify(*out, path, e);
+    if (desc.kind == KPD_TREE) (*out)->count = (size_t)c[7];
+    status = (desc.kind == KPD_TREE ? kpd__tree_bind : kpd__index_bind)(*out, path, e);
+    if (!status && d && (d->verify || d->copy))
+        status = (desc.kind == KPD_TREE ? kpd__tree_verify : kpd__index_verify)(*out, path, e);
     if (!status && d && d->copy) status = kpd__index_own(*out, e);
     if (!status) return KPD_OK;
     memset(&(*out)->file, 0, sizeof (*out)->file);   // the caller closes it
@@ -8547,6 +9793,7 @@ typedef struct kpd__search {
     const float *q;                     // [n_queries, dim], of the right length
     size_t n_queries;
     int32_t k;
+    kpd_hit *out; int32_t *counts;      // of a tree: rows of these queries
 } kpd__search;
 
 static void kpd__search_keep(const kpd__search *c, kpd__scratch *s, size_t query, const float *scores, size_t first, size_t n) {
@@ -8603,7 +9850,273 @@ static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, co
                          (int)s->sizes.dim);
     if (d->threshold && !(d->min_score >= -INFINITY))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: min_score is not a number");
-    return KPD_OK;
+    if (!(d->gamma >= 0 && d->gamma < INFINITY))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: gamma is %g, expected above 0, or 0 to follow recall",
+                         (double)d->gamma);
+    return kpd__recall_check("search", d->recall, e);
+}
+
+// >>index_tree  Search of a tree. Phase one takes the best blocks of the best lists and with them the k-th score s; phase two
+// opens every node whose score + gamma * radius reaches s. Both sets are defined without an order, so threads and batches give
+// the same bits. The best candidates by code are scored again from their rows by the chain that flat indexes use.
+
+static void kpd__top_begin(kpd__top *t, size_t keep) {
+    t->n = 0; t->keep = keep; t->room = keep + KPD__TOP_SLACK; t->least = -INFINITY;
+}
+
+static void kpd__top_cut(kpd__top *t) {
+    if (t->n <= t->keep) return;
+    kpd__select(t->keys, t->n, t->keep);
+    t->n = t->keep;
+    t->least = kpd__key_score(kpd__least_key(t->keys, t->n));
+}
+
+static void kpd__top_add(kpd__top *t, float score, uint32_t number) {
+    t->keys[t->n++] = kpd__key(score, number);
+    if (t->n == t->room) kpd__top_cut(t);
+}
+
+#define KPD__CODED 16           // dimensions from which on codes tell vectors apart well enough to choose among them
+
+// The state of one query on its way down.
+typedef struct kpd__descent {
+    const kpd__search *c;
+    const kpd_index *x;
+    const kpd__ops *ops;
+    kpd__branch *to;
+    kpd__probe probe;
+    const float *q;
+    float list_bound, block_bound;      // gamma of lists, of blocks; times the query's length but under l2
+    size_t n_open;                      // blocks that wait to be scored
+} kpd__descent;
+
+// Scores the blocks that wait, and adds what may be among the best.
+static void kpd__open_scan(kpd__descent *t) {
+    const kpd_search_desc *d = t->c->d;
+    kpd__branch *b = t->to;
+    size_t found, n = t->n_open;
+    t->n_open = 0;
+    t->ops->codes(&t->probe, t->x->t.codes, b->open, b->step, t->x->t.halves, n, b->scores);
+    found = t->ops->above(b->scores, n * 16, b->rows.least, b->above);
+    for (size_t i = 0; i < found; i++) {
+        size_t at = (size_t)b->above[i];
+        uint32_t slot = b->open[at / 16] * 16 + at % 16;
+        if (!(b->live[at / 16] >> at % 16 & 1)) continue;
+        if (b->scores[at] >= b->rows.least && (!d->filter || d->filter(d->filter_user, t->x->ids[slot])))
+            kpd__top_add(&b->rows, b->scores[at], slot);
+    }
+}
+
+static void kpd__open(kpd__descent *t, size_t list, size_t place) {
+    const kpd__node *node = kpd__list_node(t->x, list);
+    if (!node->live[place] || node->child[place] >= t->x->t.n_blocks) return;
+    t->to->open[t->n_open] = node->child[place];
+    t->to->step[t->n_open] = node->step[place];
+    t->to->live[t->n_open++] = node->live[place];
+    if (t->n_open == 16) kpd__open_scan(t);
+}
+
+// Adds those of n scores that may be among the best; the first has number `from`.
+static void kpd__top_above(kpd__descent *t, kpd__top *top, const float *scores, size_t n, size_t from) {
+    for (size_t i = 0; i < n; i += KPD__VECTORS) {
+        size_t found = t->ops->above(scores + i, kpd__min(KPD__VECTORS, n - i), top->least, t->to->above);
+        for (size_t j = 0; j < found; j++) {
+            size_t at = i + (size_t)t->to->above[j];
+            if (scores[at] >= top->least) kpd__top_add(top, scores[at], (uint32_t)(from + at));
+        }
+    }
+    kpd__top_cut(top);
+}
+
+static void kpd__lists_score(kpd__descent *t, size_t from, size_t n) {
+    const uint8_t *panels = t->x->t.lists + from / 16 * kpd__node_bytes(t->x);
+    t->probe.bound = t->list_bound;
+    t->ops->nodes(&t->probe, panels, NULL, (n + 15) / 16, t->to->order, t->to->bound);
+}
+
+// Sorts numbers, by a heap: there may be many.
+static void kpd__sort_numbers(uint32_t *a, size_t n) {
+    for (size_t built = n / 2, end = n; end > 1;) {
+        size_t at, child;
+        uint32_t v;
+        if (built) v = a[at = --built];
+        else { v = a[--end]; a[end] = a[0]; at = 0; }
+        for (; (child = 2 * at + 1) < end; at = child) {
+            if (child + 1 < end && a[child] < a[child + 1]) child++;
+            if (v >= a[child]) break;
+            a[at] = a[child];
+        }
+        a[at] = v;
+    }
+}
+
+// The best lists by their order, sorted by number.
+static void kpd__near(kpd__descent *t, size_t keep) {
+    size_t n_lists = t->x->t.n_lists;
+    kpd__branch *b = t->to;
+    kpd__top_begin(&b->nodes, keep);
+    for (size_t from = 0; from < n_lists; from += KPD__NODES) {
+        size_t n = kpd__min(KPD__NODES, n_lists - from);
+        kpd__lists_score(t, from, n);
+        kpd__top_above(t, &b->nodes, b->order, n, from);
+    }
+    b->n_near = b->nodes.n;
+    for (size_t i = 0; i < b->n_near; i++) b->near[i] = kpd__key_number(b->nodes.keys[i]);
+    kpd__sort_numbers(b->near, b->n_near);
+    memset(b->done, 0, b->n_near * sizeof *b->done);
+}
+
+// The best blocks of the near lists.
+static void kpd__phase_one(kpd__descent *t, size_t keep) {
+    kpd__branch *b = t->to;
+    t->probe.bound = t->block_bound;
+    kpd__top_begin(&b->nodes, keep);
+    for (size_t i = 0; i < b->n_near; i += 16) {
+        size_t n = kpd__min(16, b->n_near - i);
+        t->ops->nodes(&t->probe, t->x->t.blocks, b->near + i, n, b->child_order, b->child_bound);
+        for (size_t j = 0; j < n * 16; j++)
+            if (!kpd__list_node(t->x, b->near[i + j / 16])->live[j % 16]) b->child_order[j] = -INFINITY;
+        kpd__top_above(t, &b->nodes, b->child_order, n * 16, i * 16);
+    }
+    for (size_t i = 0; i < b->nodes.n; i++) {
+        uint32_t at = kpd__key_number(b->nodes.keys[i]);
+        b->done[at / 16] = (uint16_t)(b->done[at / 16] | 1u << at % 16);
+        kpd__open(t, b->near[at / 16], at % 16);
+    }
+    kpd__open_scan(t);
+    kpd__top_cut(&b->rows);
+}
+
+// Opens what reaches s, but for what is done, of lists at[0..n), at most 16; near: how many near lists come before them.
+static void kpd__blocks_reach(kpd__descent *t, const uint32_t *lists, size_t n, float s, size_t *near) {
+    kpd__branch *b = t->to;
+    int32_t reach[256];
+    size_t found;
+    t->ops->nodes(&t->probe, t->x->t.blocks, lists, n, b->child_order, b->child_bound);
+    found = t->ops->above(b->child_bound, n * 16, s, reach);
+    for (size_t i = 0; i < found; i++) {
+        uint32_t list = lists[reach[i] / 16];
+        unsigned place = (unsigned)reach[i] % 16;
+        while (*near < b->n_near && b->near[*near] < list) ++*near;
+        if (*near < b->n_near && b->near[*near] == list && b->done[*near] >> place & 1) continue;
+        kpd__open(t, list, place);
+    }
+}
+
+// The lists' scores of the last chunk are there.
+static void kpd__phase_two(kpd__descent *t, float s) {
+    kpd__branch *b = t->to;
+    size_t near = 0, n_lists = t->x->t.n_lists;
+    for (size_t from = 0; from < n_lists; from += KPD__NODES) {
+        size_t n = kpd__min(KPD__NODES, n_lists - from);
+        if (n_lists > KPD__NODES) kpd__lists_score(t, from, n);
+        t->probe.bound = t->block_bound;
+        for (size_t i = 0; i < n; i += KPD__VECTORS) {
+            size_t found = t->ops->above(b->bound + i, kpd__min(KPD__VECTORS, n - i), s, b->above);
+            for (size_t j = 0; j < found; j++) b->lists[j] = (uint32_t)(from + i) + (uint32_t)b->above[j];
+            for (size_t j = 0; j < found; j += 16) kpd__blocks_reach(t, b->lists + j, kpd__min(16, found - j), s, &near);
+        }
+    }
+    kpd__open_scan(t);
+    kpd__top_cut(&b->rows);
+}
+
+// Scores the vectors of up to 16 slots from what is kept of them; which: bits of those that count.
+static void kpd__rows_keep(kpd__descent *t, const uint32_t *slots, size_t n, unsigned which) {
+    const kpd_search_desc *d = t->c->d;
+    kpd__branch *b = t->to;
+    float scores[16];
+    for (size_t i = 0; i < 16; i++) kpd__row_get(t->x, slots[i < n ? i : 0], b->panel + i, 16);
+    t->ops->scan(t->x->metric, t->q, 1, (size_t)t->x->dim, b->panel, 1, scores);
+    for (size_t i = 0; i < n; i++) {
+        kpd_hit h;
+        h.id = t->x->ids[slots[i]]; h.score = scores[i];
+        if (which >> i & 1 && h.score >= (d->threshold ? d->min_score : -INFINITY) &&
+            (b->n_hits < t->c->k || kpd__worse(b->hits[0], h)) && (!b->exact || !d->filter || d->filter(d->filter_user, h.id)))
+            kpd__heap_keep(b->hits, &b->n_hits, t->c->k, h);
+    }
+}
+
+static void kpd__candidates_keep(kpd__descent *t) {
+    kpd__branch *b = t->to;
+    for (size_t i = 0; i < b->rows.n; i += 16) {
+        size_t n = kpd__min(16, b->rows.n - i);
+        uint32_t slots[16];
+        for (size_t j = 0; j < n; j++) slots[j] = kpd__key_number(b->rows.keys[i + j]);
+        kpd__rows_keep(t, slots, n, 0xFFFF);
+    }
+}
+
+// Every vector.
+static void kpd__tree_all(kpd__descent *t) {
+    for (size_t i = 0; i < t->x->t.n_lists * 16; i++) {
+        const kpd__node *node = kpd__list_node(t->x, i / 16);
+        uint32_t slots[16];
+        if (!node->live[i % 16] || node->child[i % 16] >= t->x->t.n_blocks) continue;
+        for (uint32_t p = 0; p < 16; p++) slots[p] = node->child[i % 16] * 16 + p;
+        kpd__rows_keep(t, slots, 16, node->live[i % 16]);
+    }
+}
+
+// What a recall takes: measured on real titles of 64 dimensions, k 10. Members of fewer dimensions reach farther to any side.
+static float kpd__gamma_of(const kpd_index *x, float recall) {
+    static const float at[] = {0, 0.5f, 0.8f, 0.9f, 0.95f, 0.99f, 0.999f, 1};
+    static const float gamma[] = {0.2f, 0.28f, 0.36f, 0.43f, 0.49f, 0.61f, 0.75f, 1};
+    float wider = x->dim < 64 ? sqrtf(64.0f / (float)x->dim) : 1, share, g;
+    size_t i = 1;
+    while (i < 7 && recall > at[i]) i++;
+    share = (recall - at[i - 1]) / (at[i] - at[i - 1]);
+    g = wider * (gamma[i - 1] + share * (gamma[i] - gamma[i - 1]));
+    return g < 1 ? g : 1;
+}
+
+// The k-th best score by codes so far, or min_score as codes would have it; -INFINITY: all may be found.
+static float kpd__reach(kpd__descent *t) {
+    const kpd_search_desc *d = t->c->d;
+    kpd__top *rows = &t->to->rows;
+    size_t k = (size_t)t->c->k;
+    float s = -INFINITY, least = d->min_score;
+    if (rows->n >= k) {
+        kpd__select(rows->keys, rows->n, k);
+        s = kpd__key_score(kpd__least_key(rows->keys, k));
+    }
+    if (t->probe.l2) least = 0.5f * (least + t->probe.square);
+    return d->threshold && least > s ? least : s;
+}
+
+static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query) {
+    const kpd_search_desc *d = c->d;
+    float recall = d->recall > 0 ? d->recall : c->x->recall, gamma, length;
+    kpd__descent t;
+    memset(&t, 0, sizeof t);
+    t.c = c; t.x = c->x; t.ops = c->s->ops; t.to = to; t.q = c->q + query * (size_t)c->x->dim;
+    to->n_hits = 0;
+    to->exact = c->x->dim < KPD__CODED || (!(d->gamma > 0) && recall >= 1);
+    if (to->exact) { kpd__tree_all(&t); return; }
+    kpd__probe_make(&t.probe, t.x, t.q, to->q);
+    gamma = d->gamma > 0 ? d->gamma : kpd__gamma_of(c->x, recall);
+    length = t.probe.l2 ? 1 : sqrtf(t.probe.square);    // under l2 the distance to the node takes its place
+    t.probe.order = 0.4f * length;
+    t.block_bound = gamma * length;
+    t.list_bound = (gamma + 0.06f) * length;
+    kpd__top_begin(&to->rows, kpd__best_rows((size_t)c->k));
+    kpd__near(&t, kpd__near_lists((size_t)c->k));
+    kpd__phase_one(&t, kpd__near_blocks((size_t)c->k));
+    kpd__phase_two(&t, kpd__reach(&t));
+    kpd__candidates_keep(&t);
+}
+
+// One query a task.
+static void kpd__tree_task(void *arg, int32_t task) {
+    const kpd__search *c = (const kpd__search *)arg;
+    kpd__branch *to = &c->s->scratch[task].branch;
+    to->hits = c->s->scratch[task].best;
+    for (size_t i = (size_t)task; i < c->n_queries; i += (size_t)c->s->n_tasks) {
+        kpd__tree_query(c, to, i);
+        kpd__heap_sort(to->hits, to->n_hits);
+        memcpy(c->out + i * (size_t)c->k, to->hits, (size_t)to->n_hits * sizeof *to->hits);
+        c->counts[i] = to->n_hits;
+    }
 }
 
 static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *desc,
@@ -8627,8 +10140,9 @@ static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const fl
             if (x->metric == KPD_COSINE) s->ops->normalize(v, dim, s->query + i * dim);
             else memcpy(s->query + i * dim, v, dim * sizeof *v);
         }
-        kpd__run(&s->parallel, s->n_tasks, kpd__search_task, &c);
-        kpd__search_join(&c, row, out, counts);
+        c.out = out + row * (size_t)c.k; c.counts = counts + row;
+        kpd__run(&s->parallel, s->n_tasks, x->kind == KPD_TREE ? kpd__tree_task : kpd__search_task, &c);
+        if (x->kind == KPD_FLAT) kpd__search_join(&c, row, out, counts);
     }
     return status;
 }

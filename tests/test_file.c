@@ -18,7 +18,7 @@ enum { U8 = 1, I32, I64, F32, F32_PANELS = 8 };
 enum { REQUIRED = 1, SUMMED = 2 };
 enum { MODEL = 1, INDEX = 2 };
 
-static tiny_bytes model_file, index_file;       // what the library saved
+static tiny_bytes model_file, index_file, tree_file;       // what the library saved
 static char model_path[256], index_path[256];   // where
 static kpd_session *session;
 static kpd_error error;
@@ -188,7 +188,7 @@ static void use_index(kpd_index *x) {
     kpd_index_info info = kpd_index_get_info(x);
     if (info.dim != DIM) return;
     (void)kpd_index_search(session, x, q, 1, NULL, hits, &n, NULL);
-    for (int64_t i = -1; i <= info.count && i < 40; i++) (void)kpd_index_get(x, kpd_index_id(x, i), v, NULL);
+    for (int64_t i = -1; i <= info.slots && i < 40; i++) (void)kpd_index_get(x, kpd_index_id(x, i), v, NULL);
     (void)kpd_index_get(x, 12345, v, NULL);
 }
 
@@ -244,6 +244,26 @@ static void make_index_file(void) {
     kpd_index_close(x);
 }
 
+// Vectors that are removed leave empty places.
+static tiny_bytes make_tree_file(void) {
+    char path[256];
+    kpd_index_desc d;
+    kpd_index *x = NULL;
+    uint32_t state = 7;
+    int64_t ids[COUNT];
+    float v[COUNT * DIM];
+    memset(&d, 0, sizeof d);
+    d.dim = DIM; d.metric = KPD_L2; d.kind = KPD_TREE; d.lists = 3;
+    for (int64_t i = 0; i < COUNT; i++) ids[i] = i * 1000003 - 5;
+    for (int i = 0; i < COUNT * DIM; i++) v[i] = tiny_uniform(&state);
+    snprintf(path, sizeof path, "%s", test_tmp("file_tree.kpi"));
+    if (!CHECK_OK(kpd_index_build(&d, NULL, ids, v, COUNT, &x, NULL))) return tiny_bytes_make(0);
+    CHECK_OK(kpd_index_remove(x, ids + 3, 4, NULL, NULL));
+    CHECK_OK(kpd_index_save(x, path, NULL));
+    kpd_index_close(x);
+    return tiny_bytes_read(path);
+}
+
 static void make_fixtures(void) {
     tiny_options o;
     kpd_model *m;
@@ -260,6 +280,7 @@ static void make_fixtures(void) {
     make_index_file();
     model_file = tiny_bytes_read(model_path);
     index_file = tiny_bytes_read(index_path);
+    tree_file = make_tree_file();
 }
 
 static void fixtures(void) {
@@ -270,6 +291,7 @@ static void fixtures(void) {
     CHECK_OK(open_and_use(INDEX, index_path, NULL));
     CHECK_OK(open_bytes(MODEL, &model_file, true));
     CHECK_OK(open_bytes(INDEX, &index_file, true));
+    CHECK_OK(open_bytes(INDEX, &tree_file, true));
 }
 
 // ---- damage --------------------------------------------------------------------------------------------------------
@@ -292,6 +314,7 @@ static void check_flips_verified(uint32_t kind, tiny_bytes *b) {
 static void flips_verified(void) {
     check_flips_verified(MODEL, &model_file);
     check_flips_verified(INDEX, &index_file);
+    check_flips_verified(INDEX, &tree_file);
 }
 
 // Without verify a flip in the weights is not seen, but nothing that follows may crash. With new sums, neither may any
@@ -320,6 +343,7 @@ static size_t section_begin(const tiny_bytes *b, const char *name) {
 static void flips_not_verified(void) {
     check_flips(MODEL, &model_file, section_begin(&model_file, "vocab"), model_file.size, false, false);
     check_flips(INDEX, &index_file, index_file.size, index_file.size, false, false);
+    check_flips(INDEX, &tree_file, tree_file.size, tree_file.size, false, false);
 }
 
 // The table's later entries are read like its first eight.
@@ -327,6 +351,8 @@ static void flips_with_new_sums(void) {
     check_flips(MODEL, &model_file, 64 + 8 * 128, section_begin(&model_file, "config"), true, false);
     check_flips(INDEX, &index_file, index_file.size, index_file.size, true, false);
     check_flips(INDEX, &index_file, index_file.size, index_file.size, true, true);
+    check_flips(INDEX, &tree_file, tree_file.size, tree_file.size, true, false);
+    check_flips(INDEX, &tree_file, tree_file.size, tree_file.size, true, true);
 }
 
 // Every byte of what a model says about itself, with the right sums.
@@ -387,6 +413,7 @@ static void check_truncated_file(uint32_t kind, const tiny_bytes *whole, size_t 
 static void truncated(void) {
     check_truncated(MODEL, &model_file);
     check_truncated(INDEX, &index_file);
+    check_truncated(INDEX, &tree_file);
     for (size_t n = 0; n < model_file.size; n += n < 200 ? 1 : 211) check_truncated_file(MODEL, &model_file, n, n % 2);
     for (size_t n = 0; n < index_file.size; n += n < 200 ? 1 : 31) check_truncated_file(INDEX, &index_file, n, n % 2);
     check_truncated_file(MODEL, &model_file, model_file.size - 1, false);
@@ -626,7 +653,12 @@ static void config_of_the_future(void) {
         {1, 2}, {14, 4}, {16, 1}, {17, 1}, {27, 0x80000000u}, {28, 16}, {28, 0x40000000u}, {30, 4}, {31, 1}, {31, 0x80000000u}};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         check_config(&model_file, 32, unknown[i].at, unknown[i].bits, KPD_ERR_UNSUPPORTED);
-    for (size_t i = 3; i < 16; i++) check_config(&index_file, 16, i, i % 2 ? 1 : 0x80000000u, KPD_ERR_UNSUPPORTED);
+    for (size_t i = 7; i < 16; i++) check_config(&index_file, 16, i, i % 2 ? 1 : 0x80000000u, KPD_ERR_UNSUPPORTED);
+    for (size_t i = 9; i < 16; i++) check_config(&tree_file, 16, i, i % 2 ? 1 : 0x80000000u, KPD_ERR_UNSUPPORTED);
+    check_config(&index_file, 16, 3, 2, KPD_ERR_UNSUPPORTED);           // a kind that is none
+    check_config(&index_file, 16, 3, 1, KPD_ERR_FORMAT);                // a tree without its sections
+    check_config(&tree_file, 16, 7, 0x80000000u, KPD_ERR_UNSUPPORTED);  // a count below 0
+    for (size_t i = 4; i < 7; i++) check_config(&index_file, 16, i, 0x80000000u, KPD_OK);
     check_config(&model_file, 32, 28, 12, KPD_ERR_FORMAT);   // an accent rule that is none
     for (size_t i = 0; i < 2; i++) {
         const tiny_bytes *b = i ? &index_file : &model_file;
@@ -874,4 +906,5 @@ SUITE(file) {
     kpd_session_destroy(session);
     tiny_bytes_free(&model_file);
     tiny_bytes_free(&index_file);
+    tiny_bytes_free(&tree_file);
 }

@@ -716,7 +716,11 @@ static void print_model(const kpd_model *m, const char *path) {
 
 static void print_index(const kpd_index *x, const char *path) {
     kpd_index_info i = kpd_index_get_info(x);
-    printf("%s: index, f32, %lld bytes\n", path, (long long)i.bytes);
+    printf("%s: %s index, %s, %lld bytes\n", path, kpd_index_kind_name(i.kind), kpd_dtype_name(i.storage), (long long)i.bytes);
+    if (i.kind == KPD_TREE)
+        printf("lists        %d, %d blocks of 16; recall %g\n", (int)i.lists, (int)i.blocks, (double)i.recall);
+    if (i.fingerprint) printf("fingerprint  %016llx\n", (unsigned long long)i.fingerprint);
+    if (i.partition) printf("partition    %d\n", (int)i.partition);
     printf("vectors      %lld of dim %d, %s\n", (long long)i.count, (int)i.dim, kpd_metric_name(i.metric));
 }
 
@@ -1339,8 +1343,10 @@ static kpd_text phrases_find(void *user, int64_t id) {
 
 // Ids that the index has and the keyphrases have not are never recommended; the user should know.
 static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
-    int64_t count = kpd_index_get_info(x).count, missing = 0;
-    for (int64_t i = 0; i < count; i++) missing += phrases_find(p, kpd_index_id(x, i)).data == NULL;
+    kpd_index_info info = kpd_index_get_info(x);
+    int64_t count = info.count, missing = 0, found = 0;
+    for (int64_t i = 0; i < info.slots; i++) found += phrases_find(p, kpd_index_id(x, i)).data != NULL;
+    missing = found < count ? count - found : 0;        // an empty slot gives -1, which may be an id too
     if (!missing) return;
     fail(path, 0, "note: %lld of the index's %lld ids are not in this file and are left out", (long long)missing,
          (long long)count);

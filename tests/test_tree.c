@@ -1,0 +1,478 @@
+// Trees against a flat index of what they hold: with recall 1 no difference at all, below it what the dial promises.
+#define KPD_THREADS
+#include "test.h"
+#include "tiny_model.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST = 6000, MOST_DIM = 100, MOST_K = 300, QUERIES = 40 };
+
+static float vectors[MOST * MOST_DIM], queries[QUERIES * MOST_DIM], row[MOST_DIM];
+static int64_t ids[MOST];
+static kpd_hit hits[QUERIES * MOST_K], want[QUERIES * MOST_K];
+static int32_t counts[QUERIES], want_counts[QUERIES];
+static kpd_error error;
+
+// Vectors around n / 40 centres, queries near vectors; ids in no order.
+static void fill(size_t n, size_t dim, uint32_t seed) {
+    uint32_t state = seed;
+    size_t centres = n / 40 + 1;
+    for (size_t i = 0; i < n; i++) ids[i] = ((int64_t)i * 7919 % 10007 - 5000) * 3000000007;
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < dim; d++)
+            vectors[i * dim + d] = tiny_uniform(&state) * (i < centres ? 1 : 0.4f) +
+                                   (i < centres ? 0 : vectors[i * 31 % centres * dim + d]);
+    for (size_t i = 0; i < QUERIES; i++)
+        for (size_t d = 0; d < dim; d++)
+            queries[i * dim + d] = vectors[(i * 97 + 5) % n * dim + d] + tiny_uniform(&state) * 0.3f;
+}
+
+static kpd_index_desc tree_desc(size_t dim, kpd_metric metric, kpd_dtype storage) {
+    kpd_index_desc d;
+    memset(&d, 0, sizeof d);
+    d.dim = (int32_t)dim; d.metric = metric; d.storage = storage; d.kind = KPD_TREE;
+    return d;
+}
+
+static kpd_index *build(size_t n, kpd_index_desc d) {
+    kpd_index *x = NULL;
+    CHECK_OK(kpd_index_build(&d, NULL, ids, vectors, n, &x, &error));
+    return x;
+}
+
+static kpd_session *open_session(kpd_simd level) {
+    kpd_session_desc d;
+    kpd_session *s = NULL;
+    memset(&d, 0, sizeof d);
+    d.max_dim = MOST_DIM; d.max_k = MOST_K; d.simd = level;
+    CHECK_OK(kpd_session_create(&d, &s, &error));
+    return s;
+}
+
+static kpd_search_desc dial(int32_t k, float recall) {
+    kpd_search_desc d;
+    memset(&d, 0, sizeof d);
+    d.k = k; d.recall = recall;
+    return d;
+}
+
+// A flat index of what a tree holds. Vectors under cosine are of unit length there already, but for rounding: as dot.
+static kpd_index *flat_of(const kpd_index *tree) {
+    kpd_index_info info = kpd_index_get_info(tree);
+    kpd_index_desc d;
+    kpd_index *x = NULL;
+    memset(&d, 0, sizeof d);
+    d.dim = info.dim; d.metric = info.metric == KPD_COSINE ? KPD_DOT : info.metric;
+    CHECK_OK(kpd_index_create(&d, &x, &error));
+    for (int64_t i = 0, id; i < info.slots; i++) {
+        id = kpd_index_id(tree, i);
+        if (id == -1) continue;
+        CHECK_OK(kpd_index_get(tree, id, row, &error));
+        CHECK_OK(kpd_index_upsert(x, &id, row, 1, &error));
+    }
+    CHECK_INT(kpd_index_get_info(x).count, info.count);
+    return x;
+}
+
+static void search(kpd_session *s, const kpd_index *x, kpd_search_desc d, kpd_hit *out, int32_t *n) {
+    memset(out, 0x5A, sizeof hits);
+    CHECK_OK(kpd_index_search(s, x, queries, QUERIES, &d, out, n, &error));
+}
+
+// Queries of unit length where the tree makes them so.
+static void unit_queries(kpd_metric metric, size_t dim) {
+    if (metric != KPD_COSINE) return;
+    for (size_t i = 0; i < QUERIES; i++) {
+        double square = 0;
+        for (size_t d = 0; d < dim; d++) square += (double)queries[i * dim + d] * (double)queries[i * dim + d];
+        for (size_t d = 0; d < dim; d++) queries[i * dim + d] = (float)((double)queries[i * dim + d] / sqrt(square));
+    }
+}
+
+// The share of what was found that is as good as the k-th best.
+static double recall_of(int32_t k, float slack) {
+    int found = 0, all = 0;
+    for (int q = 0; q < QUERIES; q++) {
+        all += want_counts[q];
+        for (int j = 0; j < counts[q] && want_counts[q]; j++)
+            found += hits[q * k + j].score >= want[q * k + want_counts[q] - 1].score - slack;
+    }
+    return all ? (double)found / all : 1;
+}
+
+// Ids equal, but where scores of neighbours are within `slack`; scores within it.
+static bool same_hits(int32_t k, float slack) {
+    for (int q = 0; q < QUERIES; q++) {
+        if (counts[q] != want_counts[q]) return false;
+        for (int i = 0; i < counts[q]; i++) {
+            const kpd_hit *a = &hits[q * k + i], *b = &want[q * k + i];
+            if (fabsf(a->score - b->score) > slack || (slack == 0 && a->id != b->id)) return false;
+        }
+    }
+    return true;
+}
+
+static void one_shape(kpd_session *s, size_t n, size_t dim, kpd_metric metric, kpd_dtype storage) {
+    kpd_index *tree, *flat;
+    double found;
+    fill(n, dim, (uint32_t)(n + dim));
+    tree = build(n, tree_desc(dim, metric, storage));
+    flat = flat_of(tree);
+    search(s, tree, dial(10, 1), hits, counts);
+    search(s, flat, dial(10, 0), want, want_counts);
+    if (metric != KPD_COSINE) CHECK_THAT(same_hits(10, 0), "n %zu dim %zu metric %d storage %d", n, dim, metric, storage);
+    unit_queries(metric, dim);
+    search(s, tree, dial(10, 1), hits, counts);
+    search(s, flat, dial(10, 0), want, want_counts);
+    CHECK_THAT(same_hits(10, metric == KPD_COSINE ? 1e-6f : 0), "n %zu dim %zu metric %d storage %d", n, dim, metric, storage);
+    search(s, tree, dial(10, 0.95f), hits, counts);
+    found = recall_of(10, 1e-6f);
+    CHECK_THAT(found >= 0.9, "n %zu dim %zu metric %d storage %d: recall %g", n, dim, metric, storage, found);
+    kpd_index_close(flat);
+    kpd_index_close(tree);
+}
+
+static void holds_and_finds(void) {
+    static const size_t n[] = {1, 2, 15, 16, 17, 300, 1000, 4000}, dim[] = {1, 3, 8, 64, 100};
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++)
+        for (size_t j = 0; j < sizeof dim / sizeof *dim; j++) one_shape(s, n[i], dim[j], KPD_COSINE, KPD_F32);
+    kpd_session_destroy(s);
+}
+
+static void every_metric_and_storage(void) {
+    static const kpd_dtype storage[] = {KPD_F32, KPD_INT16, KPD_INT8, KPD_INT4};
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    for (int m = KPD_COSINE; m <= KPD_L2; m++)
+        for (int i = 0; i < 4; i++) one_shape(s, 3000, 32, (kpd_metric)m, storage[i]);
+    kpd_session_destroy(s);
+}
+
+// ---- the same bits ---------------------------------------------------------------------------------------------------
+
+static kpd_pool *pool_of(int32_t threads) {
+    kpd_pool *p = NULL;
+    CHECK_OK(kpd_pool_create(threads, NULL, &p, &error));
+    return p;
+}
+
+static kpd_index *build_with(size_t n, kpd_index_desc d, int32_t threads) {
+    kpd_pool *pool = pool_of(threads);
+    kpd_parallel p = kpd_pool_parallel(pool);
+    kpd_index *x = NULL;
+    CHECK_OK(kpd_index_build(&d, &p, ids, vectors, n, &x, &error));
+    kpd_pool_destroy(pool);
+    return x;
+}
+
+static void search_with(const kpd_index *x, kpd_simd level, int32_t threads, kpd_search_desc d) {
+    kpd_pool *pool = pool_of(threads);
+    kpd_session_desc sd;
+    kpd_session *s = NULL;
+    memset(&sd, 0, sizeof sd);
+    sd.max_dim = MOST_DIM; sd.max_k = MOST_K; sd.simd = level; sd.parallel = kpd_pool_parallel(pool);
+    CHECK_OK(kpd_session_create(&sd, &s, &error));
+    search(s, x, d, hits, counts);
+    kpd_session_destroy(s);
+    kpd_pool_destroy(pool);
+}
+
+static void levels_and_threads_agree(void) {
+    for (int m = KPD_COSINE; m <= KPD_L2; m++)
+        for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
+            for (int32_t threads = 1; threads <= 3; threads += 2) {
+                kpd_index_desc d = tree_desc(70, (kpd_metric)m, KPD_INT16);
+                kpd_index *x;
+                if (!kpd_simd_available((kpd_simd)l)) continue;
+                d.simd = (kpd_simd)l;
+                fill(2000, 70, 5);
+                x = build_with(2000, d, threads);
+                search_with(x, (kpd_simd)l, threads, dial(20, 0.9f));
+                if (l == KPD_SIMD_SCALAR && threads == 1) {
+                    memcpy(want, hits, sizeof want);
+                    memcpy(want_counts, counts, sizeof want_counts);
+                }
+                CHECK_THAT(same_hits(20, 0), "metric %d, %s, %d threads", m, kpd_simd_name((kpd_simd)l), (int)threads);
+                kpd_index_close(x);
+            }
+}
+
+// ---- files -----------------------------------------------------------------------------------------------------------
+
+static kpd_index *open_index(const char *path, bool copy, bool verify) {
+    kpd_open_desc d;
+    kpd_index *x = NULL;
+    memset(&d, 0, sizeof d);
+    d.copy = copy; d.verify = verify;
+    CHECK_OK(kpd_index_open(path, &d, &x, &error));
+    return x;
+}
+
+static void opened_is_the_same(kpd_session *s, kpd_index *x) {
+    kpd_index_info i = kpd_index_get_info(x);
+    CHECK_INT(i.kind, KPD_TREE);
+    CHECK_INT(i.count, 1500);
+    CHECK(i.fingerprint == UINT64_C(0xFEDCBA9876543210) && i.partition == 7 && fabsf(i.recall - 0.8f) < 1e-6f);
+    search(s, x, dial(30, 0), hits, counts);
+    CHECK(same_hits(30, 0));
+    kpd_index_close(x);
+}
+
+static void saves_and_opens(void) {
+    static const kpd_dtype storage[] = {KPD_F32, KPD_INT16, KPD_INT8, KPD_INT4};
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    char path[256];
+    snprintf(path, sizeof path, "%s", test_tmp("tree.kpi"));
+    for (int i = 0; i < 12; i++) {
+        kpd_index_desc d = tree_desc(33, (kpd_metric)(i / 4), storage[i % 4]);
+        kpd_index *x;
+        d.fingerprint = UINT64_C(0xFEDCBA9876543210); d.partition = 7; d.recall = 0.8f;
+        fill(1500, 33, 3);
+        x = build(1500, d);
+        search(s, x, dial(30, 0), want, want_counts);
+        CHECK_OK(kpd_index_save(x, path, &error));
+        kpd_index_close(x);
+        opened_is_the_same(s, open_index(path, false, false));
+        opened_is_the_same(s, open_index(path, false, true));
+        opened_is_the_same(s, open_index(path, true, false));
+    }
+    kpd_session_destroy(s);
+}
+
+// Bytes of a mapped file that lie: searching and getting stay within it, and end. Verify finds every one.
+static void payload_lies(void) {
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    char path[256];
+    snprintf(path, sizeof path, "%s", test_tmp("tree_lies.kpi"));
+    for (int m = 0; m < 3; m++)
+        for (int i = 0; i < 4; i++) {
+            static const kpd_dtype storage[] = {KPD_F32, KPD_INT16, KPD_INT8, KPD_INT4};
+            kpd_index *x;
+            tiny_bytes whole, b;
+            uint32_t state = 3;
+            fill(500, 20, 8);
+            x = build(500, tree_desc(20, (kpd_metric)m, storage[i]));
+            CHECK_OK(kpd_index_save(x, path, &error));
+            kpd_index_close(x);
+            whole = tiny_bytes_read(path);
+            b = tiny_bytes_make(whole.size);
+            for (int trial = 0; trial < 60; trial++) {
+                size_t begin = 2048, n = (size_t)1 << trial % 12;     // behind header, table and config
+                kpd_open_desc d;
+                memcpy(b.data, whole.data, whole.size);
+                for (size_t j = 0; j < n; j++) {
+                    size_t at = begin + tiny_random(&state) % (b.size - begin);
+                    b.data[at] ^= (uint8_t)(trial % 3 ? 0xFF : 1 + tiny_random(&state) % 255);
+                }
+                memset(&d, 0, sizeof d);
+                d.data = b.data; d.size = b.size;
+                if (kpd_index_open(NULL, &d, &x, &error)) continue;
+                for (int r = 0; r < 3; r++) {
+                    kpd_search_desc sd = dial(20, r ? 1 : 0.9f);
+                    sd.gamma = r == 2 ? 3.0f : 0;
+                    CHECK_OK(kpd_index_search(s, x, queries, 4, &sd, hits, counts, &error));
+                }
+                for (int64_t j = -1; j <= kpd_index_get_info(x).slots; j++) (void)kpd_index_get(x, kpd_index_id(x, j), row, NULL);
+                kpd_index_close(x);
+                d.verify = true;
+                if (memcmp(b.data, whole.data, b.size)) CHECK(kpd_index_open(NULL, &d, &x, &error) != KPD_OK);
+            }
+            tiny_bytes_free(&b);
+            tiny_bytes_free(&whole);
+        }
+    kpd_session_destroy(s);
+}
+
+// ---- search ----------------------------------------------------------------------------------------------------------
+
+static bool one_in_fifty(void *user, int64_t id) { (void)user; return id % 50 == 0; }
+static bool none(void *user, int64_t id) { (void)user; (void)id; return false; }
+
+// k when k exist, whatever the filter; nothing below the threshold.
+static void filters_and_thresholds(void) {
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    kpd_search_desc d = dial(20, 0.9f);
+    kpd_index *x;
+    fill(4000, 32, 12);
+    for (int64_t i = 0; i < 4000; i++) ids[i] = i;
+    x = build(4000, tree_desc(32, KPD_DOT, KPD_F32));
+    d.filter = one_in_fifty;
+    search(s, x, d, hits, counts);
+    d.recall = 1;
+    search(s, x, d, want, want_counts);
+    for (int q = 0; q < QUERIES; q++) CHECK(counts[q] == 20 && want_counts[q] == 20);
+    for (int q = 0; q < QUERIES; q++)
+        for (int i = 0; i < 20; i++) CHECK(hits[q * 20 + i].id % 50 == 0);
+    CHECK_THAT(recall_of(20, 0) > 0.9, "recall %g", recall_of(20, 0));
+    d.filter = none; d.recall = 0.9f;
+    search(s, x, d, hits, counts);
+    for (int q = 0; q < QUERIES; q++) CHECK_INT(counts[q], 0);
+    d = dial(20, 0.95f);
+    d.threshold = true; d.min_score = want[10].score;
+    search(s, x, d, hits, counts);
+    d.recall = 1;
+    search(s, x, d, want, want_counts);
+    for (int q = 0; q < QUERIES; q++)
+        for (int i = 0; i < counts[q]; i++) CHECK(hits[q * 20 + i].score >= d.min_score);
+    CHECK_THAT(recall_of(20, 0) > 0.9, "recall %g", recall_of(20, 0));
+    kpd_index_close(x);
+    kpd_session_destroy(s);
+}
+
+// More hits than vectors, and equal vectors: by id.
+static void ties_and_large_k(void) {
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    kpd_index *x;
+    fill(200, 16, 4);
+    for (size_t i = 0; i < 200; i++) {
+        ids[i] = (int64_t)(199 - i);
+        memcpy(vectors + i * 16, vectors, 16 * sizeof *vectors);
+    }
+    x = build(200, tree_desc(16, KPD_COSINE, KPD_INT8));
+    search(s, x, dial(300, 0.9f), hits, counts);
+    for (int q = 0; q < QUERIES; q++) CHECK_INT(counts[q], 200);
+    for (int i = 0; i < 200; i++) CHECK_INT(hits[i].id, i);
+    kpd_index_close(x);
+    kpd_session_destroy(s);
+}
+
+static void bad_arguments(void) {
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    static const float recall[] = {-0.1f, 1.5f, NAN}, gamma[] = {-1, INFINITY, NAN};
+    kpd_index_desc d = tree_desc(16, KPD_COSINE, KPD_F32);
+    kpd_index *x = NULL;
+    fill(100, 16, 4);
+    CHECK_STATUS(kpd_index_create(&d, &x, &error), KPD_ERR_UNSUPPORTED);
+    d.storage = KPD_BF16;
+    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_UNSUPPORTED);
+    d.storage = KPD_INT8; d.kind = KPD_FLAT;
+    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_UNSUPPORTED);
+    d.kind = KPD_TREE; d.lists = -1;
+    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_ARGUMENT);
+    d.lists = 1000;                     // more than vectors
+    vectors[33] = NAN;
+    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_ARGUMENT);
+    CHECK_INT(error.where, 2);
+    memset(vectors + 32, 0, 16 * sizeof *vectors);
+    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_ARGUMENT);
+    CHECK(!x);
+    ids[2] = ids[3];
+    vectors[33] = 1;
+    CHECK_OK(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error));
+    CHECK_INT(kpd_index_get_info(x).count, 99);
+    for (int i = 0; i < 3; i++) {
+        kpd_search_desc sd = dial(5, recall[i]);
+        CHECK_STATUS(kpd_index_search(s, x, queries, 1, &sd, hits, counts, &error), KPD_ERR_ARGUMENT);
+        sd.recall = 0; sd.gamma = gamma[i];
+        CHECK_STATUS(kpd_index_search(s, x, queries, 1, &sd, hits, counts, &error), KPD_ERR_ARGUMENT);
+    }
+    kpd_index_close(x);
+    CHECK_OK(kpd_index_build(&d, NULL, ids, vectors, 0, &x, &error));   // of nothing
+    search(s, x, dial(5, 0), hits, counts);
+    CHECK_INT(counts[0], 0);
+    CHECK_STATUS(kpd_index_upsert(x, ids, vectors, 1, &error), KPD_ERR_UNSUPPORTED);
+    kpd_index_close(x);
+    kpd_session_destroy(s);
+}
+
+// ---- change ----------------------------------------------------------------------------------------------------------
+
+enum { MODEL_DIM = 24, IDS = 900 };
+static struct { bool there; float v[MODEL_DIM]; } model[IDS];    // what an index should hold, by id
+
+static void model_check(kpd_session *s, kpd_index *x) {
+    kpd_index *flat = flat_of(x);
+    int64_t n = 0;
+    for (int64_t i = 0; i < IDS; i++) {
+        n += model[i].there;
+        CHECK_STATUS(kpd_index_get(x, i, row, &error), model[i].there ? KPD_OK : KPD_ERR_NOT_FOUND);
+        if (model[i].there) CHECK(!memcmp(row, model[i].v, sizeof model[i].v));
+    }
+    CHECK_INT(kpd_index_get_info(x).count, n);
+    search(s, x, dial(12, 1), hits, counts);
+    search(s, flat, dial(12, 0), want, want_counts);
+    CHECK(same_hits(12, 0));
+    search(s, x, dial(12, 0.99f), hits, counts);
+    CHECK_THAT(recall_of(12, 0) > 0.9, "recall %g", recall_of(12, 0));
+    kpd_index_close(flat);
+}
+
+static kpd_index *model_begin(kpd_metric metric) {
+    fill(IDS, MODEL_DIM, 77);
+    for (int64_t i = 0; i < IDS; i++) {
+        ids[i] = i;
+        model[i].there = i < 200;
+        memcpy(model[i].v, vectors + i * MODEL_DIM, sizeof model[i].v);
+    }
+    return build(200, tree_desc(MODEL_DIM, metric, KPD_F32));
+}
+
+static void model_upsert(kpd_index *x, uint32_t *state) {
+    static float v[60 * MODEL_DIM];
+    int64_t id[60];
+    size_t n = 1 + (size_t)((tiny_uniform(state) + 1) * 29);
+    size_t at = (size_t)((tiny_uniform(state) + 1) * (IDS - 1) / 2), step = tiny_uniform(state) < 0 ? 0 : 7;
+    for (size_t i = 0; i < n; i++) {
+        float shift = tiny_uniform(state) * 0.2f;
+        id[i] = (int64_t)((at + i * step) % IDS);
+        for (size_t d = 0; d < MODEL_DIM; d++)
+            v[i * MODEL_DIM + d] = model[id[i]].v[d] = vectors[(size_t)id[i] * MODEL_DIM + d] * (1 + shift) + shift;
+        model[id[i]].there = true;
+    }
+    CHECK_OK(kpd_index_upsert(x, id, v, n, &error));
+}
+
+static void model_remove(kpd_index *x, uint32_t *state) {
+    int64_t id[40];
+    size_t removed, there = 0;
+    for (size_t i = 0; i < 40; i++) {
+        id[i] = (int64_t)((tiny_uniform(state) + 1) * (IDS - 1) / 2);
+        there += model[id[i]].there;
+        model[id[i]].there = false;
+    }
+    CHECK_OK(kpd_index_remove(x, id, 40, &removed, &error));
+    CHECK_INT(removed, there);
+}
+
+static kpd_index *model_reopen(kpd_index *x) {
+    char path[256];
+    snprintf(path, sizeof path, "%s", test_tmp("tree_model.kpi"));
+    CHECK_OK(kpd_index_save(x, path, &error));
+    kpd_index_close(x);
+    return open_index(path, true, true);
+}
+
+static void random_changes(void) {
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    for (int m = KPD_DOT; m <= KPD_L2; m++) {
+        kpd_index *x = model_begin((kpd_metric)m);
+        uint32_t state = 9;
+        for (int round = 0; round < 120; round++) {
+            float what = tiny_uniform(&state);
+            if (what < 0.3f) model_upsert(x, &state);
+            else if (what < 0.9f) model_remove(x, &state);
+            else x = model_reopen(x);
+            if (round % 8 == 0) model_check(s, x);
+        }
+        for (int round = 0; round < 40; round++) model_upsert(x, &state);
+        model_check(s, x);
+        x = model_reopen(x);
+        model_check(s, x);
+        kpd_index_close(x);
+    }
+    kpd_session_destroy(s);
+}
+
+SUITE(tree) {
+    RUN(tree, holds_and_finds);
+    RUN(tree, every_metric_and_storage);
+    RUN(tree, levels_and_threads_agree);
+    RUN(tree, saves_and_opens);
+    RUN(tree, payload_lies);
+    RUN(tree, filters_and_thresholds);
+    RUN(tree, ties_and_large_k);
+    RUN(tree, bad_arguments);
+    RUN(tree, random_changes);
+}
