@@ -287,9 +287,15 @@ KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *o
 //         kpdt_trainer_learn                        forward, loss and backward of a batch: adds to the gradient
 //         kpdt_trainer_apply                        AdamW
 //
-// draw and learn are repeated `accumulate` times before apply. A host puts its all-reduce of kpdt_trainer_gradient before
-// apply. With a loss of its own it takes learn apart: forward (items), forward (keyphrases), the loss, which gives dout of
-// each, backward, backward. The bits do not depend on SIMD level, number of tasks or memory. One caller at a time.
+// draw and learn are repeated `accumulate` times before apply, and kpdt_trainer_look comes behind it where dev is wanted. With
+// a loss of its own a host takes learn apart: forward (items), forward (keyphrases), the loss, which gives dout of each,
+// backward, backward; where a tape does not hold all texts, forward in pieces, the loss, kpdt_trainer_rewind, and piece by
+// piece forward and backward (GradCache). The bits do not depend on SIMD level, number of tasks or memory. One caller at a
+// time.
+//
+// Hosts that share out a batch sum kpdt_trainer_gradient before apply, and divide by their number. Each has the same desc but
+// for its seed and its data: with `steps` set, since the rows of each would give its own number, and the same weights_seed.
+// Each saves and resumes a checkpoint of its own, which has its place in its data; the weights of all are the same.
 
 #define KPDT_MAX_LOSSES 4
 
@@ -346,7 +352,8 @@ typedef struct kpdt_trainer_desc {
     float layer_decay;                  // each layer has this times the rate of the one above; 0 = 1; or KPDT_ZERO
     bool cosine_decay;                  // the rate falls to 0 as half a cosine, not in a line
     uint64_t seed;                      // of dropout and the order of rows; hosts that share out a batch give each its own
-    bool mlm; // a bi-encoder gets the head of kpdt_trainer_mlm, as it does when a source's loss is MLM
+    uint64_t weights_seed;              // of what begins at random, which is mlm's head; to these hosts the same
+    bool mlm;                           // a bi-encoder gets the head of kpdt_trainer_mlm, as where a source's loss is MLM
     kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
     kpd_parallel parallel;
     kpd_allocator allocator;
@@ -376,7 +383,7 @@ KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 // after the step, leave it done.
 KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
 
-typedef struct kpdt_batch {             // pointers of a drawn one live until the next draw or look at dev
+typedef struct kpdt_batch {             // pointers of a drawn one live until the next draw, apply or cancel
     int32_t source;                     // whence it comes; -1 = the host made it
     int32_t n;                          // rows, at most desc.batch
     const kpd_input *in[2];             // [n] of each tower; a cross-encoder's pairs are in[KPD_ITEM]; MLM takes one
@@ -412,13 +419,18 @@ KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const k
 // (`where` = its place); then nothing has changed. Cost: about twice the forward's.
 KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const float *dout, kpd_error *e);
 
+// The last n texts of a tower come once more: the next forward gives its first text the number that the first of them had, and
+// so the same masks. For GradCache: all pieces forward, the loss of all their vectors, a rewind of them all, then each piece
+// forward, which gives what it gave before, and backward. ARGUMENT where n is more than has come since the last apply.
+KPDDEF kpd_status kpdt_trainer_rewind(kpdt_trainer *t, kpd_tower tower, size_t n, kpd_error *e);
+
 // Masked-language modelling [BERT], forward and backward in one: tokens of the n texts are chosen with probability .15 (never
 // special ones); of the chosen 80 % become [MASK], 10 % a random token of the vocabulary, 10 % stay; the encoder runs, with
 // dropout as in kpdt_trainer_forward, and the head over each chosen token's vector x gives the logits
 //     E LN(f(W x + b)) + c, f the model's activation, E the word embeddings themselves (tied) [V, H]
 // *loss = mean over the chosen tokens of -log softmax(logits)[the token that was there], and its gradient is added, E's twice:
 // as the head's matrix and as a table. None chosen: 0, and no gradient. W, b, c and the norm are parameters like the others,
-// begun by the trainer's seed, but no tensors of the model: kpdt_trainer_model leaves them out. The choice depends on (seed,
+// begun by desc.weights_seed, but no tensors of the model: kpdt_trainer_model leaves them out. The choice depends on (seed,
 // step, number of the text, position) only; texts are numbered as in kpdt_trainer_forward. Frozen embeddings stay so here too.
 // Errors as kpdt_trainer_forward; ARGUMENT too without desc.mlm, and for the second of separate towers. The tower has no pass
 // kept afterwards. Cost: three passes' worth of the encoder, and 6 V H flops a chosen token.
@@ -431,6 +443,12 @@ KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n);
 // One step of AdamW, then a zero gradient. r may be NULL; of it only step, steps, rate, grad_norm and done are set. ARGUMENT
 // where the gradient is not finite (nothing but the gradient has changed, and that is zero), or where all steps are done.
 KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
+
+// Looks at dev as kpdt_trainer_step does every dev_steps steps and at the end: measures it, keeps the weights if they are the
+// best so far, and counts looks in a row that were not. For hosts that draw, learn and apply by hand. r, which may be NULL, is
+// as kpdt_trainer_report has it, with dev too: done says also that patience is at its end. Errors: ARGUMENT (no dev; a step is
+// under way; the training has diverged), FORMAT, MEMORY; then nothing is kept or counted.
+KPDDEF kpd_status kpdt_trainer_look(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
 
 // Where the trainer stands, also before the first step and after a resume: step, steps, best_dev and done are as the last step
 // reported them; what belongs to a step alone is NaN, 0 or (source) -1.
@@ -445,10 +463,11 @@ KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t);
 
 // A checkpoint (.kpc): weights, AdamW's state, the best weights, the place in every data set, but no gradient: ARGUMENT while a
 // step is under way, that is where draw, learn, forward or mlm came after the last apply or cancel. Atomic, as kpd_model_save:
-// on a full disk the previous one stays. Resume takes it into a new trainer of the same desc and data, which
-// then goes on to the same bits as if it had never stopped. Errors: IO, MEMORY; FORMAT, VERSION (`where` = byte offset);
-// ARGUMENT names what differs from the desc that it was made with (threads, SIMD level and memory may). A failed resume
-// changes nothing.
+// on a full disk the previous one stays. Resume takes it into a new trainer of the same desc, models and data, which then goes
+// on to the same bits as if it had never stopped. Errors: IO, MEMORY; FORMAT, VERSION (`where` = byte offset); ARGUMENT names
+// what differs from what it was made with, by content: the weights of start and assistant, templates and vocabulary, bytes and
+// columns of each data set and of dev, every number of the desc (threads, SIMD level and memory may). A failed resume changes
+// nothing.
 KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e);
 KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e);
 
@@ -3638,6 +3657,8 @@ typedef struct kpdt__dev {
     uint8_t *yes;                       // [rows]
 } kpdt__dev;
 
+typedef struct kpdt__content { uint64_t shape, weights; } kpdt__content;   // by which a checkpoint knows a model again
+
 struct kpdt_trainer {
     kpd_allocator allocator;
     void *block; size_t block_size;
@@ -3654,9 +3675,10 @@ struct kpdt_trainer {
     size_t max_tokens, max_texts, batch;
     int32_t accumulate;
     float dropout;
-    uint64_t seed;
+    uint64_t seed, weights_seed;
+    kpdt__content start_is, assistant_is;   // the latter 0 where nobody asks it
     int64_t texts, tokens;              // through learn since the last apply
-    bool drawn;                         // a batch, since the last apply
+    bool begun;                         // a step: draw, learn, forward or mlm since the last apply
     int32_t mask;                       // the mask token's id
 };
 
@@ -3909,6 +3931,22 @@ KPDDEF void kpdt_trainer_destroy(kpdt_trainer *t) {
     kpd__free(&a, t->block, t->block_size);
 }
 
+// Of all that a model's file has: shape, templates, special tokens and vocabulary, and apart from these its weights.
+static kpdt__content kpdt__content_of(const kpd_model *m) {
+    static const char *const head[4] = {"config", "templates", "special", "vocab"};
+    const kpd__section *x = kpd__file_table(&m->file), *end = x + kpd__file_header(&m->file)->n_sections;
+    kpdt__content sums = {0, 0};
+    for (; x < end; x++) {
+        bool shape = false;
+        uint64_t *to;
+        for (int i = 0; i < 4; i++) shape = shape || !strcmp(x->name, head[i]);
+        to = shape ? &sums.shape : &sums.weights;
+        *to = kpdt__mix(*to ^ kpd__hash64(x->name, strlen(x->name))) + KPD__P2;
+        *to = kpdt__mix(*to ^ kpd__hash64(m->file.data + x->offset, (size_t)x->size));
+    }
+    return sums;
+}
+
 static kpd_status kpdt__session_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd_error *e) {
     kpd_session_desc x;
     bool asked = false;
@@ -3916,6 +3954,7 @@ static kpd_status kpdt__session_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
     t->assistant = d->assistant;
     if (!asked && !(d->assistant && !d->n_sources)) return KPD_OK;
     memset(&x, 0, sizeof x);
+    t->assistant_is = kpdt__content_of(d->assistant);
     x.assistant = d->assistant; x.simd = d->simd; x.parallel = d->parallel; x.allocator = d->allocator;
     return kpd_session_create(&x, &t->session, e);
 }
@@ -4012,7 +4051,8 @@ static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
     kpd_status s = kpd_model_create(&shape, &t->allocator, &t->shell, e);
     if (!s) s = kpdt__net_create(d->start, kpdt__wants_mlm(d), &t->allocator, &t->net, e);
     if (s) return s;
-    kpdt__mlm_begin(t->net, t->seed);
+    kpdt__mlm_begin(t->net, t->weights_seed);
+    t->start_is = kpdt__content_of(d->start);
     kpdt__net_refresh(t->net, &d->parallel);
     t->net->frozen = d->frozen_layers ? d->frozen_layers + 1 : 0;
     for (int i = 0; !s && i < t->n_sides; i++)
@@ -4035,7 +4075,7 @@ static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     t->max_texts = d->max_texts ? (size_t)d->max_texts : 256;
     t->batch = d->batch ? (size_t)d->batch : 32;
     t->accumulate = d->accumulate ? d->accumulate : 1;
-    t->dropout = d->dropout; t->seed = d->seed; t->mask = kpdt__mask_id(d->start);
+    t->dropout = d->dropout; t->seed = d->seed; t->weights_seed = d->weights_seed; t->mask = kpdt__mask_id(d->start);
     t->sampler.batch = t->batch;
     t->sampler.n_feeds = (size_t)d->n_sources;
     for (t->sampler.seen_size = 1; t->sampler.seen_size < 8 * t->batch;) t->sampler.seen_size *= 2;
@@ -4136,7 +4176,7 @@ static kpd_status kpdt__trainer_forward(kpdt_trainer *t, kpd_tower tower, const 
     if (!s) s = kpdt__side_forward(t, &b, true, out, e);
     if (s) return s;
     x->n_texts += n;
-    x->kept = true;
+    x->kept = t->begun = true;
     return KPD_OK;
 }
 KPD__GUARDED(5, kpdt_trainer_forward, kpdt__trainer_forward, kpdt_trainer *, t, kpd_tower, tower, const kpd_input *, in,
@@ -4155,6 +4195,17 @@ static kpd_status kpdt__trainer_backward(kpdt_trainer *t, kpd_tower tower, const
     return KPD_OK;
 }
 KPD__GUARDED(3, kpdt_trainer_backward, kpdt__trainer_backward, kpdt_trainer *, t, kpd_tower, tower, const float *, dout)
+
+static kpd_status kpdt__trainer_rewind(kpdt_trainer *t, kpd_tower tower, size_t n, kpd_error *e) {
+    kpdt__side *x = kpdt__side_of(t, tower, e);
+    if (!x) return KPD_ERR_ARGUMENT;
+    if (n > x->n_texts)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: back by %llu texts of tower %d, of which %llu have come",
+                         (unsigned long long)n, (int)tower, (unsigned long long)x->n_texts);
+    x->n_texts -= n;
+    return KPD_OK;
+}
+KPD__GUARDED(3, kpdt_trainer_rewind, kpdt__trainer_rewind, kpdt_trainer *, t, kpd_tower, tower, size_t, n)
 
 // Said of the training, since no row is to blame for weights that have run away.
 static kpd_status kpdt__diverged(const kpdt_trainer *t, const float *out, size_t n, kpd_error *e) {
@@ -4271,6 +4322,7 @@ static kpd_status kpdt__mlm_learn(kpdt_trainer *t, kpd_tower tower, const kpd_in
 static kpd_status kpdt__trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *loss,
                                     kpd_error *e) {
     if (!kpdt__side_of(t, tower, e)) return KPD_ERR_ARGUMENT;
+    t->begun = true;
     return kpdt__mlm_learn(t, tower, in, n, 1, loss, e);
 }
 KPD__GUARDED(5, kpdt_trainer_mlm, kpdt__trainer_mlm, kpdt_trainer *, t, kpd_tower, tower, const kpd_input *, in, size_t, n,
@@ -4292,13 +4344,7 @@ static void kpdt__step_end(kpdt_trainer *t) {
         t->side[i].n_texts = 0;
     }
     t->texts = t->tokens = 0;
-    t->drawn = false;
-}
-
-static bool kpdt__under_way(const kpdt_trainer *t) {
-    bool is = t->drawn || t->texts;
-    for (int i = 0; i < t->n_sides; i++) is = is || t->side[i].kept || t->side[i].n_texts;
-    return is;
+    t->begun = false;
 }
 
 static void kpdt__step_cancel(kpdt_trainer *t) {
@@ -4360,7 +4406,7 @@ static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error
     size_t n;
     kpd_status s;
     if (!t->sampler.n_feeds) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there are no sources to draw from");
-    t->drawn = true;
+    t->begun = true;
     s = kpdt__sample(&t->sampler, &f, &n, e);
     memset(&query, 0, sizeof query);
     for (size_t i = 0; !s && i < n; i++) s = kpdt__batch_row(t, f, i, &query, e);
@@ -4534,6 +4580,7 @@ static kpd_status kpdt__learn_texts(kpdt_trainer *t, const kpdt_batch *b, float 
 static kpd_status kpdt__trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
     kpd_status s = kpdt__batch_argument(t, b, e);
     size_t n = s ? 0 : (size_t)b->n;
+    t->begun = t->begun || !s;
     if (!s && b->losses[0].loss == KPDT_MLM) return kpdt__learn_texts(t, b, loss, e);
     for (int i = 0; !s && i < t->n_sides; i++)
         s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], n, true, t->side[i].out, e);
@@ -4677,6 +4724,21 @@ KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t) {
     return r;
 }
 
+static kpd_status kpdt__trainer_look(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
+    float figure = 0;
+    kpd_status s;
+    if (!t->dev.data) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there is no dev to look at");
+    if (t->begun)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: step %lld is under way, and a look would lose it: apply or "
+                         "cancel it first", (long long)t->optimizer->step + 1);
+    s = kpdt__look(t, &figure, e);
+    if (s || !r) return s;
+    *r = kpdt_trainer_report(t);
+    r->dev = figure;
+    return KPD_OK;
+}
+KPD__GUARDED(2, kpdt_trainer_look, kpdt__trainer_look, kpdt_trainer *, t, kpdt_report *, r)
+
 static kpd_status kpdt__trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e) {
     kpd_model_desc d = kpd_model_get_desc(t->shell);
     kpd_model *m = NULL;
@@ -4701,12 +4763,17 @@ KPD__GUARDED(3, kpdt_trainer_model, kpdt__trainer_model, const kpdt_trainer *, t
 
 #define KPDT__STATE 5
 
-typedef struct kpdt__setting { const char *name; int64_t value; bool number; } kpdt__setting;   // number: the bits of a double
-typedef struct kpdt__settings { kpdt__setting *list; size_t n; } kpdt__settings;   // list NULL counts
+typedef struct kpdt__setting {
+    const char *name;
+    int32_t source;                     // whose setting it is, -1 = the training's
+    int64_t value;
+    bool number;                        // value has the bits of a double
+} kpdt__setting;
+typedef struct kpdt__settings { kpdt__setting *list; size_t n; int32_t source; } kpdt__settings;   // list NULL counts
 
 static void kpdt__setting_add(kpdt__settings *s, const char *name, uint64_t value, bool number) {
     if (s->list) {
-        s->list[s->n].name = name;
+        s->list[s->n].name = name; s->list[s->n].source = s->source;
         memcpy(&s->list[s->n].value, &value, sizeof value);
         s->list[s->n].number = number;
     }
@@ -4730,23 +4797,6 @@ static uint64_t kpdt__losses_hash(const kpdt_loss_desc *l) {
     return h;
 }
 
-// Shape, templates and vocabulary of the model; its weights are the checkpoint's.
-static uint64_t kpdt__model_hash(const kpd_model *m) {
-    int32_t config[32];
-    uint64_t h;
-    memset(config, 0, sizeof config);
-    kpd__config_write(&m->desc, config);
-    h = kpd__hash64(config, sizeof config);
-    h = kpdt__mix(h ^ kpd__hash64(m->desc.template_item, strlen(m->desc.template_item)));
-    h = kpdt__mix(h ^ kpd__hash64(m->desc.template_keyphrase, strlen(m->desc.template_keyphrase)));
-    h = kpdt__mix(h ^ kpd__hash64(m->desc.template_pair, strlen(m->desc.template_pair)));
-    for (int32_t i = 0; i < kpd_tokenizer_size(m->tokenizer); i++) {
-        kpd_text token = kpd_token_text(m->tokenizer, i);
-        h = kpdt__mix(h ^ kpd__hash64(token.data, token.size));
-    }
-    return h;
-}
-
 static void kpdt__settings_optimizer(const kpdt_trainer *t, kpdt__settings *s) {
     const kpdt__optimizer *o = t->optimizer;
     kpdt__setting_number(s, "rate", (double)t->schedule.rate);
@@ -4762,30 +4812,50 @@ static void kpdt__settings_optimizer(const kpdt_trainer *t, kpdt__settings *s) {
     kpdt__setting_number(s, "frozen_layers", t->net->frozen);
 }
 
-// Everything that a resumed training must have the same.
-static void kpdt__settings_of(const kpdt_trainer *t, kpdt__settings *s) {
-    s->n = 0;
-    kpdt__setting_add(s, "model", kpdt__model_hash(t->shell), false);
-    kpdt__setting_add(s, "seed", t->seed, false);
-    kpdt__setting_number(s, "parameters", (double)t->net->n);
-    kpdt__setting_number(s, "batch", (double)t->batch);
-    kpdt__setting_number(s, "accumulate", t->accumulate);
-    kpdt__setting_number(s, "dropout", (double)t->dropout);
-    kpdt__settings_optimizer(t, s);
-    kpdt__setting_add(s, "assistant", t->session ? kpdt__model_hash(t->assistant) : 0, false);
-    kpdt__setting_add(s, "dev data", t->dev.data ? t->dev.data->sum : 0, false);
+// A data set: its bytes, what its columns are, and how many rows it has without those that are left out.
+static void kpdt__settings_data(const kpdt_dataset *x, const char *const names[3], kpdt__settings *s) {
+    kpdt__setting_add(s, names[0], x ? x->sum : 0, false);
+    kpdt__setting_add(s, names[1], x ? kpd__hash64(x->columns, (size_t)x->n_columns * sizeof *x->columns) : 0, false);
+    kpdt__setting_number(s, names[2], x ? (double)x->rows : 0);
+}
+
+static void kpdt__settings_dev(const kpdt_trainer *t, kpdt__settings *s) {
+    static const char *const names[3] = {"dev data", "dev columns", "dev rows"};
+    kpdt__settings_data(t->dev.data, names, s);
     kpdt__setting_number(s, "dev_metric", t->dev.metric);
     kpdt__setting_number(s, "dev_dim", t->dev.dim);
     kpdt__setting_number(s, "dev_steps", (double)t->dev.steps);
     kpdt__setting_number(s, "patience", t->dev.patience);
+}
+
+static void kpdt__settings_source(const kpdt__feed *f, kpdt__settings *s) {
+    static const char *const names[3] = {"data", "columns", "rows"};
+    kpdt__settings_data(f->data, names, s);
+    kpdt__setting_add(s, "losses", kpdt__losses_hash(f->losses), false);
+    kpdt__setting_number(s, "batching", f->batching);
+    kpdt__setting_number(s, "share", (double)f->quota);
+}
+
+// Everything that a resumed training must have the same.
+static void kpdt__settings_of(const kpdt_trainer *t, kpdt__settings *s) {
+    s->n = 0;
+    s->source = -1;
+    kpdt__setting_add(s, "model (shape, templates or vocabulary)", t->start_is.shape, false);
+    kpdt__setting_number(s, "parameters", (double)t->net->n);
+    kpdt__setting_add(s, "seed", t->seed, false);
+    kpdt__setting_add(s, "weights_seed", t->weights_seed, false);
+    kpdt__setting_number(s, "batch", (double)t->batch);
+    kpdt__setting_number(s, "accumulate", t->accumulate);
+    kpdt__setting_number(s, "dropout", (double)t->dropout);
+    kpdt__settings_optimizer(t, s);
+    kpdt__setting_add(s, "start (its weights)", t->start_is.weights, false);
+    kpdt__setting_add(s, "assistant (shape, templates or vocabulary)", t->assistant_is.shape, false);
+    kpdt__setting_add(s, "assistant (its weights)", t->assistant_is.weights, false);
+    kpdt__settings_dev(t, s);
     kpdt__setting_number(s, "number of sources", (double)t->sampler.n_feeds);
     for (size_t i = 0; i < t->sampler.n_feeds; i++) {
-        const kpdt__feed *f = &t->sampler.feeds[i];
-        kpdt__setting_add(s, "data of a source", f->data->sum, false);
-        kpdt__setting_add(s, "losses of a source", kpdt__losses_hash(f->losses), false);
-        kpdt__setting_number(s, "columns or bad rows of a source", (double)f->data->rows);
-        kpdt__setting_number(s, "batching of a source", f->batching);
-        kpdt__setting_number(s, "share of a source", (double)f->quota);
+        s->source = (int32_t)i;
+        kpdt__settings_source(&t->sampler.feeds[i], s);
     }
 }
 
@@ -4846,7 +4916,7 @@ static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kp
     size_t n[KPDT__SECTIONS];
     kpdt__image m;
     kpd_status s;
-    if (kpdt__under_way(t))
+    if (t->begun)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: step %lld is under way, and a checkpoint has no gradient: apply "
                          "or cancel it first", (long long)t->optimizer->step + 1);
     s = kpdt__image_create(t, &m, e);
@@ -4869,15 +4939,17 @@ static kpd_status kpdt__settings_check(const kpdt__image *m, const int64_t *foun
                                        kpd_error *e) {
     for (size_t i = 0; i < kpd__min(n, m->settings.n); i++) {
         const kpdt__setting *x = &m->settings.list[i];
+        char of[40] = "";
         uint64_t was, is;
         if (found[i] == x->value) continue;
         memcpy(&was, &found[i], 8);
         memcpy(&is, &x->value, 8);
+        if (x->source >= 0) snprintf(of, sizeof of, " of source %d", (int)x->source);
         if (x->number)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, where + 8 * (int64_t)i, "%s: was made with %s %.9g, now it is %.9g", path,
-                             x->name, kpdt__from_bits(was), kpdt__from_bits(is));
-        return kpd__fail(e, KPD_ERR_ARGUMENT, where + 8 * (int64_t)i, "%s: was made with another %s (%016llX, now %016llX)",
-                         path, x->name, (unsigned long long)was, (unsigned long long)is);
+            return kpd__fail(e, KPD_ERR_ARGUMENT, where + 8 * (int64_t)i, "%s: was made with %s%s %.9g, now it is %.9g", path,
+                             x->name, of, kpdt__from_bits(was), kpdt__from_bits(is));
+        return kpd__fail(e, KPD_ERR_ARGUMENT, where + 8 * (int64_t)i, "%s: was made with another %s%s (%016llX, now %016llX)",
+                         path, x->name, of, (unsigned long long)was, (unsigned long long)is);
     }
     return KPD_OK;
 }

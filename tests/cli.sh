@@ -681,6 +681,30 @@ run 1 $kpd train $tr/student.ini; says "$tr/student: holds a training already (m
 run 0 $kpd train $tr/student.ini --resume; prints "finished already"
 run 2 $kpd train $tr/student.ini --resume --force; says "expected one of them"
 
+# A training that has ended is held against its recipe too; and start, assistant and columns are known by what they hold.
+t train_finished
+cp $tr/student.ini "$dir/kept.ini"
+changed() {                             # WHAT SED: the recipe is another one, and the files stay as they are
+    sed "$2" "$dir/kept.ini" > $tr/student.ini
+    run 1 $kpd train $tr/student.ini --resume; says "$tr/student/checkpoint.kpc: "; says "$1"
+}
+cp $tr/student/last.kpd "$dir/kept.kpd"; cp $tr/student/metrics.tsv "$dir/kept.tsv"
+changed "rate" 's/rate = 1e-3/rate = 2e-3/'
+changed "steps" 's/steps = 100/steps = 200/'
+changed "dev_steps" 's/steps = 20/steps = 21/'
+changed "losses of source 0" 's/margin=0.5/margin=0.6/'
+changed "columns of source 0" '/^.data labels/,/^loss/s/title category/title -/'
+changed "start (its weights)" 's,../catalogue/student.kpd,student/best.kpd,'
+cp "$dir/kept.ini" $tr/student.ini; cp $assistant "$dir/assistant.kpd"
+run 0 $kpd convert $assistant -o "$dir/half.kpd" --dtype bf16; cp "$dir/half.kpd" $assistant
+run 1 $kpd train $tr/student.ini --resume; says "assistant"
+cp "$dir/assistant.kpd" $assistant
+run 0 $kpd train $tr/student.ini --resume; prints "finished already"
+same "$dir/kept.kpd" $tr/student/last.kpd; same "$dir/kept.tsv" $tr/student/metrics.tsv
+mv $tr/student/checkpoint.kpc "$dir/kept.kpc"
+run 1 $kpd train $tr/student.ini --resume; says "no checkpoint.kpc to go on from"
+mv "$dir/kept.kpc" $tr/student/checkpoint.kpc
+
 t train_threads
 sed 's/^output.*/output = two/' $tr/student.ini > $tr/two.ini
 run 0 $kpd train $tr/two.ini --threads 2; same $tr/student/last.kpd $tr/two/last.kpd

@@ -1111,6 +1111,66 @@ static void mlm_loss_of_a_development_set_compares(void) {
     kpdt_trainer_destroy(t);
 }
 
+// Two passes of GradCache by hand, in pieces: the second draws the masks of the first, whatever came before in this step.
+static void pieces_draw_the_same_masks(void) {
+    enum { N = 5 };
+    static const char *const words[N] = {"blue case", "red", "lamp pro for", "phone case", "for blue lamp"};
+    kpd_model *m = model(&small);
+    kpdt_trainer_desc d;
+    kpdt_trainer *t = NULL;
+    kpd_input in[N];
+    float whole[N * WIDEST], again[N * WIDEST], other[N * WIDEST], dout[N * WIDEST], *want;
+    size_t dim, n, bytes;
+    kpd_error e;
+    for (int i = 0; i < N; i++) in[i] = kpd_input_str(words[i], NULL, NULL);
+    numbers("dout", dout, N * WIDEST);
+    memset(&d, 0, sizeof d);
+    d.start = m; d.steps = 2; d.dropout = 0.3f; d.seed = 5;
+    CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
+    dim = (size_t)kpd_model_dim(m); bytes = dim * sizeof(float);
+    for (int tower = 0; tower < 2; tower++) {
+        kpd_tower w = (kpd_tower)tower;
+        CHECK_OK(kpdt_trainer_forward(t, w, in, 2, other, NULL));              // a batch before, of which nothing is left
+        CHECK_OK(kpdt_trainer_forward(t, w, in, N, whole, NULL));
+        CHECK_OK(kpdt_trainer_backward(t, w, dout, NULL));
+        CHECK_STATUS(kpdt_trainer_rewind(t, w, N + 3, &e), KPD_ERR_ARGUMENT);
+        CHECK_OK(kpdt_trainer_forward(t, w, in, N, other, NULL));
+        CHECK(memcmp(whole, other, N * bytes) != 0);                           // numbers go on
+        want = kpdt_trainer_gradient(t, &n);
+        want = (float *)memcpy(malloc(n * sizeof *want), want, n * sizeof *want);
+        memset(kpdt_trainer_gradient(t, &n), 0, n * sizeof *want);
+        CHECK_OK(kpdt_trainer_rewind(t, w, 2 * N, NULL));
+        for (size_t at = 0, k; at < N; at += k) {
+            k = at ? N - at : 2;
+            CHECK_OK(kpdt_trainer_forward(t, w, in + at, k, again + at * dim, NULL));
+            CHECK_OK(kpdt_trainer_backward(t, w, dout + at * dim, NULL));
+        }
+        CHECK(!memcmp(whole, again, N * bytes));
+        CHECK(!memcmp(want, kpdt_trainer_gradient(t, &n), n * sizeof *want));
+        memset(kpdt_trainer_gradient(t, &n), 0, n * sizeof *want);
+        free(want);
+    }
+    kpdt_trainer_destroy(t);
+    kpd_model_close(m);
+}
+
+// Hosts that share out a batch have each a seed of its own, and the same head of mlm.
+static void the_head_has_a_seed_of_its_own(void) {
+    kpd_model *m = model(&small);
+    kpdt_trainer *t[3];
+    for (int i = 0; i < 3; i++) {
+        kpdt_trainer_desc d;
+        memset(&d, 0, sizeof d);
+        d.start = m; d.steps = 1; d.mlm = true; d.seed = i == 1 ? 7 : 0; d.weights_seed = i == 2 ? 7 : 0;
+        t[i] = NULL;
+        CHECK_OK(kpdt_trainer_create(&d, &t[i], NULL));
+    }
+    CHECK(!memcmp(t[0]->net->w, t[1]->net->w, t[0]->net->n * sizeof(float)));
+    CHECK(memcmp(t[0]->net->w, t[2]->net->w, t[0]->net->n * sizeof(float)) != 0);
+    for (int i = 0; i < 3; i++) kpdt_trainer_destroy(t[i]);
+    kpd_model_close(m);
+}
+
 // What a model file, a checkpoint or a cell may say and no memory holds: sizes do not wrap, counts do not overflow.
 static void sizes_and_counts_do_not_wrap(void) {
     int64_t state[KPDT__STATE];
@@ -1137,6 +1197,8 @@ static void sizes_and_counts_do_not_wrap(void) {
 
 SUITE(layers) {
     RUN(layers, sizes_and_counts_do_not_wrap);
+    RUN(layers, pieces_draw_the_same_masks);
+    RUN(layers, the_head_has_a_seed_of_its_own);
     RUN(layers, activation_slopes_are_right);
     RUN(layers, norm_gradient_is_right);
     RUN(layers, a_zero_vector_has_no_gradient);

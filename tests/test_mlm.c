@@ -181,7 +181,7 @@ static void backwards(void *user, int32_t n, kpd_task_t *task, void *arg) {
 static kpdt_trainer_desc trainer_desc(const kpd_model *m) {
     kpdt_trainer_desc d;
     memset(&d, 0, sizeof d);
-    d.start = m; d.steps = 60; d.rate = 0.02f; d.max_texts = TEXTS; d.mlm = true; d.seed = 6;
+    d.start = m; d.steps = 60; d.rate = 0.02f; d.max_texts = TEXTS; d.mlm = true; d.seed = d.weights_seed = 6;
     return d;
 }
 

@@ -510,6 +510,34 @@ static void the_report_after_a_resume_is_that_of_the_checkpoint(void) {
     job_close(&j);
 }
 
+// A start of another template, of the same weights.
+static kpd_model *with_template(const kpd_model *from, const char *item, const char *pair) {
+    kpd_model_desc d = kpd_model_get_desc(from);
+    kpd_model *m = NULL;
+    if (item) d.template_item = item;
+    if (pair) d.template_pair = pair;
+    CHECK_OK(kpdt_model_start(&d, from, 1, NULL, &m, NULL));
+    return m;
+}
+
+static kpd_model *other_model(kpd_kind kind, uint32_t seed) {
+    tiny_options o;
+    memset(&o, 0, sizeof o);
+    o.kind = kind; o.n_layers = 2; o.seed = seed;
+    return tiny_model(&o);
+}
+
+// The same file of a job, with title and category exchanged: both are text, and no row is bad.
+static void swap_columns(job *j, int i) {
+    kpdt_column columns[sizeof COLUMNS / sizeof *COLUMNS];
+    memcpy(columns, COLUMNS, sizeof columns);
+    columns[1] = KPDT_COL_CATEGORY; columns[2] = KPDT_COL_TITLE;
+    kpdt_dataset_close(j->data[i]);
+    j->data[i] = open_text(j->text[i], columns);
+    if (i < 2) j->sources[i].data = j->data[i];
+    else j->d.dev = j->data[i];
+}
+
 static void another_desc_is_refused_by_name(void) {
     const char *path = test_tmp("other.kpc");
     job good, j;
@@ -545,9 +573,21 @@ static void another_desc_is_refused_by_name(void) {
     REFUSED(j.d.patience = 2, "patience");
     REFUSED(j.d.dev = j.data[0], "dev data");
     REFUSED(j.d.n_sources = 1; j.d.steps = 24, "number of sources");
-    REFUSED(j.sources[0].losses[0].margin = 0.7f, "losses");
+    REFUSED(j.sources[0].losses[0].margin = 0.7f, "losses of source 0");
+    REFUSED(j.d.weights_seed = 1, "weights_seed");
+    REFUSED(j.d.dev_dim = 8, "dev_dim");
+    REFUSED(j.d.dev_metric = KPDT_DEV_AP, "dev_metric");
+    REFUSED(kpd_model_close(j.start); j.start = other_model(KPD_BI_ENCODER, 17); j.d.start = j.start, "start (its weights)");
+    REFUSED(kpd_model_close(j.assistant); j.assistant = other_model(KPD_CROSS_ENCODER, 18); j.d.assistant = j.assistant,
+            "assistant (its weights)");
+    REFUSED(kpd_model *m = with_template(j.start, "{title}", NULL); kpd_model_close(j.start); j.d.start = j.start = m,
+            "another model (shape, templates or vocabulary)");
+    REFUSED(kpd_model *m = with_template(j.assistant, NULL, "{title} [SEP] {keyphrase}"); kpd_model_close(j.assistant);
+            j.d.assistant = j.assistant = m, "another assistant (shape, templates");
+    REFUSED(swap_columns(&j, 1), "columns of source 1");        // the same bytes and rows
+    REFUSED(swap_columns(&j, 2), "dev columns");
     REFUSED(j.sources[1].batching = KPDT_RANDOM, "batching");
-    REFUSED(j.sources[1].data = j.data[0], "data of a source");
+    REFUSED(j.sources[1].data = j.data[0], "another data of source 1");
 #undef REFUSED
     job_open(&j, KPD_CROSS_ENCODER);
     t = job_trainer(&j);
@@ -836,16 +876,6 @@ static void what_a_host_puts_into_a_batch_is_asked_anew(void) {
     job_close(&j);
 }
 
-// A start of another template, of the same weights.
-static kpd_model *with_template(const kpd_model *from, const char *item, const char *pair) {
-    kpd_model_desc d = kpd_model_get_desc(from);
-    kpd_model *m = NULL;
-    if (item) d.template_item = item;
-    if (pair) d.template_pair = pair;
-    CHECK_OK(kpdt_model_start(&d, from, 1, NULL, &m, NULL));
-    return m;
-}
-
 // A student that reads titles alone asks an assistant that reads categories too.
 static void the_assistant_is_asked_about_the_row(void) {
     job j;
@@ -932,12 +962,49 @@ static void an_empty_category_is_none(void) {
     }
 }
 
+// What a look by hand says, keeps and counts is what that of a step does; and a look is refused where it would lose a step.
+static void looks_by_hand_are_those_of_steps(void) {
+    job j;
+    kpdt_trainer *a, *b;
+    kpdt_report r, look;
+    kpd_error e;
+    memset(&r, 0, sizeof r);
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.patience = 2; j.d.dev_steps = 2; j.d.rate = 0.05f; j.d.epochs = 5;
+    a = job_trainer(&j);
+    b = job_trainer(&j);
+    while (!r.done) {
+        kpdt_batch x;
+        float loss = 0;
+        if (!CHECK_OK(kpdt_trainer_step(a, &r, NULL)) || !CHECK_OK(kpdt_trainer_draw(b, &x, NULL))) break;
+        CHECK_STATUS(kpdt_trainer_look(b, NULL, &e), KPD_ERR_ARGUMENT);
+        CHECK_THAT(strstr(e.message, "under way") != NULL, "%s", e.message);
+        CHECK_OK(kpdt_trainer_learn(b, &x, &loss, NULL));
+        CHECK_OK(kpdt_trainer_apply(b, &look, NULL));
+        if (look.step % 2 == 0 || look.step == look.steps) {
+            CHECK_OK(kpdt_trainer_look(b, &look, NULL));
+            CHECK(look.dev == r.dev);
+            CHECK(look.best_dev == r.best_dev && model_hash(a, true) == model_hash(b, true));
+        }
+        CHECK(look.step == r.step && look.steps == r.steps && look.done == r.done && loss == r.loss);
+    }
+    CHECK(r.step < r.steps);                                // out of patience
+    CHECK(model_hash(a, false) == model_hash(b, false));
+    kpdt_trainer_destroy(a);
+    kpdt_trainer_destroy(b);
+    j.d.dev = NULL;
+    a = job_trainer(&j);
+    CHECK_STATUS(kpdt_trainer_look(a, &r, &e), KPD_ERR_ARGUMENT);
+    kpdt_trainer_destroy(a);
+    job_close(&j);
+}
+
 // A checkpoint has no gradient: between draw and apply it would lose what was drawn and learned.
 static void a_step_under_way_is_not_saved(void) {
     const char *path = test_tmp("under_way.kpc");
     job j;
     job_open(&j, KPD_BI_ENCODER);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         kpdt_trainer *t = job_trainer(&j);
         kpdt_batch b;
         float loss, out[8 * 16];
@@ -948,7 +1015,9 @@ static void a_step_under_way_is_not_saved(void) {
         if (i == 1) CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
         if (i > 1) kpdt_trainer_cancel(t);
         if (i == 2) CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
-        if (i == 3) CHECK_OK(kpdt_trainer_forward(t, KPD_KEYPHRASE, b.in[1], 8, out, NULL));
+        if (i == 3 || i == 5) CHECK_OK(kpdt_trainer_forward(t, KPD_KEYPHRASE, b.in[1], 8, out, NULL));
+        if (i == 5) CHECK_OK(kpdt_trainer_backward(t, KPD_KEYPHRASE, out, NULL));
+        if (i == 5) CHECK_OK(kpdt_trainer_rewind(t, KPD_KEYPHRASE, 8, NULL));
         CHECK_STATUS(kpdt_trainer_save(t, path, &e), i == 4 ? KPD_OK : KPD_ERR_ARGUMENT);
         if (i != 4) CHECK_THAT(strstr(e.message, "step 1 is under way") != NULL, "%s", e.message);
         if (i % 2) kpdt_trainer_cancel(t);
@@ -1086,6 +1155,7 @@ SUITE(trainer) {
     RUN(trainer, the_assistant_is_asked_about_the_row);
     RUN(trainer, an_assistant_that_cannot_tell_is_refused);
     RUN(trainer, an_empty_category_is_none);
+    RUN(trainer, looks_by_hand_are_those_of_steps);
     RUN(trainer, a_step_under_way_is_not_saved);
     RUN(trainer, a_row_that_a_step_cannot_take_is_named_by_file_and_line);
     RUN(trainer, a_training_that_diverges_says_so);

@@ -1685,8 +1685,11 @@ static bool train_folder(training *x, bool resume, bool force) {
             return fail(dir, 0, "holds a training already (%s): --resume goes on with it, --force begins anew and deletes it",
                         TRAIN_FILES[i]);
     }
-    if (!resume || file_exists(x->path[CHECKPOINT]) || !file_exists(x->path[BEST])) return true;
-    return fail(dir, 0, "holds best.kpd but no checkpoint.kpc to go on from; --force begins anew and deletes it");
+    for (int i = BEST; i <= LAST && resume && !file_exists(x->path[CHECKPOINT]); i++)
+        if (file_exists(x->path[i]))
+            return fail(dir, 0, "holds %s but no checkpoint.kpc to go on from; --force begins anew and deletes it",
+                        TRAIN_FILES[i]);
+    return true;
 }
 
 // Opened and locked before anything is changed: two programs in one folder would spoil each other's files.
@@ -1849,17 +1852,14 @@ static bool train_begin(const job *j, training *x) {
     return !kpdt_trainer_resume(x->trainer, x->path[CHECKPOINT], &e) || fail_with(x->path[CHECKPOINT], &e);
 }
 
-static bool train_is_finished(const training *x) {
-    char path[4200];
-    snprintf(path, sizeof path, "%.4000s/%s", x->r.train.output, TRAIN_FILES[LAST]);
-    return file_exists(path) && printf("%s: finished already\n", path) > 0;
-}
+// After --resume: all steps are done, and their model is there.
+static bool train_is_finished(const training *x) { return file_exists(x->path[LAST]); }
 
 static bool train(job *j, training *x) {
     if (!recipe_read(&x->r, j->arg[0])) return fail(NULL, 0, "%s", x->r.error);
-    if (j->o.resume && train_is_finished(x)) return true;
     if (!recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
     if (!train_begin(j, x)) return false;
+    if (j->o.resume && train_is_finished(x)) return printf("%s: finished already\n", x->path[LAST]) > 0;
     catch_signals();
     if (train_steps(j, x)) return true;
     if (x->first >= 0) train_how_to_go_on(j, x);
@@ -2804,8 +2804,9 @@ static const command COMMANDS[] = {
      "Trains a model as a recipe says, into a folder (the recipe's name without .ini): metrics.tsv, a row a step;\n"
      "checkpoint.kpc, from which --resume goes on to the same bits as if nothing had happened; at the end last.kpd, and with\n"
      "[dev] best.kpd. A folder that holds a training is refused: --resume goes on with it (from the beginning where there is\n"
-     "no checkpoint yet), --force deletes it. Ctrl-C, TERM and HUP let the step end and write a checkpoint; the exit status\n"
-     "is then 1, since the model is not there. A second Ctrl-C kills.\n\n"
+     "no checkpoint yet), --force deletes it. The recipe, what its models and data hold must be what they were, also where\n"
+     "the training has ended. Ctrl-C, TERM and HUP let the step end and write a checkpoint; the exit status is then 1, since\n"
+     "the model is not there. A second Ctrl-C kills.\n\n"
      "    kpd train student.ini --threads 8"},
     {"eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim",
      "eval pairs [FILE] [-o OUT.tsv] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]",

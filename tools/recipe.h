@@ -847,6 +847,7 @@ static bool recipe_check_bce(recipe *r) {
 static bool recipe_open(recipe *r) {
     if (!(r->model.start ? recipe_start_from(r) : recipe_start_random(r))) return false;
     r->train.d.start = r->start;
+    r->train.d.weights_seed = r->train.d.seed;
     return recipe_check_bce(r) && recipe_open_assistant(r) && recipe_open_data(r);
 }
 
