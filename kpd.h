@@ -255,7 +255,8 @@ extern "C" {
     X(ERR_VERSION, "KPD_ERR_VERSION")         /* a file of a later version                                     */      \
     X(ERR_UNSUPPORTED, "KPD_ERR_UNSUPPORTED") /* well-formed, but not something this build does                */      \
     X(ERR_LIMIT, "KPD_ERR_LIMIT")             /* over what the format, this machine or the session can hold    */      \
-    X(ERR_NOT_FOUND, "KPD_ERR_NOT_FOUND")     /* no such name or id                                            */
+    X(ERR_NOT_FOUND, "KPD_ERR_NOT_FOUND")     /* no such name or id                                            */      \
+    X(ERR_CANCELLED, "KPD_ERR_CANCELLED")     /* the host's progress callback said stop                        */
 typedef enum kpd_status { KPD_STATUS_LIST(KPD__ENUM) KPD_STATUS_COUNT } kpd_status;
 KPDDEF const char *kpd_status_name(kpd_status s);
 KPDDEF bool        kpd_status_from_name(const char *name, kpd_status *out);
@@ -284,6 +285,11 @@ typedef struct kpd_parallel {           // run NULL = the calling thread only
     void *user;
     int32_t n_threads;                  // into how many tasks to split, 0 = 1; never changes a result
 } kpd_parallel;
+
+// How far a long call is: `done` of `of`, growing, after each piece of work; false = stop: the call fails with
+// KPD_ERR_CANCELLED. Called by the calling thread, the last time with done = of.
+typedef bool kpd_report_t(void *user, int64_t done, int64_t of);
+typedef struct kpd_progress { kpd_report_t *report; void *user; } kpd_progress;      // report NULL = nobody asks
 
 #ifdef KPD_THREADS
 // The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait. What a task (or
@@ -490,14 +496,15 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // modules) stays f32. Each of its inputs k is first divided by (largest input_k^5 / largest weight_k^3)^(1/8), so that input
 // and weight share the burden, as in SmoothQuant (Xiao et al. 2023); the largest inputs are those of `texts`, or else of 64
 // sequences of random tokens, which need no data. *out is the caller's. Errors: ARGUMENT (`where` = the text that the template
-// cannot take), MEMORY, LIMIT (a weight too large for bf16, or so large that int8's inputs or a row of it overflow). Any
-// thread. Cost: reading and writing every weight, room for the largest tensor in f32 beside the model, and for int8 a pass of
-// the texts.
+// cannot take), MEMORY, LIMIT (a weight too large for bf16, or so large that int8's inputs or a row of it overflow),
+// CANCELLED. Any thread. Cost: reading and writing every weight, room for the largest tensor in f32 beside the model, and for
+// int8 a pass of the texts.
 typedef struct kpd_convert_desc {
     kpd_dtype dtype;                    // 0 = f32
     bool wide_qkv;                      // int8: 16-bit inputs of query, key, value; attention in f32: closer, a third slower
     const kpd_input *texts; size_t n_texts;             // such as the model will serve; NULL = random tokens
     kpd_tower tower;                    // whose template the texts fill
+    kpd_progress progress;              // in tensors and texts
     kpd_allocator allocator;
 } kpd_convert_desc;
 KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e);
@@ -524,6 +531,7 @@ typedef struct kpd_session_desc {
     int32_t max_dim;                        // of an index to search, 0 = the student's D
     kpd_simd simd;                          // forces a level; ARGUMENT if this machine lacks it, or refuses it the process
     kpd_clock_t *clock; void *clock_user;   // for kpd_session_seconds; NULL = no times are kept
+    kpd_progress progress;                  // in texts, pairs or items, after each slice of max_tokens or group of 16 items
     kpd_parallel parallel;
     kpd_allocator allocator;
 } kpd_session_desc;
@@ -543,8 +551,8 @@ KPDDEF double     kpd_session_seconds(const kpd_session *s, kpd_stage stage);
 
 // Embeds n texts with a bi-encoder. out [n, dim] is of unit length unless the model says no_normalize; dim < D keeps the
 // first dim columns, normalised again [MRL]; 0 = D. Errors: ARGUMENT for an input that the model's template cannot take
-// (`where` = its number, out is zeroed); ARGUMENT (a cross-encoder, dim > D) and LIMIT (a model larger than the session was
-// made for) leave out untouched. Cost: about 12 H^2 multiply-adds a token and layer.
+// (`where` = its number, out is zeroed), and CANCELLED (zeroed too); ARGUMENT (a cross-encoder, dim > D) and LIMIT (a model
+// larger than the session was made for) leave out untouched. Cost: about 12 H^2 multiply-adds a token and layer.
 KPDDEF kpd_status kpd_embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
                             float *out, kpd_error *e);
 
@@ -642,8 +650,8 @@ KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const flo
 
 // RECOMMEND  embed the item -> search -> drop duplicates -> assistant filter -> rank --------------------------------
 
-// The keyphrase of an id, valid until kpd_recommend returns; {NULL, 0} = gone, left out. Called by the calling thread.
-typedef kpd_text kpd_lookup_t(void *user, int64_t id);
+// The keyphrase of an id, valid until kpd_recommend returns; false = gone, left out. Called by the calling thread.
+typedef bool kpd_lookup_t(void *user, int64_t id, kpd_text *out);
 
 typedef struct kpd_recommend_desc {
     const kpd_model *student;           // required; the index's dim picks the first columns of its embedding
@@ -665,8 +673,8 @@ typedef struct kpd_recommendation {
 // For n items (title, category), of which each model reads what its template names: out [n, k], counts [n], all 0 after an
 // error. Two keyphrases are duplicates when their student tokens are equal (in any order under same_words_are_duplicates); the
 // better ranked stays. Equal ranks go by id.
-// Errors as the calls it makes; `where` = the item. Cost: an embedding, a search and k scores an item; comparing candidates
-// with each other takes k^2 steps at worst, which tells from some thousands on.
+// Errors as the calls it makes, and CANCELLED; `where` = the item. Cost: an embedding, a search and k scores an item;
+// comparing candidates with each other takes k^2 steps at worst, which tells from some thousands on.
 KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
                                 kpd_recommendation *out, int32_t *counts, kpd_error *e);
 
@@ -854,6 +862,17 @@ static kpd_status kpd__end(kpd_status s, kpd_error *e) {
     e->where = -1;
     e->message[0] = 0;
     return KPD_OK;
+}
+
+// How much of a call's work is done, for the host's callback.
+typedef struct kpd__progress { const kpd_progress *host; size_t done, of; } kpd__progress;
+
+static kpd_status kpd__progress_add(kpd__progress *p, size_t n, kpd_error *e) {
+    const kpd_progress *host = p->host;
+    p->done += n;
+    if (!host || !host->report || host->report(host->user, (int64_t)p->done, (int64_t)p->of)) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_CANCELLED, -1, "stopped by the host's progress callback at %lld of %lld", (long long)p->done,
+                     (long long)p->of);
 }
 
 static kpd_status kpd__no_memory(kpd_error *e, size_t size) {
@@ -7599,6 +7618,7 @@ typedef struct kpd__candidates {    // of recommend
 struct kpd_session {
     kpd_allocator allocator;
     kpd_parallel parallel;
+    kpd_progress progress;
     const kpd__ops *ops;
     kpd__sizes sizes;
     void *block; size_t block_size;
@@ -7732,6 +7752,7 @@ static kpd_status kpd__session_create(const kpd_session_desc *d, kpd_session **o
     plan.sizes.chunk = kpd__chunk(plan.ops);
     plan.allocator = d->allocator;
     plan.parallel = d->parallel;
+    plan.progress = d->progress;
     plan.n_tasks = kpd__n_tasks(&d->parallel);
     if (d->student) kpd__sizes_add(&plan.sizes, d->student);
     if (d->assistant) kpd__sizes_add(&plan.sizes, d->assistant);
@@ -7945,6 +7966,7 @@ typedef struct kpd__call {
     int32_t role;
     size_t n_blocks, dim, base;         // base: added to an input's number in messages
     float *out;                         // the row of the slice's first text
+    const kpd_progress *progress;       // NULL within another call
     void (*finish)(const struct kpd__call *c, kpd__scratch *s, const float *x, size_t n_tokens, float *out);
 } kpd__call;
 
@@ -8036,9 +8058,11 @@ static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd
     kpd_error own;
     kpd_status status = kpd__session_fits(c->s, c->m, e);
     kpd__watch *watch = &c->s->scratch[0].watch;
+    kpd__progress progress;
     float *out = c->out;
     if (status) return status;
     if (!e) e = &own;
+    progress.host = c->progress; progress.done = 0; progress.of = n;
     for (size_t at = 0; at < n;) {
         size_t count;
         kpd__mark(watch, KPD_STAGE_COUNT);
@@ -8051,6 +8075,8 @@ static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd
             for (size_t b = 0; b < c->n_blocks; b++) kpd__call_together(c, b);
         else kpd__run(&c->s->parallel, (int32_t)kpd__min((size_t)c->s->n_tasks, c->n_blocks), kpd__call_task, c);
         at += count;
+        status = kpd__progress_add(&progress, count, e);
+        if (status) { memset(out, 0, n * c->dim * sizeof *out); return status; }
     }
     return KPD_OK;
 }
@@ -8064,13 +8090,19 @@ static void kpd__score_finish(const kpd__call *c, kpd__scratch *s, const float *
     c->s->ops->gemm(&c->m->classifier, s->pooled[0], h, 1, out, c->dim);
 }
 
-static kpd_status kpd__score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e) {
+static kpd_status kpd__score_pairs(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out,
+                                   const kpd_progress *progress, kpd_error *e) {
     kpd__call c;
     if (m->desc.kind != KPD_CROSS_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "score: the model is a bi-encoder, expected a cross-encoder");
     memset(&c, 0, sizeof c);
     c.s = s; c.m = m; c.role = 2; c.dim = (size_t)m->desc.n_labels; c.out = out; c.finish = kpd__score_finish;
+    c.progress = progress;
     return kpd__call_run(&c, in, n, e);
+}
+
+static kpd_status kpd__score(kpd_session *s, const kpd_model *m, const kpd_input *in, size_t n, float *out, kpd_error *e) {
+    return kpd__score_pairs(s, m, in, n, out, &s->progress, e);
 }
 KPD__GUARDED(5, kpd_score, kpd__score, kpd_session *, s, const kpd_model *, m, const kpd_input *, in, size_t, n, float *, out)
 
@@ -8109,7 +8141,7 @@ static void kpd__embed_finish(const kpd__call *c, kpd__scratch *s, const float *
 }
 
 static kpd_status kpd__embed_from(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n,
-                                  int32_t dim, float *out, size_t base, kpd_error *e) {
+                                  int32_t dim, float *out, size_t base, const kpd_progress *progress, kpd_error *e) {
     kpd__call c;
     if (m->desc.kind != KPD_BI_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: the model is a cross-encoder, expected a bi-encoder");
@@ -8118,13 +8150,13 @@ static kpd_status kpd__embed_from(kpd_session *s, const kpd_model *m, kpd_tower 
                          (int)kpd_model_dim(m));
     memset(&c, 0, sizeof c);
     c.s = s; c.m = m; c.role = kpd__role(m, tower); c.dim = (size_t)(dim ? dim : kpd_model_dim(m)); c.base = base;
-    c.out = out; c.finish = kpd__embed_finish;
+    c.out = out; c.finish = kpd__embed_finish; c.progress = progress;
     return kpd__call_run(&c, in, n, e);
 }
 
 static kpd_status kpd__embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
                               float *out, kpd_error *e) {
-    return kpd__embed_from(s, m, tower, in, n, dim, out, 0, e);
+    return kpd__embed_from(s, m, tower, in, n, dim, out, 0, &s->progress, e);
 }
 KPD__GUARDED(7, kpd_embed, kpd__embed, kpd_session *, s, const kpd_model *, m, kpd_tower, tower, const kpd_input *, in,
              size_t, n, int32_t, dim, float *, out)
@@ -8204,6 +8236,8 @@ static kpd_status kpd__convert_round(kpd_model *to, const kpd__tensor *t, const 
     return KPD_OK;
 }
 
+enum { KPD__RANDOM_TEXTS = 64 };
+
 // A text of up to 24 random tokens between the marks of a text.
 static void kpd__convert_random(const kpd_model *m, kpd_session *s, uint64_t *state) {
     size_t n = kpd__min(26, (size_t)m->desc.max_tokens);
@@ -8219,14 +8253,14 @@ static void kpd__convert_random(const kpd_model *m, kpd_session *s, uint64_t *st
 // The next texts of the desc, or random ones, one by one, as the session's tokens: how many; 0 at the end or on failure.
 static size_t kpd__convert_next(kpd__call *c, const kpd_convert_desc *d, size_t at, uint64_t *state, kpd_error *e) {
     if (d->n_texts) return at < d->n_texts ? kpd__slice(c, d->texts, at, d->n_texts, e) : 0;
-    if (at == 64) return 0;
+    if (at == KPD__RANDOM_TEXTS) return 0;
     kpd__convert_random(c->m, c->s, state);
     return 1;
 }
 
 // The largest inputs of every matrix of every tower, seen[towers][layers][4][stride].
 static kpd_status kpd__convert_see(const kpd_model *m, const kpd_convert_desc *d, kpd_session *s, kpd__seen seen,
-                                   kpd_error *e) {
+                                   kpd__progress *progress, kpd_error *e) {
     kpd_error first;
     uint64_t state = 1;
     kpd__call c;
@@ -8235,9 +8269,11 @@ static kpd_status kpd__convert_see(const kpd_model *m, const kpd_convert_desc *d
     c.s = s; c.m = m; c.role = kpd__role(m, d->tower);
     s->scratch->seen = &seen;
     for (int tower = 0; tower < (m->desc.separate_towers ? 2 : 1); tower++) {
-        for (size_t at = 0, n; (n = kpd__convert_next(&c, d, at, &state, &first)) > 0; at += n)
+        for (size_t at = 0, n; !first.status && (n = kpd__convert_next(&c, d, at, &state, &first)) > 0; at += n) {
             for (size_t i = 0; i < n; i++)
                 kpd__encode_block(s->ops, &m->tower[tower], &m->desc, s->ids, s->types, s->first, i, i + 1, s->scratch);
+            kpd__progress_add(progress, n, &first);
+        }
         seen.most += (size_t)m->desc.n_layers * 4 * seen.stride;
     }
     if (first.status && e) *e = first;
@@ -8245,11 +8281,13 @@ static kpd_status kpd__convert_see(const kpd_model *m, const kpd_convert_desc *d
 }
 
 // Every tensor from the one model to the other: what to do with int8 weights is `widest`, or to round them.
-static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, float *w, bool widest, kpd_error *e) {
+static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, float *w, bool widest, kpd__progress *progress,
+                                       kpd_error *e) {
     kpd_status s = KPD_OK;
     for (size_t i = 0; i < to->n_tensors && !s; i++) {
         const kpd__tensor *t = &to->tensors[i];
-        if (widest && !t->bytes) continue;
+        s = kpd__progress_add(progress, 1, e);
+        if (s || (widest && !t->bytes)) continue;
         s = kpd__model_get(from, t->name, w, e);
         if (s) break;
         if (widest) kpd__convert_widest(to, t, w);
@@ -8266,12 +8304,13 @@ static kpd_simd kpd__widening_level(void) {
     return KPD_SIMD_SCALAR;
 }
 
-static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_desc *d, kpd_model *to, float *w, kpd_error *e) {
+static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_desc *d, kpd_model *to, float *w,
+                                    kpd__progress *progress, kpd_error *e) {
     kpd_session_desc sd;
     kpd_session *session;
     kpd__seen seen;
     size_t n_layers = (size_t)from->desc.n_layers * (from->desc.separate_towers ? 2 : 1), n_seen, size;
-    kpd_status s = kpd__convert_tensors(from, to, w, true, e);
+    kpd_status s = kpd__convert_tensors(from, to, w, true, progress, e);
     if (s) return s;
     memset(&sd, 0, sizeof sd);
     sd.allocator = d->allocator;
@@ -8285,7 +8324,7 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     n_seen = n_layers * 4 * seen.stride;
     size = n_seen * sizeof *seen.most;
     seen.most = (float *)kpd__alloc(&d->allocator, size);
-    s = seen.most ? kpd__convert_see(from, d, session, seen, e) : kpd__no_memory(e, size);
+    s = seen.most ? kpd__convert_see(from, d, session, seen, progress, e) : kpd__no_memory(e, size);
     if (!s && kpd__not_finite(seen.most, n_seen) < n_seen)
         s = kpd__fail(e, KPD_ERR_LIMIT, -1, "an input of a layer's matrix is not finite: the model's weights are too large");
     for (size_t i = 0; i < n_layers && !s; i++) {   // the towers' layers lie one after another
@@ -8305,6 +8344,7 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
     kpd_convert_desc none;
     kpd_model_desc desc = m->desc;
     kpd_model *to = NULL;
+    kpd__progress progress;
     size_t size = 0;
     float *w;
     kpd_status s;
@@ -8315,10 +8355,14 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
         size = kpd__max(size, (size_t)m->tensors[i].rows * (size_t)m->tensors[i].cols * sizeof *w);
     s = kpd__model_make(&desc, &d->allocator, &to, e);
     if (s) return s;
+    progress.host = &d->progress; progress.done = 0; progress.of = to->n_tensors;
+    if (desc.dtype == KPD_INT8)
+        progress.of += to->n_tensors +
+                       (d->n_texts ? d->n_texts : (size_t)KPD__RANDOM_TEXTS) * (m->desc.separate_towers ? 2 : 1);
     w = (float *)kpd__alloc(&d->allocator, size);
     if (!w) s = kpd__no_memory(e, size);
-    else if (desc.dtype == KPD_INT8) s = kpd__convert_int8(m, d, to, w, e);
-    if (!s) s = kpd__convert_tensors(m, to, w, false, e);
+    else if (desc.dtype == KPD_INT8) s = kpd__convert_int8(m, d, to, w, &progress, e);
+    if (!s) s = kpd__convert_tensors(m, to, w, false, &progress, e);
     kpd__free(&d->allocator, w, size);
     if (s) { kpd_model_close(to); return s; }
     to->writable = to->desc.dtype == KPD_F32;
@@ -10196,10 +10240,10 @@ static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc 
     kpd__candidates *c = &s->candidates;
     size_t kept = 0;
     for (int32_t i = 0; i < *n; i++) {
-        kpd_text phrase = d->lookup(d->lookup_user, hits[i].id);
+        kpd_text phrase = {"", 0};
         bool duplicate;
         kpd_status status;
-        if (!phrase.data) continue;
+        if (!d->lookup(d->lookup_user, hits[i].id, &phrase)) continue;
         status = kpd__is_duplicate(s, d, phrase, kept, &duplicate, e);
         if (status) return status;
         if (duplicate) continue;
@@ -10233,7 +10277,7 @@ static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd
         row.keyphrase = c->phrases[i];
         c->pairs[i] = kpd_model_input(assistant, KPD_ITEM, &row);
     }
-    return kpd__score(s, assistant, c->pairs, n, c->logits, e);
+    return kpd__score_pairs(s, assistant, c->pairs, n, c->logits, NULL, e);
 }
 
 static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, const kpd_row *item, kpd_hit *hits,
@@ -10296,12 +10340,14 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
     kpd_error own;
     kpd_status status;
     kpd_search_desc search;
+    kpd__progress progress;
     size_t k;
     if (!d) d = (const kpd_recommend_desc *)memset(&none, 0, sizeof none);
     search = d->search;
     if (!search.k) search.k = 10;
     k = (size_t)search.k;
     if (!e) e = &own;
+    progress.host = &s->progress; progress.done = 0; progress.of = n;
     status = kpd__recommend_check(s, d, &search, e);
     for (size_t at = 0; !status && at < n; at += KPD__ITEMS) {
         size_t m = kpd__min(KPD__ITEMS, n - at);
@@ -10309,7 +10355,7 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
             status = kpd__item_row(&items[at + i], at + i, &rows[i], e);
             in[i] = kpd_model_input(d->student, KPD_ITEM, &rows[i]);
         }
-        if (!status) status = kpd__embed_from(s, d->student, KPD_ITEM, in, m, d->index->dim, c->vectors, at, e);
+        if (!status) status = kpd__embed_from(s, d->student, KPD_ITEM, in, m, d->index->dim, c->vectors, at, NULL, e);
         if (!status && kpd__index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))
             status = kpd__fail(e, e->status, (int64_t)at + e->where, "recommend: item %lld: its vector is not finite or zero",
                                (long long)((int64_t)at + e->where));
@@ -10318,6 +10364,7 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
                 kpd__recommend_one(s, d, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
             if (status) e->where = (int64_t)(at + i);   // not the candidate's
         }
+        if (!status) status = kpd__progress_add(&progress, m, e);
     }
     if (status) memset(counts, 0, n * sizeof *counts);
     return status;

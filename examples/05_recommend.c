@@ -53,12 +53,11 @@ static kpd_status build_index(shop *s, kpd_error *e) {
 }
 
 // The text of an id: from an array here, from a database elsewhere. {NULL, 0} would leave it out.
-static kpd_text lookup(void *user, int64_t id) {
-    kpd_text t;
+static bool lookup(void *user, int64_t id, kpd_text *out) {
     (void)user;
-    t.data = PHRASES[id];
-    t.size = strlen(t.data);
-    return t;
+    out->data = PHRASES[id];
+    out->size = strlen(out->data);
+    return true;
 }
 
 static kpd_status recommend(shop *s, kpd_error *e) {

@@ -219,11 +219,10 @@ static void use_model(kpd_model *m, const kpd_tokenizer *t, bool cross) {
     kpd_session_destroy(s);
 }
 
-static kpd_text phrase_of(void *user, int64_t id) {
-    kpd_text t;
+static bool phrase_of(void *user, int64_t id, kpd_text *out) {
     (void)user; (void)id;
-    t.data = "blue case"; t.size = 9;
-    return t;
+    out->data = "blue case"; out->size = 9;
+    return true;
 }
 
 static void use_index(const kpd_model *student, const kpd_model *assistant) {

@@ -297,12 +297,11 @@ static void each_refusal(void) {
     check_each_refusal(make_pool, 1, "kpd_pool_create");
 }
 
-static kpd_text lookup(void *user, int64_t id) {
-    kpd_text t;
+static bool lookup(void *user, int64_t id, kpd_text *out) {
     (void)user;
-    t.data = id % 2 ? "red lamp" : "blue case for phone";
-    t.size = strlen(t.data);
-    return t;
+    out->data = id % 2 ? "red lamp" : "blue case for phone";
+    out->size = strlen(out->data);
+    return true;
 }
 
 static void use_all(kpd_session *s, kpd_model *student, kpd_model *assistant, kpd_index *x) {

@@ -24,14 +24,13 @@ static kpd_recommendation got[ITEMS * MOST_K], want[MOST_K];
 static int32_t counts[ITEMS];
 static kpd_error error;
 
-static kpd_text lookup(void *user, int64_t id) {
-    kpd_text t = {NULL, 0};
+static bool lookup(void *user, int64_t id, kpd_text *out) {
     const char *phrase = phrases[(id + 1000) / 7];
     CHECK(user == &session);
-    if (!phrase) return t;
-    t.data = phrase;
-    t.size = strlen(phrase);
-    return t;
+    if (!phrase) return false;
+    out->data = phrase;
+    out->size = strlen(phrase);
+    return true;
 }
 
 static int64_t id_of(size_t i) { return (int64_t)i * 7 - 1000; }
@@ -109,6 +108,87 @@ static kpd_recommend_desc base(int32_t k) {
     return d;
 }
 
+// ---- progress and cancelling ---------------------------------------------------------------------------------------
+
+typedef struct reporter { int64_t calls, stop_at, done, of; } reporter;
+
+static bool report(void *user, int64_t done, int64_t of) {
+    reporter *r = (reporter *)user;
+    CHECK(done > r->done && done <= of && (!r->of || r->of == of));
+    r->done = done; r->of = of;
+    return ++r->calls != r->stop_at;
+}
+
+static kpd_progress report_to(reporter *r, int64_t stop_at) {
+    kpd_progress p;
+    memset(r, 0, sizeof *r);
+    r->stop_at = stop_at;
+    p.report = report; p.user = r;
+    return p;
+}
+
+// A session of so few tokens that each call takes several slices.
+static kpd_session *reporting_session(reporter *r, int64_t stop_at) {
+    kpd_session_desc d;
+    kpd_session *s = NULL;
+    memset(&d, 0, sizeof d);
+    d.student = student; d.assistant = assistant; d.max_tokens = 24;
+    d.progress = report_to(r, stop_at);
+    CHECK_OK(kpd_session_create(&d, &s, &error));
+    return s;
+}
+
+static bool cancelled(kpd_status s, const reporter *r, int64_t stop_at) {
+    bool whole = r->calls < stop_at;                    // it was through before
+    return CHECK_STATUS(s, whole ? KPD_OK : KPD_ERR_CANCELLED) && (whole ? CHECK_INT(r->done, r->of) :
+           CHECK(r->calls == stop_at && strstr(error.message, "stopped by the host")));
+}
+
+// A call stopped at its n-th report fails with zeroed outputs, and the next one is whole.
+static void calls_can_be_cancelled(void) {
+    static float vectors[ITEMS * DIM], zeros[ITEMS * DIM], logits[ITEMS];
+    static kpd_input pairs[ITEMS];
+    for (size_t i = 0; i < ITEMS; i++) pairs[i] = kpd_input_str("red phone", "", "laptop charger");
+    for (int64_t at = 1; at < 64; at += at < 8 ? 1 : 9) {
+        reporter r;
+        kpd_recommend_desc d = base(5);
+        kpd_session *s = reporting_session(&r, at);
+        if (!s) return;
+        if (cancelled(kpd_embed(s, student, KPD_ITEM, items, ITEMS, 0, vectors, &error), &r, at) && r.calls == at)
+            CHECK(!memcmp(vectors, zeros, sizeof vectors));
+        memset(&r, 0, sizeof r); r.stop_at = at;
+        if (cancelled(kpd_score(s, assistant, pairs, ITEMS, logits, &error), &r, at) && r.calls == at)
+            CHECK(!memcmp(logits, zeros, sizeof logits));
+        memset(&r, 0, sizeof r); r.stop_at = at;
+        if (cancelled(kpd_recommend(s, &d, items, ITEMS, got, counts, &error), &r, at) && r.calls == at)
+            for (size_t i = 0; i < ITEMS; i++) CHECK_INT(counts[i], 0);
+        memset(&r, 0, sizeof r);
+        CHECK_OK(kpd_recommend(s, &d, items, ITEMS, got, counts, &error));
+        CHECK(r.of == ITEMS && r.calls == 3 && counts[0] > 0);          // 16, 16 and 8 items, and no report of parts of them
+        kpd_session_destroy(s);
+    }
+}
+
+static void conversions_can_be_cancelled(void) {
+    kpd_convert_desc d;
+    reporter r;
+    int64_t calls;
+    kpd_model *whole = NULL;
+    memset(&d, 0, sizeof d);
+    d.dtype = KPD_INT8; d.texts = items; d.n_texts = ITEMS;
+    d.progress = report_to(&r, 0);
+    if (!CHECK_OK(kpd_model_convert(student, &d, &whole, &error))) return;
+    CHECK_INT(r.done, r.of);
+    kpd_model_close(whole);
+    calls = r.calls;
+    for (int64_t at = 1; at <= calls; at++) {
+        kpd_model *m = NULL;
+        d.progress = report_to(&r, at);
+        CHECK_STATUS(kpd_model_convert(student, &d, &m, &error), KPD_ERR_CANCELLED);
+        CHECK(m == NULL && r.calls == at);
+    }
+}
+
 // ---- the pipeline by hand ------------------------------------------------------------------------------------------
 
 typedef struct phrase { int32_t ids[TOKENS], n; } phrase;
@@ -166,9 +246,9 @@ static int32_t by_hand(const kpd_recommend_desc *d, const kpd_input *item) {
     CHECK_OK(kpd_embed(session, d->student, KPD_ITEM, item, 1, kpd_index_get_info(d->index).dim, v, NULL));
     CHECK_OK(kpd_index_search(session, d->index, v, 1, &d->search, hits, &n_hits, NULL));
     for (int32_t i = 0; i < n_hits; i++) {
-        kpd_text text = lookup(d->lookup_user, hits[i].id);
+        kpd_text text;
         phrase p;
-        if (!text.data) continue;
+        if (!lookup(d->lookup_user, hits[i].id, &text)) continue;
         p = tokens_of(text, d->same_words_are_duplicates);
         if (seen_before(kept, n_kept, &p)) continue;
         kept[n_kept++] = p;
@@ -383,7 +463,7 @@ static void each_model_reads_what_its_template_names(void) {
         for (int32_t k = 0; k < n[0]; k++) {                // the category reaches the one that names it, and only that
             kpd_input pair = kpd_input_str("", i ? "" : "lamp", "blue case");
             float logit = 0;
-            pair.part[0] = lookup(r.lookup_user, a[k].id);
+            CHECK(lookup(r.lookup_user, a[k].id, &pair.part[0]));
             CHECK_OK(kpd_score(session, r.assistant, &pair, 1, &logit, NULL));
             CHECK(a[k].relevance == kpd_sigmoid(logit));
         }
@@ -432,6 +512,8 @@ SUITE(recommend) {
         RUN(recommend, bad_item);
         RUN(recommend, each_model_reads_what_its_template_names);
         RUN(recommend, session_too_small);
+        RUN(recommend, calls_can_be_cancelled);
+        RUN(recommend, conversions_can_be_cancelled);
     } else {
         RUN(recommend, make_fixtures);                                  // fails again, and is counted
     }

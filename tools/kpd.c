@@ -1327,25 +1327,25 @@ static bool phrases_read(phrases *p, job *j, const char *path) {
     return phrases_sort(p, path);
 }
 
-static kpd_text phrases_find(void *user, int64_t id) {
+static bool phrases_find(void *user, int64_t id, kpd_text *out) {
     const phrases *p = (const phrases *)user;
     size_t low = 0, high = p->n;
-    kpd_text t = {NULL, 0};
     while (low < high) {
         size_t mid = low + (high - low) / 2;
         if (p->list[mid].id < id) low = mid + 1; else high = mid;
     }
-    if (low == p->n || p->list[low].id != id) return t;
-    t.data = p->text + p->list[low].at;
-    t.size = p->list[low].size;
-    return t;
+    if (low == p->n || p->list[low].id != id) return false;
+    out->data = p->text + p->list[low].at;
+    out->size = p->list[low].size;
+    return true;
 }
 
 // Ids that the index has and the keyphrases have not are never recommended; the user should know.
 static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
     kpd_index_info info = kpd_index_get_info(x);
     int64_t count = info.count, missing = 0, found = 0;
-    for (int64_t i = 0; i < info.slots; i++) found += phrases_find(p, kpd_index_id(x, i)).data != NULL;
+    kpd_text t;
+    for (int64_t i = 0; i < info.slots; i++) found += phrases_find(p, kpd_index_id(x, i), &t);
     missing = found < count ? count - found : 0;        // an empty slot gives -1, which may be an id too
     if (!missing) return;
     fail(path, 0, "note: %lld of the index's %lld ids are not in this file and are left out", (long long)missing,
@@ -1357,7 +1357,8 @@ typedef struct recommender { kpd_recommend_desc d; kpd_input *in; kpd_recommenda
 static void print_recommendations(const job *j, const recommender *r, int32_t i) {
     for (int32_t rank = 0; rank < r->counts[i]; rank++) {
         const kpd_recommendation *x = &r->out[(size_t)i * (size_t)r->d.search.k + (size_t)rank];
-        kpd_text t = r->d.lookup(r->d.lookup_user, x->id);
+        kpd_text t = {"", 0};
+        r->d.lookup(r->d.lookup_user, x->id, &t);
         fprintf(j->out.file, "%lld\t%d\t", (long long)(j->text.first - 1 + i), (int)rank + 1);
         fwrite(t.data, 1, t.size, j->out.file);
         fprintf(j->out.file, "\t%.9g\t", (double)x->similarity);

@@ -280,9 +280,10 @@ static bool search_in(int state, const kpd_model *m, kpd_metric metric, uint64_t
     return leave(state) && ok;
 }
 
-static kpd_text phrase(void *user, int64_t id) {
+static bool phrase(void *user, int64_t id, kpd_text *out) {
     const kpd_input *in = (const kpd_input *)user;
-    return in[id].part[0];
+    *out = in[id].part[0];
+    return true;
 }
 
 static bool recommend_in(int state, const kpd_model *m, const kpd_model *assistant, const kpd_input *in, uint64_t *hash) {
