@@ -160,9 +160,10 @@
 //                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
 //                     30 arithmetic of int8, bits: 1 the feed-forward layer's inner activations are rounded as GELU's output, 2
 //                     the inputs of query, key and value have 16 bits, 31 zero
-//     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte
+//     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte; see
+//                     kpd_model_desc
 //     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
-//     vocab           u8   vocab.txt: a token a line, line i = id i
+//     vocab           u8   vocab.txt: a token a line, line i = id i; Unicode's White_Space at the end of a line is left out
 //     per encoder, names as in Hugging Face's BERT, behind "keyphrase." for the second of separate towers:
 //     embeddings.word_embeddings.weight [V, H], .position_embeddings.weight [P, H], .token_type_embeddings.weight [types, H]
 //     (f32, or bf16 where the weight type is bf16 or int8), .LayerNorm.weight and .bias [H]; per layer i panels of the weight
@@ -332,7 +333,8 @@ KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c);
 typedef struct kpd_tokenizer kpd_tokenizer;
 
 typedef struct kpd_tokenizer_desc {     // defaults = bert-base-uncased
-    const char *vocab; size_t vocab_size;               // the bytes of vocab.txt, copied; a token a line, LF or CRLF
+    const char *vocab; size_t vocab_size;               // the bytes of vocab.txt, copied: a token a line; its
+                                                        // end, and white space before that, are no part of it
     bool cased;                                         // do not lower-case
     bool keep_cjk_joined;                               // do not put spaces around CJK ideographs
     int32_t strip_accents;                              // 0 = unless cased, 1 = yes, -1 = no
@@ -437,14 +439,15 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     kpd_pooling pooling;
     float layer_norm_eps;               // 0 = 1e-12
     kpd_module modules[4]; int32_t n_modules;
-    // Input templates: text with {title} {category} {keyphrase}, special tokens such as [SEP], and | where the second
-    // segment (token type 1) of a pair begins. Each placeholder stands alone between spaces or |. A part that an input
-    // lacks, or that has no token (it is empty or blank), is left out with the text that joins it: that before it, or where
-    // no part stands before it in its segment, that behind it. Text before a segment's first placeholder stays, but a second
-    // segment without any of its parts is none.
-    const char *template_item;          // NULL = "{title} [SEP] {category}"
+    // Input templates: text with {title} {category} {keyphrase}, the vocabulary's special tokens {sep} {cls} {unk} {mask}
+    // {pad}, and | where the second segment (token type 1) of a pair begins. Each placeholder stands alone between spaces or
+    // |. A part that an input lacks, or that has no token (it is empty or blank), is left out with the text that joins it:
+    // that before it, or where no part stands before it in its segment, that behind it. Text before a segment's first part
+    // stays, but a second segment without any of its parts is none. Special tokens may be spelled, as [SEP], too; that is an
+    // error where it is none of the vocabulary's.
+    const char *template_item;          // NULL = "{title} {sep} {category}"
     const char *template_keyphrase;     // NULL = "{keyphrase}"
-    const char *template_pair;          // cross-encoder, NULL = "{keyphrase} [SEP] {category} [SEP] {title}"
+    const char *template_pair;          // cross-encoder, NULL = "{keyphrase} {sep} {category} {sep} {title}"
     const kpd_tokenizer *tokenizer;     // required; copied in
 } kpd_model_desc;
 
@@ -5600,7 +5603,20 @@ static kpd__slot *kpd__slot_of(const kpd_tokenizer *t, uint64_t hash, bool inner
 
 static int32_t kpd__slot_id(const kpd__slot *slot) { return (int32_t)(slot->tag & KPD__SLOT_ID) - 1; }
 
-// The next line from *at on, without its end (LF or CRLF); false at the end of the text.
+// Bytes of the white space (Unicode's White_Space) that s[0..n) ends with, a character's; 0 = none.
+static size_t kpd__space_at_end(const char *s, size_t n) {
+    const uint8_t *p = (const uint8_t *)s + n;
+    if (n >= 1 && (p[-1] == ' ' || (p[-1] >= 9 && p[-1] <= 13))) return 1;
+    if (n >= 2 && p[-2] == 0xC2 && (p[-1] == 0x85 || p[-1] == 0xA0)) return 2;                             // NEL, NBSP
+    if (n < 3) return 0;
+    if (p[-3] == 0xE1 && p[-2] == 0x9A && p[-1] == 0x80) return 3;                                         // U+1680
+    if (p[-3] == 0xE2 && p[-2] == 0x80 && (p[-1] <= 0x8A || p[-1] == 0xA8 || p[-1] == 0xA9 || p[-1] == 0xAF)) return 3;
+    if (p[-3] == 0xE2 && p[-2] == 0x81 && p[-1] == 0x9F) return 3;                                         // U+205F
+    return p[-3] == 0xE3 && p[-2] == 0x80 && p[-1] == 0x80 ? 3 : 0;                                        // U+3000
+}
+
+// The next line from *at on, without its end and the white space before that, as Hugging Face `tokenizers` reads vocab.txt;
+// false at the end of the text.
 static bool kpd__next_line(const char *text, size_t size, size_t *at, kpd__line *line) {
     const char *newline;
     if (*at >= size) return false;
@@ -5608,7 +5624,7 @@ static bool kpd__next_line(const char *text, size_t size, size_t *at, kpd__line 
     line->at = (uint32_t)*at;
     line->size = (uint32_t)((newline ? (size_t)(newline - text) : size) - *at);
     *at += (size_t)line->size + 1;
-    if (newline && line->size && newline[-1] == '\r') line->size--;
+    for (size_t n; (n = kpd__space_at_end(text + line->at, line->size)) != 0;) line->size -= (uint32_t)n;
     return true;
 }
 
@@ -6706,7 +6722,7 @@ static kpd_status kpd__file_save(const char *path, uint32_t kind, kpd__section *
 // creating, opening and saving share one layout: kpd__plan_model lists the sections once, to count, to lay out and to bind.
 // Relies on the file and the tokenizer. Promises that every pointer of an opened model lies inside its file.
 
-#define KPD__MAX_PIECES 16
+#define KPD__MAX_PIECES 32
 
 typedef struct kpd__template {          // literal text and placeholders, in order
     kpd__piece piece[KPD__MAX_PIECES];
@@ -6756,12 +6772,60 @@ static int32_t kpd__placeholder(const char **p, int32_t role) {
     return -1;
 }
 
+// The special token whose placeholder begins at *p, in the order of kpd__special_default, and *p behind it; -1 = none.
+static int kpd__role_placeholder(const char **p) {
+    static const char *const names[5] = {"{unk}", "{cls}", "{sep}", "{pad}", "{mask}"};
+    for (int i = 0; i < 5; i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(*p, names[i], n)) continue;
+        *p += n;
+        return i;
+    }
+    return -1;
+}
+
+static bool kpd__is_special(const kpd_tokenizer *t, kpd_text text) {
+    for (int i = 0; i < t->n_special; i++)
+        if (t->special[i].text.size == text.size && !memcmp(t->special[i].text.data, text.data, text.size)) return true;
+    return false;
+}
+
+// Of the five usual spellings, one in text[0..n) that is plain text to this vocabulary; NULL = none.
+static const char *kpd__misspelled(const kpd_tokenizer *t, const char *text, size_t n) {
+    for (int i = 0; i < 5; i++) {
+        kpd_text name;
+        name.data = kpd__special_default(i); name.size = strlen(name.data);
+        if (kpd__is_special(t, name)) continue;
+        for (size_t at = 0; at + name.size <= n; at++)
+            if (!memcmp(text + at, name.data, name.size)) return name.data;
+    }
+    return NULL;
+}
+
+// The text of a piece that is no part of the input: a special token (its number `token`), or literal text, which is there.
+static kpd_status kpd__template_text(const kpd_tokenizer *t, int token, const char *template_, kpd_text *text, kpd_error *e) {
+    kpd_tokenizer_desc d = t->desc;
+    const char *wrong = token < 0 ? kpd__misspelled(t, text->data, text->size) : NULL;
+    if (wrong)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, text->data - template_,
+                         "template \"%.*s\": %s is no special token of this vocabulary; write {sep}, {cls}, {unk}, {mask} "
+                         "or {pad}",
+                         KPD__SHOWN(template_, 60), wrong);
+    if (token < 0) return KPD_OK;
+    text->data = *kpd__special_field(&d, token);
+    text->size = strlen(text->data);
+    if (kpd__is_special(t, *text)) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "template \"%.*s\": names a special token that this vocabulary lacks, \"%.*s\"",
+                     KPD__SHOWN(template_, 60), KPD__SHOWN(text->data, 60));
+}
+
 // Between pieces stands white space or |, so that no word runs over a border and pieces can be tokenized one by one.
 static bool kpd__template_border(const char *text, const char *at) {
     return at == text || !*at || strchr(" |", at[-1]) || strchr(" |", *at);
 }
 
-static kpd_status kpd__template_parse(kpd__template *t, const char *text, int32_t role, kpd_error *e) {
+static kpd_status kpd__template_parse(kpd__template *t, const kpd_tokenizer *tokenizer, const char *text, int32_t role,
+                                      kpd_error *e) {
     static const char *const roles[3] = {"item", "keyphrase", "pair"};
     const char *p = text;
     memset(t, 0, sizeof *t);
@@ -6769,9 +6833,12 @@ static kpd_status kpd__template_parse(kpd__template *t, const char *text, int32_
     while (*p) {
         const char *begin = p;
         int32_t part;
+        int token;
+        kpd_status s;
         if (*p == '|' && t->n_segments == 1) { t->n_segments = 2; p++; continue; }
         part = *p == '{' ? kpd__placeholder(&p, role) : -1;
-        if (part < 0) while (*p && *p != '{' && *p != '|') p++;
+        token = part < 0 && *p == '{' ? kpd__role_placeholder(&p) : -1;
+        if (part < 0 && token < 0) while (*p && *p != '{' && *p != '|') p++;
         if (p == begin || t->n == KPD__MAX_PIECES || !kpd__template_border(text, begin) || !kpd__template_border(text, p))
             return kpd__fail(e, KPD_ERR_ARGUMENT, begin - text,
                              "%s template \"%.*s\": byte %d is not a placeholder of this role between spaces, one |, or text "
@@ -6780,6 +6847,8 @@ static kpd_status kpd__template_parse(kpd__template *t, const char *text, int32_
         t->piece[t->n].text.data = begin;
         t->piece[t->n].text.size = (size_t)(p - begin);
         t->piece[t->n].segment = t->n_segments - 1;
+        s = part < 0 ? kpd__template_text(tokenizer, token, text, &t->piece[t->n].text, e) : KPD_OK;
+        if (s) return s;
         if (part >= 0) t->names |= 1u << part;
         if (part >= t->n_parts) t->n_parts = part + 1;
         t->piece[t->n++].part = part;
@@ -6810,25 +6879,34 @@ static bool kpd__segment_there(const kpd__template *t, uint32_t there, int32_t s
     return !names;
 }
 
+// Whether behind piece i its segment names another part.
+static bool kpd__placeholder_follows(const kpd__template *t, size_t i) {
+    int32_t segment = t->piece[i].segment;
+    while (++i < t->n && t->piece[i].segment == segment)
+        if (t->piece[i].part >= 0) return true;
+    return false;
+}
+
 // The pieces of one input, of which the parts in `there` have tokens. Text waits until it is known what it joins: in front of
 // a segment's first placeholder, nothing; between two, both; behind the last, that one.
 static size_t kpd__template_fill(const kpd__template *t, const kpd_input *in, uint32_t there, kpd__piece *out) {
     size_t n = 0, placeholders = 0;
     bool before = false, last = false;      // of the segment: a part, and that of the last placeholder
-    const kpd__piece *text = NULL;          // that waits
+    const kpd__piece *text = NULL;          // that waits, from here to the next placeholder
     for (size_t i = 0; i < t->n; i++) {
-        const kpd__piece *x = &t->piece[i], *next = i + 1 < t->n && x[1].segment == x->segment ? x + 1 : NULL;
+        const kpd__piece *x = &t->piece[i];
         if (i && x->segment != x[-1].segment) { placeholders = 0; before = last = false; text = NULL; }
         if (x->segment && !kpd__segment_there(t, there, x->segment)) break;
         if (x->part < 0) {
-            if (!placeholders || (!next && last)) out[n++] = *x;
-            else text = x;
+            if (!placeholders || (last && !kpd__placeholder_follows(t, i))) out[n++] = *x;
+            else if (!text) text = x;
             continue;
         }
         placeholders++;
         last = (there >> x->part & 1) != 0;
+        for (; last && before && text && text < x; text++) out[n++] = *text;
+        text = NULL;
         if (!last) continue;
-        if (before && text) out[n++] = *text;
         out[n] = *x;
         out[n++].text = in->part[x->part];
         before = true;
@@ -6898,9 +6976,9 @@ static void kpd__model_defaults(kpd_model_desc *d) {
     kpd__default(&d->n_types, 2);
     kpd__default(&d->n_labels, 1);
     if (d->layer_norm_eps == 0) d->layer_norm_eps = 1e-12f;
-    if (!d->template_item) d->template_item = "{title} [SEP] {category}";
+    if (!d->template_item) d->template_item = "{title} {sep} {category}";
     if (!d->template_keyphrase) d->template_keyphrase = "{keyphrase}";
-    if (!d->template_pair) d->template_pair = "{keyphrase} [SEP] {category} [SEP] {title}";
+    if (!d->template_pair) d->template_pair = "{keyphrase} {sep} {category} {sep} {title}";
 }
 
 // Numbers that are to be enums, not yet converted: a file's may be anything, which C++ lets no enum hold.
@@ -7290,7 +7368,7 @@ static kpd_status kpd__model_templates(kpd_model *m, kpd_error *e) {
     const char *text[3];
     text[0] = m->desc.template_item; text[1] = m->desc.template_keyphrase; text[2] = m->desc.template_pair;
     for (int32_t i = 0; i < 3; i++) {
-        kpd_status s = kpd__template_parse(&m->template_[i], text[i], i, e);
+        kpd_status s = kpd__template_parse(&m->template_[i], m->tokenizer, text[i], i, e);
         if (s) return s;
         if (m->template_[i].n_segments > m->desc.n_types)
             return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "template \"%.*s\": has two segments, the model one token type",

@@ -199,7 +199,7 @@ static kpd_status tiny_model(kpd_kind kind, const char *const *texts, size_t n, 
     d.ffn_width = 16;
     d.n_positions = 128;
     d.tokenizer = t;
-    d.template_pair = kind == KPD_CROSS_ENCODER ? "{keyphrase} | {category} [SEP] {title}" : NULL;
+    d.template_pair = kind == KPD_CROSS_ENCODER ? "{keyphrase} | {category} {sep} {title}" : NULL;
     if (!s) s = kpd_model_create(&d, NULL, &m, e);
     if (!s) s = tiny_set_all(m, e);
     kpd_tokenizer_destroy(t);

@@ -71,6 +71,22 @@ static int32_t ref_find(const ref_tokenizer *r, const char *text, size_t size) {
     return r->lines[high - 1].id;
 }
 
+// Unicode's White_Space, which the reader of vocab.txt takes off the end of each line.
+static bool ref_white(uint32_t c) {
+    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+           c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+static size_t ref_trimmed(const char *text, size_t size) {
+    const uint8_t *p = (const uint8_t *)text, *end = p + size;
+    size_t keep = 0;
+    while (p < end) {
+        bool white = ref_white(kpd__utf8_next(&p, end));
+        if (!white) keep = (size_t)((const char *)p - text);
+    }
+    return keep;
+}
+
 static void ref_read_lines(ref_tokenizer *r) {
     const char *p = r->d.vocab, *end = p + r->d.vocab_size;
     size_t most = 1;
@@ -83,7 +99,7 @@ static void ref_read_lines(ref_tokenizer *r) {
         while (q < end && *q != '\n') q++;
         line->text = p;
         line->size = (size_t)(q - p);
-        if (q < end && q > p && q[-1] == '\r') line->size--;
+        line->size = ref_trimmed(p, line->size);
         line->id = (int32_t)r->n_lines++;
         p = q + 1;
     }

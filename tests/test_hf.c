@@ -662,14 +662,55 @@ static void check_templates(const char *prompts, const char *item, const char *k
 
 // As encode_query and encode_document: "query" and "document" always exist, empty where the file lacks them.
 static void prompts_of_reference(void) {
-    check_templates("{\"prompts\": {\"query\": \"q: \", \"passage\": \"p: \"}}", "{title} [SEP] {category}", "q: {keyphrase}",
+    check_templates("{\"prompts\": {\"query\": \"q: \", \"passage\": \"p: \"}}", "{title} {sep} {category}", "q: {keyphrase}",
                     "prompt passage is left out");
-    check_templates("{\"prompts\": {\"all\": \"a: \"}, \"default_prompt_name\": \"all\"}", "{title} [SEP] {category}",
+    check_templates("{\"prompts\": {\"all\": \"a: \"}, \"default_prompt_name\": \"all\"}", "{title} {sep} {category}",
                     "{keyphrase}", "prompt all is left out");
     check_templates("{\"prompts\": {\"document\": \"d: \", \"corpus\": \"c: \"}, \"default_prompt_name\": \"query\"}",
-                    "d: {title} [SEP] {category}", "{keyphrase}", "prompt corpus is left out");
-    check_templates("{\"prompts\": {\"query\": null, \"document\": \"d: \"}}", "d: {title} [SEP] {category}", "{keyphrase}",
+                    "d: {title} {sep} {category}", "{keyphrase}", "prompt corpus is left out");
+    check_templates("{\"prompts\": {\"query\": null, \"document\": \"d: \"}}", "d: {title} {sep} {category}", "{keyphrase}",
                     "");
+}
+
+// White space at the ends of vocab.txt's lines is none of the tokens', and tokenizer.json may have it or not.
+static void white_space_in_vocabularies(void) {
+    const char *dir = copy_of("tiny_cross", "hf_space");
+    kpd_model *m;
+    replace(dir, "vocab.txt", "red\n", "red \xE3\x80\x80\t\r\r\n");
+    m = import_ok(dir);
+    check_golden(m, KPD_ITEM, "tiny_cross", 1e-4);
+    kpd_model_close(m);
+    replace(dir, "tokenizer.json", "\"red\": 5", "\"red \": 5");
+    m = import_ok(dir);
+    if (m) CHECK_INT(kpd_token_id(kpd_model_tokenizer(m), hf_text("red")), 5);
+    kpd_model_close(m);
+    remove(join(dir, "", "vocab.txt"));         // that token is never found, and hides no other
+    m = import_ok(dir);
+    if (m) CHECK_INT(kpd_token_id(kpd_model_tokenizer(m), hf_text("red")), -1);
+    if (m) CHECK_INT(kpd_token_text(kpd_model_tokenizer(m), 5).size, 0);
+    kpd_model_close(m);
+}
+
+// Prompts that config.json's kpd templates begin with may say special tokens by their roles.
+static void prompts_with_roles(void) {
+    const char *dir = place("hf_roles");
+    hf_import_desc d;
+    kpd_model *m = NULL, *back;
+    memset(&d, 0, sizeof d);
+    d.template_item = "item {sep} {title} {sep} {category}";
+    d.template_keyphrase = "{keyphrase} {sep}";
+    CHECK_OK(hf_import(GOLDEN "tiny_mean", &d, &m, NULL));
+    if (!m) return;
+    CHECK_OK(hf_export(m, dir, NULL));
+    {
+        bytes b = read_bytes(join(dir, "", "config_sentence_transformers.json"));
+        CHECK_THAT(b.data && strstr(b.data, "\"document\": \"item [SEP] \""), "%s", b.data ? b.data : "none");
+        free(b.data);
+    }
+    back = import_ok(dir);
+    if (back) CHECK(same_file(m, back));
+    kpd_model_close(back);
+    kpd_model_close(m);
 }
 
 // What downloads leave in place of a file, and what is no folder of a model at all.
@@ -727,7 +768,8 @@ static void accept_harmless_keys(void) {
     replace(dir, "special_tokens_map.json", "{", "{\"bos_token\": \"[CLS]\", \"eos_token\": null, "
             "\"additional_special_tokens\": [\"[PAD]\"],");
     replace(dir, "tokenizer_config.json", "{", "{\"max_length\": 128, \"stride\": 0, "
-            "\"truncation_strategy\": \"longest_first\", \"pad_to_multiple_of\": null, \"padding_side\": \"right\", \"tokenizer_file\": \"/x\", \"nonsense\": null,"
+            "\"truncation_strategy\": \"longest_first\", \"pad_to_multiple_of\": null, \"padding_side\": \"right\", "
+            "\"tokenizer_file\": \"/x\", \"nonsense\": null,"
             " \"split_special_tokens\": false, \"model_input_names\": [\"input_ids\", \"attention_mask\"],");
     replace(dir, "config.json", "{", "{\"directionality\": \"bidi\", \"pooler_fc_size\": 768, \"num_beams\": 1, "
             "\"torch_dtype\": \"float16\", \"gradient_checkpointing\": false, \"sep_token_id\": 3, \"nonsense\": null,");
@@ -986,6 +1028,8 @@ SUITE(hf) {
     RUN(hf, old_length);
     RUN(hf, sentence_config_names);
     RUN(hf, prompts_of_reference);
+    RUN(hf, white_space_in_vocabularies);
+    RUN(hf, prompts_with_roles);
     RUN(hf, refuse_mistaken);
     RUN(hf, refuse_two_poolings);
     RUN(hf, accept_harmless_keys);

@@ -86,10 +86,10 @@ static void item_template(kpd_model_desc *d) { d->template_item = a_template; }
 static void templates_are_checked(void) {
     static const char *const good[] = {
         "{title}",        "query: {title}", "{title} [SEP] {category}", "{title}|{category}", " {category} | {title} ",
-        "{title} {title}"};
+        "{title} {title}", "{title} {sep} {category}", "{cls} {unk} {title} {mask} | {category} {pad}"};
     static const char *const bad[] = {
         "",       "nothing", "{keyphrase}", "{title", "{title}{category}", "a{title}", "{title}|a|b", "{title} [SEP]{category}",
-        "{Title}"};
+        "{Title}", "{sep}", "{title}{sep}", "{title} {bos} {category}", "{title} {sep"};
     kpd_error e;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         a_template = good[i];
@@ -182,6 +182,7 @@ static void reads(const kpd_model *m, const kpd_input *in, const char *first, co
 static void a_blank_part_is_as_a_missing_one(void) {
     static const char *const blank[] = {"", " ", "\t\r\n", "\xC2\xA0\xE3\x80\x80", "\xE2\x80\x8B\x01"};
     static const char plain[] = "{keyphrase} [SEP] {category} [SEP] {title}", two[] = "{keyphrase}|{category} [SEP] {title}",
+                      roles[] = "for {keyphrase} : {sep} red {category} {sep} {title} {mask}",
                       wordy[] = "for {keyphrase} : [SEP] red {category}|pro {title} phone";
     static const struct { const char *pair, *part[3], *first, *second; } x[] = {
         {plain, {"blue", "lamp", "case"}, "blue [SEP] lamp [SEP] case", NULL},
@@ -196,6 +197,10 @@ static void a_blank_part_is_as_a_missing_one(void) {
         {two, {"blue", "lamp", NULL}, "blue", "lamp"},
         {two, {"blue", NULL, NULL}, "blue", NULL},
         {two, {NULL, NULL, "case"}, "", "case"},
+        {roles, {"blue", "lamp", "case"}, "for blue : [SEP] red lamp [SEP] case [MASK]", NULL},
+        {roles, {"blue", NULL, "case"}, "for blue [SEP] case [MASK]", NULL},
+        {roles, {NULL, "lamp", "case"}, "for lamp [SEP] case [MASK]", NULL},
+        {roles, {"blue", "lamp", NULL}, "for blue : [SEP] red lamp", NULL},
         {wordy, {"blue", "lamp", "case"}, "for blue : [SEP] red lamp", "pro case phone"},
         {wordy, {"blue", NULL, "case"}, "for blue", "pro case phone"},
         {wordy, {NULL, "lamp", NULL}, "for lamp", NULL},
@@ -252,6 +257,43 @@ static void a_row_becomes_what_the_template_names(void) {
         }
         kpd_model_close(m);
     }
+}
+
+// Of a vocabulary whose special tokens have other names: {sep} is its own, [SEP] is refused as plain text would be.
+static void templates_name_roles(void) {
+    static const char vocab[] = "<unk>\n<s>\n</s>\nblue\nlamp\n[\nsep\n]\n[SEP]\n<pad>\n";
+    static const int32_t want[] = {1, 3, 2, 4, 2}, three[] = {1, 3, 2, 4, 2, 3, 2}, zeros[8] = {0};
+    kpd_tokenizer_desc t;
+    tiny_options o;
+    kpd_tokenizer *tokenizer = NULL;
+    kpd_model_desc d;
+    kpd_model *m = NULL;
+    kpd_error e;
+    memset(&t, 0, sizeof t);
+    memset(&o, 0, sizeof o);
+    t.vocab = vocab; t.vocab_size = sizeof vocab - 1;
+    t.unk = "<unk>"; t.cls = "<s>"; t.sep = "</s>"; t.pad = "<pad>"; t.mask = "<mask>";
+    if (!CHECK_OK(kpd_tokenizer_create(&t, &tokenizer, NULL))) return;
+    d = tiny_desc(&o, tokenizer);
+    if (CHECK_OK(kpd_model_create(&d, NULL, &m, NULL))) {
+        CHECK(!strcmp(kpd_model_get_desc(m).template_item, "{title} {sep} {category}"));
+        expect_ids(m, KPD_ITEM, kpd_input_str("blue", "lamp", NULL), want, 5, zeros);
+    }
+    kpd_model_close(m);
+    m = NULL;
+    o.kind = KPD_CROSS_ENCODER;
+    d = tiny_desc(&o, tokenizer);
+    if (CHECK_OK(kpd_model_create(&d, NULL, &m, NULL)))
+        expect_ids(m, KPD_ITEM, kpd_input_str("blue", "lamp", "blue"), three, 7, zeros);
+    kpd_model_close(m);
+    m = NULL;
+    d.template_pair = "{keyphrase} [SEP] {category}";
+    CHECK_STATUS(kpd_model_create(&d, NULL, &m, &e), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(e.message, "[SEP] is no special token") != NULL, "%s", e.message);
+    d.template_pair = "{keyphrase} {mask} {category}";
+    CHECK_STATUS(kpd_model_create(&d, NULL, &m, &e), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(e.message, "lacks, \"<mask>\"") != NULL, "%s", e.message);
+    kpd_tokenizer_destroy(tokenizer);
 }
 
 static void two_segments_have_two_types(void) {
@@ -324,6 +366,7 @@ SUITE(model) {
     RUN(model, templates_join_parts);
     RUN(model, a_blank_part_is_as_a_missing_one);
     RUN(model, a_row_becomes_what_the_template_names);
+    RUN(model, templates_name_roles);
     RUN(model, two_segments_have_two_types);
     RUN(model, weights_round_trip);
     RUN(model, bad_weights_are_refused);

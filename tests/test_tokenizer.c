@@ -565,6 +565,36 @@ static void memory(void) {
     CHECK_STATUS(kpd_tokenizer_create(&d, &t, NULL), KPD_ERR_ARGUMENT);
 }
 
+// The end of each line is cut as Hugging Face `tokenizers` 0.23 does: all of Unicode's White_Space, and no more. A line of
+// white space alone is the empty token, and counts as an id.
+static void white_space_at_ends_of_lines(void) {
+    static const char *const gone[] = {" ", "\t", "\v", "\f", "\r", "\xC2\x85", "\xC2\xA0", "\xE1\x9A\x80", "\xE2\x80\x80",
+        "\xE2\x80\x8A", "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80", "  \t \xE3\x80\x80\r\r"};
+    static const char *const kept[] = {"\x1C", "\x1F", "\xE1\xA0\x8E", "\xE2\x80\x8B", "\xE2\x80\x8C", "\xEF\xBB\xBF", "\x85", "\xA0",
+        "\x80", "\xE2\x80\xA7"};
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
+        char lines[128];
+        size_t n = (size_t)snprintf(lines, sizeof lines, "[UNK]%s\n[CLS]\r\n[SEP]\r\r\n%s\nab%s\n  cd%s", gone[i], gone[i], gone[i],
+                                    gone[i]);
+        kpd_tokenizer *t = create(lines, n, false, 0, false);
+        if (!t) continue;
+        CHECK_INT(kpd_tokenizer_size(t), 6);
+        CHECK_INT(kpd_token_text(t, 3).size, 0);
+        CHECK_THAT(id_of(t, "ab") == 4, "white space %d stays", (int)i);
+        CHECK_INT(id_of(t, "  cd"), 5);
+        check_text(t, "ab", "4");
+        kpd_tokenizer_destroy(t);
+    }
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        char lines[64], token[16];
+        size_t n = (size_t)snprintf(lines, sizeof lines, "[UNK]\n[CLS]\n[SEP]\nab%s\n", kept[i]);
+        kpd_tokenizer *t = create(lines, n, false, 0, false);
+        snprintf(token, sizeof token, "ab%s", kept[i]);
+        if (t) CHECK_THAT(id_of(t, token) == 3, "%d is taken off", (int)i);
+        kpd_tokenizer_destroy(t);
+    }
+}
+
 SUITE(tokenizer) {
     vocab = read_file(GOLDEN "tokenizer_vocab.txt", &vocab_size);
     RUN(tokenizer, golden_texts);
@@ -579,6 +609,7 @@ SUITE(tokenizer) {
     RUN(tokenizer, megabytes);
     RUN(tokenizer, worst_words);
     RUN(tokenizer, odd_vocabularies);
+    RUN(tokenizer, white_space_at_ends_of_lines);
     RUN(tokenizer, large_vocabulary);
     RUN(tokenizer, long_tokens);
     RUN(tokenizer, desc_is_copied);

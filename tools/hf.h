@@ -13,7 +13,8 @@
 //
 // What the model could not honour is refused by name (KPD_ERR_UNSUPPORTED), since a vector that is nearly right is worse
 // than an error. So is every key of a JSON file that no table below knows; the reference is what transformers 5.24 and
-// sentence-transformers 6.2 do, encode_query for keyphrases and encode_document for items. What has no effect on the vectors (a masked language model's head, say) is left out, and noted.
+// sentence-transformers 6.2 do, encode_query for keyphrases and encode_document for items. What has no effect on the vectors
+// (a masked language model's head, say) is left out, and noted.
 //
 // Export writes a folder which sentence-transformers (bi-encoder) or transformers (cross-encoder) loads, and which gives
 // the same vectors or logits there. What has no place in such a folder, the input templates, goes under "kpd" in
@@ -55,7 +56,7 @@
 typedef struct hf_import_desc {
     const char *template_item;          // NULL = the folder's ("kpd" in config.json, or its prompts), else kpd's default
     const char *template_keyphrase;
-    const char *template_pair;          // cross-encoder: else "{keyphrase}|{category} [SEP] {title}", whose two-part form
+    const char *template_pair;          // cross-encoder: else "{keyphrase}|{category} {sep} {title}", whose two-part form
                                         // is the pair (query, passage) of transformers
     int32_t max_tokens;                 // 0 = the folder's
     kpd_allocator allocator;
@@ -1237,7 +1238,8 @@ static const hf_key hf_config_keys[] = {
     {"task_specific_params", HF_IDLE, hf_generation}, {"label2id", HF_IDLE, hf_named}, {"_name_or_path", HF_IDLE, hf_named},
     {"name_or_path", HF_IDLE, hf_named}, {"transformers_version", HF_IDLE, hf_named}, {"_commit_hash", HF_IDLE, hf_named},
     {"output_attentions", HF_IDLE, hf_output}, {"output_hidden_states", HF_IDLE, hf_output},
-    {"return_dict", HF_IDLE, hf_output}, {"use_return_dict", HF_IDLE, hf_output}, {"output_past", HF_IDLE, hf_output}, {"use_cache", HF_IDLE, hf_output},
+    {"return_dict", HF_IDLE, hf_output}, {"use_return_dict", HF_IDLE, hf_output}, {"output_past", HF_IDLE, hf_output},
+    {"use_cache", HF_IDLE, hf_output},
     {"torchscript", HF_IDLE, hf_output}, {"xla_device", HF_IDLE, hf_output},
     {"chunk_size_feed_forward", HF_IDLE, "rows are computed by themselves"}, {"dtype", HF_IDLE, hf_dtype},
     {"torch_dtype", HF_IDLE, hf_dtype}, {"use_bfloat16", HF_IDLE, hf_dtype},
@@ -1701,12 +1703,33 @@ static kpd_status hf_sentence_config(hf_import_state *in) {
 // adds, empty, where the file lacks them: other names and the default prompt are for calls that kpd has no counterpart of.
 // Keyphrases are queries, items are documents.
 
+// What stands before a template's first part of the input goes before every text: a prompt. Special tokens are spelled out.
+static kpd_text hf_template_prompt(const char *t, char (*special)[HF_MAX_NAME], char out[HF_MAX_TEMPLATE]) {
+    static const char *const role[HF_N_SPECIAL] = {"{unk}", "{cls}", "{sep}", "{pad}", "{mask}"};
+    kpd_text p = hf_text(out);
+    p.size = 0;
+    while (t && *t && *t != '|') {
+        int i = 0;
+        size_t n = 1;
+        while (i < HF_N_SPECIAL && !hf_starts(hf_text(t), role[i])) i++;
+        if (*t == '{' && i == HF_N_SPECIAL) break;
+        if (i < HF_N_SPECIAL) n = strlen(special[i]);
+        if (p.size + n >= HF_MAX_TEMPLATE) break;
+        memcpy(out + p.size, i < HF_N_SPECIAL ? special[i] : t, n);
+        p.size += n;
+        t += i < HF_N_SPECIAL ? strlen(role[i]) : 1;
+    }
+    return p;
+}
+
 // Prompt and text are split into words together, so only a prompt that ends in white space can be a template's text.
 static kpd_status hf_use_prompt(hf_import_state *in, const hf_json *j, const char *tower, kpd_text prompt, const char *rest,
                                 char *template_) {
     if (prompt.size == 0) return KPD_OK;
     if (*template_) {
-        if (strlen(template_) >= prompt.size && !memcmp(template_, prompt.data, prompt.size)) return KPD_OK;
+        char own[HF_MAX_TEMPLATE];
+        kpd_text t = hf_template_prompt(template_, in->special, own);
+        if (t.size >= prompt.size && !memcmp(t.data, prompt.data, prompt.size)) return KPD_OK;
         return hf_fail(in->e, KPD_ERR_UNSUPPORTED, -1, "%s: the %s prompt is not how config.json's kpd template begins",
                        j->name, tower);
     }
@@ -1736,7 +1759,7 @@ static kpd_status hf_prompts_bi(hf_import_state *in, const hf_json *j, int32_t p
     kpd_status s;
     if ((s = hf_get_string(j, prompts, "document", &item))) return s;
     if ((s = hf_get_string(j, prompts, "query", &keyphrase))) return s;
-    if ((s = hf_use_prompt(in, j, "document", item, "{title} [SEP] {category}", in->item))) return s;
+    if ((s = hf_use_prompt(in, j, "document", item, "{title} {sep} {category}", in->item))) return s;
     return hf_use_prompt(in, j, "query", keyphrase, "{keyphrase}", in->keyphrase);
 }
 
@@ -2127,7 +2150,22 @@ static kpd_status hf_bad_token(const hf_json *j, int32_t n, const char *what) {
                    v->key.data, what);
 }
 
-// vocab.txt from model.vocab: line i is the token of id i, so the ids must be 0 to n - 1, each once.
+// Without Unicode's White_Space at its end.
+static kpd_text hf_trimmed(kpd_text t) {
+    static const char *const space[] = {" ", "\t", "\n", "\v", "\f", "\r", "\xC2\x85", "\xC2\xA0", "\xE1\x9A\x80",
+        "\xE2\x80\x80", "\xE2\x80\x81", "\xE2\x80\x82", "\xE2\x80\x83", "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86",
+        "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A", "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF",
+        "\xE2\x81\x9F", "\xE3\x80\x80"};
+    for (size_t i = 0; i < sizeof space / sizeof *space;) {
+        bool found = t.size && hf_ends(t, space[i]);
+        if (found) t.size -= strlen(space[i]);
+        i = found ? 0 : i + 1;
+    }
+    return t;
+}
+
+// vocab.txt from model.vocab: line i is the token of id i, so the ids must be 0 to n - 1, each once. A token that ends in white
+// space is never found in a text, whose words have none, and could not stand in a line: the line is empty.
 static kpd_status hf_vocab_lines(const hf_json *j, int32_t vocab, hf_buffer *out) {
     int32_t count = j->node[vocab].count, n;
     size_t size = (size_t)count * sizeof(int32_t);
@@ -2140,31 +2178,35 @@ static kpd_status hf_vocab_lines(const hf_json *j, int32_t vocab, hf_buffer *out
         if (!v->exact || v->type != HF_NUMBER || v->integer < 0 || v->integer >= count) s = hf_bad_token(j, n,
                 "ids are not 0, 1, 2, ...");
         else if (by_id[v->integer] >= 0) s = hf_bad_token(j, n, "its id is another token's too");
-        else if (v->key.size && (memchr(v->key.data, '\n', v->key.size) || v->key.data[v->key.size - 1] == '\r'))
-            s = hf_bad_token(j, n, "has a line end in it");
+        else if (v->key.size && memchr(v->key.data, '\n', v->key.size)) s = hf_bad_token(j, n, "has a line end in it");
         else by_id[v->integer] = n;
     }
     for (int32_t i = 0; !s && i < count; i++) {
-        hf_put(out, j->node[by_id[i]].key.data, j->node[by_id[i]].key.size);
+        kpd_text t = j->node[by_id[i]].key;
+        if (hf_trimmed(t).size == t.size) hf_put(out, t.data, t.size);
         hf_put(out, "\n", 1);
     }
     hf_free(&out->a, by_id, size);
     return s ? s : out->failed ? hf_no_memory(j->e, j->name) : KPD_OK;
 }
 
-// tokenizer.json against the tokenizer made from vocab.txt: the same tokens with the same ids, and none left over.
+// tokenizer.json against the tokenizer made from vocab.txt: the same tokens with the same ids, and none left over. A token that
+// ends in white space, which vocab.txt's reader takes off, is compared without it.
 static kpd_status hf_same_vocab(const hf_import_state *in, const hf_json *j, int32_t vocab) {
     int32_t size = kpd_tokenizer_size(in->tokenizer), distinct = 0;
     for (int32_t n = j->node[vocab].child; n >= 0; n = j->node[n].next) {
         const hf_node *v = &j->node[n];
         int32_t id = kpd_token_id(in->tokenizer, v->key);
+        kpd_text t = hf_trimmed(v->key);
+        if (t.size < v->key.size && v->exact && v->integer >= 0 && v->integer < size &&
+            hf_same(t, kpd_token_text(in->tokenizer, (int32_t)v->integer))) continue;
         if (v->type != HF_NUMBER || !v->exact || v->integer != id)
             return hf_fail(in->e, KPD_ERR_FORMAT, (int64_t)v->where, "%s:%.0f: token %.*s has id %.15g, but vocab.txt says %d",
                            j->name,
                            (double)v->where, hf_shown(v->key), v->key.data, v->number, (int)id);
     }
     for (int32_t i = 0; i < size; i++) distinct += kpd_token_id(in->tokenizer, kpd_token_text(in->tokenizer, i)) == i;
-    if (j->node[vocab].count != distinct)
+    if (j->node[vocab].count < distinct)
         return hf_fail(in->e, KPD_ERR_FORMAT, -1, "%s: %d tokens, but vocab.txt has %d", j->name, (int)j->node[vocab].count,
                        (int)distinct);
     return KPD_OK;
@@ -2434,7 +2476,7 @@ static const char *hf_choose(const char *given, const char *folder, const char *
 }
 
 // The parts of a pair are keyphrase, category, title in this order: two parts fill the pair (query | passage).
-static const char hf_pair[] = "{keyphrase}|{category} [SEP] {title}";
+static const char hf_pair[] = "{keyphrase}|{category} {sep} {title}";
 
 // More rows than tokens pad the matrix; they stay, so that an exported folder has the imported one's shapes.
 static kpd_status hf_check_vocab_size(const hf_import_state *in) {
@@ -2498,8 +2540,8 @@ static kpd_status hf_describe(hf_import_state *in) {
     if ((s = hf_decide_kind(in))) return s;
     if ((s = hf_modules(in, true))) return s;
     if ((s = hf_sentence_config(in))) return s;
-    if ((s = hf_prompts(in))) return s;
     if ((s = hf_tokenizer(in))) return s;
+    if ((s = hf_prompts(in))) return s;
     if ((s = hf_check_vocab_size(in))) return s;
     in->model.tokenizer = in->tokenizer;
     in->model.template_item = hf_choose(in->d->template_item, in->item, NULL);
@@ -2987,16 +3029,11 @@ static kpd_status hf_write_normalize(const hf_export_state *x) {
     return s ? s : hf_write_file(x, sub, "config.json", "{}\n", 3);
 }
 
-// What stands before the first placeholder goes before every text: a prompt.
-static kpd_text hf_template_prompt(const char *t) {
-    kpd_text p = hf_text(t);
-    p.size = t && strchr(t, '{') ? (size_t)(strchr(t, '{') - t) : 0;
-    return p;
-}
-
 // encode() without a name uses the default prompt, so there is one when both towers have the same.
-static kpd_status hf_write_prompts(const hf_export_state *x) {
-    kpd_text item = hf_template_prompt(x->d.template_item), keyphrase = hf_template_prompt(x->d.template_keyphrase);
+static kpd_status hf_write_prompts(hf_export_state *x) {
+    char text[2][HF_MAX_TEMPLATE];
+    kpd_text item = hf_template_prompt(x->d.template_item, x->special, text[0]),
+             keyphrase = hf_template_prompt(x->d.template_keyphrase, x->special, text[1]);
     hf_buffer b = hf_buffer_make(x->a);
     bool ok;
     hf_puts(&b, "{\n  \"model_type\": \"SentenceTransformer\",\n  \"prompts\": {\"query\": ");
@@ -3015,7 +3052,7 @@ static kpd_status hf_write_sentence_config(const hf_export_state *x) {
     return hf_write_buffer(x, "", "sentence_bert_config.json", &b);
 }
 
-static kpd_status hf_write_bi_encoder(const hf_export_state *x) {
+static kpd_status hf_write_bi_encoder(hf_export_state *x) {
     kpd_status s;
     if ((s = hf_write_modules_json(x))) return s;
     if ((s = hf_write_pooling(x))) return s;

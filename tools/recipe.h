@@ -128,11 +128,11 @@ static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_MODEL, "separate_towers", RECIPE_YES_NO, M(d.separate_towers), 0, 0, 0, NULL, "no",
      "bi-encoder: own weights for keyphrases"},
     {RECIPE_MODEL, "labels", RECIPE_INTEGER, M(d.n_labels), 1, KPD_MAX_LABELS, 0, NULL, "1", "logits of a cross-encoder"},
-    {RECIPE_MODEL, "template_item", RECIPE_TEXT, M(d.template_item), 0, 0, 0, NULL, "{title} [SEP] {category}",
+    {RECIPE_MODEL, "template_item", RECIPE_TEXT, M(d.template_item), 0, 0, 0, NULL, "{title} {sep} {category}",
      "what a model reads"},
     {RECIPE_MODEL, "template_keyphrase", RECIPE_TEXT, M(d.template_keyphrase), 0, 0, 0, NULL, "{keyphrase}", "likewise"},
     {RECIPE_MODEL, "template_pair", RECIPE_TEXT, M(d.template_pair), 0, 0, 0, NULL,
-     "{keyphrase} [SEP] {category} [SEP] {title}",
+     "{keyphrase} {sep} {category} {sep} {title}",
      "likewise, of a cross-encoder"},
     {RECIPE_MODEL, "assistant", RECIPE_FILE, M(assistant), 0, 0, 0, NULL, "none", "the cross-encoder of teacher=assistant"},
 
