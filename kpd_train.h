@@ -184,8 +184,12 @@ typedef struct kpdt_loss_desc {
 KPDDEF kpd_status kpdt_loss_pairs(const kpdt_loss_desc *d, const float *s, const float *t, const int32_t *query, size_t n,
                                   float *loss, float *ds, kpd_error *e);
 
-// Value and gradient of a loss on a matrix: s, ds [B, C] row-major. mask [B, C] or NULL: 1 = leave this candidate out
-// (known false negatives, or candidates that a guide likes better than the positive); a positive must not be masked.
+// Bits of a mask's element ij: 0 = the scores of row i and column j count for each other.
+#define KPDT_MASK        1              // left out (a known false negative, or what a guide likes better than the positive)
+#define KPDT_MASK_ROW    2              // left out of row i's candidates only
+#define KPDT_MASK_COLUMN 4              // left out of column j's only, which MNR_SYMMETRIC has
+
+// Value and gradient of a loss on a matrix: s, ds [B, C] row-major. mask [B, C] or NULL; a positive must not be masked.
 // log_q [C] or NULL: log of the frequency with which a candidate is drawn into batches, which in-batch sampling
 // over-punishes [Yi 2019]. Cost: O(B C), two exponentials an entry, four for the symmetric one.
 KPDDEF kpd_status kpdt_loss_matrix(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q, size_t B,
@@ -301,10 +305,20 @@ KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *o
 
 typedef enum kpdt_batching {            // of the rows of a data set
     KPDT_RANDOM,                        // another order each epoch, by the seed
-    KPDT_NO_DUPLICATES,                 // and no keyphrase and no item twice in a batch; who clashes waits for a later one
-    KPDT_BY_QUERY,                      // and the rows of a query stand together, in pieces of at most a batch
+    KPDT_NO_DUPLICATES,                 // as RANDOM, and to MNR no text counts twice in a batch: see below
+    KPDT_BY_QUERY,                      // and the rows of a query stand together: see below
     KPDT_IN_ORDER                       // as in the file
 } kpdt_batching;
+
+// NO_DUPLICATES. Texts are the same where the model reads the same tokens. A keyphrase that stands in a batch several times is
+// one candidate, its first, and none to the items with which a row of the batch pairs it, whose false negative it would be;
+// items likewise under MNR_SYMMETRIC. So batches are full, and no row waits for a batch without its like. The texts are
+// tokenized once more to be compared, and a batch that has the same one twice gets a mask, batch^2 bytes.
+//
+// BY_QUERY. A batch is filled with whole queries until the next one does not fit; one of more rows than a batch goes in pieces.
+// Where a loss compares the rows of a query, each further piece begins with the query's first row, its positive, once more. An
+// epoch is as many batches as that takes. 8 bytes a row; all rows are read when the trainer is created, and the batches of its
+// epochs counted, at some 50 ns a query and epoch.
 
 typedef struct kpdt_source {            // a data set, and what is to be learned from it
     const kpdt_dataset *data;           // must outlive the trainer; may be shared
@@ -365,6 +379,8 @@ typedef struct kpdt_report {
     float loss;                         // mean over the step's batches, before the update
     float rate, grad_norm;              // the latter before clipping
     int64_t texts, tokens;              // of the step
+    int64_t rows_seen;                  // of the sources, since the start; how often one was drawn again (in a later epoch, or
+    int64_t rows_repeated, rows_left;   // as the head of a query's piece); how many never were
     float dev, best_dev;                // NaN unless dev was looked at; the best so far, NaN before the first look
     bool done;                          // all steps, or out of patience
 } kpdt_report;
@@ -373,8 +389,8 @@ typedef struct kpdt_trainer kpdt_trainer;
 
 // Allocates everything that training needs: about 7 times the model's weights (8 with dev: the best are kept), for each tower
 // (a cross-encoder has one) about (L + 1) (8 H + F) floats for each of max_tokens, with mlm 4 H more each and 168 V, and
-// 4 batch (D + batch) floats. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary has no mask token);
-// UNSUPPORTED, LIMIT, MEMORY.
+// 4 batch (D + batch) floats, with BY_QUERY 8 bytes a row, with NO_DUPLICATES batch^2 bytes. Errors: ARGUMENT names the field;
+// NOT_FOUND (mlm, and the vocabulary has no mask token); UNSUPPORTED, LIMIT, MEMORY.
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
@@ -390,6 +406,7 @@ typedef struct kpdt_batch {             // pointers of a drawn one live until th
     const float *label, *score;         // [n]; NULL where no loss asks
     const int32_t *query;               // [n] as kpdt_loss_pairs, NULL = one
     const int64_t *row;                 // [n] of the source, NULL = not known
+    const uint8_t *mask;                // [n, n] as kpdt_loss_matrix, of just these texts; NULL = none
     kpdt_loss_desc losses[KPDT_MAX_LOSSES];   // as kpdt_source has them
 } kpdt_batch;
 
@@ -2754,7 +2771,14 @@ static kpd_status kpdt__loss_pairs(const kpdt_loss_desc *d, const float *s, cons
 KPD__GUARDED(7, kpdt_loss_pairs, kpdt__loss_pairs, const kpdt_loss_desc *, d, const float *, s, const float *, t,
              const int32_t *, query, size_t, n, float *, loss, float *, ds)
 
-typedef struct kpdt__line { const float *s; const uint8_t *mask; const float *log_q; size_t n, step; double scale; } kpdt__line;
+typedef struct kpdt__line {
+    const float *s; const uint8_t *mask; const float *log_q;
+    size_t n, step;
+    double scale;
+    uint8_t bits;                       // of the mask that count
+} kpdt__line;
+
+static bool kpdt__line_masks(const kpdt__line *l, size_t j) { return l->mask && l->mask[j * l->step] & l->bits; }
 
 static double kpdt__line_at(const kpdt__line *l, size_t j) {
     return l->scale * (double)l->s[j * l->step] - (l->log_q ? (double)l->log_q[j] : 0);
@@ -2764,12 +2788,12 @@ static double kpdt__line_at(const kpdt__line *l, size_t j) {
 static double kpdt__line_loss(const kpdt__line *l, size_t own, double weight, float *ds) {
     double most = kpdt__line_at(l, own), z = 0;
     for (size_t j = 0; j < l->n; j++)
-        if (!(l->mask && l->mask[j * l->step]) && kpdt__line_at(l, j) > most) most = kpdt__line_at(l, j);
+        if (!kpdt__line_masks(l, j) && kpdt__line_at(l, j) > most) most = kpdt__line_at(l, j);
     for (size_t j = 0; j < l->n; j++)
-        if (!(l->mask && l->mask[j * l->step])) z += kpdt__exp(kpdt__line_at(l, j) - most);
+        if (!kpdt__line_masks(l, j)) z += kpdt__exp(kpdt__line_at(l, j) - most);
     for (size_t j = 0; j < l->n; j++) {
         float *out = ds + j * l->step;
-        double p = l->mask && l->mask[j * l->step] ? 0 : kpdt__exp(kpdt__line_at(l, j) - most) / z;
+        double p = kpdt__line_masks(l, j) ? 0 : kpdt__exp(kpdt__line_at(l, j) - most) / z;
         *out = (float)((double)*out + weight * l->scale * (p - (j == own)));
     }
     return weight * (most + kpdt__log(z) - kpdt__line_at(l, own));
@@ -2784,6 +2808,7 @@ static double kpdt__mnr(const kpdt_loss_desc *d, const float *s, const uint8_t *
         kpdt__line l;
         l.s = s + at; l.mask = mask ? mask + at : NULL; l.log_q = columns ? NULL : log_q;
         l.n = columns ? B : C; l.step = columns ? C : 1; l.scale = (double)d->scale;
+        l.bits = KPDT_MASK | (columns ? KPDT_MASK_COLUMN : KPDT_MASK_ROW);
         sum += kpdt__line_loss(&l, i, weight / (double)B, ds + at);
     }
     return sum;
@@ -2830,7 +2855,7 @@ static kpd_status kpdt__cross_entropy(const float *logits, const int32_t *labels
     memset(dlogits, 0, size * sizeof *dlogits);
     for (size_t i = 0; i < B; i++) {
         kpdt__line l;
-        l.s = logits + i * C; l.mask = NULL; l.log_q = NULL; l.n = C; l.step = 1; l.scale = 1;
+        l.s = logits + i * C; l.mask = NULL; l.log_q = NULL; l.n = C; l.step = 1; l.scale = 1; l.bits = 0;
         sum += kpdt__line_loss(&l, (size_t)labels[i], 1 / (double)B, dlogits + i * C);
     }
     *loss = (float)sum;
@@ -3358,17 +3383,22 @@ static bool kpdt__has(const kpdt_dataset *x, kpdt_column role) {
     return false;
 }
 
+// The good row at a cursor, which is row i, for the message.
+static kpd_status kpdt__row_at(const kpdt_dataset *x, kpdt__cursor *c, int64_t i, kpdt_row *out, kpd_error *e) {
+    kpd_text text;
+    if (kpdt__next_good(x, c, &text) && !kpdt__row_parse(x, text, 0, out, NULL)) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_FORMAT, i, "%s: row %lld is no longer what it was: the file has been changed",
+                     kpd__file_label(x->path), (long long)i);
+}
+
 static kpd_status kpdt__dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e) {
     kpd_text text;
     kpdt__cursor c;
-    bool good = true;
     if (i < 0 || i >= x->rows)
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "data: row %lld of %lld", (long long)i, (long long)x->rows);
     c = kpdt__cursor_at(x, x->offsets[i / KPDT__STRIDE]);
-    for (int64_t skip = i % KPDT__STRIDE; good && skip >= 0; skip--) good = kpdt__next_good(x, &c, &text);
-    if (good && !kpdt__row_parse(x, text, 0, out, NULL)) return KPD_OK;
-    return kpd__fail(e, KPD_ERR_FORMAT, i, "%s: row %lld is no longer what it was: the file has been changed",
-                     kpd__file_label(x->path), (long long)i);
+    for (int64_t skip = i % KPDT__STRIDE; skip > 0; skip--) kpdt__next_good(x, &c, &text);
+    return kpdt__row_at(x, &c, i, out, e);
 }
 KPD__GUARDED(3, kpdt_dataset_get, kpdt__dataset_get, const kpdt_dataset *, x, int64_t, i, kpdt_row *, out)
 
@@ -3392,21 +3422,22 @@ static kpd_status kpdt__from_row(const kpdt_dataset *x, int64_t i, kpd_status s,
 
 // >>sampler  Which rows make the next batch. Relies on >>data and on counter-based random numbers: an order of rows is a
 // permutation that is computed, not stored, so a place in it is one number. Promises that a batch holds rows of one data set,
-// that in each cycle every data set has exactly its share of the batches, and that a row that had to wait is not lost.
+// that in each cycle every data set has exactly its share of the batches, and that an epoch has each row once (and the heads of
+// a query's pieces again).
 
-#define KPDT__WAITING 16                // rows that may wait for a batch without their like, for each row of a batch
-
-typedef struct kpdt__feed {             // a source, and the place in it. A unit is a row, or BY_QUERY a run of rows
+typedef struct kpdt__feed {             // a source, and the place in it. A unit is a row, or BY_QUERY a query or a piece of one
     const kpdt_dataset *data;
     kpdt_loss_desc losses[KPDT_MAX_LOSSES + 1];
     kpdt_batching batching;
     uint64_t key;                       // of its permutations
-    int64_t *starts;                    // [units + 1] BY_QUERY: the first row of each unit; else NULL
+    int64_t *starts;                    // [units + 1] BY_QUERY: twice each unit's first row, and 1 more for a piece that begins
+                                        // with the query's head; else NULL
     int64_t units;
     float *soft;                        // [rows] the assistant's probabilities, -1 = not known yet; NULL = nobody asks
-    int64_t quota, left;                // batches of a cycle, and how many of them are still to come
+    bool shared;                        // by desc.share
+    int64_t quota, left;                // batches of the first cycle, or if shared of each; how many are still to come of this
     int64_t position;                   // units taken so far, over all epochs
-    int64_t *waiting; size_t n_waiting; // [KPDT__WAITING batch] rows that clashed, in order
+    int64_t drawn, seen;                // rows in batches so far, and different ones
 } kpdt__feed;
 
 typedef struct kpdt__sampler {
@@ -3415,7 +3446,6 @@ typedef struct kpdt__sampler {
     uint64_t seed;
     int64_t draws;                      // batches so far
     int64_t *rows;                      // [batch] of the last one
-    uint64_t *seen; size_t seen_size;   // hashes of the texts in it, 0 = free; a power of two, at least 8 batch
 } kpdt__sampler;
 
 // Where i of 0..n-1 goes: a permutation for each key. Six rounds of a Feistel network over 2^(2 half) >= n numbers, once more
@@ -3437,94 +3467,79 @@ static uint64_t kpdt__permute(uint64_t key, uint64_t i, uint64_t n) {
     return i;
 }
 
-// Runs of rows of one query, cut to `batch` rows: writes their first rows, and the end. Returns their number, or -1.
-static int64_t kpdt__query_units(const kpdt_dataset *x, size_t batch, int64_t *starts, kpd_error *e) {
+static bool kpdt__same_query(const kpdt_row *a, const kpdt_row *b) {
+    return a->query.size == b->query.size && !memcmp(a->query.data, b->query.data, a->query.size);
+}
+
+// Queries and pieces of at most `batch` rows, with the heads of the pieces if those are wanted: writes where they begin, and
+// the end. Returns their number, or -1. One walk over the rows.
+static int64_t kpdt__query_units(const kpdt_dataset *x, size_t batch, bool heads, int64_t *starts, kpd_error *e) {
+    kpdt__cursor c = kpdt__cursor_at(x, x->offsets[0]);
     kpdt_row row, last;
-    int64_t n = 0, first = 0;
+    int64_t n = 0;
+    size_t have = 0;
     memset(&last, 0, sizeof last);
     for (int64_t i = 0; i < x->rows; i++) {
-        bool same;
-        if (kpdt__dataset_get(x, i, &row, e)) return -1;
-        same = i && row.query.size == last.query.size && !memcmp(row.query.data, last.query.data, row.query.size);
+        bool same, headed;
+        if (kpdt__row_at(x, &c, i, &row, e)) return -1;
+        same = i && kpdt__same_query(&row, &last);
         last = row;
-        if (same && i - first < (int64_t)batch) continue;
-        first = i;
-        starts[n++] = i;
+        if (same && have++ < batch) continue;
+        headed = same && heads && batch > 1;
+        starts[n++] = 2 * i + headed;
+        have = (size_t)1 + headed;
     }
-    starts[n] = x->rows;
+    starts[n] = 2 * x->rows;
     return n;
 }
 
-// The first row of the unit at the feed's place in the present epoch.
-static int64_t kpdt__unit_at(const kpdt__feed *f, int64_t position) {
-    uint64_t epoch = (uint64_t)(position / f->units), i = (uint64_t)(position % f->units);
-    if (f->batching != KPDT_IN_ORDER) i = kpdt__permute(kpdt__mix(f->key + epoch), i, (uint64_t)f->units);
-    return (int64_t)i;
+// The unit at place i of an epoch.
+static int64_t kpdt__unit_of(const kpdt__feed *f, int64_t epoch, int64_t i) {
+    if (f->batching == KPDT_IN_ORDER) return i;
+    return (int64_t)kpdt__permute(kpdt__mix(f->key + (uint64_t)epoch), (uint64_t)i, (uint64_t)f->units);
 }
 
-// Units that are left of the epoch.
+// The one at the feed's place, and how many are left of the epoch from there.
+static int64_t kpdt__unit_at(const kpdt__feed *f) {
+    return kpdt__unit_of(f, f->position / f->units, f->position % f->units);
+}
 static int64_t kpdt__epoch_left(const kpdt__feed *f) { return f->units - f->position % f->units; }
+
+// Rows of a unit BY_QUERY, without and with a head.
+static int64_t kpdt__own_rows(const kpdt__feed *f, int64_t unit) { return f->starts[unit + 1] / 2 - f->starts[unit] / 2; }
+static int64_t kpdt__unit_rows(const kpdt__feed *f, int64_t unit) { return kpdt__own_rows(f, unit) + f->starts[unit] % 2; }
+
+// How many batches an epoch is.
+static int64_t kpdt__epoch_batches(const kpdt__feed *f, int64_t epoch, int64_t batch) {
+    int64_t n = 0, room = 0;
+    if (!f->starts) return (f->units + batch - 1) / batch;
+    for (int64_t i = 0; i < f->units; i++) {
+        int64_t rows = kpdt__unit_rows(f, kpdt__unit_of(f, epoch, i));
+        if (rows > room) { room = batch; n++; }
+        room -= rows;
+    }
+    return n;
+}
 
 static size_t kpdt__take_rows(kpdt__sampler *s, kpdt__feed *f) {
     size_t n = kpd__min(s->batch, (size_t)kpdt__epoch_left(f));
-    for (size_t i = 0; i < n; i++) s->rows[i] = kpdt__unit_at(f, f->position++);
+    if (f->position < f->units) f->seen += (int64_t)n;
+    for (size_t i = 0; i < n; i++, f->position++) s->rows[i] = kpdt__unit_at(f);
     return n;
 }
 
 static size_t kpdt__take_queries(kpdt__sampler *s, kpdt__feed *f) {
     size_t n = 0;
     for (int64_t left = kpdt__epoch_left(f); left; left--) {
-        int64_t unit = kpdt__unit_at(f, f->position), count = f->starts[unit + 1] - f->starts[unit];
-        if (n + (size_t)count > s->batch) break;
-        for (int64_t r = 0; r < count; r++) s->rows[n++] = f->starts[unit] + r;
+        int64_t unit = kpdt__unit_at(f), head = unit;
+        if (n + (size_t)kpdt__unit_rows(f, unit) > s->batch) break;
+        while (f->starts[head] % 2) head--;
+        if (head < unit) s->rows[n++] = f->starts[head] / 2;
+        for (int64_t r = 0; r < kpdt__own_rows(f, unit); r++) s->rows[n++] = f->starts[unit] / 2 + r;
+        if (f->position < f->units) f->seen += kpdt__own_rows(f, unit);
         f->position++;
     }
     return n;
-}
-
-// The free slot for a text that is not in the batch yet, or NULL. Equal hashes count as equal texts.
-static uint64_t *kpdt__unseen(kpdt__sampler *s, uint64_t hash) {
-    size_t mask = s->seen_size - 1, at;
-    for (at = (size_t)hash & mask; s->seen[at]; at = (at + 1) & mask)
-        if (s->seen[at] == hash) return NULL;
-    return &s->seen[at];
-}
-
-// Puts a row into the batch unless its keyphrase or its item is there.
-static kpd_status kpdt__offer(kpdt__sampler *s, const kpdt__feed *f, int64_t r, size_t *n, bool *taken, kpd_error *e) {
-    kpdt_row row;
-    kpd_status status = kpdt__dataset_get(f->data, r, &row, e);
-    uint64_t hash[2];
-    size_t n_hashes = 0;
-    if (status) return status;
-    if (kpdt__has(f->data, KPDT_COL_KEYPHRASE)) hash[n_hashes++] = kpd__hash64(row.keyphrase.data, row.keyphrase.size) | 1;
-    if (kpdt__has(f->data, KPDT_COL_TITLE))
-        hash[n_hashes++] = (kpdt__mix(kpd__hash64(row.title.data, row.title.size)) ^
-                            kpd__hash64(row.category.data, row.category.size)) << 1 | UINT64_C(1) << 63;
-    *taken = kpdt__unseen(s, hash[0]) && kpdt__unseen(s, hash[n_hashes - 1]);
-    for (size_t i = 0; *taken && i < n_hashes; i++) *kpdt__unseen(s, hash[i]) = hash[i];
-    if (*taken) s->rows[(*n)++] = r;
-    return KPD_OK;
-}
-
-// First those that wait, then the next ones until the batch or the waiting line is full, or the epoch over.
-static kpd_status kpdt__take_distinct(kpdt__sampler *s, kpdt__feed *f, size_t *n, kpd_error *e) {
-    size_t still = 0, places = KPDT__WAITING * s->batch;
-    kpd_status status = KPD_OK;
-    bool taken = true;
-    memset(s->seen, 0, s->seen_size * sizeof *s->seen);
-    for (size_t i = 0; !status && i < f->n_waiting; i++) {
-        taken = false;
-        if (*n < s->batch) status = kpdt__offer(s, f, f->waiting[i], n, &taken, e);
-        if (!taken) f->waiting[still++] = f->waiting[i];
-    }
-    f->n_waiting = still;
-    for (int64_t left = kpdt__epoch_left(f); !status && left && *n < s->batch && f->n_waiting < places; left--) {
-        int64_t r = kpdt__unit_at(f, f->position++);
-        status = kpdt__offer(s, f, r, n, &taken, e);
-        if (!status && !taken) f->waiting[f->n_waiting++] = r;
-    }
-    return status;
 }
 
 static int64_t kpdt__batches_left(const kpdt__sampler *s) {
@@ -3533,11 +3548,17 @@ static int64_t kpdt__batches_left(const kpdt__sampler *s) {
     return all;
 }
 
+// Batches of a feed in a cycle: an epoch's, and that of the place where the feed stands, unless it has a share.
+static int64_t kpdt__cycle_batches(const kpdt__sampler *s, const kpdt__feed *f, int64_t epoch) {
+    return f->shared ? f->quota : kpdt__epoch_batches(f, epoch, (int64_t)s->batch);
+}
+
 // Draws a feed, each as often in a cycle as its quota says: without replacement.
 static kpdt__feed *kpdt__next_feed(kpdt__sampler *s) {
     size_t at, i = 0;
     if (!kpdt__batches_left(s))
-        for (size_t k = 0; k < s->n_feeds; k++) s->feeds[k].left = s->feeds[k].quota;
+        for (size_t k = 0; k < s->n_feeds; k++)
+            s->feeds[k].left = kpdt__cycle_batches(s, &s->feeds[k], s->feeds[k].position / s->feeds[k].units);
     at = kpdt__random_below(s->seed, (uint64_t)s->draws++, (size_t)kpdt__batches_left(s));
     for (; at >= (size_t)s->feeds[i].left; i++) at -= (size_t)s->feeds[i].left;
     s->feeds[i].left--;
@@ -3545,13 +3566,11 @@ static kpdt__feed *kpdt__next_feed(kpdt__sampler *s) {
 }
 
 // The next batch: s->rows, *n of *from. The last batch of an epoch may be short; none is empty.
-static kpd_status kpdt__sample(kpdt__sampler *s, kpdt__feed **from, size_t *n, kpd_error *e) {
+static void kpdt__sample(kpdt__sampler *s, kpdt__feed **from, size_t *n) {
     kpdt__feed *f = kpdt__next_feed(s);
     *from = f;
-    *n = 0;
-    if (f->batching == KPDT_NO_DUPLICATES) return kpdt__take_distinct(s, f, n, e);
     *n = f->batching == KPDT_BY_QUERY ? kpdt__take_queries(s, f) : kpdt__take_rows(s, f);
-    return KPD_OK;
+    f->drawn += (int64_t)*n;
 }
 
 // >>trainer  A start; then a step on data sets, and its phases over one net: a tape for each tower, and the texts that the
@@ -3644,6 +3663,14 @@ typedef struct kpdt__rows {             // of a batch, beside its texts: [batch]
     float *ds;                          // of a cross-encoder's logits
 } kpdt__rows;
 
+// Which texts of a batch are the same to the model; all of it of NO_DUPLICATES before MNR only.
+typedef struct kpdt__alike {
+    int32_t *ids, *types;               // [max_tokens of the model]
+    uint64_t *hash;                     // [batch] of a text's tokens
+    int32_t *first[2];                  // [batch] by tower: the first row with the same text
+    uint8_t *mask;                      // [batch, batch]
+} kpdt__alike;
+
 typedef struct kpdt__dev {
     const kpdt_dataset *data;           // NULL = none
     kpdt_dev_metric metric;
@@ -3669,6 +3696,7 @@ struct kpdt_trainer {
     kpdt__schedule schedule;
     kpdt__sampler sampler;
     kpdt__rows rows;
+    kpdt__alike alike;
     kpdt__dev dev;
     const kpd_model *assistant; kpd_session *session;   // for its scores
     float *work;                        // of a similarity's scores and their gradient
@@ -3766,8 +3794,8 @@ static kpd_status kpdt__loss_check(kpd_kind kind, int32_t dim, const kpdt_loss_d
     if ((int)l->loss <= KPDT_LOSS_NONE || (int)l->loss >= KPDT_LOSS_COUNT || (unsigned)l->teacher > KPDT_BY_ASSISTANT)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss %d by teacher %d, which there are not", (int)l->loss, (int)l->teacher);
     if (l->loss == KPDT_BCE && kind == KPD_BI_ENCODER && l->similarity != KPDT_SIM_DOT)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: BCE takes a logit, and a bi-encoder's cosine or angle is none; expected "
-                         "KPDT_SIM_DOT or a loss on similarities");
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: BCE takes a logit, and a bi-encoder's cosine or angle is none; "
+                         "expected KPDT_SIM_DOT or a loss on similarities");
     if (kind == KPD_BI_ENCODER) return l->loss == KPDT_MLM ? KPD_OK : kpdt__loss_similarity_check(l, dim, e);
     if (kpdt__on_matrix(l->loss) || l->loss == KPDT_MLM)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: a cross-encoder learns from losses on pairs only");
@@ -3891,22 +3919,39 @@ static bool kpdt__asks(const kpdt_loss_desc *losses, kpdt_teacher teacher) {
 
 static void kpdt__sampler_lay(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd__arena *a) {
     s->rows = (int64_t *)kpd__take(a, s->batch, sizeof(int64_t));
-    s->seen = (uint64_t *)kpd__take(a, s->seen_size, sizeof(uint64_t));
     s->feeds = (kpdt__feed *)kpd__take(a, s->n_feeds, sizeof(kpdt__feed));
     for (size_t i = 0; i < s->n_feeds; i++) {
         const kpdt_source *x = &d->sources[i];
         kpdt__feed unused, *f = s->feeds ? &s->feeds[i] : &unused;
         size_t rows = (size_t)x->data->rows;
         if (x->batching == KPDT_BY_QUERY) f->starts = (int64_t *)kpd__take(a, rows + 1, sizeof(int64_t));
-        if (x->batching == KPDT_NO_DUPLICATES) f->waiting = (int64_t *)kpd__take(a, KPDT__WAITING * s->batch, sizeof(int64_t));
         if (kpdt__asks(x->losses, KPDT_BY_ASSISTANT)) f->soft = kpdt__take(a, rows, 1);
     }
+}
+
+static bool kpdt__masks(kpdt_batching batching, const kpdt_loss_desc *losses) {
+    bool matrix = false;
+    for (int i = 0; i < KPDT_MAX_LOSSES && losses[i].loss; i++) matrix = matrix || kpdt__on_matrix(losses[i].loss);
+    return matrix && batching == KPDT_NO_DUPLICATES;
+}
+
+static void kpdt__alike_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__arena *a) {
+    size_t tokens = (size_t)d->start->desc.max_tokens, n = t->batch;
+    bool masks = false;
+    for (int32_t i = 0; i < d->n_sources; i++) masks = masks || kpdt__masks(d->sources[i].batching, d->sources[i].losses);
+    if (!masks) return;
+    t->alike.ids = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
+    t->alike.types = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
+    t->alike.hash = (uint64_t *)kpd__take(a, n, sizeof(uint64_t));
+    for (int i = 0; i < 2; i++) t->alike.first[i] = (int32_t *)kpd__take(a, n, sizeof(int32_t));
+    t->alike.mask = (uint8_t *)kpd__take(a, n, n);
 }
 
 static void kpdt__trainer_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__arena *a) {
     size_t dim = (size_t)kpd_model_dim(d->start), dev = d->dev ? (size_t)d->dev->rows : 0, n = t->batch;
     for (int i = 0; i < t->n_sides; i++) kpdt__side_lay(t, &t->side[i], dim, a);
     kpdt__sampler_lay(&t->sampler, d, a);
+    kpdt__alike_lay(t, d, a);
     t->rows.label = kpdt__take(a, n, 1); t->rows.score = kpdt__take(a, n, 1); t->rows.t = kpdt__take(a, n, 1);
     t->rows.query = (int32_t *)kpd__take(a, n, sizeof(int32_t));
     t->rows.pair = (kpd_input *)kpd__take(a, n, sizeof(kpd_input));
@@ -3992,15 +4037,22 @@ static kpd_status kpdt__dev_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, kp
 static void kpdt__quotas(kpdt__sampler *s, const kpdt_trainer_desc *d) {
     double all = 0, shares = 0;
     for (size_t i = 0; i < s->n_feeds; i++) {
-        int64_t rows = s->feeds[i].data->rows, batch = (int64_t)s->batch;
-        s->feeds[i].quota = (rows + batch - 1) / batch;
+        s->feeds[i].quota = kpdt__epoch_batches(&s->feeds[i], 0, (int64_t)s->batch);
         all += (double)s->feeds[i].quota;
         shares += (double)d->sources[i].share;
     }
     for (size_t i = 0; shares > 0 && i < s->n_feeds; i++) {
         double part = all * (double)d->sources[i].share / shares;
         s->feeds[i].quota = part < 1 ? 1 : (int64_t)(part + 0.5);
+        s->feeds[i].shared = true;
     }
+}
+
+// Whether a loss of a source compares the rows of a query.
+static bool kpdt__any_of_queries(const kpdt_loss_desc *losses) {
+    for (int i = 0; i < KPDT_MAX_LOSSES && losses[i].loss; i++)
+        if (kpdt__of_queries(&losses[i])) return true;
+    return false;
 }
 
 static kpd_status kpdt__sampler_fill(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd_error *e) {
@@ -4011,7 +4063,8 @@ static kpd_status kpdt__sampler_fill(kpdt__sampler *s, const kpdt_trainer_desc *
         f->batching = d->sources[i].batching;
         memcpy(f->losses, d->sources[i].losses, sizeof d->sources[i].losses);
         f->key = kpdt__mix(s->seed + i);
-        f->units = f->starts ? kpdt__query_units(f->data, s->batch, f->starts, e) : f->data->rows;
+        f->units = f->data->rows;
+        if (f->starts) f->units = kpdt__query_units(f->data, s->batch, kpdt__any_of_queries(f->losses), f->starts, e);
         if (f->units < 0) return KPD_ERR_FORMAT;
         for (int64_t r = 0; f->soft && r < f->data->rows; r++) f->soft[r] = -1;
     }
@@ -4027,10 +4080,12 @@ static int64_t kpdt__warmup_steps(float share, int64_t steps) {
 }
 
 static void kpdt__schedule_fill(kpdt_trainer *t, const kpdt_trainer_desc *d) {
-    int64_t cycle = 0, epochs = d->epochs ? d->epochs : 1;
-    for (size_t i = 0; i < t->sampler.n_feeds; i++) cycle += t->sampler.feeds[i].quota;
+    int64_t batches = 0, epochs = d->epochs ? d->epochs : 1;
+    for (int64_t epoch = 0; !d->steps && epoch < epochs; epoch++)
+        for (size_t i = 0; i < t->sampler.n_feeds; i++)
+            batches += kpdt__cycle_batches(&t->sampler, &t->sampler.feeds[i], epoch);
     t->schedule.rate = kpdt__or(d->rate, 2e-5f);
-    t->schedule.steps = d->steps ? d->steps : (epochs * cycle + t->accumulate - 1) / t->accumulate;
+    t->schedule.steps = d->steps ? d->steps : (batches + t->accumulate - 1) / t->accumulate;
     t->schedule.warmup = kpdt__warmup_steps(d->warmup, t->schedule.steps);
     t->schedule.cosine = d->cosine_decay;
 }
@@ -4078,7 +4133,6 @@ static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     t->dropout = d->dropout; t->seed = d->seed; t->weights_seed = d->weights_seed; t->mask = kpdt__mask_id(d->start);
     t->sampler.batch = t->batch;
     t->sampler.n_feeds = (size_t)d->n_sources;
-    for (t->sampler.seen_size = 1; t->sampler.seen_size < 8 * t->batch;) t->sampler.seen_size *= 2;
 }
 
 static kpd_status kpdt__trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e) {
@@ -4400,16 +4454,68 @@ static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i
     return KPD_OK;
 }
 
+// For each row, the first one of the batch whose text of a tower has the same tokens; whether any is another. Equal hashes
+// count as equal texts.
+static kpd_status kpdt__find_alike(kpdt_trainer *t, const kpdt__feed *f, int tower, size_t n, bool *any, kpd_error *e) {
+    kpdt__alike *x = &t->alike;
+    int32_t *first = x->first[tower];
+    for (size_t i = 0; i < n; i++) {
+        kpd_tokens tokens;
+        kpd_status s;
+        memset(&tokens, 0, sizeof tokens);
+        tokens.ids = x->ids; tokens.types = x->types; tokens.capacity = t->shell->desc.max_tokens;
+        s = kpd__model_encode(t->shell, kpd__role(t->shell, (kpd_tower)tower), &t->side[tower].in[i], false, &tokens,
+                              (int64_t)i, e);
+        if (s) return kpdt__from_row(f->data, t->sampler.rows[i], s, e);
+        x->hash[i] = kpdt__mix(kpd__hash64(x->ids, (size_t)tokens.count * sizeof *x->ids)) ^
+                     kpd__hash64(x->types, (size_t)tokens.count * sizeof *x->types);
+        for (first[i] = 0; x->hash[first[i]] != x->hash[i];) first[i]++;
+        *any = *any || (size_t)first[i] != i;
+    }
+    return KPD_OK;
+}
+
+// The mask of a batch of n rows: of several times the same text only the first is a candidate, and none is one to what it is
+// paired with in any row. A row's own text is its positive wherever it stands.
+static void kpdt__mask_alike(kpdt_trainer *t, size_t n) {
+    const int32_t *item = t->alike.first[KPD_ITEM], *phrase = t->alike.first[KPD_KEYPHRASE];
+    uint8_t *mask = t->alike.mask;
+    memset(mask, 0, n * n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) {
+            size_t column = (size_t)phrase[j], row = (size_t)item[j];
+            if (i != j && column != j) mask[i * n + j] |= KPDT_MASK_ROW;
+            if (i != j && (size_t)item[i] != i) mask[i * n + j] |= KPDT_MASK_COLUMN;
+            if (item[j] == item[i] && column != i) mask[i * n + column] |= KPDT_MASK_ROW;
+            if (phrase[j] == phrase[i] && row != i) mask[row * n + i] |= KPDT_MASK_COLUMN;
+        }
+}
+
+// The mask that a drawn batch needs, or NULL.
+static kpd_status kpdt__batch_mask(kpdt_trainer *t, const kpdt__feed *f, size_t n, const uint8_t **out, kpd_error *e) {
+    bool any = false;
+    kpd_status s = KPD_OK;
+    *out = NULL;
+    if (!kpdt__masks(f->batching, f->losses)) return KPD_OK;
+    for (int tower = 0; !s && tower < 2; tower++) s = kpdt__find_alike(t, f, tower, n, &any, e);
+    if (s || !any) return s;
+    kpdt__mask_alike(t, n);
+    *out = t->alike.mask;
+    return KPD_OK;
+}
+
 static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e) {
     kpdt__feed *f;
     kpd_text query;
+    const uint8_t *mask;
     size_t n;
-    kpd_status s;
+    kpd_status s = KPD_OK;
     if (!t->sampler.n_feeds) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there are no sources to draw from");
     t->begun = true;
-    s = kpdt__sample(&t->sampler, &f, &n, e);
+    kpdt__sample(&t->sampler, &f, &n);
     memset(&query, 0, sizeof query);
     for (size_t i = 0; !s && i < n; i++) s = kpdt__batch_row(t, f, i, &query, e);
+    if (!s) s = kpdt__batch_mask(t, f, n, &mask, e);
     if (s) return s;
     memset(out, 0, sizeof *out);
     out->source = (int32_t)(f - t->sampler.feeds);
@@ -4420,6 +4526,7 @@ static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error
     out->score = kpdt__has(f->data, KPDT_COL_SCORE) ? t->rows.score : NULL;
     out->query = kpdt__has(f->data, KPDT_COL_QUERY) ? t->rows.query : NULL;
     out->row = t->sampler.rows;
+    out->mask = mask;
     memcpy(out->losses, f->losses, sizeof out->losses);
     return KPD_OK;
 }
@@ -4517,7 +4624,7 @@ static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const k
     }
     memset(&v, 0, sizeof v);
     v.a = t->side[KPD_ITEM].out; v.b = t->side[KPD_KEYPHRASE].out; v.na = v.nb = n; v.dim = (int32_t)kpdt__net_dim(t->net);
-    v.t = targets; v.query = b->query; v.work = t->work;
+    v.t = targets; v.query = b->query; v.mask = b->mask; v.work = t->work;
     v.da = t->side[KPD_ITEM].dout; v.db = t->side[KPD_KEYPHRASE].dout;
     return kpdt__loss_vectors(&d, &v, loss, e);
 }
@@ -4679,6 +4786,15 @@ static bool kpdt__look_due(const kpdt_trainer *t) {
     return t->dev.data && (step == t->schedule.steps || (t->dev.steps && step % t->dev.steps == 0));
 }
 
+static void kpdt__report_rows(const kpdt_trainer *t, kpdt_report *r) {
+    for (size_t i = 0; i < t->sampler.n_feeds; i++) {
+        const kpdt__feed *f = &t->sampler.feeds[i];
+        r->rows_seen += f->seen;
+        r->rows_repeated += f->drawn - f->seen;
+        r->rows_left += f->data->rows - f->seen;
+    }
+}
+
 // Draws and learns the batches of a step. r->loss is their mean.
 static kpd_status kpdt__step_learn(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
     double sum = 0;
@@ -4709,6 +4825,7 @@ static kpd_status kpdt__trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_erro
     if (!s && kpdt__look_due(t)) s = kpdt__look(t, &r.dev, e);
     r.best_dev = t->dev.best;
     r.done = kpdt__done(t);
+    kpdt__report_rows(t, &r);
     if (!s && out) *out = r;
     return s;
 }
@@ -4721,6 +4838,7 @@ KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t) {
     r.loss = r.rate = r.grad_norm = r.dev = (float)kpdt__nan();
     r.best_dev = t->dev.best;
     r.done = kpdt__done(t);
+    kpdt__report_rows(t, &r);
     return r;
 }
 
@@ -4743,7 +4861,8 @@ static kpd_status kpdt__trainer_model(const kpdt_trainer *t, bool best, kpd_mode
     kpd_model_desc d = kpd_model_get_desc(t->shell);
     kpd_model *m = NULL;
     kpd_status s;
-    if (best && !t->dev.looked) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet that gave a figure");
+    if (best && !t->dev.looked)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet that gave a figure");
     s = kpd_model_create(&d, &t->allocator, &m, e);
     if (!s) s = kpdt__net_export(t->net, best ? t->dev.best_w : t->net->w, m, e);
     if (s) kpd_model_close(m);
@@ -4754,9 +4873,8 @@ KPD__GUARDED(3, kpdt_trainer_model, kpdt__trainer_model, const kpdt_trainer *, t
 
 // >>checkpoint  A trainer's state as a file of kind 3, read and written by kpd.h's container. Sections, all required:
 //     settings  i64  what the bits depend on, see kpdt__settings: a resume refuses the first that differs, by name
-//     state     i64  [KPDT__STATE]: step, draws, looked, best (bits of f32), bad looks; then 3 for each source: batches left of
-//               the cycle, position, rows that wait
-//     waiting   i64  those rows, source by source
+//     state     i64  [KPDT__STATE]: step, draws, looked, best (bits of f32), bad looks; then 4 for each source: batches left of
+//               the cycle, position, rows drawn, different ones among them
 //     weights, first, second  f32 [n]: parameters and AdamW's moments, in the order of kpdt_trainer_gradient
 //     best      f32  [n], the best weights; empty before the first look
 // Promises that a resume has checked everything before it changes anything.
@@ -4859,11 +4977,11 @@ static void kpdt__settings_of(const kpdt_trainer *t, kpdt__settings *s) {
     }
 }
 
-// One block: settings, their values, state and waiting rows.
+// One block: settings, their values and the state.
 typedef struct kpdt__image {
     kpdt__settings settings;
-    int64_t *values, *state, *waiting;
-    size_t n_state, n_waiting;          // the latter: places
+    int64_t *values, *state;
+    size_t n_state;
     void *block; size_t block_size;
 } kpdt__image;
 
@@ -4871,7 +4989,6 @@ static void kpdt__image_lay(kpdt__image *m, kpd__arena *a) {
     m->settings.list = (kpdt__setting *)kpd__take(a, m->settings.n, sizeof(kpdt__setting));
     m->values = (int64_t *)kpd__take(a, m->settings.n, sizeof(int64_t));
     m->state = (int64_t *)kpd__take(a, m->n_state, sizeof(int64_t));
-    m->waiting = (int64_t *)kpd__take(a, m->n_waiting, sizeof(int64_t));
 }
 
 static kpd_status kpdt__image_create(const kpdt_trainer *t, kpdt__image *m, kpd_error *e) {
@@ -4880,9 +4997,7 @@ static kpd_status kpdt__image_create(const kpdt_trainer *t, kpdt__image *m, kpd_
     memset(m, 0, sizeof *m);
     memset(&a, 0, sizeof a);
     kpdt__settings_of(t, &m->settings);
-    m->n_state = KPDT__STATE + 3 * t->sampler.n_feeds;
-    for (size_t i = 0; i < t->sampler.n_feeds; i++)
-        if (t->sampler.feeds[i].waiting) m->n_waiting += KPDT__WAITING * t->batch;
+    m->n_state = KPDT__STATE + 4 * t->sampler.n_feeds;
     kpdt__image_lay(m, &a);
     s = kpd__arena_block(&a, &t->allocator, "checkpoint: its head", &m->block, &m->block_size, e);
     if (s) return s;
@@ -4897,18 +5012,15 @@ static void kpdt__image_state(const kpdt_trainer *t, kpdt__image *m) {
     memcpy(&best, &t->dev.best, sizeof best);
     m->state[0] = t->optimizer->step; m->state[1] = t->sampler.draws; m->state[2] = t->dev.looked; m->state[3] = best;
     m->state[4] = t->dev.bad_looks;
-    m->n_waiting = 0;
     for (size_t i = 0; i < t->sampler.n_feeds; i++) {
         const kpdt__feed *f = &t->sampler.feeds[i];
-        int64_t *to = m->state + KPDT__STATE + 3 * i;
-        to[0] = f->left; to[1] = f->position; to[2] = (int64_t)f->n_waiting;
-        for (size_t k = 0; k < f->n_waiting; k++) m->waiting[m->n_waiting++] = f->waiting[k];
+        int64_t *to = m->state + KPDT__STATE + 4 * i;
+        to[0] = f->left; to[1] = f->position; to[2] = f->drawn; to[3] = f->seen;
     }
 }
 
-enum { KPDT__SECTIONS = 7 };
-static const char *const kpdt__section_names[KPDT__SECTIONS] = {"settings", "state",  "waiting", "weights",
-                                                                "first",    "second", "best"};
+enum { KPDT__SECTIONS = 6 };
+static const char *const kpdt__section_names[KPDT__SECTIONS] = {"settings", "state", "weights", "first", "second", "best"};
 
 static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e) {
     kpd__section table[KPDT__SECTIONS];
@@ -4922,12 +5034,12 @@ static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kp
     s = kpdt__image_create(t, &m, e);
     if (s) return s;
     kpdt__image_state(t, &m);
-    data[0] = m.values; data[1] = m.state; data[2] = m.waiting; n[0] = m.settings.n; n[1] = m.n_state; n[2] = m.n_waiting;
-    data[3] = t->net->w; data[4] = t->optimizer->m; data[5] = t->optimizer->v; data[6] = t->dev.best_w;
-    for (int i = 3; i < KPDT__SECTIONS; i++) n[i] = i < 6 || t->dev.looked ? t->net->n : 0;
+    data[0] = m.values; data[1] = m.state; n[0] = m.settings.n; n[1] = m.n_state;
+    data[2] = t->net->w; data[3] = t->optimizer->m; data[4] = t->optimizer->v; data[5] = t->dev.best_w;
+    for (int i = 2; i < KPDT__SECTIONS; i++) n[i] = i < 5 || t->dev.looked ? t->net->n : 0;
     for (int i = 0; i < KPDT__SECTIONS; i++)
-        kpd__section_set(&table[i], kpdt__section_names[i], i < 3 ? KPD__I64 : KPD__F32, KPD__REQUIRED, n[i], 1,
-                         n[i] * (i < 3 ? 8 : 4));
+        kpd__section_set(&table[i], kpdt__section_names[i], i < 2 ? KPD__I64 : KPD__F32, KPD__REQUIRED, n[i], 1,
+                         n[i] * (i < 2 ? 8 : 4));
     s = kpd__file_save(path, KPD__KIND_CHECKPOINT, table, data, KPDT__SECTIONS, e);
     kpd__free(&t->allocator, m.block, m.block_size);
     return s;
@@ -4954,34 +5066,25 @@ static kpd_status kpdt__settings_check(const kpdt__image *m, const int64_t *foun
     return KPD_OK;
 }
 
-// Every number of the state in its range; *waiting = rows that wait in all.
-static bool kpdt__state_ok(const kpdt_trainer *t, const int64_t *state, size_t *waiting) {
+// Every number of the state in its range.
+static bool kpdt__state_ok(const kpdt_trainer *t, const int64_t *state) {
     bool ok = state[0] >= 0 && state[0] <= t->schedule.steps && state[1] >= 0 && state[1] < INT64_MAX / 2 &&
               state[2] >> 1 == 0 && state[3] >> 32 == 0 && state[4] >= 0 && state[4] <= INT32_MAX && (!state[2] || t->dev.data);
-    *waiting = 0;
     for (size_t i = 0; ok && i < t->sampler.n_feeds; i++) {
         const kpdt__feed *f = &t->sampler.feeds[i];
-        const int64_t *x = state + KPDT__STATE + 3 * i;
-        int64_t places = f->waiting ? (int64_t)(KPDT__WAITING * t->batch) : 0;
-        ok = x[0] >= 0 && x[0] <= f->quota && x[1] >= 0 && x[1] < INT64_MAX / 2 && x[2] >= 0 && x[2] <= places;
-        if (ok) *waiting += (size_t)x[2];
+        const int64_t *x = state + KPDT__STATE + 4 * i;
+        ok = x[0] >= 0 && x[0] <= (f->shared ? f->quota : f->units) && x[1] >= 0 && x[1] < INT64_MAX / 2 && x[2] >= x[3] &&
+             x[2] < INT64_MAX / 2 && x[3] >= 0 && x[3] <= f->data->rows;
     }
     return ok;
-}
-
-static bool kpdt__waiting_ok(const kpdt_trainer *t, const int64_t *state, const int64_t *waiting) {
-    for (size_t i = 0; i < t->sampler.n_feeds; i++)
-        for (int64_t k = 0; k < state[KPDT__STATE + 3 * i + 2]; k++, waiting++)
-            if (*waiting < 0 || *waiting >= t->sampler.feeds[i].data->rows) return false;
-    return true;
 }
 
 // The payload of section i with *n elements, or NULL; *n = SIZE_MAX takes what there is.
 static const void *kpdt__checkpoint_section(kpd__file *f, int i, size_t *n, const char *path, kpd_error *e) {
     const kpd__section *s = kpd__file_find(f, kpdt__section_names[i]);
-    size_t unit = i < 3 ? 8 : 4;
+    size_t unit = i < 2 ? 8 : 4;
     if (s && *n == SIZE_MAX && s->size % unit == 0) *n = (size_t)s->size / unit;
-    if (s && s->type == (i < 3 ? KPD__I64 : KPD__F32) && s->size == *n * unit) return f->data + s->offset;
+    if (s && s->type == (i < 2 ? KPD__I64 : KPD__F32) && s->size == *n * unit) return f->data + s->offset;
     kpd__fail(e, KPD_ERR_FORMAT, s ? (const char *)s - (const char *)f->data : 64,
               "%s: section %s is %s, expected %llu numbers", path, kpdt__section_names[i],
               s ? "of another type or size" : "missing", (unsigned long long)*n);
@@ -4989,29 +5092,28 @@ static const void *kpdt__checkpoint_section(kpd__file *f, int i, size_t *n, cons
 }
 
 static void kpdt__restore(kpdt_trainer *t, const void *const *data) {
-    const int64_t *state = (const int64_t *)data[1], *waiting = (const int64_t *)data[2];
+    const int64_t *state = (const int64_t *)data[1];
     size_t bytes = t->net->n * sizeof(float);
     uint32_t best = (uint32_t)state[3];
     t->optimizer->step = state[0]; t->sampler.draws = state[1]; t->dev.looked = state[2]; t->dev.bad_looks = (int32_t)state[4];
     memcpy(&t->dev.best, &best, sizeof best);
     for (size_t i = 0; i < t->sampler.n_feeds; i++) {
         kpdt__feed *f = &t->sampler.feeds[i];
-        const int64_t *x = state + KPDT__STATE + 3 * i;
-        f->left = x[0]; f->position = x[1]; f->n_waiting = (size_t)x[2];
-        for (size_t k = 0; k < f->n_waiting; k++) f->waiting[k] = *waiting++;
+        const int64_t *x = state + KPDT__STATE + 4 * i;
+        f->left = x[0]; f->position = x[1]; f->drawn = x[2]; f->seen = x[3];
     }
-    memcpy(t->net->w, data[3], bytes);
-    memcpy(t->optimizer->m, data[4], bytes);
-    memcpy(t->optimizer->v, data[5], bytes);
-    if (t->dev.looked) memcpy(t->dev.best_w, data[6], bytes);
+    memcpy(t->net->w, data[2], bytes);
+    memcpy(t->optimizer->m, data[3], bytes);
+    memcpy(t->optimizer->v, data[4], bytes);
+    if (t->dev.looked) memcpy(t->dev.best_w, data[5], bytes);
     memset(t->net->g, 0, bytes);
     kpdt__net_refresh(t->net, &t->optimizer->parallel);
     kpdt__step_end(t);
 }
 
-// The settings agree, and every number of the state is in its range; *waiting and *best = numbers in those sections.
+// The settings agree, and every number of the state is in its range; *best = numbers in that section.
 static kpd_status kpdt__checkpoint_head(const kpdt_trainer *t, kpd__file *f, const kpdt__image *m, const void **data,
-                                        size_t *waiting, size_t *best, const char *path, kpd_error *e) {
+                                        size_t *best, const char *path, kpd_error *e) {
     size_t n = SIZE_MAX, n_state = m->n_state;
     kpd_status s;
     data[0] = kpdt__checkpoint_section(f, 0, &n, path, e);
@@ -5023,7 +5125,7 @@ static kpd_status kpdt__checkpoint_head(const kpdt_trainer *t, kpd__file *f, con
                          (unsigned long long)m->settings.n);
     data[1] = kpdt__checkpoint_section(f, 1, &n_state, path, e);
     if (!data[1]) return KPD_ERR_FORMAT;
-    if (!kpdt__state_ok(t, (const int64_t *)data[1], waiting))
+    if (!kpdt__state_ok(t, (const int64_t *)data[1]))
         return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[1] - f->data,
                          "%s: section state has a number out of its range", path);
     *best = ((const int64_t *)data[1])[2] ? t->net->n : 0;
@@ -5035,19 +5137,16 @@ static kpd_status kpdt__checkpoint_bind(const kpdt_trainer *t, kpd__file *f, con
                                         const char *path, kpd_error *e) {
     size_t n[KPDT__SECTIONS];
     kpd_status s;
-    n[3] = n[4] = n[5] = t->net->n;
-    s = kpdt__checkpoint_head(t, f, m, data, &n[2], &n[6], path, e);
+    n[2] = n[3] = n[4] = t->net->n;
+    s = kpdt__checkpoint_head(t, f, m, data, &n[5], path, e);
     if (s) return s;
     for (int i = 2; i < KPDT__SECTIONS; i++) {
         data[i] = kpdt__checkpoint_section(f, i, &n[i], path, e);
         if (!data[i]) return KPD_ERR_FORMAT;
     }
-    if (!kpdt__waiting_ok(t, (const int64_t *)data[1], (const int64_t *)data[2]))
-        return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[2] - f->data,
-                         "%s: section waiting names a row that there is not", path);
     for (size_t i = 0; i < t->net->n; i++)
-        if (((const float *)data[5])[i] < 0)
-            return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[5] - f->data + 4 * (int64_t)i,
+        if (((const float *)data[4])[i] < 0)
+            return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[4] - f->data + 4 * (int64_t)i,
                              "%s: section second: value %llu is negative", path, (unsigned long long)i);
     return kpd__file_unknown(f, path, e);
 }

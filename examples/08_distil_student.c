@@ -4,8 +4,9 @@
 //
 // Labelled pairs have two losses: the contrastive one follows the label, and Pearson asks the cosines to rise and fall with the
 // assistant's probability, which the trainer asks for as it goes. Clicked pairs have no negatives; MNR takes those of the
-// other rows of the batch, hence KPDT_NO_DUPLICATES. All count at 128 and at 32 columns (Matryoshka), so that the first 32
-// will do alone. The assistant is tiny.h's; a real one is what 07_train_assistant makes.
+// other rows of the batch, hence KPDT_NO_DUPLICATES: then none is a keyphrase that the item has too. All count at 128 and at 32
+// columns (Matryoshka), so that the first 32 will do alone. The assistant is tiny.h's; a real one is what 07_train_assistant
+// makes.
 #define KPD_IMPLEMENTATION
 #define KPD_TRAIN_IMPLEMENTATION
 #include "../kpd_train.h"

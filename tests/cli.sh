@@ -670,6 +670,7 @@ END
 t train
 run 0 $kpd train $tr/student.ini --stats; says "texts="; says " tokens="
 prints "$tr/student/last.kpd: step 100 of 100"; prints "$tr/student/best.kpd: dev "
+prints "rows: "; grep -q '^rows: [0-9]* seen, [0-9]* repeated, [0-9]* left out$' "$dir/out" || wrong "no count of the rows"
 [ "$(sed -n 1p $tr/student/metrics.tsv)" = "step	source	loss	rate	grad_norm	tokens	dev" ] || wrong "the header of metrics.tsv"
 awk -F '\t' 'NR > 1 && ($1 != NR - 1 || NF != 7 || ($7 != "-") != (NR % 20 == 1)) { exit 1 } END { exit NR != 101 }' \
     $tr/student/metrics.tsv || wrong "the rows of metrics.tsv"
@@ -920,7 +921,7 @@ hostile 'a\tb\tc\t\000\n' "tsv:1: "
 hostile '' "ini:5: "
 printf 'a\tb\tc\t1\n\377\t\000\t\t0\na\tb\tc\n' > $tr/hostile.tsv
 echo 'skip_bad_rows = yes' >> $tr/hostile.ini
-run 0 $kpd train $tr/hostile.ini
+run 0 $kpd train $tr/hostile.ini; prints "rows: 2 seen, 0 repeated, 1 left out (1 of them bad)"
 
 # ---- eval ---------------------------------------------------------------------------------------------------------
 

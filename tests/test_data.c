@@ -228,14 +228,16 @@ static void a_byte_order_mark_is_no_part_of_the_first_cell(void) {
 
 enum { MOST_ROWS = 4096 };
 
-static const kpdt_column GROUPS[] = {KPDT_COL_QUERY, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_END};
+static const kpdt_column GROUPS[] = {KPDT_COL_QUERY, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_SKIP, KPDT_COL_END};
+static const kpdt_column LABELLED[] = {KPDT_COL_QUERY, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_LABEL, KPDT_COL_END};
 
-// "query \t keyphrase \t title" for n rows: i / per_query, i % phrases, i % titles.
+// "query \t keyphrase \t title \t label" for n rows: i / per_query, i % phrases, i % titles; a query's first row is a yes.
 static char *group_text(int n, int per_query, int phrases, int titles) {
-    char *text = (char *)malloc((size_t)n * 48 + 1);
+    char *text = (char *)malloc((size_t)n * 64 + 1);
     size_t at = 0;
     for (int i = 0; text && i < n; i++)
-        at += (size_t)sprintf(text + at, "q%d\tphrase %d\ttitle %d\n", i / per_query, i % phrases, i % titles);
+        at += (size_t)sprintf(text + at, "q%d\tphrase %d\ttitle %d\t%d\n", i / per_query, i % phrases, i % titles,
+                              i % per_query == 0);
     return text;
 }
 
@@ -369,43 +371,158 @@ static void batches_are_shared_out_by_size_or_share(void) {
     for (int i = 0; i < 3; i++) { kpdt_dataset_close(x[i]); free(text[i]); }
 }
 
-static void no_text_stands_twice_in_a_batch(void) {
-    static int counts[MOST_ROWS];
-    enum { ROWS = 960 };
-    char *text = group_text(ROWS, 1, 40, 96);
-    kpdt_dataset *x = text_data(GROUPS, text);
-    kpdt_source s = source_of(x, KPDT_NO_DUPLICATES);
-    kpdt_trainer *t = trainer_of(&s, 1, 32, 7);
-    int full = 0, batches = 0;
-    memset(counts, 0, sizeof counts);
-    for (int got = 0; got < 20 * ROWS; batches++) {
+// A click log: one keyphrase has a tenth of the rows. Every batch but an epoch's last is full, and an epoch has each row once.
+// Returns the time of two epochs.
+static double draw_clicks(int rows) {
+    char *text = (char *)malloc((size_t)rows * 48 + 1);
+    int *counts = (int *)calloc((size_t)rows, sizeof *counts), short_ones = 0, batches = (rows + 63) / 64;
+    size_t at = 0;
+    kpdt_dataset *x;
+    kpdt_trainer *t;
+    kpdt_report r;
+    kpdt_source s;
+    clock_t begin;
+    if (!CHECK(text && counts)) return 0;
+    for (int i = 0; i < rows; i++)
+        at += (size_t)sprintf(text + at, i % 10 ? "q\tphrase %d\ttitle %d\t1\n" : "q\tblue case\ttitle %d\t1\n", i, i);
+    x = text_data(GROUPS, text);
+    s = source_of(x, KPDT_NO_DUPLICATES);
+    t = trainer_of(&s, 1, 64, 7);
+    begin = clock();
+    for (int k = 0; k < 2 * batches; k++) {
         kpdt_batch b;
         if (!CHECK_OK(kpdt_trainer_draw(t, &b, NULL))) break;
-        for (int32_t i = 0; i < b.n; i++)
-            for (int32_t j = 0; j < i; j++)
-                CHECK(b.row[i] % 40 != b.row[j] % 40 && b.row[i] % 96 != b.row[j] % 96);
+        short_ones += b.n < 64;
         for (int32_t i = 0; i < b.n; i++) counts[b.row[i]]++;
-        got += b.n;
-        full += b.n == 32;
+        r = kpdt_trainer_report(t);
+        if (k == batches - 1) CHECK(r.rows_seen == rows && r.rows_repeated == 0 && r.rows_left == 0);
+        if (k == 0) CHECK(r.rows_seen == 64 && r.rows_left == rows - 64);
     }
-    CHECK_THAT(full > batches * 9 / 10, "%d of %d batches are full", full, batches);
-    for (int i = 0; i < ROWS; i++) CHECK_THAT(counts[i] >= 19 && counts[i] <= 21, "row %d came %d times of 20", i, counts[i]);
+    r = kpdt_trainer_report(t);
+    CHECK(r.rows_seen == rows && r.rows_repeated == rows && r.rows_left == 0);
+    CHECK_INT(short_ones, rows % 64 ? 2 : 0);
+    for (int i = 0; i < rows; i++) CHECK_THAT(counts[i] == 2, "row %d came %d times in two epochs", i, counts[i]);
     kpdt_trainer_destroy(t);
     kpdt_dataset_close(x);
     free(text);
-    text = group_text(100, 1, 1, 100);                      // one keyphrase only: a row a batch
-    x = text_data(GROUPS, text);
-    s = source_of(x, KPDT_NO_DUPLICATES);
-    t = trainer_of(&s, 1, 4, 7);
+    free(counts);
+    return (double)(clock() - begin) / CLOCKS_PER_SEC;
+}
+
+static void a_popular_keyphrase_leaves_every_batch_full(void) {
+    double once = draw_clicks(20000), twice = draw_clicks(40000);
+    CHECK_THAT(twice < 4 * once + 0.1, "20000 rows took %g s, 40000 took %g s", once, twice);
+}
+
+// Rows whose texts the model cannot tell apart share a number; the same item with two keyphrases, and a keyphrase with two.
+static const struct { const char *phrase, *title; int phrase_id, title_id; } alike[] = {
+    {"blue case", "phone", 0, 0},     {"red lamp", "laptop", 1, 1},    {"Blue  CASE", "charger", 0, 2},
+    {"green cover", " Phone", 2, 0},  {"blue\xC2\xA0" "case", "sleeve", 0, 3}, {"yellow", "LAPTOP ", 3, 1},
+    {"red lamp", "lamp", 1, 4},       {"pro", "pro", 4, 5},            {"Pro", "pro", 4, 5}};
+enum { ALIKE = sizeof alike / sizeof *alike };
+
+// -log softmax of row i of s over different candidates: its own text, and those that no row pairs with its anchor. By the
+// definition, from the numbers of the texts; of several scores of a text the first row's counts. turned: items for keyphrases.
+static double plain_row(const double *s, const int64_t *row, int i, bool turned) {
+    double z = 0, own = 20 * s[i * ALIKE + i];
+    for (int j = 0; j < ALIKE; j++) {
+        int anchor = turned ? alike[row[i]].phrase_id : alike[row[i]].title_id;
+        int candidate = turned ? alike[row[j]].title_id : alike[row[j]].phrase_id;
+        bool leave = false;
+        for (int k = 0; k < ALIKE; k++) {
+            int k_anchor = turned ? alike[row[k]].phrase_id : alike[row[k]].title_id;
+            int k_candidate = turned ? alike[row[k]].title_id : alike[row[k]].phrase_id;
+            leave = leave || (k < j && k_candidate == candidate) || (k_anchor == anchor && k_candidate == candidate);
+        }
+        if (j == i || !leave) z += exp(20 * s[turned ? j * ALIKE + i : i * ALIKE + j] - own);
+    }
+    return log(z);
+}
+
+static void a_text_counts_once_in_a_batch(void) {
+    static const kpdt_column two[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_END};
+    char text[512];
+    size_t at = 0;
+    kpdt_dataset *x;
+    for (int i = 0; i < ALIKE; i++) at += (size_t)sprintf(text + at, "%s\t%s\n", alike[i].phrase, alike[i].title);
+    x = text_data(two, text);
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+        kpdt_source s = source_of(x, KPDT_NO_DUPLICATES);
+        kpdt_trainer *t;
+        kpdt_batch b;
+        kpd_model *m = NULL;
+        kpd_session *session;
+        float item[ALIKE * 16], phrase[ALIKE * 16], loss = 0;
+        double score[ALIKE * ALIKE], want = 0;
+        s.losses[0].loss = symmetric ? KPDT_MNR_SYMMETRIC : KPDT_MNR;
+        t = trainer_of(&s, 1, ALIKE, 7);
+        if (!CHECK_OK(kpdt_trainer_draw(t, &b, NULL)) || !CHECK(b.n == ALIKE && b.mask)) return;
+        CHECK_OK(kpdt_trainer_model(t, false, &m, NULL));
+        session = tiny_session(m, NULL);
+        CHECK_OK(kpd_embed(session, m, KPD_ITEM, b.in[KPD_ITEM], ALIKE, 0, item, NULL));
+        CHECK_OK(kpd_embed(session, m, KPD_KEYPHRASE, b.in[KPD_KEYPHRASE], ALIKE, 0, phrase, NULL));
+        for (int i = 0; i < ALIKE * ALIKE; i++)
+            score[i] = (double)kpd_cosine(item + i / ALIKE * 16, phrase + i % ALIKE * 16, 16);
+        for (int i = 0; i < ALIKE; i++) want += plain_row(score, b.row, i, false) / ALIKE;
+        for (int i = 0; symmetric && i < ALIKE; i++) want += plain_row(score, b.row, i, true) / ALIKE;
+        CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+        CHECK_NEAR(loss, want / (1 + symmetric), 2e-5);
+        kpd_session_destroy(session);
+        kpd_model_close(m);
+        kpdt_trainer_destroy(t);
+    }
+    kpdt_dataset_close(x);
+    x = text_data(two, "blue\tcase\nred\tlamp\npro\tphone\n");        // nothing twice: no mask
+    {
+        kpdt_source s = source_of(x, KPDT_NO_DUPLICATES);
+        kpdt_trainer *t = trainer_of(&s, 1, 3, 7);
+        kpdt_batch b;
+        CHECK(!kpdt_trainer_draw(t, &b, NULL) && !b.mask);
+        kpdt_trainer_destroy(t);
+    }
+    kpdt_dataset_close(x);
+}
+
+// Steps as `epochs` says, and how often each row came.
+static void check_epochs(const kpdt_dataset *x, int32_t batch, int32_t epochs) {
+    static int counts[MOST_ROWS];
+    tiny_options o;
+    kpdt_trainer_desc d;
+    kpdt_trainer *t = NULL;
+    kpdt_source s = source_of(x, KPDT_BY_QUERY);
+    kpd_error e;
+    kpd_model *m;
+    memset(&o, 0, sizeof o);
+    memset(&d, 0, sizeof d);
     memset(counts, 0, sizeof counts);
-    for (int i = 0; i < 300; i++) {
+    m = tiny_model(&o);
+    d.start = m; d.sources = &s; d.n_sources = 1; d.batch = batch; d.epochs = epochs; d.seed = 5;
+    CHECK_THAT(!kpdt_trainer_create(&d, &t, &e), "%s", e.message);
+    for (int64_t i = kpdt_trainer_report(t).steps; i > 0; i--) {
         kpdt_batch b;
         CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
-        CHECK_INT(b.n, 1);
-        counts[b.row[0]]++;
+        CHECK(b.n > 0 && b.n <= batch);
+        for (int32_t k = 0; k < b.n; k++) counts[b.row[k]]++;
     }
-    for (int i = 0; i < 100; i++) CHECK_THAT(counts[i] >= 1, "row %d never came", i);
+    for (int64_t i = 0; i < kpdt_dataset_rows(x); i++)
+        CHECK_THAT(counts[i] == epochs, "batch %d: row %d came %d times in %d epochs", (int)batch, (int)i, counts[i],
+                   (int)epochs);
     kpdt_trainer_destroy(t);
+    kpd_model_close(m);
+}
+
+// 100 queries of 20 rows, of which one alone fits in a batch of 32; and queries of 1 to 40 rows, packed anew in each epoch.
+static void an_epoch_by_query_has_every_row(void) {
+    char *text = group_text(2000, 20, 2000, 2000);
+    kpdt_dataset *x = text_data(GROUPS, text);
+    size_t at = 0;
+    check_epochs(x, 32, 1);
+    check_epochs(x, 32, 3);
+    kpdt_dataset_close(x);
+    for (int q = 0; q < 90; q++)
+        for (int i = 0; i <= q * 7 % 40; i++) at += (size_t)sprintf(text + at, "q%d\tblue\tcase\t1\n", q);
+    x = text_data(GROUPS, text);
+    for (int32_t batch = 1; batch < 100; batch = batch * 2 + 3) check_epochs(x, batch, 4);
     kpdt_dataset_close(x);
     free(text);
 }
@@ -440,6 +557,38 @@ static void queries_stand_together(void) {
     free(text);
 }
 
+// Of 11 rows in pieces of 4, for a loss that compares them: 4, then the first again with 3, 3 and 1 of the others.
+static void a_cut_query_keeps_its_positive_in_each_piece(void) {
+    static const kpdt_loss losses[] = {KPDT_MARGIN_MSE, KPDT_KL, KPDT_RANKNET, KPDT_PEARSON};
+    static int counts[MOST_ROWS];
+    char *text = group_text(110, 11, 110, 110);
+    kpdt_dataset *x = text_data(LABELLED, text);
+    for (int l = 0; l < 4; l++) {
+        kpdt_source s = source_of(x, KPDT_BY_QUERY);
+        kpdt_trainer *t;
+        kpdt_report r;
+        s.losses[0].loss = losses[l]; s.losses[0].per_query = true;
+        t = trainer_of(&s, 1, 4, 7);
+        memset(counts, 0, sizeof counts);
+        for (int64_t k = kpdt_trainer_report(t).steps; k > 0; k--) {
+            kpdt_batch b;
+            CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+            for (int32_t i = 0; i < b.n; i++) {
+                bool begins = !i || b.query[i] != b.query[i - 1];
+                counts[b.row[i]]++;
+                CHECK(begins == (b.label[i] == 1) && begins == (b.row[i] % 11 == 0));
+                CHECK(begins || b.row[i] / 11 == b.row[i - 1] / 11);
+            }
+        }
+        for (int i = 0; i < 110; i++) CHECK_INT(counts[i], i % 11 ? 1 : 4);
+        r = kpdt_trainer_report(t);
+        CHECK(r.rows_seen == 110 && r.rows_repeated == 30 && r.rows_left == 0);
+        kpdt_trainer_destroy(t);
+    }
+    kpdt_dataset_close(x);
+    free(text);
+}
+
 SUITE(data) {
     RUN(data, rows_are_read_as_they_stand);
     RUN(data, numbers_are_those_of_strtof);
@@ -452,6 +601,9 @@ SUITE(data) {
     RUN(data, small_permutations_are_whole);
     RUN(data, rows_in_order_stay_so);
     RUN(data, batches_are_shared_out_by_size_or_share);
-    RUN(data, no_text_stands_twice_in_a_batch);
+    RUN(data, a_popular_keyphrase_leaves_every_batch_full);
+    RUN(data, a_text_counts_once_in_a_batch);
+    RUN(data, an_epoch_by_query_has_every_row);
     RUN(data, queries_stand_together);
+    RUN(data, a_cut_query_keeps_its_positive_in_each_piece);
 }

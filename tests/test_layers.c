@@ -1177,7 +1177,7 @@ static void sizes_and_counts_do_not_wrap(void) {
     kpdt_trainer_desc d;
     kpdt_trainer *t = NULL;
     kpd_model *m = model(&small);
-    size_t left_out = INT32_MAX, waiting;
+    size_t left_out = INT32_MAX;
     double mantissa = 1;
     int used = 15;
     const char *digits = "12";
@@ -1188,9 +1188,9 @@ static void sizes_and_counts_do_not_wrap(void) {
     d.start = m; d.steps = 1;
     CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
     memset(state, 0, sizeof state);
-    CHECK(t && kpdt__state_ok(t, state, &waiting));
+    CHECK(t && kpdt__state_ok(t, state));
     state[1] = INT64_MAX;                                   // draws, of which there is one more a batch
-    CHECK(t && !kpdt__state_ok(t, state, &waiting));
+    CHECK(t && !kpdt__state_ok(t, state));
     kpdt_trainer_destroy(t);
     kpd_model_close(m);
 }

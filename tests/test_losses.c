@@ -471,7 +471,7 @@ static double plain_line(const problem *p, const double *x, size_t i, bool down)
     for (size_t j = 0; j < (down ? p->rows : p->columns); j++) {
         size_t at = down ? j * p->columns + i : i * p->columns + j;
         double z = (double)p->d.scale * x[at] - (p->log_q && !down ? p->log_q[j] : 0);
-        if (p->mask && p->mask[at]) continue;
+        if (p->mask && p->mask[at] & (KPDT_MASK | (down ? KPDT_MASK_COLUMN : KPDT_MASK_ROW))) continue;
         sum += exp(z);
         if (j == (p->label ? (size_t)p->label[i] : i)) own = z;
     }
@@ -498,7 +498,7 @@ static void difference_matrix(kpdt_loss loss, size_t rows, size_t columns, bool 
     p.log_q = extras ? q : NULL; p.mask = extras ? mask : NULL; p.rows = rows; p.columns = columns;
     for (size_t i = 0; i < rows * columns; i++) {
         s[i] = number(-1, 1);
-        mask[i] = i / columns != i % columns && number(0, 1) < 0.2;
+        mask[i] = i / columns == i % columns ? 0 : (uint8_t)number(0, 8) & (uint8_t)number(0, 8);
     }
     for (size_t j = 0; j < columns; j++) q[j] = number(-5, 0);
     narrow(s, rows * columns, fs);

@@ -476,7 +476,45 @@ static void a_resumed_training_has_the_same_bits(void) {
     }
 }
 
+// Whole queries and cut ones with their heads, and clicks whose texts repeat: stopped after each of so many steps.
+static void queries_and_clicks_are_resumed_with_the_same_bits(void) {
+    static const kpdt_column clicks[] = {KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_COL_TITLE, KPDT_COL_SKIP, KPDT_COL_SKIP,
+                                         KPDT_COL_SKIP, KPDT_COL_END};
+    const char *path = test_tmp("sampler.kpc");
+    job j;
+    kpdt_dataset *few;
+    uint64_t want = 0;
+    job_open(&j, KPD_BI_ENCODER);
+    few = open_text(j.text[1], clicks);                     // titles "lamp" and ""
+    memset(j.sources, 0, sizeof j.sources);
+    j.sources[0].data = j.data[0]; j.sources[0].batching = KPDT_BY_QUERY; j.sources[0].losses[0].loss = KPDT_MARGIN_MSE;
+    j.sources[1].data = few; j.sources[1].batching = KPDT_NO_DUPLICATES; j.sources[1].losses[0].loss = KPDT_MNR_SYMMETRIC;
+    j.d.batch = 3; j.d.epochs = 2; j.d.dev = NULL;
+    for (int stop = -1; stop < 90; stop += stop < 0 ? 1 : 11) {
+        kpdt_trainer *t = job_trainer(&j);
+        kpdt_report r;
+        uint64_t h = run(t, stop < 0 ? 1000 : stop, 0);
+        if (stop >= 0) {
+            CHECK_OK(kpdt_trainer_save(t, path, NULL));
+            kpdt_trainer_destroy(t);
+            t = job_trainer(&j);
+            run(t, 7, 0);
+            CHECK_OK(kpdt_trainer_resume(t, path, NULL));
+            h = run(t, 1000, h);
+        }
+        h ^= model_hash(t, false);
+        if (stop < 0) want = h;
+        CHECK_THAT(h == want, "stopped at %d", stop);
+        r = kpdt_trainer_report(t);                         // 24 queries of 4 in two pieces, and 96 clicks, two epochs
+        CHECK(r.steps == 2 * (48 + 32) && r.rows_seen == 192 && r.rows_repeated == 192 + 2 * 24 && r.rows_left == 0);
+        kpdt_trainer_destroy(t);
+    }
+    kpdt_dataset_close(few);
+    job_close(&j);
+}
+
 static void same_stand(kpdt_report a, kpdt_report b) {
+    CHECK(a.rows_seen == b.rows_seen && a.rows_repeated == b.rows_repeated && a.rows_left == b.rows_left);
     CHECK_INT(a.step, b.step);
     CHECK_INT(a.steps, b.steps);
     CHECK(a.best_dev == b.best_dev || (a.best_dev != a.best_dev && b.best_dev != b.best_dev));
@@ -1144,6 +1182,7 @@ SUITE(trainer) {
     RUN(trainer, zero_can_be_said_to_a_trainer);
     RUN(trainer, masked_language_modelling_learns_from_both_texts);
     RUN(trainer, a_resumed_training_has_the_same_bits);
+    RUN(trainer, queries_and_clicks_are_resumed_with_the_same_bits);
     RUN(trainer, the_report_after_a_resume_is_that_of_the_checkpoint);
     RUN(trainer, another_desc_is_refused_by_name);
     RUN(trainer, damaged_checkpoints_are_refused);

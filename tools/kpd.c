@@ -1809,6 +1809,17 @@ static bool train_save_model(training *x, bool best) {
     return ok || fail_with(path, &e);
 }
 
+// What the data sets gave.
+static void train_rows(const training *x) {
+    const kpdt_report *r = &x->report;
+    int64_t bad = 0;
+    for (int32_t i = 0; i < x->r.n_data; i++) bad += kpdt_dataset_bad_rows(x->r.set[i]);
+    printf("rows: %lld seen, %lld repeated, %lld left out", (long long)r->rows_seen, (long long)r->rows_repeated,
+           (long long)(r->rows_left + bad));
+    if (bad) printf(" (%lld of them bad)", (long long)bad);
+    putchar('\n');
+}
+
 static bool train_finish(training *x) {
     const kpdt_report *r = &x->report;
     bool dev = x->r.dev_set != NULL && !isnan(r->best_dev);
@@ -1816,6 +1827,7 @@ static bool train_finish(training *x) {
     if (!train_checkpoint(x)) return false;
     end_progress_line();
     printf("%s: step %lld of %lld\n", x->path[LAST], (long long)r->step, (long long)r->steps);
+    train_rows(x);
     if (dev) printf("%s: dev %.6f, the last %.6f\n", x->path[BEST], (double)r->best_dev, x->dev);
     else if (x->r.dev_set) fail(x->r.path, 0, "note: no look at dev gave a figure, so there is no best.kpd");
     return true;

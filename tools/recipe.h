@@ -179,7 +179,7 @@ static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_DATA, "loss", RECIPE_LOSSES, D(source.losses), 0, 0, 0, RECIPE_LOSS_WORDS, "required",
      "one or more with a comma between them, each with options (below)"},
     {RECIPE_DATA, "batching", RECIPE_CHOICE, D(source.batching), 0, 0, 0, "random no-duplicates by-query in-order", "random",
-     "no-duplicates: no keyphrase or item twice in a batch; by-query: its rows together, which margin-mse, kl, ranknet and "
+     "no-duplicates: to mnr no text counts twice in a batch; by-query: its rows together, which margin-mse, kl, ranknet and "
      "pearson per_query=yes want"},
     {RECIPE_DATA, "share", RECIPE_NUMBER, D(source.share), 0, HUGE_VAL, RECIPE_OVER, NULL, "as its rows",
      "of the batches, beside that of the others; for all sets or for none"},
