@@ -74,7 +74,8 @@
 // `where` = its place. Outputs are untouched on failure unless the function says otherwise.
 //
 // Numbers. Losses and metrics are computed in double from float arrays, in one fixed order, and rounded to float when
-// stored; the encoder, forward and back, is computed in float by chains and trees, as kpd.h says. Both give the same bits on
+// stored; the encoder, forward and back, and the similarities of a matrix are computed in float by chains and trees, as kpd.h
+// says. Both give the same bits on
 // every compiler, optimisation level, SIMD level and number of threads; but for training under KPD_CBLAS, where they are those
 // of the BLAS. exp and log are this header's own; of libm only sqrt and fmaf are used. The caller's rounding mode and denormal
 // flags are saved and restored by each call, as kpd.h says.
@@ -191,7 +192,7 @@ KPDDEF kpd_status kpdt_loss_pairs(const kpdt_loss_desc *d, const float *s, const
 
 // Value and gradient of a loss on a matrix: s, ds [B, C] row-major. mask [B, C] or NULL; a positive must not be masked.
 // log_q [C] or NULL: log of the frequency with which a candidate is drawn into batches, which in-batch sampling
-// over-punishes [Yi 2019]. Cost: O(B C), two exponentials an entry, four for the symmetric one.
+// over-punishes [Yi 2019]. Cost: O(B C), an exponential an entry, three for the symmetric one.
 KPDDEF kpd_status kpdt_loss_matrix(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q, size_t B,
                                    size_t C, float *loss, float *ds, kpd_error *e);
 
@@ -219,13 +220,17 @@ typedef struct kpdt_similarity_desc {
     bool matrix;
     int32_t dim;                        // even under ANGLE
     int32_t stride;                     // 0 = dim
+    kpd_simd simd;                      // of a matrix, as in kpdt_trainer_desc; the bits do not depend on it
+    kpd_parallel parallel;              // likewise
 } kpdt_similarity_desc;
 
-// Cost: na nb dim multiply-adds (na dim for rows), just under a nanosecond each; ANGLE's five times that.
+// A matrix of cosines or dots is computed in float, by chains of 512 products and sums of these. Lengths, and all else, are in
+// double, also where a vector's length is not within 1e-15 to 1e15. Cost: na nb dim multiply-adds (na dim for rows): of
+// a matrix at what a processor can, else just under a nanosecond each; ANGLE's five times that.
 KPDDEF kpd_status kpdt_similarity_forward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
                                           float *s, kpd_error *e);
 // Adds to da and db, which may be NULL when not wanted. cosine: da_i += sum_j ds_ij (b_j/|b_j| - s_ij a_i/|a_i|) / |a_i|.
-// Scores are computed again, not passed. Cost: about four times the forward's.
+// Cost: of a matrix twice the forward's, else about four times, since scores are computed again.
 KPDDEF kpd_status kpdt_similarity_backward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
                                            const float *ds, float *da, float *db, kpd_error *e);
 
@@ -239,6 +244,7 @@ typedef struct kpdt_vectors {
     const uint8_t *mask; const float *log_q;     // as kpdt_loss_matrix
     float *work;                        // [2 na] for losses on pairs, [2 na nb] on a matrix; overwritten
     float *da, *db;                     // added to
+    kpd_simd simd; kpd_parallel parallel;        // as kpdt_similarity_desc; a loss on a matrix goes in tasks too
 } kpdt_vectors;
 // On failure *loss is untouched; da and db may hold the widths that came before the failing one.
 KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e);
@@ -782,6 +788,13 @@ typedef struct kpdt__adamw {        // one step of the optimiser; see >>optimize
     float scale;                    // of the gradient, from clipping
 } kpdt__adamw;
 
+// Rows of x, or columns, times one panel [n_k][16]: n_k is at most KPDT__CHAIN.
+typedef struct kpdt__products {
+    const float *x; size_t ldx, rows;
+    const float *panel; size_t n_k;
+    bool add;                       // to what is there
+} kpdt__products;
+
 // What a level adds to kpd__ops. Rows unless it says otherwise; d.. = gradients.
 typedef struct kpdt__ops {
     void (*embed)(const kpd__embedding *e, int32_t id, int32_t type, size_t position, float *x);
@@ -801,8 +814,13 @@ typedef struct kpdt__ops {
     void (*normalize_backward)(const float *x, const float *dy, size_t n, float *dx);
     void (*adamw)(const kpdt__adamw *o, size_t n, float *w, const float *g, float *m, float *v);
     float (*entropy)(float *x, size_t n, size_t label, float scale, float *margin);
+    void (*scores)(const kpdt__products *p, const float *scale, size_t n, float *s, size_t lds);
+    void (*score_gradient)(const kpdt__products *p, bool columns, const float *scale, size_t n, const float *own, size_t ldo,
+                           double *dot, float *d);
+    void (*exps)(const float *s, size_t n, float scale, const float *top, bool each, float *e);   // e = exp(scale s - top)
 } kpdt__ops;
 
+#define KPDT__CHAIN 512         // products of a sum of similarities that are one chain; and vectors that are taken together
 #define KPDT__GROUP 84          // rows of a weight gradient that a task takes at a time: 6 x 14 and 14 x 6 of a tile
 #define KPDT__TOKENS 256        // tokens that a weight gradient packs at a time: 16 columns of them fill half of L1
 #define KPDT__PANELS 8          // panels packed in one walk over those tokens, since rows lie pages apart
@@ -1739,11 +1757,61 @@ static float KPDT__NAME(entropy)(float *x, size_t n, size_t label, float scale, 
     return inverse;
 }
 
+// s [rows, n] = (x panel, added to s if asked) times the row's scale, or as it is.
+static void KPDT__NAME(scores)(const kpdt__products *p, const float *scale, size_t n, float *s, size_t lds) {
+    float tile[KPD__ROWS * 16];
+    for (size_t r = 0, step = kpd__even_rows(p->rows, KPD__ROWS), m; r < p->rows; r += m) {
+        m = kpd__min(step, p->rows - r);
+        kpd__micro(m, p->x + r * p->ldx, p->ldx, p->panel, 16, p->n_k, tile);
+        for (size_t i = 0; i < m; i++) {
+            float *y = s + (r + i) * lds;
+            kpd__v v = kpd__load(tile + i * 16);
+            if (p->add) v = kpd__add(kpd__load_n(y, n), v);
+            if (scale) v = kpd__mul(v, kpd__set(scale[r + i]));
+            if (n == 16) kpd__store(y, v);
+            else kpd__store_n(y, n, v);
+        }
+    }
+}
+
+// The same sums g of rows of x, or of its columns; d [rows, n] += scale g, dot += g own. Rows of own and d are ldo apart.
+static void KPDT__NAME(score_gradient)(const kpdt__products *p, bool columns, const float *scale, size_t n, const float *own,
+                                       size_t ldo, double *dot, float *d) {
+    float tile[KPD__ROWS * 16], product[16];
+    double part[4];
+    for (size_t r = 0, step = kpd__even_rows(p->rows, KPD__ROWS), m; r < p->rows; r += m) {
+        m = kpd__min(step, p->rows - r);
+        if (columns) {
+            memset(tile, 0, m * 16 * sizeof *tile);
+            kpd__outer(m, p->x + r, p->ldx, p->panel, 16, p->n_k, tile, 16);
+        } else kpd__micro(m, p->x + r * p->ldx, p->ldx, p->panel, 16, p->n_k, tile);
+        for (size_t i = 0; i < m; i++) {
+            size_t at = (r + i) * ldo;
+            kpd__v g = kpd__load(tile + i * 16);
+            kpd__store_n(d + at, n, kpd__fmadd(g, kpd__set(scale[r + i]), kpd__load_n(d + at, n)));
+            kpd__store(product, kpd__mul(g, kpd__load_n(own + at, n)));
+            for (size_t k = 0; k < 4; k++)
+                part[k] = ((double)product[k] + (double)product[k + 4]) + ((double)product[k + 8] + (double)product[k + 12]);
+            dot[r + i] += (part[0] + part[1]) + (part[2] + part[3]);
+        }
+    }
+}
+
+// Numerators of a softmax: top is one number, or one for each score.
+static void KPDT__NAME(exps)(const float *s, size_t n, float scale, const float *top, bool each, float *e) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v t = each ? kpd__load_n(top + i, m) : kpd__set(*top);
+        kpd__store_n(e + i, m, kpd__exp(kpd__fmadd(kpd__load_n(s + i, m), kpd__set(scale), kpd__sub(kpd__set(0), t))));
+    }
+}
+
 static const kpdt__ops KPDT__NAME(ops) = {
     KPDT__NAME(embed), KPDT__NAME(norm), KPDT__NAME(norm_backward), KPDT__NAME(norm_gradient), KPDT__NAME(activate),
     KPDT__NAME(activate_backward), KPDT__NAME(add), KPDT__NAME(mul), KPDT__NAME(weight_gradient), KPDT__NAME(bias_gradient),
     KPDT__NAME(attention), KPDT__NAME(attention_backward), KPDT__NAME(pool_backward), KPDT__NAME(normalize_backward),
-    KPDT__NAME(adamw), KPDT__NAME(entropy)};
+    KPDT__NAME(adamw), KPDT__NAME(entropy), KPDT__NAME(scores), KPDT__NAME(score_gradient),
+    KPDT__NAME(exps)};
 
 #undef KPDT__NAME
 #undef KPDT__ACC
@@ -2450,8 +2518,9 @@ static float kpdt__optimizer_step(kpdt__optimizer *o, float rate) {
     return norm;
 }
 
-// >>losses  Value and gradient of each loss on scores, the similarity layer, and the two joined. Relies on >>numbers. Promises
-// that every sum is in double and in one order: that of the arrays, but for the products of similarities (kpdt__product).
+// >>losses  Value and gradient of each loss on scores, the similarity layer, and the two joined. Relies on >>numbers and
+// >>layers. Promises that every sum is in double and in one order: that of the arrays, but for the products of similarities
+// (kpdt__product, and for a matrix chains of floats) and the blocks of rows of a loss on a matrix.
 
 typedef struct kpdt__pairs {            // a call of kpdt_loss_pairs, checked
     kpdt_loss_desc d;                   // defaults filled in
@@ -2771,46 +2840,163 @@ static kpd_status kpdt__loss_pairs(const kpdt_loss_desc *d, const float *s, cons
 KPD__GUARDED(7, kpdt_loss_pairs, kpdt__loss_pairs, const kpdt_loss_desc *, d, const float *, s, const float *, t,
              const int32_t *, query, size_t, n, float *, loss, float *, ds)
 
-typedef struct kpdt__line {
-    const float *s; const uint8_t *mask; const float *log_q;
-    size_t n, step;
-    double scale;
-    uint8_t bits;                       // of the mask that count
+static void kpdt__add(float *to, double x) { *to = (float)((double)*to + x); }
+
+typedef struct kpdt__line {             // of scores: a row of a matrix, or classes
+    const kpdt__ops *ops;
+    const float *s, *log_q;
+    const uint8_t *mask;                // NULL = all count
+    size_t n;
+    float scale;
 } kpdt__line;
 
-static bool kpdt__line_masks(const kpdt__line *l, size_t j) { return l->mask && l->mask[j * l->step] & l->bits; }
-
-static double kpdt__line_at(const kpdt__line *l, size_t j) {
-    return l->scale * (double)l->s[j * l->step] - (l->log_q ? (double)l->log_q[j] : 0);
+static bool kpdt__line_masks(const kpdt__line *l, size_t j) {
+    return l->mask && l->mask[j] & (KPDT_MASK | KPDT_MASK_ROW);
 }
 
-// -log softmax(line)[own] times weight; adds weight scale (softmax - onehot) to ds.
-static double kpdt__line_loss(const kpdt__line *l, size_t own, double weight, float *ds) {
-    double most = kpdt__line_at(l, own), z = 0;
+static double kpdt__line_at(const kpdt__line *l, size_t j) {
+    return (double)l->scale * (double)l->s[j] - (l->log_q ? (double)l->log_q[j] : 0);
+}
+
+// Numerators e of a line's softmax. Returns the exponent of own's. In float by the level's lanes, but for scores that its
+// products would not hold, and with log q, which would be one rounding more.
+static double kpdt__line_exps(const kpdt__line *l, size_t own, float *e) {
+    double most = kpdt__line_at(l, own);
+    float top;
     for (size_t j = 0; j < l->n; j++)
         if (!kpdt__line_masks(l, j) && kpdt__line_at(l, j) > most) most = kpdt__line_at(l, j);
-    for (size_t j = 0; j < l->n; j++)
-        if (!kpdt__line_masks(l, j)) z += kpdt__exp(kpdt__line_at(l, j) - most);
-    for (size_t j = 0; j < l->n; j++) {
-        float *out = ds + j * l->step;
-        double p = kpdt__line_masks(l, j) ? 0 : kpdt__exp(kpdt__line_at(l, j) - most) / z;
-        *out = (float)((double)*out + weight * l->scale * (p - (j == own)));
+    if (l->log_q || !(kpdt__abs(most) < 1e30)) {
+        for (size_t j = 0; j < l->n; j++)
+            e[j] = kpdt__line_masks(l, j) ? 0 : (float)kpdt__exp(kpdt__line_at(l, j) - most);
+        return kpdt__line_at(l, own) - most;
     }
-    return weight * (most + kpdt__log(z) - kpdt__line_at(l, own));
+    top = (float)most;
+    l->ops->exps(l->s, l->n, l->scale, &top, false, e);
+    for (size_t j = 0; l->mask && j < l->n; j++)
+        if (kpdt__line_masks(l, j)) e[j] = 0;
+    return kpdt__line_at(l, own) - (double)top;
+}
+
+// The sum of n numbers but one.
+static double kpdt__sum_but(const float *x, size_t n, size_t own) {
+    double sum[4] = {0, 0, 0, 0};
+    for (size_t j = 0; j < n; j++) sum[j % 4] += j == own ? 0 : (double)x[j];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// log of (mine + rest) / mine, where e^at is mine if that is too small for a float.
+static double kpdt__log_share(double mine, double rest, double at) {
+    return mine > 1e-30 ? kpdt__log1p(rest / mine) : kpdt__log(mine + rest) - at;
+}
+
+// -log softmax(line)[own] times weight; ds = weight scale (softmax - onehot). softmax - 1 is minus the others' share.
+static double kpdt__line_loss(const kpdt__line *l, size_t own, double weight, float *ds) {
+    double mine, rest, times, at = kpdt__line_exps(l, own, ds);
+    mine = (double)ds[own];
+    rest = kpdt__sum_but(ds, l->n, own);
+    times = weight * (double)l->scale / (mine + rest);
+    for (size_t j = 0; j < l->n; j++) ds[j] = (float)((double)ds[j] * times);
+    ds[own] = (float)(-rest * times);
+    return weight * kpdt__log_share(mine, rest, at);
+}
+
+static kpd_status kpdt__choose_ops(kpd_simd simd, const kpdt__ops **out, kpd_error *e) {
+    const kpd__ops *ops;
+    kpd_status s = kpd__choose_level(simd, &ops, e);
+    if (!s) *out = kpdt__ops_of(ops->level);
+    return s;
+}
+
+#define KPDT__COLUMNS 64                // of a matrix that are summed at once
+#define KPDT__BLOCKS 64                 // into which the rows of a matrix are cut, whatever the tasks: each has its own sum
+typedef struct kpdt__matrix {           // a call of kpdt_loss_matrix, checked
+    const kpdt__ops *ops;
+    kpdt_loss_desc d;                   // defaults filled in
+    const float *s, *log_q;
+    const uint8_t *mask;
+    size_t B, C;
+    float *ds;
+    double weight;                      // of one row
+    double sum[KPDT__BLOCKS];
+    bool columns;                       // the second half of the symmetric loss
+    int32_t n_tasks;
+} kpdt__matrix;
+
+static double kpdt__block_rows(const kpdt__matrix *x, size_t from, size_t to) {
+    double sum = 0;
+    for (size_t i = from; i < to; i++) {
+        kpdt__line l;
+        l.s = x->s + i * x->C; l.log_q = x->log_q; l.mask = x->mask ? x->mask + i * x->C : NULL;
+        l.n = x->C; l.scale = x->d.scale; l.ops = x->ops;
+        sum += kpdt__line_loss(&l, i, x->weight, x->ds + i * x->C);
+    }
+    return sum;
+}
+
+// Whether element (i, j) counts in column j.
+static bool kpdt__in_column(const kpdt__matrix *x, size_t i, size_t j) {
+    return !x->mask || !(x->mask[i * x->C + j] & (KPDT_MASK | KPDT_MASK_COLUMN));
+}
+
+// Numerators e of n columns from `at` on, of row i; top are the columns' largest scores.
+static void kpdt__column_exps(const kpdt__matrix *x, size_t i, size_t at, size_t n, const float *top, float *e) {
+    const float *s = x->s + i * x->C + at;
+    x->ops->exps(s, n, x->d.scale, top, true, e);
+    for (size_t j = 0; j < n; j++) {
+        if (kpdt__abs((double)top[j]) > 1e30) e[j] = (float)kpdt__exp((double)x->d.scale * (double)s[j] - (double)top[j]);
+        if (!kpdt__in_column(x, i, at + j)) e[j] = 0;
+    }
+}
+
+// The loss of n <= KPDT__COLUMNS columns of the first B rows: as many as have their sums on the stack, so that rows are read as
+// they lie.
+static double kpdt__some_columns(const kpdt__matrix *x, size_t at, size_t n) {
+    float top[KPDT__COLUMNS], e[KPDT__COLUMNS];
+    double mine[KPDT__COLUMNS], rest[KPDT__COLUMNS], scale = (double)x->d.scale, sum = 0;
+    for (size_t j = 0; j < n; j++) { top[j] = x->s[(at + j) * x->C + at + j]; rest[j] = mine[j] = 0; }
+    for (size_t i = 0; i < x->B; i++)
+        for (size_t j = 0; j < n; j++)
+            if (x->s[i * x->C + at + j] > top[j] && kpdt__in_column(x, i, at + j)) top[j] = x->s[i * x->C + at + j];
+    for (size_t j = 0; j < n; j++) top[j] *= x->d.scale;
+    for (size_t i = 0; i < x->B; i++) {
+        kpdt__column_exps(x, i, at, n, top, e);
+        for (size_t j = 0; j < n; j++) *(i == at + j ? &mine[j] : &rest[j]) += (double)e[j];
+    }
+    for (size_t i = 0; i < x->B; i++) {
+        kpdt__column_exps(x, i, at, n, top, e);
+        for (size_t j = 0; j < n; j++)
+            kpdt__add(&x->ds[i * x->C + at + j],
+                      x->weight * scale * (i == at + j ? -rest[j] : (double)e[j]) / (mine[j] + rest[j]));
+    }
+    for (size_t j = 0; j < n; j++)
+        sum += x->weight * kpdt__log_share(mine[j], rest[j], scale * (double)x->s[(at + j) * (x->C + 1)] - (double)top[j]);
+    return sum;
+}
+
+static double kpdt__block_columns(const kpdt__matrix *x, size_t from, size_t to) {
+    double sum = 0;
+    for (size_t at = from, n; at < to; at += n) {
+        n = kpd__min(KPDT__COLUMNS, to - at);
+        sum += kpdt__some_columns(x, at, n);
+    }
+    return sum;
+}
+
+static void kpdt__matrix_task(void *arg, int32_t task) {
+    kpdt__matrix *x = (kpdt__matrix *)arg;
+    for (size_t b = (size_t)task; b < KPDT__BLOCKS; b += (size_t)x->n_tasks) {
+        size_t from = x->B * b / KPDT__BLOCKS, to = x->B * (b + 1) / KPDT__BLOCKS;
+        x->sum[b] = x->columns ? kpdt__block_columns(x, from, to) : kpdt__block_rows(x, from, to);
+    }
 }
 
 // Rows, or columns of the first B, of an MNR matrix.
-static double kpdt__mnr(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q, size_t B, size_t C,
-                        bool columns, double weight, float *ds) {
+static double kpdt__mnr(kpdt__matrix *x, bool columns, const kpd_parallel *parallel) {
     double sum = 0;
-    for (size_t i = 0; i < B; i++) {
-        size_t at = columns ? i : i * C;
-        kpdt__line l;
-        l.s = s + at; l.mask = mask ? mask + at : NULL; l.log_q = columns ? NULL : log_q;
-        l.n = columns ? B : C; l.step = columns ? C : 1; l.scale = (double)d->scale;
-        l.bits = KPDT_MASK | (columns ? KPDT_MASK_COLUMN : KPDT_MASK_ROW);
-        sum += kpdt__line_loss(&l, i, weight / (double)B, ds + at);
-    }
+    x->columns = columns;
+    x->n_tasks = x->B * x->C < 16384 ? 1 : kpd__n_tasks(parallel);   // less is not worth waking a thread for
+    kpd__run(parallel, x->n_tasks, kpdt__matrix_task, x);
+    for (size_t b = 0; b < KPDT__BLOCKS; b++) sum += x->sum[b];
     return sum;
 }
 
@@ -2830,32 +3016,46 @@ static kpd_status kpdt__matrix_check(const kpdt_loss_desc *d, const float *s, co
     return log_q ? kpdt__check_finite(log_q, C, "log_q", e) : KPD_OK;
 }
 
-static kpd_status kpdt__loss_matrix(const kpdt_loss_desc *desc, const float *s, const uint8_t *mask, const float *log_q,
-                                    size_t B, size_t C, float *loss, float *ds, kpd_error *e) {
-    kpdt_loss_desc d;
-    double weight, sum;
-    if (kpdt__loss_defaults(desc, &d, e) || kpdt__matrix_check(&d, s, mask, log_q, B, C, e)) return KPD_ERR_ARGUMENT;
-    weight = (double)d.weight * (d.loss == KPDT_MNR ? 1 : 0.5);
-    memset(ds, 0, B * C * sizeof *ds);
-    sum = kpdt__mnr(&d, s, mask, log_q, B, C, false, weight, ds);
-    if (d.loss == KPDT_MNR_SYMMETRIC) sum += kpdt__mnr(&d, s, mask, log_q, B, C, true, weight, ds);
+static kpd_status kpdt__loss_matrix_by(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q,
+                                       size_t B, size_t C, kpd_simd simd, const kpd_parallel *parallel, float *loss,
+                                       float *ds, kpd_error *e) {
+    kpdt__matrix x;
+    double sum;
+    kpd_status status;
+    if (kpdt__loss_defaults(d, &x.d, e) || kpdt__matrix_check(&x.d, s, mask, log_q, B, C, e)) return KPD_ERR_ARGUMENT;
+    status = kpdt__choose_ops(simd, &x.ops, e);
+    if (status) return status;
+    x.s = s; x.mask = mask; x.log_q = log_q; x.B = B; x.C = C; x.ds = ds;
+    x.weight = (double)x.d.weight * (x.d.loss == KPDT_MNR ? 1 : 0.5) / (double)B;
+    sum = kpdt__mnr(&x, false, parallel);
+    if (x.d.loss == KPDT_MNR_SYMMETRIC) sum += kpdt__mnr(&x, true, parallel);
     *loss = (float)sum;
     return KPD_OK;
 }
-KPD__GUARDED(8, kpdt_loss_matrix, kpdt__loss_matrix, const kpdt_loss_desc *, desc, const float *, s, const uint8_t *, mask,
+
+static kpd_status kpdt__loss_matrix(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q, size_t B,
+                                    size_t C, float *loss, float *ds, kpd_error *e) {
+    kpd_parallel alone;
+    memset(&alone, 0, sizeof alone);
+    return kpdt__loss_matrix_by(d, s, mask, log_q, B, C, KPD_SIMD_AUTO, &alone, loss, ds, e);
+}
+KPD__GUARDED(8, kpdt_loss_matrix, kpdt__loss_matrix, const kpdt_loss_desc *, d, const float *, s, const uint8_t *, mask,
              const float *, log_q, size_t, B, size_t, C, float *, loss, float *, ds)
 
 static kpd_status kpdt__cross_entropy(const float *logits, const int32_t *labels, size_t B, size_t C, float *loss,
                                       float *dlogits, kpd_error *e) {
+    const kpdt__ops *ops;
+    kpd_status status;
     size_t size;
     double sum = 0;
     if (!B || !C || !kpd__mul_ok(B, C, &size))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "cross-entropy: no rows or no classes");
     if (kpdt__check_finite(logits, size, "logits", e) || kpdt__check_labels(labels, B, C, e)) return KPD_ERR_ARGUMENT;
-    memset(dlogits, 0, size * sizeof *dlogits);
+    status = kpdt__choose_ops(KPD_SIMD_AUTO, &ops, e);
+    if (status) return status;
     for (size_t i = 0; i < B; i++) {
         kpdt__line l;
-        l.s = logits + i * C; l.mask = NULL; l.log_q = NULL; l.n = C; l.step = 1; l.scale = 1; l.bits = 0;
+        l.s = logits + i * C; l.mask = NULL; l.log_q = NULL; l.n = C; l.scale = 1; l.ops = ops;
         sum += kpdt__line_loss(&l, (size_t)labels[i], 1 / (double)B, dlogits + i * C);
     }
     *loss = (float)sum;
@@ -2891,8 +3091,6 @@ static double kpdt__head_forward(const kpdt_softmax_head *h, size_t i, double *g
     for (size_t c = 0; c < labels; c++) g[c] = (g[c] / z - (c == own)) / (double)h->B;
     return (kpdt__log(z) - at) / (double)h->B;
 }
-
-static void kpdt__add(float *to, double x) { *to = (float)((double)*to + x); }
 
 static void kpdt__head_backward(const kpdt_softmax_head *h, size_t i, const double *g) {
     size_t dim = (size_t)h->dim, labels = (size_t)h->labels;
@@ -2937,7 +3135,6 @@ KPD__GUARDED(2, kpdt_softmax_head_loss, kpdt__softmax_head_loss, const kpdt_soft
 
 // Similarities are computed in tiles of 16 by 16 vectors, so that lengths are computed 1/16 as often as products.
 #define KPDT__TILE 16
-#define KPDT__COLUMNS 64                // of a gradient that are summed at once
 typedef struct kpdt__tile {
     kpdt_similarity kind;
     size_t dim, stride, na, nb;
@@ -3049,11 +3246,142 @@ static kpd_status kpdt__similarity_check(const kpdt_similarity_desc *d, size_t n
     return KPD_OK;
 }
 
+// MATRICES in float. With x^ = x/|x|: s = |a| (a b^) and, as g_i = sum_j ds_ij b^_j, da_i += (g_i - (g_i a^_i) a^_i) / |a_i|,
+// which needs no scores. Under dot, x^ = x and da_i += g_i. A panel is 16 of the one side's vectors, or 16 columns of them.
+typedef struct kpdt__all {              // all of a against all of b
+    const kpdt__ops *ops;
+    kpdt__tile t;                       // kind, dim and stride
+    const float *a, *b; size_t na, nb;
+    const float *ds;
+    float *s, *da, *db;                 // s of the forward pass, the others of the backward one
+    int32_t n_tasks;
+} kpdt__all;
+
+// [KPDT__CHAIN] numbers each: they lie on the stack of a task, some 40 KB.
+typedef struct kpdt__all_room {
+    float panel[16 * KPDT__CHAIN], inverse[KPDT__CHAIN], other[KPDT__CHAIN];
+    double dot[KPDT__CHAIN];
+} kpdt__all_room;
+
+static void kpdt__inverses(const kpdt__tile *t, const float *v, size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) out[i] = (float)kpdt__inverse_length(t, v + i * t->stride);
+}
+
+// Whether the lengths of all vectors are such that no product of floats overflows, or loses what is left of it.
+static bool kpdt__plain_lengths(const kpdt__tile *t, const float *v, size_t n) {
+    for (size_t i = 0; i < n && t->kind != KPDT_SIM_DOT; i++) {
+        double inverse = kpdt__inverse_length(t, v + i * t->stride);
+        if (inverse != 0 && !(inverse > 1e-15 && inverse < 1e15)) return false;
+    }
+    return true;
+}
+
+// panel [n_k][16] = columns [k, k + n_k) of n vectors times their scales, turned; zeros behind them.
+static void kpdt__pack_vectors(const kpdt__tile *t, const float *v, size_t n, size_t k, size_t n_k, const float *scale,
+                               float *panel) {
+    memset(panel, 0, n_k * 16 * sizeof *panel);
+    for (size_t j = 0; j < n; j++)
+        for (size_t i = 0; i < n_k; i++) panel[i * 16 + j] = v[j * t->stride + k + i] * scale[j];
+}
+
+// panel [n][16] = columns [k, k + n_k) of n vectors times their scales, as they lie.
+static void kpdt__pack_columns(const kpdt__tile *t, const float *v, size_t n, size_t k, size_t n_k, const float *scale,
+                               float *panel) {
+    if (n_k < 16) memset(panel, 0, n * 16 * sizeof *panel);
+    for (size_t j = 0; j < n; j++)
+        for (size_t i = 0; i < n_k; i++) panel[j * 16 + i] = v[j * t->stride + k + i] * scale[j];
+}
+
+// Scores of rows [from, to), at most KPDT__CHAIN of them.
+static void kpdt__all_scores(const kpdt__all *x, size_t from, size_t to, kpdt__all_room *room) {
+    const kpdt__tile *t = &x->t;
+    kpdt__products p;
+    kpdt__inverses(t, x->a + from * t->stride, to - from, room->inverse);
+    p.ldx = t->stride; p.rows = to - from; p.panel = room->panel;
+    for (size_t j = 0; j < x->nb; j += 16) {
+        size_t n = kpd__min(16, x->nb - j);
+        kpdt__inverses(t, x->b + j * t->stride, n, room->other);
+        for (size_t k = 0; k < t->dim; k += KPDT__CHAIN) {
+            p.n_k = kpd__min(KPDT__CHAIN, t->dim - k);
+            p.x = x->a + from * t->stride + k;
+            p.add = k > 0;
+            kpdt__pack_vectors(t, x->b + j * t->stride, n, k, p.n_k, room->other, room->panel);
+            x->ops->scores(&p, k + p.n_k == t->dim ? room->inverse : NULL, n, x->s + from * x->nb + j, x->nb);
+        }
+    }
+}
+
+// Takes from a gradient what lies along its vector.
+static void kpdt__all_project(const kpdt__tile *t, const float *own, double dot, float *d) {
+    double length = kpdt__inverse_length(t, own), along = dot * length * length * length;
+    for (size_t k = 0; k < t->dim; k++) kpdt__add(&d[k], -along * (double)own[k]);
+}
+
+// The gradient of vectors [from, to) of a, or of b: at most KPDT__CHAIN of them.
+static void kpdt__all_gradient(const kpdt__all *x, bool of_b, size_t from, size_t to, kpdt__all_room *room) {
+    const kpdt__tile *t = &x->t;
+    const float *own = (of_b ? x->b : x->a) + from * t->stride, *others = of_b ? x->a : x->b;
+    float *d = (of_b ? x->db : x->da) + from * t->stride;
+    size_t n_others = of_b ? x->na : x->nb;
+    kpdt__products p;
+    kpdt__inverses(t, own, to - from, room->inverse);
+    memset(room->dot, 0, (to - from) * sizeof *room->dot);
+    p.ldx = x->nb; p.rows = to - from; p.panel = room->panel; p.add = false;
+    for (size_t j = 0; j < n_others; j += p.n_k) {
+        p.n_k = kpd__min(KPDT__CHAIN, n_others - j);
+        p.x = x->ds + (of_b ? j * x->nb + from : from * x->nb + j);
+        kpdt__inverses(t, others + j * t->stride, p.n_k, room->other);
+        for (size_t k = 0; k < t->dim; k += 16) {
+            size_t n = kpd__min(16, t->dim - k);
+            kpdt__pack_columns(t, others + j * t->stride, p.n_k, k, n, room->other, room->panel);
+            x->ops->score_gradient(&p, of_b, room->inverse, n, own + k, t->stride, room->dot, d + k);
+        }
+    }
+    for (size_t i = 0; t->kind != KPDT_SIM_DOT && i < to - from; i++)
+        kpdt__all_project(t, own + i * t->stride, room->dot[i], d + i * t->stride);
+}
+
+// A task has a run of rows of each result.
+static void kpdt__all_task(void *arg, int32_t task) {
+    const kpdt__all *x = (const kpdt__all *)arg;
+    kpdt__all_room room;
+    for (int of_b = 0; of_b < 2; of_b++) {
+        size_t n = of_b ? x->nb : x->na, tasks = (size_t)x->n_tasks, end = n * ((size_t)task + 1) / tasks;
+        for (size_t at = n * (size_t)task / tasks, next; at < end; at = next) {
+            next = kpd__min(at + KPDT__CHAIN, end);
+            if (x->s && !of_b) kpdt__all_scores(x, at, next, &room);
+            if (of_b ? x->db != NULL : x->da != NULL) kpdt__all_gradient(x, of_b, at, next, &room);
+        }
+    }
+}
+
+// Whether all against all goes in float. If so, *ops are the level's, unless the caller has them.
+static bool kpdt__all_wanted(const kpdt_similarity_desc *d, const kpdt__tile *t, const float *a, size_t na, const float *b,
+                             size_t nb) {
+    return d && d->matrix && t->kind != KPDT_SIM_ANGLE && kpdt__plain_lengths(t, a, na) && kpdt__plain_lengths(t, b, nb);
+}
+
+static kpd_status kpdt__all_run(kpdt__all *x, const kpdt_similarity_desc *d, const kpdt__tile *t, kpd_error *e) {
+    kpd_status s = kpd__parallel_check(&d->parallel, e);
+    if (!s) s = kpdt__choose_ops(d->simd, &x->ops, e);
+    if (s) return s;
+    x->t = *t;
+    x->n_tasks = x->na * x->nb < 16384 ? 1 : kpd__n_tasks(&d->parallel);
+    kpd__run(&d->parallel, x->n_tasks, kpdt__all_task, x);
+    return KPD_OK;
+}
+
 static kpd_status kpdt__similarity_forward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
                                            float *s, kpd_error *e) {
     kpdt__tile t;
     bool angle;
     if (kpdt__similarity_check(d, na, nb, &t, e)) return KPD_ERR_ARGUMENT;
+    if (kpdt__all_wanted(d, &t, a, na, b, nb)) {
+        kpdt__all x;
+        memset(&x, 0, sizeof x);
+        x.a = a; x.b = b; x.na = na; x.nb = nb; x.s = s;
+        return kpdt__all_run(&x, d, &t, e);
+    }
     angle = t.kind == KPDT_SIM_ANGLE;
     for (size_t i = 0; i < na; i += d->matrix ? KPDT__TILE : 1)
         for (size_t j = d->matrix ? 0 : i; j < (d->matrix ? nb : i + 1); j += KPDT__TILE) {
@@ -3072,6 +3400,12 @@ static kpd_status kpdt__similarity_backward(const kpdt_similarity_desc *d, const
                                             const float *ds, float *da, float *db, kpd_error *e) {
     kpdt__tile t;
     if (kpdt__similarity_check(d, na, nb, &t, e)) return KPD_ERR_ARGUMENT;
+    if (kpdt__all_wanted(d, &t, a, na, b, nb)) {
+        kpdt__all x;
+        memset(&x, 0, sizeof x);
+        x.a = a; x.b = b; x.na = na; x.nb = nb; x.ds = ds; x.da = da; x.db = db;
+        return kpdt__all_run(&x, d, &t, e);
+    }
     for (size_t i = 0; i < na; i += d->matrix ? KPDT__TILE : 1)
         for (size_t j = d->matrix ? 0 : i; j < (d->matrix ? nb : i + 1); j += KPDT__TILE) {
             kpdt__tile_at(&t, a, i, d->matrix ? na : i + 1, b, j, d->matrix ? nb : i + 1);
@@ -3098,11 +3432,12 @@ static kpd_status kpdt__vectors_at(const kpdt_loss_desc *d, const kpdt_vectors *
     size_t n;
     float *ds;
     sim.kind = d->similarity; sim.matrix = d->loss == KPDT_MNR || d->loss == KPDT_MNR_SYMMETRIC; sim.dim = dim;
-    sim.stride = v->dim;
+    sim.stride = v->dim; sim.simd = v->simd; sim.parallel = v->parallel;
     if (!kpd__mul_ok(v->na, sim.matrix ? v->nb : 1, &n)) return kpd__fail(e, KPD_ERR_LIMIT, -1, "loss: na * nb overflows");
     ds = v->work + n;
     status = kpdt__similarity_forward(&sim, v->a, v->na, v->b, v->nb, v->work, e);
-    if (!status && sim.matrix) status = kpdt__loss_matrix(d, v->work, v->mask, v->log_q, v->na, v->nb, loss, ds, e);
+    if (!status && sim.matrix) status = 
+        kpdt__loss_matrix_by(d, v->work, v->mask, v->log_q, v->na, v->nb, v->simd, &v->parallel, loss, ds, e);
     else if (!status) status = kpdt__loss_pairs(d, v->work, v->t, v->query, v->na, loss, ds, e);
     if (!status) status = kpdt__similarity_backward(&sim, v->a, v->na, v->b, v->nb, ds, v->da, v->db, e);
     return status;
@@ -4625,6 +4960,7 @@ static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const k
     memset(&v, 0, sizeof v);
     v.a = t->side[KPD_ITEM].out; v.b = t->side[KPD_KEYPHRASE].out; v.na = v.nb = n; v.dim = (int32_t)kpdt__net_dim(t->net);
     v.t = targets; v.query = b->query; v.mask = b->mask; v.work = t->work;
+    v.simd = t->side[0].tape->ops->level; v.parallel = t->optimizer->parallel;
     v.da = t->side[KPD_ITEM].dout; v.db = t->side[KPD_KEYPHRASE].dout;
     return kpdt__loss_vectors(&d, &v, loss, e);
 }

@@ -175,12 +175,49 @@ static int train(const kpd_model *m, const kpdt_dataset *rows, kpd_simd level, i
     return 0;
 }
 
+// MNR and its gradients, at two widths, of more vectors than the float path takes at once, some of them masked.
+static int contrast(kpd_simd level, int32_t threads) {
+    enum { ROWS = 80, COLUMNS = 530, D = 70 };
+    static float a[ROWS * D], b[COLUMNS * D], work[2 * ROWS * COLUMNS], gradient[(ROWS + COLUMNS) * D], value;
+    static uint8_t mask[ROWS * COLUMNS];
+    kpdt_loss_desc d;
+    kpdt_vectors v;
+    kpd_pool *pool;
+    kpd_error e;
+    uint32_t random = 5;
+    uint64_t hash = 0;
+    int state = next_state();
+    memset(&d, 0, sizeof d);
+    memset(&v, 0, sizeof v);
+    for (int i = 0; i < (ROWS + COLUMNS) * D; i++) {        // exact, as above
+        random = random * 1664525u + 1013904223u;
+        *(i < ROWS * D ? &a[i] : &b[i - ROWS * D]) = (float)((int32_t)(random >> 8) - (1 << 23)) * (1.0f / (1 << 24));
+    }
+    for (int i = 0; i < ROWS * COLUMNS; i++) mask[i] = i % 7 || i / COLUMNS == i % COLUMNS ? 0 : (uint8_t)(1 + i % 4);
+    if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    d.dims[0] = D; d.dims[1] = 16;
+    v.a = a; v.b = b; v.na = ROWS; v.nb = COLUMNS; v.dim = D; v.mask = mask; v.work = work;
+    v.da = gradient; v.db = gradient + ROWS * D;
+    v.simd = level; v.parallel = kpd_pool_parallel(pool);
+    enter(state);
+    for (d.loss = KPDT_MNR; d.loss <= KPDT_MNR_SYMMETRIC; d.loss = (kpdt_loss)(d.loss + 1)) {
+        memset(gradient, 0, sizeof gradient);
+        if (kpdt_loss_vectors(&d, &v, &value, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+        add(&hash, &value, sizeof value);
+        add(&hash, gradient, sizeof gradient);
+    }
+    if (!leave(state)) return 1;
+    row("mnr", level, threads, ROWS, state, hash);
+    kpd_pool_destroy(pool);
+    return 0;
+}
+
 static int train_all(const kpd_model *m, char text[N][512]) {
     kpdt_dataset *rows = make_rows(text);
     int failed = rows == NULL;
     for (int level = FIRST_LEVEL; level < KPD_SIMD_COUNT; level++)
         for (int32_t threads = 1; !failed && kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
-            failed = train(m, rows, (kpd_simd)level, threads, threads == 1 ? 4096 : 256);
+            failed = train(m, rows, (kpd_simd)level, threads, threads == 1 ? 4096 : 256) || contrast((kpd_simd)level, threads);
     kpdt_dataset_close(rows);
     return failed;
 }
