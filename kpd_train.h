@@ -530,9 +530,15 @@ KPDDEF kpdt_ranking kpdt_rank(const float *gain, int32_t n, int32_t k, const flo
 // for example the pass rate when a counts the passed and a_weight the survivors of an item. With b it is the difference
 // a - b of two systems on the same items (a paired test). A resample draws runs with replacement (training seeds), and
 // items with replacement: the same draw for all runs and both systems, since they saw the same items.
+//
+// Any other statistic is the host's function of the runs and items drawn: a median, an AUC, a correlation, a difference of two.
+// First it gets each run and item once, in order, for the estimate. Where it is not defined it returns NaN.
+typedef double kpdt_statistic_t(void *user, const size_t *run, size_t runs, const size_t *item, size_t n);
+
 typedef struct kpdt_bootstrap_desc {
     const float *a, *a_weight;          // [runs, n]; a_weight NULL = 1
     const float *b, *b_weight;          // [runs, n]; b NULL = the statistic of a alone
+    kpdt_statistic_t *statistic; void *statistic_user;   // in place of a
     size_t n, runs;                     // runs 0 = 1
     int32_t resamples;                  // 0 = 10000
     float level;                        // of the interval, 0 = .95
@@ -542,8 +548,11 @@ typedef struct kpdt_bootstrap_desc {
 typedef struct kpdt_interval {
     double estimate, low, high;         // percentile interval
     double p;                           // two-sided, of the statistic being 0: 2 (1 + resamples on the rarer side of 0) /
-} kpdt_interval;                        // (1 + resamples), at most 1
-// A resample whose weights sum to 0 counts as 0. O(resamples runs n) time, 16 resamples bytes. Errors: ARGUMENT, MEMORY.
+                                        // (1 + resamples), at most 1
+    double undefined;                   // share of the resamples that were NaN, and do not count; all: so are low, high and p
+} kpdt_interval;
+// A resample whose weights sum to 0 counts as 0. O(resamples runs n) time or what the statistic takes, 16 resamples +
+// 8 (runs + n) bytes. Errors: ARGUMENT, MEMORY.
 KPDDEF kpd_status kpdt_bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *out, kpd_error *e);
 
 // AUCTION  The evaluation of retrieved keyphrases, item by item, so that it streams and shards. ---------------------
@@ -5746,20 +5755,36 @@ KPDDEF kpdt_ranking kpdt_rank(const float *gain, int32_t n, int32_t k, const flo
     return c.ranking;
 }
 
-typedef struct kpdt__draw { uint64_t seed, first; bool all; } kpdt__draw;   // all: nothing is drawn, each counts once
+// The runs and items of a resample; both systems and all statistics see the same.
+typedef struct kpdt__draw { size_t *run, runs, *item, n; } kpdt__draw;
 
-// sum a / sum weight, of the runs and items that were drawn. Run draws are numbers first.., item draws follow them.
-static double kpdt__statistic(const float *a, const float *weight, size_t n, size_t runs, const kpdt__draw *d) {
+// Resample i: run draws are numbers from i (runs + n) on, item draws follow them.
+static void kpdt__draw_of(kpdt__draw *d, uint64_t seed, uint64_t i) {
+    uint64_t first = i * (d->runs + d->n);
+    for (size_t r = 0; r < d->runs; r++) d->run[r] = kpdt__random_below(seed, first + r, d->runs);
+    for (size_t k = 0; k < d->n; k++) d->item[k] = kpdt__random_below(seed, first + d->runs + k, d->n);
+}
+
+static void kpdt__draw_all(kpdt__draw *d) {
+    for (size_t r = 0; r < d->runs; r++) d->run[r] = r;
+    for (size_t k = 0; k < d->n; k++) d->item[k] = k;
+}
+
+// sum a / sum weight, of the runs and items that were drawn.
+static double kpdt__ratio_of(const float *a, const float *weight, const kpdt__draw *d) {
     double sum = 0, by = 0;
-    for (size_t r = 0; r < runs; r++) {
-        size_t run = d->all ? r : kpdt__random_below(d->seed, d->first + r, runs);
-        for (size_t i = 0; i < n; i++) {
-            size_t at = run * n + (d->all ? i : kpdt__random_below(d->seed, d->first + runs + i, n));
+    for (size_t r = 0; r < d->runs; r++)
+        for (size_t k = 0; k < d->n; k++) {
+            size_t at = d->run[r] * d->n + d->item[k];
             sum += (double)a[at];
             by += weight ? (double)weight[at] : 1;
         }
-    }
     return by != 0 ? sum / by : 0;
+}
+
+static double kpdt__statistic(const kpdt_bootstrap_desc *d, const kpdt__draw *draw) {
+    if (d->statistic) return d->statistic(d->statistic_user, draw->run, draw->runs, draw->item, draw->n);
+    return kpdt__ratio_of(d->a, d->a_weight, draw) - (d->b ? kpdt__ratio_of(d->b, d->b_weight, draw) : 0);
 }
 
 static double kpdt__quantile(const kpdt__ranked *r, size_t n, double q) {   // r descends; between neighbours by the line
@@ -5779,49 +5804,67 @@ static double kpdt__p_value(const kpdt__ranked *r, size_t n) {
     return p < 1 ? p : 1;
 }
 
-static void kpdt__resample(const kpdt_bootstrap_desc *d, size_t runs, kpdt__ranked *r, size_t resamples, kpdt_interval *out) {
-    kpdt__draw draw;
+// r has room for all resamples.
+static void kpdt__resample(const kpdt_bootstrap_desc *d, kpdt__draw *draw, kpdt__ranked *r, size_t resamples,
+                           kpdt_interval *out) {
     double tail = (1 - (d->level != 0 ? (double)d->level : 0.95)) / 2;
-    draw.seed = d->seed; draw.first = 0; draw.all = true;
-    out->estimate = kpdt__statistic(d->a, d->a_weight, d->n, runs, &draw);
-    if (d->b) out->estimate -= kpdt__statistic(d->b, d->b_weight, d->n, runs, &draw);
-    draw.all = false;
+    size_t n = 0;
+    kpdt__draw_all(draw);
+    out->estimate = kpdt__statistic(d, draw);
     for (size_t i = 0; i < resamples; i++) {
-        draw.first = (uint64_t)i * (runs + d->n);
-        r[i].at = i;
-        r[i].key = kpdt__statistic(d->a, d->a_weight, d->n, runs, &draw);
-        if (d->b) r[i].key -= kpdt__statistic(d->b, d->b_weight, d->n, runs, &draw);
+        kpdt__draw_of(draw, d->seed, i);
+        r[n].at = i;
+        r[n].key = kpdt__statistic(d, draw);
+        n += r[n].key == r[n].key;
     }
-    kpdt__sort(r, resamples);
-    out->low = kpdt__quantile(r, resamples, tail);
-    out->high = kpdt__quantile(r, resamples, 1 - tail);
-    out->p = kpdt__p_value(r, resamples);
+    kpdt__sort(r, n);
+    out->low = n ? kpdt__quantile(r, n, tail) : kpdt__nan();
+    out->high = n ? kpdt__quantile(r, n, 1 - tail) : kpdt__nan();
+    out->p = n ? kpdt__p_value(r, n) : kpdt__nan();
+    out->undefined = (double)(resamples - n) / (double)resamples;
 }
 
 static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *all, kpd_error *e) {
     const float *column[4];
     static const char *const name[4] = {"a", "a_weight", "b", "b_weight"};
     column[0] = d->a; column[1] = d->a_weight; column[2] = d->b; column[3] = d->b_weight;
-    if (!d->a || !d->n || d->resamples < 0 || !(d->level >= 0 && d->level < 1) || !kpd__allocator_ok(&d->allocator) ||
+    if (d->statistic && (d->a || d->b))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "bootstrap: a statistic, and a or b, expected one of them");
+    if (!(d->a || d->statistic) || !d->n || d->resamples < 0 || !(d->level >= 0 && d->level < 1) ||
+        !kpd__allocator_ok(&d->allocator) ||
         !kpd__mul_ok(d->n, d->runs ? d->runs : 1, all))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "bootstrap: a and n are required, resamples not negative, level in [0, 1)");
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "bootstrap: a or statistic, and n are required, resamples not negative, "
+                         "level in [0, 1)");
     for (int i = 0; i < 4; i++)
         if (column[i] && kpdt__check_finite(column[i], *all, name[i], e)) return KPD_ERR_ARGUMENT;
     return KPD_OK;
+}
+
+static void kpdt__bootstrap_lay(kpdt__draw *draw, kpdt__ranked **r, size_t resamples, kpd__arena *a) {
+    *r = (kpdt__ranked *)kpd__take(a, resamples, sizeof **r);
+    draw->run = (size_t *)kpd__take(a, draw->runs, sizeof(size_t));
+    draw->item = (size_t *)kpd__take(a, draw->n, sizeof(size_t));
 }
 
 static kpd_status kpdt__bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *out, kpd_error *e) {
     kpdt_bootstrap_desc none;
     size_t all, resamples, size;
     kpdt__ranked *r;
+    kpdt__draw draw;
+    kpd__arena a;
+    void *block;
+    kpd_status s;
     if (!d) d = (const kpdt_bootstrap_desc *)memset(&none, 0, sizeof none);
     if (kpdt__bootstrap_check(d, &all, e)) return KPD_ERR_ARGUMENT;
     resamples = d->resamples > 0 ? (size_t)d->resamples : 10000;
-    if (!kpd__mul_ok(resamples, sizeof *r, &size)) return kpd__no_memory(e, SIZE_MAX);
-    r = (kpdt__ranked *)kpd__alloc(&d->allocator, size);
-    if (!r) return kpd__no_memory(e, size);
-    kpdt__resample(d, d->runs ? d->runs : 1, r, resamples, out);
-    kpd__free(&d->allocator, r, size);
+    draw.runs = d->runs ? d->runs : 1; draw.n = d->n;
+    memset(&a, 0, sizeof a);
+    kpdt__bootstrap_lay(&draw, &r, resamples, &a);
+    s = kpd__arena_block(&a, &d->allocator, "bootstrap: its draws", &block, &size, e);
+    if (s) return s;
+    kpdt__bootstrap_lay(&draw, &r, resamples, &a);
+    kpdt__resample(d, &draw, r, resamples, out);
+    kpd__free(&d->allocator, block, size);
     return KPD_OK;
 }
 KPD__GUARDED(2, kpdt_bootstrap, kpdt__bootstrap, const kpdt_bootstrap_desc *, d, kpdt_interval *, out)

@@ -192,6 +192,62 @@ static void bootstrap_paired(void) {
     CHECK(again.low > of_difference.low && again.high < of_difference.high);
 }
 
+// A host's statistics: the mean and the difference of two, which have the intervals of the built-in ones bit for bit; a median;
+// one that is not defined of some draws, and of none.
+typedef struct columns { const float *x, *y; size_t n, calls, runs; double nan_from; } columns;
+
+static double mean_of(void *user, const size_t *run, size_t runs, const size_t *item, size_t n) {
+    const columns *c = (const columns *)user;
+    double x = 0, y = 0;
+    for (size_t r = 0; r < runs; r++)
+        for (size_t i = 0; i < n; i++) {
+            x += (double)c->x[run[r] * n + item[i]];
+            if (c->y) y += (double)c->y[run[r] * n + item[i]];
+        }
+    return x / (double)(runs * n) - y / (double)(runs * n);
+}
+
+static double median_of(void *user, const size_t *run, size_t runs, const size_t *item, size_t n) {
+    columns *c = (columns *)user;
+    size_t below = 0;
+    c->calls++;
+    c->runs = runs;
+    for (size_t i = 0; i < n; i++) below += c->x[run[0] * n + item[i]] < 2;
+    if (c->nan_from >= 0 && (double)below > c->nan_from) return (double)NAN;
+    return 2 * below > n ? 1 : 2;
+}
+
+static void bootstrap_takes_any_statistic(void) {
+    static const float x[] = {1, 2, 1, 3, 1, 2, 2, 1, 1, 2, 3, 1, 1, 2, 1, 1};
+    static const float y[] = {2, 1, 1, 2, 0, 2, 1, 1, 0, 2, 2, 1, 1, 1, 1, 3};
+    columns c = {x, NULL, 8, 0, 0, -1};
+    kpdt_bootstrap_desc d = bootstrap_of(x, NULL, 8), own;
+    kpdt_interval want, got;
+    for (int paired = 0; paired < 2; paired++) {
+        d.b = c.y = paired ? y : NULL;
+        d.runs = 2; d.seed = 4;
+        own = d;
+        own.a = own.b = NULL; own.statistic = mean_of; own.statistic_user = &c;
+        CHECK_OK(kpdt_bootstrap(&d, &want, &error));
+        CHECK_OK(kpdt_bootstrap(&own, &got, &error));
+        CHECK(!memcmp(&want, &got, sizeof want) && want.undefined == 0);
+    }
+    memset(&own, 0, sizeof own);
+    own.statistic = median_of; own.statistic_user = &c; own.n = 16; own.resamples = 2000;
+    c.calls = 0;
+    CHECK_OK(kpdt_bootstrap(&own, &got, &error));
+    CHECK(c.calls == 2001 && c.runs == 1 && got.estimate == 1 && got.low == 1 && got.high == 2 && got.undefined == 0);
+    c.nan_from = 11;                                        // P(over 11 of 16 below 2), each with 9/16
+    CHECK_OK(kpdt_bootstrap(&own, &got, &error));
+    CHECK(got.estimate == 1 && got.low == 1 && got.high == 2);
+    CHECK_NEAR(got.undefined, 0.102, 0.03);
+    c.nan_from = 0;                                         // of none
+    CHECK_OK(kpdt_bootstrap(&own, &got, &error));
+    CHECK(got.estimate != got.estimate && got.low != got.low && got.high != got.high && got.p != got.p && got.undefined == 1);
+    own.a = x;
+    CHECK_STATUS(kpdt_bootstrap(&own, &got, &error), KPD_ERR_ARGUMENT);
+}
+
 // Runs that differ widen the interval, which a bootstrap of the items alone does not see; ratios are of sums.
 static void bootstrap_levels(void) {
     static float two[2 * 50], passed[50], survivors[50];
@@ -228,7 +284,7 @@ static void bootstrap_levels(void) {
 static void errors_bootstrap(void) {
     float a[3] = {1, 2, NAN};
     kpdt_bootstrap_desc d = bootstrap_of(a, NULL, 3);
-    kpdt_interval i = {77, 77, 77, 77};
+    kpdt_interval i = {77, 77, 77, 77, 77};
     CHECK_STATUS(kpdt_bootstrap(&d, &i, &error), KPD_ERR_ARGUMENT);
     CHECK_INT(error.where, 2);
     d.n = 0;
@@ -340,6 +396,7 @@ SUITE(metrics) {
     RUN(metrics, correlations);
     RUN(metrics, ranking);
     RUN(metrics, bootstrap_paired);
+    RUN(metrics, bootstrap_takes_any_statistic);
     RUN(metrics, bootstrap_levels);
     RUN(metrics, errors_bootstrap);
     RUN(metrics, allocation);

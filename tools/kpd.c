@@ -2273,13 +2273,6 @@ static void figure_of(int kind, const kpdt_auction_row *r, float *value, float *
 
 enum { MAX_RESAMPLES = 10000 };
 
-static uint64_t random_at(uint64_t place) {             // SplitMix64
-    uint64_t x = (place + 1) * 0x9E3779B97F4A7C15u;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
-}
-
 // Fewer where there are so many items that the interval is narrow anyway, and would be long in coming.
 static size_t resamples_of(size_t items) {
     size_t n = 20000000 / items;
@@ -2327,36 +2320,30 @@ static bool figure_print(const job *j, const figure *f, const auction *a, const 
     return true;
 }
 
-// The median of the survivors of items drawn: by counting, as they are small numbers. count [most + 1].
-static double drawn_median(const kpdt_auction_row *row, const uint32_t *draw, size_t n, int32_t *count, size_t most) {
-    size_t seen = 0, low = most + 1, high = 0;
-    memset(count, 0, (most + 1) * sizeof *count);
-    for (size_t i = 0; i < n; i++) count[row[draw[i]].survivors]++;
+// What the median's bootstrap draws from. Survivors are small numbers: count [most + 1] has how many items have each.
+typedef struct medians {
+    const auction *a, *b;               // either may be NULL
+    int32_t *count;
+    size_t most;
+} medians;
+
+static double drawn_median(const medians *m, const kpdt_auction_row *row, const size_t *item, size_t n) {
+    size_t seen = 0, low = m->most + 1, high = 0;
+    memset(m->count, 0, (m->most + 1) * sizeof *m->count);
+    for (size_t i = 0; i < n; i++) m->count[row[item[i]].survivors]++;
     for (; seen <= n / 2; high++) {
-        seen += (size_t)count[high];
-        if (low > most && seen > (n - 1) / 2) low = high;
+        seen += (size_t)m->count[high];
+        if (low > m->most && seen > (n - 1) / 2) low = high;
     }
     return ((double)low + (double)(high - 1)) / 2;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-// As kpdt_bootstrap has it, of which a median is no case. v [n] gets sorted.
-static void interval_of(double estimate, double *v, size_t n, kpdt_interval *out) {
-    size_t low = 0, high = 0, rarer;
-    for (size_t i = 0; i < n; i++) {
-        low += v[i] <= 0;
-        high += v[i] >= 0;
-    }
-    rarer = low < high ? low : high;
-    qsort(v, n, sizeof *v, compare_doubles);
-    out->estimate = estimate;
-    out->low = v[n / 40];
-    out->high = v[n - 1 - n / 40];
-    out->p = fmin(1, 2.0 * (1 + (double)rarer) / (1 + (double)n));
+// Of a, less that of b.
+static double median_statistic(void *user, const size_t *run, size_t runs, const size_t *item, size_t n) {
+    const medians *m = (const medians *)user;
+    (void)run;
+    (void)runs;
+    return (m->a ? drawn_median(m, m->a->row, item, n) : 0) - (m->b ? drawn_median(m, m->b->row, item, n) : 0);
 }
 
 static size_t most_survivors(const auction *a) {
@@ -2366,23 +2353,19 @@ static size_t most_survivors(const auction *a) {
     return most;
 }
 
-static bool median_print(job *j, const auction *a, const auction *b, double kp_a, double kp_b) {
+// Of a, of b, and of their difference: the same draws each time.
+static bool median_print(job *j, const auction *a, const auction *b) {
     size_t n = a->n_items, most_a = most_survivors(a), most_b = most_survivors(b), most = most_a > most_b ? most_a : most_b;
-    size_t resamples = resamples_of(n);
-    double *v = (double *)job_alloc(j, 3 * resamples, sizeof *v);      // of a, of b, differences
     int32_t *count = (int32_t *)job_alloc(j, most + 1, sizeof *count);
-    uint32_t *draw = (uint32_t *)job_alloc(j, n, sizeof *draw);
     kpdt_interval out[3];
-    if (!v || !count || !draw) return false;
-    for (size_t s = 0; s < resamples; s++) {
-        for (size_t i = 0; i < n; i++) draw[i] = (uint32_t)(((random_at(s * n + i) >> 32) * n) >> 32);
-        v[s] = drawn_median(a->row, draw, n, count, most);
-        v[resamples + s] = b ? drawn_median(b->row, draw, n, count, most) : 0;
-        v[2 * resamples + s] = v[s] - v[resamples + s];
+    kpd_error e;
+    if (!count) return false;
+    for (int which = 0; which < (b ? 3 : 1); which++) {
+        medians m = {which == 1 ? b : a, which == 2 ? b : NULL, count, most};
+        kpdt_bootstrap_desc d = {0};
+        d.statistic = median_statistic; d.statistic_user = &m; d.n = n; d.resamples = (int32_t)resamples_of(n); d.seed = 1;
+        if (kpdt_bootstrap(&d, &out[which], &e)) return fail(NULL, 0, "kp: %s", e.message);
     }
-    interval_of(kp_a, v, resamples, &out[0]);
-    interval_of(kp_b, v + resamples, resamples, &out[1]);
-    interval_of(kp_a - kp_b, v + 2 * resamples, resamples, &out[2]);
     print_intervals(j->out.file, "kp", out, b != NULL);
     return true;
 }
@@ -2407,7 +2390,7 @@ static bool auction_print(job *j, const auction *a, const auction *b) {
     print_count(f, "survivors", x.survivors, y.survivors, b != NULL);
     print_count(f, "passed", x.passed, y.passed, b != NULL);
     print_count(f, "unjudged", x.unjudged, y.unjudged, b != NULL);
-    if (!median_print(j, a, b, x.kp, y.kp)) return false;
+    if (!median_print(j, a, b)) return false;
     for (size_t i = 0; i < sizeof FIGURES / sizeof *FIGURES; i++)
         if (!figure_print(j, &FIGURES[i], a, b, work)) return false;
     return true;
