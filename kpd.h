@@ -155,7 +155,8 @@
 // A model (kind 1) has these sections; [..] = shape:
 //     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
 //                     7 positions, 8 token types, 9 labels, 10 activation, 11 pooling, 12 bits of layer norm epsilon (f32),
-//                     13 tokens per text, 14 no final normalisation, 15 number of modules, 16..27 four modules of
+//                     13 tokens per text, 14 bits: 0 no final normalisation, 1..2 similarity (0 cosine, 1 dot, 2 l2), 8..30
+//                     columns that vectors are cut to (0 = all); 15 number of modules, 16..27 four modules of
 //                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
 //                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
 //                     30 arithmetic of int8, bits: 1 the feed-forward layer's inner activations are rounded as GELU's output, 2
@@ -422,11 +423,18 @@ typedef struct kpd_module {             // between pooling and the final normali
     bool no_bias;                       // Dense only
 } kpd_module;
 
+#define KPD_METRIC_LIST(X) X(COSINE, "cosine") X(DOT, "dot") X(L2, "l2")  // a score is larger when nearer; L2: minus distance^2
+typedef enum kpd_metric { KPD_METRIC_LIST(KPD__ENUM) KPD_METRIC_COUNT } kpd_metric;
+KPDDEF const char *kpd_metric_name(kpd_metric metric);
+KPDDEF bool        kpd_metric_from_name(const char *name, kpd_metric *out);
+
 typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns, with the defaults filled in
     kpd_kind kind;
     kpd_dtype dtype;                    // of the weights; a created model has f32, kpd_model_convert makes the others
     bool separate_towers;               // bi-encoder: own weights for keyphrases, of all but the modules
     bool no_normalize;                  // bi-encoder: vectors keep their length
+    int32_t truncate_dim;               // bi-encoder: vectors are cut to these columns, not normalised again; 0 = all, D
+    kpd_metric similarity;              // bi-encoder: what its vectors are to be compared by; nothing here computes it
     int32_t arithmetic;                 // of int8: a sum of KPD_OFFSET_HIDDEN and KPD_WIDE_QKV
     int32_t n_layers, width, n_heads;   // required; width 2 or more, a multiple of n_heads
     int32_t ffn_width;                  // 0 = 4 width
@@ -475,7 +483,7 @@ KPDDEF void       kpd_model_close(kpd_model *m);
 
 KPDDEF kpd_model_desc       kpd_model_get_desc(const kpd_model *m);      // its pointers live as long as m
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m);
-KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // D, or the number of labels
+KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // truncate_dim or D, or the number of labels
 KPDDEF size_t               kpd_model_size(const kpd_model *m);          // bytes of its file
 
 // What a model reads of a row: the parts that its template for the tower names (a cross-encoder's: for pairs), as kpd_input
@@ -553,9 +561,10 @@ KPDDEF double     kpd_session_seconds(const kpd_session *s, kpd_stage stage);
 // STUDENT and ASSISTANT ---------------------------------------------------------------------------------------------
 
 // Embeds n texts with a bi-encoder. out [n, dim] is of unit length unless the model says no_normalize; dim < D keeps the
-// first dim columns, normalised again [MRL]; 0 = D. Errors: ARGUMENT for an input that the model's template cannot take
-// (`where` = its number, out is zeroed), and CANCELLED (zeroed too); ARGUMENT (a cross-encoder, dim > D) and LIMIT (a model
-// larger than the session was made for) leave out untouched. Cost: about 12 H^2 multiply-adds a token and layer.
+// first dim columns, normalised again [MRL] unless it is the model's truncate_dim; 0 = kpd_model_dim. Errors: ARGUMENT for an
+// input that the model's template cannot take (`where` = its number, out is zeroed), and CANCELLED (zeroed too); ARGUMENT (a
+// cross-encoder, dim > D) and LIMIT (a model larger than the session was made for) leave out untouched. Cost: about 12 H^2
+// multiply-adds a token and layer.
 KPDDEF kpd_status kpd_embed(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n, int32_t dim,
                             float *out, kpd_error *e);
 
@@ -566,11 +575,6 @@ KPDDEF float kpd_cosine(const float *a, const float *b, int32_t dim);    // in [
 KPDDEF float kpd_sigmoid(float logit);                                   // 1 / (1 + e^-x), the probability behind one logit
 
 // INDEX  Vectors with the host's own 64-bit ids. One writer, or any number of readers. -------------------------------
-
-#define KPD_METRIC_LIST(X) X(COSINE, "cosine") X(DOT, "dot") X(L2, "l2")  // a score is larger when nearer; L2: minus distance^2
-typedef enum kpd_metric { KPD_METRIC_LIST(KPD__ENUM) KPD_METRIC_COUNT } kpd_metric;
-KPDDEF const char *kpd_metric_name(kpd_metric metric);
-KPDDEF bool        kpd_metric_from_name(const char *name, kpd_metric *out);
 
 // flat compares a query with every vector. tree is k-means lists, cut into blocks of 16 near vectors; it opens what may reach
 // the k-th score.
@@ -7011,6 +7015,9 @@ static kpd_status kpd__modules_check(const kpd_model_desc *d, kpd_error *e) {
     return KPD_OK;
 }
 
+// D: columns before any cut.
+static int32_t kpd__full_dim(const kpd_model_desc *d) { return d->n_modules ? d->modules[d->n_modules - 1].width : d->width; }
+
 // d with its defaults filled in.
 static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
     if (kpd__enums_check((int)d->kind, (int)d->activation, (int)d->pooling, (int)d->dtype, e) ||
@@ -7032,7 +7039,13 @@ static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: a cross-encoder has neither separate towers nor modules");
     if (kpd__range(e, "model: arithmetic", d->arithmetic, 0, d->dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | KPD_WIDE_QKV : 0))
         return KPD_ERR_ARGUMENT;
-    return kpd__modules_check(d, e);
+    if (kpd__modules_check(d, e)) return KPD_ERR_ARGUMENT;
+    if (d->kind == KPD_CROSS_ENCODER && (d->truncate_dim || d->similarity))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: a cross-encoder has neither truncate_dim nor similarity");
+    if (kpd__range(e, "model: truncate_dim", d->truncate_dim, 0, kpd__full_dim(d)) ||
+        kpd__range(e, "model: similarity", (int)d->similarity, 0, KPD_METRIC_COUNT - 1))
+        return KPD_ERR_ARGUMENT;
+    return KPD_OK;
 }
 
 // The config section: see >>format.
@@ -7047,7 +7060,7 @@ static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     c[6] = d->vocab_size;
     c[7] = d->n_positions; c[8] = d->n_types; c[9] = d->n_labels; c[10] = (int32_t)d->activation; c[11] = (int32_t)d->pooling;
     memcpy(&c[12], &d->layer_norm_eps, 4);
-    c[13] = d->max_tokens; c[14] = d->no_normalize; c[15] = d->n_modules;
+    c[13] = d->max_tokens; c[14] = (d->no_normalize ? 1 : 0) | (int32_t)d->similarity << 1 | d->truncate_dim << 8; c[15] = d->n_modules;
     for (int32_t i = 0; i < d->n_modules; i++) {
         c[16 + 3 * i] = (int32_t)d->modules[i].kind;
         c[17 + 3 * i] = d->modules[i].width;
@@ -7072,14 +7085,16 @@ static kpd_status kpd__slots_check(const int32_t *c, const uint32_t *known, size
 // The bits of each slot that have a meaning, where the model has n_modules.
 static void kpd__config_known(int32_t n_modules, uint32_t known[32]) {
     for (int32_t i = 0; i < 32; i++) known[i] = i < 16 || (i < 28 && (i - 16) / 3 < n_modules) || i == 29 ? UINT32_MAX : 0;
-    known[1] = known[14] = 1;
+    known[1] = 1;
+    known[14] = 0x7FFFFF07;
     for (int32_t i = 18; i < 28; i += 3) known[i] &= 0x1FF;
     known[28] = 0xF; known[30] = KPD_OFFSET_HIDDEN | KPD_WIDE_QKV;
 }
 
 static kpd_status kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_desc *t, kpd_error *e) {
     if (kpd__enums_check(c[0], c[10], c[11], c[29], e) || kpd__range(e, "model: n_modules", c[15], 0, 4) ||
-        kpd__range(e, "model: strip_accents", c[28] >> 2 & 3, 0, 2))
+        kpd__range(e, "model: strip_accents", c[28] >> 2 & 3, 0, 2) ||
+        kpd__range(e, "model: similarity", c[14] >> 1 & 3, 0, KPD_METRIC_COUNT - 1))
         return KPD_ERR_ARGUMENT;
     d->kind = (kpd_kind)c[0];
     d->separate_towers = c[1] != 0;
@@ -7090,7 +7105,7 @@ static kpd_status kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_toke
     d->vocab_size = c[6]; d->n_positions = c[7]; d->n_types = c[8]; d->n_labels = c[9];
     d->activation = (kpd_activation)c[10]; d->pooling = (kpd_pooling)c[11];
     memcpy(&d->layer_norm_eps, &c[12], 4);
-    d->max_tokens = c[13]; d->no_normalize = c[14] != 0; d->n_modules = c[15];
+    d->max_tokens = c[13]; d->no_normalize = (c[14] & 1) != 0; d->n_modules = c[15];
     for (int32_t i = 0; i < d->n_modules; i++) {
         if (kpd__module_check(c[16 + 3 * i], c[17 + 3 * i], c[18 + 3 * i] & 255, e)) return KPD_ERR_ARGUMENT;
         d->modules[i].kind = (kpd_module_kind)c[16 + 3 * i];
@@ -7099,6 +7114,8 @@ static kpd_status kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_toke
         d->modules[i].no_bias = (c[18 + 3 * i] & 256) != 0;
     }
     t->cased = c[28] & 1; t->keep_cjk_joined = (c[28] & 2) != 0; t->strip_accents = (c[28] >> 2 & 3) - 1;
+    d->similarity = (kpd_metric)(c[14] >> 1 & 3);
+    d->truncate_dim = c[14] >> 8;
     d->dtype = (kpd_dtype)c[29];
     d->arithmetic = c[30];
     return KPD_OK;
@@ -7553,7 +7570,7 @@ KPDDEF size_t kpd_model_size(const kpd_model *m) { return m->file.size; }
 
 KPDDEF int32_t kpd_model_dim(const kpd_model *m) {
     if (m->desc.kind == KPD_CROSS_ENCODER) return m->desc.n_labels;
-    return m->desc.n_modules ? m->desc.modules[m->desc.n_modules - 1].width : m->desc.width;
+    return m->desc.truncate_dim ? m->desc.truncate_dim : kpd__full_dim(&m->desc);
 }
 
 KPDDEF bool kpd_model_tensor(const kpd_model *m, int32_t i, kpd_tensor *out) {
@@ -7836,7 +7853,7 @@ static kpd_status kpd__session_create(const kpd_session_desc *d, kpd_session **o
     if (d->assistant) kpd__sizes_add(&plan.sizes, d->assistant);
     plan.sizes.tokens = kpd__max(plan.sizes.tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
     plan.sizes.k = d->max_k ? (size_t)d->max_k : 1024;
-    plan.sizes.dim = d->max_dim ? (size_t)d->max_dim : d->student ? (size_t)kpd_model_dim(d->student) : 0;
+    plan.sizes.dim = d->max_dim ? (size_t)d->max_dim : d->student ? (size_t)kpd__full_dim(&d->student->desc) : 0;
     kpd__take(&a, 1, sizeof *s);
     kpd__session_lay(&plan, &a);
     status = kpd__arena_block(&a, &d->allocator, "session: its scratch memory", &plan.block, &plan.block_size, e);
@@ -8215,7 +8232,11 @@ static void kpd__embed_finish(const kpd__call *c, kpd__scratch *s, const float *
         t = a; a = b; b = t;
     }
     if (d->no_normalize) memcpy(out, a, c->dim * sizeof *out);
-    else ops->normalize(a, c->dim, out);
+    else if (c->dim != (size_t)d->truncate_dim) ops->normalize(a, c->dim, out);
+    else {
+        ops->normalize(a, width, b);
+        memcpy(out, b, c->dim * sizeof *out);
+    }
 }
 
 static kpd_status kpd__embed_from(kpd_session *s, const kpd_model *m, kpd_tower tower, const kpd_input *in, size_t n,
@@ -8223,9 +8244,9 @@ static kpd_status kpd__embed_from(kpd_session *s, const kpd_model *m, kpd_tower 
     kpd__call c;
     if (m->desc.kind != KPD_BI_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: the model is a cross-encoder, expected a bi-encoder");
-    if (dim < 0 || dim > kpd_model_dim(m))
+    if (dim < 0 || dim > kpd__full_dim(&m->desc))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: dim is %d, expected 0 to the model's %d", (int)dim,
-                         (int)kpd_model_dim(m));
+                         (int)kpd__full_dim(&m->desc));
     memset(&c, 0, sizeof c);
     c.s = s; c.m = m; c.role = kpd__role(m, tower); c.dim = (size_t)(dim ? dim : kpd_model_dim(m)); c.base = base;
     c.out = out; c.finish = kpd__embed_finish; c.progress = progress;
@@ -10400,9 +10421,9 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
     if (!d->student || !d->index || !d->lookup)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
     if (d->assistant && kpd__assistant_check(d->assistant, "recommend", e)) return KPD_ERR_ARGUMENT;
-    if (d->index->dim > kpd_model_dim(d->student))
+    if (d->index->dim > kpd__full_dim(&d->student->desc))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the index has dim %d, the student only %d", (int)d->index->dim,
-                         (int)kpd_model_dim(d->student));
+                         (int)kpd__full_dim(&d->student->desc));
     if (!(d->min_relevance >= 0 && d->min_relevance <= 1))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: min_relevance is %g, expected 0 to 1", (double)d->min_relevance);
     if (kpd__session_fits(s, d->student, e) || (d->assistant && kpd__session_fits(s, d->assistant, e))) return KPD_ERR_LIMIT;

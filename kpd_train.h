@@ -430,7 +430,7 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
-// dropout is off. out [n, D], or [n, labels] of a cross-encoder, whose tower is ITEM. What backward needs is kept, for each
+// dropout is off. out [n, D], also of a model with a truncate_dim, or [n, labels] of a cross-encoder, whose tower is ITEM. What backward needs is kept, for each
 // tower the last pass only. Texts are numbered for dropout by tower and order since the last apply, so that masks do not
 // depend on the pieces in which a batch comes. Errors, after which the tower has no pass kept: ARGUMENT (no text; one that
 // the template cannot take, `where` = its number), LIMIT (more than max_texts or max_tokens); out is untouched.
@@ -4176,6 +4176,11 @@ static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i,
                      lacks);
 }
 
+// Columns of what the net gives: labels, or vectors before any cut.
+static int32_t kpdt__full_dim(const kpd_model *m) {
+    return m->desc.kind == KPD_CROSS_ENCODER ? m->desc.n_labels : kpd__full_dim(&m->desc);
+}
+
 static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_error *e) {
     const kpdt_source *x = &d->sources[i];
     kpd_status s;
@@ -4188,7 +4193,7 @@ static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_
     if (!(x->share >= 0 && x->share <= FLT_MAX) || (x->share > 0) != (d->sources[0].share > 0))
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: share is %g, expected all 0 or all positive", (int)i,
                          (double)x->share);
-    s = kpdt__losses_check(d->start->desc.kind, kpd_model_dim(d->start), x->losses, e);
+    s = kpdt__losses_check(d->start->desc.kind, kpdt__full_dim(d->start), x->losses, e);
     if (s) return kpdt__from(e, s, "training: source", " ", i);
     for (int32_t k = 0; !s && k < KPDT_MAX_LOSSES && x->losses[k].loss; k++) {
         s = kpdt__source_loss_check(d, i, &x->losses[k], e);
@@ -4214,7 +4219,7 @@ static kpd_status kpdt__dev_check(const kpdt_trainer_desc *d, kpd_error *e) {
     if (!x->rows ||
         (!text && !(kpdt__has(x, KPDT_COL_KEYPHRASE) && kpdt__has(x, KPDT_COL_TITLE) && kpdt__has(x, KPDT_COL_LABEL))))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: dev has no rows, or not the columns keyphrase, title and label");
-    return kpd__range(e, "training: dev_dim", d->dev_dim, 0, kpd_model_dim(d->start));
+    return kpd__range(e, "training: dev_dim", d->dev_dim, 0, kpdt__full_dim(d->start));
 }
 
 // Asked for, or needed by a source or by dev.
@@ -4292,7 +4297,7 @@ static void kpdt__alike_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__ar
 }
 
 static void kpdt__trainer_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__arena *a) {
-    size_t dim = (size_t)kpd_model_dim(d->start), dev = d->dev ? (size_t)d->dev->rows : 0, n = t->batch;
+    size_t dim = (size_t)kpdt__full_dim(d->start), dev = d->dev ? (size_t)d->dev->rows : 0, n = t->batch;
     for (int i = 0; i < t->n_sides; i++) kpdt__side_lay(t, &t->side[i], dim, a);
     kpdt__sampler_lay(&t->sampler, d, a);
     kpdt__alike_lay(t, d, a);
@@ -4360,7 +4365,7 @@ static bool kpdt__dev_says_nothing(const kpdt__dev *d) {
 static kpd_status kpdt__dev_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd_error *e) {
     kpdt_row row;
     t->dev.data = d->dev; t->dev.metric = d->dev_metric; t->dev.steps = d->dev_steps; t->dev.patience = d->patience;
-    t->dev.dim = d->dev_dim ? d->dev_dim : kpd_model_dim(d->start);
+    t->dev.dim = d->dev_dim ? d->dev_dim : kpdt__full_dim(d->start);
     t->dev.best = (float)kpdt__nan();
     if (!d->dev) return KPD_OK;
     for (int64_t i = 0; i < d->dev->rows; i++) {

@@ -315,6 +315,50 @@ static void matryoshka_cut_is_renormalised(void) {
     kpd_model_close(m);
 }
 
+// A model's own cut is the first columns as they are, for 0 and for its number; another number is as for any model.
+static void own_cut_keeps_the_length(void) {
+    tiny_options o;
+    kpd_tokenizer *t = tiny_tokenizer();
+    kpd_model_desc d;
+    kpd_model *m = NULL;
+    kpd_session *s;
+    kpd_input in = kpd_input_str("blue case for phone", NULL, NULL);
+    kpd_tensor x;
+    static float w[W * W * 4];
+    float all[W], cut[W], square = 0;
+    uint32_t state = 3;
+    memset(&o, 0, sizeof o);
+    o.width = W; o.n_heads = HEADS;
+    d = tiny_desc(&o, t);
+    d.truncate_dim = W + 1;
+    CHECK_STATUS(kpd_model_create(&d, NULL, &m, NULL), KPD_ERR_ARGUMENT);
+    d.truncate_dim = 7;
+    d.similarity = KPD_DOT;
+    if (!CHECK_OK(kpd_model_create(&d, NULL, &m, NULL))) return;
+    for (int32_t i = 0; kpd_model_tensor(m, i, &x); i++) {
+        for (int32_t k = 0; k < x.rows * x.cols; k++) w[k] = tiny_uniform(&state);
+        CHECK_OK(kpd_model_set(m, x.name, w, NULL));
+    }
+    s = tiny_session(m, NULL);
+    CHECK_INT(kpd_model_dim(m), 7);
+    CHECK_OK(kpd_embed(s, m, KPD_ITEM, &in, 1, W, all, NULL));
+    for (int i = 0; i < W; i++) square += all[i] * all[i];
+    CHECK_NEAR(square, 1, 1e-5);
+    for (int dim = 0; dim < 8; dim += 7) {
+        CHECK_OK(kpd_embed(s, m, KPD_ITEM, &in, 1, dim, cut, NULL));
+        CHECK(!memcmp(cut, all, 7 * sizeof *cut));
+    }
+    CHECK_OK(kpd_embed(s, m, KPD_ITEM, &in, 1, 5, cut, NULL));
+    square = 0;
+    for (int i = 0; i < 5; i++) square += cut[i] * cut[i];
+    CHECK_NEAR(square, 1, 1e-5);
+    kpd_session_destroy(s);
+    kpd_model_close(m);
+    d.kind = KPD_CROSS_ENCODER;
+    CHECK_STATUS(kpd_model_create(&d, NULL, &m, NULL), KPD_ERR_ARGUMENT);
+    kpd_tokenizer_destroy(t);
+}
+
 static void separate_towers_differ(void) {
     tiny_options o;
     kpd_tokenizer *t = tiny_tokenizer();
@@ -465,6 +509,7 @@ SUITE(encoder) {
     RUN(encoder, threads_share_a_long_text);
     RUN(encoder, bits_do_not_depend_on_real_threads);
     RUN(encoder, matryoshka_cut_is_renormalised);
+    RUN(encoder, own_cut_keeps_the_length);
     RUN(encoder, separate_towers_differ);
     RUN(encoder, stages_of_a_text_are_those_of_its_layers);
     RUN(encoder, stages_add_up_to_the_time_of_a_batch);

@@ -650,7 +650,7 @@ static void check_config(const tiny_bytes *b, size_t slots, size_t at, uint32_t 
 // What may mean something to a later version is refused, wherever it stands; numbers that are zero may follow.
 static void config_of_the_future(void) {
     static const struct { size_t at; uint32_t bits; } unknown[] = {
-        {1, 2}, {14, 4}, {16, 1}, {17, 1}, {27, 0x80000000u}, {28, 16}, {28, 0x40000000u}, {30, 4}, {31, 1}, {31, 0x80000000u}};
+        {1, 2}, {14, 8}, {14, 0x80000000u}, {16, 1}, {17, 1}, {27, 0x80000000u}, {28, 16}, {28, 0x40000000u}, {30, 4}, {31, 1}, {31, 0x80000000u}};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         check_config(&model_file, 32, unknown[i].at, unknown[i].bits, KPD_ERR_UNSUPPORTED);
     for (size_t i = 7; i < 16; i++) check_config(&index_file, 16, i, i % 2 ? 1 : 0x80000000u, KPD_ERR_UNSUPPORTED);
@@ -660,6 +660,9 @@ static void config_of_the_future(void) {
     check_config(&tree_file, 16, 7, 0x80000000u, KPD_ERR_UNSUPPORTED);  // a count below 0
     for (size_t i = 4; i < 7; i++) check_config(&index_file, 16, i, 0x80000000u, KPD_OK);
     check_config(&model_file, 32, 28, 12, KPD_ERR_FORMAT);   // an accent rule that is none
+    check_config(&model_file, 32, 14, 6, KPD_ERR_FORMAT);    // a similarity that is none
+    check_config(&model_file, 32, 14, 0x7FFF00, KPD_ERR_FORMAT);   // a cut to more columns than there are
+    check_config(&model_file, 32, 14, 0x204, KPD_OK);        // l2, two columns
     for (size_t i = 0; i < 2; i++) {
         const tiny_bytes *b = i ? &index_file : &model_file;
         check_config(b, 40, 0, 0, KPD_OK);

@@ -672,6 +672,46 @@ static void prompts_of_reference(void) {
                     "");
 }
 
+// The vectors are the first columns of unit vectors, also after a round trip; an explicit number normalises them again.
+static void truncated_vectors(void) {
+    const char *dir = copy_of("tiny_mean", "hf_truncated"), *out = place("hf_truncated_out");
+    lines l = read_lines(GOLDEN "texts.txt");
+    kpd_model *whole = import_ok(dir), *m, *back;
+    kpd_model_desc d;
+    float *w = NULL, *c;
+    replace(dir, "config_sentence_transformers.json", "\"cosine\"", "\"dot\", \"truncate_dim\": 8");
+    m = import_ok(dir);
+    if (m && whole) {
+        d = kpd_model_get_desc(m);
+        CHECK(d.truncate_dim == 8 && d.similarity == KPD_DOT && kpd_model_dim(m) == 8);
+        w = run(whole, KPD_ITEM, &l);
+        c = run(m, KPD_ITEM, &l);
+        for (size_t i = 0; i < l.n; i++) CHECK_THAT(!memcmp(w + 32 * i, c + 8 * i, 32), "text %d differs", (int)i);
+        free(c);
+        CHECK_OK(hf_export(m, out, NULL));
+        back = import_ok(out);
+        if (back && CHECK(same_file(m, back))) {
+            kpd_model *opened = NULL;
+            CHECK_OK(kpd_model_open(test_tmp("hf_a.kpd"), NULL, &opened, NULL));
+            if (opened) CHECK(kpd_model_dim(opened) == 8 && kpd_model_get_desc(opened).similarity == KPD_DOT);
+            kpd_model_close(opened);
+        }
+        kpd_model_close(back);
+    }
+    free(w);
+    free_lines(&l);
+    kpd_model_close(whole);
+    kpd_model_close(m);
+    replace(dir, "config_sentence_transformers.json", "\"truncate_dim\": 8", "\"truncate_dim\": 99");
+    m = import_ok(dir);
+    if (m) CHECK_INT(kpd_model_dim(m), 32);
+    kpd_model_close(m);
+    refused("tiny_mean", "config_sentence_transformers.json", "\"cosine\"", "\"cosine\", \"truncate_dim\": 0", KPD_ERR_FORMAT,
+            "truncate_dim: found 0");
+    refused("tiny_mean", "config_sentence_transformers.json", "\"cosine\"", "\"manhattan\"", KPD_ERR_UNSUPPORTED,
+            "similarity_fn_name: found \"manhattan\"");
+}
+
 // White space at the ends of vocab.txt's lines is none of the tokens', and tokenizer.json may have it or not.
 static void white_space_in_vocabularies(void) {
     const char *dir = copy_of("tiny_cross", "hf_space");
@@ -1028,6 +1068,7 @@ SUITE(hf) {
     RUN(hf, old_length);
     RUN(hf, sentence_config_names);
     RUN(hf, prompts_of_reference);
+    RUN(hf, truncated_vectors);
     RUN(hf, white_space_in_vocabularies);
     RUN(hf, prompts_with_roles);
     RUN(hf, refuse_mistaken);

@@ -1754,6 +1754,25 @@ static void hf_note_prompts(const hf_import_state *in, const hf_json *j, int32_t
     }
 }
 
+// similarity_fn_name and truncate_dim, which cuts vectors without normalising them again; a number over the width cuts nothing.
+static kpd_status hf_vectors(hf_import_state *in, const hf_json *j) {
+    static const struct { const char *name; kpd_metric value; } known[] = {{"cosine", KPD_COSINE}, {"dot", KPD_DOT},
+        {"dot_product", KPD_DOT}, {"euclidean", KPD_L2}};
+    int32_t dim = 0, n = hf_get(j, 0, "similarity_fn_name");
+    size_t i = 0;
+    kpd_status s = hf_get_int(j, 0, "truncate_dim", 1, INT32_MAX, 0, &dim);
+    if (s) return s;
+    in->model.truncate_dim = dim < hf_width(&in->model) ? dim : 0;
+    if (dim) hf_note(in, "%s: vectors are cut to %d of %d columns", j->name, (int)dim, (int)hf_width(&in->model));
+    while (n >= 0 && i < 4 && !hf_is(j->node[n].string, known[i].name)) i++;
+    if (i == 4) return hf_unexpected(j, n, KPD_ERR_UNSUPPORTED, "similarity_fn_name", "cosine, dot or euclidean");
+    if (n >= 0) in->model.similarity = known[i].value;
+    if (in->model.similarity)
+        hf_note(in, "%s: vectors are to be compared by %s, which an index must be told", j->name,
+                kpd_metric_name(in->model.similarity));
+    return KPD_OK;
+}
+
 static kpd_status hf_prompts_bi(hf_import_state *in, const hf_json *j, int32_t prompts) {
     kpd_text item, keyphrase;
     kpd_status s;
@@ -1781,7 +1800,7 @@ static kpd_status hf_default_prompt(const hf_import_state *in, const hf_json *j,
 
 static kpd_status hf_prompts_all(hf_import_state *in, const hf_json *j) {
     static const hf_key known[] = {{"model_type", HF_GIVEN, NULL}, {"prompts", HF_GIVEN, NULL},
-        {"default_prompt_name", HF_READ, NULL}, {"similarity_fn_name", HF_READ, NULL}, {"truncate_dim", HF_EMPTY, NULL},
+        {"default_prompt_name", HF_READ, NULL}, {"similarity_fn_name", HF_READ, NULL}, {"truncate_dim", HF_READ, NULL},
         {"__version__", HF_IDLE, hf_named}, {"requirements", HF_IDLE, "versions of Python packages"},
         {"activation_fn", HF_IDLE, hf_logits}, {"keep_in_fp32_modules", HF_IDLE, hf_dtype}, {NULL, HF_READ, NULL}};
     bool cross = in->model.kind == KPD_CROSS_ENCODER;
@@ -1797,6 +1816,7 @@ static kpd_status hf_prompts_all(hf_import_state *in, const hf_json *j) {
     if ((s = hf_must_say(j, 0, "model_type", cross ? "CrossEncoder" : "SentenceTransformer"))) return s;
     if ((s = hf_default_prompt(in, j, prompts, cross))) return s;
     hf_note_prompts(in, j, prompts);
+    if (!cross && (s = hf_vectors(in, j))) return s;
     return cross ? KPD_OK : hf_prompts_bi(in, j, prompts);
 }
 
@@ -3031,6 +3051,7 @@ static kpd_status hf_write_normalize(const hf_export_state *x) {
 
 // encode() without a name uses the default prompt, so there is one when both towers have the same.
 static kpd_status hf_write_prompts(hf_export_state *x) {
+    static const char *const metric[] = {"cosine", "dot", "euclidean"};
     char text[2][HF_MAX_TEMPLATE];
     kpd_text item = hf_template_prompt(x->d.template_item, x->special, text[0]),
              keyphrase = hf_template_prompt(x->d.template_keyphrase, x->special, text[1]);
@@ -3041,7 +3062,8 @@ static kpd_status hf_write_prompts(hf_export_state *x) {
     hf_puts(&b, ", \"document\": ");
     ok = ok && hf_put_string(&b, item);
     hf_putf(&b, "},\n  \"default_prompt_name\": %s,\n", item.size && hf_same(item, keyphrase) ? "\"document\"" : "null");
-    hf_puts(&b, "  \"similarity_fn_name\": \"cosine\"\n}\n");
+    if (x->d.truncate_dim) hf_putf(&b, "  \"truncate_dim\": %d,\n", (int)x->d.truncate_dim);
+    hf_putf(&b, "  \"similarity_fn_name\": \"%s\"\n}\n", metric[x->d.similarity]);
     if (!ok && !b.failed) b.failed = true;
     return hf_write_buffer(x, "", "config_sentence_transformers.json", &b);
 }

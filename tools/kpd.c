@@ -694,7 +694,9 @@ static void print_head(const kpd_model_desc *d, int32_t dim) {
     }
     printf("pooling      %s\n", kpd_pooling_name(d->pooling));
     print_modules(d);
-    printf("embedding    %d columns, %s\n", (int)dim, d->no_normalize ? "not normalised" : "unit length");
+    printf("embedding    %d columns, ", (int)dim);
+    if (d->truncate_dim) printf("the first of %d, which are ", (int)(d->n_modules ? d->modules[d->n_modules - 1].width : d->width));
+    printf("%s; %s\n", d->no_normalize ? "not normalised" : "unit length", kpd_metric_name(d->similarity));
     printf("item         %s\nkeyphrase    %s\n", d->template_item, d->template_keyphrase);
 }
 

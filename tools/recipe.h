@@ -783,6 +783,10 @@ static bool recipe_override(const recipe *r, kpd_model_desc *d) {
         changed = changed || memcmp((char *)d + k->field, (const char *)&r->model.d + k->field, size);
         memcpy((char *)d + k->field, (const char *)&r->model.d + k->field, size);
     }
+    if (d->kind == KPD_CROSS_ENCODER) {     // which has no vectors to cut or compare
+        d->truncate_dim = 0;
+        d->similarity = KPD_COSINE;
+    }
     return changed;
 }
 
