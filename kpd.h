@@ -7060,7 +7060,8 @@ static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     c[6] = d->vocab_size;
     c[7] = d->n_positions; c[8] = d->n_types; c[9] = d->n_labels; c[10] = (int32_t)d->activation; c[11] = (int32_t)d->pooling;
     memcpy(&c[12], &d->layer_norm_eps, 4);
-    c[13] = d->max_tokens; c[14] = (d->no_normalize ? 1 : 0) | (int32_t)d->similarity << 1 | d->truncate_dim << 8; c[15] = d->n_modules;
+    c[13] = d->max_tokens; c[15] = d->n_modules;
+    c[14] = (d->no_normalize ? 1 : 0) | (int32_t)d->similarity << 1 | d->truncate_dim << 8;
     for (int32_t i = 0; i < d->n_modules; i++) {
         c[16 + 3 * i] = (int32_t)d->modules[i].kind;
         c[17 + 3 * i] = d->modules[i].width;

@@ -430,8 +430,8 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
-// dropout is off. out [n, D], also of a model with a truncate_dim, or [n, labels] of a cross-encoder, whose tower is ITEM. What backward needs is kept, for each
-// tower the last pass only. Texts are numbered for dropout by tower and order since the last apply, so that masks do not
+// dropout is off. out [n, D], before the cut of a model with a truncate_dim, or [n, labels] of a cross-encoder, whose tower is
+// ITEM. What backward needs is kept, for each tower the last pass only. Texts are numbered for dropout by tower and order since the last apply, so that masks do not
 // depend on the pieces in which a batch comes. Errors, after which the tower has no pass kept: ARGUMENT (no text; one that
 // the template cannot take, `where` = its number), LIMIT (more than max_texts or max_tokens); out is untouched.
 KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
@@ -3684,6 +3684,9 @@ static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d
         x->data = (const char *)x->file.data; x->size = x->file.size;
     }
     if (!x->size) x->data = "";
+    if (x->size >= 2 && (!memcmp(x->data, "\xFF\xFE", 2) || !memcmp(x->data, "\xFE\xFF", 2)))
+        return kpd__fail(e, KPD_ERR_FORMAT, 1, "%.*s:1: UTF-16 text, expected UTF-8",
+                         KPD__SHOWN(d->path ? d->path : "data", 300));
     if (x->size >= 3 && !memcmp(x->data, "\xEF\xBB\xBF", 3)) { x->data += 3; x->size -= 3; }   // a byte order mark
     x->offsets_size = (kpdt__count_lines(x) / KPDT__STRIDE + 1) * sizeof *x->offsets;
     x->offsets = (uint64_t *)kpd__alloc(&x->allocator, x->offsets_size);

@@ -340,6 +340,26 @@ printf '5\n6\n5\n' > "$dir/ids"
 run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids"; prints "2 added, 1 replaced, 2 now"
 run 0 $kpd search $x "$dir/q.npy"; exactly '0\t1\t5\t0.707106769\n0\t2\t6\t0\n'
 
+t byte_order_marks
+printf '5\n6\n7\n' > "$dir/ids"
+run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids"; cp $x "$dir/before"
+printf '\357\273\2775\n6\n7\n' > "$dir/ids"
+run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids"; same $x "$dir/before"
+printf '\357\273\2770.9\t1\n0.8\t0\n' > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; prints "pairs	2"
+printf 'red lamp\n' > "$dir/in"; run 0 $kpd embed $student "$dir/in"; cp "$dir/out" "$dir/first"
+printf '\357\273\277red lamp\n' > "$dir/in"; run 0 $kpd embed $student "$dir/in"; same "$dir/first" "$dir/out"
+run 0 $kpd tokenize $student --offsets < "$dir/in"; cp "$dir/out" "$dir/marked"
+printf 'red lamp\n' | $kpd tokenize $student --offsets | cmp -s - "$dir/marked" || wrong "offsets count the mark"
+for mark in '\377\376' '\376\377'; do
+    printf "$mark"'r\0e\0d\0\n\0' > "$dir/in"
+    run 1 $kpd embed $student "$dir/in"; says "$dir/in:1: UTF-16 text, expected UTF-8"
+    run 1 $kpd tokenize $student < "$dir/in"; says "standard input:1: UTF-16 text"
+    run 1 $kpd index build "$dir/v.npy" -o $x --ids "$dir/in"; says "$dir/in:1: UTF-16 text"
+    run 1 $kpd train "$dir/in"; says "UTF-16 text, expected UTF-8"
+    run 1 $kpd simulate "$dir/in" -o "$dir/simulated"; says "$dir/in:1: UTF-16 text"
+done
+same $x "$dir/before"
+
 t index_bad_ids
 cp $x "$dir/before"
 printf '1\ntwo\n3\n' > "$dir/ids"

@@ -224,6 +224,18 @@ static void a_byte_order_mark_is_no_part_of_the_first_cell(void) {
     kpdt_dataset_close(x);
 }
 
+static void utf16_is_refused(void) {
+    static const kpdt_column title[] = {KPDT_COL_TITLE, KPDT_COL_END};
+    static const char *const marks[] = {"\xFF\xFEl", "\xFE\xFFl"};
+    for (int i = 0; i < 2; i++) {
+        kpdt_dataset_desc d = text_desc(title, marks[i], 3);
+        kpdt_dataset *x = NULL;
+        kpd_error e;
+        CHECK_STATUS(kpdt_dataset_open(&d, &x, &e), KPD_ERR_FORMAT);
+        CHECK_THAT(e.where == 1 && strstr(e.message, "UTF-16"), "%s", e.message);
+    }
+}
+
 // THE SAMPLER
 
 enum { MOST_ROWS = 4096 };
@@ -596,6 +608,7 @@ SUITE(data) {
     RUN(data, columns_and_files_that_cannot_be_meant_are_refused);
     RUN(data, a_mapped_file_gives_every_row);
     RUN(data, bad_lines_are_passed_over_once);
+    RUN(data, utf16_is_refused);
     RUN(data, a_byte_order_mark_is_no_part_of_the_first_cell);
     RUN(data, random_batches_see_each_row_once_an_epoch);
     RUN(data, small_permutations_are_whole);

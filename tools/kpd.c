@@ -313,12 +313,15 @@ static void reader_close(reader *r) {
 // Appends the next line to the chunk, without its end. Its place in `text` is noted as an offset, since text may move.
 static bool reader_line(reader *r, size_t *begin, bool *end) {
     ssize_t got = getline(&r->line, &r->line_capacity, r->file);
-    size_t n = got < 0 ? 0 : (size_t)got;
+    size_t n = got < 0 ? 0 : (size_t)got, mark;
     *end = got < 0;
     if (*end) return !ferror(r->file) && feof(r->file) ? true : fail(r->name, r->first + r->n, "%s", strerror(errno));
+    mark = r->bytes == 0 ? recipe_mark(r->line, n) : 0;
     r->bytes += (int64_t)n;
+    if (mark == RECIPE_UTF16) return fail(r->name, 1, "UTF-16 text, expected UTF-8");
     if (n && r->line[n - 1] == '\n') n--;
-    if (n && r->line[n - 1] == '\r') n--;
+    if (n > mark && r->line[n - 1] == '\r') n--;
+    n -= mark;
     if (r->text_size + n + 1 > r->text_capacity) {
         size_t capacity = (r->text_size + n + 1) * 2;
         char *text = (char *)realloc(r->text, capacity);
@@ -326,7 +329,7 @@ static bool reader_line(reader *r, size_t *begin, bool *end) {
         r->text = text;
         r->text_capacity = capacity;
     }
-    memcpy(r->text + r->text_size, r->line, n);
+    memcpy(r->text + r->text_size, r->line + mark, n);
     *begin = r->text_size;
     r->lines[r->n++].size = n;
     r->text_size += n;
@@ -695,7 +698,8 @@ static void print_head(const kpd_model_desc *d, int32_t dim) {
     printf("pooling      %s\n", kpd_pooling_name(d->pooling));
     print_modules(d);
     printf("embedding    %d columns, ", (int)dim);
-    if (d->truncate_dim) printf("the first of %d, which are ", (int)(d->n_modules ? d->modules[d->n_modules - 1].width : d->width));
+    if (d->truncate_dim)
+        printf("the first of %d, which are ", (int)(d->n_modules ? d->modules[d->n_modules - 1].width : d->width));
     printf("%s; %s\n", d->no_normalize ? "not normalised" : "unit length", kpd_metric_name(d->similarity));
     printf("item         %s\nkeyphrase    %s\n", d->template_item, d->template_keyphrase);
 }
@@ -1510,9 +1514,13 @@ static bool read_shop(const char *path, shop_desc *d) {
     int64_t line = 0;
     FILE *f = fopen(path, "rb");
     bool ok;
+    char head[3] = "";
+    size_t mark;
     if (!f) return fail(path, 0, "%s", strerror(errno));
-    ok = shop_read_ini(f, d, &line, why);
+    mark = recipe_mark(head, fread(head, 1, sizeof head, f));
+    ok = mark != RECIPE_UTF16 && !fseek(f, (long)mark, SEEK_SET) && shop_read_ini(f, d, &line, why);
     fclose(f);
+    if (mark == RECIPE_UTF16) return fail(path, 1, "UTF-16 text, expected UTF-8");
     return ok || fail(path, line, "%s", why);
 }
 

@@ -544,8 +544,17 @@ static bool recipe_line(recipe *r, char *line, size_t n) {
     return *line == '[' ? recipe_begin(r, line) : recipe_assign(r, line);
 }
 
+#define RECIPE_UTF16 ((size_t)-1)
+
+// Bytes of the byte order mark with which some editors begin a text; RECIPE_UTF16 where it says so.
+static size_t recipe_mark(const char *text, size_t size) {
+    if (size >= 2 && (!memcmp(text, "\xFF\xFE", 2) || !memcmp(text, "\xFE\xFF", 2))) return RECIPE_UTF16;
+    return size >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3) ? 3 : 0;
+}
+
 static bool recipe_lines(recipe *r, size_t size) {
-    size_t at = size >= 3 && !memcmp(r->text, "\xEF\xBB\xBF", 3) ? 3 : 0;       // some editors begin with a byte order mark
+    size_t at = recipe_mark(r->text, size);
+    if (at == RECIPE_UTF16) return recipe_fail(r, 1, "UTF-16 text, expected UTF-8");
     while (at < size) {
         const char *end = (const char *)memchr(r->text + at, '\n', size - at);
         size_t n = end ? (size_t)(end - r->text) - at : size - at;
@@ -815,6 +824,8 @@ static char *recipe_slurp(recipe *r, const char *path, size_t *size) {
     bool ok = text && !fseek(f, 0, SEEK_SET) && fread(text, 1, (size_t)n, f) == (size_t)n;
     if (!ok) recipe_fail(r, recipe_line_of(&r->at_model, "vocab"), "%.300s: cannot be read", path);
     if (f) fclose(f);
+    if (ok && recipe_mark(text, (size_t)n) == RECIPE_UTF16)
+        ok = recipe_fail(r, recipe_line_of(&r->at_model, "vocab"), "%.300s: UTF-16 text, expected UTF-8", path);
     *size = ok ? (size_t)n : 0;
     return ok ? text : NULL;
 }
