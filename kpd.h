@@ -40,7 +40,7 @@
 //     implementation:
 //     >>config  >>status  >>memory  >>threads  >>math  >>simd  >>kernels  >>gemm  >>quantised  >>levels  >>dots  >>machine
 //     >>unicode  >>tokenizer  >>file  >>model  >>session  >>encoder  >>assistant  >>student  >>convert
-//     >>index_store  >>kmeans  >>tree_store  >>tree  >>index_flat  >>index_tree  >>recommend
+//     >>index_store  >>kmeans  >>tree_store  >>tree  >>index_flat  >>index_tree  >>tune  >>recommend
 //
 // OPTIONS  Define before including; "all" = the same in every file, "impl" = only beside KPD_IMPLEMENTATION.
 //
@@ -192,6 +192,7 @@
 //     rows            what is kept of each slot's vector: f32 [slots, dim], int16 u8 [slots, 2 dim]; int8 u8 [slots,
 //                     dim / 8 * 4], which are the low nibbles of each block, laid out as its codes; int4 has no such section
 //     halves          f32  [slots], only under l2: |v|^2 / 2
+//     tuned           f32  [at most 8, 3], or missing: the gamma of a k and a recall, as k, recall, gamma. Summed, not required
 //
 // dim / 8 and lists / 16 are rounded up. 64 bytes of codes are 8 dimensions of 16 vectors: byte 4 i + j has dimension j of
 // vector i in its low four bits, dimension 4 + j in its high ones. A number v becomes u = v / step to the nearest even, + 128,
@@ -604,6 +605,7 @@ typedef struct kpd_index_info {
     bool read_only;
     kpd_index_kind kind;
     int32_t lists, blocks;              // of a tree
+    int32_t tuned;                      // by kpd_index_tune: for how many k and recalls
     float recall;
     uint64_t fingerprint; int32_t partition;
 } kpd_index_info;
@@ -654,6 +656,31 @@ typedef struct kpd_search_desc {
 // vectors of a flat index, but the queries of a tree.
 KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *d,
                                    kpd_hit *out, int32_t *counts, kpd_error *e);
+
+typedef struct kpd_tuning { float gamma, recall; } kpd_tuning;            // recall: as measured with that gamma
+
+// Finds the least gamma (to 0.01) with which a tree finds `recall` of the k best (0 = 10) of n sample queries, measured
+// against all its vectors, and keeps it for searches of this recall and about k, unless the index is read-only; saved with it.
+// out may be NULL. Where no gamma up to 1 suffices, 1 is taken: out->recall tells. Errors: ARGUMENT (a flat index, no queries,
+// recall not in (0, 1)), those of kpd_index_search, MEMORY. Cost: n * count * dim multiply-adds, and 8 searches of each query.
+KPDDEF kpd_status kpd_index_tune(kpd_session *s, kpd_index *x, const float *q, size_t n, int32_t k, float recall,
+                                 kpd_tuning *out, kpd_error *e);
+
+typedef struct kpd_kmeans_desc {
+    int32_t k;                          // centroids, 1..n
+    kpd_metric metric;                  // cosine: of unit length, by the greatest cosine; else by the least distance
+    int32_t rounds, samples;            // of Lloyd's algorithm, 0 = 10; vectors a centroid is made of on average, 0 = 64
+    uint64_t seed;
+    kpd_simd simd;
+    kpd_parallel parallel;
+    kpd_allocator allocator;
+} kpd_kmeans_desc;
+
+// k-means [Lloyd 1982] of v [n, dim]: out [k, dim], and nearest [n], the centroid of each vector, or NULL. A centroid that
+// loses its vectors takes the one that lies farthest from its own. The same bits for any number of threads. Errors as
+// kpd_index_build.
+KPDDEF kpd_status kpd_kmeans(const kpd_kmeans_desc *d, const float *v, size_t n, int32_t dim, float *out, int32_t *nearest,
+                             kpd_error *e);
 
 // RECOMMEND  embed the item -> search -> drop duplicates -> assistant filter -> rank --------------------------------
 
@@ -1411,6 +1438,23 @@ struct kpd__ops;
 typedef void kpd__walk(const struct kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *room, size_t rows,
                        float *y, size_t ldy);
 
+// Asks for memory that is soon read.
+#if defined(__GNUC__) || defined(__clang__)
+#define KPD__ASK(p) __builtin_prefetch(p)
+#else
+#define KPD__ASK(p) (void)(p)
+#endif
+
+static int kpd__lowest_bit(uint32_t mask) {   // its number; mask is not 0
+#if defined(__GNUC__) || defined(__clang__)
+    return __builtin_ctz(mask);
+#else
+    int n = 0;
+    while (!(mask >> n & 1)) n++;
+    return n;
+#endif
+}
+
 // What a search needs to know about the 16 children of a panel; it stands behind the nibbles of their means.
 typedef struct kpd__node {
     float scale[16], radius[16], half[16];      // of each mean: its nibbles' step, how far its members lie, half its square
@@ -1452,6 +1496,7 @@ typedef struct kpd__ops {
     void (*scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
                  float *scores);
     size_t (*above)(const float *scores, size_t n, float least, int32_t *where);   // the i with scores[i] >= least; how many
+    void (*pack)(const float *const *rows, size_t n, float *panel);                // 16 rows of n to [n][16]
     void (*nodes)(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,
                   float *bound);                                                   // [n][16] each: see KPD__TREE_KERNELS
     void (*codes)(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,
@@ -1459,9 +1504,10 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, round, walk, N)            \
+#define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, round, walk, N, T)         \
     {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), round, walk, N(rounded_gemm),         \
-     int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above), N(nodes), N(codes)}
+     int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above), N(pack), T(nodes), \
+     T(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -3162,6 +3208,23 @@ static void KPD__NAME(turn)(const float *in, size_t ldi, size_t rows, size_t col
     KPD__TURN_ROUND(u, v)
     KPD__ROW_LIST_16(KPD__TURN_STORE)
 }
+
+// 16 rows of n, which may lie anywhere, to panel [n][16].
+#define KPD__PACK_LOAD(r) kpd__v x##r = kpd__load_n(rows[r] + at, m);
+#define KPD__PACK_STORE(r) if (r < m) kpd__store(panel + (at + r) * 16, v##r);
+static void KPD__NAME(pack)(const float *const *rows, size_t n, float *panel) {
+    for (size_t at = 0; at < n; at += 16) {
+        const size_t m = kpd__part_n(at, n);
+        KPD__ROW_LIST_16(KPD__PACK_LOAD)
+        KPD__TURN_ROUND(x, y)
+        KPD__TURN_ROUND(y, z)
+        KPD__TURN_ROUND(z, u)
+        KPD__TURN_ROUND(u, v)
+        KPD__ROW_LIST_16(KPD__PACK_STORE)
+    }
+}
+#undef KPD__PACK_LOAD
+#undef KPD__PACK_STORE
 #undef KPD__TURN_LOAD
 #undef KPD__TURN_ROUND
 #undef KPD__TURN_STORE
@@ -3517,11 +3580,7 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
     kpd__v limit = kpd__set(least);
     for (size_t i = 0; i < n; i += 16) {
         uint32_t mask = kpd__mask_ge(kpd__load_n(scores + i, kpd__part_n(i, n)), limit) & (0xFFFFu >> (16 - kpd__part_n(i, n)));
-        for (; mask; mask &= mask - 1) {
-            uint32_t low = mask & (0u - mask), lane = 0;
-            while (low >>= 1) lane++;
-            where[count++] = (int32_t)(i + lane);
-        }
+        for (; mask; mask &= mask - 1) where[count++] = (int32_t)i + kpd__lowest_bit(mask);
     }
     return count;
 }
@@ -3586,7 +3645,7 @@ KPD__TREE_KERNELS(KPD__NAME(nodes), KPD__NAME(codes), KPD__NAME(nibbles))
 #endif
 static const kpd__ops KPD__NAME(ops) =
     KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), KPD__NAME(int8_attention), NULL, NULL, gemm,
-             KPD__NAME(round_rows), KPD__NAME(walk), KPD__NAME);
+             KPD__NAME(round_rows), KPD__NAME(walk), KPD__NAME, KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__ROUNDS_TO_HALF
 
@@ -4196,6 +4255,24 @@ static void kpd__avx512vnni_attention(const kpd__ops *ops, const float *qkv, siz
 }
 
 KPD__TARGET_END
+KPD__TARGET("avx512f,avx512bw,avx512vnni,avx2,fma")
+
+// The 4-bit panels of a tree: VPDPBUSD sums four products of a nibble and a byte.
+KPD__INLINE kpd__v kpd__avx512vnni_nibbles(const uint8_t *codes, size_t groups, const int8_t *q) {
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512i a = _mm512_setzero_si512(), b = a;
+    for (size_t g = 0; g < groups; g++) {
+        __m512i w = _mm512_loadu_si512(codes + g * 64);
+        int32_t four[2];
+        memcpy(four, q + g * 8, sizeof four);
+        a = _mm512_dpbusd_epi32(a, _mm512_and_si512(w, low), _mm512_set1_epi32(four[0]));
+        b = _mm512_dpbusd_epi32(b, _mm512_and_si512(_mm512_srli_epi16(w, 4), low), _mm512_set1_epi32(four[1]));
+    }
+    return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_add_epi32(a, b));
+}
+KPD__TREE_KERNELS(kpd__avx512vnni_nodes, kpd__avx512vnni_codes, kpd__avx512vnni_nibbles)
+
+KPD__TARGET_END
 #define KPD__NAMES 0
 #include KPD_SELF
 #undef KPD__NAMES
@@ -4797,24 +4874,25 @@ KPD__TARGET_END
 
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
+#define KPD__VNNI_NAME(name) kpd__avx512vnni_##name
 static const kpd__ops kpd__avxvnni_ops =
     KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, kpd__avx2_int8_attention, NULL, NULL, gemm,
-             kpd__avx2_round_rows, kpd__avx2_walk, KPD__AVX2_NAME);
+             kpd__avx2_round_rows, kpd__avx2_walk, KPD__AVX2_NAME, KPD__AVX2_NAME);
 #define KPD__VNNI_OPS(gemm)                                                                                                    \
     KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512vnni_attention, NULL, NULL, gemm,         \
-             kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME)
+             kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__VNNI_NAME)
 #define KPD__BF16_OPS(gemm)                                                                                                    \
     KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512vnni_attention, kpd__avx512bf16_dots,     \
-             kpd__avx512_half_attention, gemm, kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME)
+             kpd__avx512_half_attention, gemm, kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__VNNI_NAME)
 static const kpd__ops kpd__avx512vnni_ops = KPD__VNNI_OPS(gemm), kpd__avx512vnni_pairs_ops = KPD__VNNI_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512bf16_ops = KPD__BF16_OPS(gemm), kpd__avx512bf16_pairs_ops = KPD__BF16_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512_pairs_ops =
     KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_int8_attention, NULL, NULL, gemm_pairs,
-             kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME);
+             kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
     KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__avx512vnni_attention, kpd__amx_half_dots,
              kpd__amx_half_attention, gemm_pairs, kpd__amx_round_rows, kpd__amx_walk,
-             KPD__AVX512_NAME);
+             KPD__AVX512_NAME, KPD__VNNI_NAME);
 #endif
 
 #if defined(KPD__ARM) && defined(KPD__ARM_DOT)
@@ -4865,7 +4943,7 @@ KPD__TARGET_END
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
     KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, kpd__neon_int8_attention, NULL, NULL, gemm,
-             kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME);
+             kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEON_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
@@ -4961,7 +5039,7 @@ static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, co
 KPD__TARGET_END
 static const kpd__ops kpd__neoni8mm_ops =
     KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neon_int8_attention, kpd__neoni8mm_half_dots,
-             kpd__neon_half_attention, gemm, kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME);
+             kpd__neon_half_attention, gemm, kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEON_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
@@ -7673,7 +7751,7 @@ typedef struct kpd__branch {    // of a search in a tree
     int32_t above[KPD__VECTORS]; uint32_t lists[KPD__VECTORS];
     kpd__top nodes, rows;       // lists, then blocks; candidates
     uint32_t *near; uint16_t *done; size_t n_near;              // lists of the first phase, bits of what was scored of them
-    float *panel;               // [dim][16]
+    float *panel, *decoded;     // [dim][16], [16][dim]
     kpd_hit *hits; int32_t n_hits;      // the task's best
     bool exact;
 } kpd__branch;
@@ -7763,6 +7841,7 @@ static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a)
     b->near = (uint32_t *)kpd__take(a, kpd__near_lists(k), sizeof(uint32_t));
     b->done = (uint16_t *)kpd__take(a, kpd__near_lists(k), sizeof(uint16_t));
     b->panel = (float *)kpd__take(a, dim, 16 * sizeof(float));
+    b->decoded = (float *)kpd__take(a, dim, 16 * sizeof(float));
 }
 
 static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a) {
@@ -8475,6 +8554,8 @@ KPD__GUARDED(3, kpd_model_convert, kpd__model_convert, const kpd_model *, m, con
 // vector into the hole. Promises that every operation is all or nothing, and that what a mapped file says is never followed
 // outside it.
 
+typedef struct kpd__tuned { float k, recall, gamma; } kpd__tuned;
+
 // Of a tree; slots are places of blocks.
 typedef struct kpd__nodes {
     size_t n_lists, n_blocks, room_lists, room_blocks;
@@ -8484,6 +8565,7 @@ typedef struct kpd__nodes {
     const float *halves;                // by slot, under l2: half the square of a vector
     const int32_t *owner;               // [n_blocks]: list * 16 + child
     void *memory; size_t memory_size;   // of all these, ids and table, unless read_only
+    kpd__tuned tuned[8]; size_t n_tuned;
 } kpd__nodes;
 
 struct kpd_index {
@@ -8666,6 +8748,7 @@ KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x) {
                             kpd__panel_bytes(x->capacity, x->dim));
     i.dim = x->dim; i.metric = x->metric; i.storage = x->storage; i.read_only = x->read_only;
     i.kind = x->kind; i.lists = (int32_t)x->t.n_lists; i.blocks = (int32_t)x->t.n_blocks;
+    i.tuned = (int32_t)x->t.n_tuned;
     i.recall = x->recall; i.fingerprint = x->fingerprint; i.partition = x->partition;
     return i;
 }
@@ -8995,9 +9078,6 @@ static float kpd__block_step(const kpd_index *x, size_t block) {
 }
 
 static size_t kpd__nibble_at(size_t place, size_t d) { return d / 8 * 64 + place * 4 + d % 4; }
-static unsigned kpd__nibble(const uint8_t *codes, size_t place, size_t d) {
-    return codes[kpd__nibble_at(place, d)] >> (d % 8 / 4 * 4) & 15u;
-}
 static void kpd__nibble_put(uint8_t *codes, size_t place, size_t d, unsigned value) {
     uint8_t *at = codes + kpd__nibble_at(place, d);
     int shift = (int)(d % 8 / 4 * 4);
@@ -9013,26 +9093,27 @@ static int kpd__to_step(float v, float step, float most) {
 
 #define KPD__WORDS_OF_STEP (32767.0f / 127.0f)   // 16-bit rows: this many of their steps are one of the codes
 
-// The vector of a slot, as it is kept, to out[0], out[stride], ...
-static void kpd__row_get(const kpd_index *x, size_t slot, float *out, size_t stride) {
-    size_t dim = (size_t)x->dim, block = slot / 16, place = slot % 16;
-    const uint8_t *codes = x->t.codes + block * kpd__code_bytes(x), *low = (const uint8_t *)x->t.rows;
-    const int16_t *words = (const int16_t *)x->t.rows;
+// The vector of a slot, as it is kept.
+static void kpd__row_get(const kpd_index *x, size_t slot, float *out) {
+    size_t dim = (size_t)x->dim, block = slot / 16;
+    const uint8_t *codes = x->t.codes + block * kpd__code_bytes(x) + slot % 16 * 4;
+    const uint8_t *low = x->storage == KPD_INT8 ? (const uint8_t *)x->t.rows + (codes - x->t.codes) : codes;
     float step;
     if (x->storage == KPD_F32) {
-        const float *row = (const float *)x->t.rows + slot * dim;
-        for (size_t d = 0; d < dim; d++) out[d * stride] = row[d];
+        memcpy(out, (const float *)x->t.rows + slot * dim, dim * sizeof *out);
         return;
     }
     step = kpd__block_step(x, block);
-    if (x->storage == KPD_INT16)
-        for (size_t d = 0; d < dim; d++) out[d * stride] = (float)words[slot * dim + d] * (step / KPD__WORDS_OF_STEP);
-    else if (x->storage == KPD_INT8)
-        for (size_t d = 0; d < dim; d++)
-            out[d * stride] = (float)((int)(kpd__nibble(codes, place, d) << 4 |
-                                            kpd__nibble(low + block * kpd__code_bytes(x), place, d)) - 128) * step;
-    else
-        for (size_t d = 0; d < dim; d++) out[d * stride] = ((float)(kpd__nibble(codes, place, d) << 4) - 120.5f) * step;
+    if (x->storage == KPD_INT16) {
+        const int16_t *words = (const int16_t *)x->t.rows + slot * dim;
+        for (size_t d = 0; d < dim; d++) out[d] = (float)words[d] * (step / KPD__WORDS_OF_STEP);
+        return;
+    }
+    for (size_t d = 0; d < dim; d++) {
+        size_t at = d / 8 * 64 + d % 4;
+        int shift = (int)(d % 8 / 4 * 4), high = (codes[at] >> shift & 15) << 4;
+        out[d] = (x->storage == KPD_INT8 ? (float)((high | (low[at] >> shift & 15)) - 128) : (float)high - 120.5f) * step;
+    }
 }
 
 static void kpd__row_put(kpd_index *x, size_t slot, const float *v, float step) {
@@ -9078,7 +9159,7 @@ static void kpd__mean_put(const kpd_index *x, uint8_t *panels, size_t panel, siz
 // Half the square of a slot's vector as it is kept, which l2 takes off.
 static void kpd__half_put(kpd_index *x, size_t slot, float *work) {
     if (x->metric != KPD_L2) return;
-    kpd__row_get(x, slot, work, 1);
+    kpd__row_get(x, slot, work);
     ((float *)kpd__own(x->t.halves))[slot] = 0.5f * x->ops->dot(work, work, (size_t)x->dim);
 }
 
@@ -9397,7 +9478,7 @@ static size_t kpd__list_gather(const kpd_index *x, size_t list, kpd__bench *w, u
         for (size_t p = 0; p < 16; p++) {
             size_t slot = (size_t)node->child[i] * 16 + p;
             if (!(node->live[i] >> p & 1)) continue;
-            kpd__row_get(x, slot, w->rows + n * (size_t)x->dim, 1);
+            kpd__row_get(x, slot, w->rows + n * (size_t)x->dim);
             w->ids[n++] = x->ids[slot];
         }
     }
@@ -9485,7 +9566,7 @@ static void kpd__block_join(kpd_index *x, size_t list, size_t child, int64_t id,
     bool wider = !node->live[child] || step > node->step[child];
     while (node->live[child] >> free_place & 1) free_place++;
     for (size_t p = 0; p < 16; p++)
-        if (node->live[child] >> p & 1) { kpd__row_get(x, block * 16 + p, w->rows + n * dim, 1); places[n++] = p; }
+        if (node->live[child] >> p & 1) { kpd__row_get(x, block * 16 + p, w->rows + n * dim); places[n++] = p; }
     memcpy(w->rows + n * dim, w->unit, dim * sizeof(float));
     places[n++] = free_place;
     if (wider) node->step[child] = step;
@@ -9565,6 +9646,10 @@ static size_t kpd__tree_sections(const kpd_index *x, kpd__section *s, const void
     if (x->storage == KPD_F32) { KPD__SECTION("rows", KPD__F32, slots, (size_t)x->dim, 4, t->rows) }
     else if (kpd__row_bytes(x)) { KPD__SECTION("rows", KPD__U8, slots, kpd__row_bytes(x), 1, t->rows) }
     if (x->metric == KPD_L2) { KPD__SECTION("halves", KPD__F32, slots, 1, 4, t->halves) }
+    if (t->n_tuned) {
+        KPD__SECTION("tuned", KPD__F32, t->n_tuned, 3, 4, t->tuned)
+        s[n - 1].flags = KPD__SUMMED;
+    }
 #undef KPD__SECTION
     return n;
 }
@@ -9643,7 +9728,7 @@ KPD__GUARDED(6, kpd_index_build, kpd__index_build, const kpd_index_desc *, d, co
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e) {
     int32_t slot = kpd__index_slot(x, id);
     if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
-    if (x->kind == KPD_TREE) { kpd__row_get(x, (size_t)slot, out, 1); return kpd__end(KPD_OK, e); }
+    if (x->kind == KPD_TREE) { kpd__row_get(x, (size_t)slot, out); return kpd__end(KPD_OK, e); }
     for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = x->vectors[kpd__vector_at(x, (size_t)slot, d)];
     return kpd__end(KPD_OK, e);
 }
@@ -9734,6 +9819,24 @@ static kpd_status kpd__index_verify(const kpd_index *x, const char *path, kpd_er
     return s;
 }
 
+static kpd_status kpd__tree_bind_tuned(kpd_index *x, const char *path, kpd_error *e) {
+    size_t n = SIZE_MAX;
+    const void *from;
+    if (!kpd__file_find(&x->file, "tuned")) return KPD_OK;
+    from = kpd__index_section(&x->file, "tuned", KPD__F32, &n, 3, path, e);
+    if (!from) return KPD_ERR_FORMAT;
+    if (n > 8) return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: tuned for %llu recalls, at most 8", path, (unsigned long long)n);
+    memcpy(x->t.tuned, from, n * sizeof *x->t.tuned);
+    for (size_t i = 0; i < n; i++) {
+        const kpd__tuned *t = &x->t.tuned[i];
+        if (!(t->k >= 1 && t->k <= KPD_MAX_K && t->recall > 0 && t->recall < 1 && t->gamma > 0 && t->gamma <= 1))
+            return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: tuned: gamma %g for k %g and recall %g", path, (double)t->gamma,
+                             (double)t->k, (double)t->recall);
+    }
+    x->t.n_tuned = n;
+    return KPD_OK;
+}
+
 // Binds x, whose dim, metric, storage and count are known, to the sections of a tree.
 static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
     kpd__nodes *t = &x->t;
@@ -9767,6 +9870,7 @@ static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
         t->halves = (const float *)kpd__index_section(f, "halves", KPD__F32, &slots, 1, path, e);
         if (!t->halves) return KPD_ERR_FORMAT;
     }
+    if (kpd__tree_bind_tuned(x, path, e)) return KPD_ERR_FORMAT;
     return kpd__file_unknown(f, path, e);
 }
 
@@ -10054,6 +10158,8 @@ static void kpd__open_scan(kpd__descent *t) {
 static void kpd__open(kpd__descent *t, size_t list, size_t place) {
     const kpd__node *node = kpd__list_node(t->x, list);
     if (!node->live[place] || node->child[place] >= t->x->t.n_blocks) return;
+    for (size_t at = 0, n = kpd__code_bytes(t->x); at < n; at += 64)
+        KPD__ASK(t->x->t.codes + node->child[place] * n + at);
     t->to->open[t->n_open] = node->child[place];
     t->to->step[t->n_open] = node->step[place];
     t->to->live[t->n_open++] = node->live[place];
@@ -10165,12 +10271,22 @@ static void kpd__phase_two(kpd__descent *t, float s) {
     kpd__top_cut(&b->rows);
 }
 
+// The vector of a slot where it lies, or decoded into place i.
+static const float *kpd__row_at(kpd__descent *t, uint32_t slot, size_t i) {
+    size_t dim = (size_t)t->x->dim;
+    if (t->x->storage == KPD_F32) return (const float *)t->x->t.rows + slot * dim;
+    kpd__row_get(t->x, slot, t->to->decoded + i * dim);
+    return t->to->decoded + i * dim;
+}
+
 // Scores the vectors of up to 16 slots from what is kept of them; which: bits of those that count.
 static void kpd__rows_keep(kpd__descent *t, const uint32_t *slots, size_t n, unsigned which) {
     const kpd_search_desc *d = t->c->d;
     kpd__branch *b = t->to;
+    const float *rows[16];
     float scores[16];
-    for (size_t i = 0; i < 16; i++) kpd__row_get(t->x, slots[i < n ? i : 0], b->panel + i, 16);
+    for (size_t i = 0; i < 16; i++) rows[i] = kpd__row_at(t, slots[i < n ? i : 0], i < n ? i : 0);
+    t->ops->pack(rows, (size_t)t->x->dim, b->panel);
     t->ops->scan(t->x->metric, t->q, 1, (size_t)t->x->dim, b->panel, 1, scores);
     for (size_t i = 0; i < n; i++) {
         kpd_hit h;
@@ -10183,6 +10299,11 @@ static void kpd__rows_keep(kpd__descent *t, const uint32_t *slots, size_t n, uns
 
 static void kpd__candidates_keep(kpd__descent *t) {
     kpd__branch *b = t->to;
+    size_t bytes = kpd__row_bytes(t->x);
+    for (size_t i = 0; i < b->rows.n && t->x->storage <= KPD_INT16 && t->x->storage != KPD_INT8; i++) {
+        const char *row = (const char *)t->x->t.rows + kpd__key_number(b->rows.keys[i]) * bytes;
+        for (size_t at = 0; at < bytes; at += 64) KPD__ASK(row + at);
+    }
     for (size_t i = 0; i < b->rows.n; i += 16) {
         size_t n = kpd__min(16, b->rows.n - i);
         uint32_t slots[16];
@@ -10193,11 +10314,15 @@ static void kpd__candidates_keep(kpd__descent *t) {
 
 // Every vector.
 static void kpd__tree_all(kpd__descent *t) {
+    const char *rows = (const char *)t->x->t.rows;
+    const size_t bytes = 16 * kpd__row_bytes(t->x);
     for (size_t i = 0; i < t->x->t.n_lists * 16; i++) {
         const kpd__node *node = kpd__list_node(t->x, i / 16);
         uint32_t slots[16];
         if (!node->live[i % 16] || node->child[i % 16] >= t->x->t.n_blocks) continue;
         for (uint32_t p = 0; p < 16; p++) slots[p] = node->child[i % 16] * 16 + p;
+        if (node->child[i % 16] + 1 < t->x->t.n_blocks)     // the next, mostly
+            for (size_t at = 0; at < bytes; at += 64) KPD__ASK(rows + (node->child[i % 16] + 1) * bytes + at);
         kpd__rows_keep(t, slots, 16, node->live[i % 16]);
     }
 }
@@ -10212,6 +10337,25 @@ static float kpd__gamma_of(const kpd_index *x, float recall) {
     share = (recall - at[i - 1]) / (at[i] - at[i - 1]);
     g = wider * (gamma[i - 1] + share * (gamma[i] - gamma[i - 1]));
     return g < 1 ? g : 1;
+}
+
+// What was tuned for the largest k up to this one, else for the least; of its recalls for the least that suffices.
+static float kpd__gamma_for(const kpd_index *x, int32_t k, float recall) {
+    const kpd__tuned *t = x->t.tuned;
+    size_t n = x->t.n_tuned, near = 0;
+    float found = 2, most = 0;
+    for (size_t i = 1; i < n; i++) {
+        bool fits = t[i].k <= (float)k, fitted = t[near].k <= (float)k;
+        if (fits != fitted ? fits : fits ? t[i].k > t[near].k : t[i].k < t[near].k) near = i;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (t[i].k < t[near].k || t[i].k > t[near].k) continue;
+        most = t[i].gamma > most ? t[i].gamma : most;
+        if (t[i].recall >= recall && t[i].gamma < found) found = t[i].gamma;
+    }
+    if (found <= 1) return found;
+    found = kpd__gamma_of(x, recall);
+    return found > most ? found : most;
 }
 
 // The k-th best score by codes so far, or min_score as codes would have it; -INFINITY: all may be found.
@@ -10238,7 +10382,7 @@ static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query)
     to->exact = c->x->dim < KPD__CODED || (!(d->gamma > 0) && recall >= 1);
     if (to->exact) { kpd__tree_all(&t); return; }
     kpd__probe_make(&t.probe, t.x, t.q, to->q);
-    gamma = d->gamma > 0 ? d->gamma : kpd__gamma_of(c->x, recall);
+    gamma = d->gamma > 0 ? d->gamma : kpd__gamma_for(c->x, c->k, recall);
     length = t.probe.l2 ? 1 : sqrtf(t.probe.square);    // under l2 the distance to the node takes its place
     t.probe.order = 0.4f * length;
     t.block_bound = gamma * length;
@@ -10292,6 +10436,156 @@ static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const fl
 }
 KPD__GUARDED(7, kpd_index_search, kpd__index_search, kpd_session *, s, const kpd_index *, x, const float *, q, size_t, n,
              const kpd_search_desc *, desc, kpd_hit *, out, int32_t *, counts)
+
+// >>tune  The gamma that a recall takes, by halves; and k-means for itself.
+
+typedef struct kpd__tune {
+    kpd_session *s;
+    const kpd_index *x;
+    const float *q;
+    size_t n;
+    kpd_search_desc d;
+    kpd_hit *want, *hits;               // [n, k]
+    int32_t *want_counts, *counts;      // [n]
+} kpd__tune;
+
+static void kpd__tune_lay(kpd__tune *t, kpd__arena *a) {
+    size_t n = 0;
+    if (!kpd__mul_ok(t->n, (size_t)t->d.k, &n)) a->overflow = true;
+    t->want = (kpd_hit *)kpd__take(a, n, sizeof(kpd_hit));
+    t->hits = (kpd_hit *)kpd__take(a, n, sizeof(kpd_hit));
+    t->want_counts = (int32_t *)kpd__take(a, t->n, sizeof(int32_t));
+    t->counts = (int32_t *)kpd__take(a, t->n, sizeof(int32_t));
+}
+
+// The share of the true best that gamma finds; of equal scores any will do.
+static kpd_status kpd__tune_measure(kpd__tune *t, float gamma, float *recall, kpd_error *e) {
+    size_t found = 0, all = 0, k = (size_t)t->d.k;
+    kpd_status s;
+    t->d.gamma = gamma;
+    s = kpd__index_search(t->s, t->x, t->q, t->n, &t->d, t->hits, t->counts, e);
+    for (size_t i = 0; !s && i < t->n; i++) {
+        if (!t->want_counts[i]) continue;
+        all += (size_t)t->want_counts[i];
+        for (int32_t j = 0; j < t->counts[i]; j++)
+            found += t->hits[i * k + (size_t)j].score >= t->want[i * k + (size_t)t->want_counts[i] - 1].score;
+    }
+    *recall = all ? (float)found / (float)all : 1;
+    return s;
+}
+
+static kpd_status kpd__tune_run(kpd__tune *t, float recall, kpd_tuning *best, kpd_error *e) {
+    float low = 0;
+    kpd_status s;
+    t->d.recall = 1;
+    s = kpd__index_search(t->s, t->x, t->q, t->n, &t->d, t->want, t->want_counts, e);
+    t->d.recall = 0;
+    best->gamma = 1; best->recall = 0;
+    if (!s) s = kpd__tune_measure(t, 1, &best->recall, e);
+    while (!s && best->gamma - low > 0.01f && best->recall >= recall) {
+        float middle = 0.5f * (low + best->gamma), measured;
+        s = kpd__tune_measure(t, middle, &measured, e);
+        if (measured < recall) low = middle;
+        else { best->gamma = middle; best->recall = measured; }
+    }
+    return s;
+}
+
+static void kpd__tune_keep(kpd_index *x, int32_t k, float recall, float gamma) {
+    kpd__nodes *t = &x->t;
+    size_t i = 0;
+    while (i < t->n_tuned && (t->tuned[i].k < (float)k || t->tuned[i].k > (float)k || t->tuned[i].recall < recall ||
+                              t->tuned[i].recall > recall)) i++;
+    if (i == 8) memmove(t->tuned, t->tuned + 1, (--i) * sizeof *t->tuned);   // the oldest goes
+    t->tuned[i].k = (float)k; t->tuned[i].recall = recall; t->tuned[i].gamma = gamma;
+    if (i == t->n_tuned) t->n_tuned++;
+}
+
+static kpd_status kpd__index_tune(kpd_session *s, kpd_index *x, const float *q, size_t n, int32_t k, float recall,
+                                  kpd_tuning *out, kpd_error *e) {
+    kpd__tune t;
+    kpd__arena a;
+    kpd_tuning best;
+    kpd_status status;
+    void *memory;
+    size_t size;
+    memset(&t, 0, sizeof t); memset(&a, 0, sizeof a);
+    if (x->kind != KPD_TREE) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tune: a flat index finds all, and has no gamma");
+    if (!n || !(recall > 0 && recall < 1))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tune: %llu queries, recall %g; expected some, and above 0 and below 1",
+                         (unsigned long long)n, (double)recall);
+    t.s = s; t.x = x; t.q = q; t.n = n; t.d.k = k ? k : 10;
+    status = kpd__search_check(s, x, &t.d, e);
+    if (status) return status;
+    kpd__tune_lay(&t, &a);
+    status = kpd__arena_block(&a, &x->allocator, "tune", &memory, &size, e);
+    if (status) return status;
+    kpd__tune_lay(&t, &a);
+    status = kpd__tune_run(&t, recall, &best, e);
+    kpd__free(&x->allocator, memory, size);
+    if (status) return status;
+    if (!x->read_only) kpd__tune_keep(x, t.d.k, recall, best.gamma);
+    if (out) *out = best;
+    return KPD_OK;
+}
+KPD__GUARDED(7, kpd_index_tune, kpd__index_tune, kpd_session *, s, kpd_index *, x, const float *, q, size_t, n, int32_t, k,
+             float, recall, kpd_tuning *, out)
+
+static kpd_status kpd__kmeans_check(const kpd_kmeans_desc *d, const float *v, size_t n, int32_t dim, kpd_index *like,
+                                    kpd_error *e) {
+    kpd_status s;
+    memset(like, 0, sizeof *like);
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (kpd__range(e, "kmeans: dim", dim, 1, KPD_MAX_WIDTH) || kpd__range(e, "kmeans: metric", (int)d->metric, 0, KPD_L2) ||
+        kpd__range(e, "kmeans: rounds", d->rounds, 0, INT32_MAX) || kpd__range(e, "kmeans: samples", d->samples, 0, INT32_MAX))
+        return KPD_ERR_ARGUMENT;
+    if (d->k < 1 || (size_t)d->k > n || n > (size_t)INT32_MAX - 64)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "kmeans: %d centroids of %llu vectors, expected 1 to as many as these",
+                         (int)d->k, (unsigned long long)n);
+    s = kpd__parallel_check(&d->parallel, e);
+    if (!s) s = kpd__choose_level(d->simd ? d->simd : kpd__best_before(KPD_SIMD_AMX), &like->ops, e);
+    if (s) return s;
+    like->dim = dim; like->metric = d->metric;
+    return kpd__vectors_check(like, v, n, "vector", e);
+}
+
+static void kpd__kmeans_lay(kpd__cluster *c, float **unit, kpd__arena *a) {
+    kpd__cluster_lay(c, a);
+    *unit = c->metric == KPD_COSINE ? (float *)kpd__take(a, c->n, c->dim * sizeof(float)) : NULL;
+}
+
+static kpd_status kpd__kmeans(const kpd_kmeans_desc *d, const float *v, size_t n, int32_t dim, float *out, int32_t *nearest,
+                              kpd_error *e) {
+    kpd_index like;
+    kpd__cluster c;
+    kpd__arena a;
+    kpd_status s;
+    kpd_kmeans_desc none;
+    void *memory;
+    float *unit;
+    size_t size;
+    memset(&c, 0, sizeof c); memset(&a, 0, sizeof a);
+    if (!d) d = (const kpd_kmeans_desc *)memset(&none, 0, sizeof none);
+    s = kpd__kmeans_check(d, v, n, dim, &like, e);
+    if (s) return s;
+    c.ops = like.ops; c.metric = d->metric; c.parallel = &d->parallel; c.n_tasks = kpd__n_tasks(&d->parallel);
+    c.dim = (size_t)dim; c.n = n; c.k = (size_t)d->k;
+    kpd__kmeans_lay(&c, &unit, &a);
+    s = kpd__arena_block(&a, &d->allocator, "kmeans", &memory, &size, e);
+    if (s) return s;
+    kpd__kmeans_lay(&c, &unit, &a);
+    for (size_t i = 0; unit && i < n; i++) kpd__unit_row(&like, v + i * c.dim, unit + i * c.dim);
+    c.v = unit ? unit : v;
+    kpd__cluster_run(&c, (size_t)(d->samples ? d->samples : 64) * c.k, d->rounds ? d->rounds : 10, d->seed);
+    for (size_t j = 0; j < c.k; j++)
+        for (size_t i = 0; i < c.dim; i++) out[j * c.dim + i] = c.panels[(j / 16 * c.dim + i) * 16 + j % 16];
+    for (size_t i = 0; nearest && i < n; i++) nearest[i] = (int32_t)c.nearest[i];
+    kpd__free(&d->allocator, memory, size);
+    return KPD_OK;
+}
+KPD__GUARDED(6, kpd_kmeans, kpd__kmeans, const kpd_kmeans_desc *, d, const float *, v, size_t, n, int32_t, dim, float *, out,
+             int32_t *, nearest)
 
 // >>recommend  embed -> search -> drop duplicates -> assistant filter -> rank. Relies on all above; holds no state.
 

@@ -63,7 +63,7 @@ x128=$(printf '%0128d' 0 | sed 's/00/a /g')
 
 t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
-for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" search recommend \
+for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" "index tune" search recommend \
          vocab train "eval pairs" "eval auction" simulate "simulate judge"; do
     run 0 $kpd help $c
     prints "kpd $c"
@@ -74,7 +74,7 @@ run 0 $kpd --version; prints kpd
 t usage_errors
 run 2 $kpd; says "a command is missing"
 run 2 $kpd judge; says "unknown command 'judge'"
-run 2 $kpd index tune x; says "unknown command 'index tune'"
+run 2 $kpd index prune x; says "unknown command 'index prune'"
 run 2 $kpd index; says "unknown command 'index'"
 run 2 $kpd help nothing; says "unknown command"
 run 0 $kpd help index; prints "kpd index build"; prints "kpd index info"
@@ -334,6 +334,23 @@ run 0 $kpd index build "$dir/v.npy" -o $x --metric l2
 run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t0\t0\n0\t2\t2\t-1\n'
 run 0 $kpd index build "$dir/v.npy" -o $x --metric dot
 run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t0\t1\n0\t2\t2\t1\n'
+
+t index_tree
+run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --kind tree --store f32 --recall 0.9
+prints "3 added, 0 replaced, 3 now"
+run 0 $kpd info $x; prints "tree index, f32"; prints "1, 1 blocks of 16; recall 0.9"; prints "verified"
+run 0 $kpd search $x "$dir/q.npy" --recall 1
+exactly '0\t1\t10\t1\n0\t2\t9223372036854775807\t0.707106769\n0\t3\t-20\t0\n'
+run 0 $kpd search $x "$dir/q.npy" --gamma 0.5 -k 1; exactly '0\t1\t10\t1\n'
+run 0 $kpd index tune $x "$dir/q.npy" -k 2 --recall 0.5; prints "recall 1.0000 at gamma 0.0078, k 2, by 1 queries"
+run 0 $kpd index add $x "$dir/w.npy" --ids "$dir/ids2"; prints "1 added, 1 replaced, 4 now"
+run 0 $kpd search $x "$dir/q.npy" -k 1; exactly '0\t1\t11\t1\n'
+run 2 $kpd index build "$dir/v.npy" -o $x --lists 4; says "are of --kind tree"
+run 1 $kpd index build "$dir/v.npy" -o $x --kind tree --recall 1.5; says "--recall 1.5: expected above 0 to 1"
+run 1 $kpd search $x "$dir/q.npy" --gamma -1; says "--gamma -1: expected above 0"
+for store in i16 int8 none; do
+    run 0 $kpd index build "$dir/v.npy" -o $x --kind tree --store $store; run 0 $kpd index info $x; prints "3 of dim 2, cosine"
+done
 
 t index_duplicates
 printf '5\n6\n5\n' > "$dir/ids"

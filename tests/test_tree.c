@@ -274,7 +274,8 @@ static void payload_lies(void) {
                     sd.gamma = r == 2 ? 3.0f : 0;
                     CHECK_OK(kpd_index_search(s, x, queries, 4, &sd, hits, counts, &error));
                 }
-                for (int64_t j = -1; j <= kpd_index_get_info(x).slots; j++) (void)kpd_index_get(x, kpd_index_id(x, j), row, NULL);
+                for (int64_t j = -1; j <= kpd_index_get_info(x).slots; j++)
+                    (void)kpd_index_get(x, kpd_index_id(x, j), row, NULL);
                 kpd_index_close(x);
                 d.verify = true;
                 if (memcmp(b.data, whole.data, b.size)) CHECK(kpd_index_open(NULL, &d, &x, &error) != KPD_OK);
@@ -377,6 +378,93 @@ static void bad_arguments(void) {
     kpd_session_destroy(s);
 }
 
+// A tuned gamma keeps its recall, is kept by the file, and is taken by searches.
+static void tuned(void) {
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    char path[256];
+    kpd_search_desc d = dial(20, 0.9f);
+    kpd_tuning t[2];
+    kpd_index *x;
+    fill(5000, 48, 6);
+    for (uint32_t i = 0, state = 1; i < 5000 * 48; i++) vectors[i] = 0.3f * vectors[i] + tiny_uniform(&state);
+    x = build(5000, tree_desc(48, KPD_COSINE, KPD_F32));
+    CHECK_OK(kpd_index_tune(s, x, queries, QUERIES, 20, 0.9f, &t[0], &error));
+    CHECK_OK(kpd_index_tune(s, x, queries, QUERIES, 20, 0.99f, &t[1], &error));
+    CHECK_THAT(t[0].recall >= 0.9f && t[1].recall >= 0.99f && t[0].gamma < t[1].gamma && t[1].gamma < 1,
+               "recall %g at %g, %g at %g", (double)t[0].recall, (double)t[0].gamma, (double)t[1].recall, (double)t[1].gamma);
+    CHECK_INT(kpd_index_get_info(x).tuned, 2);
+    snprintf(path, sizeof path, "%s", test_tmp("tree_tuned.kpi"));
+    CHECK_OK(kpd_index_save(x, path, &error));
+    kpd_index_close(x);
+    x = open_index(path, false, true);
+    CHECK_INT(kpd_index_get_info(x).tuned, 2);
+    for (int i = 0; i < 2; i++) {
+        d.recall = i ? 0.99f : 0.9f; d.gamma = 0;
+        search(s, x, d, hits, counts);
+        d.gamma = t[i].gamma;
+        search(s, x, d, want, want_counts);
+        CHECK(same_hits(20, 0));
+        d.recall = 1; d.gamma = 0;
+        search(s, x, d, want, want_counts);
+        CHECK_NEAR(recall_of(20, 0), t[i].recall, 1e-6);
+    }
+    CHECK_OK(kpd_index_tune(s, x, queries, QUERIES, 5, 0.9f, &t[0], &error));       // read-only: only told
+    CHECK_INT(kpd_index_get_info(x).tuned, 2);
+    CHECK_STATUS(kpd_index_tune(s, x, queries, 0, 20, 0.9f, NULL, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_index_tune(s, x, queries, 1, 20, 1.0f, NULL, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_index_tune(s, x, queries, 1, -1, 0.9f, NULL, &error), KPD_ERR_ARGUMENT);
+    kpd_index_close(x);
+    kpd_session_destroy(s);
+}
+
+// Centroids are the means of what is nearest to them, whatever the threads; no centroid is empty.
+static void kmeans(void) {
+    static float c[2][40 * 24];
+    static int32_t nearest[2][2000];
+    kpd_kmeans_desc d;
+    memset(&d, 0, sizeof d);
+    d.k = 40; d.metric = KPD_L2; d.rounds = 30; d.samples = 1000; d.seed = 5;
+    fill(2000, 24, 2);
+    for (int i = 0; i < 2; i++) {
+        kpd_pool *p = pool_of(1 + 2 * i);
+        d.parallel = kpd_pool_parallel(p);
+        CHECK_OK(kpd_kmeans(&d, vectors, 2000, 24, c[i], nearest[i], &error));
+        kpd_pool_destroy(p);
+    }
+    CHECK(!memcmp(c[0], c[1], sizeof c[0]) && !memcmp(nearest[0], nearest[1], sizeof nearest[0]));
+    for (int j = 0; j < 40; j++) {
+        double mean[24] = {0};
+        int n = 0;
+        for (int i = 0; i < 2000; i++) {
+            if (nearest[0][i] != j) continue;
+            n++;
+            for (int k = 0; k < 24; k++) mean[k] += (double)vectors[i * 24 + k];
+        }
+        CHECK_THAT(n > 0, "centroid %d is empty", j);
+        for (int k = 0; n && k < 24; k++) CHECK_NEAR(mean[k] / n, c[0][j * 24 + k], 0.05);
+    }
+    for (int i = 0; i < 2000; i++) {
+        int best = 0;
+        double least = 1e9, own = 0;
+        for (int j = 0; j < 40; j++) {
+            double far = 0;
+            for (int k = 0; k < 24; k++) {
+                double part = (double)vectors[i * 24 + k] - (double)c[0][j * 24 + k];
+                far += part * part;
+            }
+            if (j == nearest[0][i]) own = far;
+            if (far < least) { least = far; best = j; }
+        }
+        CHECK_THAT(own <= least + 1e-5, "vector %d is of centroid %d, not %d", i, nearest[0][i], best);
+    }
+    d.k = 2001;
+    CHECK_STATUS(kpd_kmeans(&d, vectors, 2000, 24, c[0], NULL, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_kmeans(NULL, vectors, 2000, 24, c[0], NULL, &error), KPD_ERR_ARGUMENT);
+    for (int i = 0; i < 100; i++) memcpy(vectors + i * 24, vectors, 24 * sizeof *vectors);
+    d.k = 30; d.metric = KPD_COSINE;
+    CHECK_OK(kpd_kmeans(&d, vectors, 100, 24, c[0], nearest[0], &error));     // all the same
+}
+
 // ---- change ----------------------------------------------------------------------------------------------------------
 
 enum { MODEL_DIM = 24, IDS = 900 };
@@ -474,5 +562,7 @@ SUITE(tree) {
     RUN(tree, filters_and_thresholds);
     RUN(tree, ties_and_large_k);
     RUN(tree, bad_arguments);
+    RUN(tree, tuned);
+    RUN(tree, kmeans);
     RUN(tree, random_changes);
 }

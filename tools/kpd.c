@@ -104,6 +104,8 @@ typedef struct options {
     float threshold, min_similarity;    // -infinity = not given
     int32_t queries, seed, by;          // of a simulated shop; 0 = not given
     int32_t world, placebo;             // -1 = not given
+    int32_t kind, store, lists;         // of an index
+    float recall, gamma;                // 0 = not given
 } options;
 
 typedef enum option_kind { FLAG, TEXT, INTEGER, NUMBER, CHOICE } option_kind;
@@ -139,6 +141,11 @@ static const option OPTIONS[] = {
     {"--metric",             CHOICE,  FIELD(metric),             0, 0, WORDS(KPD_METRIC_LIST)},
     {"--ids",                TEXT,    FIELD(ids),                0, 0, NULL},
     {"--threshold",          NUMBER,  FIELD(threshold),          0, 0, NULL},
+    {"--kind",               CHOICE,  FIELD(kind),               0, 0, WORDS(KPD_INDEX_KIND_LIST)},
+    {"--store",              CHOICE,  FIELD(store),              0, 0, "f32 i16 int8 none"},
+    {"--lists",              INTEGER, FIELD(lists),              1, 1 << 24, NULL},
+    {"--recall",             NUMBER,  FIELD(recall),             0, 0, NULL},
+    {"--gamma",              NUMBER,  FIELD(gamma),              0, 0, NULL},
     {"--min-similarity",     NUMBER,  FIELD(min_similarity),     0, 0, NULL},
     {"--by-relevance",       FLAG,    FIELD(by_relevance),       0, 0, NULL},
     {"--same-words",         FLAG,    FIELD(same_words),         0, 0, NULL},
@@ -1148,17 +1155,59 @@ static bool upsert_file(job *j, const char *vectors, const char *path, id_list *
     return true;
 }
 
+static bool check_recall(const job *j) {
+    float r = j->o.recall, g = j->o.gamma;
+    if (!(r >= 0 && r <= 1)) return fail(NULL, 0, "--recall %g: expected above 0 to 1", (double)r);
+    return (g >= 0 && isfinite(g)) || fail(NULL, 0, "--gamma %g: expected above 0", (double)g);
+}
+
+// All vectors of the file at once, with which a tree is made.
+static float *all_vectors(job *j, const char *path) {
+    size_t rows = (size_t)j->vectors.rows, cols = (size_t)j->vectors.cols, at = 0, n = 1;
+    float *v = (float *)job_alloc(j, rows ? rows : 1, cols * sizeof *v);
+    while (v && n) {
+        if (!next_vectors(j, path, v + at * cols, &n)) return NULL;
+        at += n;
+    }
+    return v;
+}
+
+static bool build_tree(job *j, const kpd_index_desc *d, id_list *l) {
+    kpd_error e;
+    const char *path = j->o.output;
+    float *v;
+    int64_t count;
+    start(j, "vectors");
+    v = all_vectors(j, j->arg[0]);
+    if (!v || !ids_of_rows(j, l)) return false;
+    if (kpd_index_build(d, &j->parallel, l->id, v, l->n, &j->index, &e)) return fail_row(j->arg[0], &e, 0);
+    progress(j, (int64_t)l->n, (int64_t)l->n, j->vectors.rows);
+    if (!save_index(j, path)) return false;
+    count = kpd_index_get_info(j->index).count;
+    printf("%s: %lld added, %lld replaced, %lld now\n", path, (long long)count, (long long)(j->vectors.rows - count),
+           (long long)count);
+    return true;
+}
+
 static int run_index_build(job *j) {
+    static const kpd_dtype stores[] = {KPD_F32, KPD_INT16, KPD_INT8, KPD_INT4};
     kpd_error e;
     kpd_index_desc d = {0};
     id_list l = {0};
     bool ok;
     if (!j->o.output) return usage("index build: -o INDEX.kpi is missing");
-    if (!can_write(j->o.output) || !open_vectors(j, j->arg[0])) return BAD_DATA;
+    if (j->o.kind == KPD_FLAT && (j->o.store || j->o.lists || j->o.recall > 0))
+        return usage("index build: --store, --lists and --recall are of --kind tree");
+    if (!check_recall(j) || !can_write(j->o.output) || !open_vectors(j, j->arg[0])) return BAD_DATA;
     d.dim = j->vectors.cols;
     d.metric = (kpd_metric)j->o.metric;
-    if (kpd_index_create(&d, &j->index, &e)) return fail(j->arg[0], 0, "%s", e.message), BAD_DATA;
-    ok = upsert_file(j, j->arg[0], j->o.output, &l);
+    d.kind = (kpd_index_kind)j->o.kind; d.storage = stores[j->o.store];
+    d.lists = j->o.lists; d.recall = j->o.recall;
+    if (d.kind == KPD_TREE) ok = build_tree(j, &d, &l);
+    else {
+        if (kpd_index_create(&d, &j->index, &e)) return fail(j->arg[0], 0, "%s", e.message), BAD_DATA;
+        ok = upsert_file(j, j->arg[0], j->o.output, &l);
+    }
     free(l.id);
     return ok ? DONE : BAD_DATA;
 }
@@ -1244,16 +1293,41 @@ static int32_t clamp_k(const job *j) {
 
 static int run_search(job *j) {
     search_state s = {0};
+    if (!check_recall(j)) return BAD_DATA;
     if (!open_index(j, j->arg[0], false) || !open_vectors(j, j->arg[1]) || !check_dim(j, j->arg[1], j->arg[0])) return BAD_DATA;
     s.d.k = clamp_k(j);
     s.d.threshold = isfinite(j->o.threshold);
     s.d.min_score = s.d.threshold ? j->o.threshold : 0;
+    s.d.recall = j->o.recall; s.d.gamma = j->o.gamma;
     s.rows = 1 + ((size_t)1 << 20) / (size_t)s.d.k;
     if (!open_session(j, s.d.k, j->vectors.cols) || !output_open(&j->out, NULL)) return BAD_DATA;
     s.q = (float *)job_alloc(j, rows_a_chunk(j->vectors.cols), (size_t)j->vectors.cols * sizeof *s.q);
     s.hits = (kpd_hit *)job_alloc(j, s.rows * (size_t)s.d.k, sizeof *s.hits);
     s.counts = (int32_t *)job_alloc(j, s.rows, sizeof *s.counts);
     return s.q && s.hits && s.counts && search_all(j, &s) ? DONE : BAD_DATA;
+}
+
+static bool tune(job *j) {
+    const char *path = j->arg[0];
+    float recall = j->o.recall > 0 ? j->o.recall : 0.95f, *q;
+    size_t n = (size_t)j->vectors.rows;
+    kpd_tuning t;
+    kpd_error e;
+    start(j, "queries");
+    q = all_vectors(j, j->arg[1]);
+    if (!q || !open_session(j, j->o.k, j->vectors.cols)) return false;
+    if (kpd_index_tune(j->session, j->index, q, n, j->o.k, recall, &t, &e)) return fail_row(j->arg[1], &e, 0);
+    progress(j, (int64_t)n, (int64_t)n, (int64_t)n);
+    if (!save_index(j, path)) return false;
+    printf("%s: recall %.4f at gamma %.4f, k %d, by %zu queries\n", path, (double)t.recall, (double)t.gamma, (int)j->o.k, n);
+    return t.recall >= recall || fail(path, 0, "note: the recall asked for, %g, was not reached", (double)recall) || true;
+}
+
+static int run_index_tune(job *j) {
+    if (!check_recall(j) || !open_index(j, j->arg[0], true) || !open_vectors(j, j->arg[1]) ||
+        !check_dim(j, j->arg[1], j->arg[0]))
+        return BAD_DATA;
+    return tune(j) ? DONE : BAD_DATA;
 }
 
 // >>recommend --------------------------------------------------------------------------------------------------------
@@ -2780,11 +2854,18 @@ static const command COMMANDS[] = {
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
      "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n\n"
      "    printf 'laptop sleeve\\tLaptop Sleeves\\tGrey Felt Sleeve 13 inch\\n' | kpd score assistant.kpd"},
-    {"index build", run_index_build, 1, 1, "-o --ids --metric",
-     "index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--metric cosine|dot|l2]",
+    {"index build", run_index_build, 1, 1, "-o --ids --metric --kind --store --lists --recall",
+     "index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--metric cosine|dot|l2]\n"
+     "                [--kind flat|tree] [--store f32|i16|int8|none] [--lists N] [--recall R]",
      "Makes an index of float32 vectors. FILE has an id (a 64-bit integer) a line; without it ids are 0, 1, 2, ...\n"
-     "Of equal ids the last wins.\n\n"
-     "    kpd index build keyphrases.npy -o keyphrases.kpi --ids ids.txt"},
+     "Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (a list for\n"
+     "224), opens those that may have one of the K best, and finds about R (0.95) of these; it keeps vectors as --store says,\n"
+     "none: by 4 bits a number alone. All vectors are in memory while it is made.\n\n"
+     "    kpd index build keyphrases.npy -o keyphrases.kpi --ids ids.txt --kind tree"},
+    {"index tune", run_index_tune, 2, 2, "-k --recall", "index tune INDEX.kpi QUERIES.npy [-k K] [--recall R]",
+     "Finds by queries how far a tree must be opened to find R (0.95) of the K (10) best, and keeps it in the index, for\n"
+     "searches with such a recall.\n\n"
+     "    kpd index tune keyphrases.kpi items.npy --recall 0.99"},
     {"index add", run_index_add, 2, 2, "--ids", "index add INDEX.kpi VECTORS.npy --ids FILE",
      "Adds vectors, or replaces those whose id is there.\n\n"
      "    kpd index add keyphrases.kpi new.npy --ids new-ids.txt"},
@@ -2794,9 +2875,11 @@ static const command COMMANDS[] = {
     {"index info", info_index, 1, 1, "", "index info INDEX.kpi",
      "Says what an index is, after checking every byte of it.\n\n"
      "    kpd index info keyphrases.kpi"},
-    {"search", run_search, 2, 2, "-k --threshold", "search INDEX.kpi QUERIES.npy [-k K] [--threshold T]",
+    {"search", run_search, 2, 2, "-k --threshold --recall --gamma",
+     "search INDEX.kpi QUERIES.npy [-k K] [--threshold T] [--recall R | --gamma G]",
      "Prints the K (10) best of each query, with a score of at least T: query row from 0 TAB rank from 1 TAB id TAB score.\n"
-     "Exact. A score is larger when nearer: cosine, product, or minus the squared distance.\n\n"
+     "A score is larger when nearer: cosine, product, or minus the squared distance. A flat index finds all; a tree about a\n"
+     "share of R of the K best, all with 1. G says directly how far it is opened: where score + G * radius may count.\n\n"
      "    kpd search keyphrases.kpi items.npy -k 5 --threshold 0.4"},
     {"recommend", run_recommend, 4, 5, "-o -k --threshold --min-similarity --by-relevance --same-words",
      "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi KEYPHRASES.tsv [ITEMS.tsv] [-o OUT.tsv] [-k K]\n"

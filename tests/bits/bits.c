@@ -1,7 +1,7 @@
 // Prints hashes of what the library computes: what, SIMD level, threads, batch, the host's floating-point state, hash. What is the
 // embeddings of 200 texts in f32, bf16 and int8 (a model's name), the weights after training ("trained"; the batch is tokens in
-// flight), and in every state, at the best level on one thread: a conversion, a search, recommendations, losses, metrics. The
-// longer ones take turns with the states. usage: bits [MODEL.kpd [once]]
+// flight), the hits of a tree, and in every state, at the best level on one thread: a conversion, a search, recommendations,
+// losses, metrics. The longer ones take turns with the states. usage: bits [MODEL.kpd [once]]
 // once: the given model at the best level, 2 threads, one batch only, since code compiled without optimisation is slow.
 #define KPD_IMPLEMENTATION
 #define KPD_TRAIN_IMPLEMENTATION
@@ -126,6 +126,65 @@ static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_si
     kpd_session_destroy(s);
     kpd_pool_destroy(pool);
     return 0;
+}
+
+// A tree of 3000 vectors around 60 centres, built and searched.
+static int tree(kpd_metric metric, kpd_simd level, int32_t threads) {
+    static float v[3000 * 48];
+    static int64_t ids[3000];
+    static kpd_hit hits[60 * 20];
+    int32_t counts[60];
+    kpd_index_desc d;
+    kpd_session_desc sd;
+    kpd_session *s;
+    kpd_index *x;
+    kpd_pool *pool;
+    kpd_parallel p;
+    kpd_error e;
+    uint64_t hash = 0;
+    uint32_t random = 1;
+    int state = next_state();
+    memset(&d, 0, sizeof d);
+    memset(&sd, 0, sizeof sd);
+    for (size_t i = 0; i < 3000 * 48; i++) {
+        float f = (float)(int32_t)((random = random * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 24)) - 0.5f;
+        v[i] = i < 60 * 48 ? f : f + 0.5f * v[i % (60 * 48)];   // halves are exact: fusing changes nothing
+    }
+    for (int i = 0; i < 3000; i++) ids[i] = i;
+    enter(state);
+    if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    p = kpd_pool_parallel(pool);
+    d.dim = 48; d.metric = metric; d.kind = KPD_TREE; d.storage = KPD_INT8; d.simd = level;
+    sd.max_dim = 48; sd.max_k = 20; sd.simd = level; sd.parallel = p;
+    if (kpd_index_build(&d, &p, ids, v, 2900, &x, &e) || kpd_index_upsert(x, ids + 2800, v + 2800 * 48, 200, &e) ||
+        kpd_session_create(&sd, &s, &e))
+        return fprintf(stderr, "%s\n", e.message), 1;
+    for (int i = 0; i < 2; i++) {
+        kpd_search_desc q;
+        memset(&q, 0, sizeof q);
+        q.k = 20; q.recall = i ? 1.0f : 0.5f;
+        if (kpd_index_search(s, x, v, 60, &q, hits, counts, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+        for (int j = 0; j < 60 * 20; j++) {
+            add(&hash, &hits[j].id, sizeof hits->id);
+            add(&hash, &hits[j].score, sizeof hits->score);
+        }
+    }
+    if (!leave(state)) return 1;
+    row(metric == KPD_COSINE ? "tree-cosine" : metric == KPD_DOT ? "tree-dot" : "tree-l2", kpd_session_simd(s), threads, 60,
+        state, hash);
+    kpd_session_destroy(s);
+    kpd_index_close(x);
+    kpd_pool_destroy(pool);
+    return 0;
+}
+
+static int all_trees(void) {
+    int failed = 0;
+    for (int l = FIRST_LEVEL; l < KPD_SIMD_COUNT; l++)
+        for (int m = KPD_COSINE; m <= KPD_L2; m++)
+            for (int32_t threads = 1; threads <= 3; threads += 2)
+                if (kpd_simd_available((kpd_simd)l)) failed |= tree((kpd_metric)m, (kpd_simd)l, threads);
+    return failed;
 }
 
 // TRAINING  Masked words, clicks with MNR, labels with a contrastive loss and Pearson, dropout, AdamW.
@@ -486,7 +545,8 @@ int main(int argc, char **argv) {
     if (!m) return fprintf(stderr, "no memory\n"), 1;
     failed = run_all("tiny", m, in, FIRST_LEVEL, out) || run_converted("tiny-bf16", m, KPD_BF16, false, in, out) ||
              run_converted("tiny-int8", m, KPD_INT8, false, in, out) ||
-             run_converted("tiny-int8-wide", m, KPD_INT8, true, in, out) || train_all(m, text) || in_every_state(m, in);
+             run_converted("tiny-int8-wide", m, KPD_INT8, true, in, out) || train_all(m, text) || in_every_state(m, in) ||
+             all_trees();
     kpd_model_close(m);
     if (failed || argc < 2) return failed;
     if (kpd_model_open(argv[1], NULL, &m, &e)) return fprintf(stderr, "%s\n", e.message), 1;
