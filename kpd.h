@@ -59,7 +59,11 @@
 // the *assistant*, then scores each (keyphrase, item) pair that the index returned, and what it doubts is dropped.
 //
 // Zero means default. Every input is a `_desc` struct: zero it, set what differs; NULL counts as one of zeros. Each default
-// stands beside its field.
+// stands beside its field. `abi` is 0, or the KPD_ABI that the caller was compiled with; `reserved` is zeros. Both are checked.
+//
+// Stable. Until 1.0 a change of KPD_ABI may change structs, enums and calls, each told in HISTORY; within one, fields come from
+// `reserved` and enums grow at their ends. A file's major version says the same of files (see >>format). What begins with kpd__
+// is the library's own.
 //
 // Errors. Every call that can fail returns a kpd_status (0 = KPD_OK) and takes an optional `kpd_error *` last, which
 // gets the status (KPD_OK too), a byte offset or line where there is one, and a sentence: what, where, found, expected. Outputs
@@ -235,6 +239,11 @@ extern "C" {
 
 #define KPD_VERSION "0.1"
 
+// The number of this header's structs and enums. A program that calls a shared library compares its own with kpd_abi()'s, and
+// sets it in each desc, where another than the library's is refused. Descs end in zeros for fields to come: they are checked.
+#define KPD_ABI 1
+KPDDEF uint32_t kpd_abi(void);
+
 #define KPD_MAX_WIDTH     16384         // H, F, D, and the dim of an index
 #define KPD_MAX_LAYERS    256
 #define KPD_MAX_VOCAB     (1 << 22)
@@ -335,6 +344,7 @@ KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c);
 typedef struct kpd_tokenizer kpd_tokenizer;
 
 typedef struct kpd_tokenizer_desc {     // defaults = bert-base-uncased
+    uint32_t abi;                       // 0 or KPD_ABI
     const char *vocab; size_t vocab_size;               // the bytes of vocab.txt, copied: a token a line; its
                                                         // end, and white space before that, are no part of it
     bool cased;                                         // do not lower-case
@@ -342,6 +352,7 @@ typedef struct kpd_tokenizer_desc {     // defaults = bert-base-uncased
     int32_t strip_accents;                              // 0 = unless cased, 1 = yes, -1 = no
     const char *unk, *cls, *sep, *pad, *mask;           // NULL = "[UNK]" "[CLS]" "[SEP]" "[PAD]" "[MASK]"
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_tokenizer_desc;
 
 // Errors: ARGUMENT (no vocabulary), LIMIT, MEMORY, NOT_FOUND (unk, cls or sep is not in the vocabulary). pad and mask may be
@@ -430,6 +441,7 @@ KPDDEF const char *kpd_metric_name(kpd_metric metric);
 KPDDEF bool        kpd_metric_from_name(const char *name, kpd_metric *out);
 
 typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns, with the defaults filled in
+    uint32_t abi;
     kpd_kind kind;
     kpd_dtype dtype;                    // of the weights; a created model has f32, kpd_model_convert makes the others
     bool separate_towers;               // bi-encoder: own weights for keyphrases, of all but the modules
@@ -458,15 +470,18 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     const char *template_keyphrase;     // NULL = "{keyphrase}"
     const char *template_pair;          // cross-encoder, NULL = "{keyphrase} {sep} {category} {sep} {title}"
     const kpd_tokenizer *tokenizer;     // required; copied in
+    int32_t reserved[4];
 } kpd_model_desc;
 
 typedef struct kpd_model kpd_model;
 
 typedef struct kpd_open_desc {
+    uint32_t abi;
     const void *data; size_t size;      // open these bytes instead of a file: borrowed, must outlive, aligned to 64
     bool copy;                          // read the file into memory and verify it, instead of mapping it
     bool verify;                        // check every byte's sum, and that every weight is finite
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_open_desc;
 
 // path may be NULL when d->data is given; d NULL = map the path. Errors: IO, FORMAT, VERSION, UNSUPPORTED, MEMORY; `where` is
@@ -512,12 +527,14 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // CANCELLED. Any thread. Cost: reading and writing every weight, room for the largest tensor in f32 beside the model, and for
 // int8 a pass of the texts.
 typedef struct kpd_convert_desc {
+    uint32_t abi;
     kpd_dtype dtype;                    // 0 = f32
     bool wide_qkv;                      // int8: 16-bit inputs of query, key, value; attention in f32: closer, a third slower
     const kpd_input *texts; size_t n_texts;             // such as the model will serve; NULL = random tokens
     kpd_tower tower;                    // whose template the texts fill
     kpd_progress progress;              // in tensors and texts
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_convert_desc;
 KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e);
 
@@ -537,6 +554,7 @@ KPDDEF bool        kpd_stage_from_name(const char *name, kpd_stage *out);
 typedef double kpd_clock_t(void *user);                    // seconds from any origin; called from any task
 
 typedef struct kpd_session_desc {
+    uint32_t abi;
     const kpd_model *student, *assistant;   // sized for these (any other no larger, of its weight type, will do); or NULL
     int32_t max_tokens;                     // tokens in flight, 0 = 4096; longer calls run in slices, with the same bits
     int32_t max_k;                          // hits a query, 0 = 1024
@@ -546,6 +564,7 @@ typedef struct kpd_session_desc {
     kpd_progress progress;                  // in texts, pairs or items, after each slice of max_tokens or group of 16 items
     kpd_parallel parallel;
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_session_desc;
 
 typedef struct kpd_session kpd_session;
@@ -585,6 +604,7 @@ KPDDEF const char *kpd_index_kind_name(kpd_index_kind kind);
 KPDDEF bool        kpd_index_kind_from_name(const char *name, kpd_index_kind *out);
 
 typedef struct kpd_index_desc {
+    uint32_t abi;
     int32_t dim;                        // 1..KPD_MAX_WIDTH
     kpd_metric metric;
     kpd_index_kind kind;                // a tree is made by kpd_index_build
@@ -595,6 +615,7 @@ typedef struct kpd_index_desc {
     int32_t partition;                  // which part of a set this is, a number of the host's. Only kept
     kpd_simd simd;                      // of its own sums, forced as a session's; AUTO is never AMX
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_index_desc;
 
 typedef struct kpd_index_info {
@@ -640,11 +661,13 @@ typedef struct kpd_hit { int64_t id; float score; } kpd_hit;
 typedef bool kpd_filter_t(void *user, int64_t id);                       // true = may be returned; called from any task
 
 typedef struct kpd_search_desc {
+    uint32_t abi;
     int32_t k;                          // 0 = 10, also where that is over the session's max_k: rows of out are k long
     bool threshold; float min_score;    // leave out scores below
     kpd_filter_t *filter; void *filter_user;
     float recall;                       // of a tree: about what share of the true k best is found; 0 = the index's, 1 = all
     float gamma;                        // of a tree, over recall: a node is opened where its score + gamma * radius may count
+    int32_t reserved[4];
 } kpd_search_desc;
 
 // The k best of each of n queries q [n, dim], by score descending, then id ascending: the same whatever the threads. A flat
@@ -688,6 +711,7 @@ KPDDEF kpd_status kpd_kmeans(const kpd_kmeans_desc *d, const float *v, size_t n,
 typedef bool kpd_lookup_t(void *user, int64_t id, kpd_text *out);
 
 typedef struct kpd_recommend_desc {
+    uint32_t abi;
     const kpd_model *student;           // required; the index's dim picks the first columns of its embedding
     const kpd_index *index;             // required, of keyphrases
     const kpd_model *assistant;         // NULL = no filter; one label
@@ -696,6 +720,7 @@ typedef struct kpd_recommend_desc {
     float min_relevance;                // keep probabilities of at least this; 0 = all. Ours: no value is in the paper
     bool rank_by_relevance;             // else by similarity
     bool same_words_are_duplicates;     // "case iphone" = "iphone case"
+    int32_t reserved[4];
 } kpd_recommend_desc;
 
 typedef struct kpd_recommendation {
@@ -932,6 +957,20 @@ static size_t kpd__round_up(size_t n, size_t unit) { return (n + unit - 1) / uni
 static size_t kpd__min(size_t a, size_t b) { return a < b ? a : b; }
 static float kpd__wider(float most, float v) { return fabsf(v) > most ? fabsf(v) : most; }
 static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
+
+KPDDEF uint32_t kpd_abi(void) { return KPD_ABI; }
+
+// Of every desc first. A desc that nobody zeroed is likely to end here too.
+static kpd_status kpd__desc_check(const char *what, uint32_t abi, const int32_t reserved[4], kpd_error *e) {
+    if (abi && abi != KPD_ABI)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s: the desc's abi is %lu, expected 0 or this library's %d", what,
+                         (unsigned long)abi, KPD_ABI);
+    for (int i = 0; i < 4; i++)
+        if (reserved[i])
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s: the desc's reserved[%d] is %ld, expected 0", what, i,
+                             (long)reserved[i]);
+    return KPD_OK;
+}
 
 static bool kpd__allocator_ok(const kpd_allocator *a) { return !a || !a->alloc == !a->free; }
 
@@ -5779,6 +5818,7 @@ static const char **kpd__special_field(kpd_tokenizer_desc *d, int i) {
 static kpd_status kpd__tokenizer_check(const kpd_tokenizer_desc *d, size_t *n_tokens, kpd_error *e) {
     kpd__line line;
     size_t at = 0;
+    if (d && kpd__desc_check("tokenizer", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d || !d->vocab || !d->vocab_size) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: there is no vocabulary");
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: the allocator has one function, expected both or none");
@@ -6534,6 +6574,7 @@ static kpd_status kpd__file_open_path(const char *path, bool copy, size_t least,
 // Opens what the desc says: borrowed bytes, a mapping, or a copy.
 static kpd_status kpd__file_open(const char *path, const kpd_open_desc *d, kpd__file *f, kpd_error *e) {
     memset(f, 0, sizeof *f);
+    if (d && kpd__desc_check("open", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (d && !kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     if (!d || !d->data) {
@@ -7619,6 +7660,7 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
 
 static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
     kpd_status s;
+    if (d && kpd__desc_check("model", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d || !d->tokenizer) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: desc.tokenizer is missing");
     if (d->dtype > KPD_F32)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: dtype is %d, expected f32; kpd_model_convert makes the others",
@@ -7889,6 +7931,7 @@ static void kpd__session_lay(kpd_session *s, kpd__arena *a) {
 }
 
 static kpd_status kpd__session_check(const kpd_session_desc *d, kpd_error *e) {
+    if (kpd__desc_check("session", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     if (d->max_tokens < 0)
@@ -8528,6 +8571,7 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
     float *w;
     kpd_status s;
     if (!d) d = (const kpd_convert_desc *)memset(&none, 0, sizeof none);
+    if (kpd__desc_check("convert", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     desc.dtype = d->dtype ? d->dtype : KPD_F32;
     desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
     for (size_t i = 0; i < m->n_tensors; i++)
@@ -8713,6 +8757,7 @@ static kpd_status kpd__index_make(const kpd_index_desc *d, kpd_index **out, kpd_
     const kpd__ops *ops;
     kpd_status s;
     if (!d) d = (const kpd_index_desc *)memset(&none, 0, sizeof none);
+    if (kpd__desc_check("index", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     s = kpd__index_check(d->dim, (int)d->metric, d->storage ? (int)d->storage : KPD_F32, (int)d->kind, e);
@@ -10089,6 +10134,7 @@ static void kpd__search_join(const kpd__search *c, size_t row, kpd_hit *out, int
 }
 
 static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, const kpd_search_desc *d, kpd_error *e) {
+    if (kpd__desc_check("search", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (d->k < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: k is %d, expected 1 or more, or 0 for 10", (int)d->k);
     if ((size_t)d->k > s->sizes.k || !s->sizes.dim)
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "search: k is %d, the session was made for %d hits of %d dimensions", (int)d->k,
@@ -10713,6 +10759,7 @@ static kpd_status kpd__item_row(const kpd_input *item, size_t i, kpd_row *row, k
 
 static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
                                        kpd_error *e) {
+    if (kpd__desc_check("recommend", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d->student || !d->index || !d->lookup)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
     if (d->assistant && kpd__assistant_check(d->assistant, "recommend", e)) return KPD_ERR_ARGUMENT;
