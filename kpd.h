@@ -113,7 +113,7 @@
 //
 //     header, 64 bytes                               section entry, 128 bytes, from byte 64 on
 //      0  u8[8]  89 4B 50 44 0D 0A 1A 0A               0  char[64] name, zero-padded, at least one zero
-//      8  u16    major version = 1                    64  u32      type (below)
+//      8  u16    major version = 2                    64  u32      type (below)
 //     10  u16    minor version                        68  u32      flags: 1 = required, 2 = summed at open
 //     12  u32    kind: 1 model, 2 index,              72  u64[3]   shape: logical sizes, unused ones are 1
 //                3 checkpoint                         96  u64      offset, a multiple of 64
@@ -128,7 +128,7 @@
 //
 // The sections below are written as required; config, templates, special and vocab also as summed. Readers demand neither.
 // XXH64 is Collet's 64-bit xxHash with seed 0. A higher minor version adds sections and flags of them that may be ignored, and
-// gives a meaning to what is zero in config: a reader refuses a number or bit there that it does not know. A higher major
+// gives a meaning to what is zero in config: a reader refuses a number or bit there that it does not know. Another major
 // version or an unknown feature bit is refused.
 //
 //     type                 payload
@@ -157,14 +157,16 @@
 // Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
-//     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
+//     config          i32  [64]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
 //                     7 positions, 8 token types, 9 labels, 10 activation, 11 pooling, 12 bits of layer norm epsilon (f32),
 //                     13 tokens per text, 14 bits: 0 no final normalisation, 1..2 similarity (0 cosine, 1 dot, 2 l2), 8..30
 //                     columns that vectors are cut to (0 = all); 15 number of modules, 16..27 four modules of
 //                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
 //                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
 //                     30 arithmetic of int8, bits: 1 the feed-forward layer's inner activations are rounded as GELU's output, 2
-//                     the inputs of query, key and value have 16 bits, 31 zero
+//                     the inputs of query, key and value have 16 bits, 31 architecture (0 BERT), 32 kind of tokenizer (0
+//                     WordPiece), 33 and 34 fingerprint of the model that this one was converted from (u64, 0 = none); the
+//                     others zero
 //     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte; see
 //                     kpd_model_desc
 //     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
@@ -264,7 +266,7 @@ KPDDEF uint32_t kpd_abi(void);
     X(ERR_MEMORY, "KPD_ERR_MEMORY")           /* the allocator returned NULL                                   */      \
     X(ERR_IO, "KPD_ERR_IO")                   /* the operating system refused a file                           */      \
     X(ERR_FORMAT, "KPD_ERR_FORMAT")           /* a file or text is not what it should be                       */      \
-    X(ERR_VERSION, "KPD_ERR_VERSION")         /* a file of a later version                                     */      \
+    X(ERR_VERSION, "KPD_ERR_VERSION")         /* a file of another version                                   */      \
     X(ERR_UNSUPPORTED, "KPD_ERR_UNSUPPORTED") /* well-formed, but not something this build does                */      \
     X(ERR_LIMIT, "KPD_ERR_LIMIT")             /* over what the format, this machine or the session can hold    */      \
     X(ERR_NOT_FOUND, "KPD_ERR_NOT_FOUND")     /* no such name or id                                            */      \
@@ -343,8 +345,14 @@ KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c);
 
 typedef struct kpd_tokenizer kpd_tokenizer;
 
+#define KPD_TOKENIZER_KIND_LIST(X) X(WORDPIECE, "wordpiece")
+typedef enum kpd_tokenizer_kind { KPD_TOKENIZER_KIND_LIST(KPD__ENUM) KPD_TOKENIZER_KIND_COUNT } kpd_tokenizer_kind;
+KPDDEF const char *kpd_tokenizer_kind_name(kpd_tokenizer_kind kind);
+KPDDEF bool        kpd_tokenizer_kind_from_name(const char *name, kpd_tokenizer_kind *out);
+
 typedef struct kpd_tokenizer_desc {     // defaults = bert-base-uncased
     uint32_t abi;                       // 0 or KPD_ABI
+    kpd_tokenizer_kind kind;
     const char *vocab; size_t vocab_size;               // the bytes of vocab.txt, copied: a token a line; its
                                                         // end, and white space before that, are no part of it
     bool cased;                                         // do not lower-case
@@ -395,6 +403,11 @@ typedef enum kpd_kind { KPD_KIND_LIST(KPD__ENUM) KPD_KIND_COUNT } kpd_kind;
 KPDDEF const char *kpd_kind_name(kpd_kind kind);
 KPDDEF bool        kpd_kind_from_name(const char *name, kpd_kind *out);
 
+#define KPD_ARCHITECTURE_LIST(X) X(BERT, "bert")
+typedef enum kpd_architecture { KPD_ARCHITECTURE_LIST(KPD__ENUM) KPD_ARCHITECTURE_COUNT } kpd_architecture;
+KPDDEF const char *kpd_architecture_name(kpd_architecture architecture);
+KPDDEF bool        kpd_architecture_from_name(const char *name, kpd_architecture *out);
+
 #define KPD_DTYPE_LIST(X)                                                                                              \
     X(DTYPE_DEFAULT, "default") X(F32, "f32") X(BF16, "bf16") X(INT8, "int8")       /* default = f32 */                \
     X(INT16, "int16") X(INT4, "int4")                                               /* of a tree only */
@@ -442,6 +455,7 @@ KPDDEF bool        kpd_metric_from_name(const char *name, kpd_metric *out);
 
 typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns, with the defaults filled in
     uint32_t abi;
+    kpd_architecture architecture;
     kpd_kind kind;
     kpd_dtype dtype;                    // of the weights; a created model has f32, kpd_model_convert makes the others
     bool separate_towers;               // bi-encoder: own weights for keyphrases, of all but the modules
@@ -846,7 +860,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
     }
 KPD__ENUM_NAMES(kpd_status, KPD_STATUS_LIST)
 KPD__ENUM_NAMES(kpd_simd, KPD_SIMD_LIST)
+KPD__ENUM_NAMES(kpd_tokenizer_kind, KPD_TOKENIZER_KIND_LIST)
 KPD__ENUM_NAMES(kpd_kind, KPD_KIND_LIST)
+KPD__ENUM_NAMES(kpd_architecture, KPD_ARCHITECTURE_LIST)
 KPD__ENUM_NAMES(kpd_dtype, KPD_DTYPE_LIST)
 KPD__ENUM_NAMES(kpd_tower, KPD_TOWER_LIST)
 KPD__ENUM_NAMES(kpd_pooling, KPD_POOLING_LIST)
@@ -5819,6 +5835,8 @@ static kpd_status kpd__tokenizer_check(const kpd_tokenizer_desc *d, size_t *n_to
     kpd__line line;
     size_t at = 0;
     if (d && kpd__desc_check("tokenizer", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
+    if (d && (size_t)d->kind >= KPD_TOKENIZER_KIND_COUNT)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: kind is %d, expected %d", (int)d->kind, KPD_WORDPIECE);
     if (!d || !d->vocab || !d->vocab_size) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: there is no vocabulary");
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: the allocator has one function, expected both or none");
@@ -6412,6 +6430,7 @@ enum { KPD__U8 = 1, KPD__I32, KPD__I64, KPD__F32, KPD__BF16, KPD__F32_PANELS = 8
 enum { KPD__KIND_MODEL = 1, KPD__KIND_INDEX, KPD__KIND_CHECKPOINT };
 enum { KPD__REQUIRED = 1, KPD__SUMMED = 2, KPD__OPTIONAL = 1 << 16 };   // the last is not of the file: may be absent
 
+#define KPD__FORMAT 2                   // major version
 #define KPD__MAX_SECTIONS 65536
 static const uint8_t kpd__magic[8] = {0x89, 'K', 'P', 'D', 0x0D, 0x0A, 0x1A, 0x0A};
 
@@ -6595,8 +6614,9 @@ static kpd_status kpd__header_check(const kpd__file *f, uint32_t kind, const cha
         return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: is not a kpd file (it begins %02X %02X %02X %02X, expected 89 4B 50 44)",
                          path, (unsigned)h->magic[0], (unsigned)h->magic[1], (unsigned)h->magic[2], (unsigned)h->magic[3]);
     if (h->sum != kpd__hash64(h, 56)) return kpd__fail(e, KPD_ERR_FORMAT, 56, "%s: the header's checksum is wrong", path);
-    if (h->major != 1)
-        return kpd__fail(e, KPD_ERR_VERSION, 8, "%s: has format version %u, expected 1", path, (unsigned)h->major);
+    if (h->major != KPD__FORMAT)
+        return kpd__fail(e, KPD_ERR_VERSION, 8, "%s: has format version %u, expected %d%s", path, (unsigned)h->major,
+                         KPD__FORMAT, h->major < KPD__FORMAT ? ": make it anew" : "");
     if (h->order != 0x01020304) return kpd__fail(e, KPD_ERR_FORMAT, 16, "%s: is not little-endian", path);
     if (h->features)
         return kpd__fail(e, KPD_ERR_UNSUPPORTED, 20, "%s: needs unknown features %08X", path, (unsigned)h->features);
@@ -6744,7 +6764,7 @@ static uint64_t kpd__parts_place(kpd__section *s, size_t n) {
 static void kpd__header_make(kpd__header *h, uint32_t kind, const kpd__section *table, size_t n, uint64_t size) {
     memset(h, 0, sizeof *h);
     memcpy(h->magic, kpd__magic, 8);
-    h->major = 1; h->kind = kind; h->order = 0x01020304;
+    h->major = KPD__FORMAT; h->kind = kind; h->order = 0x01020304;
     h->size = size;
     h->n_sections = (uint32_t)n;
     h->table_sum = kpd__hash64(table, n * 128);
@@ -7105,8 +7125,9 @@ static void kpd__model_defaults(kpd_model_desc *d) {
 }
 
 // Numbers that are to be enums, not yet converted: a file's may be anything, which C++ lets no enum hold.
-static kpd_status kpd__enums_check(int kind, int activation, int pooling, int dtype, kpd_error *e) {
+static kpd_status kpd__enums_check(int kind, int architecture, int activation, int pooling, int dtype, kpd_error *e) {
     if (kpd__range(e, "model: kind", kind, 0, KPD_CROSS_ENCODER) ||
+        kpd__range(e, "model: architecture", architecture, 0, KPD_ARCHITECTURE_COUNT - 1) ||
         kpd__range(e, "model: activation", activation, 0, KPD_TANH) ||
         kpd__range(e, "model: pooling", pooling, 0, KPD_POOL_LAST) || kpd__range(e, "model: dtype", dtype, KPD_F32, KPD_INT8))
         return KPD_ERR_ARGUMENT;
@@ -7139,7 +7160,7 @@ static int32_t kpd__full_dim(const kpd_model_desc *d) { return d->n_modules ? d-
 
 // d with its defaults filled in.
 static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
-    if (kpd__enums_check((int)d->kind, (int)d->activation, (int)d->pooling, (int)d->dtype, e) ||
+    if (kpd__enums_check((int)d->kind, (int)d->architecture, (int)d->activation, (int)d->pooling, (int)d->dtype, e) ||
         kpd__range(e, "model: n_layers", d->n_layers, 1, KPD_MAX_LAYERS) ||
         kpd__range(e, "model: width", d->width, 2, KPD_MAX_WIDTH) || kpd__range(e, "model: n_heads", d->n_heads, 1, d->width) ||
         kpd__range(e, "model: width modulo n_heads", d->width % d->n_heads, 0, 0) ||
@@ -7168,6 +7189,8 @@ static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
 }
 
 // The config section: see >>format.
+enum { KPD__CONFIG = 64 };
+
 static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     const kpd_tokenizer_desc *t = &d->tokenizer->desc;
     c[0] = (int32_t)d->kind;
@@ -7189,6 +7212,7 @@ static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     c[28] = (t->cased ? 1 : 0) | (t->keep_cjk_joined ? 2 : 0) | (t->strip_accents + 1) << 2;
     c[29] = (int32_t)d->dtype;
     c[30] = d->arithmetic;
+    c[31] = (int32_t)d->architecture; c[32] = (int32_t)t->kind;
 }
 
 // n slots, of which this version knows the bits `known`. What else is set means something to a later one.
@@ -7203,8 +7227,9 @@ static kpd_status kpd__slots_check(const int32_t *c, const uint32_t *known, size
 }
 
 // The bits of each slot that have a meaning, where the model has n_modules.
-static void kpd__config_known(int32_t n_modules, uint32_t known[32]) {
-    for (int32_t i = 0; i < 32; i++) known[i] = i < 16 || (i < 28 && (i - 16) / 3 < n_modules) || i == 29 ? UINT32_MAX : 0;
+static void kpd__config_known(int32_t n_modules, uint32_t known[KPD__CONFIG]) {
+    for (int32_t i = 0; i < KPD__CONFIG; i++)
+        known[i] = i < 16 || (i < 28 && (i - 16) / 3 < n_modules) || i == 29 ? UINT32_MAX : 0;   // 31 and 32: 0 is all
     known[1] = 1;
     known[14] = 0x7FFFFF07;
     for (int32_t i = 18; i < 28; i += 3) known[i] &= 0x1FF;
@@ -7212,10 +7237,11 @@ static void kpd__config_known(int32_t n_modules, uint32_t known[32]) {
 }
 
 static kpd_status kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_desc *t, kpd_error *e) {
-    if (kpd__enums_check(c[0], c[10], c[11], c[29], e) || kpd__range(e, "model: n_modules", c[15], 0, 4) ||
+    if (kpd__enums_check(c[0], c[31], c[10], c[11], c[29], e) || kpd__range(e, "model: n_modules", c[15], 0, 4) ||
         kpd__range(e, "model: strip_accents", c[28] >> 2 & 3, 0, 2) ||
         kpd__range(e, "model: similarity", c[14] >> 1 & 3, 0, KPD_METRIC_COUNT - 1))
         return KPD_ERR_ARGUMENT;
+    d->architecture = (kpd_architecture)c[31]; t->kind = (kpd_tokenizer_kind)c[32];
     d->kind = (kpd_kind)c[0];
     d->separate_towers = c[1] != 0;
     d->n_layers = c[2];
@@ -7477,13 +7503,13 @@ static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) 
                        *texts = kpd__file_find(&m->file, "templates");
     const kpd__section *tokens = kpd__file_find(&m->file, "special"), *vocab = kpd__file_find(&m->file, "vocab");
     const int32_t *c;
-    uint32_t known[32];
+    uint32_t known[KPD__CONFIG];
     memset(&t, 0, sizeof t);
-    if (!config || config->type != KPD__I32 || config->size < 32 * 4)
-        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 32 numbers", path);
+    if (!config || config->type != KPD__I32 || config->size < KPD__CONFIG * 4)
+        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of %d numbers", path, KPD__CONFIG);
     c = (const int32_t *)(const void *)(m->file.data + config->offset);
     kpd__config_known(c[15], known);
-    s = kpd__slots_check(c, known, 32, (size_t)config->size / 4, (int64_t)config->offset, path, e);
+    s = kpd__slots_check(c, known, KPD__CONFIG, (size_t)config->size / 4, (int64_t)config->offset, path, e);
     if (s) return s;
     if (!kpd__strings(&m->file, texts, templates, 3))
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: section templates is not three strings", path);
@@ -7603,7 +7629,7 @@ static void kpd__model_head(kpd__section *s, const kpd_model_desc *d, uint8_t *i
         memcpy(image + s[3].offset, t->vocab, t->vocab_size);
         return;
     }
-    kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, 32, 1, 32 * 4);
+    kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, KPD__CONFIG, 1, KPD__CONFIG * 4);
     kpd__section_set(&s[1], "templates", KPD__U8, KPD__REQUIRED | KPD__SUMMED, sizes[0], 1, sizes[0]);
     kpd__section_set(&s[2], "special", KPD__U8, KPD__REQUIRED | KPD__SUMMED, sizes[1], 1, sizes[1]);
     kpd__section_set(&s[3], "vocab", KPD__U8, KPD__REQUIRED | KPD__SUMMED, t->vocab_size, 1, t->vocab_size);
