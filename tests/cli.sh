@@ -1106,6 +1106,13 @@ if command -v python3 > /dev/null; then
     done
 fi
 
+# A shared library of kpd.h alone is called without a line of C. -O0, since it compiles in seconds then.
+t a_binding_needs_no_c
+if command -v python3 > /dev/null; then
+    run 0 ${CC:-cc} -std=c99 -O0 -shared -fPIC -DKPD_IMPLEMENTATION -x c kpd.h -o "$dir/libkpd.so" -lm
+    run 0 python3 tests/binding.py "$dir/libkpd.so" $student; prints "ok: opened, embedded, cancelled, indexed, recommended"
+fi
+
 t ""
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
