@@ -474,6 +474,7 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     kpd_pooling pooling;
     float layer_norm_eps;               // 0 = 1e-12
     kpd_module modules[4]; int32_t n_modules;
+    uint64_t converted_from;            // what kpd_model_convert made it of: a fingerprint, 0 = nothing, as of created models
     // Input templates: text with {title} {category} {keyphrase}, the vocabulary's special tokens {sep} {cls} {unk} {mask}
     // {pad}, and | where the second segment (token type 1) of a pair begins. Each placeholder stands alone between spaces or
     // |. A part that an input lacks, or that has no token (it is empty or blank), is left out with the text that joins it:
@@ -515,6 +516,11 @@ KPDDEF kpd_model_desc       kpd_model_get_desc(const kpd_model *m);      // its 
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m);
 KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // truncate_dim or D, or the number of labels
 KPDDEF size_t               kpd_model_size(const kpd_model *m);          // bytes of its file
+
+// A number of all that decides a model's vectors: XXH64 over the sections that its file requires, a tower of its own apart, with
+// the sums of their table. Converted models keep the first one's, since their vectors are near. 0 = unknown: a created model's
+// weights have no sums until it was saved and opened. Any thread. Cost: a hash of 136 bytes a section.
+KPDDEF uint64_t             kpd_model_fingerprint(const kpd_model *m, kpd_tower tower);
 
 // What a model reads of a row: the parts that its template for the tower names (a cross-encoder's: for pairs), as kpd_input
 // orders them. The rest of the row is left out, so that any model can be asked about any row. Texts are borrowed.
@@ -625,7 +631,7 @@ typedef struct kpd_index_desc {
     kpd_dtype storage;                  // f32; of a tree also int16, int8, or int4: nothing but its codes
     int32_t lists;                      // of a tree's k-means; 0 = one for 224 vectors
     float recall;                       // of a tree's searches that name none; 0 = 0.95
-    uint64_t fingerprint;               // of the model that made the vectors, a number of the host's; 0 = unknown. Only kept
+    uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
     int32_t partition;                  // which part of a set this is, a number of the host's. Only kept
     kpd_simd simd;                      // of its own sums, forced as a session's; AUTO is never AMX
     kpd_allocator allocator;
@@ -727,7 +733,7 @@ typedef bool kpd_lookup_t(void *user, int64_t id, kpd_text *out);
 typedef struct kpd_recommend_desc {
     uint32_t abi;
     const kpd_model *student;           // required; the index's dim picks the first columns of its embedding
-    const kpd_index *index;             // required, of keyphrases
+    const kpd_index *index;             // required, of keyphrases; of the student's fingerprint, where both are known
     const kpd_model *assistant;         // NULL = no filter; one label
     kpd_search_desc search;             // k = candidates an item, before duplicates and filter
     kpd_lookup_t *lookup; void *lookup_user;   // required
@@ -7213,6 +7219,7 @@ static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     c[29] = (int32_t)d->dtype;
     c[30] = d->arithmetic;
     c[31] = (int32_t)d->architecture; c[32] = (int32_t)t->kind;
+    memcpy(&c[33], &d->converted_from, 8);
 }
 
 // n slots, of which this version knows the bits `known`. What else is set means something to a later one.
@@ -7229,7 +7236,7 @@ static kpd_status kpd__slots_check(const int32_t *c, const uint32_t *known, size
 // The bits of each slot that have a meaning, where the model has n_modules.
 static void kpd__config_known(int32_t n_modules, uint32_t known[KPD__CONFIG]) {
     for (int32_t i = 0; i < KPD__CONFIG; i++)
-        known[i] = i < 16 || (i < 28 && (i - 16) / 3 < n_modules) || i == 29 ? UINT32_MAX : 0;   // 31 and 32: 0 is all
+        known[i] = i < 16 || (i < 28 && (i - 16) / 3 < n_modules) || i == 29 || i == 33 || i == 34 ? UINT32_MAX : 0;
     known[1] = 1;
     known[14] = 0x7FFFFF07;
     for (int32_t i = 18; i < 28; i += 3) known[i] &= 0x1FF;
@@ -7242,6 +7249,7 @@ static kpd_status kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_toke
         kpd__range(e, "model: similarity", c[14] >> 1 & 3, 0, KPD_METRIC_COUNT - 1))
         return KPD_ERR_ARGUMENT;
     d->architecture = (kpd_architecture)c[31]; t->kind = (kpd_tokenizer_kind)c[32];
+    memcpy(&d->converted_from, &c[33], 8);
     d->kind = (kpd_kind)c[0];
     d->separate_towers = c[1] != 0;
     d->n_layers = c[2];
@@ -7685,13 +7693,16 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
 }
 
 static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+    kpd_model_desc own;
     kpd_status s;
     if (d && kpd__desc_check("model", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d || !d->tokenizer) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: desc.tokenizer is missing");
     if (d->dtype > KPD_F32)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: dtype is %d, expected f32; kpd_model_convert makes the others",
                          (int)d->dtype);
-    s = kpd__model_make(d, a, out, e);
+    own = *d;
+    own.converted_from = 0;
+    s = kpd__model_make(&own, a, out, e);
     if (!s) (*out)->writable = true;
     return s;
 }
@@ -7714,6 +7725,22 @@ KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error
 KPDDEF kpd_model_desc kpd_model_get_desc(const kpd_model *m) { return m->desc; }
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m) { return m->tokenizer; }
 KPDDEF size_t kpd_model_size(const kpd_model *m) { return m->file.size; }
+
+KPDDEF uint64_t kpd_model_fingerprint(const kpd_model *m, kpd_tower tower) {
+    const kpd__section *s = kpd__file_table(&m->file), *end = s + kpd__file_header(&m->file)->n_sections;
+    struct { uint64_t so_far; char name[64]; uint64_t type, shape[3], sum; } x;
+    memset(&x, 0, sizeof x);
+    for (; s < end && !m->desc.converted_from; s++) {
+        if (!(s->flags & KPD__REQUIRED)) continue;
+        if (!s->sum) return 0;
+        memcpy(x.name, s->name, sizeof x.name);
+        memcpy(x.shape, s->shape, sizeof x.shape);
+        x.type = s->type; x.sum = s->sum;
+        x.so_far = kpd__hash64(&x, sizeof x);
+    }
+    if (m->desc.converted_from) x.so_far = m->desc.converted_from;
+    return x.so_far + (m->desc.separate_towers && tower == KPD_KEYPHRASE);
+}
 
 KPDDEF int32_t kpd_model_dim(const kpd_model *m) {
     if (m->desc.kind == KPD_CROSS_ENCODER) return m->desc.n_labels;
@@ -7772,6 +7799,10 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
     if (bad < n)
         return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)bad, "tensor %s: value %llu is not finite", name,
                          (unsigned long long)bad);
+    if (m->desc.converted_from) {                       // it is another model from here on
+        m->desc.converted_from = 0;
+        kpd__config_write(&m->desc, (int32_t *)kpd__image_at(m, m->file.data + kpd__file_find(&m->file, "config")->offset));
+    }
     to = (float *)kpd__image_at(m, t->f32);
     for (size_t r = 0; r < (size_t)t->rows; r++)
         for (size_t c = 0; c < (size_t)t->cols; c++) to[kpd__tensor_at(t, r, c)] = *in++;
@@ -8599,6 +8630,7 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
     if (!d) d = (const kpd_convert_desc *)memset(&none, 0, sizeof none);
     if (kpd__desc_check("convert", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     desc.dtype = d->dtype ? d->dtype : KPD_F32;
+    desc.converted_from = kpd_model_fingerprint(m, KPD_ITEM);
     desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
     for (size_t i = 0; i < m->n_tensors; i++)
         size = kpd__max(size, (size_t)m->tensors[i].rows * (size_t)m->tensors[i].cols * sizeof *w);
@@ -10785,10 +10817,16 @@ static kpd_status kpd__item_row(const kpd_input *item, size_t i, kpd_row *row, k
 
 static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
                                        kpd_error *e) {
+    uint64_t made;
     if (kpd__desc_check("recommend", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d->student || !d->index || !d->lookup)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
+    made = kpd_model_fingerprint(d->student, KPD_KEYPHRASE);
     if (d->assistant && kpd__assistant_check(d->assistant, "recommend", e)) return KPD_ERR_ARGUMENT;
+    if (d->index->fingerprint && made && made != d->index->fingerprint)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+                         "recommend: the index has vectors of model %016llx, the student's keyphrases are of %016llx",
+                         (unsigned long long)d->index->fingerprint, (unsigned long long)made);
     if (d->index->dim > kpd__full_dim(&d->student->desc))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the index has dim %d, the student only %d", (int)d->index->dim,
                          (int)kpd__full_dim(&d->student->desc));

@@ -652,7 +652,7 @@ static void check_config(const tiny_bytes *b, size_t slots, size_t at, uint32_t 
 static void config_of_the_future(void) {
     static const struct { size_t at; uint32_t bits; } unknown[] = {
         {1, 2}, {14, 8}, {14, 0x80000000u}, {16, 1}, {17, 1}, {27, 0x80000000u}, {28, 16}, {28, 0x40000000u}, {30, 4},
-        {31, 1}, {31, 0x80000000u}, {32, 1}, {32, 0x80000000u}, {33, 1}, {34, 1}, {35, 1}, {63, 0x80000000u}};
+        {31, 1}, {31, 0x80000000u}, {32, 1}, {32, 0x80000000u}, {35, 1}, {63, 0x80000000u}};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         check_config(&model_file, 64, unknown[i].at, unknown[i].bits, KPD_ERR_UNSUPPORTED);
     for (size_t i = 7; i < 16; i++) check_config(&index_file, 16, i, i % 2 ? 1 : 0x80000000u, KPD_ERR_UNSUPPORTED);

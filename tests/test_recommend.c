@@ -189,6 +189,85 @@ static void conversions_can_be_cancelled(void) {
     }
 }
 
+// ---- fingerprints --------------------------------------------------------------------------------------------------
+
+static kpd_model *reopened(const kpd_model *m, const char *name) {
+    const char *path = test_tmp(name);
+    kpd_model *other = NULL;
+    CHECK_OK(kpd_model_save(m, path, &error));
+    CHECK_OK(kpd_model_open(path, NULL, &other, &error));
+    return other;
+}
+
+// A model's fingerprint goes with what decides its vectors: through files and conversions, and not to other weights.
+static void fingerprints_follow_the_weights(void) {
+    kpd_convert_desc d;
+    tiny_options o;
+    kpd_tensor t;
+    float *w;
+    uint64_t print;
+    kpd_model *opened = reopened(student, "print.kpd"), *again = NULL, *small = NULL, *saved = NULL, *wide = NULL, *other = NULL;
+    memset(&d, 0, sizeof d);
+    memset(&o, 0, sizeof o);
+    o.seed = 77;
+    CHECK(kpd_model_fingerprint(student, KPD_ITEM) == 0);               // its weights have no sums yet
+    if (!opened) return;
+    print = kpd_model_fingerprint(opened, KPD_ITEM);
+    CHECK(print != 0 && kpd_model_fingerprint(opened, KPD_KEYPHRASE) == print);
+    again = reopened(opened, "print2.kpd");
+    CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) == print);
+    d.dtype = KPD_INT8;
+    CHECK_OK(kpd_model_convert(opened, &d, &small, &error));
+    CHECK(small && kpd_model_fingerprint(small, KPD_ITEM) == print && kpd_model_get_desc(small).converted_from == print);
+    saved = reopened(small, "print3.kpd");
+    CHECK(saved && kpd_model_fingerprint(saved, KPD_ITEM) == print);
+    d.dtype = KPD_F32;
+    CHECK_OK(kpd_model_convert(opened, &d, &wide, &error));
+    CHECK(wide && kpd_model_fingerprint(wide, KPD_ITEM) == print);
+    CHECK(kpd_model_tensor(wide, 0, &t));
+    w = (float *)calloc((size_t)t.rows * (size_t)t.cols, sizeof *w);
+    if (CHECK(w != NULL)) CHECK_OK(kpd_model_set(wide, t.name, w, &error));
+    free(w);
+    CHECK(kpd_model_fingerprint(wide, KPD_ITEM) == 0);
+    kpd_model_close(again);
+    again = reopened(wide, "print4.kpd");
+    CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) != 0 && kpd_model_fingerprint(again, KPD_ITEM) != print);
+    other = tiny_model(&o);
+    kpd_model_close(again);
+    again = reopened(other, "print5.kpd");
+    CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) != print);
+    kpd_model_close(opened); kpd_model_close(again); kpd_model_close(small); kpd_model_close(saved);
+    kpd_model_close(wide); kpd_model_close(other);
+}
+
+static void an_index_of_another_model_is_refused(void) {
+    kpd_index_desc d;
+    kpd_recommend_desc r = base(3);
+    kpd_model *opened = reopened(student, "print.kpd");
+    kpd_index *x[2] = {NULL, NULL};
+    float v[DIM] = {1};
+    const int64_t id = id_of(3);
+    memset(&d, 0, sizeof d);
+    d.dim = DIM;
+    if (!opened) return;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        d.fingerprint = kpd_model_fingerprint(opened, KPD_KEYPHRASE) ^ (wrong ? 1 : 0);
+        CHECK_OK(kpd_index_create(&d, &x[wrong], &error));
+        CHECK_OK(kpd_index_upsert(x[wrong], &id, v, 1, &error));
+        CHECK_OK(kpd_index_save(x[wrong], test_tmp("print.kpi"), &error));
+        kpd_index_close(x[wrong]);
+        CHECK_OK(kpd_index_open(test_tmp("print.kpi"), NULL, &x[wrong], &error));
+        CHECK(kpd_index_get_info(x[wrong]).fingerprint == d.fingerprint);
+        r.index = x[wrong]; r.student = opened;
+        CHECK_STATUS(kpd_recommend(session, &r, items, 1, got, counts, &error), wrong ? KPD_ERR_ARGUMENT : KPD_OK);
+        CHECK(!wrong || strstr(error.message, "the index has vectors of model "));
+        r.student = student;                                            // unknown, and taken
+        CHECK_OK(kpd_recommend(session, &r, items, 1, got, counts, &error));
+        kpd_index_close(x[wrong]);
+    }
+    kpd_model_close(opened);
+}
+
 // ---- the pipeline by hand ------------------------------------------------------------------------------------------
 
 typedef struct phrase { int32_t ids[TOKENS], n; } phrase;
@@ -512,6 +591,8 @@ SUITE(recommend) {
         RUN(recommend, bad_item);
         RUN(recommend, each_model_reads_what_its_template_names);
         RUN(recommend, session_too_small);
+        RUN(recommend, fingerprints_follow_the_weights);
+        RUN(recommend, an_index_of_another_model_is_refused);
         RUN(recommend, calls_can_be_cancelled);
         RUN(recommend, conversions_can_be_cancelled);
     } else {
