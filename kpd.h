@@ -730,6 +730,10 @@ KPDDEF kpd_status kpd_kmeans(const kpd_kmeans_desc *d, const float *v, size_t n,
 // The keyphrase of an id, valid until kpd_recommend returns; false = gone, left out. Called by the calling thread.
 typedef bool kpd_lookup_t(void *user, int64_t id, kpd_text *out);
 
+// Fills out[0..n) with how relevant the n keyphrases `ids` are to item number `item` of the call, 0 to 1: a search engine's score,
+// a calibrated one, or a mixture. false = stop, with CANCELLED. Called by the calling thread.
+typedef bool kpd_relevance_t(void *user, int64_t item, const int64_t *ids, int32_t n, float *out);
+
 typedef struct kpd_recommend_desc {
     uint32_t abi;
     const kpd_model *student;           // required; the index's dim picks the first columns of its embedding
@@ -737,7 +741,8 @@ typedef struct kpd_recommend_desc {
     const kpd_model *assistant;         // NULL = no filter; one label
     kpd_search_desc search;             // k = candidates an item, before duplicates and filter
     kpd_lookup_t *lookup; void *lookup_user;   // required
-    float min_relevance;                // keep probabilities of at least this; 0 = all. Ours: no value is in the paper
+    kpd_relevance_t *relevance; void *relevance_user;   // in place of an assistant
+    float min_relevance;                // keep relevances of at least this; 0 = all. Ours: no value is in the paper
     bool rank_by_relevance;             // else by similarity
     bool same_words_are_duplicates;     // "case iphone" = "iphone case"
     int32_t reserved[4];
@@ -746,7 +751,7 @@ typedef struct kpd_recommend_desc {
 typedef struct kpd_recommendation {
     int64_t id;
     float similarity;                   // the index's score
-    float relevance;                    // the assistant's probability, NaN without an assistant
+    float relevance;                    // the assistant's probability, or the callback's number; NaN without either
 } kpd_recommendation;
 
 // For n items (title, category), of which each model reads what its template names: out [n, k], counts [n], all 0 after an
@@ -7884,7 +7889,7 @@ typedef struct kpd__candidates {    // of recommend
     uint64_t *keys;                 // [k]
     kpd_text *phrases;              // [k]
     kpd_input *pairs;               // [k]: what the assistant reads of each, with the item
-    float *logits;                  // [k]
+    float *relevance;               // [k]
     int32_t *tokens[2];             // [tokens of a text]
 } kpd__candidates;
 
@@ -7967,7 +7972,7 @@ static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__ar
     c->keys = (uint64_t *)kpd__take(a, z->k, sizeof(uint64_t));
     c->phrases = (kpd_text *)kpd__take(a, z->k, sizeof(kpd_text));
     c->pairs = (kpd_input *)kpd__take(a, z->k, sizeof(kpd_input));
-    c->logits = (float *)kpd__take(a, z->k, sizeof(float));
+    c->relevance = (float *)kpd__take(a, z->k, sizeof(float));
     c->tokens[0] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->tokens[1] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
 }
@@ -10767,31 +10772,51 @@ static void kpd__rank(kpd_recommendation *r, int32_t n) {
     }
 }
 
-// The assistant's logits of an item's n phrases.
+// The assistant's probability of each of an item's n phrases.
 static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd_row *item, size_t n, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
     kpd_row row = *item;
+    kpd_status status;
     for (size_t i = 0; i < n; i++) {
         row.keyphrase = c->phrases[i];
         c->pairs[i] = kpd_model_input(assistant, KPD_ITEM, &row);
     }
-    return kpd__score_pairs(s, assistant, c->pairs, n, c->logits, NULL, e);
+    status = kpd__score_pairs(s, assistant, c->pairs, n, c->relevance, NULL, e);
+    for (size_t i = 0; i < n && !status; i++) c->relevance[i] = kpd_sigmoid(c->relevance[i]);
+    return status;
 }
 
-static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, const kpd_row *item, kpd_hit *hits,
-                                     int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
+// The host's relevance of each of an item's n hits.
+static kpd_status kpd__ask_host(kpd_session *s, const kpd_recommend_desc *d, size_t item, const kpd_hit *hits, int32_t n,
+                                kpd_error *e) {
     kpd__candidates *c = &s->candidates;
+    int64_t *ids = (int64_t *)(void *)c->keys;          // which have told duplicates by now
+    for (int32_t i = 0; i < n; i++) ids[i] = hits[i].id;
+    if (n && !d->relevance(d->relevance_user, (int64_t)item, ids, n, c->relevance))
+        return kpd__fail(e, KPD_ERR_CANCELLED, -1, "recommend: stopped by the host's relevance at item %lld", (long long)item);
+    for (int32_t i = 0; i < n; i++)
+        if (!(c->relevance[i] >= 0 && c->relevance[i] <= 1))
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+                             "recommend: the host's relevance of id %lld to item %lld is %g, expected 0 to 1",
+                             (long long)hits[i].id, (long long)item, (double)c->relevance[i]);
+    return KPD_OK;
+}
+
+static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, size_t at, const kpd_row *item, kpd_hit *hits,
+                                     int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
+    bool filter = d->assistant || d->relevance;
     kpd_status status = kpd__drop_duplicates(s, d, hits, &n, e);
     if (!status && d->assistant) status = kpd__ask(s, d->assistant, item, (size_t)n, e);
+    if (!status && d->relevance) status = kpd__ask_host(s, d, at, hits, n, e);
     if (status) return status;
     *count = 0;
     for (int32_t i = 0; i < n; i++) {
         kpd_recommendation r;
         r.id = hits[i].id; r.similarity = hits[i].score;
-        r.relevance = d->assistant ? kpd_sigmoid(c->logits[i]) : NAN;
-        if (!d->assistant || r.relevance >= d->min_relevance) out[(*count)++] = r;
+        r.relevance = filter ? s->candidates.relevance[i] : NAN;
+        if (!filter || r.relevance >= d->min_relevance) out[(*count)++] = r;
     }
-    if (d->assistant && d->rank_by_relevance) kpd__rank(out, *count);
+    if (filter && d->rank_by_relevance) kpd__rank(out, *count);
     return KPD_OK;
 }
 
@@ -10821,6 +10846,8 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
     if (kpd__desc_check("recommend", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d->student || !d->index || !d->lookup)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
+    if (d->assistant && d->relevance)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: there are an assistant and a relevance, expected one of them");
     made = kpd_model_fingerprint(d->student, KPD_KEYPHRASE);
     if (d->assistant && kpd__assistant_check(d->assistant, "recommend", e)) return KPD_ERR_ARGUMENT;
     if (d->index->fingerprint && made && made != d->index->fingerprint)
@@ -10866,7 +10893,7 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
                                (long long)((int64_t)at + e->where));
         for (size_t i = 0; !status && i < m; i++) {
             status =
-                kpd__recommend_one(s, d, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
+                kpd__recommend_one(s, d, at + i, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
             if (status) e->where = (int64_t)(at + i);   // not the candidate's
         }
         if (!status) status = kpd__progress_add(&progress, m, e);

@@ -268,6 +268,42 @@ static void an_index_of_another_model_is_refused(void) {
     kpd_model_close(opened);
 }
 
+// ---- the host's relevance ------------------------------------------------------------------------------------------
+
+typedef struct judge { int64_t calls, stop_at; float wrong; } judge;
+
+static bool relevance_by_id(void *user, int64_t item, const int64_t *id, int32_t n, float *out) {
+    judge *j = (judge *)user;
+    CHECK(n > 0 && item >= 0 && item < ITEMS);
+    for (int32_t i = 0; i < n; i++) out[i] = (float)((id[i] + 1000) / 7) / (float)PHRASES;
+    if (j->wrong > 0) out[n - 1] = j->wrong;
+    return ++j->calls != j->stop_at;
+}
+
+// A relevance of the host's filters and ranks as an assistant's would.
+static void the_host_can_judge(void) {
+    judge j = {0, 0, 0};
+    kpd_recommend_desc d = base(20);
+    d.relevance = relevance_by_id; d.relevance_user = &j;
+    CHECK_STATUS(kpd_recommend(session, &d, items, 1, got, counts, &error), KPD_ERR_ARGUMENT);
+    CHECK(strstr(error.message, "an assistant and a relevance"));
+    d.assistant = NULL; d.min_relevance = .3f; d.rank_by_relevance = true;
+    CHECK_OK(kpd_recommend(session, &d, items, ITEMS, got, counts, &error));
+    CHECK(counts[0] > 2 && j.calls == ITEMS);
+    for (size_t i = 0; i < ITEMS; i++)
+        for (int32_t r = 0; r < counts[i]; r++) {
+            const kpd_recommendation *x = &got[i * 20 + (size_t)r];
+            CHECK(x->relevance >= .3f && x->relevance == (float)((x->id + 1000) / 7) / (float)PHRASES);
+            CHECK(r == 0 || x[-1].relevance >= x->relevance);
+        }
+    j.calls = 0; j.stop_at = 5;
+    CHECK_STATUS(kpd_recommend(session, &d, items, ITEMS, got, counts, &error), KPD_ERR_CANCELLED);
+    CHECK(error.where == 4 && counts[0] == 0);
+    j.stop_at = 0; j.wrong = 1.5f;
+    CHECK_STATUS(kpd_recommend(session, &d, items, ITEMS, got, counts, &error), KPD_ERR_ARGUMENT);
+    CHECK(strstr(error.message, "is 1.5, expected 0 to 1"));
+}
+
 // ---- the pipeline by hand ------------------------------------------------------------------------------------------
 
 typedef struct phrase { int32_t ids[TOKENS], n; } phrase;
@@ -593,6 +629,7 @@ SUITE(recommend) {
         RUN(recommend, session_too_small);
         RUN(recommend, fingerprints_follow_the_weights);
         RUN(recommend, an_index_of_another_model_is_refused);
+        RUN(recommend, the_host_can_judge);
         RUN(recommend, calls_can_be_cancelled);
         RUN(recommend, conversions_can_be_cancelled);
     } else {
