@@ -1,7 +1,7 @@
 #ifndef KPD__LEVEL   // the header includes itself once per SIMD level (see >>simd); nothing up to there is read twice
 // kpd.h - v0.1 - keyphrase retrieval in one C header: WordPiece tokenizer, BERT bi-encoder and cross-encoder, vector index.
 //
-//   No dependency but libc and libm. C99, also C++11. MIT or public domain: see the end of this file.
+//   No dependency but libc and libm. C99, also C++11; gcc or clang, not MSVC. MIT or public domain: see the end of this file.
 //
 // DO THIS in exactly one C or C++ file:
 //
@@ -517,9 +517,9 @@ KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m);
 KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // truncate_dim or D, or the number of labels
 KPDDEF size_t               kpd_model_size(const kpd_model *m);          // bytes of its file
 
-// A number of all that decides a model's vectors: XXH64 over the sections that its file requires, a tower of its own apart, with
-// the sums of their table. Converted models keep the first one's, since their vectors are near. 0 = unknown: a created model's
-// weights have no sums until it was saved and opened. Any thread. Cost: a hash of 136 bytes a section.
+// A number of all that decides a model's vectors: XXH64 over the names, shapes and sums of the sections that its file requires,
+// another for a tower of its own. Converted models keep the first one's, since their vectors are near. 0 = unknown: a created
+// model's weights have no sums until it was saved and opened. Any thread. Cost: a hash of 112 bytes a section.
 KPDDEF uint64_t             kpd_model_fingerprint(const kpd_model *m, kpd_tower tower);
 
 // What a model reads of a row: the parts that its template for the tower names (a cross-encoder's: for pairs), as kpd_input
@@ -730,8 +730,8 @@ KPDDEF kpd_status kpd_kmeans(const kpd_kmeans_desc *d, const float *v, size_t n,
 // The keyphrase of an id, valid until kpd_recommend returns; false = gone, left out. Called by the calling thread.
 typedef bool kpd_lookup_t(void *user, int64_t id, kpd_text *out);
 
-// Fills out[0..n) with how relevant the n keyphrases `ids` are to item number `item` of the call, 0 to 1: a search engine's score,
-// a calibrated one, or a mixture. false = stop, with CANCELLED. Called by the calling thread.
+// Fills out[0..n) with how relevant the n keyphrases `ids` are to item number `item` of the call, 0 to 1: a search engine's
+// score, a calibrated one, or a mixture. false = stop, with CANCELLED. Called by the calling thread.
 typedef bool kpd_relevance_t(void *user, int64_t item, const int64_t *ids, int32_t n, float *out);
 
 typedef struct kpd_recommend_desc {
@@ -788,6 +788,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#error "kpd.h: MSVC is not supported; compile this file with clang or gcc (MinGW)"
+#endif
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "kpd.h: float arithmetic must not be widened; use SSE (-mfpmath=sse) instead of the x87"
 #endif
@@ -10793,7 +10796,8 @@ static kpd_status kpd__ask_host(kpd_session *s, const kpd_recommend_desc *d, siz
     int64_t *ids = (int64_t *)(void *)c->keys;          // which have told duplicates by now
     for (int32_t i = 0; i < n; i++) ids[i] = hits[i].id;
     if (n && !d->relevance(d->relevance_user, (int64_t)item, ids, n, c->relevance))
-        return kpd__fail(e, KPD_ERR_CANCELLED, -1, "recommend: stopped by the host's relevance at item %lld", (long long)item);
+        return kpd__fail(e, KPD_ERR_CANCELLED, -1, "recommend: stopped by the host's relevance at item %lld",
+                         (long long)item);
     for (int32_t i = 0; i < n; i++)
         if (!(c->relevance[i] >= 0 && c->relevance[i] <= 1))
             return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
@@ -10802,8 +10806,8 @@ static kpd_status kpd__ask_host(kpd_session *s, const kpd_recommend_desc *d, siz
     return KPD_OK;
 }
 
-static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, size_t at, const kpd_row *item, kpd_hit *hits,
-                                     int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
+static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, size_t at, const kpd_row *item,
+                                     kpd_hit *hits, int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
     bool filter = d->assistant || d->relevance;
     kpd_status status = kpd__drop_duplicates(s, d, hits, &n, e);
     if (!status && d->assistant) status = kpd__ask(s, d->assistant, item, (size_t)n, e);
@@ -10892,8 +10896,8 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
             status = kpd__fail(e, e->status, (int64_t)at + e->where, "recommend: item %lld: its vector is not finite or zero",
                                (long long)((int64_t)at + e->where));
         for (size_t i = 0; !status && i < m; i++) {
-            status =
-                kpd__recommend_one(s, d, at + i, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
+            status = kpd__recommend_one(s, d, at + i, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k,
+                                        &counts[at + i], e);
             if (status) e->where = (int64_t)(at + i);   // not the candidate's
         }
         if (!status) status = kpd__progress_add(&progress, m, e);
@@ -10914,7 +10918,8 @@ KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recom
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
-//     0.1  tokenizer, model file, f32 bi-encoder and cross-encoder, flat index, recommend
+//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 1;
+//          files of version 2: config of 64 numbers, special tokens by role in templates, fingerprints, kinds of index
 //
 // LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,
 // alternative A: Copyright (c) 2026 the kpd authors; permission is granted, free of charge, to use, copy, modify, merge,
