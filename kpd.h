@@ -1,7 +1,7 @@
 #ifndef KPD__LEVEL   // the header includes itself once per SIMD level (see >>simd); nothing up to there is read twice
 // kpd.h - v0.1 - keyphrase retrieval in one C header: WordPiece tokenizer, BERT bi-encoder and cross-encoder, vector index.
 //
-//   No dependency but libc and libm. C99, also C++11. MIT or public domain: see the end of this file.
+//   No dependency but libc and libm. C99, also C++11; gcc or clang, not MSVC. MIT or public domain: see the end of this file.
 //
 // DO THIS in exactly one C or C++ file:
 //
@@ -59,7 +59,11 @@
 // the *assistant*, then scores each (keyphrase, item) pair that the index returned, and what it doubts is dropped.
 //
 // Zero means default. Every input is a `_desc` struct: zero it, set what differs; NULL counts as one of zeros. Each default
-// stands beside its field.
+// stands beside its field. `abi` is 0, or the KPD_ABI that the caller was compiled with; `reserved` is zeros. Both are checked.
+//
+// Stable. Until 1.0 a change of KPD_ABI may change structs, enums and calls, each told in HISTORY; within one, fields come from
+// `reserved` and enums grow at their ends. A file's major version says the same of files (see >>format). What begins with kpd__
+// is the library's own.
 //
 // Errors. Every call that can fail returns a kpd_status (0 = KPD_OK) and takes an optional `kpd_error *` last, which
 // gets the status (KPD_OK too), a byte offset or line where there is one, and a sentence: what, where, found, expected. Outputs
@@ -109,7 +113,7 @@
 //
 //     header, 64 bytes                               section entry, 128 bytes, from byte 64 on
 //      0  u8[8]  89 4B 50 44 0D 0A 1A 0A               0  char[64] name, zero-padded, at least one zero
-//      8  u16    major version = 1                    64  u32      type (below)
+//      8  u16    major version = 2                    64  u32      type (below)
 //     10  u16    minor version                        68  u32      flags: 1 = required, 2 = summed at open
 //     12  u32    kind: 1 model, 2 index,              72  u64[3]   shape: logical sizes, unused ones are 1
 //                3 checkpoint                         96  u64      offset, a multiple of 64
@@ -124,7 +128,7 @@
 //
 // The sections below are written as required; config, templates, special and vocab also as summed. Readers demand neither.
 // XXH64 is Collet's 64-bit xxHash with seed 0. A higher minor version adds sections and flags of them that may be ignored, and
-// gives a meaning to what is zero in config: a reader refuses a number or bit there that it does not know. A higher major
+// gives a meaning to what is zero in config: a reader refuses a number or bit there that it does not know. Another major
 // version or an unknown feature bit is refused.
 //
 //     type                 payload
@@ -153,14 +157,16 @@
 // Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
-//     config          i32  [32]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
+//     config          i32  [64]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
 //                     7 positions, 8 token types, 9 labels, 10 activation, 11 pooling, 12 bits of layer norm epsilon (f32),
 //                     13 tokens per text, 14 bits: 0 no final normalisation, 1..2 similarity (0 cosine, 1 dot, 2 l2), 8..30
 //                     columns that vectors are cut to (0 = all); 15 number of modules, 16..27 four modules of
 //                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
 //                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
 //                     30 arithmetic of int8, bits: 1 the feed-forward layer's inner activations are rounded as GELU's output, 2
-//                     the inputs of query, key and value have 16 bits, 31 zero
+//                     the inputs of query, key and value have 16 bits, 31 architecture (0 BERT), 32 kind of tokenizer (0
+//                     WordPiece), 33 and 34 fingerprint of the model that this one was converted from (u64, 0 = none); the
+//                     others zero
 //     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte; see
 //                     kpd_model_desc
 //     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
@@ -235,6 +241,11 @@ extern "C" {
 
 #define KPD_VERSION "0.1"
 
+// The number of this header's structs and enums. A program that calls a shared library compares its own with kpd_abi()'s, and
+// sets it in each desc, where another than the library's is refused. Descs end in zeros for fields to come: they are checked.
+#define KPD_ABI 1
+KPDDEF uint32_t kpd_abi(void);
+
 #define KPD_MAX_WIDTH     16384         // H, F, D, and the dim of an index
 #define KPD_MAX_LAYERS    256
 #define KPD_MAX_VOCAB     (1 << 22)
@@ -255,7 +266,7 @@ extern "C" {
     X(ERR_MEMORY, "KPD_ERR_MEMORY")           /* the allocator returned NULL                                   */      \
     X(ERR_IO, "KPD_ERR_IO")                   /* the operating system refused a file                           */      \
     X(ERR_FORMAT, "KPD_ERR_FORMAT")           /* a file or text is not what it should be                       */      \
-    X(ERR_VERSION, "KPD_ERR_VERSION")         /* a file of a later version                                     */      \
+    X(ERR_VERSION, "KPD_ERR_VERSION")         /* a file of another version                                   */      \
     X(ERR_UNSUPPORTED, "KPD_ERR_UNSUPPORTED") /* well-formed, but not something this build does                */      \
     X(ERR_LIMIT, "KPD_ERR_LIMIT")             /* over what the format, this machine or the session can hold    */      \
     X(ERR_NOT_FOUND, "KPD_ERR_NOT_FOUND")     /* no such name or id                                            */      \
@@ -334,7 +345,14 @@ KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c);
 
 typedef struct kpd_tokenizer kpd_tokenizer;
 
+#define KPD_TOKENIZER_KIND_LIST(X) X(WORDPIECE, "wordpiece")
+typedef enum kpd_tokenizer_kind { KPD_TOKENIZER_KIND_LIST(KPD__ENUM) KPD_TOKENIZER_KIND_COUNT } kpd_tokenizer_kind;
+KPDDEF const char *kpd_tokenizer_kind_name(kpd_tokenizer_kind kind);
+KPDDEF bool        kpd_tokenizer_kind_from_name(const char *name, kpd_tokenizer_kind *out);
+
 typedef struct kpd_tokenizer_desc {     // defaults = bert-base-uncased
+    uint32_t abi;                       // 0 or KPD_ABI
+    kpd_tokenizer_kind kind;
     const char *vocab; size_t vocab_size;               // the bytes of vocab.txt, copied: a token a line; its
                                                         // end, and white space before that, are no part of it
     bool cased;                                         // do not lower-case
@@ -342,6 +360,7 @@ typedef struct kpd_tokenizer_desc {     // defaults = bert-base-uncased
     int32_t strip_accents;                              // 0 = unless cased, 1 = yes, -1 = no
     const char *unk, *cls, *sep, *pad, *mask;           // NULL = "[UNK]" "[CLS]" "[SEP]" "[PAD]" "[MASK]"
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_tokenizer_desc;
 
 // Errors: ARGUMENT (no vocabulary), LIMIT, MEMORY, NOT_FOUND (unk, cls or sep is not in the vocabulary). pad and mask may be
@@ -383,6 +402,11 @@ KPDDEF int32_t  kpd_token_id(const kpd_tokenizer *t, kpd_text token);    // -1 =
 typedef enum kpd_kind { KPD_KIND_LIST(KPD__ENUM) KPD_KIND_COUNT } kpd_kind;
 KPDDEF const char *kpd_kind_name(kpd_kind kind);
 KPDDEF bool        kpd_kind_from_name(const char *name, kpd_kind *out);
+
+#define KPD_ARCHITECTURE_LIST(X) X(BERT, "bert")
+typedef enum kpd_architecture { KPD_ARCHITECTURE_LIST(KPD__ENUM) KPD_ARCHITECTURE_COUNT } kpd_architecture;
+KPDDEF const char *kpd_architecture_name(kpd_architecture architecture);
+KPDDEF bool        kpd_architecture_from_name(const char *name, kpd_architecture *out);
 
 #define KPD_DTYPE_LIST(X)                                                                                              \
     X(DTYPE_DEFAULT, "default") X(F32, "f32") X(BF16, "bf16") X(INT8, "int8")       /* default = f32 */                \
@@ -430,6 +454,8 @@ KPDDEF const char *kpd_metric_name(kpd_metric metric);
 KPDDEF bool        kpd_metric_from_name(const char *name, kpd_metric *out);
 
 typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns, with the defaults filled in
+    uint32_t abi;
+    kpd_architecture architecture;
     kpd_kind kind;
     kpd_dtype dtype;                    // of the weights; a created model has f32, kpd_model_convert makes the others
     bool separate_towers;               // bi-encoder: own weights for keyphrases, of all but the modules
@@ -448,6 +474,7 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     kpd_pooling pooling;
     float layer_norm_eps;               // 0 = 1e-12
     kpd_module modules[4]; int32_t n_modules;
+    uint64_t converted_from;            // what kpd_model_convert made it of: a fingerprint, 0 = nothing, as of created models
     // Input templates: text with {title} {category} {keyphrase}, the vocabulary's special tokens {sep} {cls} {unk} {mask}
     // {pad}, and | where the second segment (token type 1) of a pair begins. Each placeholder stands alone between spaces or
     // |. A part that an input lacks, or that has no token (it is empty or blank), is left out with the text that joins it:
@@ -458,15 +485,18 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     const char *template_keyphrase;     // NULL = "{keyphrase}"
     const char *template_pair;          // cross-encoder, NULL = "{keyphrase} {sep} {category} {sep} {title}"
     const kpd_tokenizer *tokenizer;     // required; copied in
+    int32_t reserved[4];
 } kpd_model_desc;
 
 typedef struct kpd_model kpd_model;
 
 typedef struct kpd_open_desc {
+    uint32_t abi;
     const void *data; size_t size;      // open these bytes instead of a file: borrowed, must outlive, aligned to 64
     bool copy;                          // read the file into memory and verify it, instead of mapping it
     bool verify;                        // check every byte's sum, and that every weight is finite
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_open_desc;
 
 // path may be NULL when d->data is given; d NULL = map the path. Errors: IO, FORMAT, VERSION, UNSUPPORTED, MEMORY; `where` is
@@ -486,6 +516,11 @@ KPDDEF kpd_model_desc       kpd_model_get_desc(const kpd_model *m);      // its 
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m);
 KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // truncate_dim or D, or the number of labels
 KPDDEF size_t               kpd_model_size(const kpd_model *m);          // bytes of its file
+
+// A number of all that decides a model's vectors: XXH64 over the names, shapes and sums of the sections that its file requires,
+// another for a tower of its own. Converted models keep the first one's, since their vectors are near. 0 = unknown: a created
+// model's weights have no sums until it was saved and opened. Any thread. Cost: a hash of 112 bytes a section.
+KPDDEF uint64_t             kpd_model_fingerprint(const kpd_model *m, kpd_tower tower);
 
 // What a model reads of a row: the parts that its template for the tower names (a cross-encoder's: for pairs), as kpd_input
 // orders them. The rest of the row is left out, so that any model can be asked about any row. Texts are borrowed.
@@ -512,12 +547,14 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // CANCELLED. Any thread. Cost: reading and writing every weight, room for the largest tensor in f32 beside the model, and for
 // int8 a pass of the texts.
 typedef struct kpd_convert_desc {
+    uint32_t abi;
     kpd_dtype dtype;                    // 0 = f32
     bool wide_qkv;                      // int8: 16-bit inputs of query, key, value; attention in f32: closer, a third slower
     const kpd_input *texts; size_t n_texts;             // such as the model will serve; NULL = random tokens
     kpd_tower tower;                    // whose template the texts fill
     kpd_progress progress;              // in tensors and texts
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_convert_desc;
 KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *d, kpd_model **out, kpd_error *e);
 
@@ -537,6 +574,7 @@ KPDDEF bool        kpd_stage_from_name(const char *name, kpd_stage *out);
 typedef double kpd_clock_t(void *user);                    // seconds from any origin; called from any task
 
 typedef struct kpd_session_desc {
+    uint32_t abi;
     const kpd_model *student, *assistant;   // sized for these (any other no larger, of its weight type, will do); or NULL
     int32_t max_tokens;                     // tokens in flight, 0 = 4096; longer calls run in slices, with the same bits
     int32_t max_k;                          // hits a query, 0 = 1024
@@ -546,6 +584,7 @@ typedef struct kpd_session_desc {
     kpd_progress progress;                  // in texts, pairs or items, after each slice of max_tokens or group of 16 items
     kpd_parallel parallel;
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_session_desc;
 
 typedef struct kpd_session kpd_session;
@@ -585,16 +624,18 @@ KPDDEF const char *kpd_index_kind_name(kpd_index_kind kind);
 KPDDEF bool        kpd_index_kind_from_name(const char *name, kpd_index_kind *out);
 
 typedef struct kpd_index_desc {
+    uint32_t abi;
     int32_t dim;                        // 1..KPD_MAX_WIDTH
     kpd_metric metric;
     kpd_index_kind kind;                // a tree is made by kpd_index_build
     kpd_dtype storage;                  // f32; of a tree also int16, int8, or int4: nothing but its codes
     int32_t lists;                      // of a tree's k-means; 0 = one for 224 vectors
     float recall;                       // of a tree's searches that name none; 0 = 0.95
-    uint64_t fingerprint;               // of the model that made the vectors, a number of the host's; 0 = unknown. Only kept
+    uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
     int32_t partition;                  // which part of a set this is, a number of the host's. Only kept
     kpd_simd simd;                      // of its own sums, forced as a session's; AUTO is never AMX
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_index_desc;
 
 typedef struct kpd_index_info {
@@ -640,11 +681,13 @@ typedef struct kpd_hit { int64_t id; float score; } kpd_hit;
 typedef bool kpd_filter_t(void *user, int64_t id);                       // true = may be returned; called from any task
 
 typedef struct kpd_search_desc {
+    uint32_t abi;
     int32_t k;                          // 0 = 10, also where that is over the session's max_k: rows of out are k long
     bool threshold; float min_score;    // leave out scores below
     kpd_filter_t *filter; void *filter_user;
     float recall;                       // of a tree: about what share of the true k best is found; 0 = the index's, 1 = all
     float gamma;                        // of a tree, over recall: a node is opened where its score + gamma * radius may count
+    int32_t reserved[4];
 } kpd_search_desc;
 
 // The k best of each of n queries q [n, dim], by score descending, then id ascending: the same whatever the threads. A flat
@@ -687,21 +730,28 @@ KPDDEF kpd_status kpd_kmeans(const kpd_kmeans_desc *d, const float *v, size_t n,
 // The keyphrase of an id, valid until kpd_recommend returns; false = gone, left out. Called by the calling thread.
 typedef bool kpd_lookup_t(void *user, int64_t id, kpd_text *out);
 
+// Fills out[0..n) with how relevant the n keyphrases `ids` are to item number `item` of the call, 0 to 1: a search engine's
+// score, a calibrated one, or a mixture. false = stop, with CANCELLED. Called by the calling thread.
+typedef bool kpd_relevance_t(void *user, int64_t item, const int64_t *ids, int32_t n, float *out);
+
 typedef struct kpd_recommend_desc {
+    uint32_t abi;
     const kpd_model *student;           // required; the index's dim picks the first columns of its embedding
-    const kpd_index *index;             // required, of keyphrases
+    const kpd_index *index;             // required, of keyphrases; of the student's fingerprint, where both are known
     const kpd_model *assistant;         // NULL = no filter; one label
     kpd_search_desc search;             // k = candidates an item, before duplicates and filter
     kpd_lookup_t *lookup; void *lookup_user;   // required
-    float min_relevance;                // keep probabilities of at least this; 0 = all. Ours: no value is in the paper
+    kpd_relevance_t *relevance; void *relevance_user;   // in place of an assistant
+    float min_relevance;                // keep relevances of at least this; 0 = all. Ours: no value is in the paper
     bool rank_by_relevance;             // else by similarity
     bool same_words_are_duplicates;     // "case iphone" = "iphone case"
+    int32_t reserved[4];
 } kpd_recommend_desc;
 
 typedef struct kpd_recommendation {
     int64_t id;
     float similarity;                   // the index's score
-    float relevance;                    // the assistant's probability, NaN without an assistant
+    float relevance;                    // the assistant's probability, or the callback's number; NaN without either
 } kpd_recommendation;
 
 // For n items (title, category), of which each model reads what its template names: out [n, k], counts [n], all 0 after an
@@ -738,6 +788,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#error "kpd.h: MSVC is not supported; compile this file with clang or gcc (MinGW)"
+#endif
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "kpd.h: float arithmetic must not be widened; use SSE (-mfpmath=sse) instead of the x87"
 #endif
@@ -821,7 +874,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
     }
 KPD__ENUM_NAMES(kpd_status, KPD_STATUS_LIST)
 KPD__ENUM_NAMES(kpd_simd, KPD_SIMD_LIST)
+KPD__ENUM_NAMES(kpd_tokenizer_kind, KPD_TOKENIZER_KIND_LIST)
 KPD__ENUM_NAMES(kpd_kind, KPD_KIND_LIST)
+KPD__ENUM_NAMES(kpd_architecture, KPD_ARCHITECTURE_LIST)
 KPD__ENUM_NAMES(kpd_dtype, KPD_DTYPE_LIST)
 KPD__ENUM_NAMES(kpd_tower, KPD_TOWER_LIST)
 KPD__ENUM_NAMES(kpd_pooling, KPD_POOLING_LIST)
@@ -932,6 +987,20 @@ static size_t kpd__round_up(size_t n, size_t unit) { return (n + unit - 1) / uni
 static size_t kpd__min(size_t a, size_t b) { return a < b ? a : b; }
 static float kpd__wider(float most, float v) { return fabsf(v) > most ? fabsf(v) : most; }
 static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
+
+KPDDEF uint32_t kpd_abi(void) { return KPD_ABI; }
+
+// Of every desc first. A desc that nobody zeroed is likely to end here too.
+static kpd_status kpd__desc_check(const char *what, uint32_t abi, const int32_t reserved[4], kpd_error *e) {
+    if (abi && abi != KPD_ABI)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s: the desc's abi is %lu, expected 0 or this library's %d", what,
+                         (unsigned long)abi, KPD_ABI);
+    for (int i = 0; i < 4; i++)
+        if (reserved[i])
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s: the desc's reserved[%d] is %ld, expected 0", what, i,
+                             (long)reserved[i]);
+    return KPD_OK;
+}
 
 static bool kpd__allocator_ok(const kpd_allocator *a) { return !a || !a->alloc == !a->free; }
 
@@ -5779,6 +5848,9 @@ static const char **kpd__special_field(kpd_tokenizer_desc *d, int i) {
 static kpd_status kpd__tokenizer_check(const kpd_tokenizer_desc *d, size_t *n_tokens, kpd_error *e) {
     kpd__line line;
     size_t at = 0;
+    if (d && kpd__desc_check("tokenizer", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
+    if (d && (size_t)d->kind >= KPD_TOKENIZER_KIND_COUNT)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: kind is %d, expected %d", (int)d->kind, KPD_WORDPIECE);
     if (!d || !d->vocab || !d->vocab_size) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: there is no vocabulary");
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenizer: the allocator has one function, expected both or none");
@@ -6372,6 +6444,7 @@ enum { KPD__U8 = 1, KPD__I32, KPD__I64, KPD__F32, KPD__BF16, KPD__F32_PANELS = 8
 enum { KPD__KIND_MODEL = 1, KPD__KIND_INDEX, KPD__KIND_CHECKPOINT };
 enum { KPD__REQUIRED = 1, KPD__SUMMED = 2, KPD__OPTIONAL = 1 << 16 };   // the last is not of the file: may be absent
 
+#define KPD__FORMAT 2                   // major version
 #define KPD__MAX_SECTIONS 65536
 static const uint8_t kpd__magic[8] = {0x89, 'K', 'P', 'D', 0x0D, 0x0A, 0x1A, 0x0A};
 
@@ -6534,6 +6607,7 @@ static kpd_status kpd__file_open_path(const char *path, bool copy, size_t least,
 // Opens what the desc says: borrowed bytes, a mapping, or a copy.
 static kpd_status kpd__file_open(const char *path, const kpd_open_desc *d, kpd__file *f, kpd_error *e) {
     memset(f, 0, sizeof *f);
+    if (d && kpd__desc_check("open", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (d && !kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     if (!d || !d->data) {
@@ -6554,8 +6628,9 @@ static kpd_status kpd__header_check(const kpd__file *f, uint32_t kind, const cha
         return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: is not a kpd file (it begins %02X %02X %02X %02X, expected 89 4B 50 44)",
                          path, (unsigned)h->magic[0], (unsigned)h->magic[1], (unsigned)h->magic[2], (unsigned)h->magic[3]);
     if (h->sum != kpd__hash64(h, 56)) return kpd__fail(e, KPD_ERR_FORMAT, 56, "%s: the header's checksum is wrong", path);
-    if (h->major != 1)
-        return kpd__fail(e, KPD_ERR_VERSION, 8, "%s: has format version %u, expected 1", path, (unsigned)h->major);
+    if (h->major != KPD__FORMAT)
+        return kpd__fail(e, KPD_ERR_VERSION, 8, "%s: has format version %u, expected %d%s", path, (unsigned)h->major,
+                         KPD__FORMAT, h->major < KPD__FORMAT ? ": make it anew" : "");
     if (h->order != 0x01020304) return kpd__fail(e, KPD_ERR_FORMAT, 16, "%s: is not little-endian", path);
     if (h->features)
         return kpd__fail(e, KPD_ERR_UNSUPPORTED, 20, "%s: needs unknown features %08X", path, (unsigned)h->features);
@@ -6703,7 +6778,7 @@ static uint64_t kpd__parts_place(kpd__section *s, size_t n) {
 static void kpd__header_make(kpd__header *h, uint32_t kind, const kpd__section *table, size_t n, uint64_t size) {
     memset(h, 0, sizeof *h);
     memcpy(h->magic, kpd__magic, 8);
-    h->major = 1; h->kind = kind; h->order = 0x01020304;
+    h->major = KPD__FORMAT; h->kind = kind; h->order = 0x01020304;
     h->size = size;
     h->n_sections = (uint32_t)n;
     h->table_sum = kpd__hash64(table, n * 128);
@@ -7064,8 +7139,9 @@ static void kpd__model_defaults(kpd_model_desc *d) {
 }
 
 // Numbers that are to be enums, not yet converted: a file's may be anything, which C++ lets no enum hold.
-static kpd_status kpd__enums_check(int kind, int activation, int pooling, int dtype, kpd_error *e) {
+static kpd_status kpd__enums_check(int kind, int architecture, int activation, int pooling, int dtype, kpd_error *e) {
     if (kpd__range(e, "model: kind", kind, 0, KPD_CROSS_ENCODER) ||
+        kpd__range(e, "model: architecture", architecture, 0, KPD_ARCHITECTURE_COUNT - 1) ||
         kpd__range(e, "model: activation", activation, 0, KPD_TANH) ||
         kpd__range(e, "model: pooling", pooling, 0, KPD_POOL_LAST) || kpd__range(e, "model: dtype", dtype, KPD_F32, KPD_INT8))
         return KPD_ERR_ARGUMENT;
@@ -7098,7 +7174,7 @@ static int32_t kpd__full_dim(const kpd_model_desc *d) { return d->n_modules ? d-
 
 // d with its defaults filled in.
 static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
-    if (kpd__enums_check((int)d->kind, (int)d->activation, (int)d->pooling, (int)d->dtype, e) ||
+    if (kpd__enums_check((int)d->kind, (int)d->architecture, (int)d->activation, (int)d->pooling, (int)d->dtype, e) ||
         kpd__range(e, "model: n_layers", d->n_layers, 1, KPD_MAX_LAYERS) ||
         kpd__range(e, "model: width", d->width, 2, KPD_MAX_WIDTH) || kpd__range(e, "model: n_heads", d->n_heads, 1, d->width) ||
         kpd__range(e, "model: width modulo n_heads", d->width % d->n_heads, 0, 0) ||
@@ -7127,6 +7203,8 @@ static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
 }
 
 // The config section: see >>format.
+enum { KPD__CONFIG = 64 };
+
 static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     const kpd_tokenizer_desc *t = &d->tokenizer->desc;
     c[0] = (int32_t)d->kind;
@@ -7148,6 +7226,8 @@ static void kpd__config_write(const kpd_model_desc *d, int32_t *c) {
     c[28] = (t->cased ? 1 : 0) | (t->keep_cjk_joined ? 2 : 0) | (t->strip_accents + 1) << 2;
     c[29] = (int32_t)d->dtype;
     c[30] = d->arithmetic;
+    c[31] = (int32_t)d->architecture; c[32] = (int32_t)t->kind;
+    memcpy(&c[33], &d->converted_from, 8);
 }
 
 // n slots, of which this version knows the bits `known`. What else is set means something to a later one.
@@ -7162,8 +7242,9 @@ static kpd_status kpd__slots_check(const int32_t *c, const uint32_t *known, size
 }
 
 // The bits of each slot that have a meaning, where the model has n_modules.
-static void kpd__config_known(int32_t n_modules, uint32_t known[32]) {
-    for (int32_t i = 0; i < 32; i++) known[i] = i < 16 || (i < 28 && (i - 16) / 3 < n_modules) || i == 29 ? UINT32_MAX : 0;
+static void kpd__config_known(int32_t n_modules, uint32_t known[KPD__CONFIG]) {
+    for (int32_t i = 0; i < KPD__CONFIG; i++)
+        known[i] = i < 16 || (i < 28 && (i - 16) / 3 < n_modules) || i == 29 || i == 33 || i == 34 ? UINT32_MAX : 0;
     known[1] = 1;
     known[14] = 0x7FFFFF07;
     for (int32_t i = 18; i < 28; i += 3) known[i] &= 0x1FF;
@@ -7171,10 +7252,12 @@ static void kpd__config_known(int32_t n_modules, uint32_t known[32]) {
 }
 
 static kpd_status kpd__config_read(const int32_t *c, kpd_model_desc *d, kpd_tokenizer_desc *t, kpd_error *e) {
-    if (kpd__enums_check(c[0], c[10], c[11], c[29], e) || kpd__range(e, "model: n_modules", c[15], 0, 4) ||
+    if (kpd__enums_check(c[0], c[31], c[10], c[11], c[29], e) || kpd__range(e, "model: n_modules", c[15], 0, 4) ||
         kpd__range(e, "model: strip_accents", c[28] >> 2 & 3, 0, 2) ||
         kpd__range(e, "model: similarity", c[14] >> 1 & 3, 0, KPD_METRIC_COUNT - 1))
         return KPD_ERR_ARGUMENT;
+    d->architecture = (kpd_architecture)c[31]; t->kind = (kpd_tokenizer_kind)c[32];
+    memcpy(&d->converted_from, &c[33], 8);
     d->kind = (kpd_kind)c[0];
     d->separate_towers = c[1] != 0;
     d->n_layers = c[2];
@@ -7436,13 +7519,13 @@ static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) 
                        *texts = kpd__file_find(&m->file, "templates");
     const kpd__section *tokens = kpd__file_find(&m->file, "special"), *vocab = kpd__file_find(&m->file, "vocab");
     const int32_t *c;
-    uint32_t known[32];
+    uint32_t known[KPD__CONFIG];
     memset(&t, 0, sizeof t);
-    if (!config || config->type != KPD__I32 || config->size < 32 * 4)
-        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of 32 numbers", path);
+    if (!config || config->type != KPD__I32 || config->size < KPD__CONFIG * 4)
+        return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no config of %d numbers", path, KPD__CONFIG);
     c = (const int32_t *)(const void *)(m->file.data + config->offset);
     kpd__config_known(c[15], known);
-    s = kpd__slots_check(c, known, 32, (size_t)config->size / 4, (int64_t)config->offset, path, e);
+    s = kpd__slots_check(c, known, KPD__CONFIG, (size_t)config->size / 4, (int64_t)config->offset, path, e);
     if (s) return s;
     if (!kpd__strings(&m->file, texts, templates, 3))
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: section templates is not three strings", path);
@@ -7563,7 +7646,7 @@ static void kpd__model_head(kpd__section *s, const kpd_model_desc *d, uint8_t *i
         memcpy(image + s[3].offset, t->vocab, t->vocab_size);
         return;
     }
-    kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, 32, 1, 32 * 4);
+    kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, KPD__CONFIG, 1, KPD__CONFIG * 4);
     kpd__section_set(&s[1], "templates", KPD__U8, KPD__REQUIRED | KPD__SUMMED, sizes[0], 1, sizes[0]);
     kpd__section_set(&s[2], "special", KPD__U8, KPD__REQUIRED | KPD__SUMMED, sizes[1], 1, sizes[1]);
     kpd__section_set(&s[3], "vocab", KPD__U8, KPD__REQUIRED | KPD__SUMMED, t->vocab_size, 1, t->vocab_size);
@@ -7627,12 +7710,16 @@ static kpd_status kpd__model_shell(const kpd_model *m, const kpd_allocator *a, k
 }
 
 static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+    kpd_model_desc own;
     kpd_status s;
+    if (d && kpd__desc_check("model", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d || !d->tokenizer) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: desc.tokenizer is missing");
     if (d->dtype > KPD_F32)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: dtype is %d, expected f32; kpd_model_convert makes the others",
                          (int)d->dtype);
-    s = kpd__model_make(d, a, out, e);
+    own = *d;
+    own.converted_from = 0;
+    s = kpd__model_make(&own, a, out, e);
     if (!s) (*out)->writable = true;
     return s;
 }
@@ -7655,6 +7742,22 @@ KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error
 KPDDEF kpd_model_desc kpd_model_get_desc(const kpd_model *m) { return m->desc; }
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m) { return m->tokenizer; }
 KPDDEF size_t kpd_model_size(const kpd_model *m) { return m->file.size; }
+
+KPDDEF uint64_t kpd_model_fingerprint(const kpd_model *m, kpd_tower tower) {
+    const kpd__section *s = kpd__file_table(&m->file), *end = s + kpd__file_header(&m->file)->n_sections;
+    struct { uint64_t so_far; char name[64]; uint64_t type, shape[3], sum; } x;
+    memset(&x, 0, sizeof x);
+    for (; s < end && !m->desc.converted_from; s++) {
+        if (!(s->flags & KPD__REQUIRED)) continue;
+        if (!s->sum) return 0;
+        memcpy(x.name, s->name, sizeof x.name);
+        memcpy(x.shape, s->shape, sizeof x.shape);
+        x.type = s->type; x.sum = s->sum;
+        x.so_far = kpd__hash64(&x, sizeof x);
+    }
+    if (m->desc.converted_from) x.so_far = m->desc.converted_from;
+    return x.so_far + (m->desc.separate_towers && tower == KPD_KEYPHRASE);
+}
 
 KPDDEF int32_t kpd_model_dim(const kpd_model *m) {
     if (m->desc.kind == KPD_CROSS_ENCODER) return m->desc.n_labels;
@@ -7713,6 +7816,10 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
     if (bad < n)
         return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)bad, "tensor %s: value %llu is not finite", name,
                          (unsigned long long)bad);
+    if (m->desc.converted_from) {                       // it is another model from here on
+        m->desc.converted_from = 0;
+        kpd__config_write(&m->desc, (int32_t *)kpd__image_at(m, m->file.data + kpd__file_find(&m->file, "config")->offset));
+    }
     to = (float *)kpd__image_at(m, t->f32);
     for (size_t r = 0; r < (size_t)t->rows; r++)
         for (size_t c = 0; c < (size_t)t->cols; c++) to[kpd__tensor_at(t, r, c)] = *in++;
@@ -7794,7 +7901,7 @@ typedef struct kpd__candidates {    // of recommend
     uint64_t *keys;                 // [k]
     kpd_text *phrases;              // [k]
     kpd_input *pairs;               // [k]: what the assistant reads of each, with the item
-    float *logits;                  // [k]
+    float *relevance;               // [k]
     int32_t *tokens[2];             // [tokens of a text]
 } kpd__candidates;
 
@@ -7877,7 +7984,7 @@ static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__ar
     c->keys = (uint64_t *)kpd__take(a, z->k, sizeof(uint64_t));
     c->phrases = (kpd_text *)kpd__take(a, z->k, sizeof(kpd_text));
     c->pairs = (kpd_input *)kpd__take(a, z->k, sizeof(kpd_input));
-    c->logits = (float *)kpd__take(a, z->k, sizeof(float));
+    c->relevance = (float *)kpd__take(a, z->k, sizeof(float));
     c->tokens[0] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->tokens[1] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
 }
@@ -7898,6 +8005,7 @@ static void kpd__session_lay(kpd_session *s, kpd__arena *a) {
 }
 
 static kpd_status kpd__session_check(const kpd_session_desc *d, kpd_error *e) {
+    if (kpd__desc_check("session", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     if (d->max_tokens < 0)
@@ -8537,7 +8645,9 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
     float *w;
     kpd_status s;
     if (!d) d = (const kpd_convert_desc *)memset(&none, 0, sizeof none);
+    if (kpd__desc_check("convert", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     desc.dtype = d->dtype ? d->dtype : KPD_F32;
+    desc.converted_from = kpd_model_fingerprint(m, KPD_ITEM);
     desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
     for (size_t i = 0; i < m->n_tensors; i++)
         size = kpd__max(size, (size_t)m->tensors[i].rows * (size_t)m->tensors[i].cols * sizeof *w);
@@ -8722,6 +8832,7 @@ static kpd_status kpd__index_make(const kpd_index_desc *d, kpd_index **out, kpd_
     const kpd__ops *ops;
     kpd_status s;
     if (!d) d = (const kpd_index_desc *)memset(&none, 0, sizeof none);
+    if (kpd__desc_check("index", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     s = kpd__index_check(d->dim, (int)d->metric, d->storage ? (int)d->storage : KPD_F32, (int)d->kind, e);
@@ -10098,6 +10209,7 @@ static void kpd__search_join(const kpd__search *c, size_t row, kpd_hit *out, int
 }
 
 static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, const kpd_search_desc *d, kpd_error *e) {
+    if (kpd__desc_check("search", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (d->k < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: k is %d, expected 1 or more, or 0 for 10", (int)d->k);
     if ((size_t)d->k > s->sizes.k || !s->sizes.dim)
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "search: k is %d, the session was made for %d hits of %d dimensions", (int)d->k,
@@ -10672,31 +10784,52 @@ static void kpd__rank(kpd_recommendation *r, int32_t n) {
     }
 }
 
-// The assistant's logits of an item's n phrases.
+// The assistant's probability of each of an item's n phrases.
 static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd_row *item, size_t n, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
     kpd_row row = *item;
+    kpd_status status;
     for (size_t i = 0; i < n; i++) {
         row.keyphrase = c->phrases[i];
         c->pairs[i] = kpd_model_input(assistant, KPD_ITEM, &row);
     }
-    return kpd__score_pairs(s, assistant, c->pairs, n, c->logits, NULL, e);
+    status = kpd__score_pairs(s, assistant, c->pairs, n, c->relevance, NULL, e);
+    for (size_t i = 0; i < n && !status; i++) c->relevance[i] = kpd_sigmoid(c->relevance[i]);
+    return status;
 }
 
-static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, const kpd_row *item, kpd_hit *hits,
-                                     int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
+// The host's relevance of each of an item's n hits.
+static kpd_status kpd__ask_host(kpd_session *s, const kpd_recommend_desc *d, size_t item, const kpd_hit *hits, int32_t n,
+                                kpd_error *e) {
     kpd__candidates *c = &s->candidates;
+    int64_t *ids = (int64_t *)(void *)c->keys;          // which have told duplicates by now
+    for (int32_t i = 0; i < n; i++) ids[i] = hits[i].id;
+    if (n && !d->relevance(d->relevance_user, (int64_t)item, ids, n, c->relevance))
+        return kpd__fail(e, KPD_ERR_CANCELLED, -1, "recommend: stopped by the host's relevance at item %lld",
+                         (long long)item);
+    for (int32_t i = 0; i < n; i++)
+        if (!(c->relevance[i] >= 0 && c->relevance[i] <= 1))
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+                             "recommend: the host's relevance of id %lld to item %lld is %g, expected 0 to 1",
+                             (long long)hits[i].id, (long long)item, (double)c->relevance[i]);
+    return KPD_OK;
+}
+
+static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, size_t at, const kpd_row *item,
+                                     kpd_hit *hits, int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
+    bool filter = d->assistant || d->relevance;
     kpd_status status = kpd__drop_duplicates(s, d, hits, &n, e);
     if (!status && d->assistant) status = kpd__ask(s, d->assistant, item, (size_t)n, e);
+    if (!status && d->relevance) status = kpd__ask_host(s, d, at, hits, n, e);
     if (status) return status;
     *count = 0;
     for (int32_t i = 0; i < n; i++) {
         kpd_recommendation r;
         r.id = hits[i].id; r.similarity = hits[i].score;
-        r.relevance = d->assistant ? kpd_sigmoid(c->logits[i]) : NAN;
-        if (!d->assistant || r.relevance >= d->min_relevance) out[(*count)++] = r;
+        r.relevance = filter ? s->candidates.relevance[i] : NAN;
+        if (!filter || r.relevance >= d->min_relevance) out[(*count)++] = r;
     }
-    if (d->assistant && d->rank_by_relevance) kpd__rank(out, *count);
+    if (filter && d->rank_by_relevance) kpd__rank(out, *count);
     return KPD_OK;
 }
 
@@ -10722,9 +10855,18 @@ static kpd_status kpd__item_row(const kpd_input *item, size_t i, kpd_row *row, k
 
 static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
                                        kpd_error *e) {
+    uint64_t made;
+    if (kpd__desc_check("recommend", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d->student || !d->index || !d->lookup)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
+    if (d->assistant && d->relevance)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: there are an assistant and a relevance, expected one of them");
+    made = kpd_model_fingerprint(d->student, KPD_KEYPHRASE);
     if (d->assistant && kpd__assistant_check(d->assistant, "recommend", e)) return KPD_ERR_ARGUMENT;
+    if (d->index->fingerprint && made && made != d->index->fingerprint)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+                         "recommend: the index has vectors of model %016llx, the student's keyphrases are of %016llx",
+                         (unsigned long long)d->index->fingerprint, (unsigned long long)made);
     if (d->index->dim > kpd__full_dim(&d->student->desc))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: the index has dim %d, the student only %d", (int)d->index->dim,
                          (int)kpd__full_dim(&d->student->desc));
@@ -10763,8 +10905,8 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
             status = kpd__fail(e, e->status, (int64_t)at + e->where, "recommend: item %lld: its vector is not finite or zero",
                                (long long)((int64_t)at + e->where));
         for (size_t i = 0; !status && i < m; i++) {
-            status =
-                kpd__recommend_one(s, d, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k, &counts[at + i], e);
+            status = kpd__recommend_one(s, d, at + i, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k,
+                                        &counts[at + i], e);
             if (status) e->where = (int64_t)(at + i);   // not the candidate's
         }
         if (!status) status = kpd__progress_add(&progress, m, e);
@@ -10785,7 +10927,8 @@ KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recom
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
-//     0.1  tokenizer, model file, f32 bi-encoder and cross-encoder, flat index, recommend
+//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 1;
+//          files of version 2: config of 64 numbers, special tokens by role in templates, fingerprints, kinds of index
 //
 // LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,
 // alternative A: Copyright (c) 2026 the kpd authors; permission is granted, free of charge, to use, copy, modify, merge,

@@ -1089,6 +1089,30 @@ rm "$dir/demo2/vocab.txt"; mkdir "$dir/demo2/vocab.txt"
 run 1 $kpd demo "$dir/demo2" $small; says "$dir/demo2/vocab.txt: cannot write"
 grep " train " "$dir/out" && wrong "it went on after a failure"
 
+# The page >>format of kpd.h is enough to read what is written. A sum that is wrong is seen, wherever the byte is.
+t files_are_as_the_page_says
+if command -v python3 > /dev/null; then
+    run 0 $kpd convert $student -o "$dir/int8.kpd" --dtype int8
+    run 0 $kpd convert $student -o "$dir/bf16.kpd" --dtype bf16
+    run 0 $kpd index build "$dir/k.npy" --metric l2 -o "$dir/l2.kpi"
+    run 0 python3 tests/read_format.py $student $assistant "$dir/int8.kpd" "$dir/bf16.kpd" $d/keyphrases.kpi "$dir/l2.kpi" \
+        "$dir/kept.kpc"
+    prints "$student: model, version 2.0"; prints "embeddings.word_embeddings.weight"
+    prints "int8 panels"; prints "bf16 panels"
+    prints "$dir/l2.kpi: index, version 2.0"; prints "$dir/kept.kpc: checkpoint, version 2.0"; prints "{title} {sep} {category}"
+    for at in 3 30 70 400 2000; do
+        { head -c $at "$dir/l2.kpi"; printf '\245'; tail -c +$((at + 2)) "$dir/l2.kpi"; } > "$dir/flipped.kpi"
+        run 1 python3 tests/read_format.py "$dir/flipped.kpi"; says "flipped.kpi: broken: "
+    done
+fi
+
+# A shared library of kpd.h alone is called without a line of C. -O0, since it compiles in seconds then.
+t a_binding_needs_no_c
+if command -v python3 > /dev/null; then
+    run 0 ${CC:-cc} -std=c99 -O0 -shared -fPIC -DKPD_IMPLEMENTATION -x c kpd.h -o "$dir/libkpd.so" -lm
+    run 0 python3 tests/binding.py "$dir/libkpd.so" $student; prints "ok: opened, embedded, cancelled, indexed, recommended"
+fi
+
 t ""
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

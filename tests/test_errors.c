@@ -279,6 +279,69 @@ static void success_is_said(void) {
     kpd_tokenizer_destroy(t);
 }
 
+// A desc made for another ABI, or that nobody zeroed, is refused by name; one that says this ABI is taken.
+#define CHECK_DESC(d, call, name)                                                                                      \
+    do {                                                                                                               \
+        (d).abi = KPD_ABI + 1;                                                                                         \
+        CHECK_STATUS(call, KPD_ERR_ARGUMENT);                                                                          \
+        CHECK_THAT(strstr(e.message, name ": the desc's abi is 2, expected 0 or this library's 1") != NULL, "%s", e.message); \
+        (d).abi = 0; (d).reserved[3] = -7;                                                                             \
+        CHECK_STATUS(call, KPD_ERR_ARGUMENT);                                                                          \
+        CHECK_THAT(strstr(e.message, name ": the desc's reserved[3] is -7, expected 0") != NULL, "%s", e.message);     \
+        (d).abi = KPD_ABI; (d).reserved[3] = 0;                                                                        \
+        CHECK_OK(call);                                                                                                \
+    } while (0)
+
+static void descs_of_another_abi_are_refused(void) {
+    static const float v[16] = {1, 2, 3};
+    static const int64_t id = 7;
+    const char *path = test_tmp("abi.kpd");
+    kpd_input in = kpd_input_str("red phone", NULL, NULL);
+    kpd_tokenizer_desc td = tiny_tokenizer_desc();
+    kpd_model_desc md;
+    kpd_open_desc od;
+    kpd_convert_desc cd;
+    kpd_session_desc sd;
+    kpd_index_desc xd;
+    kpd_search_desc hd;
+    kpd_recommend_desc rd;
+    kpd_recommendation found[10];
+    kpd_hit hits[10];
+    int32_t count;
+    tiny_options o;
+    kpd_error e;
+    kpd_tokenizer *t = NULL;
+    kpd_model *m = NULL, *other = NULL;
+    kpd_session *s = NULL;
+    kpd_index *x = NULL;
+    memset(&o, 0, sizeof o); memset(&od, 0, sizeof od); memset(&cd, 0, sizeof cd); memset(&sd, 0, sizeof sd);
+    memset(&xd, 0, sizeof xd); memset(&hd, 0, sizeof hd); memset(&rd, 0, sizeof rd);
+    CHECK_INT(kpd_abi(), KPD_ABI);
+    CHECK_DESC(td, kpd_tokenizer_create(&td, &t, &e), "tokenizer");
+    md = tiny_desc(&o, t);
+    CHECK_DESC(md, kpd_model_create(&md, NULL, &other, &e), "model");
+    kpd_model_close(other);
+    m = tiny_model(&o);
+    CHECK_DESC(cd, kpd_model_convert(m, &cd, &other, &e), "convert");
+    kpd_model_close(other);
+    CHECK_OK(kpd_model_save(m, path, &e));
+    CHECK_DESC(od, kpd_model_open(path, &od, &other, &e), "open");
+    kpd_model_close(other);
+    sd.student = m;
+    CHECK_DESC(sd, kpd_session_create(&sd, &s, &e), "session");
+    xd.dim = 16;
+    CHECK_DESC(xd, kpd_index_create(&xd, &x, &e), "index");
+    CHECK_OK(kpd_index_upsert(x, &id, v, 1, &e));
+    CHECK_DESC(hd, kpd_index_search(s, x, v, 1, &hd, hits, &count, &e), "search");
+    rd.student = m; rd.index = x; rd.lookup = phrase_of;
+    CHECK_DESC(rd, kpd_recommend(s, &rd, &in, 1, found, &count, &e), "recommend");
+    CHECK_DESC(rd.search, kpd_recommend(s, &rd, &in, 1, found, &count, &e), "search");
+    kpd_index_close(x);
+    kpd_session_destroy(s);
+    kpd_model_close(m);
+    kpd_tokenizer_destroy(t);
+}
+
 static void success_of_losses_is_said(void) {
     static const int32_t labels[2] = {0, 1};
     float s[8] = {1, 2, 3, 4, 5, 6, 7, 9}, t[2] = {0, 1}, ds[8], loss, work[16], da[8], db[8], dw[24];
@@ -441,6 +504,7 @@ SUITE(errors) {
     RUN(errors, any_bytes_make_a_whole_message);
     RUN(errors, quoted_texts_leave_room);
     RUN(errors, success_is_said);
+    RUN(errors, descs_of_another_abi_are_refused);
     RUN(errors, success_of_losses_is_said);
     RUN(errors, success_of_metrics_is_said);
     RUN(errors, success_of_training_is_said);

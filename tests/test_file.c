@@ -479,12 +479,13 @@ static void versions(void) {
     for (uint32_t i = 0; i < 2; i++) {
         const tiny_bytes *b = i ? &index_file : &model_file;
         uint32_t kind = i ? INDEX : MODEL;
-        check_header(kind, b, 1, 0, 0, KPD_OK);
-        check_header(kind, b, 1, 9, 0, KPD_OK);
-        check_header(kind, b, 2, 0, 0, KPD_ERR_VERSION);
+        check_header(kind, b, 2, 0, 0, KPD_OK);
+        check_header(kind, b, 2, 9, 0, KPD_OK);
+        check_header(kind, b, 1, 0, 0, KPD_ERR_VERSION);
+        check_header(kind, b, 3, 0, 0, KPD_ERR_VERSION);
         check_header(kind, b, 65535, 0, 0, KPD_ERR_VERSION);
-        check_header(kind, b, 1, 0, 1, KPD_ERR_UNSUPPORTED);
-        check_header(kind, b, 1, 0, 0x80000000u, KPD_ERR_UNSUPPORTED);
+        check_header(kind, b, 2, 0, 1, KPD_ERR_UNSUPPORTED);
+        check_header(kind, b, 2, 0, 0x80000000u, KPD_ERR_UNSUPPORTED);
     }
 }
 
@@ -589,7 +590,7 @@ static void make_own_index(own_index *x, size_t n, size_t capacity) {
         x->table[at] = (int32_t)i;
         for (size_t d = 0; d < DIM; d++) x->vectors[(i / 16 * DIM + d) * 16 + i % 16] = v[d];
     }
-    x->image.major = 1; x->image.kind = INDEX; x->image.n = 4;
+    x->image.major = 2; x->image.kind = INDEX; x->image.n = 4;
     x->image.parts[0] = make_part("config", I32, REQUIRED | SUMMED, 16, 1, x->config, sizeof x->config);
     x->image.parts[1] = make_part("ids", I64, REQUIRED, n, 1, x->ids, n * 8);
     x->image.parts[2] = make_part("table", I32, REQUIRED, capacity, 1, x->table, capacity * 4);
@@ -631,7 +632,7 @@ static void index_by_format(void) {
 
 // A config of `slots` numbers, of which number `at` has `bits` more than it had.
 static void check_config(const tiny_bytes *b, size_t slots, size_t at, uint32_t bits, kpd_status want) {
-    uint32_t config[40] = {0};
+    uint32_t config[72] = {0};
     image x = unpack(b);
     const part *p = find_part(&x, "config");
     part *own;
@@ -651,23 +652,23 @@ static void check_config(const tiny_bytes *b, size_t slots, size_t at, uint32_t 
 static void config_of_the_future(void) {
     static const struct { size_t at; uint32_t bits; } unknown[] = {
         {1, 2}, {14, 8}, {14, 0x80000000u}, {16, 1}, {17, 1}, {27, 0x80000000u}, {28, 16}, {28, 0x40000000u}, {30, 4},
-        {31, 1}, {31, 0x80000000u}};
+        {31, 1}, {31, 0x80000000u}, {32, 1}, {32, 0x80000000u}, {35, 1}, {63, 0x80000000u}};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        check_config(&model_file, 32, unknown[i].at, unknown[i].bits, KPD_ERR_UNSUPPORTED);
+        check_config(&model_file, 64, unknown[i].at, unknown[i].bits, KPD_ERR_UNSUPPORTED);
     for (size_t i = 7; i < 16; i++) check_config(&index_file, 16, i, i % 2 ? 1 : 0x80000000u, KPD_ERR_UNSUPPORTED);
     for (size_t i = 9; i < 16; i++) check_config(&tree_file, 16, i, i % 2 ? 1 : 0x80000000u, KPD_ERR_UNSUPPORTED);
     check_config(&index_file, 16, 3, 2, KPD_ERR_UNSUPPORTED);           // a kind that is none
     check_config(&index_file, 16, 3, 1, KPD_ERR_FORMAT);                // a tree without its sections
     check_config(&tree_file, 16, 7, 0x80000000u, KPD_ERR_UNSUPPORTED);  // a count below 0
     for (size_t i = 4; i < 7; i++) check_config(&index_file, 16, i, 0x80000000u, KPD_OK);
-    check_config(&model_file, 32, 28, 12, KPD_ERR_FORMAT);   // an accent rule that is none
-    check_config(&model_file, 32, 14, 6, KPD_ERR_FORMAT);    // a similarity that is none
-    check_config(&model_file, 32, 14, 0x7FFF00, KPD_ERR_FORMAT);   // a cut to more columns than there are
-    check_config(&model_file, 32, 14, 0x204, KPD_OK);        // l2, two columns
+    check_config(&model_file, 64, 28, 12, KPD_ERR_FORMAT);   // an accent rule that is none
+    check_config(&model_file, 64, 14, 6, KPD_ERR_FORMAT);    // a similarity that is none
+    check_config(&model_file, 64, 14, 0x7FFF00, KPD_ERR_FORMAT);   // a cut to more columns than there are
+    check_config(&model_file, 64, 14, 0x204, KPD_OK);        // l2, two columns
     for (size_t i = 0; i < 2; i++) {
         const tiny_bytes *b = i ? &index_file : &model_file;
-        check_config(b, 40, 0, 0, KPD_OK);
-        check_config(b, 40, 39, 1, KPD_ERR_UNSUPPORTED);
+        check_config(b, 72, 0, 0, KPD_OK);
+        check_config(b, 72, 71, 1, KPD_ERR_UNSUPPORTED);
     }
 }
 

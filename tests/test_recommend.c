@@ -189,6 +189,121 @@ static void conversions_can_be_cancelled(void) {
     }
 }
 
+// ---- fingerprints --------------------------------------------------------------------------------------------------
+
+static kpd_model *reopened(const kpd_model *m, const char *name) {
+    const char *path = test_tmp(name);
+    kpd_model *other = NULL;
+    CHECK_OK(kpd_model_save(m, path, &error));
+    CHECK_OK(kpd_model_open(path, NULL, &other, &error));
+    return other;
+}
+
+// A model's fingerprint goes with what decides its vectors: through files and conversions, and not to other weights.
+static void fingerprints_follow_the_weights(void) {
+    kpd_convert_desc d;
+    tiny_options o;
+    kpd_tensor t;
+    float *w;
+    uint64_t print;
+    kpd_model *opened = reopened(student, "print.kpd"), *again = NULL, *small = NULL, *saved = NULL, *wide = NULL, *other = NULL;
+    memset(&d, 0, sizeof d);
+    memset(&o, 0, sizeof o);
+    o.seed = 77;
+    CHECK(kpd_model_fingerprint(student, KPD_ITEM) == 0);               // its weights have no sums yet
+    if (!opened) return;
+    print = kpd_model_fingerprint(opened, KPD_ITEM);
+    CHECK(print != 0 && kpd_model_fingerprint(opened, KPD_KEYPHRASE) == print);
+    again = reopened(opened, "print2.kpd");
+    CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) == print);
+    d.dtype = KPD_INT8;
+    CHECK_OK(kpd_model_convert(opened, &d, &small, &error));
+    CHECK(small && kpd_model_fingerprint(small, KPD_ITEM) == print && kpd_model_get_desc(small).converted_from == print);
+    saved = reopened(small, "print3.kpd");
+    CHECK(saved && kpd_model_fingerprint(saved, KPD_ITEM) == print);
+    d.dtype = KPD_F32;
+    CHECK_OK(kpd_model_convert(opened, &d, &wide, &error));
+    CHECK(wide && kpd_model_fingerprint(wide, KPD_ITEM) == print);
+    CHECK(kpd_model_tensor(wide, 0, &t));
+    w = (float *)calloc((size_t)t.rows * (size_t)t.cols, sizeof *w);
+    if (CHECK(w != NULL)) CHECK_OK(kpd_model_set(wide, t.name, w, &error));
+    free(w);
+    CHECK(kpd_model_fingerprint(wide, KPD_ITEM) == 0);
+    kpd_model_close(again);
+    again = reopened(wide, "print4.kpd");
+    CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) != 0 && kpd_model_fingerprint(again, KPD_ITEM) != print);
+    other = tiny_model(&o);
+    kpd_model_close(again);
+    again = reopened(other, "print5.kpd");
+    CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) != print);
+    kpd_model_close(opened); kpd_model_close(again); kpd_model_close(small); kpd_model_close(saved);
+    kpd_model_close(wide); kpd_model_close(other);
+}
+
+static void an_index_of_another_model_is_refused(void) {
+    kpd_index_desc d;
+    kpd_recommend_desc r = base(3);
+    kpd_model *opened = reopened(student, "print.kpd");
+    kpd_index *x[2] = {NULL, NULL};
+    float v[DIM] = {1};
+    const int64_t id = id_of(3);
+    memset(&d, 0, sizeof d);
+    d.dim = DIM;
+    if (!opened) return;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        d.fingerprint = kpd_model_fingerprint(opened, KPD_KEYPHRASE) ^ (wrong ? 1 : 0);
+        CHECK_OK(kpd_index_create(&d, &x[wrong], &error));
+        CHECK_OK(kpd_index_upsert(x[wrong], &id, v, 1, &error));
+        CHECK_OK(kpd_index_save(x[wrong], test_tmp("print.kpi"), &error));
+        kpd_index_close(x[wrong]);
+        CHECK_OK(kpd_index_open(test_tmp("print.kpi"), NULL, &x[wrong], &error));
+        CHECK(kpd_index_get_info(x[wrong]).fingerprint == d.fingerprint);
+        r.index = x[wrong]; r.student = opened;
+        CHECK_STATUS(kpd_recommend(session, &r, items, 1, got, counts, &error), wrong ? KPD_ERR_ARGUMENT : KPD_OK);
+        CHECK(!wrong || strstr(error.message, "the index has vectors of model "));
+        r.student = student;                                            // unknown, and taken
+        CHECK_OK(kpd_recommend(session, &r, items, 1, got, counts, &error));
+        kpd_index_close(x[wrong]);
+    }
+    kpd_model_close(opened);
+}
+
+// ---- the host's relevance ------------------------------------------------------------------------------------------
+
+typedef struct judge { int64_t calls, stop_at; float wrong; } judge;
+
+static bool relevance_by_id(void *user, int64_t item, const int64_t *id, int32_t n, float *out) {
+    judge *j = (judge *)user;
+    CHECK(n > 0 && item >= 0 && item < ITEMS);
+    for (int32_t i = 0; i < n; i++) out[i] = (float)((id[i] + 1000) / 7) / (float)PHRASES;
+    if (j->wrong > 0) out[n - 1] = j->wrong;
+    return ++j->calls != j->stop_at;
+}
+
+// A relevance of the host's filters and ranks as an assistant's would.
+static void the_host_can_judge(void) {
+    judge j = {0, 0, 0};
+    kpd_recommend_desc d = base(20);
+    d.relevance = relevance_by_id; d.relevance_user = &j;
+    CHECK_STATUS(kpd_recommend(session, &d, items, 1, got, counts, &error), KPD_ERR_ARGUMENT);
+    CHECK(strstr(error.message, "an assistant and a relevance"));
+    d.assistant = NULL; d.min_relevance = .3f; d.rank_by_relevance = true;
+    CHECK_OK(kpd_recommend(session, &d, items, ITEMS, got, counts, &error));
+    CHECK(counts[0] > 2 && j.calls == ITEMS);
+    for (size_t i = 0; i < ITEMS; i++)
+        for (int32_t r = 0; r < counts[i]; r++) {
+            const kpd_recommendation *x = &got[i * 20 + (size_t)r];
+            CHECK(x->relevance >= .3f && x->relevance == (float)((x->id + 1000) / 7) / (float)PHRASES);
+            CHECK(r == 0 || x[-1].relevance >= x->relevance);
+        }
+    j.calls = 0; j.stop_at = 5;
+    CHECK_STATUS(kpd_recommend(session, &d, items, ITEMS, got, counts, &error), KPD_ERR_CANCELLED);
+    CHECK(error.where == 4 && counts[0] == 0);
+    j.stop_at = 0; j.wrong = 1.5f;
+    CHECK_STATUS(kpd_recommend(session, &d, items, ITEMS, got, counts, &error), KPD_ERR_ARGUMENT);
+    CHECK(strstr(error.message, "is 1.5, expected 0 to 1"));
+}
+
 // ---- the pipeline by hand ------------------------------------------------------------------------------------------
 
 typedef struct phrase { int32_t ids[TOKENS], n; } phrase;
@@ -512,6 +627,9 @@ SUITE(recommend) {
         RUN(recommend, bad_item);
         RUN(recommend, each_model_reads_what_its_template_names);
         RUN(recommend, session_too_small);
+        RUN(recommend, fingerprints_follow_the_weights);
+        RUN(recommend, an_index_of_another_model_is_refused);
+        RUN(recommend, the_host_can_judge);
         RUN(recommend, calls_can_be_cancelled);
         RUN(recommend, conversions_can_be_cancelled);
     } else {

@@ -721,6 +721,7 @@ static void print_model(const kpd_model *m, const char *path) {
            d.arithmetic & KPD_WIDE_QKV ? " (16-bit inputs of query, key and value)" : "", kpd_model_size(m));
     printf("encoder      %d layer(s), width %d, %d head(s), feed-forward %d %s%s\n", (int)d.n_layers, (int)d.width,
            (int)d.n_heads, (int)d.ffn_width, kpd_activation_name(d.activation), d.separate_towers ? ", separate towers" : "");
+    printf("fingerprint  %016llx\n", (unsigned long long)kpd_model_fingerprint(m, KPD_ITEM));
     printf("vocabulary   %d tokens\n", (int)kpd_tokenizer_size(kpd_model_tokenizer(m)));
     printf("tokens       at most %d a text; %d positions, %d type(s)\n", (int)d.max_tokens, (int)d.n_positions, (int)d.n_types);
     print_head(&d, kpd_model_dim(m));

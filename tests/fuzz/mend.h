@@ -7,7 +7,7 @@ static void mend(uint8_t *data, size_t size) {
     kpd__header *h = (kpd__header *)(void *)data;
     if (size < 64) return;
     memcpy(h->magic, kpd__magic, 8);
-    h->major = 1; h->order = 0x01020304; h->size = size;
+    h->major = KPD__FORMAT; h->order = 0x01020304; h->size = size;
     if (h->n_sections <= (size - 64) / 128) {
         kpd__section *s = (kpd__section *)(void *)(data + 64);
         for (uint32_t i = 0; i < h->n_sections; i++) s[i].flags &= ~(uint32_t)KPD__SUMMED;
