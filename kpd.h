@@ -631,13 +631,15 @@ KPDDEF kpd_status     kpd_index_build(const kpd_index_desc *d, const kpd_paralle
 
 // As kpd_model_open. Mapped or borrowed it is read-only; with d->copy it can be written to.
 KPDDEF kpd_status     kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e);
-KPDDEF kpd_status     kpd_index_save(const kpd_index *x, const char *path, kpd_error *e);   // atomic, as kpd_model_save
+// As kpd_model_save. Two programs that each open an index, change it and save it lose the changes of one: whoever does so takes
+// a lock before opening (the command line: flock on the file, then again if it was replaced meanwhile).
+KPDDEF kpd_status     kpd_index_save(const kpd_index *x, const char *path, kpd_error *e);
 KPDDEF void           kpd_index_close(kpd_index *x);
 KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x);
 
 // Adds n vectors v [n, dim], or replaces those whose id is there; of equal ids in one call the last wins. All or nothing:
 // on MEMORY, or a value that is not finite (ARGUMENT, `where` = the row), or a zero vector under cosine, nothing changes.
-// Ids that an adversary chooses can make it slow: they collide.
+// Only ids that are new need room, in a flat index. Ids that an adversary chooses can make it slow: they collide.
 KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e);
 // Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);

@@ -578,7 +578,8 @@ static kpd_status hf_json_room(hf_json *j) {
     size_t n = (size_t)j->n_nodes, capacity = n ? 2 * n : 16;
     hf_node *node;
     if (n < j->capacity) return KPD_OK;
-    if (n >= HF_MAX_NODES) return hf_fail(j->e, KPD_ERR_LIMIT, (int64_t)j->at, "%s: more than %u values", j->name, HF_MAX_NODES);
+    if (n >= HF_MAX_NODES)
+        return hf_fail(j->e, KPD_ERR_LIMIT, (int64_t)j->at, "%s: more than %u values", j->name, HF_MAX_NODES);
     node = (hf_node *)hf_alloc(&j->a, capacity * sizeof *node);
     if (!node) return hf_no_memory(j->e, j->name);
     if (n) memcpy(node, j->node, n * sizeof *node);

@@ -5,8 +5,9 @@
 //
 // Text comes from a file or, for `-` and for no file, from the standard input: a text a line, a TAB between its segments.
 // Any bytes are text, an empty line is an empty text, one CR before the LF is dropped. Lines are read in chunks, so that
-// memory does not grow with the file. Files are written beside their place and renamed when whole, so that a failure
-// leaves what was there. Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
+// memory does not grow with the file. Files are written beside their place and renamed when whole, so that a failure or a stop
+// leaves what was there; none is written that is also an input. Exit status: 0 done, 1 something is wrong with the data or a
+// file, 2 with the command.
 // `kpd demo` does the whole job by these commands, and prints each.
 //
 // Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>bench >>score >>index >>search
