@@ -28,13 +28,13 @@ all: $(B)/kpd $(EXAMPLES)
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) $(CFLAGS) -c -o $@ $<
-$(B)/kpd: tools/kpd.c tools/hf.h tools/kernels.h tools/npy.h tools/recipe.h tools/shop.h kpd.h kpd_train.h $(B)/kpd.o
+$(B)/kpd: tools/kpd.c tools/files.h tools/hf.h tools/kernels.h tools/npy.h tools/recipe.h tools/shop.h kpd.h kpd_train.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 $(EXAMPLES): $(B)/%: examples/%.c examples/tiny.h kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) -O1 -o $@ $< $(LIBS)
 
-HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/hf.h tools/npy.h
+HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/files.h tools/hf.h tools/npy.h
 $(B)/tests.d/%.o: tests/%.c $(HEADERS)
 	@mkdir -p $(B)/tests.d
 	$(CC) $(STD) $(WARN) $(CFLAGS) -Itests -c -o $@ $<
@@ -102,9 +102,9 @@ FUZZ_SECONDS ?= 60
 $(B)/fuzz_%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) kpd.h
 	@mkdir -p $(B)
 	clang -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< -lm
-$(B)/fuzz_hf: tools/hf.h
+$(B)/fuzz_hf: tools/hf.h tools/files.h
 $(B)/fuzz_dataset $(B)/fuzz_checkpoint $(B)/fuzz_recipe: kpd_train.h
-$(B)/fuzz_recipe: tools/recipe.h
+$(B)/fuzz_recipe: tools/recipe.h tools/files.h
 $(B)/fuzz_shop: tools/shop.h
 fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c)) $(B)/tests
 	@mkdir -p $(B)/tmp $(B)/corpus/model && $(B)/tests --filter=file > $(B)/tmp/seeds.log

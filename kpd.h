@@ -95,7 +95,8 @@
 // Trust. Model and index files are hostile input. Opening checks everything that code follows: sizes, offsets, shapes,
 // ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes two
 // milliseconds, for the tokenizer's tables): corrupt weights can then give wrong numbers, never a wild access. `verify`
-// reads and checks every byte.
+// reads and checks every byte; what is read to be written elsewhere (save, convert) is checked too. Opening takes time in
+// proportion to the file's size (times the logarithm of the number of sections), whatever it holds.
 //
 // int8 weights give the same bits in the same sense, and so does bf16, whose weights are widened to f32, but for the levels
 // with an instruction for bf16 products (avx512bf16, amx, neoni8mm): these round the inputs too, and promise only their own
@@ -493,7 +494,7 @@ typedef struct kpd_model kpd_model;
 typedef struct kpd_open_desc {
     uint32_t abi;
     const void *data; size_t size;      // open these bytes instead of a file: borrowed, must outlive, aligned to 64
-    bool copy;                          // read the file into memory and verify it, instead of mapping it
+    bool copy;                          // read the file, or copy data of any alignment, into memory, and verify it
     bool verify;                        // check every byte's sum, and that every weight is finite
     kpd_allocator allocator;
     int32_t reserved[4];
@@ -507,8 +508,15 @@ KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_m
 // A model with zero weights, to be filled by kpd_model_set. a NULL = malloc. Errors: ARGUMENT names the field; LIMIT, MEMORY.
 KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e);
 
-// Atomic on POSIX: afterwards there is the old file or the whole new one. Writes beside the path, then renames (elsewhere
-// the old file is removed first). Errors: IO, MEMORY.
+// Every byte, as `verify` does at opening: FORMAT where an opened file is corrupt, or a weight is not finite. Any thread.
+KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e);
+
+// Atomic on POSIX: afterwards there is the old file or the whole new one, but for a power cut. Writes path.0.tmp (.1.tmp, ...
+// while there is such a file), then renames. A file that is replaced keeps its permissions and its links: where the path is a
+// symbolic link, what it leads to is replaced, if the build shows readlink (-std=c99 hides it unless _POSIX_C_SOURCE is 200112L
+// or more). What is there and no regular file is not replaced (IO). Elsewhere the old file is removed first. Errors: ARGUMENT
+// (a path of over 4095 bytes), IO, MEMORY; FORMAT, and nothing is written, where the sum of a mapped section is wrong or a
+// weight is not finite.
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e);
 KPDDEF void       kpd_model_close(kpd_model *m);
 
@@ -534,6 +542,7 @@ KPDDEF kpd_status kpd_model_tokenize(const kpd_model *m, kpd_tower tower, const 
 // Weights by their Hugging Face names, as row-major f32 [rows, cols]; y = x W^T. Vectors have rows = 1.
 typedef struct kpd_tensor { const char *name; int32_t rows, cols; } kpd_tensor;
 KPDDEF bool       kpd_model_tensor(const kpd_model *m, int32_t i, kpd_tensor *out);      // false past the end
+// Errors: NOT_FOUND; FORMAT for a value that is not finite, which a mapped open does not look for: out is then partly written.
 KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e);
 // Only for created models, before they are shared; every value is finite. On failure nothing has changed.
 KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in, kpd_error *e);
@@ -543,9 +552,9 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // modules) stays f32. Each of its inputs k is first divided by (largest input_k^5 / largest weight_k^3)^(1/8), so that input
 // and weight share the burden, as in SmoothQuant (Xiao et al. 2023); the largest inputs are those of `texts`, or else of 64
 // sequences of random tokens, which need no data. *out is the caller's. Errors: ARGUMENT (`where` = the text that the template
-// cannot take), MEMORY, LIMIT (a weight too large for bf16, or so large that int8's inputs or a row of it overflow),
-// CANCELLED. Any thread. Cost: reading and writing every weight, room for the largest tensor in f32 beside the model, and for
-// int8 a pass of the texts.
+// cannot take), MEMORY, FORMAT (as kpd_model_verify, which comes first), LIMIT (a weight too large for bf16, or so large that
+// int8's inputs or a row of it overflow), CANCELLED. Any thread. Cost: reading and writing every weight, room for the largest
+// tensor in f32 beside the model, and for int8 a pass of the texts.
 typedef struct kpd_convert_desc {
     uint32_t abi;
     kpd_dtype dtype;                    // 0 = f32
@@ -663,13 +672,15 @@ KPDDEF kpd_status     kpd_index_build(const kpd_index_desc *d, const kpd_paralle
 
 // As kpd_model_open. Mapped or borrowed it is read-only; with d->copy it can be written to.
 KPDDEF kpd_status     kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e);
-KPDDEF kpd_status     kpd_index_save(const kpd_index *x, const char *path, kpd_error *e);   // atomic, as kpd_model_save
+// As kpd_model_save. Two programs that each open an index, change it and save it lose the changes of one: whoever does so takes
+// a lock before opening (the command line: flock on the file, then again if it was replaced meanwhile).
+KPDDEF kpd_status     kpd_index_save(const kpd_index *x, const char *path, kpd_error *e);
 KPDDEF void           kpd_index_close(kpd_index *x);
 KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x);
 
 // Adds n vectors v [n, dim], or replaces those whose id is there; of equal ids in one call the last wins. All or nothing:
 // on MEMORY, or a value that is not finite (ARGUMENT, `where` = the row), or a zero vector under cosine, nothing changes.
-// Ids that an adversary chooses can make it slow: they collide.
+// Only ids that are new need room, in a flat index. Ids that an adversary chooses can make it slow: they collide.
 KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e);
 // Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);
@@ -755,8 +766,8 @@ typedef struct kpd_recommendation {
 } kpd_recommendation;
 
 // For n items (title, category), of which each model reads what its template names: out [n, k], counts [n], all 0 after an
-// error. Two keyphrases are duplicates when their student tokens are equal (in any order under same_words_are_duplicates); the
-// better ranked stays. Equal ranks go by id.
+// error. Two keyphrases are duplicates when their student tokens are equal (in any order of words, under
+// same_words_are_duplicates); the better ranked stays. Equal ranks go by id.
 // Errors as the calls it makes, and CANCELLED; `where` = the item. Cost: an embedding, a search and k scores an item;
 // comparing candidates with each other takes k^2 steps at worst, which tells from some thousands on.
 KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
@@ -833,6 +844,9 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #include <unistd.h>
 #ifndef KPD_NO_MMAP
 #include <sys/mman.h>
+#endif
+#if defined _POSIX_C_SOURCE ? _POSIX_C_SOURCE >= 200112L : !defined __STRICT_ANSI__ || !defined __GLIBC__
+#define KPD__READLINK
 #endif
 #endif
 #ifdef KPD_THREADS
@@ -1214,6 +1228,7 @@ static kpd_status kpd__parallel_check(const kpd_parallel *p, kpd_error *e) {
 
 static int32_t kpd__n_tasks(const kpd_parallel *p) { return p->run && p->n_threads > 1 ? p->n_threads : 1; }
 
+#ifdef KPD_THREADS
 static long kpd__process(void) {
 #ifdef KPD__POSIX
     return (long)getpid();
@@ -1222,7 +1237,6 @@ static long kpd__process(void) {
 #endif
 }
 
-#ifdef KPD_THREADS
 struct kpd_pool {
     kpd_allocator allocator;
     pthread_mutex_t lock, caller;       // caller: one run at a time
@@ -5692,12 +5706,15 @@ struct kpd_tokenizer {
     uint32_t folded[KPD__FOLDED];
 };
 
-// VOCABULARY. The hash of a token is keyed by the whole vocabulary, so nobody can write one whose tokens collide.
+// VOCABULARY. The hash of a token is keyed by the whole vocabulary, so that none is slow by chance. A key that whoever writes
+// the vocabulary can compute, and choose, keeps out nobody: kpd__fill_vocab counts steps, and refuses what takes too many.
 
 #define KPD__SLOT_ID 0x7FFFFFu          // KPD_MAX_VOCAB fits
 #define KPD__INNER 0x800000u
 #define KPD__NO_SIGN (-1)              // no token, a letter, or dropped
 #define KPD__SPACE_SIGN (-2)
+#define KPD__STEPS 64                   // a token, to place all: about 1 in a table two thirds full
+#define KPD__LONGEST_RUN 512            // of full slots: about 140 among 4 million tokens
 
 // The first n <= 8 bytes of a block, then zeros.
 static uint64_t kpd__beginning(uint64_t block, size_t n) { return n ? block & UINT64_MAX >> (64 - 8 * n) : 0; }
@@ -5781,9 +5798,23 @@ static bool kpd__next_line(const char *text, size_t size, size_t *at, kpd__line 
 
 static bool kpd__is_inner(const char *s, size_t n) { return n >= 2 && s[0] == '#' && s[1] == '#'; }
 
-static void kpd__fill_vocab(kpd_tokenizer *t) {
+static kpd_status kpd__hostile_vocab(kpd_error *e) {
+    return kpd__fail(e, KPD_ERR_FORMAT, -1, "tokenizer: the vocabulary's tokens collide in its table, as if they were made to");
+}
+
+// A word that is no token is looked for to the end of its run.
+static kpd_status kpd__runs_check(const kpd_tokenizer *t, kpd_error *e) {
+    size_t run = 0;
+    for (size_t i = 0; i <= t->mask; i++) {
+        run = t->slots[i].tag & KPD__SLOT_ID ? run + 1 : 0;
+        if (run > KPD__LONGEST_RUN) return kpd__hostile_vocab(e);
+    }
+    return KPD_OK;
+}
+
+static kpd_status kpd__fill_vocab(kpd_tokenizer *t, kpd_error *e) {
     const char *vocab = t->desc.vocab;
-    size_t at = 0;
+    size_t at = 0, steps = 0;
     t->key = kpd__hash64(vocab, t->desc.vocab_size) | 1;
     for (uint32_t id = 0; id < (uint32_t)t->n_tokens; id++) {
         kpd__line *line = &t->lines[id];
@@ -5799,6 +5830,8 @@ static void kpd__fill_vocab(kpd_tokenizer *t) {
         hash = kpd__hash_token(t, inner, s, n);
         first = kpd__short_block(s, n);
         slot = kpd__slot_of(t, hash, inner, first, s, n);
+        steps += ((size_t)(slot - t->slots) - (size_t)(hash >> t->shift)) & t->mask;
+        if (steps > KPD__STEPS * (size_t)t->n_tokens + 4096) return kpd__hostile_vocab(e);
         slot->first = first;
         slot->at = (uint32_t)(s - vocab);
         slot->tag = kpd__slot_tag(inner, n) | (id + 1);
@@ -5806,6 +5839,7 @@ static void kpd__fill_vocab(kpd_tokenizer *t) {
         t->filter[bit / 8] |= (uint8_t)(1u << bit % 8);
         t->longest = kpd__max(t->longest, n);
     }
+    return kpd__runs_check(t, e);
 }
 
 KPDDEF kpd_tokenizer_desc kpd_tokenizer_get_desc(const kpd_tokenizer *t) { return t->desc; }
@@ -5956,9 +5990,9 @@ static kpd_status kpd__tokenizer_make(const kpd_tokenizer_desc *d, bool borrow_v
     arena.used = 0;
     t = kpd__tokenizer_layout(*d, borrow_vocab, n_tokens, &arena);
     t->bytes = bytes;
-    kpd__fill_vocab(t);
+    s = kpd__fill_vocab(t, e);
     kpd__fill_folded(t);
-    s = kpd__fill_special(t, e);
+    if (!s) s = kpd__fill_special(t, e);
     if (s) kpd_tokenizer_destroy(t);
     else *out = t;
     return s;
@@ -6465,11 +6499,59 @@ typedef struct kpd__section {
 
 typedef char kpd__layout_check[sizeof(kpd__header) == 64 && sizeof(kpd__section) == 128 ? 1 : -1];
 
+// NAMES  of n structs that lie `stride` bytes apart and begin with one. They are put in order once, since a file may name
+// 65,536 sections alike but for their ends, and a model asks for thousands.
+typedef struct kpd__names { const char *first; size_t stride, n; uint32_t *order; } kpd__names;
+
+static const char *kpd__name_at(const kpd__names *x, size_t i) { return x->first + x->order[i] * x->stride; }
+
+static bool kpd__name_before(const kpd__names *x, size_t i, size_t j) {
+    int by_name = strcmp(kpd__name_at(x, i), kpd__name_at(x, j));
+    return by_name < 0 || (!by_name && x->order[i] < x->order[j]);
+}
+
+static void kpd__names_swap(const kpd__names *x, size_t i, size_t j) {
+    uint32_t at = x->order[i];
+    x->order[i] = x->order[j];
+    x->order[j] = at;
+}
+
+static void kpd__names_sift(const kpd__names *x, size_t i, size_t n) {
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && kpd__name_before(x, child, child + 1)) child++;
+        if (!kpd__name_before(x, i, child)) return;
+        kpd__names_swap(x, i, child);
+    }
+}
+
+// Heapsort, by name and then by place: no memory beside `order`, and no bad case.
+static void kpd__names_sort(const kpd__names *x) {
+    for (size_t i = 0; i < x->n; i++) x->order[i] = (uint32_t)i;
+    for (size_t i = x->n / 2; i-- > 0;) kpd__names_sift(x, i, x->n);
+    for (size_t i = x->n; i-- > 1;) {
+        kpd__names_swap(x, 0, i);
+        kpd__names_sift(x, 0, i);
+    }
+}
+
+// Where in the order the first of these names stands, or would.
+static size_t kpd__names_find(const kpd__names *x, const char *name) {
+    size_t from = 0, to = x->n;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (strcmp(kpd__name_at(x, middle), name) < 0) from = middle + 1;
+        else to = middle;
+    }
+    return from;
+}
+
 typedef struct kpd__file {
     const uint8_t *data; size_t size;   // aligned to 64
     void *block; size_t block_size;     // what to free or unmap; NULL = borrowed
     bool mapped;
+    bool summed;                        // the table has the sections' sums: it is a file's, not that of an image made here
     uint32_t n_required_found;
+    kpd__names sections;                // in order, for kpd__file_find
     kpd_allocator allocator;
 } kpd__file;
 
@@ -6482,7 +6564,9 @@ static void kpd__file_close(kpd__file *f) {
     else
 #endif
         kpd__free(&f->allocator, f->block, f->block_size);
+    kpd__free(&f->allocator, f->sections.order, f->sections.n * sizeof *f->sections.order);
     f->block = NULL;
+    f->sections.order = NULL; f->sections.n = 0;
 }
 
 // A block of `size` zero bytes, aligned, writable through the result.
@@ -6614,10 +6698,17 @@ static kpd_status kpd__file_open(const char *path, const kpd_open_desc *d, kpd__
         if (!path) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "open: neither a path nor data was given");
         return kpd__file_open_path(path, d && d->copy, sizeof(kpd__header), f, d ? &d->allocator : NULL, e);
     }
-    if ((uintptr_t)d->data % 64) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "open: data is not aligned to 64 bytes");
     if (d->size < 64)
         return kpd__fail(e, KPD_ERR_FORMAT, 0, "data has %llu bytes, expected at least the 64 of a header",
                          (unsigned long long)d->size);
+    if (d->copy) {
+        uint8_t *to = kpd__file_create(f, d->size, &d->allocator);
+        if (!to) return kpd__no_memory(e, d->size);
+        memcpy(to, d->data, d->size);
+        return KPD_OK;
+    }
+    if ((uintptr_t)d->data % 64)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "open: data is not aligned to 64 bytes, which only a copy need not be");
     f->data = (const uint8_t *)d->data; f->size = d->size; f->allocator = d->allocator;
     return KPD_OK;
 }
@@ -6686,47 +6777,69 @@ static size_t kpd__bad_value(uint32_t type, const uint8_t *p, size_t size, size_
     return i;
 }
 
+// A section's payload has the sum that stands in its entry, if one does, and no value that no weight can have. *sum = its sum.
+static kpd_status kpd__payload_check(const kpd__section *s, const void *data, bool summed, uint64_t *sum, const char *path,
+                                     kpd_error *e) {
+    size_t unit, bad;
+    *sum = kpd__hash64(data, (size_t)s->size);
+    if (summed && s->sum != *sum)
+        return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)s->offset, "%s: section %.*s: the checksum is wrong", path,
+                         KPD__SHOWN(s->name, 60));
+    bad = kpd__bad_value(s->type, (const uint8_t *)data, (size_t)s->size, &unit);
+    if (bad < s->size / unit)
+        return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)(s->offset + bad * unit), "%s: section %.*s: value %llu is not %s", path,
+                         KPD__SHOWN(s->name, 60), (unsigned long long)bad, unit == 1 ? "in -127..127" : "finite");
+    return KPD_OK;
+}
+
 // Every byte: all sums, zeros between the sections, all weights possible.
 static kpd_status kpd__file_verify(const kpd__file *f, const char *path, kpd_error *e) {
     const kpd__section *s = kpd__file_table(f);
     uint32_t n = kpd__file_header(f)->n_sections;
     size_t at = 64 + (size_t)n * 128;
     for (uint32_t i = 0; i <= n; i++) {
-        size_t next = i < n ? (size_t)s[i].offset : f->size, bad, unit;
+        size_t next = i < n ? (size_t)s[i].offset : f->size;
+        uint64_t sum;
+        kpd_status status;
         for (; at < next; at++)
             if (f->data[at])
                 return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)at, "%s: byte %llu between sections is not zero", path,
                                  (unsigned long long)at);
         if (i == n) break;
-        if (s[i].sum != kpd__hash64(f->data + next, (size_t)s[i].size))
-            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)next, "%s: section %.*s: the checksum is wrong", path,
-                             KPD__SHOWN(s[i].name, 60));
-        bad = kpd__bad_value(s[i].type, f->data + next, (size_t)s[i].size, &unit);
-        if (bad < s[i].size / unit)
-            return kpd__fail(e, KPD_ERR_FORMAT, (int64_t)(next + bad * unit), "%s: section %.*s: value %llu is not %s", path,
-                             KPD__SHOWN(s[i].name, 60), (unsigned long long)bad, unit == 1 ? "in -127..127" : "finite");
+        status = kpd__payload_check(&s[i], f->data + next, f->summed, &sum, path, e);
+        if (status) return status;
         at = next + (size_t)s[i].size;
     }
     return KPD_OK;
 }
 
-static kpd_status kpd__file_check(const kpd__file *f, uint32_t kind, bool verify, const char *path, kpd_error *e) {
+// Before the first kpd__file_find.
+static kpd_status kpd__file_order(kpd__file *f, kpd_error *e) {
+    size_t n = kpd__file_header(f)->n_sections;
+    if (!n) return KPD_OK;
+    f->sections.order = (uint32_t *)kpd__alloc(&f->allocator, n * sizeof *f->sections.order);
+    if (!f->sections.order) return kpd__no_memory(e, n * sizeof *f->sections.order);
+    f->sections.first = kpd__file_table(f)->name; f->sections.stride = sizeof(kpd__section); f->sections.n = n;
+    kpd__names_sort(&f->sections);
+    return KPD_OK;
+}
+
+static kpd_status kpd__file_check(kpd__file *f, uint32_t kind, bool verify, const char *path, kpd_error *e) {
     kpd_status s = kpd__header_check(f, kind, path, e);
     if (!s) s = kpd__table_check(f, path, e);
+    f->summed = true;
     if (!s && verify) s = kpd__file_verify(f, path, e);
+    if (!s) s = kpd__file_order(f, e);
     return s;
 }
 
 // The first section of that name, or NULL. Whoever reads a file asks once for each name it knows; what is required and was
-// never asked for is then what kpd__file_unknown refuses.
+// never asked for is then what kpd__file_unknown refuses. That it counts all of a name lets the first count.
 static const kpd__section *kpd__file_find(kpd__file *f, const char *name) {
-    const kpd__section *s = kpd__file_table(f), *end = s + kpd__file_header(f)->n_sections, *first = NULL;
-    for (; s < end; s++)
-        if (!strcmp(s->name, name)) {
-            f->n_required_found += s->flags & KPD__REQUIRED;
-            if (!first) first = s;
-        }
-    return first;
+    size_t at = kpd__names_find(&f->sections, name), first = at;
+    for (; at < f->sections.n && !strcmp(kpd__name_at(&f->sections, at), name); at++)
+        f->n_required_found += kpd__file_table(f)[f->sections.order[at]].flags & KPD__REQUIRED;
+    return at > first ? &kpd__file_table(f)[f->sections.order[first]] : NULL;
 }
 
 static kpd_status kpd__file_unknown(const kpd__file *f, const char *path, kpd_error *e) {
@@ -6803,26 +6916,51 @@ static void kpd__write(kpd__writer *w, const void *data, size_t size) {
 #endif
 }
 
-// A name beside the path that no other process or thread uses: they differ in number, or in where their stack is.
-static bool kpd__temporary(const char *path, char *out, size_t size) {
-    int n = snprintf(out, size, "%s.%ld.%llx.tmp", path, kpd__process(), (unsigned long long)(uintptr_t)out);
-    return n > 0 && (size_t)n < size;
+#define KPD__MAX_PATH 4096
+
+// What a save to `path` replaces: not a link, but what it leads to. False where that is too long, or leads nowhere.
+static bool kpd__target(const char *path, char out[KPD__MAX_PATH]) {
+    size_t n = path ? strlen(path) : 0;
+    if (!n || n >= KPD__MAX_PATH) return false;
+    memcpy(out, path, n + 1);
+#ifdef KPD__READLINK
+    for (int i = 0; i < 40; i++) {
+        char link[KPD__MAX_PATH];
+        const char *slash = strrchr(out, '/');
+        ssize_t size = readlink(out, link, sizeof link - 1);
+        size_t folder = slash && link[0] != '/' ? (size_t)(slash + 1 - out) : 0;
+        if (size < 0) return true;      // no link; whether it is there at all is seen later
+        if (folder + (size_t)size >= KPD__MAX_PATH) return false;
+        memcpy(out + folder, link, (size_t)size);
+        out[folder + (size_t)size] = 0;
+    }
+    return false;
+#else
+    return true;
+#endif
 }
 
-// O_EXCL: what somebody planted under that name is not followed but replaced.
-static bool kpd__writer_open(kpd__writer *w, const char *path) {
+// A new file beside the target, of the same permissions: never one that is there already, which may be another writer's.
+static kpd_status kpd__writer_open(kpd__writer *w, const char *target, char temporary[KPD__MAX_PATH + 16], kpd_error *e) {
     memset(w, 0, sizeof *w);
 #ifdef KPD__POSIX
-    for (int i = 0; i < 2; i++) {
-        w->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    struct stat old;
+    bool there = !stat(target, &old);
+    if (there && !S_ISREG(old.st_mode))
+        return kpd__fail(e, KPD_ERR_IO, -1, "%s: is not a regular file, and is not replaced", kpd__file_label(target));
+    for (int i = 0; i < 10000; i++) {
+        snprintf(temporary, KPD__MAX_PATH + 16, "%s.%d.tmp", target, i);
+        w->fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, there ? old.st_mode & 0777 : 0666);
         if (w->fd >= 0 || errno != EEXIST) break;
-        remove(path);
     }
-    return w->fd >= 0;
+    if (w->fd < 0) return kpd__io(e, "cannot be created", temporary);
+    if (there && chmod(temporary, old.st_mode & 0777)) w->failed = true;   // what the process's mask took away
 #else
-    w->out = fopen(path, "wb");
-    return w->out != NULL;
+    snprintf(temporary, KPD__MAX_PATH + 16, "%s.tmp", target);
+    w->out = fopen(temporary, "wb");
+    if (!w->out) return kpd__io(e, "cannot be created", temporary);
 #endif
+    return KPD_OK;
 }
 
 static void kpd__writer_close(kpd__writer *w) {
@@ -6847,19 +6985,14 @@ static void kpd__write_parts(kpd__writer *w, const kpd__header *h, const kpd__se
     }
 }
 
-// Writes a whole file: the n sections of table, payloads data[i]. Fills offsets and sums into the table.
-static kpd_status kpd__file_save(const char *path, uint32_t kind, kpd__section *table, const void *const *data, size_t n,
-                                 kpd_error *e) {
-    char temporary[4096];
-    kpd__header h;
+// Writes the file and puts it in the target's place.
+static kpd_status kpd__file_replace(const char *target, const kpd__header *h, const kpd__section *table,
+                                    const void *const *data, size_t n, kpd_error *e) {
+    char temporary[KPD__MAX_PATH + 16];
     kpd__writer w;
-    uint64_t size = kpd__parts_place(table, n);
-    for (size_t i = 0; i < n; i++) table[i].sum = kpd__hash64(data[i], (size_t)table[i].size);
-    kpd__header_make(&h, kind, table, n, size);
-    if (!path || !kpd__temporary(path, temporary, sizeof temporary))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "save: the path is missing or too long");
-    if (!kpd__writer_open(&w, temporary)) return kpd__io(e, "cannot be created", temporary);
-    kpd__write_parts(&w, &h, table, data, n);
+    kpd_status s = kpd__writer_open(&w, target, temporary, e);
+    if (s) return s;
+    kpd__write_parts(&w, h, table, data, n);
     kpd__writer_close(&w);
     if (w.failed) {
         kpd__io(e, "cannot be written", temporary);
@@ -6867,12 +7000,32 @@ static kpd_status kpd__file_save(const char *path, uint32_t kind, kpd__section *
         return KPD_ERR_IO;
     }
 #if !defined(KPD__POSIX)
-    remove(path);   // rename does not replace here
+    remove(target);   // rename does not replace here
 #endif
-    if (!rename(temporary, path)) return KPD_OK;
-    kpd__io(e, "cannot be replaced", path);
+    if (!rename(temporary, target)) return KPD_OK;
+    kpd__io(e, "cannot be replaced", target);
     remove(temporary);
     return KPD_ERR_IO;
+}
+
+// Writes a whole file: the n sections of table, payloads data[i]. Fills offsets and sums into the table; a sum that is there
+// already, not zero, is a file's, and must be the payload's: what is corrupt would else get a sum that says it is not.
+static kpd_status kpd__file_save(const char *path, uint32_t kind, kpd__section *table, const void *const *data, size_t n,
+                                 kpd_error *e) {
+    char target[KPD__MAX_PATH];
+    kpd__header h;
+    uint64_t size;
+    if (!kpd__target(path, target))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "save: the path is missing, too long, or a link that leads to itself");
+    for (size_t i = 0; i < n; i++) {
+        uint64_t sum;
+        kpd_status s = kpd__payload_check(&table[i], data[i], table[i].sum != 0, &sum, "save", e);
+        if (s) return s;
+        table[i].sum = sum;
+    }
+    size = kpd__parts_place(table, n);
+    kpd__header_make(&h, kind, table, n, size);
+    return kpd__file_replace(target, &h, table, data, n, e);
 }
 
 // >>model  Architecture, templates and weights over one file image. A created model *is* an image with zero weights, so that
@@ -6913,6 +7066,7 @@ struct kpd_model {
     kpd__norm norm[4];
     kpd__tensor *tensors;
     size_t n_tensors;
+    kpd__names names;                   // of the tensors, in order
 };
 
 // The placeholder that begins at *p: its part, and *p behind it; -1 = none of these.
@@ -7564,7 +7718,7 @@ static kpd_status kpd__model_bind(kpd_model **model, const char *path, kpd_error
     memset(&p, 0, sizeof p);
     memset(&scratch, 0, sizeof scratch);
     kpd__plan_model(&p, &scratch, &m->desc);
-    size = kpd__round_up(sizeof *m, 16) + kpd__round_up(layers, 16) + p.n_tensors * sizeof(kpd__tensor);
+    size = kpd__round_up(sizeof *m, 16) + kpd__round_up(layers, 16) + p.n_tensors * (sizeof(kpd__tensor) + sizeof(uint32_t));
     grown = (kpd_model *)kpd__alloc(&m->allocator, size);
     if (!grown) return kpd__no_memory(e, size);
     *grown = *m;
@@ -7578,7 +7732,11 @@ static kpd_status kpd__model_bind(kpd_model **model, const char *path, kpd_error
     memset(&p, 0, sizeof p);
     p.file = &m->file; p.model = m; p.path = path; p.e = e;
     kpd__plan_model(&p, m, &m->desc);
-    return p.status ? p.status : kpd__file_unknown(&m->file, path, e);
+    if (p.status) return p.status;
+    m->names.first = m->tensors->name; m->names.stride = sizeof *m->tensors; m->names.n = m->n_tensors;
+    m->names.order = (uint32_t *)(void *)(m->tensors + m->n_tensors);
+    kpd__names_sort(&m->names);
+    return kpd__file_unknown(&m->file, path, e);
 }
 
 // Makes the model of a checked file, which it owns from here on, also on failure. Without weights it can do nothing but make
@@ -7659,6 +7817,7 @@ static kpd_status kpd__model_image(const kpd_model_desc *d, kpd__section *table,
     kpd_model scratch;
     uint64_t size;
     uint8_t *image;
+    kpd_status s;
     memset(&p, 0, sizeof p);
     memset(&scratch, 0, sizeof scratch);
     p.table = table + 4; p.path = "model"; p.e = e;
@@ -7672,7 +7831,9 @@ static kpd_status kpd__model_image(const kpd_model_desc *d, kpd__section *table,
     kpd__header_make((kpd__header *)(void *)image, KPD__KIND_MODEL, table, n, size);
     memcpy(image + 64, table, n * 128);
     kpd__model_head(table, d, image);
-    return KPD_OK;
+    s = kpd__file_order(f, e);
+    if (s) kpd__file_close(f);
+    return s;
 }
 
 // A model with zero weights of any type.
@@ -7739,6 +7900,10 @@ KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error
     return kpd__end(s, e);
 }
 
+KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e) {
+    return kpd__end(kpd__file_verify(&m->file, "model", e), e);
+}
+
 KPDDEF kpd_model_desc kpd_model_get_desc(const kpd_model *m) { return m->desc; }
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m) { return m->tokenizer; }
 KPDDEF size_t kpd_model_size(const kpd_model *m) { return m->file.size; }
@@ -7771,8 +7936,8 @@ KPDDEF bool kpd_model_tensor(const kpd_model *m, int32_t i, kpd_tensor *out) {
 }
 
 static const kpd__tensor *kpd__tensor_find(const kpd_model *m, const char *name, kpd_error *e) {
-    for (size_t i = 0; i < m->n_tensors; i++)
-        if (!strcmp(m->tensors[i].name, name)) return &m->tensors[i];
+    size_t at = kpd__names_find(&m->names, name);
+    if (at < m->n_tensors && !strcmp(kpd__name_at(&m->names, at), name)) return &m->tensors[m->names.order[at]];
     kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "model: has no tensor \"%.*s\"", KPD__SHOWN(name, 100));
     return NULL;
 }
@@ -7795,7 +7960,12 @@ static kpd_status kpd__model_get(const kpd_model *m, const char *name, float *ou
     const kpd__tensor *t = kpd__tensor_find(m, name, e);
     if (!t) return KPD_ERR_NOT_FOUND;
     for (size_t r = 0; r < (size_t)t->rows; r++)
-        for (size_t c = 0; c < (size_t)t->cols; c++) *out++ = kpd__tensor_value(t, r, c);
+        for (size_t c = 0; c < (size_t)t->cols; c++, out++) {
+            *out = kpd__tensor_value(t, r, c);
+            if (!kpd__finite(*out))
+                return kpd__fail(e, KPD_ERR_FORMAT, -1, "tensor %s: value %llu is not finite", t->name,
+                                 (unsigned long long)(r * (size_t)t->cols + c));
+        }
     return KPD_OK;
 }
 KPD__GUARDED(3, kpd_model_get, kpd__model_get, const kpd_model *, m, const char *, name, float *, out)
@@ -7903,6 +8073,7 @@ typedef struct kpd__candidates {    // of recommend
     kpd_input *pairs;               // [k]: what the assistant reads of each, with the item
     float *relevance;               // [k]
     int32_t *tokens[2];             // [tokens of a text]
+    int32_t *pieces, *words;        // [tokens of a text]: before its words are sorted; where they begin
 } kpd__candidates;
 
 struct kpd_session {
@@ -7987,6 +8158,8 @@ static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__ar
     c->relevance = (float *)kpd__take(a, z->k, sizeof(float));
     c->tokens[0] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->tokens[1] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
+    c->pieces = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
+    c->words = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
 }
 
 static void kpd__session_lay(kpd_session *s, kpd__arena *a) {
@@ -8583,11 +8756,12 @@ static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, flo
     for (size_t i = 0; i < to->n_tensors && !s; i++) {
         const kpd__tensor *t = &to->tensors[i];
         s = kpd__progress_add(progress, 1, e);
-        if (s || (widest && !t->bytes)) continue;
+        if (s) break;
         s = kpd__model_get(from, t->name, w, e);
         if (s) break;
-        if (widest) kpd__convert_widest(to, t, w);
-        else if (t->bytes) s = kpd__convert_round(to, t, w, e);
+        if (widest && t->bytes) kpd__convert_widest(to, t, w);
+        if (widest) continue;
+        if (t->bytes) s = kpd__convert_round(to, t, w, e);
         else s = kpd__convert_plain(to, t, w, e);
     }
     return s;
@@ -8646,6 +8820,8 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
     kpd_status s;
     if (!d) d = (const kpd_convert_desc *)memset(&none, 0, sizeof none);
     if (kpd__desc_check("convert", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
+    s = kpd_model_verify(m, e);
+    if (s) return s;
     desc.dtype = d->dtype ? d->dtype : KPD_F32;
     desc.converted_from = kpd_model_fingerprint(m, KPD_ITEM);
     desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
@@ -9784,12 +9960,13 @@ static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
 }
 
 static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
-    size_t dim = (size_t)x->dim, total = 0;
+    size_t dim = (size_t)x->dim, n_new = 0, total = 0;
     kpd_status s = kpd__writable(x, e);
     if (s || !n) return s;
     s = kpd__vectors_check(x, v, n, "vector", e);
     if (!s && x->kind == KPD_TREE) return kpd__tree_upsert(x, ids, v, n, e);
-    if (!s && !kpd__add_ok(x->count, n, &total)) s = kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
+    for (size_t i = 0; !s && i < n; i++) n_new += kpd__index_slot(x, ids[i]) < 0;   // only these need room
+    if (!s && !kpd__add_ok(x->count, n_new, &total)) s = kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
     if (!s) s = kpd__store_grow(x, total, e);
     for (size_t i = 0; !s && i < n; i++) kpd__upsert_one(x, ids[i], v + i * dim);
     return s;
@@ -9868,6 +10045,14 @@ static void kpd__index_config(const kpd_index *x, int32_t config[16]) {
     memcpy(&config[8], &recall, 4);
 }
 
+// The sums that the file of a mapped index says its sections have, which are saved again as they lie there.
+static void kpd__index_sums(const kpd_index *x, kpd__section *s, size_t n) {
+    for (size_t i = 0; x->read_only && i < n; i++) {
+        size_t at = kpd__names_find(&x->file.sections, s[i].name);
+        if (at < x->file.sections.n) s[i].sum = kpd__file_table(&x->file)[x->file.sections.order[at]].sum;
+    }
+}
+
 KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e) {
     kpd__section s[10];
     const void *data[10];
@@ -9877,6 +10062,7 @@ KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error
     data[0] = config;
     if (x->kind == KPD_TREE) {
         size_t n = 1 + kpd__tree_sections(x, s + 1, data + 1);
+        kpd__index_sums(x, s + 1, n - 1);
         return kpd__end(kpd__file_save(path, KPD__KIND_INDEX, s, data, n, e), e);
     }
     kpd__section_set(&s[1], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
@@ -9884,6 +10070,7 @@ KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error
     kpd__section_set(&s[3], "vectors", KPD__F32_PANELS, KPD__REQUIRED, x->count, (uint64_t)x->dim,
                      kpd__panel_bytes(x->count, x->dim));
     data[1] = x->ids; data[2] = x->table; data[3] = x->vectors;
+    kpd__index_sums(x, s + 1, 3);
     return kpd__end(kpd__file_save(path, KPD__KIND_INDEX, s, data, 4, e), e);
 }
 
@@ -10710,26 +10897,68 @@ KPD__GUARDED(6, kpd_kmeans, kpd__kmeans, const kpd_kmeans_desc *, d, const float
 
 // >>recommend  embed -> search -> drop duplicates -> assistant filter -> rank. Relies on all above; holds no state.
 
-static void kpd__sort_ids(int32_t *ids, int32_t n) {
-    for (int32_t i = 1; i < n; i++) {
-        int32_t v = ids[i], j = i;
-        for (; j > 0 && ids[j - 1] > v; j--) ids[j] = ids[j - 1];
-        ids[j] = v;
+// A text's tokens as words: a first piece with its ##pieces behind it.
+typedef struct kpd__phrase { const kpd_tokenizer *t; const int32_t *ids; int32_t n_ids, *begin, n; } kpd__phrase;
+
+static bool kpd__begins_word(const kpd_tokenizer *t, int32_t id) {
+    kpd_text text = kpd_token_text(t, id);
+    return !kpd__is_inner(text.data, text.size);
+}
+
+static int32_t kpd__phrase_word_end(const kpd__phrase *w, int32_t at) {
+    do at++;
+    while (at < w->n_ids && !kpd__begins_word(w->t, w->ids[at]));
+    return at;
+}
+
+// Any order that puts equal words together: the pieces' ids, one after the other.
+static bool kpd__phrase_word_before(const kpd__phrase *w, int32_t a, int32_t b) {
+    int32_t a_end = kpd__phrase_word_end(w, a), b_end = kpd__phrase_word_end(w, b);
+    while (a < a_end && b < b_end && w->ids[a] == w->ids[b]) a++, b++;
+    return b < b_end && (a == a_end || w->ids[a] < w->ids[b]);
+}
+
+static void kpd__phrase_sift(const kpd__phrase *w, int32_t i, int32_t n) {
+    for (int32_t child; (child = 2 * i + 1) < n; i = child) {
+        int32_t word = w->begin[i];
+        if (child + 1 < n && kpd__phrase_word_before(w, w->begin[child], w->begin[child + 1])) child++;
+        if (!kpd__phrase_word_before(w, word, w->begin[child])) return;
+        w->begin[i] = w->begin[child];
+        w->begin[child] = word;
     }
+}
+
+// Heapsort of the words of n_ids tokens into out, with room for their beginnings.
+static void kpd__sort_words(const kpd_tokenizer *t, const int32_t *ids, int32_t n_ids, int32_t *begin, int32_t *out) {
+    kpd__phrase w;
+    w.t = t; w.ids = ids; w.n_ids = n_ids; w.begin = begin; w.n = 0;
+    for (int32_t at = 0; at < n_ids; at = kpd__phrase_word_end(&w, at)) begin[w.n++] = at;
+    for (int32_t i = w.n / 2; i-- > 0;) kpd__phrase_sift(&w, i, w.n);
+    for (int32_t i = w.n; i-- > 1;) {
+        int32_t word = begin[0];
+        begin[0] = begin[i];
+        begin[i] = word;
+        kpd__phrase_sift(&w, 0, i);
+    }
+    for (int32_t i = 0; i < w.n; i++)
+        for (int32_t at = begin[i], end = kpd__phrase_word_end(&w, at); at < end; at++) *out++ = ids[at];
 }
 
 // The tokens that tell whether two keyphrases are the same, into buffer b.
 static kpd_status kpd__phrase_tokens(kpd_session *s, const kpd_recommend_desc *d, kpd_text phrase, int b, kpd_tokens *t,
                                      kpd_error *e) {
+    kpd__candidates *c = &s->candidates;
     kpd_input in;
     kpd_status status;
     memset(&in, 0, sizeof in);
     memset(t, 0, sizeof *t);
     in.part[0] = phrase; in.n_parts = 1;
-    t->ids = s->candidates.tokens[b]; t->capacity = (int32_t)s->sizes.tokens;
+    t->ids = d->same_words_are_duplicates ? c->pieces : c->tokens[b]; t->capacity = (int32_t)s->sizes.tokens;
     status = kpd__model_encode(d->student, 1, &in, true, t, 0, e);
-    if (!status && d->same_words_are_duplicates) kpd__sort_ids(t->ids, t->count);
-    return status;
+    if (status || !d->same_words_are_duplicates) return status;
+    kpd__sort_words(d->student->tokenizer, t->ids, t->count, c->words, c->tokens[b]);
+    t->ids = c->tokens[b];
+    return KPD_OK;
 }
 
 // Whether a phrase is equal to one kept before: first by hash, then by the tokens themselves.

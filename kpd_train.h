@@ -491,10 +491,10 @@ KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t);
 // A checkpoint (.kpc): weights, AdamW's state, the best weights, the place in every data set, but no gradient: ARGUMENT while a
 // step is under way, that is where draw, learn, forward or mlm came after the last apply or cancel. Atomic, as kpd_model_save:
 // on a full disk the previous one stays. Resume takes it into a new trainer of the same desc, models and data, which then goes
-// on to the same bits as if it had never stopped. Errors: IO, MEMORY; FORMAT, VERSION (`where` = byte offset); ARGUMENT names
-// what differs from what it was made with, by content: the weights of start and assistant, templates and vocabulary, bytes and
-// columns of each data set and of dev, every number of the desc (threads, SIMD level and memory may). A failed resume changes
-// nothing.
+// on to the same bits as if it had never stopped. Errors: IO, MEMORY; FORMAT (also of a save, where a number is not finite),
+// VERSION (`where` = byte offset); ARGUMENT names what differs from what it was made with, by content: the weights of start and
+// assistant, templates and vocabulary, bytes and columns of each data set and of dev, every number of the desc (threads, SIMD
+// level and memory may). A failed resume changes nothing.
 KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e);
 KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e);
 

@@ -1089,6 +1089,118 @@ rm "$dir/demo2/vocab.txt"; mkdir "$dir/demo2/vocab.txt"
 run 1 $kpd demo "$dir/demo2" $small; says "$dir/demo2/vocab.txt: cannot write"
 grep " train " "$dir/out" && wrong "it went on after a failure"
 
+# A recipe that goes on from what it would replace.
+t train_output_is_input
+{ sed -e 's|^start = .*|start = titles/last.kpd|' -e '/^template_item/d' -e 's|^steps = .*|steps = 3|' -e '/^\[train\]/a\
+output = titles' $tr/titles.ini; } > $tr/again.ini
+cp $tr/titles/last.kpd "$dir/before"
+run 1 $kpd train $tr/again.ini --force; says "is an input too"; same $tr/titles/last.kpd "$dir/before"
+
+# ---- files that are read and written ------------------------------------------------------------------------------
+
+# soon COMMAND...: its status, or that of a kill when it takes half a minute, as waiting for somebody who never writes does
+soon() {
+    "$@" &
+    child=$!
+    ( i=0; while [ $i -lt 300 ] && kill -0 $child; do sleep 0.1; i=$((i + 1)); done; kill $child ) > /dev/null 2>&1 &
+    wait $child
+}
+
+# is_a_loss COMMAND...: refused, since the file that is its last word is also an input, which stays as it was
+is_a_loss() {
+    for word; do :; done
+    cp "$word" "$dir/before"
+    run 1 "$@"; says "is an input too"
+    same "$word" "$dir/before"
+}
+
+t output_is_input
+cp $student "$dir/m.kpd"; cp "$dir/k.npy" "$dir/v.npy"; cp "$dir/phrases" "$dir/p"; cp $d/keyphrases.kpi "$dir/x.kpi"
+rm -f "$dir/hard" "$dir/soft"; ln "$dir/m.kpd" "$dir/hard"; ln -s m.kpd "$dir/soft"
+is_a_loss $kpd convert "$dir/m.kpd" -o "$dir/m.kpd"
+is_a_loss $kpd convert "$dir/m.kpd" --dtype int8 -o "$dir/hard"
+is_a_loss $kpd convert "$dir/hard" --dtype int8 -o "$dir/soft"
+is_a_loss $kpd convert "$dir/m.kpd" --dtype int8 --calibrate "$dir/p" -o "$dir/p"
+is_a_loss $kpd embed "$dir/m.kpd" "$dir/p" -o "$dir/m.kpd"
+is_a_loss $kpd embed "$dir/m.kpd" "$dir/p" -o "$dir/./p"
+cp "$dir/p" "$dir/before"
+run 1 $kpd embed $student -o "$dir/p" < "$dir/p"; says "is an input too (the standard input)"; same "$dir/p" "$dir/before"
+is_a_loss $kpd index build "$dir/v.npy" -o "$dir/v.npy"
+seq 60 > "$dir/seq"; is_a_loss $kpd index build "$dir/v.npy" --ids "$dir/seq" -o "$dir/seq"
+is_a_loss $kpd recommend "$dir/m.kpd" - "$dir/x.kpi" $d/keyphrases.tsv "$dir/p" -o "$dir/x.kpi"
+is_a_loss $kpd vocab "$dir/p" "$dir/phrases" -o "$dir/p"
+if [ -d $golden/tiny_mean ]; then
+    rm -rf "$dir/folder"; cp -r $golden/tiny_mean "$dir/folder"
+    is_a_loss $kpd import "$dir/folder" -o "$dir/folder/model.safetensors"
+    run 0 $kpd import "$dir/folder" -o "$dir/folder/new.kpd"; run 0 $kpd import "$dir/folder" -o "$dir/folder/new.kpd"
+fi
+run 0 $kpd index add "$dir/x.kpi" "$dir/v.npy" --ids "$dir/seq"        # which is meant to change it
+no_temp
+
+t output_permissions
+echo old > "$dir/private.npy"; chmod 600 "$dir/private.npy"
+run 0 $kpd embed $student "$dir/phrases" -o "$dir/private.npy"; prints "private.npy: 60 vectors of dim 128"
+ls -l "$dir/private.npy" | grep '^-rw-------' > /dev/null || wrong "permissions changed: $(ls -l "$dir/private.npy")"
+rm -f "$dir/link.npy"; ln -s private.npy "$dir/link.npy"
+run 0 $kpd embed $student "$dir/phrases" --dim 8 -o "$dir/link.npy"
+[ -h "$dir/link.npy" ] || wrong "the link was replaced"
+[ "$(wc -c < "$dir/private.npy")" -eq $((128 + 60 * 8 * 4)) ] || wrong "what the link leads to was not"
+echo theirs > "$dir/b.npy.0.tmp"
+run 0 $kpd embed $student "$dir/phrases" -o "$dir/b.npy"
+[ "$(cat "$dir/b.npy.0.tmp")" = theirs ] || wrong "another's file is gone"
+rm "$dir/b.npy.0.tmp"
+no_temp
+
+# While a text is waited for there is an unfinished output.
+t stopped
+rm -f "$dir/pipe" "$dir/s.npy"; mkfifo "$dir/pipe"
+for signal in TERM HUP; do
+    $kpd embed $student "$dir/pipe" -o "$dir/s.npy" 2> "$dir/err" &
+    child=$!
+    exec 3> "$dir/pipe"
+    i=0; while [ ! -e "$dir/s.npy.0.tmp" ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
+    [ -e "$dir/s.npy.0.tmp" ] || wrong "no output is begun"
+    kill -$signal $child; wait $child 2> /dev/null && wrong "a stop gave status 0"
+    exec 3>&-
+    says "stopped; nothing was written"
+    [ ! -e "$dir/s.npy" ] || wrong "an unfinished output"
+    no_temp
+done
+
+# A pipe is a text like any other, but no model, matrix, index or part of a folder: those must not be waited for.
+t pipes
+cat "$dir/phrases" > "$dir/pipe" & run 0 $kpd embed $student "$dir/pipe" --dim 64 -o "$dir/p.npy"
+run 0 $kpd embed $student "$dir/phrases" --dim 64 -o "$dir/q.npy"; same "$dir/p.npy" "$dir/q.npy"
+run 0 $kpd embed $student /dev/stdin --dim 64 -o "$dir/p.npy" < "$dir/phrases"; same "$dir/p.npy" "$dir/q.npy"
+run 1 soon $kpd info "$dir/pipe"; says "not a regular file"
+run 1 soon $kpd embed "$dir/pipe"; says "not a regular file"
+run 1 soon $kpd index build "$dir/pipe" -o "$dir/p.kpi"; says "not a regular file"
+run 1 soon $kpd search $d/keyphrases.kpi "$dir/pipe"; says "not a regular file"
+run 1 soon $kpd index add "$dir/pipe" "$dir/k.npy" --ids "$dir/seq"; says "not a regular file"
+for file in config.json model.safetensors vocab.txt tokenizer.json tokenizer_config.json special_tokens_map.json modules.json \
+            sentence_bert_config.json config_sentence_transformers.json 1_Pooling/config.json; do
+    [ -d $golden/tiny_mean ] || break
+    rm -rf "$dir/folder"; cp -r $golden/tiny_mean "$dir/folder"; mkdir -p "$dir/folder/1_Pooling"
+    rm -f "$dir/folder/$file"; mkfifo "$dir/folder/$file"
+    run 1 soon $kpd import "$dir/folder" -o "$dir/p.kpd"; says "not a regular file"
+done
+
+# Each adds ten of its own at the same time; none is lost.
+t writers_at_once
+run 0 $kpd embed $student "$dir/phrases" --dim 64 -o "$dir/k.npy"
+head -10 "$dir/phrases" > "$dir/ten"; run 0 $kpd embed $student "$dir/ten" --dim 64 -o "$dir/ten.npy"
+run 0 $kpd index build "$dir/k.npy" -o "$dir/w.kpi"
+children=
+for i in 1 2 3 4 5 6 7 8; do
+    seq ${i}000 ${i}009 > "$dir/ids$i"
+    $kpd index add "$dir/w.kpi" "$dir/ten.npy" --ids "$dir/ids$i" > "$dir/added$i" 2>&1 &
+    children="$children $!"
+done
+wait $children
+for i in 1 2 3 4 5 6 7 8; do grep "10 added" "$dir/added$i" > /dev/null || wrong "$(cat "$dir/added$i")"; done
+run 0 $kpd info "$dir/w.kpi"; prints "140 of dim 64"
+no_temp
+
 # The page >>format of kpd.h is enough to read what is written. A sum that is wrong is seen, wherever the byte is.
 t files_are_as_the_page_says
 if command -v python3 > /dev/null; then

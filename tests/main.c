@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SUITES(X) X(errors) X(tokenizer) X(tokenizer_same) X(kernels) X(emulated) X(file) X(model) X(encoder) X(convert) \
-                  X(convert_emulated) X(index) X(tree) X(recommend) X(memory) X(hf) X(losses) X(layers) X(mlm) X(data) \
-                  X(trainer) X(metrics) X(vocabulary) X(shop) X(pool) X(embed_in_hosts)
+#define SUITES(X) X(errors) X(tokenizer) X(tokenizer_same) X(kernels) X(emulated) X(file) X(hostile) X(model) X(encoder) \
+                  X(convert) X(convert_emulated) X(index) X(tree) X(recommend) X(memory) X(hf) X(losses) X(layers) X(mlm) \
+                  X(data) X(trainer) X(metrics) X(vocabulary) X(shop) X(pool) X(embed_in_hosts)
 #define DECLARE(name) void suite_##name(void);
 SUITES(DECLARE)
 

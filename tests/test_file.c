@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #endif
 
 enum { DIM = 3, COUNT = 20, MOST_PARTS = 64 };
@@ -761,6 +762,33 @@ static void borrowed_is_aligned(void) {
     tiny_bytes_free(&b);
 }
 
+// A copy needs the caller's bytes no longer, and they may lie anywhere.
+static void copied_data(void) {
+    const tiny_bytes *files[2];
+    files[0] = &model_file; files[1] = &index_file;
+    for (int kind = 0; kind < 2; kind++)
+        for (size_t shift = 0; shift < 70; shift += 23) {
+            uint8_t *bytes = (uint8_t *)malloc(files[kind]->size + shift);
+            kpd_open_desc d;
+            kpd_model *m = NULL;
+            kpd_index *x = NULL;
+            kpd_status s = KPD_ERR_MEMORY;
+            memset(&d, 0, sizeof d);
+            if (CHECK(bytes != NULL)) {
+                memcpy(bytes + shift, files[kind]->data, files[kind]->size);
+                d.data = bytes + shift; d.size = files[kind]->size; d.copy = true;
+                s = kind ? kpd_index_open(NULL, &d, &x, &error) : kpd_model_open(NULL, &d, &m, &error);
+                memset(bytes, 0xA5, files[kind]->size + shift);
+                free(bytes);
+            }
+            if (CHECK_THAT(!s, "%s", error.message) && m) use_model(m);
+            if (x) use_index(x);
+            if (m) CHECK_OK(kpd_model_verify(m, &error));
+            kpd_model_close(m);
+            kpd_index_close(x);
+        }
+}
+
 // ---- saving --------------------------------------------------------------------------------------------------------
 
 static void check_same_file(const char *path, const tiny_bytes *want) {
@@ -855,23 +883,98 @@ static void save_fails(void) {
     check_no_leftovers();
 }
 
-// A disk that is full half-way leaves the old file.
+#ifdef POSIX
+static int mode_of(const char *path) {
+    struct stat st;
+    return stat(path, &st) ? -1 : (int)(st.st_mode & 0777);
+}
+
+static void save_to(const char *path, kpd_status want) {
+    kpd_model *m = NULL;
+    if (CHECK_OK(kpd_model_open(model_path, NULL, &m, NULL))) CHECK_STATUS(kpd_model_save(m, path, &error), want);
+    kpd_model_close(m);
+}
+#endif
+
+// A file that is replaced keeps its permissions, whatever the process would give a new one.
+static void save_keeps_permissions(void) {
+#ifdef POSIX
+    static const int modes[4] = {0600, 0644, 0666, 0440};
+    const char *path = test_tmp("modes.kpd");
+    for (int i = 0; i < 8; i++) {
+        mode_t old = umask(i < 4 ? 022 : 077);
+        remove(path);
+        tiny_bytes_write(path, "old", 3);
+        chmod(path, (mode_t)modes[i % 4]);
+        save_to(path, KPD_OK);
+        umask(old);
+        CHECK_INT(mode_of(path), modes[i % 4]);
+        check_same_file(path, &model_file);
+    }
+    remove(path);
+    save_to(path, KPD_OK);
+    CHECK_INT(mode_of(path) & 0600, 0600);
+    check_no_leftovers();
+#endif
+}
+
+// What a link leads to is replaced, in its own folder, not the link; also where there is nothing yet.
+static void save_follows_links(void) {
+#ifdef POSIX
+    struct stat st;
+    const char *folder = test_tmp("links"), *end = test_tmp("links/end.kpd"), *link = test_tmp("link.kpd");
+    mkdir(folder, 0777);
+    remove(link); remove(end); remove("build/tmp/links/middle.kpd"); remove("build/tmp/loop.kpd");
+    CHECK(!symlink("links/middle.kpd", link) && !symlink("end.kpd", "build/tmp/links/middle.kpd"));
+    CHECK(!symlink("loop.kpd", "build/tmp/loop.kpd"));
+    for (int i = 0; i < 2; i++) {
+        save_to(link, KPD_OK);
+        CHECK(!lstat(link, &st) && S_ISLNK(st.st_mode));
+        CHECK(!lstat("build/tmp/links/middle.kpd", &st) && S_ISLNK(st.st_mode));
+        CHECK(!lstat(end, &st) && S_ISREG(st.st_mode));
+        check_same_file(end, &model_file);
+    }
+    save_to("build/tmp/loop.kpd", KPD_ERR_ARGUMENT);
+    check_no_leftovers();
+#endif
+}
+
+// A pipe or a device is no file that could be replaced.
+static void save_over_no_file(void) {
+#ifdef POSIX
+    struct stat st;
+    const char *path = test_tmp("pipe.kpd");
+    remove(path);
+    CHECK(!mkfifo(path, 0666));
+    save_to(path, KPD_ERR_IO);
+    CHECK(!lstat(path, &st) && S_ISFIFO(st.st_mode));
+    remove(path);
+    check_no_leftovers();
+#endif
+}
+
+// A disk that is full half-way leaves the old file, and another writer's beside it.
 static void save_on_full_disk(void) {
 #ifdef POSIX
     const char *path = test_tmp("full.kpd");
+    static uint8_t theirs[] = "another's";
+    const tiny_bytes others = {theirs, 9, NULL};
     struct rlimit old, small;
     kpd_status s = KPD_OK;
     kpd_model *m = NULL;
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     tiny_bytes_write(path, index_file.data, index_file.size);
+    tiny_bytes_write("build/tmp/full.kpd.0.tmp", "another's", 9);
     if (CHECK_OK(kpd_model_open(model_path, NULL, &m, NULL)) && CHECK(!getrlimit(RLIMIT_FSIZE, &old))) {
         small = old;
         small.rlim_cur = 4096;
         if (CHECK(!setrlimit(RLIMIT_FSIZE, &small))) s = kpd_model_save(m, path, &error);
         setrlimit(RLIMIT_FSIZE, &old);
         CHECK_STATUS(s, KPD_ERR_IO);
-        CHECK(strstr(error.message, path) != NULL);
+        CHECK_THAT(strstr(error.message, "build/tmp/full.kpd.1.tmp: ") != NULL, "%s", error.message);
     }
+    check_same_file("build/tmp/full.kpd.0.tmp", &others);
+    remove("build/tmp/full.kpd.0.tmp");
     signal(SIGXFSZ, handler);
     kpd_model_close(m);
     check_same_file(path, &index_file);
@@ -903,9 +1006,13 @@ SUITE(file) {
     RUN(file, first_of_equal_weights);
     RUN(file, weights_not_finite);
     RUN(file, borrowed_is_aligned);
+    RUN(file, copied_data);
     RUN(file, save_again);
     RUN(file, save_over_mapped);
     RUN(file, save_fails);
+    RUN(file, save_keeps_permissions);
+    RUN(file, save_follows_links);
+    RUN(file, save_over_no_file);
     RUN(file, save_on_full_disk);
     RUN(file, table_of_one);
     kpd_session_destroy(session);

@@ -1,4 +1,5 @@
 // Import and export: golden folders (tools/golden.py), round trips, refusals by name, hostile files, failing memory.
+#define _POSIX_C_SOURCE 200809L
 #include "test.h"
 #include "../kpd.h"
 #include "../tools/hf.h"
@@ -1047,6 +1048,117 @@ static void memory(void) {
     every_allocation(GOLDEN "tiny_cross");
 }
 
+// ---- JSON that is made to cost time or memory ---------------------------------------------------------------------
+
+static size_t n_taken, most_taken;
+
+static void *counting_alloc(void *user, size_t size) {
+    (void)user;
+    n_taken += size;
+    if (n_taken > most_taken) most_taken = n_taken;
+    return malloc(size);
+}
+
+static void counting_free(void *user, void *p, size_t size) {
+    (void)user;
+    n_taken -= size;
+    free(p);
+}
+
+// Reads a text that was taken from counting_alloc, all of which must come back.
+static kpd_status take_json(hf_json *j, char *text, size_t size, kpd_error *e) {
+    kpd_allocator a;
+    kpd_status s;
+    memset(&a, 0, sizeof a);
+    a.alloc = counting_alloc; a.free = counting_free;
+    text[size] = 0;
+    s = hf_json_take(j, "test", text, size, 0, a, e);
+    if (s) CHECK_INT(n_taken, 0);
+    return s;
+}
+
+static char *json_text(size_t size) {
+    n_taken = most_taken = 0;
+    return (char *)counting_alloc(NULL, size + 1);
+}
+
+// What nothing is made of takes no room: an array of commas was given a place for each.
+static void json_of_commas(void) {
+    const size_t size = 4 << 20;
+    char *text = json_text(size);
+    hf_json j;
+    kpd_error e;
+    memset(text, ',', size);
+    text[0] = '[';
+    CHECK_STATUS(take_json(&j, text, size, &e), KPD_ERR_FORMAT);
+    CHECK_THAT(most_taken < 2 * size, "%zu bytes for %zu of text", most_taken, size);
+}
+
+// n keys: all those that there are, or those that a table of up to 1024 places wants to have at its first.
+static char *json_keys(size_t n, bool alike, size_t *size) {
+    char *text = json_text(20 * n + 2);
+    hf_json j;
+    memset(&j, 0, sizeof j);
+    j.table_size = 1024;
+    *size = 0;
+    text[(*size)++] = '{';
+    for (unsigned long i = 0; n; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%lu", i);
+        if (alike && hf_hash(&j, 0, hf_text(key))) continue;
+        *size += (size_t)snprintf(text + *size, 20, "\"%s\":0%c", key, --n ? ',' : '}');
+    }
+    return text;
+}
+
+static void json_many_keys(void) {
+    hf_json j;
+    kpd_error e;
+    size_t size, room;
+    char *text = json_keys(200000, false, &size), *same;
+    room = 20 * 200000 + 3;
+    same = (char *)counting_alloc(NULL, size + 1);
+    memcpy(same, text, size);
+    counting_free(NULL, text, room);
+    if (CHECK_OK(take_json(&j, same, size, &e))) {
+        CHECK(hf_get(&j, 0, "k0") > 0 && hf_get(&j, 0, "k199999") > 0 && hf_get(&j, 0, "k200000") < 0);
+        hf_json_free(&j);
+    }
+    CHECK_INT(n_taken, 0);
+}
+
+static void json_keys_that_collide(void) {
+    hf_json j;
+    kpd_error e;
+    size_t size;
+    char *text = json_keys(300, true, &size), *same = (char *)counting_alloc(NULL, size + 1);
+    memcpy(same, text, size);
+    counting_free(NULL, text, 20 * 300 + 3);
+    CHECK_STATUS(take_json(&j, same, size, &e), KPD_ERR_FORMAT);
+    CHECK_THAT(strstr(e.message, "hash alike") != NULL, "%s", e.message);
+}
+
+// A folder has no sums: what was corrupt would be right there.
+static void export_of_corrupt_weights(void) {
+    bytes b;
+    char *block = NULL;
+    kpd_open_desc d;
+    kpd_model *m = NULL;
+    kpd_error e;
+    const char *path = test_tmp("hf_corrupt.kpd"), *to = place("hf_corrupt");
+    if (!CHECK_OK(hf_import(GOLDEN "tiny_mean", NULL, &m, &e)) || !CHECK_OK(kpd_model_save(m, path, &e))) return;
+    kpd_model_close(m);
+    b = read_bytes(path);
+    memset(&d, 0, sizeof d);
+    block = (char *)malloc(b.size + 64);
+    d.data = memcpy(block + (64 - (uintptr_t)block % 64) % 64, b.data, b.size); d.size = b.size;
+    ((char *)(uintptr_t)d.data)[b.size - 40] ^= 1;
+    if (CHECK_OK(kpd_model_open(NULL, &d, &m, &e))) CHECK_STATUS(hf_export(m, to, &e), KPD_ERR_FORMAT);
+    kpd_model_close(m);
+    free(b.data);
+    free(block);
+}
+
 SUITE(hf) {
     RUN(hf, golden_mean);
     RUN(hf, golden_pooling);
@@ -1078,6 +1190,10 @@ SUITE(hf) {
     RUN(hf, json_good);
     RUN(hf, json_bad);
     RUN(hf, json_deep);
+    RUN(hf, json_of_commas);
+    RUN(hf, json_many_keys);
+    RUN(hf, json_keys_that_collide);
+    RUN(hf, export_of_corrupt_weights);
     RUN(hf, json_truncated);
     RUN(hf, json_mutated);
     RUN(hf, safetensors_truncated);

@@ -717,6 +717,49 @@ static void colliding_file_is_refused(void) {
     kpd_index_close(index);
 }
 
+static size_t n_allocated, most_allocated;
+
+static void *counting_alloc(void *user, size_t size) {
+    (void)user;
+    n_allocated += size;
+    if (n_allocated > most_allocated) most_allocated = n_allocated;
+    return malloc(size);
+}
+
+static void counting_free(void *user, void *p, size_t size) {
+    (void)user;
+    n_allocated -= size;
+    free(p);
+}
+
+// Vectors that only replace others need no room, so many may be replaced where there is no more; a new one among them does.
+static void replacing_needs_no_room(void) {
+    enum { N = 2000, WIDE = 8 };
+    static int64_t own[N];
+    static float v[N * WIDE];
+    kpd_index_desc d;
+    kpd_index *x = NULL;
+    size_t before;
+    memset(&d, 0, sizeof d);
+    d.dim = WIDE; d.metric = KPD_DOT; d.allocator.alloc = counting_alloc; d.allocator.free = counting_free;
+    for (int i = 0; i < N; i++) own[i] = i;
+    for (int i = 0; i < N * WIDE; i++) v[i] = (float)i;
+    if (!CHECK_OK(kpd_index_create(&d, &x, NULL))) return;
+    CHECK_OK(kpd_index_upsert(x, own, v, N, NULL));
+    before = n_allocated;
+    most_allocated = 0;
+    for (int i = 0; i < N * WIDE; i++) v[i] = -(float)i;
+    CHECK_OK(kpd_index_upsert(x, own, v, N, NULL));
+    CHECK_INT(n_allocated, before);
+    CHECK_INT(most_allocated, 0);
+    CHECK_INT(kpd_index_get_info(x).count, N);
+    own[0] = N;                                                         // 0 stays, N is new
+    CHECK_OK(kpd_index_upsert(x, own, v, N, NULL));
+    CHECK_INT(kpd_index_get_info(x).count, N + 1);
+    kpd_index_close(x);
+    CHECK_INT(n_allocated, 0);
+}
+
 SUITE(index) {
     RUN(index, default_k_needs_room);
     RUN(index, colliding_file_is_refused);
@@ -725,6 +768,7 @@ SUITE(index) {
     RUN(index, k_is_10_by_default);
     RUN(index, random_operations);
     RUN(index, last_of_equal_ids_wins);
+    RUN(index, replacing_needs_no_room);
     RUN(index, remove_all);
     RUN(index, empty);
     RUN(index, bad_vectors);

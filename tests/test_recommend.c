@@ -610,12 +610,70 @@ static void session_too_small(void) {
     kpd_session_destroy(s);
 }
 
+// Numbers in pieces: what is split between two words belongs to each of them.
+static const char *const models[] = {"part 123 456", "part 126 453", "456 part 123", "123 part 126 123", "126 123 part 123",
+                                     "part 123", "123 part", "12 ##3 part"};
+enum { MODELS = sizeof models / sizeof *models };
+
+static bool lookup_model(void *user, int64_t id, kpd_text *out) {
+    (void)user;
+    out->data = models[id];
+    out->size = strlen(models[id]);
+    return true;
+}
+
+// Recommends all of them by a model without weights; returns a bit for each that is left.
+static unsigned kept_models(kpd_model *m, kpd_index *x, kpd_session *s) {
+    kpd_recommend_desc d;
+    kpd_recommendation out[MODELS];
+    kpd_input item = kpd_input_str("part", NULL, NULL);
+    int32_t n = 0;
+    unsigned kept = 0;
+    memset(&d, 0, sizeof d);
+    d.student = m; d.index = x; d.search.k = MODELS; d.lookup = lookup_model; d.same_words_are_duplicates = true;
+    CHECK_THAT(!kpd_recommend(s, &d, &item, 1, out, &n, &error), "%s", error.message);
+    for (int32_t i = 0; i < n; i++) kept |= 1u << out[i].id;
+    return kept;
+}
+
+static void words_not_pieces(void) {
+    static const char words[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\npart\n12\n45\n##3\n##6\n#\n3\n";
+    kpd_tokenizer_desc t;
+    kpd_tokenizer *tokenizer = NULL;
+    tiny_options o;
+    kpd_model_desc d;
+    kpd_model *m = NULL;
+    kpd_index_desc xd;
+    kpd_index *x = NULL;
+    kpd_session *s;
+    memset(&t, 0, sizeof t);
+    memset(&o, 0, sizeof o);
+    memset(&xd, 0, sizeof xd);
+    t.vocab = words; t.vocab_size = sizeof words - 1;
+    if (!CHECK_OK(kpd_tokenizer_create(&t, &tokenizer, NULL))) return;
+    d = tiny_desc(&o, tokenizer);
+    CHECK_OK(kpd_model_create(&d, NULL, &m, NULL));
+    s = tiny_session(m, NULL);
+    xd.dim = DIM; xd.metric = KPD_DOT;
+    CHECK_OK(kpd_index_create(&xd, &x, NULL));
+    for (int64_t id = 0; id < MODELS; id++) {
+        float v[DIM] = {0};
+        CHECK_OK(kpd_index_upsert(x, &id, v, 1, NULL));
+    }
+    CHECK_INT(kept_models(m, x, s), 1 | 2 | 8 | 32 | 128);
+    kpd_index_close(x);
+    kpd_session_destroy(s);
+    kpd_model_close(m);
+    kpd_tokenizer_destroy(tokenizer);
+}
+
 SUITE(recommend) {
     make_fixtures();
     if (student && assistant && two_labels && session && keyphrases && short_vectors && too_wide) {
         RUN(recommend, as_by_hand);
         RUN(recommend, short_index);
         RUN(recommend, duplicates);
+        RUN(recommend, words_not_pieces);
         RUN(recommend, min_relevance);
         RUN(recommend, equal_to_the_limit_stays);
         RUN(recommend, rank_by_relevance);

@@ -30,6 +30,8 @@
 #error "include kpd.h before hf.h"
 #endif
 
+#include "files.h"
+
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -45,6 +47,7 @@
 #endif
 
 #define HF_MAX_JSON    (64u << 20)      // bytes of a JSON file or of a safetensors header
+#define HF_MAX_NODES   (5u << 20)       // of a JSON file: a vocabulary's 4 million, and more
 #define HF_MAX_DEPTH   64               // of JSON nesting
 #define HF_MAX_TENSORS 65536
 #define HF_MAX_SHARDS  1024
@@ -209,11 +212,31 @@ static kpd_status hf_path(const char *dir, const char *sub, const char *name, ch
     return KPD_OK;
 }
 
+// Whether there is something, which need not be what can be read.
 static bool hf_exists(const char *path) {
-    FILE *f = fopen(path, "rb");
-    if (!f) return false;
-    fclose(f);
-    return true;
+#ifdef _WIN32
+    return !_access(path, 0);
+#else
+    struct stat st;
+    return !stat(path, &st);
+#endif
+}
+
+static bool hf_is_folder(const char *path) {
+#ifdef _WIN32
+    (void)path;
+    return false;
+#else
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+#endif
+}
+
+// A regular file to be read.
+static kpd_status hf_open(const char *path, FILE **f, kpd_error *e) {
+    const char *why;
+    *f = files_open(path, &why);
+    return *f ? KPD_OK : hf_fail(e, KPD_ERR_IO, -1, "%s: cannot be opened: %s", path, why);
 }
 
 // How many entries a folder has, up to one; -1 = no folder.
@@ -285,9 +308,9 @@ static kpd_status hf_read_file(const char *path, const char *name, size_t limit,
                                kpd_error *e) {
     uint64_t n = 0;
     kpd_status s;
-    FILE *f = fopen(path, "rb");
+    FILE *f;
     char *p = NULL;
-    if (!f) return hf_fail(e, KPD_ERR_IO, -1, "%s: cannot be opened", path);
+    if ((s = hf_open(path, &f, e))) return s;
     s = hf_file_size(f, name, &n, e);
     if (!s && n > limit) s = hf_fail(e, KPD_ERR_LIMIT, -1, "%s: %.0f bytes, expected at most %.0f", name, (double)n,
                                      (double)limit);
@@ -357,21 +380,6 @@ static void hf_json_free(hf_json *j) {
 static kpd_status hf_json_bad(const hf_json *j, size_t at, const char *what) {
     at += j->base;
     return hf_fail(j->e, KPD_ERR_FORMAT, (int64_t)at, "%s:%.0f: %s", j->name, (double)at, what);
-}
-
-// Every node but the first follows one of , [ {, so counting these bounds their number.
-static kpd_status hf_json_room(hf_json *j) {
-    size_t n = 1, size = 4;
-    for (size_t i = 0; i < j->text_size; i++) n += j->text[i] == ',' || j->text[i] == '[' || j->text[i] == '{';
-    while (size < 2 * n) size *= 2;
-    j->capacity = n;
-    j->node = (hf_node *)hf_alloc(&j->a, n * sizeof *j->node);
-    if (!j->node) return hf_no_memory(j->e, j->name);
-    j->table_size = size;
-    j->table = (int32_t *)hf_alloc(&j->a, size * sizeof *j->table);
-    if (!j->table) return hf_no_memory(j->e, j->name);
-    for (size_t i = 0; i < size; i++) j->table[i] = -1;
-    return KPD_OK;
 }
 
 static void hf_json_space(hf_json *j) {
@@ -528,11 +536,11 @@ static size_t hf_hash(const hf_json *j, int32_t object, kpd_text key) {
     return (size_t)(h * 0x9E3779B97F4A7C15u >> 20) & (j->table_size - 1);
 }
 
-// The table's slot of a key: where it is, or the empty one where it would go. At most half of the table is full; a file
-// made so that keys collide is cut off (*slot = table_size) rather than served in quadratic time.
+// The table's slot of a key: where it is, or the empty one where it would go. At most half of the table is full, so among a
+// million keys the longest search takes some 60 steps; a file made so that keys collide is cut off (*slot = table_size).
 static size_t hf_slot(const hf_json *j, int32_t object, kpd_text key) {
     size_t slot = hf_hash(j, object, key);
-    for (int probe = 0; probe < 4096; probe++, slot = (slot + 1) & (j->table_size - 1)) {
+    for (int probe = 0; probe < 256; probe++, slot = (slot + 1) & (j->table_size - 1)) {
         int32_t n = j->table[slot];
         if (n < 0 || (j->node[n].parent == object && hf_same(j->node[n].key, key))) return slot;
     }
@@ -546,6 +554,39 @@ static int32_t hf_get(const hf_json *j, int32_t object, const char *key) {
     slot = hf_slot(j, object, hf_text(key));
     if (slot == j->table_size || j->table[slot] < 0) return -1;
     return j->node[j->table[slot]].type == HF_NULL ? -1 : j->table[slot];
+}
+
+// The table anew, for all keys read so far.
+static kpd_status hf_json_table(hf_json *j, size_t size) {
+    hf_free(&j->a, j->table, j->table_size * sizeof *j->table);
+    j->table = (int32_t *)hf_alloc(&j->a, size * sizeof *j->table);
+    j->table_size = j->table ? size : 0;
+    if (!j->table) return hf_no_memory(j->e, j->name);
+    for (size_t i = 0; i < size; i++) j->table[i] = -1;
+    for (int32_t i = 1; i < j->n_nodes; i++) {
+        size_t slot;
+        if (j->node[j->node[i].parent].type != HF_OBJECT) continue;
+        slot = hf_slot(j, j->node[i].parent, j->node[i].key);
+        if (slot == size) return hf_json_bad(j, j->node[i].where, "too many keys that hash alike");
+        j->table[slot] = i;
+    }
+    return KPD_OK;
+}
+
+// Room for one more node and, twice over, its key: as many as are read, since what a text seems to have may be a lie.
+static kpd_status hf_json_room(hf_json *j) {
+    size_t n = (size_t)j->n_nodes, capacity = n ? 2 * n : 16;
+    hf_node *node;
+    if (n < j->capacity) return KPD_OK;
+    if (n >= HF_MAX_NODES)
+        return hf_fail(j->e, KPD_ERR_LIMIT, (int64_t)j->at, "%s: more than %u values", j->name, HF_MAX_NODES);
+    node = (hf_node *)hf_alloc(&j->a, capacity * sizeof *node);
+    if (!node) return hf_no_memory(j->e, j->name);
+    if (n) memcpy(node, j->node, n * sizeof *node);
+    hf_free(&j->a, j->node, j->capacity * sizeof *node);
+    j->node = node;
+    j->capacity = capacity;
+    return hf_json_table(j, 2 * capacity);
 }
 
 static hf_node *hf_json_add(hf_json *j, int32_t parent) {
@@ -587,6 +628,8 @@ static kpd_status hf_json_key(hf_json *j, int32_t object, hf_node **out) {
 
 // The next value's node: after a key in an object, anywhere else at once.
 static kpd_status hf_json_next(hf_json *j, int32_t parent, hf_node **out) {
+    kpd_status s = hf_json_room(j);
+    if (s) return s;
     if (parent >= 0 && j->node[parent].type == HF_OBJECT) return hf_json_key(j, parent, out);
     hf_json_space(j);
     *out = hf_json_add(j, parent);
@@ -644,8 +687,7 @@ static kpd_status hf_json_take(hf_json *j, const char *name, char *text, size_t 
     snprintf(j->name, sizeof j->name, "%s", name);
     j->text = text;
     j->text_size = size;
-    s = hf_json_room(j);
-    if (!s) s = hf_json_parse(j);
+    s = hf_json_parse(j);
     if (!s && j->node[0].type != HF_OBJECT && j->node[0].type != HF_ARRAY) s = hf_json_bad(j, 0, "expected an object");
     if (s) hf_json_free(j);
     return s;
@@ -829,12 +871,15 @@ typedef struct hf_weights {
     kpd_error *e;
     hf_shard *shard; int32_t n_shards, shard_capacity;
     hf_tensor *tensor; int32_t n_tensors, tensor_capacity;
+    hf_tensor **by_name;                // [n_tensors], once all files are open
 } hf_weights;
 
 static void hf_weights_close(hf_weights *w) {
     for (int32_t i = 0; i < w->n_shards; i++) hf_json_free(&w->shard[i].header);
     hf_free(&w->a, w->shard, (size_t)w->shard_capacity * sizeof *w->shard);
+    hf_free(&w->a, w->by_name, (size_t)w->n_tensors * sizeof *w->by_name);
     hf_free(&w->a, w->tensor, (size_t)w->tensor_capacity * sizeof *w->tensor);
+    w->by_name = NULL;
     w->shard = NULL;
     w->tensor = NULL;
     w->n_shards = w->n_tensors = 0;
@@ -1001,8 +1046,7 @@ static kpd_status hf_shard_open(hf_weights *w, kpd_text name) {
     shard->name[name.size] = 0;
     snprintf(shown, sizeof shown, "%s%s%s", w->sub, *w->sub ? "/" : "", shard->name);
     if ((s = hf_path(w->dir, w->sub, shard->name, path, w->e))) return s;
-    f = fopen(path, "rb");
-    if (!f) return hf_fail(w->e, KPD_ERR_IO, -1, "%s: cannot be opened", path);
+    if ((s = hf_open(path, &f, w->e))) return s;
     s = hf_header_text(w, f, shown, &text, &size, &data_size);
     fclose(f);
     if (s) return s;
@@ -1011,14 +1055,43 @@ static kpd_status hf_shard_open(hf_weights *w, kpd_text name) {
     return hf_shard_tensors(w, &shard->header, data_size);
 }
 
+static int hf_compare(kpd_text a, kpd_text b) {
+    size_t n = a.size < b.size ? a.size : b.size;
+    int c = n ? memcmp(a.data, b.data, n) : 0;
+    return c ? c : a.size < b.size ? -1 : a.size > b.size;
+}
+
+static int hf_by_name(const void *a, const void *b) {
+    const hf_tensor *x = *(hf_tensor *const *)a, *y = *(hf_tensor *const *)b;
+    int c = hf_compare(x->name, y->name);
+    return c ? c : x < y ? -1 : x > y;
+}
+
+static kpd_status hf_sort_tensors(hf_weights *w) {
+    w->by_name = (hf_tensor **)hf_alloc(&w->a, (size_t)w->n_tensors * sizeof *w->by_name);
+    if (!w->by_name) return hf_no_memory(w->e, "tensors");
+    for (int32_t i = 0; i < w->n_tensors; i++) w->by_name[i] = &w->tensor[i];
+    if (w->n_tensors) qsort(w->by_name, (size_t)w->n_tensors, sizeof *w->by_name, hf_by_name);
+    return KPD_OK;
+}
+
+// A name against another in two parts.
+static int hf_compare_joined(kpd_text t, kpd_text prefix, kpd_text name) {
+    kpd_text head = t;
+    int c;
+    if (head.size > prefix.size) head.size = prefix.size;
+    c = hf_compare(head, prefix);
+    return c ? c : hf_compare(hf_after(t, prefix.size), name);
+}
+
 static hf_tensor *hf_find(hf_weights *w, kpd_text prefix, kpd_text name) {
-    for (int32_t i = 0; i < w->n_tensors; i++) {
-        kpd_text t = w->tensor[i].name;
-        if (t.size == prefix.size + name.size && (prefix.size == 0 || memcmp(t.data, prefix.data, prefix.size) == 0) &&
-            hf_same(hf_after(t, prefix.size), name))
-            return &w->tensor[i];
+    int32_t from = 0, to = w->n_tensors;
+    while (from < to) {
+        int32_t middle = from + (to - from) / 2;
+        if (hf_compare_joined(w->by_name[middle]->name, prefix, name) < 0) from = middle + 1;
+        else to = middle;
     }
-    return NULL;
+    return from < w->n_tensors && !hf_compare_joined(w->by_name[from]->name, prefix, name) ? w->by_name[from] : NULL;
 }
 
 static int32_t hf_shard_index(const hf_weights *w, kpd_text name) {
@@ -1034,6 +1107,8 @@ static kpd_status hf_open_map(hf_weights *w, const hf_json *j) {
     kpd_status s = hf_walk(j, 0, known);
     if (s) return s;
     if (map < 0 || j->node[map].type != HF_OBJECT) return hf_missing(j, "weight_map");
+    if (j->node[map].count > HF_MAX_TENSORS)
+        return hf_fail(w->e, KPD_ERR_LIMIT, -1, "%s: names more than %d tensors", j->name, HF_MAX_TENSORS);
     for (int32_t n = j->node[map].child; n >= 0; n = j->node[n].next) {
         kpd_text file = j->node[n].string;
         if (!hf_safe_name(file)) return hf_unexpected(j, n, KPD_ERR_FORMAT, "weight_map", "names of files in this folder");
@@ -1086,12 +1161,14 @@ static kpd_status hf_open_files(hf_weights *w) {
 
 // dir/sub/model.safetensors, or its shards. Close it in any case.
 static kpd_status hf_weights_open(hf_weights *w, const char *dir, const char *sub, kpd_allocator a, kpd_error *e) {
+    kpd_status s;
     memset(w, 0, sizeof *w);
     w->dir = dir;
     snprintf(w->sub, sizeof w->sub, "%s", sub);
     w->a = a;
     w->e = e;
-    return hf_open_files(w);
+    s = hf_open_files(w);
+    return s ? s : hf_sort_tensors(w);
 }
 
 static float hf_float(uint32_t bits) {
@@ -1139,8 +1216,8 @@ static kpd_status hf_read_floats(const hf_weights *w, const hf_tensor *t, size_t
         return hf_fail(w->e, KPD_ERR_UNSUPPORTED, -1, "%s: tensor %.*s: dtype %.*s, expected F32, F16 or BF16", j->name,
                        hf_shown(t->name), t->name.data, hf_shown(t->dtype), t->dtype.data);
     if (t->begin > (uint64_t)LONG_MAX) return hf_fail(w->e, KPD_ERR_LIMIT, -1, "%s: too large for this system", j->name);
-    f = fopen(path, "rb");
-    if (!f || fseek(f, (long)t->begin, SEEK_SET)) s = hf_fail(w->e, KPD_ERR_IO, -1, "%s: cannot be opened", path);
+    if ((s = hf_open(path, &f, w->e))) return s;
+    if (fseek(f, (long)t->begin, SEEK_SET)) s = hf_fail(w->e, KPD_ERR_IO, -1, "%s: cannot be read", path);
     for (size_t done = 0; !s && done < n;) {
         size_t some = n - done < sizeof chunk / width ? n - done : sizeof chunk / width;
         if (fread(chunk, width, some, f) != some) s = hf_fail(w->e, KPD_ERR_IO, -1, "%s: cannot be read", j->name);
@@ -2524,6 +2601,7 @@ static kpd_status hf_check_folder(const hf_import_state *in) {
     int entries = hf_dir_entries(in->dir);
     if (entries > 0) return KPD_OK;
     if (entries == 0) return hf_fail(in->e, KPD_ERR_IO, -1, "%s: is an empty folder, expected a model's", in->dir);
+    if (hf_is_folder(in->dir)) return hf_fail(in->e, KPD_ERR_IO, -1, "%s: the folder cannot be read", in->dir);
     if (hf_exists(in->dir))
         return hf_fail(in->e, KPD_ERR_IO, -1, "%s: is a file, expected the folder of a model%s", in->dir,
                        hf_ends(hf_text(in->dir), ".kpd") ? " (a .kpd file is imported already)" : "");
@@ -3107,7 +3185,7 @@ static kpd_status hf_write_all(hf_export_state *x) {
 
 // Writes m (in F32) to the folder dir, which is made, or must be empty. A bi-encoder becomes a sentence-transformers folder,
 // a cross-encoder a BertForSequenceClassification one. Errors: ARGUMENT (dir is not empty), UNSUPPORTED (separate towers,
-// which such folders do not have), IO, MEMORY; a failure leaves the files written so far, without config.json.
+// which such folders do not have), FORMAT (as kpd_model_verify), IO, MEMORY; a failure leaves the files written so far, without config.json.
 static inline kpd_status hf_export(const kpd_model *m, const char *dir, kpd_error *e) {
     hf_export_state *x;
     kpd_allocator a;
@@ -3124,7 +3202,8 @@ static inline kpd_status hf_export(const kpd_model *m, const char *dir, kpd_erro
     x->a = a;
     x->e = e;
     if (x->d.separate_towers) s = hf_fail(e, KPD_ERR_UNSUPPORTED, -1, "%s: separate towers have no place in one folder", dir);
-    else s = hf_write_all(x);
+    else s = kpd_model_verify(m, e);
+    if (!s) s = hf_write_all(x);
     hf_free(&a, x, sizeof *x);
     return s;
 }

@@ -5,15 +5,18 @@
 //
 // Text comes from a file or, for `-` and for no file, from the standard input: a text a line, a TAB between its segments.
 // Any bytes are text, an empty line is an empty text, one CR before the LF is dropped. Lines are read in chunks, so that
-// memory does not grow with the file. Files are written beside their place and renamed when whole, so that a failure
-// leaves what was there. Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
+// memory does not grow with the file. Files are written beside their place and renamed when whole, so that a failure or a stop
+// leaves what was there; none is written that is also an input. Exit status: 0 done, 1 something is wrong with the data or a
+// file, 2 with the command.
 // `kpd demo` does the whole job by these commands, and prints each.
 //
 // Contents: >>errors >>options >>output >>text >>job >>progress >>models >>tokenize >>embed >>bench >>score >>index >>search
 // >>recommend >>vocab >>simulate >>train >>eval >>demo >>commands
 #define _POSIX_C_SOURCE 200809L
+#define _DARWIN_C_SOURCE               // for flock
 #define KPD_THREADS
 #include "../kpd_train.h"
+#include "files.h"
 #include "hf.h"
 #include "kernels.h"
 #include "npy.h"
@@ -211,38 +214,81 @@ static int set_option(options *o, const option *p, const char *value) {
     return BAD_USAGE;
 }
 
-// >>output  A file that appears whole or not at all, or the standard output. -----------------------------------------
+// >>output  A file that appears whole or not at all, or the standard output; and none that is an input. ---------------
+
+// The files that the command reads, as far as they are known before it writes.
+enum { MAX_INPUTS = 1024 };
+static struct input { dev_t device; ino_t file; const char *name; } g_input[MAX_INPUTS];
+static int g_n_inputs;
+
+// name must outlive the command; path NULL = it is a path.
+static void note_input(const char *name, const char *path) {
+    struct stat st;
+    bool is_stdin = !strcmp(name, "-");
+    if (g_n_inputs == MAX_INPUTS || (is_stdin ? fstat(STDIN_FILENO, &st) : stat(path ? path : name, &st))) return;
+    if (!S_ISREG(st.st_mode)) return;
+    g_input[g_n_inputs].device = st.st_dev;
+    g_input[g_n_inputs].file = st.st_ino;
+    g_input[g_n_inputs++].name = is_stdin ? "the standard input" : name;
+}
+
+// The files of a folder that end so.
+static void note_inputs_in(const char *dir, const char *const *ends) {
+    char path[4200];
+    const struct dirent *entry;
+    DIR *d = opendir(dir);
+    while (d && (entry = readdir(d)) != NULL) {
+        size_t n = strlen(entry->d_name);
+        for (int i = 0; ends[i]; i++)
+            if (n > strlen(ends[i]) && !strcmp(entry->d_name + n - strlen(ends[i]), ends[i])) {
+                snprintf(path, sizeof path, "%.3900s/%.255s", dir, entry->d_name);
+                note_input(dir, path);
+            }
+    }
+    if (d) closedir(d);
+}
+
+// By whatever name or link it is called.
+static bool is_no_input(const char *path) {
+    struct stat st;
+    if (stat(path, &st)) return true;
+    for (int i = 0; i < g_n_inputs; i++)
+        if (st.st_dev == g_input[i].device && st.st_ino == g_input[i].file)
+            return fail(path, 0, "is an input too (%s), and would be replaced; expected another name", g_input[i].name);
+    return true;
+}
 
 typedef struct output {
     FILE *file;
     const char *path;                   // NULL = standard output
-    char temp[4200];
+    files_output beside;
 } output;
 
 // Renaming onto a device, pipe or folder would replace it.
 static bool can_write(const char *path) {
-    struct stat st;
+    char target[FILES_MAX_PATH];
+    mode_t mode;
+    const char *why = files_cannot_write(path, target, &mode);
     if (strlen(path) > 4000) return fail(path, 0, "a path longer than 4000 bytes");
-    if (!stat(path, &st) && !S_ISREG(st.st_mode)) return fail(path, 0, "cannot write: it exists and is not a regular file");
-    return true;
+    return why ? fail(path, 0, "cannot write: %s", why) : is_no_input(path);
 }
 
 static bool output_open(output *o, const char *path) {
+    const char *why;
     o->path = path && strcmp(path, "-") ? path : NULL;
     o->file = stdout;
     if (!o->path) return true;
     o->file = NULL;
     if (!can_write(path)) return false;
-    snprintf(o->temp, sizeof o->temp, "%s.tmp%ld", path, (long)getpid());
-    o->file = fopen(o->temp, "wb");
-    return o->file || fail(path, 0, "cannot write: %s", strerror(errno));
+    why = files_begin(&o->beside, path);
+    o->file = o->beside.file;
+    return !why || fail(path, 0, "cannot write: %s", why);
 }
 
 // After a failure nothing of the output remains; what was at its path does.
 static void output_abandon(output *o) {
     if (!o->path || !o->file) return;
-    fclose(o->file);
-    remove(o->temp);
+    files_abandon(&o->beside);
     o->file = NULL;
 }
 
@@ -265,14 +311,10 @@ static bool output_ok(output *o) { return !ferror(o->file) || flushed(o->file) |
 
 static bool output_commit(output *o) {
     bool ok = flushed(o->file);
-    if (!o->path) return ok || output_failed(o);
-    if (!ok || fsync(fileno(o->file))) return output_failed(o);
-    ok = !fclose(o->file);
+    if (!o->path || !ok) return ok || output_failed(o);
+    ok = files_commit(&o->beside);
     o->file = NULL;
-    if (ok && !rename(o->temp, o->path)) return true;
-    fail(o->path, 0, "cannot write: %s", strerror(errno));
-    remove(o->temp);
-    return false;
+    return ok || fail(o->path, 0, "cannot write: %s", strerror(errno));
 }
 
 static bool make_folder(const char *dir) {
@@ -416,6 +458,7 @@ typedef struct job {
     kpd_session *session;
     reader text;
     npy_reader vectors;
+    int lock;                           // of the index that the command changes, -1 = none
     output out;
     void *block[16]; int n_blocks;      // see job_alloc
     const char *unit;                   // what is counted: texts, queries, vectors
@@ -442,6 +485,7 @@ static void job_close(job *j) {
     output_abandon(&j->out);
     reader_close(&j->text);
     npy_close(&j->vectors);
+    if (j->lock >= 0) close(j->lock);
     kpd_session_destroy(j->session);
     kpd_index_close(j->index);
     kpd_model_close(j->student);
@@ -629,6 +673,15 @@ static int check_conversion(const job *j) {
     return DONE;
 }
 
+static bool save_model(const kpd_model *m, const char *path) {
+    kpd_error e;
+    kpd_status s;
+    files_hold_signals(true);
+    s = kpd_model_save(m, path, &e);
+    files_hold_signals(false);
+    return !s || fail_with(path, &e);
+}
+
 // The job's student in the type asked for, saved.
 static int save_converted(job *j) {
     kpd_error e;
@@ -647,7 +700,7 @@ static int save_converted(job *j) {
     } else if (j->o.calibrate || d.wide_qkv) {
         return fail(j->arg[0], 0, "the weights are int8 already, expected f32 or bf16"), BAD_DATA;
     }
-    if (kpd_model_save(m, j->o.output, &e)) return fail_with(j->o.output, &e), BAD_DATA;
+    if (!save_model(m, j->o.output)) return BAD_DATA;
     printf("%s: %zu bytes\n", j->o.output, kpd_model_size(m));
     return DONE;
 }
@@ -658,6 +711,8 @@ static int run_convert(job *j) {
     if (!can_write(j->o.output) || !open_any_model(j->arg[0], &j->student)) return BAD_DATA;
     return save_converted(j);
 }
+
+static const char *const MODEL_FILES[] = {".json", ".safetensors", ".txt", ".bin", NULL};
 
 static int run_import(job *j) {
     kpd_error e;
@@ -672,6 +727,7 @@ static int run_import(job *j) {
     d.note_size = sizeof notes;
     if (!j->o.output) return usage("import: -o M.kpd is missing");
     if (check_conversion(j)) return BAD_USAGE;
+    note_inputs_in(dir, MODEL_FILES);
     if (!can_write(j->o.output)) return BAD_DATA;
     if (hf_import(dir, &d, &j->student, &e)) return fail_with(dir, &e), BAD_DATA;
     print_notes(dir, notes);
@@ -741,7 +797,8 @@ static void print_index(const kpd_index *x, const char *path) {
 // The kind of a kpd file as its header has it, or 0. Opening judges the rest.
 static uint32_t peek_kind(const char *path) {
     uint8_t h[16] = {0};
-    FILE *f = fopen(path, "rb");
+    const char *why;
+    FILE *f = files_open(path, &why);
     size_t n = f ? fread(h, 1, sizeof h, f) : 0;
     if (f) fclose(f);
     return n == sizeof h && !memcmp(h, "\x89KPD", 4) ? h[12] : 0;
@@ -904,7 +961,9 @@ static bool embed_all(job *j, batch *b) {
     if (!each_chunk(j, "texts", embed_chunk, b)) return false;
     j->tokens = kpd_session_tokens(j->session);
     if (npy && (fseek(npy, 0, SEEK_SET) || !npy_write_header(npy, j->done, b->cols))) return output_failed(&j->out);
-    return output_commit(&j->out);
+    if (!output_commit(&j->out)) return false;
+    if (npy) printf("%s: %lld vectors of dim %d\n", j->out.path, (long long)j->done, (int)b->cols);
+    return true;
 }
 
 static int run_embed(job *j) {
@@ -1141,9 +1200,17 @@ static bool upsert_all(job *j, const char *path, const int64_t *ids, float *v) {
     return true;
 }
 
+// From before an index is read until it is replaced, nobody else changes it: what they added would be lost. One that is not
+// there yet has no lock, and needs none.
+static void lock_index(job *j, const char *path) { j->lock = files_lock(path); }
+
 static bool save_index(job *j, const char *path) {
     kpd_error e;
-    return !kpd_index_save(j->index, path, &e) || fail_with(path, &e);
+    kpd_status s;
+    files_hold_signals(true);
+    s = kpd_index_save(j->index, path, &e);
+    files_hold_signals(false);
+    return !s || fail_with(path, &e);
 }
 
 static bool upsert_file(job *j, const char *vectors, const char *path, id_list *l) {
@@ -1200,6 +1267,7 @@ static int run_index_build(job *j) {
     if (j->o.kind == KPD_FLAT && (j->o.store || j->o.lists || j->o.recall > 0))
         return usage("index build: --store, --lists and --recall are of --kind tree");
     if (!check_recall(j) || !can_write(j->o.output) || !open_vectors(j, j->arg[0])) return BAD_DATA;
+    lock_index(j, j->o.output);
     d.dim = j->vectors.cols;
     d.metric = (kpd_metric)j->o.metric;
     d.kind = (kpd_index_kind)j->o.kind; d.storage = stores[j->o.store];
@@ -1223,6 +1291,7 @@ static int run_index_add(job *j) {
     id_list l = {0};
     bool ok;
     if (!j->o.ids) return usage("index add: --ids FILE is missing");
+    lock_index(j, j->arg[0]);
     if (!open_index(j, j->arg[0], true) || !open_vectors(j, j->arg[1]) || !check_dim(j, j->arg[1], j->arg[0])) return BAD_DATA;
     ok = upsert_file(j, j->arg[1], j->arg[0], &l);
     free(l.id);
@@ -1242,6 +1311,7 @@ static bool remove_ids(job *j, const char *path, id_list *l) {
 static int run_index_remove(job *j) {
     id_list l = {0};
     bool ok;
+    lock_index(j, j->arg[0]);
     if (!open_index(j, j->arg[0], true)) return BAD_DATA;
     ok = remove_ids(j, j->arg[0], &l);
     free(l.id);
@@ -1325,6 +1395,7 @@ static bool tune(job *j) {
 }
 
 static int run_index_tune(job *j) {
+    lock_index(j, j->arg[0]);
     if (!check_recall(j) || !open_index(j, j->arg[0], true) || !open_vectors(j, j->arg[1]) ||
         !check_dim(j, j->arg[1], j->arg[0]))
         return BAD_DATA;
@@ -1718,6 +1789,7 @@ static int run_judge(job *j) {
     bool ok;
     if (strlen(j->arg[0]) > 4000) return fail(j->arg[0], 0, "a path longer than 4000 bytes"), BAD_DATA;
     snprintf(path, sizeof path, "%s/shop.ini", j->arg[0]);
+    note_input(j->arg[0], path);
     ok = read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(path, &d, &s) && judge_files(j, s) &&
          output_commit(&j->out);
     shop_destroy(s);
@@ -1742,18 +1814,10 @@ typedef struct training {
 
 static volatile sig_atomic_t g_stop;    // the signal that asked to stop
 
-static void ask_to_stop(int signal_number) { g_stop = signal_number; }
-
 // The first Ctrl-C lets the step end and saves; a second one kills, should that take too long.
-static void catch_signals(void) {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct sigaction a, before;
-        memset(&a, 0, sizeof a);
-        a.sa_handler = ask_to_stop;
-        a.sa_flags = (int)SA_RESETHAND;
-        if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN) sigaction(signals[i], &a, NULL);
-    }
+static void ask_to_stop(int signal_number) {
+    g_stop = signal_number;
+    files_catch(files_interrupted);
 }
 
 static bool file_exists(const char *path) {
@@ -1761,8 +1825,18 @@ static bool file_exists(const char *path) {
     return stat(path, &st) == 0;
 }
 
+static void note_recipe(const recipe *r) {
+    note_input(r->path, NULL);
+    if (r->model.start) note_input(r->model.start, NULL);
+    if (r->model.vocab) note_input(r->model.vocab, NULL);
+    if (r->model.assistant) note_input(r->model.assistant, NULL);
+    if (r->dev.file) note_input(r->dev.file, NULL);
+    for (int32_t i = 0; i < r->n_data; i++) note_input(r->data[i].file, NULL);
+}
+
 static bool train_folder(training *x, bool resume, bool force) {
     const char *dir = x->r.train.output;
+    if (!resume) note_recipe(&x->r);    // else the checkpoint knows whether an input is another now
     if (!make_folder(dir)) return false;
     for (int i = 0; i < N_TRAIN_FILES; i++) {
         snprintf(x->path[i], sizeof x->path[i], "%s/%s", dir, TRAIN_FILES[i]);
@@ -1958,7 +2032,7 @@ static bool train(job *j, training *x) {
     if (!recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
     if (!train_begin(j, x)) return false;
     if (j->o.resume && train_is_finished(x)) return printf("%s: finished already\n", x->path[LAST]) > 0;
-    catch_signals();
+    files_catch(ask_to_stop);
     if (train_steps(j, x)) return true;
     if (x->first >= 0) train_how_to_go_on(j, x);
     return false;
@@ -2649,9 +2723,10 @@ static int demo_run(job *j, demo *d, const demo_step *step) {
 
 static bool demo_is_in(const char *dir) {
     char path[4200], line[16] = "";
+    const char *why;
     FILE *f;
     snprintf(path, sizeof path, "%s/%s", dir, DEMO_RECIPES[0].name);
-    f = fopen(path, "rb");
+    f = files_open(path, &why);
     if (!f) return false;
     if (!fgets(line, sizeof line, f)) line[0] = 0;
     fclose(f);
@@ -2778,7 +2853,7 @@ static int run_demo(job *j) {
     if (!d) return BAD_DATA;
     d->dir = j->arg[0] ? j->arg[0] : "kpd-demo";
     if (!demo_folder(d) || !demo_write_recipes(j, d)) return BAD_DATA;
-    catch_signals();
+    files_catch(ask_to_stop);
     for (size_t i = 0; i < sizeof DEMO_STEPS / sizeof *DEMO_STEPS; i++) {
         int status = demo_run(j, d, &DEMO_STEPS[i]);
         if (status) return status;
@@ -2865,13 +2940,14 @@ static const command COMMANDS[] = {
      "    kpd index build keyphrases.npy -o keyphrases.kpi --ids ids.txt --kind tree"},
     {"index tune", run_index_tune, 2, 2, "-k --recall", "index tune INDEX.kpi QUERIES.npy [-k K] [--recall R]",
      "Finds by queries how far a tree must be opened to find R (0.95) of the K (10) best, and keeps it in the index, for\n"
-     "searches with such a recall.\n\n"
+     "searches with such a recall. Waits while another kpd changes the index.\n\n"
      "    kpd index tune keyphrases.kpi items.npy --recall 0.99"},
     {"index add", run_index_add, 2, 2, "--ids", "index add INDEX.kpi VECTORS.npy --ids FILE",
-     "Adds vectors, or replaces those whose id is there.\n\n"
+     "Adds vectors, or replaces those whose id is there. Waits while another kpd changes the index.\n\n"
      "    kpd index add keyphrases.kpi new.npy --ids new-ids.txt"},
     {"index remove", run_index_remove, 2, 2, "", "index remove INDEX.kpi IDS",
-     "Removes the ids of a file, one a line. Those that are not there are not an error.\n\n"
+     "Removes the ids of a file, one a line. Those that are not there are not an error. Waits while another\n"
+     "kpd changes the index.\n\n"
      "    kpd index remove keyphrases.kpi gone.txt"},
     {"index info", info_index, 1, 1, "", "index info INDEX.kpi",
      "Says what an index is, after checking every byte of it.\n\n"
@@ -3027,8 +3103,22 @@ static int help(int argc, char **argv) {
     return stdout_ok() ? DONE : BAD_DATA;
 }
 
+// Arguments and options that are no files note nothing.
+static void note_inputs(const job *j, const command *c) {
+    bool no_input = true;
+    g_n_inputs = 0;
+    for (int i = 0; j->arg[i]; i++) note_input(j->arg[i], NULL);
+    for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++) {
+        const char *value = OPTIONS[i].kind == TEXT ? *(const char *const *)((const char *)&j->o + OPTIONS[i].field) : NULL;
+        if (value && OPTIONS[i].field != FIELD(output)) note_input(value, NULL);
+    }
+    for (int i = 0; i < c->max_args && i < 8; i++) no_input = no_input && j->arg[i];
+    if (!no_input) note_input("-", NULL);       // a text that is not given is the standard input
+}
+
 static int run(const command *c, int argc, char **argv, job *j) {
     int status = parse(c, argc, argv, j);
+    if (!status) note_inputs(j, c);
     if (!status) status = set_machine(j);
     if (!status) status = c->run(j);
     if (!status && !stdout_ok()) status = BAD_DATA;
@@ -3044,6 +3134,7 @@ static int run_command(int argc, char **argv) {
     if (!c) return unknown_command(argc - 1, argv + 1);
     memset(&j, 0, sizeof j);
     j.program = argv[0];
+    j.lock = -1;
     j.command = run_command;
     j.o.k = 10;
     j.o.threshold = j.o.min_similarity = -INFINITY;
@@ -3057,5 +3148,6 @@ int main(int argc, char **argv) {
     if (argc < 2) return usage("a command is missing; `kpd help` lists them");
     if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help")) return help(argc - 2, argv + 2);
     if (!strcmp(argv[1], "--version")) return puts("kpd " KPD_VERSION), DONE;
+    files_catch(files_interrupted);
     return run_command(argc, argv);
 }

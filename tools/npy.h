@@ -5,6 +5,8 @@
 #ifndef NPY_H
 #define NPY_H
 
+#include "files.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -130,7 +132,6 @@ static bool npy__open(npy_reader *r, char *why, size_t size) {
     int64_t start, expected;
     struct stat st;
     if (fstat(fileno(r->file), &st)) return npy__why(why, size, strerror(errno));
-    if (!S_ISREG(st.st_mode)) return npy__why(why, size, "not a regular file, which a .npy file must be");
     if (!npy__read_header(r->file, text, &start, why, size)) return false;
     if (!npy__parse(text, &d)) return npy__why(why, size, "a .npy header that cannot be parsed");
     if (!npy__check(&d, why, size)) return false;
@@ -150,9 +151,10 @@ static void npy_close(npy_reader *r) {
 
 // Opens and checks a file; on failure `why` says what is wrong, and nothing is left open.
 static bool npy_open(npy_reader *r, const char *path, char *why, size_t size) {
+    const char *reason;
     memset(r, 0, sizeof *r);
-    r->file = fopen(path, "rb");
-    if (!r->file) return npy__why(why, size, strerror(errno));
+    r->file = files_open(path, &reason);
+    if (!r->file) return npy__why(why, size, reason);
     if (npy__open(r, why, size)) return true;
     npy_close(r);
     return false;

@@ -12,6 +12,7 @@
 #define RECIPE_H
 
 #include "../kpd_train.h"
+#include "files.h"
 
 #include <errno.h>
 #include <math.h>
@@ -819,7 +820,8 @@ static bool recipe_start_from(recipe *r) {
 }
 
 static char *recipe_slurp(recipe *r, const char *path, size_t *size) {
-    FILE *f = fopen(path, "rb");
+    const char *why;
+    FILE *f = files_open(path, &why);
     long n = f && !fseek(f, 0, SEEK_END) ? ftell(f) : -1;
     char *text = n >= 0 && n < 1L << 30 ? (char *)recipe_alloc(r, (size_t)n + 1) : NULL;
     bool ok = text && !fseek(f, 0, SEEK_SET) && fread(text, 1, (size_t)n, f) == (size_t)n;

@@ -78,7 +78,7 @@ static void resume(const uint8_t *data, size_t size) {
     if (!kpdt_trainer_model(t, true, &m, NULL)) kpd_model_close(m);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int fuzz_one(const uint8_t *data, size_t size) {
     uint8_t *block = (uint8_t *)malloc(size + 64), *copy = (uint8_t *)kpd__align64(block);
     resume(data, size);
     memcpy(copy, data, size);

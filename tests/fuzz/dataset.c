@@ -72,7 +72,7 @@ static void check_draws(const kpdt_dataset *x, kpdt_batching batching) {
     kpdt_trainer_destroy(t);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int fuzz_one(const uint8_t *data, size_t size) {
     static const kpdt_column columns[4][7] = {
         {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE},
         {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_QUERY, KPDT_COL_LABEL, KPDT_COL_SCORE},

@@ -1,4 +1,4 @@
-// What fuzz targets share: a seed of their own, and a file for readers that take only paths.
+// What fuzz targets share: a time limit, a seed of their own, and a file for readers that take only paths. fuzz_one is theirs.
 #ifndef FUZZ_H
 #define FUZZ_H
 #include <dirent.h>
@@ -6,11 +6,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+int fuzz_one(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int random);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
+
+// Reading takes time in proportion to what is read: some microseconds a byte under the sanitizers, with some seconds of room
+// for what a target does besides. Of the processor's time, since the machine may have other work.
+#define FUZZ_SECONDS_ALWAYS 4.0
+#define FUZZ_SECONDS_A_BYTE 100e-6
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    clock_t start = clock();
+    int out = fuzz_one(data, size);
+    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    if (seconds <= FUZZ_SECONDS_ALWAYS + FUZZ_SECONDS_A_BYTE * (double)size) return out;
+    fprintf(stderr, "%zu bytes took %.1f seconds\n", size, seconds);
+    abort();
+}
 
 // A corpus that holds nothing begins with the target's seed as it is: inputs of almost nothing become it.
 static inline size_t fuzz_mutate(uint8_t *data, size_t size, size_t max_size, const void *seed, size_t seed_size) {

@@ -3,9 +3,9 @@
 #define KPD_IMPLEMENTATION
 #include "../../kpd.h"
 #include "../../tools/hf.h"
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int fuzz_one(const uint8_t *data, size_t size) {
     kpd_allocator a;
     kpd_error e;
     hf_json j;

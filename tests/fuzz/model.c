@@ -3,6 +3,7 @@
 #define KPD_IMPLEMENTATION
 #include "../../kpd.h"
 #include "mend.h"
+#include "fuzz.h"
 
 static void use_model(kpd_model *m) {
     kpd_session_desc d;
@@ -52,8 +53,7 @@ static void open_all(const uint8_t *data, size_t size) {
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int fuzz_one(const uint8_t *data, size_t size) {
     uint8_t *block = (uint8_t *)malloc(size + 64), *copy = (uint8_t *)kpd__align64(block);
     memcpy(copy, data, size);
     open_all(copy, size);

@@ -38,7 +38,7 @@ static bool small(const recipe *r) {
            r->train.d.max_tokens <= 4096;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int fuzz_one(const uint8_t *data, size_t size) {
     static recipe r;
     kpdt_trainer *t;
     kpd_error e;

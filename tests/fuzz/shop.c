@@ -39,7 +39,7 @@ static void check_again(const shop *s) {
     if (d.seed != is.seed) abort();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int fuzz_one(const uint8_t *data, size_t size) {
     static shop_desc small;
     shop_desc d;
     shop *s;

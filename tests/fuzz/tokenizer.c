@@ -2,9 +2,9 @@
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
 #include "../../kpd.h"
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int fuzz_one(const uint8_t *data, size_t size) {
     static const char fixed[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nb\n##b\nab\n##ab\ncaf\xC3\xA9\n##\xC3\xA9\n";
     static char vocab[1 << 16];
     kpd_tokenizer_desc d;

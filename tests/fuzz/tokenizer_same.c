@@ -4,6 +4,7 @@
 #define KPD_IMPLEMENTATION
 #include "../../kpd.h"
 #include "../reference_tokenizer.h"
+#include "fuzz.h"
 
 #define SPECIAL "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
 
@@ -47,8 +48,7 @@ static void check_both(const both *x, const uint8_t *options, const uint8_t *dat
     if (!ref_agrees(&x->r, x->t, &in, options[1] & 64 ? 3 + options[1] % 16u : 0, options[1] >= 128)) abort();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int fuzz_one(const uint8_t *data, size_t size) {
     static both kept[12];
     static char vocab[sizeof fixed + 1024];
     both own, *x = &own;
