@@ -1861,7 +1861,8 @@ static const hf_key hf_tokenizer_keys[] = {
     {"vocab_file", HF_IDLE, hf_place}, {"full_tokenizer_file", HF_IDLE, hf_place}, {"files_loaded", HF_IDLE, hf_place},
     {"is_local", HF_IDLE, hf_place}, {"local_files_only", HF_IDLE, hf_place}, {"_commit_hash", HF_IDLE, hf_named},
     {"transformers_version", HF_IDLE, hf_named}, {"backend", HF_IDLE, "BERT has one"}, {"use_fast", HF_IDLE, "BERT has one"},
-    {"verbose", HF_IDLE, hf_output}, {NULL, HF_READ, NULL}};
+    {"verbose", HF_IDLE, hf_output}, {"model_type", HF_IDLE, hf_named}, {"vocab_size", HF_IDLE, "the vocabulary says it"},
+    {NULL, HF_READ, NULL}};
 
 static const hf_key hf_map_keys[] = {{"unk_token", HF_TOKEN, NULL}, {"cls_token", HF_TOKEN, NULL},
     {"sep_token", HF_TOKEN, NULL}, {"pad_token", HF_TOKEN, NULL}, {"mask_token", HF_TOKEN, NULL}, {"*_token", HF_TOKEN, NULL},
