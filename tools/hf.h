@@ -515,6 +515,8 @@ static kpd_status hf_json_scalar(hf_json *j, hf_node *n) {
     if (hf_json_word(j, "null")) return n->type = HF_NULL, KPD_OK;
     if (hf_json_word(j, "false")) return n->type = HF_BOOL, KPD_OK;
     if (hf_json_word(j, "true")) return n->type = HF_BOOL, n->truth = true, KPD_OK;
+    if (j->at == 0 && hf_starts(hf_text(p), "\xEF\xBB\xBF"))
+        return hf_json_bad(j, 0, "a byte order mark, which JSON must not begin with");
     if (!hf_number(&p, &n->number, &n->integer, &n->exact)) return hf_json_bad(j, j->at, "no JSON value");
     n->type = HF_NUMBER;
     j->at = (size_t)(p - j->text);
