@@ -774,6 +774,9 @@ static void refuse_mistaken(void) {
     }
     {
         const char *dir = copy_of("tiny_cross", "hf_mistaken");
+        put(dir, "tokenizer_config.json", "\xEF\xBB\xBF{}");
+        check_refused(dir, KPD_ERR_FORMAT, "tokenizer_config.json:0: a byte order mark");
+        dir = copy_of("tiny_cross", "hf_mistaken");
         put(dir, "vocab.txt", c[0].text);
         check_refused(dir, KPD_ERR_FORMAT, "vocab.txt: is a Git LFS pointer");
         put(dir, "model.safetensors", "some text that is long enough");

@@ -523,6 +523,8 @@ static kpd_status hf_json_scalar(hf_json *j, hf_node *n) {
     if (hf_json_word(j, "null")) return n->type = HF_NULL, KPD_OK;
     if (hf_json_word(j, "false")) return n->type = HF_BOOL, KPD_OK;
     if (hf_json_word(j, "true")) return n->type = HF_BOOL, n->truth = true, KPD_OK;
+    if (j->at == 0 && hf_starts(hf_text(p), "\xEF\xBB\xBF"))
+        return hf_json_bad(j, 0, "a byte order mark, which JSON must not begin with");
     if (!hf_number(&p, &n->number, &n->integer, &n->exact)) return hf_json_bad(j, j->at, "no JSON value");
     n->type = HF_NUMBER;
     j->at = (size_t)(p - j->text);
@@ -1938,7 +1940,8 @@ static const hf_key hf_tokenizer_keys[] = {
     {"vocab_file", HF_IDLE, hf_place}, {"full_tokenizer_file", HF_IDLE, hf_place}, {"files_loaded", HF_IDLE, hf_place},
     {"is_local", HF_IDLE, hf_place}, {"local_files_only", HF_IDLE, hf_place}, {"_commit_hash", HF_IDLE, hf_named},
     {"transformers_version", HF_IDLE, hf_named}, {"backend", HF_IDLE, "BERT has one"}, {"use_fast", HF_IDLE, "BERT has one"},
-    {"verbose", HF_IDLE, hf_output}, {NULL, HF_READ, NULL}};
+    {"verbose", HF_IDLE, hf_output}, {"model_type", HF_IDLE, hf_named}, {"vocab_size", HF_IDLE, "the vocabulary says it"},
+    {NULL, HF_READ, NULL}};
 
 static const hf_key hf_map_keys[] = {{"unk_token", HF_TOKEN, NULL}, {"cls_token", HF_TOKEN, NULL},
     {"sep_token", HF_TOKEN, NULL}, {"pad_token", HF_TOKEN, NULL}, {"mask_token", HF_TOKEN, NULL}, {"*_token", HF_TOKEN, NULL},

@@ -2885,9 +2885,10 @@ static const command COMMANDS[] = {
      "-o --dtype --wide-qkv --calibrate --tower --template-item --template-keyphrase --template-pair --max-tokens",
      "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv] [--calibrate FILE [--tower item|keyphrase]]\n"
      "           [--template-item T] [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
-     "Makes a model of a sentence-transformers or transformers folder. A template is text with {title} {category}\n"
-     "{keyphrase}, the vocabulary's special tokens {sep} {cls} {unk} {mask} {pad}, and | where a pair's second segment\n"
-     "begins; without one the folder's holds, or else kpd's. The rest is as in `kpd help convert`.\n\n"
+     "Makes a model of a downloaded sentence-transformers or transformers folder; nothing is fetched, and what kpd does\n"
+     "not do as these is refused by name. A template is text with {title} {category} {keyphrase}, the vocabulary's special\n"
+     "tokens {sep} {cls} {unk} {mask} {pad}, and | where a pair's second segment begins; without one the folder's holds, or\n"
+     "else kpd's. The rest is as in `kpd help convert`.\n\n"
      "    kpd import all-MiniLM-L6-v2 -o minilm.kpd --template-item '{title} {sep} {category}'"},
     {"convert", run_convert, 1, 1, "-o --dtype --wide-qkv --calibrate --tower",
      "convert M.kpd -o M2.kpd [--dtype f32|bf16|int8] [--wide-qkv]\n"
