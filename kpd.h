@@ -7402,8 +7402,9 @@ static kpd_status kpd__model_bind(kpd_model **model, const char *path, kpd_error
     return p.status ? p.status : kpd__file_unknown(&m->file, path, e);
 }
 
-// Makes the model of a checked file, which it owns from here on, also on failure.
-static kpd_status kpd__model_assemble(const kpd__file *f, const char *path, kpd_model **out, kpd_error *e) {
+// Makes the model of a checked file, which it owns from here on, also on failure. Without weights it can do nothing but make
+// inputs and tokens.
+static kpd_status kpd__model_assemble(const kpd__file *f, bool weights, const char *path, kpd_model **out, kpd_error *e) {
     kpd_error own;
     kpd_status s;
     kpd_model *m = (kpd_model *)kpd__alloc(&f->allocator, sizeof *m);
@@ -7419,7 +7420,7 @@ static kpd_status kpd__model_assemble(const kpd__file *f, const char *path, kpd_
     s = kpd__model_read(m, path, e);
     if (!s) s = kpd__model_check(&m->desc, e);
     if (!s) s = kpd__model_templates(m, e);
-    if (!s) s = kpd__model_bind(&m, path, e);
+    if (!s && weights) s = kpd__model_bind(&m, path, e);
     if (s) { kpd_model_close(m); return s; }
     *out = m;
     return KPD_OK;
@@ -7445,7 +7446,7 @@ static kpd_status kpd__model_open(const char *path, const kpd_open_desc *d, kpd_
     if (s) return s;
     s = kpd__file_check(&f, KPD__KIND_MODEL, d && (d->verify || d->copy), name, e);
     if (s) { kpd__file_close(&f); return s; }
-    return kpd__file_blame(kpd__model_assemble(&f, name, out, e), name, e);
+    return kpd__file_blame(kpd__model_assemble(&f, true, name, out, e), name, e);
 }
 KPD__GUARDED(3, kpd_model_open, kpd__model_open, const char *, path, const kpd_open_desc *, d, kpd_model **, out)
 
@@ -7472,7 +7473,7 @@ static void kpd__model_head(kpd__section *s, const kpd_model_desc *d, uint8_t *i
     kpd__section_set(&s[3], "vocab", KPD__U8, KPD__REQUIRED | KPD__SUMMED, t->vocab_size, 1, t->vocab_size);
 }
 
-// The image of a model with zero weights.
+// The image of a model with zero weights; with n = 4 sections, of one without any.
 static kpd_status kpd__model_image(const kpd_model_desc *d, kpd__section *table, size_t n, const kpd_allocator *a, kpd__file *f,
                                    kpd_error *e) {
     kpd__plan p;
@@ -7483,7 +7484,7 @@ static kpd_status kpd__model_image(const kpd_model_desc *d, kpd__section *table,
     memset(&scratch, 0, sizeof scratch);
     p.table = table + 4; p.path = "model"; p.e = e;
     kpd__model_head(table, d, NULL);
-    kpd__plan_model(&p, &scratch, d);
+    if (n > 4) kpd__plan_model(&p, &scratch, d);
     if (p.status) return p.status;
     size = kpd__parts_place(table, n);
     if (size > SIZE_MAX / 2) return kpd__fail(e, KPD_ERR_LIMIT, -1, "model: its weights do not fit this machine's memory");
@@ -7517,8 +7518,16 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
     if (!table) return kpd__no_memory(e, (p.n_sections + 4) * sizeof *table);
     s = kpd__model_image(&d, table, p.n_sections + 4, a, &f, e);
     kpd__free(a, table, (p.n_sections + 4) * sizeof *table);
-    if (!s) s = kpd__model_assemble(&f, "model", out, e);
+    if (!s) s = kpd__model_assemble(&f, true, "model", out, e);
     return s;
+}
+
+// What a model has but for its weights.
+static kpd_status kpd__model_shell(const kpd_model *m, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+    kpd__section table[4];
+    kpd__file f;
+    kpd_status s = kpd__model_image(&m->desc, table, 4, a, &f, e);
+    return s ? s : kpd__model_assemble(&f, false, "model", out, e);
 }
 
 static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {

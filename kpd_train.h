@@ -361,7 +361,9 @@ typedef struct kpdt_trainer_desc {
     int32_t dev_dim;                    // columns of a vector that count, 0 = all
     int64_t dev_steps;                  // it is looked at after so many steps, and after the last; 0 = after the last only
     int32_t patience;                   // training ends when so many looks in a row were not the best; 0 = it does not
-    int32_t max_tokens, max_texts;      // of one forward; 0 = 4096 (never less than one text may have) and 256
+    int32_t max_tokens;                 // of what is kept for backward, both towers' together: memory, not results; 0 = 4096;
+                                        // never less than one text may have
+    int32_t max_texts;                  // of one forward, 0 = 256, or `batch` where that is more
     int32_t frozen_layers;              // the embeddings and the first so many layers stay as they are; 0 = nothing does
     float rate;                         // of learning, at the end of the warm-up; 0 = 2e-5; or KPDT_ZERO
     float warmup;                       // share of the steps, rounded up, where the rate climbs from 0; 0 = none, below 1
@@ -393,10 +395,11 @@ typedef struct kpdt_report {
 
 typedef struct kpdt_trainer kpdt_trainer;
 
-// Allocates everything that training needs: about 7 times the model's weights (8 with dev: the best are kept), for each tower
-// (a cross-encoder has one) about (L + 1) (8 H + F) floats for each of max_tokens, with mlm 4 H more each and 168 V, and
-// 4 batch (D + batch) floats, with BY_QUERY 8 bytes a row, with NO_DUPLICATES batch^2 bytes. Errors: ARGUMENT names the field;
-// NOT_FOUND (mlm, and the vocabulary has no mask token); UNSUPPORTED, LIMIT, MEMORY.
+// Allocates everything that training needs, of floats: 6 for each weight of a matrix and 4 for all others (1 more with dev: the
+// best are kept); for each of max_tokens L (8 H + F) + 2 H of what backward reads and 9 H + 2 F for gradients, with mlm 4 H
+// more and 168 V; 4 batch (D + batch). With BY_QUERY 8 bytes a row, with NO_DUPLICATES batch^2 bytes. all-MiniLM-L6-v2 takes
+// 1 GB, with max_tokens 1024 .6 GB. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary has no mask token);
+// UNSUPPORTED, LIMIT, MEMORY.
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
@@ -422,18 +425,19 @@ typedef struct kpdt_batch {             // pointers of a drawn one live until th
 KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e);
 
 // Forward, losses and backward of a batch: adds the gradient of the sum of its losses, divided by `accumulate`. A batch larger
-// than max_tokens or max_texts goes in pieces, each twice forward (GradCache), with the same bits; only MLM wants it whole.
-// What the assistant says of a row is kept for the epochs to come, as long as the batch has the texts of that row: of others,
-// which the host has put there, it is asked anew. Errors: ARGUMENT (`where` = the row of the batch; where its label or score is
-// to blame and b->row says whence it comes, the message begins with file and line), LIMIT; UNSUPPORTED (a cross-encoder of
-// several logits, since losses read one).
+// than max_tokens, over both towers, or than max_texts goes in pieces, each twice forward (GradCache), with the same bits; only
+// MLM wants it whole. What the assistant says of a row is kept for the epochs to come, as long as the batch has the texts of
+// that row: of others, which the host has put there, it is asked anew. Errors: ARGUMENT (`where` = the row of the batch; where
+// its label or score is to blame and b->row says whence it comes, the message begins with file and line), LIMIT; UNSUPPORTED (a
+// cross-encoder of several logits, since losses read one).
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
 // dropout is off. out [n, D], or [n, labels] of a cross-encoder, whose tower is ITEM. What backward needs is kept, for each
 // tower the last pass only. Texts are numbered for dropout by tower and order since the last apply, so that masks do not
 // depend on the pieces in which a batch comes. Errors, after which the tower has no pass kept: ARGUMENT (no text; one that
-// the template cannot take, `where` = its number), LIMIT (more than max_texts or max_tokens); out is untouched.
+// the template cannot take, `where` = its number), LIMIT (more than max_texts, or than max_tokens with what the other tower
+// keeps); out is untouched.
 KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
                                        kpd_error *e);
 
@@ -1203,6 +1207,7 @@ typedef struct kpdt__tape {
     size_t *blocks, n_blocks;       // [B + 1] first text of each block
     kpdt__batch batch;              // of the last forward pass
     kpdt__dropout dropout;
+    const struct kpdt__tape *with;  // whose memory of tokens this is too, from its end on; NULL = its own
 } kpdt__tape;
 
 static float *kpdt__take(kpd__arena *a, size_t rows, size_t cols) {
@@ -1251,7 +1256,7 @@ static void kpdt__head_lay(kpdt__tape *t, kpd__arena *a) {
         widest = kpd__max(widest, m->out);
     }
     t->vector = kpdt__take(a, b, kpdt__net_dim(t->net));
-    for (int i = 0; i < 2; i++) t->flow.dhead[i] = kpdt__take(a, b, widest);
+    for (int i = 0; i < 2 && !t->with; i++) t->flow.dhead[i] = kpdt__take(a, b, widest);
 }
 
 static void kpdt__mlm_lay(kpdt__mlm_tape *m, size_t t, size_t h, size_t v, kpd__arena *a) {
@@ -1269,17 +1274,18 @@ static void kpdt__tape_lay(kpdt__tape *t, kpd__arena *a) {
     kpdt__layer_tape unused;
     kpdt__scratch none;
     t->layers = (kpdt__layer_tape *)kpd__take(a, n + 1, sizeof(kpdt__layer_tape));
-    t->scratch = (kpdt__scratch *)kpd__take(a, (size_t)t->n_tasks, sizeof(kpdt__scratch));
     t->blocks = (size_t *)kpd__take(a, t->max_texts + 1, sizeof(size_t));
+    kpdt__head_lay(t, a);
+    if (t->with) { t->scratch = t->with->scratch; t->flow = t->with->flow; t->mlm = t->with->mlm; return; }
     t->z = kpdt__take(a, tokens, h); t->r = kpdt__take(a, tokens, 1);
     for (size_t i = 0; i <= n; i++) {
         kpdt__layer_tape *l = t->layers ? &t->layers[i] : &unused;
         l->x = kpdt__take(a, tokens, h);
         if (i < n) kpdt__layer_lay(l, tokens, h, f, a);
     }
+    t->scratch = (kpdt__scratch *)kpd__take(a, (size_t)t->n_tasks, sizeof(kpdt__scratch));
     for (int32_t i = 0; i < t->n_tasks; i++) kpdt__scratch_lay(t->scratch ? &t->scratch[i] : &none, d, a);
     kpdt__flow_lay(&t->flow, tokens, h, f, a);
-    kpdt__head_lay(t, a);
     if (t->net->has_mlm) kpdt__mlm_lay(&t->mlm, tokens, h, (size_t)d->vocab_size, a);
 }
 
@@ -1290,9 +1296,12 @@ static void kpdt__tape_destroy(kpdt__tape *t) {
     kpd__free(&a, t->block, t->block_size);
 }
 
-// Memory for batches of at most max_tokens tokens in max_texts texts. The net must outlive the tape. Errors: MEMORY, LIMIT.
+// Memory for batches of at most max_tokens tokens in max_texts texts. `with` (NULL = none) is a tape of the same sizes whose
+// memory of tokens this one uses from the end on: both passes are kept if they have max_tokens together, which the caller sees
+// to, and one tape works at a time. It and the net must outlive this one. Errors: MEMORY, LIMIT.
 static kpd_status kpdt__tape_create(kpdt__net *net, size_t max_tokens, size_t max_texts, const kpd__ops *ops,
-                                    const kpdt__ops *train, const kpd_parallel *parallel, kpdt__tape **out, kpd_error *e) {
+                                    const kpdt__ops *train, const kpd_parallel *parallel, const kpdt__tape *with,
+                                    kpdt__tape **out, kpd_error *e) {
     kpdt__tape plan, *t;
     kpd__arena a;
     char what[64];
@@ -1303,6 +1312,7 @@ static kpd_status kpdt__tape_create(kpdt__net *net, size_t max_tokens, size_t ma
     plan.n_tasks = kpd__n_tasks(parallel);
     plan.max_tokens = max_tokens; plan.max_texts = max_texts;
     kpd__take(&a, 1, sizeof *t);
+    plan.with = with;
     if (max_tokens > SIZE_MAX / 64 || max_texts > SIZE_MAX / 64) a.overflow = true;
     else kpdt__tape_lay(&plan, &a);
     snprintf(what, sizeof what, "training: a batch of %llu tokens", (unsigned long long)max_tokens);
@@ -2015,11 +2025,29 @@ static kpd_status kpdt__batch_check(const kpdt__tape *t, const kpdt__batch *b, k
     return KPD_OK;
 }
 
+// Where the tokens of a tape's next pass lie in the memory of the tape that it has it from: n, up to the end.
+static void kpdt__tape_place(kpdt__tape *t, size_t n) {
+    const kpdt__tape *w = t->with;
+    size_t at = t->max_tokens - n, h = (size_t)t->net->desc.width, f = (size_t)t->net->desc.ffn_width;
+    t->z = w->z + at * h; t->r = w->r + at;
+    for (int32_t i = 0; i <= t->net->desc.n_layers; i++) {
+        const kpdt__layer_tape *from = &w->layers[i];
+        kpdt__layer_tape *to = &t->layers[i];
+        to->x = from->x + at * h;
+        if (i == t->net->desc.n_layers) break;
+        to->qkv = from->qkv + at * 3 * kpd__round_up(h, 16); to->context = from->context + at * h;
+        to->z1 = from->z1 + at * h; to->r1 = from->r1 + at; to->y1 = from->y1 + at * h;
+        to->u = from->u + at * f;
+        to->z2 = from->z2 + at * h; to->r2 = from->r2 + at;
+    }
+}
+
 // The encoder's output for every token of a batch, in the tape. dropout NULL = none, as in inference.
 static kpd_status kpdt__encode(kpdt__tape *t, const kpdt__batch *b, const kpdt__dropout *dropout, kpd_error *e) {
     kpd_status status = kpdt__batch_check(t, b, e);
     size_t begin = 0;
     if (status || !b->n_texts) return status;
+    if (t->with) kpdt__tape_place(t, b->first[b->n_texts]);
     t->batch = *b;
     memset(&t->dropout, 0, sizeof t->dropout);
     if (dropout) t->dropout = *dropout;
@@ -3995,7 +4023,7 @@ typedef struct kpdt__side {             // of one tower
     uint64_t n_texts;                   // since the last apply
     bool kept;                          // a pass to go back through
     float *out, *dout;                  // [batch, D] of learn
-    kpd_input *in;                      // [batch] of draw
+    kpd_input *in;                      // [the larger of batch and max_texts] of draw and of a look at dev
 } kpdt__side;
 
 typedef struct kpdt__rows {             // of a batch, beside its texts: [batch]
@@ -4033,7 +4061,7 @@ typedef struct kpdt__content { uint64_t shape, weights; } kpdt__content;   // by
 struct kpdt_trainer {
     kpd_allocator allocator;
     void *block; size_t block_size;
-    kpd_model *shell;                   // tokenizer, templates and shape of the start; its weights are not used
+    kpd_model *shell;                   // tokenizer, templates and shape of the start
     kpdt__net *net;
     kpdt__side side[2]; int n_sides;
     kpdt__optimizer *optimizer;
@@ -4250,7 +4278,7 @@ static void kpdt__side_lay(kpdt_trainer *t, kpdt__side *x, size_t dim, kpd__aren
     x->ids = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
     x->types = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
     x->first = (size_t *)kpd__take(a, t->max_texts + 1, sizeof(size_t));
-    x->in = (kpd_input *)kpd__take(a, t->batch, sizeof(kpd_input));
+    x->in = (kpd_input *)kpd__take(a, kpd__max(t->batch, t->max_texts), sizeof(kpd_input));
     x->out = kpdt__take(a, t->batch, dim);
     x->dout = kpdt__take(a, t->batch, dim);
 }
@@ -4446,8 +4474,7 @@ static void kpdt__optimizer_fill(kpdt__optimizer *o, const kpdt_trainer_desc *d)
 // What stands behind the trainer's own block. On failure the caller destroys.
 static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
     const kpdt__ops *train = kpdt__ops_of(ops->level);
-    kpd_model_desc shape = kpd_model_get_desc(d->start);
-    kpd_status s = kpd_model_create(&shape, &t->allocator, &t->shell, e);
+    kpd_status s = kpd__model_shell(d->start, &t->allocator, &t->shell, e);
     if (!s) s = kpdt__net_create(d->start, kpdt__wants_mlm(d), &t->allocator, &t->net, e);
     if (s) return s;
     kpdt__mlm_begin(t->net, t->weights_seed);
@@ -4455,7 +4482,8 @@ static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
     kpdt__net_refresh(t->net, &d->parallel);
     t->net->frozen = d->frozen_layers ? d->frozen_layers + 1 : 0;
     for (int i = 0; !s && i < t->n_sides; i++)
-        s = kpdt__tape_create(t->net, t->max_tokens, t->max_texts, ops, train, &d->parallel, &t->side[i].tape, e);
+        s = kpdt__tape_create(t->net, t->max_tokens, t->max_texts, ops, train, &d->parallel, i ? t->side[0].tape : NULL,
+                              &t->side[i].tape, e);
     if (!s) s = kpdt__optimizer_create(t->net, ops, train, &d->parallel, &t->optimizer, e);
     if (!s) s = kpdt__sampler_fill(&t->sampler, d, e);
     if (!s) s = kpdt__session_fill(t, d, e);
@@ -4471,8 +4499,8 @@ static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     t->allocator = d->allocator;
     t->n_sides = d->start->desc.kind == KPD_CROSS_ENCODER ? 1 : 2;
     t->max_tokens = kpd__max((size_t)d->start->desc.max_tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
-    t->max_texts = d->max_texts ? (size_t)d->max_texts : 256;
     t->batch = d->batch ? (size_t)d->batch : 32;
+    t->max_texts = d->max_texts ? (size_t)d->max_texts : kpd__max(256, t->batch);
     t->accumulate = d->accumulate ? d->accumulate : 1;
     t->dropout = d->dropout; t->seed = d->seed; t->weights_seed = d->weights_seed; t->mask = kpdt__mask_id(d->start);
     t->sampler.batch = t->batch;
@@ -4544,14 +4572,27 @@ static kpd_status kpdt__side_batch(kpdt_trainer *t, kpd_tower tower, const kpd_i
     return s;
 }
 
-// All of n texts as one batch, or LIMIT.
+// Tokens of the pass that the other tower keeps, which lies in the same memory.
+static size_t kpdt__kept_beside(const kpdt_trainer *t, kpd_tower tower) {
+    const kpdt__side *other = t->n_sides == 2 ? &t->side[1 - (int)tower] : NULL;
+    return other && other->kept ? other->first[other->tape->batch.n_texts] : 0;
+}
+
+// All of n texts as one batch, beside what the other tower keeps, or LIMIT.
 static kpd_status kpdt__side_whole(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, kpdt__batch *b,
                                    kpd_error *e) {
+    size_t beside;
     kpd_status s;
     t->side[tower].kept = false;
     if (!n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: no text, expected 1 or more");
     s = kpdt__side_batch(t, tower, in, 0, n, b, e);
-    if (s || b->n_texts == n) return s;
+    if (s) return s;
+    beside = kpdt__kept_beside(t, tower);
+    if (b->n_texts == n && b->first[n] + beside > t->max_tokens)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "training: %llu tokens no longer fit beside the %llu that the other tower "
+                         "keeps: max_tokens is %llu", (unsigned long long)b->first[n], (unsigned long long)beside,
+                         (unsigned long long)t->max_tokens);
+    if (b->n_texts == n) return KPD_OK;
     return kpd__fail(e, KPD_ERR_LIMIT, (int64_t)b->n_texts,
                      "training: text %llu of %llu no longer fits: max_tokens is %llu, max_texts %llu",
                      (unsigned long long)b->n_texts, (unsigned long long)n, (unsigned long long)t->max_tokens,
@@ -4612,6 +4653,11 @@ static kpd_status kpdt__diverged(const kpdt_trainer *t, const float *out, size_t
                      "rate may help", (long long)t->optimizer->step);
 }
 
+// Before a batch's own pass: where there is no room beside it for what the other tower keeps, that goes, to be made again.
+static void kpdt__make_room(kpdt_trainer *t, const kpdt__batch *b) {
+    if (kpdt__kept_beside(t, b->tower) + b->first[b->n_texts] > t->max_tokens) t->side[1 - (int)b->tower].kept = false;
+}
+
 // A tower's texts forward in as many pieces as it takes.
 static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, bool drop, float *out,
                                       kpd_error *e) {
@@ -4619,6 +4665,7 @@ static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kp
     kpdt__batch b;
     for (size_t at = 0; at < n; at += b.n_texts) {
         kpd_status s = kpdt__side_batch(t, tower, in, at, n, &b, e);
+        if (!s) kpdt__make_room(t, &b);
         if (!s) s = kpdt__side_forward(t, &b, drop, out + at * dim, e);
         if (!s) s = kpdt__diverged(t, out + at * dim, b.n_texts * dim, e);
         if (s) return s;
@@ -4637,6 +4684,7 @@ static kpd_status kpdt__tower_backward(kpdt_trainer *t, kpd_tower tower, const k
     b.n_texts = n;
     for (size_t at = 0; at < n; at += b.n_texts) {
         kpd_status s = x->kept ? KPD_OK : kpdt__side_batch(t, tower, in, at, n, &b, e);
+        if (!s && !x->kept) kpdt__make_room(t, &b);
         if (!s && !x->kept) s = kpdt__side_forward(t, &b, true, out + at * dim, e);
         if (s) return s;
         kpdt__backward(x->tape, dout + at * dim);
@@ -5081,25 +5129,47 @@ static kpd_status kpdt__dev_figure(kpdt_trainer *t, float *out, kpd_error *e) {
     return s;
 }
 
-// Minus the mean loss over the masked tokens of all of dev; text i has number i.
+// Adds to *sum the losses of a batch's masked tokens, text by text, so that the bits do not depend on the batch.
+static void kpdt__mlm_sum(const kpdt__mlm_tape *m, const kpdt__batch *b, double *sum) {
+    size_t k = 0;
+    for (size_t i = 0; i < b->n_texts; i++) {
+        double one = 0;
+        for (; k < m->n && m->at[k] < b->first[i + 1]; k++) one += m->loss[k];
+        *sum += one;
+    }
+}
+
+// The n texts that a side holds, of dev's rows from `row` on, in as many pieces as it takes; row i has number i.
+static kpd_status kpdt__dev_mlm_slice(kpdt_trainer *t, kpd_tower tower, int64_t row, size_t n, double *sum, double *count,
+                                      kpd_error *e) {
+    kpdt__side *x = &t->side[tower];
+    kpdt__batch b;
+    for (size_t at = 0; at < n; at += b.n_texts) {
+        double loss = 0;
+        size_t masked = 0;
+        kpd_status s = kpdt__side_batch(t, tower, x->in, at, n, &b, e);
+        b.first_text = (uint64_t)row + at;
+        if (!s) s = kpdt__mlm_run(t, x, &b, 0, &loss, &masked, e);
+        if (s) return s;
+        kpdt__mlm_sum(&x->tape->mlm, &b, sum);
+        *count += (double)masked;
+    }
+    return KPD_OK;
+}
+
+// Minus the mean loss over the masked tokens of all of dev.
 static kpd_status kpdt__dev_mlm(kpdt_trainer *t, float *out, kpd_error *e) {
     kpd_tower tower = kpdt__has(t->dev.data, KPDT_COL_TITLE) ? KPD_ITEM : KPD_KEYPHRASE;
     double sum = 0, count = 0;
     kpd_status s = kpdt__mlm_check(t, tower, e);
-    for (int64_t i = 0; !s && i < t->dev.data->rows; i++) {
-        kpdt__batch b;
-        double one = 0;
-        size_t masked = 0;
-        kpdt_row row;
-        kpd_input in;
-        s = kpdt__dataset_get(t->dev.data, i, &row, e);
-        if (s) break;
-        in = kpdt__input(t->shell, tower, &row);
-        s = kpdt__side_whole(t, tower, &in, 1, &b, e);
-        b.first_text = (uint64_t)i;
-        if (!s) s = kpdt__mlm_run(t, &t->side[tower], &b, 0, &one, &masked, e);
-        sum += one;
-        count += (double)masked;
+    for (int64_t at = 0, n; !s && at < t->dev.data->rows; at += n) {
+        n = (int64_t)kpd__min(t->max_texts, (size_t)(t->dev.data->rows - at));
+        for (int64_t i = 0; !s && i < n; i++) {
+            kpdt_row row;
+            s = kpdt__dataset_get(t->dev.data, at + i, &row, e);
+            if (!s) t->side[tower].in[i] = kpdt__input(t->shell, tower, &row);
+        }
+        if (!s) s = kpdt__dev_mlm_slice(t, tower, at, (size_t)n, &sum, &count, e);
     }
     if (!s) *out = (float)(count > 0 ? -sum / count : 0);
     return s;

@@ -123,7 +123,7 @@ static rig make_rig(const shape *s, kpd_simd level, int32_t n_tasks, size_t toke
         weights(q->name, r.net->w + q->offset, (size_t)q->rows * (size_t)q->cols);
     }
     kpdt__net_refresh(r.net, &p);
-    CHECK_OK(kpdt__tape_create(r.net, tokens, n, kpd__ops_of(level), kpdt__ops_of(level), &p, &r.tape, NULL));
+    CHECK_OK(kpdt__tape_create(r.net, tokens, n, kpd__ops_of(level), kpdt__ops_of(level), &p, NULL, &r.tape, NULL));
     return r;
 }
 
@@ -630,7 +630,7 @@ static void refused_memory_is_reported(void) {
         a.alloc = refuse; a.free = give_back; a.user = &left;
         CHECK_STATUS(kpdt__net_create(m, false, &a, &net, NULL), most ? KPD_OK : KPD_ERR_MEMORY);
         if (!net) continue;
-        CHECK_STATUS(kpdt__tape_create(net, 16, 2, &kpd__scalar_ops, &kpd__scalar_train_ops, &p, &tape, NULL),
+        CHECK_STATUS(kpdt__tape_create(net, 16, 2, &kpd__scalar_ops, &kpd__scalar_train_ops, &p, NULL, &tape, NULL),
                      most > 1 ? KPD_OK : KPD_ERR_MEMORY);
         CHECK_STATUS(kpdt__optimizer_create(net, &kpd__scalar_ops, &kpd__scalar_train_ops, &p, &o, NULL), KPD_ERR_MEMORY);
         kpdt__tape_destroy(tape);
@@ -896,6 +896,14 @@ static void wrong_trainers_are_refused(void) {
     CHECK_STATUS(kpdt_trainer_forward(t, KPD_ITEM, in, 10, out, &e), KPD_ERR_LIMIT);
     CHECK_INT(e.where, 4);   // 4 texts of 4 tokens fit
     CHECK_OK(kpdt_trainer_forward(t, KPD_ITEM, in, 4, out, &e));
+    CHECK_OK(kpdt_trainer_forward(t, KPD_ITEM, in, 2, out, &e));            // in place of the former
+    CHECK_STATUS(kpdt_trainer_forward(t, KPD_KEYPHRASE, in, 3, out, &e), KPD_ERR_LIMIT);
+    CHECK_THAT(strstr(e.message, "beside the 8") != NULL, "%s", e.message);
+    CHECK_OK(kpdt_trainer_forward(t, KPD_KEYPHRASE, in, 2, out, &e));       // both are kept
+    CHECK_OK(kpdt_trainer_backward(t, KPD_ITEM, out, &e));
+    CHECK_STATUS(kpdt_trainer_forward(t, KPD_ITEM, in, 3, out, &e), KPD_ERR_LIMIT);
+    CHECK_OK(kpdt_trainer_backward(t, KPD_KEYPHRASE, out, &e));
+    CHECK_OK(kpdt_trainer_forward(t, KPD_KEYPHRASE, in, 4, out, &e));
     kpdt_trainer_destroy(t);
     good.allocator.alloc = refuse; good.allocator.free = give_back; good.allocator.user = &left;
     for (t = NULL; !t && refused < 100; refused += !t) {

@@ -174,8 +174,8 @@ static void bits_do_not_depend_on_memory_threads_or_level(void) {
         job_open(&j, (kpd_kind)kind);
         j.d.accumulate = 2; j.d.epochs = 2;
         want = whole_run(&j);
-        j.d.max_tokens = 24;                                // pieces of one or two texts
-        CHECK(whole_run(&j) == want);
+        for (j.d.max_tokens = 24; j.d.max_tokens < 130; j.d.max_tokens += 21)   // from pieces of one or two texts over one
+            CHECK(whole_run(&j) == want);                                       // tower's pass to both
         j.d.max_tokens = 0; j.d.max_texts = 3;
         CHECK(whole_run(&j) == want);
         for (int level = KPD_SIMD_SCALAR; level < KPD_SIMD_COUNT; level++) {
@@ -1170,6 +1170,115 @@ static void refused_memory_is_reported(void) {
     job_close(&j);
 }
 
+// MEMORY AND PIECES
+
+// A host's allocator that keeps the most that there was at a time.
+typedef struct meter { size_t now, most; } meter;
+
+static void *meter_alloc(void *user, size_t size) {
+    meter *m = (meter *)user;
+    m->now += size;
+    if (m->now > m->most) m->most = m->now;
+    return malloc(size ? size : 1);
+}
+
+static void meter_free(void *user, void *p, size_t size) {
+    ((meter *)user)->now -= size;
+    free(p);
+}
+
+// The header's formula, with so many tokens that little else counts.
+static void memory_is_what_it_is_said_to_be(void) {
+    enum { TOKENS = 12000 };
+    for (int kind = 0; kind < 2; kind++)
+        for (int dev = 0; dev < 2; dev++) {
+            meter m = {0, 0};
+            job j;
+            kpdt_trainer *t;
+            kpd_model_desc d;
+            kpd_tensor x;
+            size_t weights = 0, h, f, l, want;
+            job_open(&j, (kpd_kind)kind);
+            j.d.n_sources = 1; j.d.max_tokens = TOKENS; j.d.assistant = NULL;
+            j.sources[0].losses[1].loss = KPDT_LOSS_NONE;
+            if (!dev) j.d.dev = NULL;
+            j.d.allocator.alloc = meter_alloc; j.d.allocator.free = meter_free; j.d.allocator.user = &m;
+            t = job_trainer(&j);
+            d = kpd_model_get_desc(j.start);
+            for (int32_t i = 0; kpd_model_tensor(j.start, i, &x); i++)
+                weights += (size_t)x.rows * (size_t)x.cols *
+                           (size_t)((x.rows > 1 && !strstr(x.name, "embeddings") ? 6 : 4) + dev);
+            h = (size_t)d.width; f = (size_t)d.ffn_width; l = (size_t)d.n_layers;
+            want = 4 * (weights + TOKENS * (l * (8 * h + f) + 11 * h + 2 * f));
+            CHECK_THAT(m.most > want - want / 20 && m.most < want + want / 10, "kind %d, dev %d: %zu bytes, said to be %zu",
+                       kind, dev, m.most, want);
+            kpdt_trainer_destroy(t);
+            CHECK_INT(m.now, 0);
+            job_close(&j);
+        }
+}
+
+static void counted(void *user, int32_t n, kpd_task_t *task, void *arg) {
+    ++*(int *)user;
+    while (n--) task(arg, n);
+}
+
+// Calls of the host's threads in one step, whose batch has so many texts of two or three tokens; max_texts 0 = as it comes.
+static int runs_of_a_step(int32_t batch, int32_t max_texts) {
+    char *text = rows_text(batch, 3);
+    kpdt_dataset *x = open_text(text, COLUMNS);
+    kpdt_source source;
+    int runs = 0;
+    job j;
+    kpdt_trainer *t;
+    job_open(&j, KPD_BI_ENCODER);
+    memset(&source, 0, sizeof source);
+    source.data = x; source.losses[0].loss = KPDT_CONTRASTIVE;
+    j.d.sources = &source; j.d.n_sources = 1; j.d.dev = NULL; j.d.batch = batch; j.d.max_texts = max_texts;
+    j.d.parallel.run = counted; j.d.parallel.user = &runs; j.d.parallel.n_threads = 2;
+    t = job_trainer(&j);
+    runs = 0;
+    CHECK_OK(kpdt_trainer_step(t, NULL, NULL));
+    kpdt_trainer_destroy(t);
+    kpdt_dataset_close(x);
+    free(text);
+    job_close(&j);
+    return runs;
+}
+
+// Where max_tokens holds a batch, max_texts does too unless it says otherwise: no text goes forward twice.
+static void a_batch_of_short_texts_goes_in_one_piece(void) {
+    int whole = runs_of_a_step(300, 300);
+    CHECK_INT(runs_of_a_step(300, 0), whole);
+    CHECK(runs_of_a_step(300, 256) > whole);
+    CHECK(runs_of_a_step(20, 0) == runs_of_a_step(20, 256));
+}
+
+// The same figure whether texts come one at a time or as many as fit, and then the vocabulary is read once for all of them.
+static void dev_by_mlm_goes_many_texts_at_a_time(void) {
+    static const int32_t max_texts[] = {0, 1, 3};
+    float dev[3];
+    int runs[3];
+    for (int i = 0; i < 3; i++) {
+        job j;
+        kpdt_trainer *t;
+        kpdt_report r;
+        memset(&r, 0, sizeof r);
+        runs[i] = 0;
+        job_open(&j, KPD_BI_ENCODER);
+        j.d.dev_metric = KPDT_DEV_MLM_LOSS; j.d.max_texts = max_texts[i]; j.d.dropout = 0;
+        j.d.parallel.run = counted; j.d.parallel.user = &runs[i]; j.d.parallel.n_threads = 2;
+        t = job_trainer(&j);
+        runs[i] = 0;
+        CHECK_OK(kpdt_trainer_look(t, &r, NULL));
+        dev[i] = r.dev;
+        kpdt_trainer_destroy(t);
+        job_close(&j);
+    }
+    CHECK(dev[0] < 0 && dev[0] == dev[1] && dev[0] == dev[2]);
+    CHECK_THAT(runs[0] * 8 < runs[1], "%d calls of the threads, and %d text by text", runs[0], runs[1]);
+}
+
 SUITE(trainer) {
     RUN(trainer, steps_lower_the_loss_and_raise_dev);
     RUN(trainer, bits_do_not_depend_on_memory_threads_or_level);
@@ -1199,4 +1308,7 @@ SUITE(trainer) {
     RUN(trainer, a_row_that_a_step_cannot_take_is_named_by_file_and_line);
     RUN(trainer, a_training_that_diverges_says_so);
     RUN(trainer, refused_memory_is_reported);
+    RUN(trainer, memory_is_what_it_is_said_to_be);
+    RUN(trainer, a_batch_of_short_texts_goes_in_one_piece);
+    RUN(trainer, dev_by_mlm_goes_many_texts_at_a_time);
 }
