@@ -4380,6 +4380,14 @@ KPDDEF void kpdt_trainer_destroy(kpdt_trainer *t) {
     kpd__free(&a, t->block, t->block_size);
 }
 
+// What a model has but for its weights.
+static kpd_status kpdt__model_shell(const kpd_model *m, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+    kpd__section table[4];
+    kpd__file f;
+    kpd_status s = kpd__model_image(&m->desc, table, 4, a, &f, e);
+    return s ? s : kpd__model_assemble(&f, false, "model", out, e);
+}
+
 // Of all that a model's file has: shape, templates, special tokens and vocabulary, and apart from these its weights.
 static kpdt__content kpdt__content_of(const kpd_model *m) {
     static const char *const head[4] = {"config", "templates", "special", "vocab"};
@@ -4506,7 +4514,7 @@ static void kpdt__optimizer_fill(kpdt__optimizer *o, const kpdt_trainer_desc *d)
 // What stands behind the trainer's own block. On failure the caller destroys.
 static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
     const kpdt__ops *train = kpdt__ops_of(ops->level);
-    kpd_status s = kpd__model_shell(d->start, &t->allocator, &t->shell, e);
+    kpd_status s = kpdt__model_shell(d->start, &t->allocator, &t->shell, e);
     if (!s) s = kpdt__net_create(d->start, kpdt__wants_mlm(d), &t->allocator, &t->net, e);
     if (s) return s;
     kpdt__mlm_begin(t->net, t->weights_seed);
