@@ -118,6 +118,8 @@ static void one_shape(kpd_session *s, size_t n, size_t dim, kpd_metric metric, k
     kpd_index *tree, *flat;
     double found;
     fill(n, dim, (uint32_t)(n + dim));
+    for (size_t i = 0; metric == KPD_L2 && i < n * dim; i++) vectors[i] *= (float)(1 + i / dim % 3);      // lengths matter
+    for (size_t i = 0; metric == KPD_L2 && i < QUERIES * dim; i++) queries[i] *= (float)(1 + i / dim % 3);
     tree = build(n, tree_desc(dim, metric, storage));
     flat = flat_of(tree);
     search(s, tree, dial(10, 1), hits, counts);
