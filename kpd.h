@@ -7862,14 +7862,6 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
     return s;
 }
 
-// What a model has but for its weights.
-static kpd_status kpd__model_shell(const kpd_model *m, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
-    kpd__section table[4];
-    kpd__file f;
-    kpd_status s = kpd__model_image(&m->desc, table, 4, a, &f, e);
-    return s ? s : kpd__model_assemble(&f, false, "model", out, e);
-}
-
 static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
     kpd_model_desc own;
     kpd_status s;
