@@ -526,8 +526,8 @@ KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // trun
 KPDDEF size_t               kpd_model_size(const kpd_model *m);          // bytes of its file
 
 // A number of all that decides a model's vectors: XXH64 over the names, shapes and sums of the sections that its file requires,
-// another for a tower of its own. Converted models keep the first one's, since their vectors are near. 0 = unknown: a created
-// model's weights have no sums until it was saved and opened. Any thread. Cost: a hash of 112 bytes a section.
+// another for a tower of its own. Converted models keep the first one's, since their vectors are near. Any thread. Cost: a hash
+// of 112 bytes a section, and of a created model's weights, which have no sums before they are saved.
 KPDDEF uint64_t             kpd_model_fingerprint(const kpd_model *m, kpd_tower tower);
 
 // What a model reads of a row: the parts that its template for the tower names (a cross-encoder's: for pairs), as kpd_input
@@ -748,7 +748,7 @@ typedef bool kpd_relevance_t(void *user, int64_t item, const int64_t *ids, int32
 typedef struct kpd_recommend_desc {
     uint32_t abi;
     const kpd_model *student;           // required; the index's dim picks the first columns of its embedding
-    const kpd_index *index;             // required, of keyphrases; of the student's fingerprint, where both are known
+    const kpd_index *index;             // required, of keyphrases; of an opened student's fingerprint, where it has one
     const kpd_model *assistant;         // NULL = no filter; one label
     kpd_search_desc search;             // k = candidates an item, before duplicates and filter
     kpd_lookup_t *lookup; void *lookup_user;   // required
@@ -7900,21 +7900,24 @@ KPDDEF kpd_model_desc kpd_model_get_desc(const kpd_model *m) { return m->desc; }
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m) { return m->tokenizer; }
 KPDDEF size_t kpd_model_size(const kpd_model *m) { return m->file.size; }
 
-KPDDEF uint64_t kpd_model_fingerprint(const kpd_model *m, kpd_tower tower) {
+// See kpd_model_fingerprint; 0 where weights have no sums and are not to be read for it.
+static uint64_t kpd__fingerprint(const kpd_model *m, kpd_tower tower, bool read) {
     const kpd__section *s = kpd__file_table(&m->file), *end = s + kpd__file_header(&m->file)->n_sections;
     struct { uint64_t so_far; char name[64]; uint64_t type, shape[3], sum; } x;
     memset(&x, 0, sizeof x);
     for (; s < end && !m->desc.converted_from; s++) {
         if (!(s->flags & KPD__REQUIRED)) continue;
-        if (!s->sum) return 0;
+        if (!s->sum && !read) return 0;
         memcpy(x.name, s->name, sizeof x.name);
         memcpy(x.shape, s->shape, sizeof x.shape);
-        x.type = s->type; x.sum = s->sum;
+        x.type = s->type; x.sum = s->sum ? s->sum : kpd__hash64(m->file.data + s->offset, (size_t)s->size);
         x.so_far = kpd__hash64(&x, sizeof x);
     }
     if (m->desc.converted_from) x.so_far = m->desc.converted_from;
     return x.so_far + (m->desc.separate_towers && tower == KPD_KEYPHRASE);
 }
+
+KPDDEF uint64_t kpd_model_fingerprint(const kpd_model *m, kpd_tower tower) { return kpd__fingerprint(m, tower, true); }
 
 KPDDEF int32_t kpd_model_dim(const kpd_model *m) {
     if (m->desc.kind == KPD_CROSS_ENCODER) return m->desc.n_labels;
@@ -11082,7 +11085,7 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
     if (d->assistant && d->relevance)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: there are an assistant and a relevance, expected one of them");
-    made = kpd_model_fingerprint(d->student, KPD_KEYPHRASE);
+    made = kpd__fingerprint(d->student, KPD_KEYPHRASE, false);
     if (d->assistant && kpd__assistant_check(d->assistant, "recommend", e)) return KPD_ERR_ARGUMENT;
     if (d->index->fingerprint && made && made != d->index->fingerprint)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1,

@@ -22,7 +22,8 @@ Index = struct("Index", abi=c.c_uint32, dim=c.c_int32, metric=c.c_int, kind=c.c_
 Search = struct("Search", abi=c.c_uint32, k=c.c_int32, threshold=c.c_bool, min_score=c.c_float, filter=c.c_void_p,
                 filter_user=c.c_void_p, recall=c.c_float, gamma=c.c_float, reserved=c.c_int32 * 4)
 Recommend = struct("Recommend", abi=c.c_uint32, student=c.c_void_p, index=c.c_void_p, assistant=c.c_void_p, search=Search,
-                   lookup=Lookup, lookup_user=c.c_void_p, min_relevance=c.c_float, by_relevance=c.c_bool, same_words=c.c_bool,
+                   lookup=Lookup, lookup_user=c.c_void_p, relevance=c.c_void_p, relevance_user=c.c_void_p,
+                   min_relevance=c.c_float, by_relevance=c.c_bool, same_words=c.c_bool,
                    reserved=c.c_int32 * 4)
 Found = struct("Found", id=c.c_int64, similarity=c.c_float, relevance=c.c_float)
 
