@@ -860,6 +860,16 @@ run 0 $kpd recommend $m $assistant "$dir/titles.kpi" $d/keyphrases.tsv $d/items.
 printf 'case\t\tblue lamp\n' > "$dir/in"; run 0 $kpd score $assistant "$dir/in"; cp "$dir/out" "$dir/with"
 printf 'case\tblue lamp\n' > "$dir/in"; run 0 $kpd score $assistant "$dir/in"; same "$dir/with" "$dir/out"
 
+# A weight of 0 is none, of a loss and of a width; and is not the default.
+t train_zero
+sed 's/^kind.*//; s/^template.*//; s/^loss.*/loss = contrastive/' $tr/cross.ini > $tr/without.ini
+sed 's/^loss.*/loss = contrastive, mse weight=0/' $tr/without.ini > $tr/zero.ini
+{ cat $tr/without.ini; printf 'dims = 128 32\ndim_weights = 1 0\n'; } > $tr/zero_width.ini
+{ cat $tr/without.ini; printf 'dims = 128 32\n'; } > $tr/two_widths.ini
+for i in without zero zero_width two_widths; do run 0 $kpd train $tr/$i.ini; done
+for i in zero zero_width; do same $tr/without/last.kpd $tr/$i/last.kpd; done
+cmp -s $tr/without/last.kpd $tr/two_widths/last.kpd && wrong "a second width makes no difference"
+
 t train_from_nothing
 printf '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nlamp\ncase\n' > $tr/vocab.txt
 printf '[model]\nvocab = vocab.txt\nlayers = 1\nwidth = 16\nheads = 2\n[train]\nsteps = 2\nbatch = 4\n' > $tr/nothing.ini

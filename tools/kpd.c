@@ -2896,7 +2896,8 @@ static const command COMMANDS[] = {
      "[dev] best.kpd. A folder that holds a training is refused: --resume goes on with it (from the beginning where there is\n"
      "no checkpoint yet), --force deletes it. The recipe, what its models and data hold must be what they were, also where\n"
      "the training has ended. Ctrl-C, TERM and HUP let the step end and write a checkpoint; the exit status is then 1, since\n"
-     "the model is not there. A second Ctrl-C kills.\n\n"
+     "the model is not there. A second Ctrl-C kills. At the end it says how many rows were seen, how often one came again (in\n"
+     "a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
     {"eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim",
      "eval pairs [FILE] [-o OUT.tsv] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]",
