@@ -3054,15 +3054,12 @@ static kpd_status kpdt__matrix_check(const kpdt_loss_desc *d, const float *s, co
 }
 
 static kpd_status kpdt__loss_matrix_by(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q,
-                                       size_t B, size_t C, kpd_simd simd, const kpd_parallel *parallel, float *loss,
-                                       float *ds, kpd_error *e) {
+                                       size_t B, size_t C, const kpdt__ops *ops, const kpd_parallel *parallel,
+                                       float *loss, float *ds, kpd_error *e) {
     kpdt__matrix x;
     double sum;
-    kpd_status status;
     if (kpdt__loss_defaults(d, &x.d, e) || kpdt__matrix_check(&x.d, s, mask, log_q, B, C, e)) return KPD_ERR_ARGUMENT;
-    status = kpdt__choose_ops(simd, &x.ops, e);
-    if (status) return status;
-    x.s = s; x.mask = mask; x.log_q = log_q; x.B = B; x.C = C; x.ds = ds;
+    x.ops = ops; x.s = s; x.mask = mask; x.log_q = log_q; x.B = B; x.C = C; x.ds = ds;
     x.weight = (double)x.d.weight * (x.d.loss == KPDT_MNR ? 1 : 0.5) / (double)B;
     sum = kpdt__mnr(&x, false, parallel);
     if (x.d.loss == KPDT_MNR_SYMMETRIC) sum += kpdt__mnr(&x, true, parallel);
@@ -3073,8 +3070,11 @@ static kpd_status kpdt__loss_matrix_by(const kpdt_loss_desc *d, const float *s, 
 static kpd_status kpdt__loss_matrix(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q, size_t B,
                                     size_t C, float *loss, float *ds, kpd_error *e) {
     kpd_parallel alone;
+    const kpdt__ops *ops;
+    kpd_status status = kpdt__choose_ops(KPD_SIMD_AUTO, &ops, e);
+    if (status) return status;
     memset(&alone, 0, sizeof alone);
-    return kpdt__loss_matrix_by(d, s, mask, log_q, B, C, KPD_SIMD_AUTO, &alone, loss, ds, e);
+    return kpdt__loss_matrix_by(d, s, mask, log_q, B, C, ops, &alone, loss, ds, e);
 }
 KPD__GUARDED(8, kpdt_loss_matrix, kpdt__loss_matrix, const kpdt_loss_desc *, d, const float *, s, const uint8_t *, mask,
              const float *, log_q, size_t, B, size_t, C, float *, loss, float *, ds)
@@ -3392,7 +3392,7 @@ static void kpdt__all_task(void *arg, int32_t task) {
     }
 }
 
-// Whether all against all goes in float. If so, *ops are the level's, unless the caller has them.
+// Whether all against all goes in float.
 static bool kpdt__all_wanted(const kpdt_similarity_desc *d, const kpdt__tile *t, const float *a, size_t na, const float *b,
                              size_t nb) {
     return d && d->matrix && t->kind != KPDT_SIM_ANGLE && kpdt__plain_lengths(t, a, na) && kpdt__plain_lengths(t, b, nb);
@@ -3400,7 +3400,7 @@ static bool kpdt__all_wanted(const kpdt_similarity_desc *d, const kpdt__tile *t,
 
 static kpd_status kpdt__all_run(kpdt__all *x, const kpdt_similarity_desc *d, const kpdt__tile *t, kpd_error *e) {
     kpd_status s = kpd__parallel_check(&d->parallel, e);
-    if (!s) s = kpdt__choose_ops(d->simd, &x->ops, e);
+    if (!s && !x->ops) s = kpdt__choose_ops(d->simd, &x->ops, e);
     if (s) return s;
     x->t = *t;
     x->n_tasks = x->na * x->nb < 16384 ? 1 : kpd__n_tasks(&d->parallel);
@@ -3408,15 +3408,16 @@ static kpd_status kpdt__all_run(kpdt__all *x, const kpdt_similarity_desc *d, con
     return KPD_OK;
 }
 
-static kpd_status kpdt__similarity_forward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
-                                           float *s, kpd_error *e) {
+// ops NULL = those of d->simd: to choose a level means to test it, some 30 us.
+static kpd_status kpdt__forward_by(const kpdt_similarity_desc *d, const kpdt__ops *ops, const float *a, size_t na,
+                                   const float *b, size_t nb, float *s, kpd_error *e) {
     kpdt__tile t;
     bool angle;
     if (kpdt__similarity_check(d, na, nb, &t, e)) return KPD_ERR_ARGUMENT;
     if (kpdt__all_wanted(d, &t, a, na, b, nb)) {
         kpdt__all x;
         memset(&x, 0, sizeof x);
-        x.a = a; x.b = b; x.na = na; x.nb = nb; x.s = s;
+        x.ops = ops; x.a = a; x.b = b; x.na = na; x.nb = nb; x.s = s;
         return kpdt__all_run(&x, d, &t, e);
     }
     angle = t.kind == KPDT_SIM_ANGLE;
@@ -3430,17 +3431,21 @@ static kpd_status kpdt__similarity_forward(const kpdt_similarity_desc *d, const 
         }
     return KPD_OK;
 }
+static kpd_status kpdt__similarity_forward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
+                                           float *s, kpd_error *e) {
+    return kpdt__forward_by(d, NULL, a, na, b, nb, s, e);
+}
 KPD__GUARDED(6, kpdt_similarity_forward, kpdt__similarity_forward, const kpdt_similarity_desc *, d, const float *, a,
              size_t, na, const float *, b, size_t, nb, float *, s)
 
-static kpd_status kpdt__similarity_backward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
-                                            const float *ds, float *da, float *db, kpd_error *e) {
+static kpd_status kpdt__backward_by(const kpdt_similarity_desc *d, const kpdt__ops *ops, const float *a, size_t na,
+                                    const float *b, size_t nb, const float *ds, float *da, float *db, kpd_error *e) {
     kpdt__tile t;
     if (kpdt__similarity_check(d, na, nb, &t, e)) return KPD_ERR_ARGUMENT;
     if (kpdt__all_wanted(d, &t, a, na, b, nb)) {
         kpdt__all x;
         memset(&x, 0, sizeof x);
-        x.a = a; x.b = b; x.na = na; x.nb = nb; x.ds = ds; x.da = da; x.db = db;
+        x.ops = ops; x.a = a; x.b = b; x.na = na; x.nb = nb; x.ds = ds; x.da = da; x.db = db;
         return kpdt__all_run(&x, d, &t, e);
     }
     for (size_t i = 0; i < na; i += d->matrix ? KPDT__TILE : 1)
@@ -3450,6 +3455,10 @@ static kpd_status kpdt__similarity_backward(const kpdt_similarity_desc *d, const
                                 db ? db + j * t.stride : NULL);
         }
     return KPD_OK;
+}
+static kpd_status kpdt__similarity_backward(const kpdt_similarity_desc *d, const float *a, size_t na, const float *b, size_t nb,
+                                            const float *ds, float *da, float *db, kpd_error *e) {
+    return kpdt__backward_by(d, NULL, a, na, b, nb, ds, da, db, e);
 }
 KPD__GUARDED(8, kpdt_similarity_backward, kpdt__similarity_backward, const kpdt_similarity_desc *, d, const float *, a,
              size_t, na, const float *, b, size_t, nb, const float *, ds, float *, da, float *, db)
@@ -3462,8 +3471,9 @@ static kpd_status kpdt__dims_check(const kpdt_loss_desc *d, int32_t dim, kpd_err
     return KPD_OK;
 }
 
-// One Matryoshka width.
-static kpd_status kpdt__vectors_at(const kpdt_loss_desc *d, const kpdt_vectors *v, int32_t dim, float *loss, kpd_error *e) {
+// One Matryoshka width. ops: NULL of losses on pairs, which need none.
+static kpd_status kpdt__vectors_at(const kpdt_loss_desc *d, const kpdt_vectors *v, const kpdt__ops *ops, int32_t dim,
+                                   float *loss, kpd_error *e) {
     kpdt_similarity_desc sim;
     kpd_status status;
     size_t n;
@@ -3472,29 +3482,36 @@ static kpd_status kpdt__vectors_at(const kpdt_loss_desc *d, const kpdt_vectors *
     sim.stride = v->dim; sim.simd = v->simd; sim.parallel = v->parallel;
     if (!kpd__mul_ok(v->na, sim.matrix ? v->nb : 1, &n)) return kpd__fail(e, KPD_ERR_LIMIT, -1, "loss: na * nb overflows");
     ds = v->work + n;
-    status = kpdt__similarity_forward(&sim, v->a, v->na, v->b, v->nb, v->work, e);
+    status = kpdt__forward_by(&sim, ops, v->a, v->na, v->b, v->nb, v->work, e);
     if (!status && sim.matrix) status = 
-        kpdt__loss_matrix_by(d, v->work, v->mask, v->log_q, v->na, v->nb, v->simd, &v->parallel, loss, ds, e);
+        kpdt__loss_matrix_by(d, v->work, v->mask, v->log_q, v->na, v->nb, ops, &v->parallel, loss, ds, e);
     else if (!status) status = kpdt__loss_pairs(d, v->work, v->t, v->query, v->na, loss, ds, e);
-    if (!status) status = kpdt__similarity_backward(&sim, v->a, v->na, v->b, v->nb, ds, v->da, v->db, e);
+    if (!status) status = kpdt__backward_by(&sim, ops, v->a, v->na, v->b, v->nb, ds, v->da, v->db, e);
     return status;
 }
 
-static kpd_status kpdt__loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e) {
-    kpdt_loss_desc none, at;
+static kpd_status kpdt__loss_vectors_by(const kpdt_loss_desc *d, const kpdt_vectors *v, const kpdt__ops *ops, float *loss,
+                                        kpd_error *e) {
+    kpdt_loss_desc at = *d;
     double sum = 0;
     kpd_status status;
-    if (!d) d = (const kpdt_loss_desc *)memset(&none, 0, sizeof none);
-    at = *d;
     status = kpdt__dims_check(d, v->dim, e);
     for (int32_t i = 0; !status && i < KPDT_MAX_DIMS && (!i || d->dims[i]); i++) {
         float one = 0;
         at.weight = kpdt__said(kpdt__or(d->weight, 1) * kpdt__or(d->dim_weights[i], 1));
-        status = kpdt__vectors_at(&at, v, d->dims[i] ? d->dims[i] : v->dim, &one, e);
+        status = kpdt__vectors_at(&at, v, ops, d->dims[i] ? d->dims[i] : v->dim, &one, e);
         sum += (double)one;
     }
     if (!status) *loss = (float)sum;
     return status;
+}
+static kpd_status kpdt__loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e) {
+    kpdt_loss_desc none;
+    const kpdt__ops *ops = NULL;
+    kpd_status status = KPD_OK;
+    if (!d) d = (const kpdt_loss_desc *)memset(&none, 0, sizeof none);
+    if (d->loss == KPDT_MNR || d->loss == KPDT_MNR_SYMMETRIC) status = kpdt__choose_ops(v->simd, &ops, e);
+    return status ? status : kpdt__loss_vectors_by(d, v, ops, loss, e);
 }
 KPD__GUARDED(3, kpdt_loss_vectors, kpdt__loss_vectors, const kpdt_loss_desc *, d, const kpdt_vectors *, v, float *, loss)
 
@@ -5025,9 +5042,9 @@ static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const k
     memset(&v, 0, sizeof v);
     v.a = t->side[KPD_ITEM].out; v.b = t->side[KPD_KEYPHRASE].out; v.na = v.nb = n; v.dim = (int32_t)kpdt__net_dim(t->net);
     v.t = targets; v.query = b->query; v.mask = b->mask; v.work = t->work;
-    v.simd = t->side[0].tape->ops->level; v.parallel = t->optimizer->parallel;
+    v.parallel = t->optimizer->parallel;
     v.da = t->side[KPD_ITEM].dout; v.db = t->side[KPD_KEYPHRASE].dout;
-    return kpdt__loss_vectors(&d, &v, loss, e);
+    return kpdt__loss_vectors_by(&d, &v, t->side[0].tape->train, loss, e);
 }
 
 static kpd_status kpdt__batch_losses(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
