@@ -2975,13 +2975,15 @@ static bool kpdt__in_column(const kpdt__matrix *x, size_t i, size_t j) {
     return !x->mask || !(x->mask[i * x->C + j] & (KPDT_MASK | KPDT_MASK_COLUMN));
 }
 
-// Numerators e of n columns from `at` on, of row i; top are the columns' largest scores.
-static void kpdt__column_exps(const kpdt__matrix *x, size_t i, size_t at, size_t n, const float *top, float *e) {
+// Numerators e of n columns from `at` on, of row i. most: the columns' largest scores; top: what is taken from scores in float,
+// where floats hold them.
+static void kpdt__column_exps(const kpdt__matrix *x, size_t i, size_t at, size_t n, const double *most, const float *top,
+                              float *e) {
     const float *s = x->s + i * x->C + at;
     x->ops->exps(s, n, x->d.scale, top, true, e);
     for (size_t j = 0; j < n; j++) {
-        if (kpdt__abs((double)top[j]) > 1e30) e[j] = (float)kpdt__exp((double)x->d.scale * (double)s[j] - (double)top[j]);
         if (!kpdt__in_column(x, i, at + j)) e[j] = 0;
+        else if (most[j] != (double)top[j]) e[j] = (float)kpdt__exp((double)x->d.scale * (double)s[j] - most[j]);
     }
 }
 
@@ -2989,24 +2991,29 @@ static void kpdt__column_exps(const kpdt__matrix *x, size_t i, size_t at, size_t
 // they lie.
 static double kpdt__some_columns(const kpdt__matrix *x, size_t at, size_t n) {
     float top[KPDT__COLUMNS], e[KPDT__COLUMNS];
-    double mine[KPDT__COLUMNS], rest[KPDT__COLUMNS], scale = (double)x->d.scale, sum = 0;
-    for (size_t j = 0; j < n; j++) { top[j] = x->s[(at + j) * x->C + at + j]; rest[j] = mine[j] = 0; }
+    double most[KPDT__COLUMNS], mine[KPDT__COLUMNS], rest[KPDT__COLUMNS], scale = (double)x->d.scale, sum = 0;
+    for (size_t j = 0; j < n; j++) { most[j] = scale * (double)x->s[(at + j) * (x->C + 1)]; rest[j] = mine[j] = 0; }
     for (size_t i = 0; i < x->B; i++)
-        for (size_t j = 0; j < n; j++)
-            if (x->s[i * x->C + at + j] > top[j] && kpdt__in_column(x, i, at + j)) top[j] = x->s[i * x->C + at + j];
-    for (size_t j = 0; j < n; j++) top[j] *= x->d.scale;
+        for (size_t j = 0; j < n; j++) {
+            double v = scale * (double)x->s[i * x->C + at + j];
+            if (v > most[j] && kpdt__in_column(x, i, at + j)) most[j] = v;
+        }
+    for (size_t j = 0; j < n; j++) {
+        top[j] = kpdt__abs(most[j]) < 1e30 ? (float)most[j] : 0;
+        if (kpdt__abs(most[j]) < 1e30) most[j] = (double)top[j];
+    }
     for (size_t i = 0; i < x->B; i++) {
-        kpdt__column_exps(x, i, at, n, top, e);
+        kpdt__column_exps(x, i, at, n, most, top, e);
         for (size_t j = 0; j < n; j++) *(i == at + j ? &mine[j] : &rest[j]) += (double)e[j];
     }
     for (size_t i = 0; i < x->B; i++) {
-        kpdt__column_exps(x, i, at, n, top, e);
+        kpdt__column_exps(x, i, at, n, most, top, e);
         for (size_t j = 0; j < n; j++)
             kpdt__add(&x->ds[i * x->C + at + j],
                       x->weight * scale * (i == at + j ? -rest[j] : (double)e[j]) / (mine[j] + rest[j]));
     }
     for (size_t j = 0; j < n; j++)
-        sum += x->weight * kpdt__log_share(mine[j], rest[j], scale * (double)x->s[(at + j) * (x->C + 1)] - (double)top[j]);
+        sum += x->weight * kpdt__log_share(mine[j], rest[j], scale * (double)x->s[(at + j) * (x->C + 1)] - most[j]);
     return sum;
 }
 

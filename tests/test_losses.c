@@ -818,6 +818,7 @@ static bool all_finite(const float *x, size_t n) {
 
 static void extremes_stay_finite(void) {
     static const float s[4] = {1e30f, -1e30f, 3e4f, 0}, t[4] = {0, 1, 0.5f, 1}, unit[4] = {0, 1, 1, 0};
+    static const float far[4] = {3e38f, -3e38f, 5, 3e38f};
     float ds[4], loss;
     kpdt_loss_desc d;
     for (int l = KPDT_CONTRASTIVE; l <= KPDT_RANKNET; l++) {
@@ -829,6 +830,8 @@ static void extremes_stay_finite(void) {
     d = desc_of(KPDT_MNR_SYMMETRIC);
     CHECK_OK(kpdt_loss_matrix(&d, s, NULL, NULL, 2, 2, &loss, ds, &error));
     CHECK(all_finite(&loss, 1) && all_finite(ds, 4));
+    CHECK_OK(kpdt_loss_matrix(&d, far, NULL, NULL, 2, 2, &loss, ds, &error));   // times the scale no float holds these
+    CHECK(loss == 0 && ds[0] == 0 && ds[1] == 0 && ds[2] == 0 && ds[3] == 0);
     d = desc_of(KPDT_MSE);
     d.target = KPDT_TARGET_LOGIT;
     CHECK_OK(kpdt_loss_pairs(&d, unit, unit, NULL, 4, &loss, ds, &error));   // a teacher's 0 and 1 are clamped
