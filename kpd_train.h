@@ -434,10 +434,10 @@ KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
 // dropout is off. out [n, D], before the cut of a model with a truncate_dim, or [n, labels] of a cross-encoder, whose tower is
-// ITEM. What backward needs is kept, for each tower the last pass only. Texts are numbered for dropout by tower and order since the last apply, so that masks do not
-// depend on the pieces in which a batch comes. Errors, after which the tower has no pass kept: ARGUMENT (no text; one that
-// the template cannot take, `where` = its number), LIMIT (more than max_texts, or than max_tokens with what the other tower
-// keeps); out is untouched.
+// ITEM. What backward needs is kept, for each tower the last pass only. Texts are numbered for dropout by tower and order
+// since the last apply, so that masks do not depend on the pieces in which a batch comes. Errors, after which the tower has no
+// pass kept: ARGUMENT (no text; one that the template cannot take, `where` = its number), LIMIT (more than max_texts, or than
+// max_tokens with what the other tower keeps); out is untouched.
 KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
                                        kpd_error *e);
 
