@@ -673,6 +673,33 @@ static void config_of_the_future(void) {
     }
 }
 
+static void tree_lies(const char *section, size_t at, uint32_t value) {
+    tiny_bytes copy = tiny_bytes_make(tree_file.size);
+    memcpy(copy.data, tree_file.data, tree_file.size);
+    memcpy(copy.data + section_begin(&tree_file, section) + at, &value, 4);
+    seal(&copy);
+    CHECK_THAT(open_bytes(INDEX, &copy, true) == KPD_ERR_FORMAT, "%s at %zu: %08X was taken", section, at, (unsigned)value);
+    CHECK_OK(open_bytes(INDEX, &copy, false));
+    tiny_bytes_free(&copy);
+}
+
+// A node's numbers stand behind the 64 bytes of codes that 3 dimensions take.
+static void contradictions_of_a_tree(void) {
+    tree_lies("blocks", 64 + 64, 0x7FC00000u);          // a radius that is not a number, below 0, not finite
+    tree_lies("blocks", 64 + 64, 0xBF800000u);
+    tree_lies("lists", 64 + 64, 0x7F800000u);
+    tree_lies("lists", 64, 0x7FC00000u);                // a scale
+    tree_lies("blocks", 64 + 192, 0xFF800000u);         // a step
+    tree_lies("blocks", 64 + 256, 99);                  // a block that is not there
+    tree_lies("blocks", 64 + 256, 1);                   // another list's
+    tree_lies("blocks", 64 + 320, 0);                   // nothing lives, or more than was put there
+    tree_lies("blocks", 64 + 320, 0xFFFFFFFFu);
+    tree_lies("owner", 0, 0x7FFFFFFFu);
+    tree_lies("owner", 0, 0xFFFFFFFFu);
+    tree_lies("owner", 0, 16);
+    tree_lies("table", 0, 0x12345);
+}
+
 // What sums cannot find: sections that contradict each other.
 static void contradictions(void) {
     own_index own;
@@ -1001,6 +1028,7 @@ SUITE(file) {
     RUN(file, model_by_format);
     RUN(file, index_by_format);
     RUN(file, contradictions);
+    RUN(file, contradictions_of_a_tree);
     RUN(file, config_of_the_future);
     RUN(file, first_of_equal_names);
     RUN(file, first_of_equal_weights);

@@ -459,6 +459,12 @@ static void kmeans(void) {
         }
         CHECK_THAT(own <= least + 1e-5, "vector %d is of centroid %d, not %d", i, nearest[0][i], best);
     }
+    for (int i = 40; i < 2000; i++) memcpy(vectors + i * 24, vectors + i % 40 * 24, 24 * sizeof *vectors);   // 50 of each
+    CHECK_OK(kpd_kmeans(&d, vectors, 2000, 24, c[0], nearest[0], &error));
+    for (int i = 0, seen; i < 40; i++) {                // two of the first centroids are often the same
+        for (int j = seen = 0; j < 2000; j++) seen += nearest[0][j] == i;
+        CHECK_THAT(seen == 50, "centroid %d has %d of 50 equal vectors", i, seen);
+    }
     d.k = 2001;
     CHECK_STATUS(kpd_kmeans(&d, vectors, 2000, 24, c[0], NULL, &error), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpd_kmeans(NULL, vectors, 2000, 24, c[0], NULL, &error), KPD_ERR_ARGUMENT);
