@@ -465,6 +465,20 @@ given '\n'; run 0 $all -k 2 < "$dir/in"; [ "$(wc -l < "$dir/out")" -le 2 ] || wr
 run 0 $all "$dir/empty"; lines 0
 run 0 $all $d/items.tsv --threshold 0.5 --same-words -o "$dir/r.tsv"; lines 0; same "$dir/first" "$dir/r.tsv"
 
+# Vectors of another model are nonsense; those of a conversion of the same are near.
+t recommend_fingerprint
+run 0 $kpd index build "$dir/k.npy" --model $student -o "$dir/print.kpi"
+run 0 $kpd info "$dir/print.kpi"; prints "fingerprint  "; grep '^fingerprint' "$dir/out" > "$dir/print"
+run 0 $kpd info $student; grep '^fingerprint' "$dir/out" > "$dir/print2"; same "$dir/print" "$dir/print2"
+run 0 $kpd convert $student --dtype int8 -o "$dir/small.kpd"
+for m in $student "$dir/small.kpd"; do run 0 $kpd recommend "$m" - "$dir/print.kpi" $d/keyphrases.tsv $d/items.tsv -k 3; done
+run 1 $kpd index build "$dir/k.npy" --model $assistant -o "$dir/x.kpi"; says "a cross-encoder, expected a bi-encoder"
+if [ -d $golden/tiny_mean ]; then
+    run 0 $kpd import $golden/tiny_mean -o "$dir/tiny.kpd"
+    run 0 $kpd index build "$dir/k.npy" --model "$dir/tiny.kpd" -o "$dir/other.kpi"
+    run 1 $kpd recommend $student - "$dir/other.kpi" $d/keyphrases.tsv $d/items.tsv; says "the index has vectors of model "
+fi
+
 t recommend_ids
 sed 1,10d $d/keyphrases.tsv > "$dir/fewer.tsv"
 run 0 $kpd recommend $student - $d/keyphrases.kpi "$dir/fewer.tsv" $d/items.tsv

@@ -1267,7 +1267,9 @@ static int run_index_build(job *j) {
     if (j->o.kind == KPD_FLAT && (j->o.store || j->o.lists || j->o.recall > 0))
         return usage("index build: --store, --lists and --recall are of --kind tree");
     if (!check_recall(j) || !can_write(j->o.output) || !open_vectors(j, j->arg[0])) return BAD_DATA;
+    if (j->o.model && !open_model(j->o.model, KPD_BI_ENCODER, &j->student)) return BAD_DATA;
     lock_index(j, j->o.output);
+    if (j->student) d.fingerprint = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
     d.dim = j->vectors.cols;
     d.metric = (kpd_metric)j->o.metric;
     d.kind = (kpd_index_kind)j->o.kind; d.storage = stores[j->o.store];
@@ -2931,13 +2933,14 @@ static const command COMMANDS[] = {
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
      "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n\n"
      "    printf 'laptop sleeve\\tLaptop Sleeves\\tGrey Felt Sleeve 13 inch\\n' | kpd score assistant.kpd"},
-    {"index build", run_index_build, 1, 1, "-o --ids --metric --kind --store --lists --recall",
-     "index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--metric cosine|dot|l2]\n"
+    {"index build", run_index_build, 1, 1, "-o --ids --metric --model --kind --store --lists --recall",
+     "index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--metric cosine|dot|l2] [--model STUDENT.kpd]\n"
      "                [--kind flat|tree] [--store f32|i16|int8|none] [--lists N] [--recall R]",
      "Makes an index of float32 vectors. FILE has an id (a 64-bit integer) a line; without it ids are 0, 1, 2, ...\n"
      "Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (a list for\n"
      "224), opens those that may have one of the K best, and finds about R (0.95) of these; it keeps vectors as --store says,\n"
-     "none: by 4 bits a number alone. All vectors are in memory while it is made.\n\n"
+     "none: by 4 bits a number alone. All vectors are in memory while it is made. With --model the index keeps the\n"
+     "fingerprint of the student whose keyphrases these are, and recommend refuses another one (but conversions of it).\n\n"
      "    kpd index build keyphrases.npy -o keyphrases.kpi --ids ids.txt --kind tree"},
     {"index tune", run_index_tune, 2, 2, "-k --recall", "index tune INDEX.kpi QUERIES.npy [-k K] [--recall R]",
      "Finds by queries how far a tree must be opened to find R (0.95) of the K (10) best, and keeps it in the index, for\n"
