@@ -491,6 +491,15 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
 
 typedef struct kpd_model kpd_model;
 
+#define KPD_FILE_KIND_LIST(X)                                                                                          \
+    X(FILE_NONE, "none") X(FILE_MODEL, "model") X(FILE_INDEX, "index") X(FILE_CHECKPOINT, "checkpoint")
+typedef enum kpd_file_kind { KPD_FILE_KIND_LIST(KPD__ENUM) KPD_FILE_KIND_COUNT } kpd_file_kind;
+KPDDEF const char *kpd_file_kind_name(kpd_file_kind kind);
+KPDDEF bool        kpd_file_kind_from_name(const char *name, kpd_file_kind *out);
+
+// What a file is, by its header alone. Errors: IO, FORMAT (none of kpd's), VERSION.
+KPDDEF kpd_status  kpd_file_kind_of(const char *path, kpd_file_kind *out, kpd_error *e);
+
 typedef struct kpd_open_desc {
     uint32_t abi;
     const void *data; size_t size;      // open these bytes instead of a file: borrowed, must outlive, aligned to 64
@@ -896,6 +905,7 @@ KPD__ENUM_NAMES(kpd_tower, KPD_TOWER_LIST)
 KPD__ENUM_NAMES(kpd_pooling, KPD_POOLING_LIST)
 KPD__ENUM_NAMES(kpd_activation, KPD_ACTIVATION_LIST)
 KPD__ENUM_NAMES(kpd_module_kind, KPD_MODULE_KIND_LIST)
+KPD__ENUM_NAMES(kpd_file_kind, KPD_FILE_KIND_LIST)
 KPD__ENUM_NAMES(kpd_stage, KPD_STAGE_LIST)
 KPD__ENUM_NAMES(kpd_metric, KPD_METRIC_LIST)
 KPD__ENUM_NAMES(kpd_index_kind, KPD_INDEX_KIND_LIST)
@@ -6475,7 +6485,6 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 // not at all.
 
 enum { KPD__U8 = 1, KPD__I32, KPD__I64, KPD__F32, KPD__BF16, KPD__F32_PANELS = 8, KPD__BF16_PANELS, KPD__INT8_PANELS };
-enum { KPD__KIND_MODEL = 1, KPD__KIND_INDEX, KPD__KIND_CHECKPOINT };
 enum { KPD__REQUIRED = 1, KPD__SUMMED = 2, KPD__OPTIONAL = 1 << 16 };   // the last is not of the file: may be absent
 
 #define KPD__FORMAT 2                   // major version
@@ -6713,7 +6722,8 @@ static kpd_status kpd__file_open(const char *path, const kpd_open_desc *d, kpd__
     return KPD_OK;
 }
 
-static kpd_status kpd__header_check(const kpd__file *f, uint32_t kind, const char *path, kpd_error *e) {
+// Whether a header is one, of this version, and of what.
+static kpd_status kpd__header_known(const kpd__file *f, const char *path, kpd_error *e) {
     const kpd__header *h = kpd__file_header(f);
     if (memcmp(h->magic, kpd__magic, 8))
         return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: is not a kpd file (it begins %02X %02X %02X %02X, expected 89 4B 50 44)",
@@ -6722,18 +6732,38 @@ static kpd_status kpd__header_check(const kpd__file *f, uint32_t kind, const cha
     if (h->major != KPD__FORMAT)
         return kpd__fail(e, KPD_ERR_VERSION, 8, "%s: has format version %u, expected %d%s", path, (unsigned)h->major,
                          KPD__FORMAT, h->major < KPD__FORMAT ? ": make it anew" : "");
+    if (!h->kind || h->kind >= KPD_FILE_KIND_COUNT)
+        return kpd__fail(e, KPD_ERR_FORMAT, 12, "%s: is of kind %u, expected 1 to %d", path, (unsigned)h->kind,
+                         KPD_FILE_KIND_COUNT - 1);
+    return KPD_OK;
+}
+
+static kpd_status kpd__header_check(const kpd__file *f, kpd_file_kind kind, const char *path, kpd_error *e) {
+    const kpd__header *h = kpd__file_header(f);
+    kpd_status s = kpd__header_known(f, path, e);
+    if (s) return s;
     if (h->order != 0x01020304) return kpd__fail(e, KPD_ERR_FORMAT, 16, "%s: is not little-endian", path);
     if (h->features)
         return kpd__fail(e, KPD_ERR_UNSUPPORTED, 20, "%s: needs unknown features %08X", path, (unsigned)h->features);
-    if (h->kind != kind)
-        return kpd__fail(e, KPD_ERR_FORMAT, 12, "%s: is of kind %u, expected %u (1 model, 2 index, 3 checkpoint)", path,
-                         (unsigned)h->kind, (unsigned)kind);
+    if (h->kind != (uint32_t)kind)
+        return kpd__fail(e, KPD_ERR_FORMAT, 12, "%s: is of kind %s, expected %s", path,
+                         kpd_file_kind_name((kpd_file_kind)h->kind), kpd_file_kind_name(kind));
     if (h->size != f->size)
         return kpd__fail(e, KPD_ERR_FORMAT, 24, "%s: has %llu bytes, its header says %llu", path, (unsigned long long)f->size,
                          (unsigned long long)h->size);
     if (h->n_sections > KPD__MAX_SECTIONS || h->n_sections > (f->size - 64) / 128)
         return kpd__fail(e, KPD_ERR_FORMAT, 32, "%s: says it has %u sections, more than fit", path, (unsigned)h->n_sections);
     return KPD_OK;
+}
+
+KPDDEF kpd_status kpd_file_kind_of(const char *path, kpd_file_kind *out, kpd_error *e) {
+    kpd__file f;
+    kpd_status s = kpd__file_open(path, NULL, &f, e);
+    if (s) return s;
+    s = kpd__header_known(&f, path, e);
+    if (!s) *out = (kpd_file_kind)kpd__file_header(&f)->kind;
+    kpd__file_close(&f);
+    return kpd__end(s, e);
 }
 
 // Every section inside the file, in order, aligned, with a terminated name; small ones with the right sum.
@@ -6824,7 +6854,7 @@ static kpd_status kpd__file_order(kpd__file *f, kpd_error *e) {
     return KPD_OK;
 }
 
-static kpd_status kpd__file_check(kpd__file *f, uint32_t kind, bool verify, const char *path, kpd_error *e) {
+static kpd_status kpd__file_check(kpd__file *f, kpd_file_kind kind, bool verify, const char *path, kpd_error *e) {
     kpd_status s = kpd__header_check(f, kind, path, e);
     if (!s) s = kpd__table_check(f, path, e);
     f->summed = true;
@@ -7781,7 +7811,7 @@ static kpd_status kpd__model_open(const char *path, const kpd_open_desc *d, kpd_
     if (!e) e = &own;
     s = kpd__file_open(path, d, &f, e);
     if (s) return s;
-    s = kpd__file_check(&f, KPD__KIND_MODEL, d && (d->verify || d->copy), name, e);
+    s = kpd__file_check(&f, KPD_FILE_MODEL, d && (d->verify || d->copy), name, e);
     if (s) { kpd__file_close(&f); return s; }
     return kpd__file_blame(kpd__model_assemble(&f, true, name, out, e), name, e);
 }
@@ -7828,7 +7858,7 @@ static kpd_status kpd__model_image(const kpd_model_desc *d, kpd__section *table,
     if (size > SIZE_MAX / 2) return kpd__fail(e, KPD_ERR_LIMIT, -1, "model: its weights do not fit this machine's memory");
     image = kpd__file_create(f, (size_t)size, a);
     if (!image) return kpd__no_memory(e, (size_t)size);
-    kpd__header_make((kpd__header *)(void *)image, KPD__KIND_MODEL, table, n, size);
+    kpd__header_make((kpd__header *)(void *)image, KPD_FILE_MODEL, table, n, size);
     memcpy(image + 64, table, n * 128);
     kpd__model_head(table, d, image);
     s = kpd__file_order(f, e);
@@ -7887,7 +7917,7 @@ KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error
     memcpy(table, kpd__file_table(&m->file), n * sizeof *table);
     data = (const void **)(void *)(table + n);
     for (size_t i = 0; i < n; i++) data[i] = m->file.data + table[i].offset;
-    s = kpd__file_save(path, KPD__KIND_MODEL, table, data, n, e);
+    s = kpd__file_save(path, KPD_FILE_MODEL, table, data, n, e);
     kpd__free(&m->allocator, table, size);
     return kpd__end(s, e);
 }
@@ -10058,7 +10088,7 @@ KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error
     if (x->kind == KPD_TREE) {
         size_t n = 1 + kpd__tree_sections(x, s + 1, data + 1);
         kpd__index_sums(x, s + 1, n - 1);
-        return kpd__end(kpd__file_save(path, KPD__KIND_INDEX, s, data, n, e), e);
+        return kpd__end(kpd__file_save(path, KPD_FILE_INDEX, s, data, n, e), e);
     }
     kpd__section_set(&s[1], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
     kpd__section_set(&s[2], "table", KPD__I32, KPD__REQUIRED, x->table_size, 1, x->table_size * sizeof(int32_t));
@@ -10066,7 +10096,7 @@ KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error
                      kpd__panel_bytes(x->count, x->dim));
     data[1] = x->ids; data[2] = x->table; data[3] = x->vectors;
     kpd__index_sums(x, s + 1, 3);
-    return kpd__end(kpd__file_save(path, KPD__KIND_INDEX, s, data, 4, e), e);
+    return kpd__end(kpd__file_save(path, KPD_FILE_INDEX, s, data, 4, e), e);
 }
 
 // The payload of a section [rows, cols]; *rows = SIZE_MAX takes what there is.
@@ -10292,7 +10322,7 @@ static kpd_status kpd__index_open(const char *path, const kpd_open_desc *d, kpd_
     if (!e) e = &own;
     s = kpd__file_open(path, d, &f, e);
     if (s) return s;
-    s = kpd__file_check(&f, KPD__KIND_INDEX, d && (d->verify || d->copy), name, e);
+    s = kpd__file_check(&f, KPD_FILE_INDEX, d && (d->verify || d->copy), name, e);
     if (!s) s = kpd__index_assemble(&f, d, name, &x, e);
     if (s) { kpd__file_close(&f); x = NULL; }
     if (!s) *out = x;

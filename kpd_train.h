@@ -5495,7 +5495,7 @@ static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kp
     for (int i = 0; i < KPDT__SECTIONS; i++)
         kpd__section_set(&table[i], kpdt__section_names[i], i < 2 ? KPD__I64 : KPD__F32, KPD__REQUIRED, n[i], 1,
                          n[i] * (i < 2 ? 8 : 4));
-    s = kpd__file_save(path, KPD__KIND_CHECKPOINT, table, data, KPDT__SECTIONS, e);
+    s = kpd__file_save(path, KPD_FILE_CHECKPOINT, table, data, KPDT__SECTIONS, e);
     kpd__free(&t->allocator, m.block, m.block_size);
     return s;
 }
@@ -5619,7 +5619,7 @@ static kpd_status kpdt__trainer_resume(kpdt_trainer *t, const char *path, kpd_er
     if (s) return s;
     s = kpd__file_open(path, &d, &f, e);
     if (!s) {
-        s = kpd__file_check(&f, KPD__KIND_CHECKPOINT, true, label, e);
+        s = kpd__file_check(&f, KPD_FILE_CHECKPOINT, true, label, e);
         if (!s) s = kpdt__checkpoint_bind(t, &f, &m, data, label, e);
         if (!s) kpdt__restore(t, data);
         kpd__file_close(&f);

@@ -6,7 +6,7 @@
 // takes by itself. Under cosine; each storage is built, measured against all its vectors, and searched a query a call. Prints,
 // with TABs between them: kpd, storage, k, recall, queries a second, gamma, seconds of the build, bytes a vector, level. Times
 // are processor time, the best of 3 passes, so that other work on the machine shows less.
-#define _POSIX_C_SOURCE 199309L
+#define _XOPEN_SOURCE 700
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
 #include "../kpd.h"

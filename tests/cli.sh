@@ -176,8 +176,8 @@ for n in 1 63 64 100 5000 100000; do
 done
 head -c 1000 $d/keyphrases.kpi > "$dir/cut"
 run 1 $kpd search "$dir/cut" "$dir/k.npy"; says "$dir/cut: "
-run 1 $kpd index info $student; says "$student: is of kind 1"
-run 1 $kpd embed $d/keyphrases.kpi /dev/null; says "is of kind 2"
+run 1 $kpd index info $student; says "$student: is of kind model, expected index"
+run 1 $kpd embed $d/keyphrases.kpi /dev/null; says "is of kind index, expected model"
 run 1 $kpd embed $assistant /dev/null; says "a cross-encoder, expected a bi-encoder"
 run 1 $kpd score $student /dev/null; says "a bi-encoder, expected a cross-encoder"
 

@@ -490,6 +490,28 @@ static void versions(void) {
     }
 }
 
+// What a file is stands in its header: of the right version, a right kind, and by a path alone.
+static void kinds_of_files(void) {
+    static const uint8_t other[] = "not a file of this kind, but long enough to hold a header of 64 bytes, which it does not";
+    const char *path = test_tmp("kind.kpd");
+    kpd_file_kind kind = KPD_FILE_NONE;
+    kpd_error e;
+    for (uint32_t wanted = 1; wanted <= 4; wanted++) {
+        image x = unpack(&model_file);
+        tiny_bytes b;
+        x.kind = wanted;
+        b = pack(&x);
+        CHECK(tiny_bytes_write(path, b.data, b.size));
+        CHECK_STATUS(kpd_file_kind_of(path, &kind, &e), wanted < 4 ? KPD_OK : KPD_ERR_FORMAT);
+        CHECK_INT(kind, wanted < 4 ? wanted : 3);
+        tiny_bytes_free(&b);
+    }
+    CHECK(tiny_bytes_write(path, other, sizeof other));
+    CHECK_STATUS(kpd_file_kind_of(path, &kind, &e), KPD_ERR_FORMAT);
+    CHECK_STATUS(kpd_file_kind_of(test_tmp("no.such"), &kind, &e), KPD_ERR_IO);
+    CHECK_STATUS(kpd_file_kind_of(NULL, &kind, &e), KPD_ERR_ARGUMENT);
+}
+
 static void check_unknown_section(const tiny_bytes *b, size_t at, uint32_t flags, uint32_t known_flags, kpd_status want) {
     static const uint8_t payload[100] = {1, 2, 3};
     image x = unpack(b);
@@ -1023,6 +1045,7 @@ SUITE(file) {
     RUN(file, wrong_kind);
     RUN(file, sums_are_xxh64);
     RUN(file, versions);
+    RUN(file, kinds_of_files);
     RUN(file, unknown_sections);
     RUN(file, missing_sections);
     RUN(file, model_by_format);

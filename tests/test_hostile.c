@@ -176,7 +176,7 @@ static bytes crowd(const kpd_model *m, uint32_t n_sections) {
         to[i].offset = i < more ? 64 + (uint64_t)n_sections * 128 : to[i].offset + (uint64_t)more * 128;
         to[i].sum = kpd__hash64(b.data + to[i].offset, (size_t)to[i].size);
     }
-    kpd__header_make((kpd__header *)(void *)b.data, KPD__KIND_MODEL, to, n_sections, b.size);
+    kpd__header_make((kpd__header *)(void *)b.data, KPD_FILE_MODEL, to, n_sections, b.size);
     return b;
 }
 
@@ -235,7 +235,7 @@ static kpd_model *damaged(bytes *b, const char *name, uint32_t value, bool seale
         size_t at = (size_t)((const uint8_t *)t->f32 - m->file.data);
         memcpy(b->data + at, &value, 4);
         for (uint32_t i = 0; sealed && i < n; i++) table[i].sum = kpd__hash64(b->data + table[i].offset, (size_t)table[i].size);
-        kpd__header_make((kpd__header *)(void *)b->data, KPD__KIND_MODEL, table, n, b->size);
+        kpd__header_make((kpd__header *)(void *)b->data, KPD_FILE_MODEL, table, n, b->size);
         memset(&d, 0, sizeof d);
         d.data = b->data; d.size = b->size;
         CHECK_OK(kpd_model_open(NULL, &d, &out, &error));

@@ -637,6 +637,10 @@ static void enums_have_names(void) {
     CHECK_NAMES(kpd_module_kind, KPD_MODULE_KIND_COUNT);
     CHECK_NAMES(kpd_stage, KPD_STAGE_COUNT);
     CHECK_NAMES(kpd_metric, KPD_METRIC_COUNT);
+    CHECK_NAMES(kpd_file_kind, KPD_FILE_KIND_COUNT);
+    CHECK_NAMES(kpd_index_kind, KPD_INDEX_KIND_COUNT);
+    CHECK_NAMES(kpd_architecture, KPD_ARCHITECTURE_COUNT);
+    CHECK_NAMES(kpd_tokenizer_kind, KPD_TOKENIZER_KIND_COUNT);
     CHECK_NAMES(kpd_index_kind, KPD_INDEX_KIND_COUNT);
     CHECK(!strcmp(kpd_simd_name(KPD_SIMD_AVX2), "avx2") && !strcmp(kpd_status_name(KPD_ERR_FORMAT), "KPD_ERR_FORMAT"));
     CHECK(!strcmp(kpd_metric_name(KPD_L2), "l2") && !strcmp(kpd_stage_name(KPD_STAGE_HEAD), "head"));

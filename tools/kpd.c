@@ -794,16 +794,6 @@ static void print_index(const kpd_index *x, const char *path) {
     printf("vectors      %lld of dim %d, %s\n", (long long)i.count, (int)i.dim, kpd_metric_name(i.metric));
 }
 
-// The kind of a kpd file as its header has it, or 0. Opening judges the rest.
-static uint32_t peek_kind(const char *path) {
-    uint8_t h[16] = {0};
-    const char *why;
-    FILE *f = files_open(path, &why);
-    size_t n = f ? fread(h, 1, sizeof h, f) : 0;
-    if (f) fclose(f);
-    return n == sizeof h && !memcmp(h, "\x89KPD", 4) ? h[12] : 0;
-}
-
 static int info_index(job *j) {
     kpd_error e;
     kpd_open_desc d = {0};
@@ -817,8 +807,9 @@ static int info_index(job *j) {
 static int run_info(job *j) {
     kpd_error e;
     kpd_open_desc d = {0};
+    kpd_file_kind kind;
     d.verify = true;
-    if (peek_kind(j->arg[0]) == 2) return info_index(j);
+    if (!kpd_file_kind_of(j->arg[0], &kind, &e) && kind == KPD_FILE_INDEX) return info_index(j);
     if (kpd_model_open(j->arg[0], &d, &j->student, &e)) return fail_with(j->arg[0], &e), BAD_DATA;
     print_model(j->student, j->arg[0]);
     printf("verified\n");

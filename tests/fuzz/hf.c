@@ -1,4 +1,5 @@
 // libFuzzer: JSON and safetensors as hf.h reads them.
+#define _XOPEN_SOURCE 700
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
 #include "../../kpd.h"

@@ -1,4 +1,5 @@
 // libFuzzer: a model or index file, opened as it is and with its checksums mended, must never be followed outside itself.
+#define _XOPEN_SOURCE 700
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
 #include "../../kpd.h"

@@ -1,4 +1,5 @@
 // libFuzzer: a vocabulary and texts of any bytes. Ids must be in range, and the same whatever stands in a second call.
+#define _XOPEN_SOURCE 700
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
 #include "../../kpd.h"

@@ -1,5 +1,6 @@
 // libFuzzer: the tokenizer against the plain one of tests/reference_tokenizer.h, on texts and now and then vocabularies of any
 // bytes. Everything must agree: ids, types, spans, truncation.
+#define _XOPEN_SOURCE 700
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
 #include "../../kpd.h"
