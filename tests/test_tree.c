@@ -433,6 +433,7 @@ static void kmeans(void) {
         CHECK_OK(kpd_kmeans(&d, vectors, 2000, 24, c[i], nearest[i], &error));
         kpd_pool_destroy(p);
     }
+    memset(&d.parallel, 0, sizeof d.parallel);          // its pools are gone
     CHECK(!memcmp(c[0], c[1], sizeof c[0]) && !memcmp(nearest[0], nearest[1], sizeof nearest[0]));
     for (int j = 0; j < 40; j++) {
         double mean[24] = {0};
