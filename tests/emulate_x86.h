@@ -187,6 +187,23 @@ EMU emu512 emu_and(emu512 a, emu512 b) { emu512 r; EMU_16(u, a.u[i] & b.u[i]); r
 EMU emu512 emu_left(emu512 a, int n) { emu512 r; EMU_16(u, a.u[i] << n); return r; }
 EMU emu512 emu_right(emu512 a, int n) { emu512 r; EMU_16(u, a.u[i] >> n); return r; }
 
+#define _mm512_set1_epi8(v) emu_set_i((v) * 0x01010101)         // of what no carry leaves, 0 to 127
+#define _mm512_set1_epi16(v) emu_set_i((v) * 0x00010001)        // likewise
+#define _mm512_add_epi16 emu_add16
+#define _mm512_srli_epi16 emu_right_u16
+#define _mm512_maddubs_epi16 emu_maddubs
+EMU emu512 emu_add16(emu512 a, emu512 b) { emu512 r; for (int i = 0; i < 32; i++) r.w[i] = (uint16_t)(a.w[i] + b.w[i]); return r; }
+EMU emu512 emu_right_u16(emu512 a, int n) { emu512 r; for (int i = 0; i < 32; i++) r.w[i] = (uint16_t)(a.w[i] >> n); return r; }
+// VPMADDUBSW: two products of u8 and s8 make an s16, saturated.
+EMU emu512 emu_maddubs(emu512 a, emu512 b) {
+    emu512 r;
+    for (int i = 0; i < 32; i++) {
+        int v = (a.w[i] & 255) * (int8_t)(b.w[i] & 255) + (a.w[i] >> 8) * (int8_t)(b.w[i] >> 8);
+        r.h[i] = (int16_t)(v < INT16_MIN ? INT16_MIN : v > INT16_MAX ? INT16_MAX : v);
+    }
+    return r;
+}
+
 #define _mm512_slli_epi16 emu_left16
 #define _mm512_srai_epi16 emu_right16
 #define _mm512_madd_epi16 emu_madd
