@@ -192,7 +192,11 @@ EMU emu512 emu_right(emu512 a, int n) { emu512 r; EMU_16(u, a.u[i] >> n); return
 #define _mm512_add_epi16 emu_add16
 #define _mm512_srli_epi16 emu_right_u16
 #define _mm512_maddubs_epi16 emu_maddubs
-EMU emu512 emu_add16(emu512 a, emu512 b) { emu512 r; for (int i = 0; i < 32; i++) r.w[i] = (uint16_t)(a.w[i] + b.w[i]); return r; }
+EMU emu512 emu_add16(emu512 a, emu512 b) {
+    emu512 r;
+    for (int i = 0; i < 32; i++) r.w[i] = (uint16_t)(a.w[i] + b.w[i]);
+    return r;
+}
 EMU emu512 emu_right_u16(emu512 a, int n) { emu512 r; for (int i = 0; i < 32; i++) r.w[i] = (uint16_t)(a.w[i] >> n); return r; }
 // VPMADDUBSW: two products of u8 and s8 make an s16, saturated.
 EMU emu512 emu_maddubs(emu512 a, emu512 b) {
