@@ -59,7 +59,8 @@
 // the *assistant*, then scores each (keyphrase, item) pair that the index returned, and what it doubts is dropped.
 //
 // Zero means default. Every input is a `_desc` struct: zero it, set what differs; NULL counts as one of zeros. Each default
-// stands beside its field. `abi` is 0, or the KPD_ABI that the caller was compiled with; `reserved` is zeros. Both are checked.
+// stands beside its field. `abi`, where a desc has it, is 0, or the KPD_ABI that the caller was compiled with; `reserved` is
+// zeros. Both are checked.
 //
 // Stable. Until 1.0 a change of KPD_ABI may change structs, enums and calls, each told in HISTORY; within one, fields come from
 // `reserved` and enums grow at their ends. A file's major version says the same of files (see >>format). What begins with kpd__
@@ -90,7 +91,7 @@
 // polynomials of this header. Of libm only sqrtf and fmaf are used. Compiling with -ffast-math is an error; sessions and
 // indexes refuse to start if their own sums show that reassociation or contraction happened all the same. The caller's rounding
 // mode and denormal flags (of x86 and 64-bit ARM) are saved, set to the IEEE default, and restored by each call. What it calls
-// back (allocator, tasks, filter, lookup, clock) runs in the default state, and leaves it so.
+// back (allocator, tasks, clock, progress, filter, lookup, relevance) runs in the default state, and leaves it so.
 //
 // Trust. Model and index files are hostile input. Opening checks everything that code follows: sizes, offsets, shapes,
 // ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes two
@@ -267,7 +268,7 @@ KPDDEF uint32_t kpd_abi(void);
     X(ERR_MEMORY, "KPD_ERR_MEMORY")           /* the allocator returned NULL                                   */      \
     X(ERR_IO, "KPD_ERR_IO")                   /* the operating system refused a file                           */      \
     X(ERR_FORMAT, "KPD_ERR_FORMAT")           /* a file or text is not what it should be                       */      \
-    X(ERR_VERSION, "KPD_ERR_VERSION")         /* a file of another version                                   */      \
+    X(ERR_VERSION, "KPD_ERR_VERSION")         /* a file of another version                                    */      \
     X(ERR_UNSUPPORTED, "KPD_ERR_UNSUPPORTED") /* well-formed, but not something this build does                */      \
     X(ERR_LIMIT, "KPD_ERR_LIMIT")             /* over what the format, this machine or the session can hold    */      \
     X(ERR_NOT_FOUND, "KPD_ERR_NOT_FOUND")     /* no such name or id                                            */      \
@@ -415,7 +416,9 @@ KPDDEF bool        kpd_architecture_from_name(const char *name, kpd_architecture
 typedef enum kpd_dtype { KPD_DTYPE_LIST(KPD__ENUM) KPD_DTYPE_COUNT } kpd_dtype;
 KPDDEF const char *kpd_dtype_name(kpd_dtype type);
 KPDDEF bool        kpd_dtype_from_name(const char *name, kpd_dtype *out);
+
 enum { KPD_OFFSET_HIDDEN = 1, KPD_WIDE_QKV = 2 };      // arithmetic of int8: GELU's output as u8 with a zero; 16-bit q, k, v
+
 #define KPD_TOWER_LIST(X) X(ITEM, "item") X(KEYPHRASE, "keyphrase")       // one and the same weights unless separate_towers
 typedef enum kpd_tower { KPD_TOWER_LIST(KPD__ENUM) KPD_TOWER_COUNT } kpd_tower;
 KPDDEF const char *kpd_tower_name(kpd_tower tower);
@@ -876,8 +879,10 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 
 #if defined(__GNUC__) || defined(__clang__)
 #define KPD__UNUSED __attribute__((unused))
+#define KPD__ALWAYS_INLINE static inline __attribute__((always_inline, unused))
 #else
 #define KPD__UNUSED
+#define KPD__ALWAYS_INLINE static inline
 #endif
 
 // >>status  Names and messages. Relies on snprintf. Promises that a message is whole UTF-8 without control characters, whatever
@@ -1012,6 +1017,30 @@ static size_t kpd__min(size_t a, size_t b) { return a < b ? a : b; }
 static float kpd__wider(float most, float v) { return fabsf(v) > most ? fabsf(v) : most; }
 static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
 
+// Heapsort of n numbers: no memory beside them, and no bad case. before(of, x, y): x goes before y. Inlined with it, since a
+// search in a tree sorts too.
+typedef bool kpd__before_t(const void *of, uint32_t x, uint32_t y);
+
+KPD__ALWAYS_INLINE void kpd__sift(uint32_t *a, size_t i, size_t n, kpd__before_t *before, const void *of) {
+    uint32_t v = a[i];
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && before(of, a[child], a[child + 1])) child++;
+        if (!before(of, v, a[child])) break;
+        a[i] = a[child];
+    }
+    a[i] = v;
+}
+
+KPD__ALWAYS_INLINE void kpd__sort(uint32_t *a, size_t n, kpd__before_t *before, const void *of) {
+    for (size_t i = n / 2; i-- > 0;) kpd__sift(a, i, n, before, of);
+    for (size_t i = n; i-- > 1;) {
+        uint32_t v = a[0];
+        a[0] = a[i];
+        a[i] = v;
+        kpd__sift(a, 0, i, before, of);
+    }
+}
+
 KPDDEF uint32_t kpd_abi(void) { return KPD_ABI; }
 
 // Of every desc first. A desc that nobody zeroed is likely to end here too.
@@ -1072,6 +1101,13 @@ static kpd_status kpd__arena_block(kpd__arena *a, const kpd_allocator *allocator
 }
 
 static uint64_t kpd__read64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+// The finaliser of SplitMix64 [Steele et al. 2014].
+static uint64_t kpd__mix(uint64_t z) {
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
 static uint64_t kpd__rotate(uint64_t v, int r) { return v << r | v >> (64 - r); }
 
 #define KPD__P1 UINT64_C(0x9E3779B185EBCA87)
@@ -1531,22 +1567,11 @@ struct kpd__ops;
 typedef void kpd__walk(const struct kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *room, size_t rows,
                        float *y, size_t ldy);
 
-// Asks for memory that is soon read.
-#if defined(__GNUC__) || defined(__clang__)
-#define KPD__ASK(p) __builtin_prefetch(p)
-#else
-#define KPD__ASK(p) (void)(p)
-#endif
-
-static int kpd__lowest_bit(uint32_t mask) {   // its number; mask is not 0
-#if defined(__GNUC__) || defined(__clang__)
-    return __builtin_ctz(mask);
-#else
-    int n = 0;
-    while (!(mask >> n & 1)) n++;
-    return n;
-#endif
+static void kpd__prefetch(const void *p, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)p + at);
 }
+
+static int kpd__lowest_bit(uint32_t mask) { return __builtin_ctz(mask); }   // its number; mask is not 0
 
 // What a search needs to know about the 16 children of a panel; it stands behind the nibbles of their means.
 typedef struct kpd__node {
@@ -1883,7 +1908,7 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #if KPD__LEVEL == 1   // arrays are slow to compile when all is inlined; this level is for truth, not speed
 #define KPD__INLINE static inline KPD__UNUSED
 #else
-#define KPD__INLINE static inline __attribute__((always_inline, unused))
+#define KPD__INLINE KPD__ALWAYS_INLINE
 #endif
 
 #define kpd__v        KPD__NAME(v)
@@ -6514,33 +6539,16 @@ typedef struct kpd__names { const char *first; size_t stride, n; uint32_t *order
 
 static const char *kpd__name_at(const kpd__names *x, size_t i) { return x->first + x->order[i] * x->stride; }
 
-static bool kpd__name_before(const kpd__names *x, size_t i, size_t j) {
-    int by_name = strcmp(kpd__name_at(x, i), kpd__name_at(x, j));
-    return by_name < 0 || (!by_name && x->order[i] < x->order[j]);
+// By name, and then by place.
+static bool kpd__name_before(const void *names, uint32_t i, uint32_t j) {
+    const kpd__names *x = (const kpd__names *)names;
+    int by_name = strcmp(x->first + i * x->stride, x->first + j * x->stride);
+    return by_name < 0 || (!by_name && i < j);
 }
 
-static void kpd__names_swap(const kpd__names *x, size_t i, size_t j) {
-    uint32_t at = x->order[i];
-    x->order[i] = x->order[j];
-    x->order[j] = at;
-}
-
-static void kpd__names_sift(const kpd__names *x, size_t i, size_t n) {
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && kpd__name_before(x, child, child + 1)) child++;
-        if (!kpd__name_before(x, i, child)) return;
-        kpd__names_swap(x, i, child);
-    }
-}
-
-// Heapsort, by name and then by place: no memory beside `order`, and no bad case.
 static void kpd__names_sort(const kpd__names *x) {
     for (size_t i = 0; i < x->n; i++) x->order[i] = (uint32_t)i;
-    for (size_t i = x->n / 2; i-- > 0;) kpd__names_sift(x, i, x->n);
-    for (size_t i = x->n; i-- > 1;) {
-        kpd__names_swap(x, 0, i);
-        kpd__names_sift(x, 0, i);
-    }
+    kpd__sort(x->order, x->n, kpd__name_before, x);
 }
 
 // Where in the order the first of these names stands, or would.
@@ -8098,7 +8106,7 @@ typedef struct kpd__candidates {    // of recommend
     kpd_input *pairs;               // [k]: what the assistant reads of each, with the item
     float *relevance;               // [k]
     int32_t *tokens[2];             // [tokens of a text]
-    int32_t *pieces, *words;        // [tokens of a text]: before its words are sorted; where they begin
+    int32_t *pieces; uint32_t *words;   // [tokens of a text]: before its words are sorted; where they begin
 } kpd__candidates;
 
 struct kpd_session {
@@ -8184,7 +8192,7 @@ static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__ar
     c->tokens[0] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->tokens[1] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->pieces = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
-    c->words = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
+    c->words = (uint32_t *)kpd__take(a, z->tokens, sizeof(uint32_t));
 }
 
 static void kpd__session_lay(kpd_session *s, kpd__arena *a) {
@@ -8548,11 +8556,10 @@ static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd
     kpd_error own;
     kpd_status status = kpd__session_fits(c->s, c->m, e);
     kpd__watch *watch = &c->s->scratch[0].watch;
-    kpd__progress progress;
+    kpd__progress progress = {c->progress, 0, n};
     float *out = c->out;
     if (status) return status;
     if (!e) e = &own;
-    progress.host = c->progress; progress.done = 0; progress.of = n;
     for (size_t at = 0; at < n;) {
         size_t count;
         kpd__mark(watch, KPD_STAGE_COUNT);
@@ -8781,12 +8788,11 @@ static kpd_status kpd__convert_tensors(const kpd_model *from, kpd_model *to, flo
     for (size_t i = 0; i < to->n_tensors && !s; i++) {
         const kpd__tensor *t = &to->tensors[i];
         s = kpd__progress_add(progress, 1, e);
-        if (s) break;
+        if (s || (widest && !t->bytes)) continue;
         s = kpd__model_get(from, t->name, w, e);
         if (s) break;
-        if (widest && t->bytes) kpd__convert_widest(to, t, w);
-        if (widest) continue;
-        if (t->bytes) s = kpd__convert_round(to, t, w, e);
+        if (widest) kpd__convert_widest(to, t, w);
+        else if (t->bytes) s = kpd__convert_round(to, t, w, e);
         else s = kpd__convert_plain(to, t, w, e);
     }
     return s;
@@ -9097,9 +9103,13 @@ static kpd_status kpd__vectors_check(const kpd_index *x, const float *v, size_t 
     return KPD_OK;
 }
 
-// v, under cosine divided by its length (else by 1).
+// What an index divides v by before it stores it.
+static float kpd__stored_length(const kpd_index *x, const float *v) {
+    return x->metric == KPD_COSINE ? sqrtf(x->ops->dot(v, v, (size_t)x->dim)) : 1;
+}
+
 static void kpd__unit_row(const kpd_index *x, const float *v, float *out) {
-    float length = x->metric == KPD_COSINE ? sqrtf(x->ops->dot(v, v, (size_t)x->dim)) : 1;
+    float length = kpd__stored_length(x, v);
     for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = v[d] / length;
 }
 
@@ -9149,12 +9159,7 @@ static uint64_t kpd__least_key(const uint64_t *keys, size_t n) {
     return least;
 }
 
-static uint64_t kpd__shuffle(uint64_t *state) {   // SplitMix64 [Steele et al. 2014]
-    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return z ^ z >> 31;
-}
+static uint64_t kpd__shuffle(uint64_t *state) { return kpd__mix(*state += UINT64_C(0x9E3779B97F4A7C15)); }
 
 typedef struct kpd__cluster {
     const kpd__ops *ops;
@@ -9975,10 +9980,9 @@ static size_t kpd__tree_sections(const kpd_index *x, kpd__section *s, const void
     return n;
 }
 
-// Stores v, under cosine divided by its length (else by 1).
 static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
     size_t at = kpd__table_find(x, id), slot = x->table[at] < 0 ? x->count++ : (size_t)x->table[at];
-    float *to = kpd__own_vectors(x), length = x->metric == KPD_COSINE ? sqrtf(x->ops->dot(v, v, (size_t)x->dim)) : 1;
+    float *to = kpd__own_vectors(x), length = kpd__stored_length(x, v);
     kpd__own_table(x)[at] = (int32_t)slot;
     kpd__own_ids(x)[slot] = id;
     for (size_t d = 0; d < (size_t)x->dim; d++) to[kpd__vector_at(x, slot, d)] = v[d] / length;
@@ -10027,7 +10031,7 @@ KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, s
 static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v, size_t n,
                                    kpd_index **out, kpd_error *e) {
     kpd_parallel alone;
-    kpd_index *x;
+    kpd_index *x = NULL;
     kpd_status s;
     memset(&alone, 0, sizeof alone);
     if (d && d->lists < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, expected 0 or more", (int)d->lists);
@@ -10491,8 +10495,7 @@ static void kpd__open_scan(kpd__descent *t) {
 static void kpd__open(kpd__descent *t, size_t list, size_t place) {
     const kpd__node *node = kpd__list_node(t->x, list);
     if (!node->live[place] || node->child[place] >= t->x->t.n_blocks) return;
-    for (size_t at = 0, n = kpd__code_bytes(t->x); at < n; at += 64)
-        KPD__ASK(t->x->t.codes + node->child[place] * n + at);
+    kpd__prefetch(t->x->t.codes + node->child[place] * kpd__code_bytes(t->x), kpd__code_bytes(t->x));
     t->to->open[t->n_open] = node->child[place];
     t->to->step[t->n_open] = node->step[place];
     t->to->live[t->n_open++] = node->live[place];
@@ -10517,20 +10520,9 @@ static void kpd__lists_score(kpd__descent *t, size_t from, size_t n) {
     t->ops->nodes(&t->probe, panels, NULL, (n + 15) / 16, t->to->order, t->to->bound);
 }
 
-// Sorts numbers, by a heap: there may be many.
-static void kpd__sort_numbers(uint32_t *a, size_t n) {
-    for (size_t built = n / 2, end = n; end > 1;) {
-        size_t at, child;
-        uint32_t v;
-        if (built) v = a[at = --built];
-        else { v = a[--end]; a[end] = a[0]; at = 0; }
-        for (; (child = 2 * at + 1) < end; at = child) {
-            if (child + 1 < end && a[child] < a[child + 1]) child++;
-            if (v >= a[child]) break;
-            a[at] = a[child];
-        }
-        a[at] = v;
-    }
+static bool kpd__number_before(const void *of, uint32_t x, uint32_t y) {
+    (void)of;
+    return x < y;
 }
 
 // The best lists by their order, sorted by number.
@@ -10545,7 +10537,7 @@ static void kpd__near(kpd__descent *t, size_t keep) {
     }
     b->n_near = b->nodes.n;
     for (size_t i = 0; i < b->n_near; i++) b->near[i] = kpd__key_number(b->nodes.keys[i]);
-    kpd__sort_numbers(b->near, b->n_near);
+    kpd__sort(b->near, b->n_near, kpd__number_before, NULL);
     memset(b->done, 0, b->n_near * sizeof *b->done);
 }
 
@@ -10633,10 +10625,9 @@ static void kpd__rows_keep(kpd__descent *t, const uint32_t *slots, size_t n, uns
 static void kpd__candidates_keep(kpd__descent *t) {
     kpd__branch *b = t->to;
     size_t bytes = kpd__row_bytes(t->x);
-    for (size_t i = 0; i < b->rows.n && t->x->storage <= KPD_INT16 && t->x->storage != KPD_INT8; i++) {
-        const char *row = (const char *)t->x->t.rows + kpd__key_number(b->rows.keys[i]) * bytes;
-        for (size_t at = 0; at < bytes; at += 64) KPD__ASK(row + at);
-    }
+    bool by_slot = t->x->storage == KPD_F32 || t->x->storage == KPD_INT16;     // where each has a row of its own
+    for (size_t i = 0; i < b->rows.n && by_slot; i++)
+        kpd__prefetch((const char *)t->x->t.rows + kpd__key_number(b->rows.keys[i]) * bytes, bytes);
     for (size_t i = 0; i < b->rows.n; i += 16) {
         size_t n = kpd__min(16, b->rows.n - i);
         uint32_t slots[16];
@@ -10654,8 +10645,8 @@ static void kpd__tree_all(kpd__descent *t) {
         uint32_t slots[16];
         if (!node->live[i % 16] || node->child[i % 16] >= t->x->t.n_blocks) continue;
         for (uint32_t p = 0; p < 16; p++) slots[p] = node->child[i % 16] * 16 + p;
-        if (node->child[i % 16] + 1 < t->x->t.n_blocks)     // the next, mostly
-            for (size_t at = 0; at < bytes; at += 64) KPD__ASK(rows + (node->child[i % 16] + 1) * bytes + at);
+        if (bytes && node->child[i % 16] + 1 < t->x->t.n_blocks)    // the next, mostly
+            kpd__prefetch(rows + (node->child[i % 16] + 1) * bytes, bytes);
         kpd__rows_keep(t, slots, 16, node->live[i % 16]);
     }
 }
@@ -10923,7 +10914,7 @@ KPD__GUARDED(6, kpd_kmeans, kpd__kmeans, const kpd_kmeans_desc *, d, const float
 // >>recommend  embed -> search -> drop duplicates -> assistant filter -> rank. Relies on all above; holds no state.
 
 // A text's tokens as words: a first piece with its ##pieces behind it.
-typedef struct kpd__phrase { const kpd_tokenizer *t; const int32_t *ids; int32_t n_ids, *begin, n; } kpd__phrase;
+typedef struct kpd__phrase { const kpd_tokenizer *t; const int32_t *ids; int32_t n_ids; } kpd__phrase;
 
 static bool kpd__begins_word(const kpd_tokenizer *t, int32_t id) {
     kpd_text text = kpd_token_text(t, id);
@@ -10936,37 +10927,23 @@ static int32_t kpd__phrase_word_end(const kpd__phrase *w, int32_t at) {
     return at;
 }
 
-// Any order that puts equal words together: the pieces' ids, one after the other.
-static bool kpd__phrase_word_before(const kpd__phrase *w, int32_t a, int32_t b) {
-    int32_t a_end = kpd__phrase_word_end(w, a), b_end = kpd__phrase_word_end(w, b);
+// Any order that puts equal words together: the pieces' ids, one after the other. Words are named by where they begin.
+static bool kpd__word_before(const void *phrase, uint32_t x, uint32_t y) {
+    const kpd__phrase *w = (const kpd__phrase *)phrase;
+    int32_t a = (int32_t)x, b = (int32_t)y, a_end = kpd__phrase_word_end(w, a), b_end = kpd__phrase_word_end(w, b);
     while (a < a_end && b < b_end && w->ids[a] == w->ids[b]) a++, b++;
     return b < b_end && (a == a_end || w->ids[a] < w->ids[b]);
 }
 
-static void kpd__phrase_sift(const kpd__phrase *w, int32_t i, int32_t n) {
-    for (int32_t child; (child = 2 * i + 1) < n; i = child) {
-        int32_t word = w->begin[i];
-        if (child + 1 < n && kpd__phrase_word_before(w, w->begin[child], w->begin[child + 1])) child++;
-        if (!kpd__phrase_word_before(w, word, w->begin[child])) return;
-        w->begin[i] = w->begin[child];
-        w->begin[child] = word;
-    }
-}
-
-// Heapsort of the words of n_ids tokens into out, with room for their beginnings.
-static void kpd__sort_words(const kpd_tokenizer *t, const int32_t *ids, int32_t n_ids, int32_t *begin, int32_t *out) {
+// The words of n_ids tokens in order, into out, with room for their beginnings.
+static void kpd__sort_words(const kpd_tokenizer *t, const int32_t *ids, int32_t n_ids, uint32_t *begin, int32_t *out) {
     kpd__phrase w;
-    w.t = t; w.ids = ids; w.n_ids = n_ids; w.begin = begin; w.n = 0;
-    for (int32_t at = 0; at < n_ids; at = kpd__phrase_word_end(&w, at)) begin[w.n++] = at;
-    for (int32_t i = w.n / 2; i-- > 0;) kpd__phrase_sift(&w, i, w.n);
-    for (int32_t i = w.n; i-- > 1;) {
-        int32_t word = begin[0];
-        begin[0] = begin[i];
-        begin[i] = word;
-        kpd__phrase_sift(&w, 0, i);
-    }
-    for (int32_t i = 0; i < w.n; i++)
-        for (int32_t at = begin[i], end = kpd__phrase_word_end(&w, at); at < end; at++) *out++ = ids[at];
+    size_t n = 0;
+    w.t = t; w.ids = ids; w.n_ids = n_ids;
+    for (int32_t at = 0; at < n_ids; at = kpd__phrase_word_end(&w, at)) begin[n++] = (uint32_t)at;
+    kpd__sort(begin, n, kpd__word_before, &w);
+    for (size_t i = 0; i < n; i++)
+        for (int32_t at = (int32_t)begin[i], end = kpd__phrase_word_end(&w, at); at < end; at++) *out++ = ids[at];
 }
 
 // The tokens that tell whether two keyphrases are the same, into buffer b.
@@ -11048,7 +11025,7 @@ static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd
         c->pairs[i] = kpd_model_input(assistant, KPD_ITEM, &row);
     }
     status = kpd__score_pairs(s, assistant, c->pairs, n, c->relevance, NULL, e);
-    for (size_t i = 0; i < n && !status; i++) c->relevance[i] = kpd_sigmoid(c->relevance[i]);
+    for (size_t i = 0; i < n && !status; i++) kpd__sigmoid(&c->relevance[i]);
     return status;
 }
 
@@ -11109,15 +11086,15 @@ static kpd_status kpd__item_row(const kpd_input *item, size_t i, kpd_row *row, k
 
 static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
                                        kpd_error *e) {
-    uint64_t made;
+    uint64_t made = 0;
     if (kpd__desc_check("recommend", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d->student || !d->index || !d->lookup)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: student, index and lookup are required");
     if (d->assistant && d->relevance)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: there are an assistant and a relevance, expected one of them");
-    made = kpd__fingerprint(d->student, KPD_KEYPHRASE, false);
+    if (d->index->fingerprint) made = kpd__fingerprint(d->student, KPD_KEYPHRASE, false);
     if (d->assistant && kpd__assistant_check(d->assistant, "recommend", e)) return KPD_ERR_ARGUMENT;
-    if (d->index->fingerprint && made && made != d->index->fingerprint)
+    if (made && made != d->index->fingerprint)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
                          "recommend: the index has vectors of model %016llx, the student's keyphrases are of %016llx",
                          (unsigned long long)d->index->fingerprint, (unsigned long long)made);
@@ -11139,14 +11116,13 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
     kpd_error own;
     kpd_status status;
     kpd_search_desc search;
-    kpd__progress progress;
+    kpd__progress progress = {&s->progress, 0, n};
     size_t k;
     if (!d) d = (const kpd_recommend_desc *)memset(&none, 0, sizeof none);
     search = d->search;
     if (!search.k) search.k = 10;
     k = (size_t)search.k;
     if (!e) e = &own;
-    progress.host = &s->progress; progress.done = 0; progress.of = n;
     status = kpd__recommend_check(s, d, &search, e);
     for (size_t at = 0; !status && at < n; at += KPD__ITEMS) {
         size_t m = kpd__min(KPD__ITEMS, n - at);

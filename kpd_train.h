@@ -73,12 +73,11 @@
 // Errors. As in kpd.h. A number that is not finite, a label out of range or an option that means nothing is ARGUMENT,
 // `where` = its place. Outputs are untouched on failure unless the function says otherwise.
 //
-// Numbers. Losses and metrics are computed in double from float arrays, in one fixed order, and rounded to float when
-// stored; the encoder, forward and back, and the similarities of a matrix are computed in float by chains and trees, as kpd.h
-// says. Both give the same bits on
-// every compiler, optimisation level, SIMD level and number of threads; but for training under KPD_CBLAS, where they are those
-// of the BLAS. exp and log are this header's own; of libm only sqrt and fmaf are used. The caller's rounding mode and denormal
-// flags are saved and restored by each call, as kpd.h says.
+// Numbers. Losses and metrics are computed in double from float arrays, in one fixed order, and rounded to float when stored;
+// the encoder, forward and back, and the similarities of a matrix are computed in float by chains and trees, as kpd.h says.
+// Both give the same bits on every compiler, optimisation level, SIMD level and number of threads; but for training under
+// KPD_CBLAS, where they are those of the BLAS. exp and log are this header's own; of libm only sqrt and fmaf are used. The
+// caller's rounding mode and denormal flags are saved and restored by each call, as kpd.h says.
 //
 // Zero means default, as in kpd.h: zero a desc, set what differs; NULL counts as one of zeros. Where 0 itself is a value, which
 // is of numbers whose comment says KPDT_ZERO, that says it.
@@ -137,14 +136,12 @@ extern "C" {
 //                  t_i - t_j as in [D2LLM]; none: 0. O(n^2) within a query                            [Burges 2005]
 // On texts, by a trainer only (kpdt_trainer_mlm):
 //   MLM            mean over masked tokens of -log softmax(logits)[the token that stood there]                  [BERT]
-typedef enum kpdt_loss {
-    KPDT_LOSS_NONE,
-    KPDT_MNR, KPDT_MNR_SYMMETRIC,
-    KPDT_CONTRASTIVE, KPDT_ONLINE_CONTRASTIVE, KPDT_MSE, KPDT_COSENT, KPDT_PEARSON, KPDT_BCE,
-    KPDT_MARGIN_MSE, KPDT_KL, KPDT_RANKNET,
-    KPDT_MLM,
-    KPDT_LOSS_COUNT
-} kpdt_loss;
+#define KPDT_LOSS_LIST(X)                                                                                              \
+    X(MNR, "mnr") X(MNR_SYMMETRIC, "mnr-symmetric") X(CONTRASTIVE, "contrastive")                                      \
+    X(ONLINE_CONTRASTIVE, "online-contrastive") X(MSE, "mse") X(COSENT, "cosent") X(PEARSON, "pearson") X(BCE, "bce")  \
+    X(MARGIN_MSE, "margin-mse") X(KL, "kl") X(RANKNET, "ranknet") X(MLM, "mlm")
+#define KPDT__ENUM(name, text) KPDT_##name,
+typedef enum kpdt_loss { KPDT_LOSS_NONE, KPDT_LOSS_LIST(KPDT__ENUM) KPDT_LOSS_COUNT } kpdt_loss;
 
 // As what the teacher's score enters. LOGIT and COSINE take t as a probability; LOGIT first clamps it to
 // [2^-20, 1 - 2^-20] (our default: a teacher's exact 0 or 1 would be infinite). kpd_sigmoid makes a probability of a logit.
@@ -693,14 +690,9 @@ static double kpdt__sigmoid(double x) {
     return x > 0 ? 1 / (1 + u) : u / (1 + u);
 }
 
-// Random number `i` of a seed: the finaliser of SplitMix64 [Steele 2014] over a counter, so draws need no state.
-static uint64_t kpdt__mix(uint64_t z) {
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return z ^ z >> 31;
-}
+// Random number `i` of a seed: the finaliser of SplitMix64 over a counter, so draws need no state.
 static uint64_t kpdt__random(uint64_t seed, uint64_t i) {
-    return kpdt__mix(kpdt__mix(seed) + (i + 1) * UINT64_C(0x9E3779B97F4A7C15));
+    return kpd__mix(kpd__mix(seed) + (i + 1) * UINT64_C(0x9E3779B97F4A7C15));
 }
 static size_t kpdt__random_below(uint64_t seed, uint64_t i, size_t n) {
     size_t r = (size_t)((double)(kpdt__random(seed, i) >> 11) * 1.1102230246251565e-16 * (double)n);
@@ -758,7 +750,7 @@ typedef struct kpdt__dropout {
 // p in [0, 1) is rounded to a multiple of 2^-16.
 static kpdt__dropout kpdt__dropout_make(float p, uint64_t seed, uint64_t step) {
     kpdt__dropout d;
-    d.key = kpdt__mix(kpdt__mix(seed + KPD__P1) + step);
+    d.key = kpd__mix(kpd__mix(seed + KPD__P1) + step);
     d.threshold = p > 0 ? (uint32_t)(p * 65536 + 0.5f) : 0;
     if (d.threshold > 65535) d.threshold = 65535;
     d.scale = 65536 / (float)(65536 - d.threshold);
@@ -767,9 +759,9 @@ static kpdt__dropout kpdt__dropout_make(float p, uint64_t seed, uint64_t step) {
 
 // Factors 0 or scale of n columns of one row. mask holds n rounded up to 16.
 static void kpdt__mask(const kpdt__dropout *d, uint32_t site, uint64_t text, uint64_t position, size_t n, float *mask) {
-    uint64_t row = kpdt__mix(kpdt__mix(kpdt__mix(d->key + site) + text) + position);
+    uint64_t row = kpd__mix(kpd__mix(kpd__mix(d->key + site) + text) + position);
     for (size_t i = 0; i < n; i += 4) {
-        uint64_t r = kpdt__mix(row + (i + 4) * KPD__P1);
+        uint64_t r = kpd__mix(row + (i + 4) * KPD__P1);
         for (size_t j = 0; j < 4; j++) mask[i + j] = (uint32_t)(r >> 16 * j & 0xFFFF) < d->threshold ? 0 : d->scale;
     }
 }
@@ -3857,7 +3849,7 @@ static uint64_t kpdt__permute(uint64_t key, uint64_t i, uint64_t n) {
     do {
         uint64_t a = i >> half, b = i & mask, swap;
         for (uint64_t round = 0; round < 6; round++) {
-            swap = a ^ (kpdt__mix(key + (b << 3 | round) * KPD__P1) & mask);
+            swap = a ^ (kpd__mix(key + (b << 3 | round) * KPD__P1) & mask);
             a = b;
             b = swap;
         }
@@ -3895,7 +3887,7 @@ static int64_t kpdt__query_units(const kpdt_dataset *x, size_t batch, bool heads
 // The unit at place i of an epoch.
 static int64_t kpdt__unit_of(const kpdt__feed *f, int64_t epoch, int64_t i) {
     if (f->batching == KPDT_IN_ORDER) return i;
-    return (int64_t)kpdt__permute(kpdt__mix(f->key + (uint64_t)epoch), (uint64_t)i, (uint64_t)f->units);
+    return (int64_t)kpdt__permute(kpd__mix(f->key + (uint64_t)epoch), (uint64_t)i, (uint64_t)f->units);
 }
 
 // The one at the feed's place, and how many are left of the epoch from there.
@@ -4146,10 +4138,8 @@ static kpd_status kpdt__trainer_numbers_check(const kpdt_trainer_desc *d, kpd_er
     return s;
 }
 
-static const char *const kpdt__loss_names[KPDT_LOSS_COUNT] = {
-    "none", "MNR", "MNR_SYMMETRIC", "CONTRASTIVE", "ONLINE_CONTRASTIVE", "MSE", "COSENT", "PEARSON", "BCE", "MARGIN_MSE", "KL",
-    "RANKNET", "MLM"
-};
+#define KPDT__NAME_OF(name, text) #name,
+static const char *const kpdt__loss_names[KPDT_LOSS_COUNT] = {"none", KPDT_LOSS_LIST(KPDT__NAME_OF)};
 
 // Whether a loss compares the pairs of a query: in batches that do not keep them together it learns nothing.
 static bool kpdt__of_queries(const kpdt_loss_desc *l) {
@@ -4398,8 +4388,8 @@ static kpdt__content kpdt__content_of(const kpd_model *m) {
         uint64_t *to;
         for (int i = 0; i < 4; i++) shape = shape || !strcmp(x->name, head[i]);
         to = shape ? &sums.shape : &sums.weights;
-        *to = kpdt__mix(*to ^ kpd__hash64(x->name, strlen(x->name))) + KPD__P2;
-        *to = kpdt__mix(*to ^ kpd__hash64(m->file.data + x->offset, (size_t)x->size));
+        *to = kpd__mix(*to ^ kpd__hash64(x->name, strlen(x->name))) + KPD__P2;
+        *to = kpd__mix(*to ^ kpd__hash64(m->file.data + x->offset, (size_t)x->size));
     }
     return sums;
 }
@@ -4468,13 +4458,13 @@ static bool kpdt__any_of_queries(const kpdt_loss_desc *losses) {
 }
 
 static kpd_status kpdt__sampler_fill(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd_error *e) {
-    s->seed = kpdt__mix(d->seed + KPD__P3);
+    s->seed = kpd__mix(d->seed + KPD__P3);
     for (size_t i = 0; i < s->n_feeds; i++) {
         kpdt__feed *f = &s->feeds[i];
         f->data = d->sources[i].data;
         f->batching = d->sources[i].batching;
         memcpy(f->losses, d->sources[i].losses, sizeof d->sources[i].losses);
-        f->key = kpdt__mix(s->seed + i);
+        f->key = kpd__mix(s->seed + i);
         f->units = f->data->rows;
         if (f->starts) f->units = kpdt__query_units(f->data, s->batch, kpdt__any_of_queries(f->losses), f->starts, e);
         if (f->units < 0) return KPD_ERR_FORMAT;
@@ -4744,7 +4734,7 @@ static bool kpdt__is_special(const kpd_tokenizer *k, int32_t id) {
 // tokens (15 %), the other 32 what becomes of them.
 static int32_t kpdt__masked(const kpdt_trainer *t, uint64_t key, uint64_t text, uint64_t position, int32_t id) {
     const kpd_tokenizer *k = t->shell->tokenizer;
-    uint64_t r = kpdt__mix(kpdt__mix(kpdt__mix(key + KPDT__SITE_MLM) + text) + position);
+    uint64_t r = kpd__mix(kpd__mix(kpd__mix(key + KPDT__SITE_MLM) + text) + position);
     uint32_t chosen = (uint32_t)(r >> 32), what = (uint32_t)r;
     if (chosen >= UINT32_C(644245094) || kpdt__is_special(k, id)) return -1;
     if (what < UINT32_C(3435973837)) return t->mask;
@@ -4833,12 +4823,11 @@ static void kpdt__step_end(kpdt_trainer *t) {
     t->begun = false;
 }
 
-static void kpdt__step_cancel(kpdt_trainer *t) {
+KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t) {
     memset(t->net->g, 0, t->net->n * sizeof(float));
     kpdt__step_end(t);
 }
 
-KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t) { kpdt__step_cancel(t); }
 
 static kpd_status kpdt__trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
     int64_t step = t->optimizer->step;
@@ -4899,7 +4888,7 @@ static kpd_status kpdt__find_alike(kpdt_trainer *t, const kpdt__feed *f, int tow
         s = kpd__model_encode(t->shell, kpd__role(t->shell, (kpd_tower)tower), &t->side[tower].in[i], false, &tokens,
                               (int64_t)i, e);
         if (s) return kpdt__from_row(f->data, t->sampler.rows[i], s, e);
-        x->hash[i] = kpdt__mix(kpd__hash64(x->ids, (size_t)tokens.count * sizeof *x->ids)) ^
+        x->hash[i] = kpd__mix(kpd__hash64(x->ids, (size_t)tokens.count * sizeof *x->ids)) ^
                      kpd__hash64(x->types, (size_t)tokens.count * sizeof *x->types);
         for (first[i] = 0; x->hash[first[i]] != x->hash[i];) first[i]++;
         *any = *any || (size_t)first[i] != i;
@@ -5276,7 +5265,7 @@ static kpd_status kpdt__trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_erro
     r.dev = (float)kpdt__nan();
     s = kpdt__step_learn(t, &r, e);
     if (!s) s = kpdt__trainer_apply(t, &r, e);
-    else kpdt__step_cancel(t);
+    else kpdt_trainer_cancel(t);
     if (!s && kpdt__look_due(t)) s = kpdt__look(t, &r.dev, e);
     r.best_dev = t->dev.best;
     r.done = kpdt__done(t);
@@ -5356,7 +5345,7 @@ static void kpdt__setting_number(kpdt__settings *s, const char *name, double v) 
     kpdt__setting_add(s, name, kpdt__to_bits(v), true);
 }
 
-static uint64_t kpdt__hash_on(uint64_t h, double v) { return kpdt__mix(h ^ kpdt__to_bits(v)) + KPD__P2; }
+static uint64_t kpdt__hash_on(uint64_t h, double v) { return kpd__mix(h ^ kpdt__to_bits(v)) + KPD__P2; }
 
 static uint64_t kpdt__losses_hash(const kpdt_loss_desc *l) {
     uint64_t h = 0;

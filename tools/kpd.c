@@ -1384,7 +1384,8 @@ static bool tune(job *j) {
     progress(j, (int64_t)n, (int64_t)n, (int64_t)n);
     if (!save_index(j, path)) return false;
     printf("%s: recall %.4f at gamma %.4f, k %d, by %zu queries\n", path, (double)t.recall, (double)t.gamma, (int)j->o.k, n);
-    return t.recall >= recall || fail(path, 0, "note: the recall asked for, %g, was not reached", (double)recall) || true;
+    if (t.recall < recall) fail(path, 0, "note: the recall asked for, %g, was not reached", (double)recall);
+    return true;
 }
 
 static int run_index_tune(job *j) {

@@ -98,7 +98,7 @@ typedef struct recipe_key {
     const char *absent, *help;          // what holds without the key; what it means
 } recipe_key;
 
-#define RECIPE_LOSS_WORDS "mnr mnr-symmetric contrastive online-contrastive mse cosent pearson bce margin-mse kl ranknet mlm"
+#define RECIPE_LOSS_WORDS WORDS(KPDT_LOSS_LIST)
 #define RECIPE_COLUMN_WORDS "- keyphrase title category query label score"
 
 #define M(f) offsetof(recipe_model, f)

@@ -1,7 +1,7 @@
-// Prints hashes of what the library computes: what, SIMD level, threads, batch, the host's floating-point state, hash. What is the
-// embeddings of 200 texts in f32, bf16 and int8 (a model's name), the weights after training ("trained"; the batch is tokens in
-// flight), the hits of a tree, and in every state, at the best level on one thread: a conversion, a search, recommendations,
-// losses, metrics. The longer ones take turns with the states. usage: bits [MODEL.kpd [once]]
+// Prints hashes of what the library computes: what, SIMD level, threads, batch, the host's floating-point state, hash. What is
+// the embeddings of 200 texts in f32, bf16 and int8 (a model's name), the weights after training ("trained"; the batch is
+// tokens in flight), the hits of a tree, and in every state, at the best level on one thread: a conversion, a search,
+// recommendations, losses, metrics. The longer ones take turns with the states. usage: bits [MODEL.kpd [once]]
 // once: the given model at the best level, 2 threads, one batch only, since code compiled without optimisation is slow.
 #define KPD_IMPLEMENTATION
 #define KPD_TRAIN_IMPLEMENTATION
@@ -63,6 +63,8 @@ static void row(const char *what, kpd_simd level, int32_t threads, int32_t batch
 
 static void add(uint64_t *hash, const void *data, size_t size) { *hash = kpd__rotate(*hash, 1) ^ kpd__hash64(data, size); }
 
+static uint32_t draw(uint32_t *state) { return *state = *state * 1664525u + 1013904223u; }
+
 // Texts of 1 to about 40 words from a small set.
 static void make_texts(char text[N][512], kpd_input *in) {
     static const char *const words[] = {"wireless", "charger", "blue",        "case", "for",   "Surface",
@@ -71,8 +73,7 @@ static void make_texts(char text[N][512], kpd_input *in) {
     for (int i = 0; i < N; i++) {
         size_t at = 0;
         for (int n = 1 + (i * i) % 40; n; n--) {
-            state = state * 1664525u + 1013904223u;
-            at += (size_t)snprintf(text[i] + at, 512 - at, "%s ", words[(state >> 16) % (sizeof words / sizeof *words)]);
+            at += (size_t)snprintf(text[i] + at, 512 - at, "%s ", words[(draw(&state) >> 16) % (sizeof words / sizeof *words)]);
         }
         in[i] = kpd_input_str(text[i], NULL, NULL);
     }
@@ -98,7 +99,7 @@ static kpd_model *make_model(kpd_kind kind) {
     kpd_tokenizer_destroy(t);
     for (int32_t i = 0; m && kpd_model_tensor(m, i, &x); i++) {
         for (int32_t j = 0; j < x.rows * x.cols; j++) {   // exact products: the compiler may fuse what stands in this file
-            float f = (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 26));
+            float f = (float)(int32_t)(draw(&state) >> 8) * (1.0f / (1 << 26));
             w[j] = f + (strstr(x.name, "Norm.weight") ? 1.0f : -0.125f);
         }
         if (kpd_model_set(m, x.name, w, NULL)) return NULL;
@@ -147,7 +148,7 @@ static int tree(kpd_metric metric, kpd_simd level, int32_t threads) {
     memset(&d, 0, sizeof d);
     memset(&sd, 0, sizeof sd);
     for (size_t i = 0; i < 3000 * 48; i++) {
-        float f = (float)(int32_t)((random = random * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 24)) - 0.5f;
+        float f = (float)(int32_t)(draw(&random) >> 8) * (1.0f / (1 << 24)) - 0.5f;
         v[i] = i < 60 * 48 ? f : f + 0.5f * v[i % (60 * 48)];   // halves are exact: fusing changes nothing
     }
     for (int i = 0; i < 3000; i++) ids[i] = i;
@@ -248,10 +249,8 @@ static int contrast(kpd_simd level, int32_t threads) {
     int state = next_state();
     memset(&d, 0, sizeof d);
     memset(&v, 0, sizeof v);
-    for (int i = 0; i < (ROWS + COLUMNS) * D; i++) {        // exact, as above
-        random = random * 1664525u + 1013904223u;
-        *(i < ROWS * D ? &a[i] : &b[i - ROWS * D]) = (float)((int32_t)(random >> 8) - (1 << 23)) * (1.0f / (1 << 24));
-    }
+    for (int i = 0; i < (ROWS + COLUMNS) * D; i++)          // exact, as above
+        *(i < ROWS * D ? &a[i] : &b[i - ROWS * D]) = (float)((int32_t)(draw(&random) >> 8) - (1 << 23)) * (1.0f / (1 << 24));
     for (int i = 0; i < ROWS * COLUMNS; i++) mask[i] = i % 7 || i / COLUMNS == i % COLUMNS ? 0 : (uint8_t)(1 + i % 4);
     if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     d.dims[0] = D; d.dims[1] = 16;
@@ -321,7 +320,7 @@ static float numbers[4][256];           // in [-.5, .5); [1]: in [0, 1); [2]: 0 
 static void make_numbers(void) {
     uint32_t state = 3;
     for (int i = 0; i < 256; i++) {
-        numbers[1][i] = (float)((state = state * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 24));
+        numbers[1][i] = (float)(draw(&state) >> 8) * (1.0f / (1 << 24));
         numbers[0][i] = numbers[1][i] - 0.5f;
         numbers[2][i] = (float)(state >> 12 & 1);
         numbers[3][i] = numbers[0][i] * (1.1754944e-38f / 16);   // rounded here, once
@@ -522,7 +521,8 @@ static int in_every_state(const kpd_model *m, const kpd_input *in) {
         for (int k = KPD_COSINE; ok && k <= KPD_L2; k++) ok = search_in(i, m, (kpd_metric)k, &found);
         for (int k = KPDT_CONTRASTIVE; ok && k <= KPDT_RANKNET; k++) ok = pairs_in(i, (kpdt_loss)k, &losses);
         for (int k = KPDT_SIM_COSINE; ok && k <= KPDT_SIM_ANGLE; k++)
-            ok = vectors_in(i, (kpdt_similarity)k, numbers[0], &losses) && vectors_in(i, (kpdt_similarity)k, numbers[3], &losses);
+            ok = vectors_in(i, (kpdt_similarity)k, numbers[0], &losses) &&
+                 vectors_in(i, (kpdt_similarity)k, numbers[3], &losses);
         if (!ok) break;
         row("converted", KPD_SIMD_AUTO, 1, 16, i, converted);
         row("found", KPD_SIMD_AUTO, 1, 4, i, found);
