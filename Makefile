@@ -28,7 +28,7 @@ all: $(B)/kpd $(EXAMPLES)
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) $(CFLAGS) -c -o $@ $<
-$(B)/kpd: tools/kpd.c tools/files.h tools/hf.h tools/kernels.h tools/npy.h tools/recipe.h tools/shop.h kpd.h kpd_train.h $(B)/kpd.o
+$(B)/kpd: tools/kpd.c $(wildcard tools/*.h) kpd.h kpd_train.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 $(EXAMPLES): $(B)/%: examples/%.c examples/tiny.h kpd.h kpd_train.h
 	@mkdir -p $(B)

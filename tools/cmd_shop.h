@@ -1,0 +1,145 @@
+// cmd_shop.h - the commands of the invented shop: simulate, simulate judge.
+// Part of kpd.c, below job.h and shop.h.
+
+// >>simulate  A shop with a truth on disk, and its judges. ------------------------------------------------------------
+
+static bool read_shop(const char *path, shop_desc *d) {
+    char why[240];
+    int64_t line = 0;
+    FILE *f = fopen(path, "rb");
+    bool ok;
+    char head[3] = "";
+    size_t mark;
+    if (!f) return fail(path, 0, "%s", strerror(errno));
+    mark = recipe_mark(head, fread(head, 1, sizeof head, f));
+    ok = mark != RECIPE_UTF16 && !fseek(f, (long)mark, SEEK_SET) && shop_read_ini(f, d, &line, why);
+    fclose(f);
+    if (mark == RECIPE_UTF16) return fail(path, 1, "UTF-16 text, expected UTF-8");
+    return ok || fail(path, line, "%s", why);
+}
+
+static bool create_shop(const char *path, const shop_desc *d, shop **out) {
+    char why[240];
+    *out = shop_create(d, why);
+    return *out || fail(path ? path : "simulate", 0, "%s", why);
+}
+
+// What the file says, and over it what the command line says.
+static bool simulate_desc(const job *j, shop_desc *d) {
+    if (j->arg[0] && !read_shop(j->arg[0], d)) return false;
+    if (j->o.items) d->n_items = j->o.items;
+    if (j->o.queries) d->n_queries = j->o.queries;
+    if (j->o.seed) d->seed = (uint64_t)j->o.seed;
+    if (j->o.world >= 0) d->world = j->o.world ? j->o.world : -1;
+    if (j->o.placebo >= 0) d->placebo = j->o.placebo ? j->o.placebo : -1;
+    return true;
+}
+
+static bool simulate_files(job *j, const shop *s, const char *dir) {
+    char path[4200];
+    for (int i = 0; shop_get_file(i).name; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, shop_get_file(i).name);
+        if (!output_open(&j->out, path)) return false;
+        if (!shop_get_file(i).write(s, j->out.file)) return output_failed(&j->out);
+        if (!output_commit(&j->out)) return false;
+    }
+    return true;
+}
+
+static void simulate_report(const shop *s, const char *dir) {
+    static const char *const set[] = {"ctr.tsv", "sr.tsv", "llm.tsv", "llm_dev.tsv", "llm_test.tsv"};
+    shop_figure figure[SHOP_N_FIGURES];
+    int n_figures = shop_measure(s, figure);
+    printf("%s: %d items, %d test items, %d keyphrases; pairs:", dir, (int)shop_n_items(s), (int)shop_n_test_items(s),
+           (int)shop_n_queries(s));
+    for (int i = 0; i < SHOP_N_SETS; i++) {
+        int32_t n;
+        shop_pairs(s, (shop_set)i, &n);
+        printf(" %s %d%s", set[i], (int)n, i + 1 < SHOP_N_SETS ? "," : "\n\n");
+    }
+    printf("%-48s %8s  prototype, in W3\n", "measured", "here");
+    for (int i = 0; i < n_figures; i++) printf("%-48s %8.3f  %s\n", figure[i].name, figure[i].value, figure[i].prototype);
+}
+
+static int run_simulate(job *j) {
+    shop_desc d = {0};
+    shop *s = NULL;
+    bool ok;
+    if (!j->o.output) return usage("simulate: -o DIR is missing");
+    if (j->arg[0] && (j->o.items || j->o.queries || j->o.world >= 0))
+        return usage("simulate: --items, --queries and --world stand in SHOP.ini when one is given");
+    if (!simulate_desc(j, &d) || !make_folder(j->o.output)) return BAD_DATA;
+    start(j, "items");
+    ok = create_shop(j->arg[0], &d, &s) && simulate_files(j, s, j->o.output);
+    if (ok) simulate_report(s, j->o.output);
+    if (ok) j->done = shop_n_items(s);
+    shop_destroy(s);
+    return ok ? DONE : BAD_DATA;
+}
+
+typedef enum judge_by { BY_TRUTH, BY_TEXT, BY_LLM, BY_TUNED, BY_SR, BY_FILTER } judge_by;
+
+static double judge_score(const shop *s, judge_by by, int32_t item, int32_t query) {
+    switch (by) {
+    case BY_TRUTH:  return shop_truth(s, item, query);
+    case BY_TEXT:   return shop_text_truth(s, item, query);
+    case BY_LLM:    return shop_llm(s, item, query);
+    case BY_TUNED:  return shop_llm_tuned(s, item, query);
+    case BY_SR:     return shop_sr(s, item, query);
+    case BY_FILTER: return shop_passes(s, item, query) ? 1 : 0;
+    }
+    return 0;
+}
+
+// A line of two columns, or of the five of `kpd recommend`.
+static bool judge_line(job *j, const shop *s, int32_t i) {
+    const reader *r = &j->text;
+    kpd_text column[5], text;
+    int64_t row;
+    int32_t query;
+    int n = split_columns(r, i, column, 5);
+    if (n != 2 && n != 5) return fail(r->name, r->first + i, "expected row TAB keyphrase, or a line of `kpd recommend`");
+    text = column[n / 2];
+    if (!parse_id(r, i, column[0], &row)) return false;
+    if (row < 0 || row >= shop_n_test_items(s))
+        return fail(r->name, r->first + i, "row %lld: test_items.tsv has rows 0 to %d", (long long)row,
+                    (int)shop_n_test_items(s) - 1);
+    query = shop_find_phrase(s, text.data, text.size);
+    if (query < 0)
+        return fail(r->name, r->first + i, "'%.*s' is not a keyphrase of this shop", (int)(text.size > 80 ? 80 : text.size),
+                    text.data);
+    fprintf(j->out.file, "%lld\t", (long long)row);
+    fwrite(text.data, 1, text.size, j->out.file);
+    fprintf(j->out.file, "\t%.9g\n", judge_score(s, (judge_by)j->o.by, shop_n_items(s) + (int32_t)row, query));
+    return true;
+}
+
+static bool judge_chunk(job *j, void *state) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!judge_line(j, (const shop *)state, i)) return false;
+    return true;
+}
+
+// The standard input, or all files one behind the other.
+static bool judge_files(job *j, shop *s) {
+    const char **path = j->arg + 1;
+    do {
+        if (!reader_open(&j->text, *path) || !each_chunk(j, "pairs", judge_chunk, s)) return false;
+        reader_close(&j->text);
+    } while (*path && *++path);
+    return true;
+}
+
+static int run_judge(job *j) {
+    char path[4200];
+    shop_desc d = {0};
+    shop *s = NULL;
+    bool ok;
+    if (strlen(j->arg[0]) > 4000) return fail(j->arg[0], 0, "a path longer than 4000 bytes"), BAD_DATA;
+    snprintf(path, sizeof path, "%s/shop.ini", j->arg[0]);
+    note_input(j->arg[0], path);
+    ok = read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(path, &d, &s) && judge_files(j, s) &&
+         output_commit(&j->out);
+    shop_destroy(s);
+    return ok ? DONE : BAD_DATA;
+}

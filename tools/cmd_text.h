@@ -1,0 +1,177 @@
+// cmd_text.h - the commands that run a model on text: tokenize, embed, score.
+// Part of kpd.c, below job.h.
+// Contents: >>tokenize >>embed >>score
+
+// >>tokenize ---------------------------------------------------------------------------------------------------------
+
+// A line of n bytes has at most n tokens and four special ones: each token has at least a byte of its own.
+static bool grow_tokens(kpd_tokens *t, size_t bytes) {
+    size_t need = bytes + 4;
+    int32_t *ids;
+    kpd_span *spans;
+    if (need <= (size_t)t->capacity) return true;
+    if (need > INT32_MAX / 2) return false;
+    ids = (int32_t *)realloc(t->ids, need * 2 * sizeof *ids);
+    if (!ids) return false;
+    t->ids = ids;
+    spans = (kpd_span *)realloc(t->spans, need * 2 * sizeof *spans);
+    if (!spans) return false;
+    t->spans = spans;
+    t->capacity = (int32_t)(need * 2);
+    return true;
+}
+
+static void print_tokens(FILE *f, const kpd_tokens *t, bool offsets) {
+    for (int32_t k = 0; k < t->count; k++) {
+        const kpd_span *s = &t->spans[k];
+        fprintf(f, k ? " %d" : "%d", (int)t->ids[k]);
+        if (offsets && s->part >= 0) fprintf(f, ":%d:%zu-%zu", (int)s->part, s->begin, s->end);
+    }
+    fputc('\n', f);
+}
+
+static bool tokenize_line(job *j, int32_t i, kpd_tokens *t) {
+    const reader *r = &j->text;
+    kpd_error e;
+    kpd_input in;
+    if (!reader_split(r, i, 3, &in)) return false;
+    if (!grow_tokens(t, r->lines[i].size)) return fail(r->name, r->first + i, "out of memory: %zu bytes", r->lines[i].size);
+    if (kpd_tokenize(kpd_model_tokenizer(j->student), &in, j->o.max_tokens, j->o.no_special != 0, t, &e))
+        return fail(r->name, r->first + i, "%s", e.message);
+    print_tokens(j->out.file, t, j->o.offsets != 0);
+    j->tokens += t->count;
+    return true;
+}
+
+static bool tokenize_chunk(job *j, void *state) {
+    if (j->tokens < 0) j->tokens = 0;
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!tokenize_line(j, i, (kpd_tokens *)state)) return false;
+    return true;
+}
+
+static int run_tokenize(job *j) {
+    kpd_tokens t = {0};
+    bool ok;
+    if (!open_any_model(j->arg[0], &j->student)) return BAD_DATA;
+    if (!reader_open(&j->text, j->arg[1]) || !output_open(&j->out, NULL)) return BAD_DATA;
+    ok = each_chunk(j, "texts", tokenize_chunk, &t) && output_commit(&j->out);
+    free(t.ids);
+    free(t.spans);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>embed ------------------------------------------------------------------------------------------------------------
+
+// Corrupt weights of a mapped model can give numbers that are none; they must not reach a file.
+static bool check_finite(const job *j, const float *v, int32_t cols) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        for (int32_t c = 0; c < cols; c++)
+            if (!isfinite(v[(size_t)i * (size_t)cols + (size_t)c]))
+                return fail(j->text.name, j->text.first + i, "the result is not a finite number; `kpd info` checks the model");
+    return true;
+}
+
+static void print_rows(FILE *f, const float *v, size_t rows, int32_t cols) {
+    for (size_t i = 0; i < rows; i++)
+        for (int32_t c = 0; c < cols; c++)
+            fprintf(f, "%.9g%c", (double)v[i * (size_t)cols + (size_t)c], c + 1 < cols ? '\t' : '\n');
+}
+
+// A chunk's inputs and results: vectors or logits.
+typedef struct batch { kpd_input *in; float *out; int32_t cols; } batch;
+
+static bool batch_create(job *j, int32_t cols, batch *b) {
+    b->cols = cols;
+    b->in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *b->in);
+    b->out = (float *)job_alloc(j, CHUNK_LINES, (size_t)cols * sizeof *b->out);
+    return b->in && b->out;
+}
+
+// Embeds the chunk at once, or each text by itself with its time noted.
+static bool embed_texts(job *j, const kpd_model *m, kpd_session *s, const batch *b, double *each) {
+    kpd_error e;
+    kpd_tower tower = (kpd_tower)j->o.tower;
+    int32_t n = j->text.n;
+    if (!each) return !kpd_embed(s, m, tower, b->in, (size_t)n, b->cols, b->out, &e) || fail_text(j, &e);
+    for (int32_t i = 0; i < n; i++) {
+        each[i] = now();
+        if (kpd_embed(s, m, tower, b->in + i, 1, b->cols, b->out + (size_t)i * (size_t)b->cols, &e)) {
+            if (e.where >= 0) e.where = i;   // counted from the call's first
+            return fail_text(j, &e);
+        }
+        each[i] = now() - each[i];
+    }
+    return true;
+}
+
+// Room for the times of one more chunk: quantiles need all of them.
+static double *more_times(job *j) {
+    size_t n = j->n_each + (size_t)j->text.n;
+    if (n > j->each_capacity) {
+        double *each = (double *)realloc(j->each, 2 * n * sizeof *each);
+        if (!each) return fail(NULL, 0, "out of memory: the times of %zu texts", n), NULL;
+        j->each = each;
+        j->each_capacity = 2 * n;
+    }
+    j->n_each = n;
+    return j->each + n - (size_t)j->text.n;
+}
+
+static bool embed_chunk(job *j, void *state) {
+    const batch *b = (const batch *)state;
+    size_t n = (size_t)j->text.n;
+    double *each = j->o.one ? more_times(j) : NULL;
+    if (j->o.one && !each) return false;
+    if (!read_inputs(j, j->student, (kpd_tower)j->o.tower, b->in)) return false;
+    if (!embed_texts(j, j->student, j->session, b, each)) return false;
+    if (!check_finite(j, b->out, b->cols)) return false;
+    if (j->out.path) fwrite(b->out, sizeof *b->out, n * (size_t)b->cols, j->out.file);
+    else print_rows(j->out.file, b->out, n, b->cols);
+    return true;
+}
+
+// The number of rows is known at the end only: the header is written twice.
+static bool embed_all(job *j, batch *b) {
+    FILE *npy = j->out.path ? j->out.file : NULL;
+    if (npy && !npy_write_header(npy, 0, b->cols)) return output_failed(&j->out);
+    if (!each_chunk(j, "texts", embed_chunk, b)) return false;
+    j->tokens = kpd_session_tokens(j->session);
+    if (npy && (fseek(npy, 0, SEEK_SET) || !npy_write_header(npy, j->done, b->cols))) return output_failed(&j->out);
+    if (!output_commit(&j->out)) return false;
+    if (npy) printf("%s: %lld vectors of dim %d\n", j->out.path, (long long)j->done, (int)b->cols);
+    return true;
+}
+
+static int run_embed(job *j) {
+    batch b;
+    int32_t dim;
+    if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
+    dim = kpd_model_dim(j->student);
+    if (j->o.dim > dim) return usage("--dim %d: %s has %d columns", (int)j->o.dim, j->arg[0], (int)dim);
+    if (j->o.dim) dim = j->o.dim;
+    if (!open_session(j, 0, 0) || !reader_open(&j->text, j->arg[1]) || !output_open(&j->out, j->o.output)) return BAD_DATA;
+    return batch_create(j, dim, &b) && embed_all(j, &b) ? DONE : BAD_DATA;
+}
+
+// >>score ---------------------------------------------------------------------------------------------------------------
+
+static bool score_chunk(job *j, void *state) {
+    const batch *b = (const batch *)state;
+    size_t n = (size_t)j->text.n;
+    kpd_error e;
+    if (!read_inputs(j, j->assistant, KPD_ITEM, b->in)) return false;
+    if (kpd_score(j->session, j->assistant, b->in, n, b->out, &e)) return fail_text(j, &e);
+    if (!check_finite(j, b->out, b->cols)) return false;
+    print_rows(j->out.file, b->out, n, b->cols);
+    return true;
+}
+
+static int run_score(job *j) {
+    batch b;
+    if (!open_model(j->arg[0], KPD_CROSS_ENCODER, &j->assistant) || !open_session(j, 0, 0)) return BAD_DATA;
+    if (!reader_open(&j->text, j->arg[1]) || !output_open(&j->out, NULL)) return BAD_DATA;
+    if (!batch_create(j, kpd_model_dim(j->assistant), &b) || !each_chunk(j, "texts", score_chunk, &b)) return BAD_DATA;
+    j->tokens = kpd_session_tokens(j->session);
+    return output_commit(&j->out) ? DONE : BAD_DATA;
+}

@@ -1,0 +1,347 @@
+// cmd_train.h - the commands that make a vocabulary and a model: vocab, train.
+// Part of kpd.c, below job.h and recipe.h.
+// Contents: >>vocab >>train
+
+// >>vocab -----------------------------------------------------------------------------------------------------------
+
+typedef struct corpus {
+    job *j;
+    int next_file;                      // of j->arg; the open one is j->text
+    int32_t next_line;                  // of its chunk
+    int64_t bytes, size;                // of the files before; of all, 0 = unknown
+    bool failed;
+} corpus;
+
+static int64_t total_size(const char **paths) {
+    struct stat st;
+    int64_t total = 0;
+    for (; *paths; paths++) {
+        if (!strcmp(*paths, "-") || stat(*paths, &st) || !S_ISREG(st.st_mode)) return 0;
+        total += (int64_t)st.st_size;
+    }
+    return total;
+}
+
+// The next chunk with lines, of this file or a later one; none at the end of all.
+static bool corpus_chunk(corpus *c) {
+    reader *r = &c->j->text;
+    c->next_line = 0;
+    for (;;) {
+        if (!r->file) {
+            if (!c->j->arg[c->next_file]) return true;
+            if (!reader_open(r, c->j->arg[c->next_file++])) return false;
+        }
+        if (!reader_next(r)) return false;
+        progress(c->j, r->n, c->bytes + r->bytes, c->size);
+        if (r->n) return true;
+        c->bytes += r->bytes;
+        reader_close(r);
+    }
+}
+
+// The library asks for texts; that there are no more may be a failure.
+static kpd_text corpus_line(void *user) {
+    corpus *c = (corpus *)user;
+    kpd_text none = {NULL, 0};
+    if (c->next_line == c->j->text.n) c->failed = c->failed || !corpus_chunk(c);
+    return c->failed || !c->j->text.n ? none : c->j->text.lines[c->next_line++];
+}
+
+static int64_t count_lines(const char *text, size_t size) {
+    int64_t n = 0;
+    for (size_t i = 0; i < size; i++) n += text[i] == '\n';
+    return n;
+}
+
+static bool write_vocab(job *j, const char *vocab, size_t size, int64_t wanted) {
+    int64_t n = count_lines(vocab, size);
+    fwrite(vocab, 1, size, j->out.file);
+    if (!output_commit(&j->out)) return false;
+    if (n > wanted) fail(NULL, 0, "note: the alphabet alone makes %lld tokens, --size is %lld", (long long)n,
+                         (long long)wanted);
+    if (j->out.path) printf("%s: %lld tokens\n", j->out.path, (long long)n);
+    return true;
+}
+
+static int run_vocab(job *j) {
+    corpus c = {0};
+    kpdt_vocabulary_desc d = {0};
+    kpd_error e;
+    char *vocab = NULL;
+    size_t size = 0;
+    bool ok;
+    if (!j->o.output) return usage("vocab: -o vocab.txt is missing");
+    if (!output_open(&j->out, j->o.output)) return BAD_DATA;
+    c.j = j;
+    c.size = total_size(j->arg);
+    d.size = j->o.size ? j->o.size : 8000;
+    d.min_count = j->o.min_count;
+    d.cased = j->o.cased != 0;
+    d.next = corpus_line;
+    d.next_user = &c;
+    start(j, "texts");
+    if (kpdt_vocabulary_train(&d, &vocab, &size, &e)) return fail("vocab", 0, "%s", e.message), BAD_DATA;
+    ok = !c.failed && write_vocab(j, vocab, size, d.size);
+    free(vocab);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>train  A recipe's training, step by step, into a folder that can be gone on with at any time. --------------------
+
+// What a training leaves in its folder. last.kpd comes before the last checkpoint: where it is, nothing is left to do.
+static const char *const TRAIN_FILES[] = {"metrics.tsv", "checkpoint.kpc", "best.kpd", "last.kpd"};
+enum { METRICS, CHECKPOINT, BEST, LAST, N_TRAIN_FILES };
+
+typedef struct training {
+    recipe r;
+    kpdt_trainer *trainer;
+    FILE *metrics;
+    kpdt_report report;                 // of the step in hand
+    int64_t first;                      // the step before this run's first; -1 = no step yet
+    double loss, weight, dev, saved;    // loss: a sum whose terms fade, with their weights' sum; when a checkpoint was written
+    char path[N_TRAIN_FILES][4200];
+} training;
+
+static volatile sig_atomic_t g_stop;    // the signal that asked to stop
+
+// The first Ctrl-C lets the step end and saves; a second one kills, should that take too long.
+static void ask_to_stop(int signal_number) {
+    g_stop = signal_number;
+    files_catch(files_interrupted);
+}
+
+static bool file_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+static void note_recipe(const recipe *r) {
+    note_input(r->path, NULL);
+    if (r->model.start) note_input(r->model.start, NULL);
+    if (r->model.vocab) note_input(r->model.vocab, NULL);
+    if (r->model.assistant) note_input(r->model.assistant, NULL);
+    if (r->dev.file) note_input(r->dev.file, NULL);
+    for (int32_t i = 0; i < r->n_data; i++) note_input(r->data[i].file, NULL);
+}
+
+static bool train_folder(training *x, bool resume, bool force) {
+    const char *dir = x->r.train.output;
+    if (!resume) note_recipe(&x->r);    // else the checkpoint knows whether an input is another now
+    if (!make_folder(dir)) return false;
+    for (int i = 0; i < N_TRAIN_FILES; i++) {
+        snprintf(x->path[i], sizeof x->path[i], "%s/%s", dir, TRAIN_FILES[i]);
+        if (!can_write(x->path[i])) return false;
+        if (!resume && !force && file_exists(x->path[i]))
+            return fail(dir, 0, "holds a training already (%s): --resume goes on with it, --force begins anew and deletes it",
+                        TRAIN_FILES[i]);
+    }
+    for (int i = BEST; i <= LAST && resume && !file_exists(x->path[CHECKPOINT]); i++)
+        if (file_exists(x->path[i]))
+            return fail(dir, 0, "holds %s but no checkpoint.kpc to go on from; --force begins anew and deletes it",
+                        TRAIN_FILES[i]);
+    return true;
+}
+
+// Opened and locked before anything is changed: two programs in one folder would spoil each other's files.
+static bool metrics_open(training *x) {
+    struct flock lock;
+    int fd = open(x->path[METRICS], O_RDWR | O_CREAT, 0666);
+    memset(&lock, 0, sizeof lock);
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    if (fd >= 0 && fcntl(fd, F_SETLK, &lock) && (errno == EACCES || errno == EAGAIN)) {
+        close(fd);
+        return fail(x->path[METRICS], 0, "another kpd is training here");
+    }
+    x->metrics = fd >= 0 ? fdopen(fd, "r+b") : NULL;
+    return x->metrics || fail(x->path[METRICS], 0, "cannot write: %s", strerror(errno));
+}
+
+// Where the rows of the steps up to `step` end. What is no row was being written when a program was killed.
+static long metrics_end(FILE *f, int64_t step) {
+    char line[400];
+    long end = 0;
+    rewind(f);
+    while (fgets(line, sizeof line, f) && strchr(line, '\n')) {
+        bool header = !end && !strncmp(line, "step\t", 5);
+        char *rest;
+        long long at = strtoll(line, &rest, 10);
+        if (!header && (rest == line || *rest != '\t' || at > step)) break;
+        end = ftell(f);
+    }
+    return end;
+}
+
+// Rows that came after the checkpoint are going to be made again.
+static bool metrics_cut(training *x, int64_t step) {
+    FILE *f = x->metrics;
+    long end = metrics_end(f, step);
+    if (end < 0 || ftruncate(fileno(f), (off_t)end) || fseek(f, end, SEEK_SET))
+        return fail(x->path[METRICS], 0, "cannot write: %s", strerror(errno));
+    if (!end) fputs("step\tsource\tloss\trate\tgrad_norm\ttokens\tdev\n", f);
+    return true;
+}
+
+static void metrics_row(training *x) {
+    const kpdt_report *r = &x->report;
+    if (r->step % x->r.train.log_steps && isnan(r->dev) && !r->done) return;
+    fprintf(x->metrics, "%lld\t%s\t%.9g\t%.9g\t%.9g\t%lld\t", (long long)r->step, x->r.data[r->source].name, (double)r->loss,
+            (double)r->rate, (double)r->grad_norm, (long long)r->tokens);
+    if (isnan(r->dev)) fputs("-\n", x->metrics);
+    else fprintf(x->metrics, "%.9g\n", (double)r->dev);
+}
+
+static bool metrics_flush(training *x) {
+    bool ok = flushed(x->metrics) && !fsync(fileno(x->metrics));
+    return ok || fail(x->path[METRICS], 0, "cannot write: %s", why_not_written());
+}
+
+static void train_how_to_go_on(const job *j, const training *x) {
+    bool saved = file_exists(x->path[CHECKPOINT]);
+    fail(j->arg[0], 0, "stopped at step %lld of %lld%s: `kpd train %s --resume` goes on", (long long)x->report.step,
+         (long long)x->report.steps, saved ? "" : ", without a checkpoint", j->arg[0]);
+}
+
+// Rows of the metrics reach the disk before the checkpoint that counts on them.
+static bool train_checkpoint(training *x) {
+    kpd_error e;
+    if (!metrics_flush(x)) return false;
+    if (kpdt_trainer_save(x->trainer, x->path[CHECKPOINT], &e)) return fail_with(x->path[CHECKPOINT], &e);
+    x->saved = now();
+    return true;
+}
+
+static bool train_due(const training *x) {
+    const recipe_train *t = &x->r.train;
+    if (t->checkpoint_steps && x->report.step % t->checkpoint_steps == 0) return true;
+    return t->checkpoint_seconds && now() - x->saved >= t->checkpoint_seconds;
+}
+
+static void train_count(job *j, training *x) {
+    const kpdt_report *r = &x->report;
+    x->loss = 0.98 * x->loss + 0.02 * (double)r->loss;
+    x->weight = 0.98 * x->weight + 0.02;
+    if (!isnan(r->dev)) x->dev = (double)r->dev;
+    j->done += r->texts;
+    j->tokens += r->tokens;
+}
+
+static void train_progress(job *j, const training *x) {
+    const kpdt_report *r = &x->report;
+    double t = now(), elapsed = t - j->started, fraction = (double)(r->step - x->first) / (double)(r->steps - x->first);
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    char left[40], dev[60] = "";
+    if (elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
+    j->shown = t;
+    format_left(left, sizeof left, elapsed, fraction);
+    if (!isnan(x->dev)) snprintf(dev, sizeof dev, ", dev %.4f (best %.4f)", x->dev, (double)r->best_dev);
+    fprintf(stderr, "%sstep %lld/%lld, %.0f %%, loss %.4f, rate %.2g, %.0f tokens/s%s%s%s", terminal ? "\r" : "kpd: ",
+            (long long)r->step, (long long)r->steps, 100 * (double)r->step / (double)r->steps, x->loss / x->weight,
+            (double)r->rate, (double)j->tokens / elapsed, left, dev, terminal ? "   " : "\n");
+    g_line_open = terminal;
+}
+
+static bool train_step(training *x) {
+    kpd_error e;
+    if (kpdt_trainer_step(x->trainer, &x->report, &e)) return fail(x->r.path, 0, "%s", e.message);
+    if (x->first >= 0) return true;
+    x->first = x->report.step - 1;
+    return metrics_cut(x, x->first);
+}
+
+static bool train_save_model(training *x, bool best) {
+    const char *path = x->path[best ? BEST : LAST];
+    kpd_model *m = NULL;
+    kpd_error e;
+    bool ok = !kpdt_trainer_model(x->trainer, best, &m, &e) && !kpd_model_save(m, path, &e);
+    kpd_model_close(m);
+    return ok || fail_with(path, &e);
+}
+
+// What the data sets gave.
+static void train_rows(const training *x) {
+    const kpdt_report *r = &x->report;
+    int64_t bad = 0;
+    for (int32_t i = 0; i < x->r.n_data; i++) bad += kpdt_dataset_bad_rows(x->r.set[i]);
+    printf("rows: %lld seen, %lld repeated, %lld left out", (long long)r->rows_seen, (long long)r->rows_repeated,
+           (long long)(r->rows_left + bad));
+    if (bad) printf(" (%lld of them bad)", (long long)bad);
+    putchar('\n');
+}
+
+static bool train_finish(training *x) {
+    const kpdt_report *r = &x->report;
+    bool dev = x->r.dev_set != NULL && !isnan(r->best_dev);
+    if (!metrics_flush(x) || (dev && !train_save_model(x, true)) || !train_save_model(x, false)) return false;
+    if (!train_checkpoint(x)) return false;
+    end_progress_line();
+    printf("%s: step %lld of %lld\n", x->path[LAST], (long long)r->step, (long long)r->steps);
+    train_rows(x);
+    if (dev) printf("%s: dev %.6f, the last %.6f\n", x->path[BEST], (double)r->best_dev, x->dev);
+    else if (x->r.dev_set) fail(x->r.path, 0, "note: no look at dev gave a figure, so there is no best.kpd");
+    return true;
+}
+
+// Until all steps are done, or somebody asks to stop, which then is no success: what was asked for is not there.
+static bool train_steps(job *j, training *x) {
+    start(j, "texts");
+    j->tokens = 0;
+    x->saved = now();
+    do {
+        if (!train_step(x)) return false;
+        metrics_row(x);
+        train_count(j, x);
+        train_progress(j, x);
+        if (!x->report.done && (g_stop || train_due(x)) && !train_checkpoint(x)) return false;
+    } while (!x->report.done && !g_stop);
+    return x->report.done && train_finish(x);
+}
+
+// With --force the files of before go when all else is known to be well.
+static bool train_begin(const job *j, training *x) {
+    kpd_error e;
+    kpdt_trainer_desc *d = &x->r.train.d;
+    d->simd = (kpd_simd)j->o.simd;
+    d->parallel = j->parallel;
+    if (kpdt_trainer_create(d, &x->trainer, &e)) return fail(x->r.path, 0, "%s", e.message);
+    if (!train_folder(x, j->o.resume != 0, j->o.force != 0) || !metrics_open(x)) return false;
+    if (!j->o.resume) {
+        for (int i = CHECKPOINT; i < N_TRAIN_FILES; i++) remove(x->path[i]);
+        return true;
+    }
+    if (!file_exists(x->path[CHECKPOINT]))
+        return fail(x->r.train.output, 0, "note: no checkpoint yet; begins at the start"), true;
+    return !kpdt_trainer_resume(x->trainer, x->path[CHECKPOINT], &e) || fail_with(x->path[CHECKPOINT], &e);
+}
+
+// After --resume: all steps are done, and their model is there.
+static bool train_is_finished(const training *x) { return file_exists(x->path[LAST]); }
+
+static bool train(job *j, training *x) {
+    if (!recipe_read(&x->r, j->arg[0])) return fail(NULL, 0, "%s", x->r.error);
+    if (!recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
+    if (!train_begin(j, x)) return false;
+    if (j->o.resume && train_is_finished(x)) return printf("%s: finished already\n", x->path[LAST]) > 0;
+    files_catch(ask_to_stop);
+    if (train_steps(j, x)) return true;
+    if (x->first >= 0) train_how_to_go_on(j, x);
+    return false;
+}
+
+static int run_train(job *j) {
+    training *x = (training *)job_alloc(j, 1, sizeof *x);
+    bool ok;
+    if (!x) return BAD_DATA;
+    if (j->o.resume && j->o.force) return usage("train: --resume goes on and --force begins anew; expected one of them");
+    x->first = -1;
+    x->dev = (double)NAN;
+    ok = train(j, x);
+    if (x->metrics && x->first < 0 && !j->o.resume) {       // no step was done: nothing is to be in the way of another try
+        remove(x->path[METRICS]);
+        rmdir(x->r.train.output);
+    }
+    if (x->metrics) fclose(x->metrics);
+    kpdt_trainer_destroy(x->trainer);
+    recipe_close(&x->r);
+    return ok ? DONE : BAD_DATA;
+}

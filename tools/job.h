@@ -1,0 +1,328 @@
+// job.h - what a command works with: text in chunks of lines, models, an index, a session, and the progress it shows.
+// Part of kpd.c, below cli.h.
+// Contents: >>text >>job >>progress
+
+// >>text  Lines in chunks. -------------------------------------------------------------------------------------------
+
+enum { CHUNK_LINES = 1024, CHUNK_BYTES = 1 << 20 };     // a chunk ends with the line that reaches either
+
+typedef struct reader {
+    FILE *file;
+    const char *name;
+    int64_t bytes, size;                // read so far; of the file, 0 = unknown
+    char *line; size_t line_capacity;
+    char *text; size_t text_size, text_capacity;
+    kpd_text lines[CHUNK_LINES];        // the chunk, in `text`; valid until the next one
+    int32_t n;
+    int64_t first;                      // the number of its first line, from 1
+} reader;
+
+static bool reader_open(reader *r, const char *path) {
+    struct stat st;
+    bool is_stdin = !path || !strcmp(path, "-");
+    r->name = is_stdin ? "standard input" : path;
+    r->file = is_stdin ? stdin : fopen(path, "rb");
+    r->bytes = r->size = 0;
+    r->n = 0;
+    r->first = 1;
+    if (!r->file) return fail(r->name, 0, "%s", strerror(errno));
+    if (!fstat(fileno(r->file), &st) && S_ISREG(st.st_mode)) r->size = (int64_t)st.st_size;
+    return true;
+}
+
+static void reader_close(reader *r) {
+    if (r->file && r->file != stdin) fclose(r->file);
+    free(r->line);
+    free(r->text);
+    memset(r, 0, sizeof *r);
+}
+
+// Appends the next line to the chunk, without its end. Its place in `text` is noted as an offset, since text may move.
+static bool reader_line(reader *r, size_t *begin, bool *end) {
+    ssize_t got = getline(&r->line, &r->line_capacity, r->file);
+    size_t n = got < 0 ? 0 : (size_t)got, mark;
+    *end = got < 0;
+    if (*end) return !ferror(r->file) && feof(r->file) ? true : fail(r->name, r->first + r->n, "%s", strerror(errno));
+    mark = r->bytes == 0 ? recipe_mark(r->line, n) : 0;
+    r->bytes += (int64_t)n;
+    if (mark == RECIPE_UTF16) return fail(r->name, 1, "UTF-16 text, expected UTF-8");
+    if (n && r->line[n - 1] == '\n') n--;
+    if (n > mark && r->line[n - 1] == '\r') n--;
+    n -= mark;
+    if (r->text_size + n + 1 > r->text_capacity) {
+        size_t capacity = (r->text_size + n + 1) * 2;
+        char *text = (char *)realloc(r->text, capacity);
+        if (!text) return fail(r->name, r->first + r->n, "out of memory: a line of %zu bytes", n);
+        r->text = text;
+        r->text_capacity = capacity;
+    }
+    memcpy(r->text + r->text_size, r->line + mark, n);
+    *begin = r->text_size;
+    r->lines[r->n++].size = n;
+    r->text_size += n;
+    return true;
+}
+
+// The next chunk; n = 0 at the end.
+static bool reader_next(reader *r) {
+    size_t begin[CHUNK_LINES];
+    bool end = false;
+    r->first += r->n;
+    r->n = 0;
+    r->text_size = 0;
+    while (!end && r->n < CHUNK_LINES && r->text_size < CHUNK_BYTES)
+        if (!reader_line(r, &begin[r->n], &end)) return false;
+    for (int32_t i = 0; i < r->n; i++) r->lines[i].data = r->text + begin[i];
+    return true;
+}
+
+// The segments of line i.
+static bool reader_split(const reader *r, int32_t i, int32_t max_parts, kpd_input *out) {
+    kpd_text rest = r->lines[i];
+    memset(out, 0, sizeof *out);
+    for (;;) {
+        const char *tab = (const char *)memchr(rest.data, '\t', rest.size);
+        kpd_text part = rest;
+        if (out->n_parts == max_parts)
+            return fail(r->name, r->first + i, "more than the %d TAB-separated segment(s) expected", (int)max_parts);
+        if (tab) part.size = (size_t)(tab - rest.data);
+        out->part[out->n_parts++] = part;
+        if (!tab) return true;
+        rest.data = tab + 1;
+        rest.size -= part.size + 1;
+    }
+}
+
+// The columns of line i; more than `max` are counted but not kept.
+static int split_columns(const reader *r, int32_t i, kpd_text *out, int max) {
+    kpd_text rest = r->lines[i];
+    for (int n = 1;; n++) {
+        const char *tab = (const char *)memchr(rest.data, '\t', rest.size);
+        size_t size = tab ? (size_t)(tab - rest.data) : rest.size;
+        if (n <= max) {
+            out[n - 1].data = rest.data;
+            out[n - 1].size = size;
+        }
+        if (!tab) return n;
+        rest.data = tab + 1;
+        rest.size -= size + 1;
+    }
+}
+
+static bool parse_id(const reader *r, int32_t i, kpd_text text, int64_t *out) {
+    char digits[32], *end = digits;
+    errno = 0;
+    if (text.size && text.size < sizeof digits) {
+        memcpy(digits, text.data, text.size);
+        digits[text.size] = 0;
+        *out = strtoll(digits, &end, 10);
+    }
+    if (!errno && end != digits && end == digits + text.size && digits[0] > ' ') return true;
+    if (text.size > 40) text.size = 40;
+    return fail(r->name, r->first + i, "'%.*s' is not an id (a 64-bit integer)", (int)text.size, text.data);
+}
+
+// >>job  What a command works with. main frees it, so commands just return. ------------------------------------------
+
+typedef struct job {
+    options o;
+    const char *program;
+    int (*command)(int argc, char **argv);      // runs a command line, argv[0] being the program; returns its exit status
+    const char **arg;                   // NULL = not given: there are more than any command asks for
+    kpd_pool *pool;
+    kpd_parallel parallel;
+    kpd_model *student, *assistant;     // or any one model, as the student
+    kpd_index *index;
+    kpd_session *session;
+    reader text;
+    npy_reader vectors;
+    int lock;                           // of the index that the command changes, -1 = none
+    output out;
+    void *block[16]; int n_blocks;      // see job_alloc
+    const char *unit;                   // what is counted: texts, queries, vectors
+    int64_t done, tokens;               // tokens -1 = not counted
+    double started, shown;              // seconds
+    double *each; size_t n_each, each_capacity;         // seconds of each text by itself
+} job;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Zeroed, freed with the job; NULL after a message.
+static void *job_alloc(job *j, size_t n, size_t size) {
+    void *p = j->n_blocks < (int)(sizeof j->block / sizeof *j->block) ? calloc(n ? n : 1, size) : NULL;
+    if (p) j->block[j->n_blocks++] = p;
+    else fail(NULL, 0, "out of memory: %zu times %zu bytes", n, size);
+    return p;
+}
+
+static void job_close(job *j) {
+    output_abandon(&j->out);
+    reader_close(&j->text);
+    npy_close(&j->vectors);
+    if (j->lock >= 0) close(j->lock);
+    kpd_session_destroy(j->session);
+    kpd_index_close(j->index);
+    kpd_model_close(j->student);
+    kpd_model_close(j->assistant);
+    kpd_pool_destroy(j->pool);
+    for (int i = 0; i < j->n_blocks; i++) free(j->block[i]);
+    free(j->each);
+}
+
+static bool open_any_model(const char *path, kpd_model **out) {
+    kpd_error e;
+    return !kpd_model_open(path, NULL, out, &e) || fail_with(path, &e);
+}
+
+static bool open_model(const char *path, kpd_kind kind, kpd_model **out) {
+    bool bi = kind == KPD_BI_ENCODER;
+    if (!open_any_model(path, out)) return false;
+    if (kpd_model_get_desc(*out).kind == kind) return true;
+    return fail(path, 0, "a %s-encoder, expected a %s-encoder", bi ? "cross" : "bi", bi ? "bi" : "cross");
+}
+
+static bool open_index(job *j, const char *path, bool writable) {
+    kpd_error e;
+    kpd_open_desc d = {0};
+    d.copy = writable;
+    return !kpd_index_open(path, &d, &j->index, &e) || fail_with(path, &e);
+}
+
+static bool open_vectors(job *j, const char *path) {
+    char why[200];
+    return npy_open(&j->vectors, path, why, sizeof why) || fail(path, 0, "%s", why);
+}
+
+static bool open_session(job *j, int32_t max_k, int32_t max_dim) {
+    kpd_error e;
+    kpd_session_desc d = {0};
+    d.student = j->student;
+    d.assistant = j->assistant;
+    d.max_k = max_k;
+    d.max_dim = max_dim;
+    d.simd = (kpd_simd)j->o.simd;
+    d.parallel = j->parallel;
+    return !kpd_session_create(&d, &j->session, &e) || fail(NULL, 0, "%s", e.message);
+}
+
+// What the library says about the chunk of text in hand: `where` is its input.
+static bool fail_text(const job *j, const kpd_error *e) {
+    bool placed = e->where >= 0 && e->where < j->text.n;
+    return fail(j->text.name, placed ? j->text.first + e->where : 0, "%s", placed ? after_place(e->message) : e->message);
+}
+
+static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!reader_split(&j->text, i, max_parts, &in[i])) return false;
+    return true;
+}
+
+// keyphrase TAB category TAB title, or keyphrase TAB title; for a model that reads no title, its category.
+static bool pair_row(const job *j, bool title, int32_t i, const kpd_input *line, kpd_row *row) {
+    if (line->n_parts < 2) return fail(j->text.name, j->text.first + i, "1 segment, expected 2 or 3 with a TAB between them");
+    row->keyphrase = line->part[0];
+    if (line->n_parts > 2 || !title) row->category = line->part[1];
+    row->title = line->part[line->n_parts - 1];
+    return true;
+}
+
+// What m reads of the chunk's lines: pairs, items (title, or title TAB category) or keyphrases.
+static bool read_inputs(job *j, const kpd_model *m, kpd_tower tower, kpd_input *in) {
+    kpd_model_desc d = kpd_model_get_desc(m);
+    bool pair = d.kind == KPD_CROSS_ENCODER, title = strstr(d.template_pair, "{title}") != NULL;
+    if (!split_chunk(j, pair ? 3 : tower == KPD_ITEM ? 2 : 1, in)) return false;
+    for (int32_t i = 0; i < j->text.n; i++) {
+        kpd_row row = {0};
+        if (pair && !pair_row(j, title, i, &in[i], &row)) return false;
+        if (!pair && tower == KPD_ITEM) { row.title = in[i].part[0]; row.category = in[i].part[1]; }
+        if (!pair && tower == KPD_KEYPHRASE) row.keyphrase = in[i].part[0];
+        in[i] = kpd_model_input(m, tower, &row);
+    }
+    return true;
+}
+
+// >>progress  A bar on a terminal, a plain line now and then elsewhere; nothing for short work. ----------------------
+
+static void start(job *j, const char *unit) {
+    j->unit = unit;
+    j->tokens = -1;
+    j->started = j->shown = now();
+}
+
+static void format_left(char *out, size_t size, double elapsed, double fraction) {
+    double left = fraction > 0 ? elapsed / fraction - elapsed : 0;
+    long s = left < 1e6 ? (long)(left + 0.5) : 0;
+    if (fraction <= 0) out[0] = 0;
+    else if (!(left < 1e6)) snprintf(out, size, ", over 11 days left");
+    else if (s < 3600) snprintf(out, size, ", %ld:%02ld left", s / 60, s % 60);
+    else snprintf(out, size, ", %ld:%02ld:%02ld left", s / 3600, s / 60 % 60, s % 60);
+}
+
+static void show_bar(const job *j, double elapsed, double fraction) {
+    char bar[31], left[40];
+    int full = (int)(fraction * 30);
+    memset(bar, ' ', 30);
+    memset(bar, '=', (size_t)(full < 0 ? 0 : full > 30 ? 30 : full));
+    bar[30] = 0;
+    format_left(left, sizeof left, elapsed, fraction);
+    fprintf(stderr, "\r[%s] %lld %s, %.0f/s%s   ", bar, (long long)j->done, j->unit, (double)j->done / elapsed, left);
+    g_line_open = true;
+}
+
+static void show_line(const job *j, double elapsed, double fraction) {
+    char left[40];
+    format_left(left, sizeof left, elapsed, fraction);
+    fprintf(stderr, "kpd: %lld %s, %.0f/s", (long long)j->done, j->unit, (double)j->done / elapsed);
+    if (fraction > 0) fprintf(stderr, ", %.0f %%%s", 100 * fraction, left);
+    fputc('\n', stderr);
+}
+
+// Counts n more; at and of are in any unit, of = 0 when the end is unknown.
+static void progress(job *j, int64_t n, int64_t at, int64_t of) {
+    double t = now(), elapsed = t - j->started, fraction = of > 0 ? (double)at / (double)of : 0;
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    j->done += n;
+    if (elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
+    j->shown = t;
+    if (terminal) show_bar(j, elapsed, fraction);
+    else show_line(j, elapsed, fraction);
+}
+
+static void progress_text(job *j) { progress(j, j->text.n, j->text.bytes, j->text.size); }
+
+// Calls fn for each chunk of the text, with j->text.n lines of at least one, until the end or until it fails. A command that
+// reads several files counts them all.
+typedef bool chunk_fn(job *j, void *state);
+static bool each_chunk(job *j, const char *unit, chunk_fn *fn, void *state) {
+    if (!j->unit) start(j, unit);
+    do {
+        if (!reader_next(&j->text) || (j->text.n && !fn(j, state)) || !output_ok(&j->out)) return false;
+        progress_text(j);
+    } while (j->text.n);
+    return true;
+}
+
+static int by_seconds(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+// The p-th part of n times, which it sorts.
+static double quantile(double *seconds, size_t n, double p) {
+    qsort(seconds, n, sizeof *seconds, by_seconds);
+    return seconds[(size_t)(p * (double)(n - 1) + .5)];
+}
+
+static void print_stats(const job *j) {
+    if (!j->unit) return;
+    fprintf(stderr, "%s=%lld ", j->unit, (long long)j->done);
+    if (j->tokens >= 0) fprintf(stderr, "tokens=%lld ", (long long)j->tokens);
+    fprintf(stderr, "seconds=%.6f", now() - j->started);
+    if (j->n_each) fprintf(stderr, " p50_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .5));
+    if (j->n_each) fprintf(stderr, " p99_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .99));
+    fputc('\n', stderr);
+}
