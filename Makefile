@@ -6,6 +6,7 @@
 #   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
+#   make install    PREFIX=/usr/local DESTDIR= LIB=lib: headers, kpd, libkpd.so, libkpd.a, pkg-config and CMake files
 #   make machines   kernels and hashes as AMX, AVX-512 VNNI and AVX-VNNI code in Bochs; needs KPD_BOCHS and KPD_KERNEL
 
 CC ?= cc
@@ -18,12 +19,13 @@ B = build
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
 
 EXAMPLES = $(patsubst examples/%.c,$(B)/%,$(wildcard examples/[0-9]*.c))
+EXAMPLES_CXX = $(patsubst examples/%.cc,$(B)/%,$(wildcard examples/[0-9]*.cc))
 PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all test demo warn asan tsan cblas bits cross machines fuzz bench bench-peers test-real clean
-all: $(B)/kpd $(EXAMPLES)
+.PHONY: all install uninstall test demo warn asan tsan cblas bits cross machines fuzz bench bench-peers test-real clean
+all: $(B)/kpd $(EXAMPLES) $(EXAMPLES_CXX)
 
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
 	@mkdir -p $(B)
@@ -33,6 +35,42 @@ $(B)/kpd: tools/kpd.c $(wildcard tools/*.h) kpd.h kpd_train.h $(B)/kpd.o
 $(EXAMPLES): $(B)/%: examples/%.c examples/tiny.h kpd.h kpd_train.h
 	@mkdir -p $(B)
 	$(CC) $(STD) $(WARN) -O1 -o $@ $< $(LIBS)
+$(EXAMPLES_CXX): $(B)/%: examples/%.cc examples/tiny.h kpd.h $(B)/kpd.o
+	$(CXX) -std=c++11 $(WARN) -O1 -o $@ $< $(B)/kpd.o $(LIBS)
+
+# The headers as a library: the functions that they declare, and nothing else. Its version in names of files and symbols is
+# KPD_ABI, since what was compiled for another must not run with it.
+VERSION = $(shell sed -n 's/^\#define KPD_VERSION "\(.*\)"/\1/p' kpd.h)
+ABI = $(shell sed -n 's/^\#define KPD_ABI //p' kpd.h)
+LIBRARY = -fPIC -fvisibility=hidden -D'KPDDEF=extern __attribute__((visibility("default")))' -D_POSIX_C_SOURCE=200809L \
+          -DKPD_IMPLEMENTATION -DKPD_TRAIN_IMPLEMENTATION -DKPD_THREADS
+FILLED = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIB@|$(LIB)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$(ABI)|' \
+         -e 's|@UP@|$(shell echo $(LIB)/cmake/kpd | sed 's|[^/][^/]*|..|g')|'
+$(B)/libkpd.o: kpd.h kpd_train.h
+	@mkdir -p $(B)
+	$(CC) $(STD) $(WARN) $(CFLAGS) $(LIBRARY) -x c -c -o $@ kpd_train.h
+$(B)/libkpd.a: $(B)/libkpd.o
+	$(AR) rcs $@ $<
+$(B)/libkpd.so: $(B)/libkpd.o tools/install/kpd.map
+	$(FILLED) tools/install/kpd.map > $(B)/kpd.map
+	$(CC) $(CFLAGS) -shared -Wl,-soname,libkpd.so.$(ABI) -Wl,--version-script=$(B)/kpd.map -o $@ $(B)/libkpd.o $(LIBS)
+
+PREFIX ?= /usr/local
+LIB ?= lib
+DIR = $(DESTDIR)$(PREFIX)
+install: $(B)/kpd $(B)/libkpd.so $(B)/libkpd.a
+	install -d $(DIR)/bin $(DIR)/include $(DIR)/$(LIB)/pkgconfig $(DIR)/$(LIB)/cmake/kpd
+	install $(B)/kpd $(DIR)/bin
+	install -m 644 kpd.h kpd_train.h $(DIR)/include
+	install $(B)/libkpd.so $(DIR)/$(LIB)/libkpd.so.$(ABI)
+	ln -sf libkpd.so.$(ABI) $(DIR)/$(LIB)/libkpd.so
+	install -m 644 $(B)/libkpd.a $(DIR)/$(LIB)
+	$(FILLED) tools/install/kpd.pc.in > $(DIR)/$(LIB)/pkgconfig/kpd.pc
+	$(FILLED) tools/install/kpd-config.cmake.in > $(DIR)/$(LIB)/cmake/kpd/kpd-config.cmake
+	$(FILLED) tools/install/kpd-config-version.cmake.in > $(DIR)/$(LIB)/cmake/kpd/kpd-config-version.cmake
+uninstall:
+	rm -f $(DIR)/bin/kpd $(DIR)/include/kpd.h $(DIR)/include/kpd_train.h $(DIR)/$(LIB)/libkpd.* $(DIR)/$(LIB)/pkgconfig/kpd.pc
+	rm -rf $(DIR)/$(LIB)/cmake/kpd
 
 HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/files.h tools/hf.h tools/npy.h
 $(B)/tests.d/%.o: tests/%.c $(HEADERS)
@@ -53,7 +91,7 @@ $(B)/tests: $(TESTS) $(B)/kpd.o
 $(B)/catalogue: tests/catalogue.c examples/tiny.h kpd.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 
-test: $(B)/tests $(B)/kpd $(B)/catalogue $(EXAMPLES)
+test: $(B)/tests $(B)/kpd $(B)/catalogue $(B)/libkpd.so $(B)/libkpd.a $(EXAMPLES) $(EXAMPLES_CXX)
 	@sh tests/run.sh $(B)
 
 demo: $(B)/kpd

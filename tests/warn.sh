@@ -31,6 +31,7 @@ for cc in gcc clang; do
         [ ! -f "$file" ] || check $cc -std=c99 $warnings -Itests -I. -fsyntax-only "$file"
     done
     for file in examples/*.c; do check $cxx -x c++ -std=c++17 $warnings -fsyntax-only "$file"; done
+    for file in examples/*.cc; do check $cxx -std=c++11 $warnings -fsyntax-only "$file"; done
     for file in tests/*.cc; do [ ! -f "$file" ] || check $cxx -std=c++11 $warnings -Itests -fsyntax-only "$file"; done
 done
 xargs -P "$(nproc 2> /dev/null || echo 1)" -I{} sh -c '
