@@ -95,7 +95,7 @@ test: $(B)/tests $(B)/kpd $(B)/catalogue $(B)/libkpd.so $(B)/libkpd.a $(EXAMPLES
 	@sh tests/run.sh $(B)
 
 demo: $(B)/kpd
-	$(B)/kpd demo $(B)/demo
+	$(B)/kpd demo $(B)/demo --force
 
 # The library, tools, tests and examples with each compiler and standard, and the library with each option on and off.
 warn:

@@ -63,19 +63,76 @@ x128=$(printf '%0128d' 0 | sed 's/00/a /g')
 
 t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
-for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" "index tune" search recommend \
-         vocab train "eval pairs" "eval auction" simulate "simulate judge"; do
+for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" "index tune" \
+         search recommend vocab train "eval pairs" "eval auction" simulate "simulate judge"; do
     run 0 $kpd help $c
     prints "kpd $c"
     grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
 done
 run 0 $kpd --version; prints kpd
 
+# Help is where people look for it, and never runs the command.
+t usage_help_anywhere
+run 0 $kpd help; cp "$dir/out" "$dir/all"
+for h in -h --help "help -h" "help --help"; do run 0 $kpd $h; quiet; same "$dir/all" "$dir/out"; done
+run 0 $kpd help embed; cp "$dir/out" "$dir/one"; prints "  --dim D "; prints "--tower item|keyphrase"; prints "  --threads N "
+for h in "embed -h" "embed --help" "embed no.kpd no.txt -o x --help" "embed --frobnicate -h" "help embed -h"; do
+    run 0 $kpd $h; quiet; same "$dir/one" "$dir/out"
+done
+for family in index eval; do
+    run 0 $kpd help $family; cp "$dir/out" "$dir/one"
+    for h in "$family -h" "$family --help"; do run 0 $kpd $h; same "$dir/one" "$dir/out"; done
+    run 2 $kpd $family; same "$dir/one" "$dir/err"; lines 0
+    grep -c "^    kpd $family [a-z]*  *[a-z].*[a-z]" "$dir/one" > "$dir/n"
+    [ "$(cat "$dir/n")" = "$(grep -c "^    kpd $family " "$dir/all")" ] || wrong "not a line for each part of $family"
+done
+for c in $(grep '^    kpd ' "$dir/all" | cut -c9-24 | tr -s ' ' | sed 's/ $//; s/ /_/'); do
+    run 0 $kpd help $(echo $c | tr _ ' '); cp "$dir/out" "$dir/one"
+    sed '/^$/,$d' "$dir/one" | grep -o -e ' \[*-[-a-z]*' | tr -d ' []' | sort -u > "$dir/use"
+    grep -o -e '^  -[-a-z]*' "$dir/one" | tr -d ' ' | grep -v -e '^--\(threads\|simd\|stats\|quiet\|help\)$' |
+        sort -u > "$dir/list"
+    cmp -s "$dir/use" "$dir/list" || wrong "$c: its first lines and its options differ: $(diff "$dir/use" "$dir/list")"
+done
+
+t usage_meant
+run 2 $kpd embde x; says "unknown command 'embde' (did you mean \`kpd embed\`?)"
+run 2 $kpd index biuld x; says "unknown command 'index biuld' (did you mean \`kpd index build\`?)"
+run 2 $kpd evla pairs; says "(did you mean \`kpd eval\`?)"
+run 2 $kpd recomend a; says "(did you mean \`kpd recommend\`?)"
+run 2 $kpd qqqqqqq; says "unknown command 'qqqqqqq'; "
+run 2 $kpd embed a --treads 2; says "unknown option '--treads' (did you mean --threads?)"
+run 2 $kpd eval pairs --treshold 2; says "(did you mean --threshold?)"
+run 2 $kpd embed a --towr=item; says "unknown option '--towr' (did you mean --tower?)"
+run 2 $kpd embed a --tower keyphrases; says "expected one of: item keyphrase (did you mean keyphrase?)"
+run 2 $kpd info a --threshold 2; says "unknown option '--threshold', which other commands have"
+
+t usage_completion
+run 0 $kpd help --man; prints ".SH NAME"; prints ".SS index build"; prints ".B \-\-min\-similarity S"
+cp "$dir/out" "$dir/kpd.1"
+if command -v groff > /dev/null; then
+    run 0 groff -ww -b -man -Tascii -P-c "$dir/kpd.1"; quiet; prints "eval auction"
+fi
+run 0 $kpd help --completion zsh; prints "#compdef kpd"; cp "$dir/out" "$dir/zsh"
+if command -v zsh > /dev/null; then run 0 zsh -n "$dir/zsh"; fi
+run 0 $kpd help --completion bash; cp "$dir/out" "$dir/bash"
+run 2 $kpd help --completion fish; says "expected a command, --man"
+completes() {                           # WANTED WORDS...: the last word, perhaps begun
+    wanted=$1; shift
+    run 0 bash -c 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _kpd; echo "${COMPREPLY[*]}"' "$dir/bash" "$@"
+    [ "$(cat "$dir/out")" = "$wanted" ] || wrong "'$*' gave $(cat "$dir/out"), expected $wanted"
+}
+if command -v bash > /dev/null; then
+    completes "embed" kpd em; completes "build" kpd index b; completes "judge" kpd simulate j
+    completes "--store --stats" kpd index build --st; completes "i16 int8" kpd index build x --store i
+    completes "--seed" kpd simulate --se
+    completes "tests/cli.sh" kpd embed tests/cl
+fi
+
 t usage_errors
 run 2 $kpd; says "a command is missing"
 run 2 $kpd judge; says "unknown command 'judge'"
 run 2 $kpd index prune x; says "unknown command 'index prune'"
-run 2 $kpd index; says "unknown command 'index'"
+run 2 $kpd index; says "kpd index PART"
 run 2 $kpd help nothing; says "unknown command"
 run 0 $kpd help index; prints "kpd index build"; prints "kpd index info"
 run 2 $kpd info; says "an argument is missing"
@@ -83,8 +140,11 @@ run 2 $kpd info a b; says "one argument too many"
 run 2 $kpd info a --frobnicate; says "unknown option '--frobnicate'"
 run 2 $kpd info a --dim 3; says "unknown option '--dim'"
 run 2 $kpd info a --threads; says "--threads needs a value"
-run 2 $kpd info a --threads 0; says "--threads 0: expected an integer from 1"
+run 2 $kpd info a --threads -1; says "--threads -1: expected an integer from 0 to 1024, or auto"
 run 2 $kpd info a --threads 2x; says "--threads 2x"
+run 2 $kpd info a --threads=; says "--threads : expected"
+run 2 $kpd info a --stats=yes; says "info: --stats takes no value"
+run 1 $kpd info -- --stats; says "--stats: "
 run 2 $kpd info a --simd mmx; says "--simd mmx: expected one of: auto scalar"
 run 2 $kpd search a b -k 0; says "-k 0: expected an integer from 1"
 run 2 $kpd search a b -k 99999999999; says "-k 99999999999: expected"
@@ -209,7 +269,7 @@ given 'wireless earbuds\r\n\n'; run 0 $kpd tokenize $student - < "$dir/in"; exac
 given 'wireless\tearbuds\n'; run 0 $kpd tokenize $student < "$dir/in"
 exactly "$(echo $ids | cut -d' ' -f1,2) 3 $(echo $ids | cut -d' ' -f3,4)\n"
 given 'wireless earbuds wireless\n'; run 0 $kpd tokenize $student --max-tokens 4 < "$dir/in"; exactly "$ids\n"
-run 0 $kpd tokenize $student "$dir/text" --stats; says "texts=1 tokens=4 seconds="
+run 0 $kpd tokenize $student "$dir/text" --stats; says "texts=1 tokens=4 threads="
 given ' Wireless\tearbuds\n'; run 0 $kpd tokenize $student --offsets < "$dir/in"
 exactly "2 $(echo $ids | cut -d' ' -f2):0:1-9 3 $(echo $ids | cut -d' ' -f3):1:0-7 3\n"
 
@@ -243,6 +303,22 @@ sed -n 's/.*seconds=\([0-9.]*\) p50_ms=\([0-9.]*\) p99_ms=\([0-9.]*\)$/\1 \2 \3/
 awk '$2 > 0 && $3 >= $2 && $1 * 1000 >= $3 { ok = 1 } END { exit !ok }' "$dir/times" || wrong "odd times: $(cat "$dir/err")"
 run 0 $kpd embed $student $d/items.tsv --dim 64 --stats; ! grep p50_ms "$dir/err" || wrong "times without --one"
 given 'a\nb\na\tb\n'; run 1 $kpd embed $student --one --tower keyphrase < "$dir/in"; says "standard input:3: more than the 1"
+
+# All processors that the process may use, unless told.
+t threads
+run 0 $kpd embed $student "$dir/many" -o "$dir/a.npy" --stats; cp "$dir/err" "$dir/stats"
+for n in auto 0; do run 0 $kpd embed $student "$dir/many" -o "$dir/b.npy" --threads $n --stats; says " threads=$(nproc) "; done
+grep " threads=$(nproc) " "$dir/stats" > /dev/null || wrong "not $(nproc) threads: $(cat "$dir/stats")"
+run 0 $kpd embed $student "$dir/many" -o "$dir/b.npy" --threads=3 --stats; says " threads=3 "; same "$dir/a.npy" "$dir/b.npy"
+if command -v taskset > /dev/null; then
+    cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
+    run 0 taskset -c $cpu $kpd embed $student "$dir/many" -o "$dir/b.npy" --stats; says " threads=1 "; same "$dir/a.npy" "$dir/b.npy"
+fi
+
+t quiet
+run 0 $kpd embed $student "$dir/phrases" -o "$dir/b.npy" --quiet; quiet; lines 0
+run 0 $kpd vocab "$dir/phrases" -o "$dir/b.txt" --size 10 --quiet; quiet; lines 0
+run 0 $kpd info --quiet $student; prints "verified"
 
 t embed_same_bits
 run 0 $kpd embed $student "$dir/many" -o "$dir/a.npy"
@@ -320,7 +396,7 @@ t index
 printf '10\n-20\n9223372036854775807\n' > "$dir/ids"
 x=$dir/x.kpi
 run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --stats
-prints "3 added, 0 replaced, 3 now"; says "vectors=3 seconds="
+prints "3 added, 0 replaced, 3 now"; says "vectors=3 "; says " seconds="
 run 0 $kpd index info $x; prints "3 of dim 2, cosine"
 { npy 1 2; one; zero; } > "$dir/q.npy"
 run 0 $kpd search $x "$dir/q.npy"
@@ -430,7 +506,7 @@ run 0 $kpd info $x; prints "verified"
 # ---- search -------------------------------------------------------------------------------------------------------
 
 t search
-run 0 $kpd search $d/keyphrases.kpi "$dir/i.npy" -k 3 --stats; lines 36; says "queries=12 seconds="
+run 0 $kpd search $d/keyphrases.kpi "$dir/i.npy" -k 3 --stats; lines 36; says "queries=12 "
 cp "$dir/out" "$dir/first"
 run 0 $kpd search $d/keyphrases.kpi "$dir/i.npy" -k 3 --threads 2 --simd scalar; same "$dir/first" "$dir/out"
 run 0 $kpd search $d/keyphrases.kpi "$dir/i.npy" -k 1000000; lines 720
@@ -452,7 +528,7 @@ run 1 $kpd search "$dir/missing" "$dir/q.npy"; says "No such file"
 
 t recommend
 all="$kpd recommend $student $assistant $d/keyphrases.kpi $d/keyphrases.tsv"
-run 0 $all $d/items.tsv --threshold 0.5 --same-words --stats; says "queries=12 seconds="
+run 0 $all $d/items.tsv --threshold 0.5 --same-words --stats; says "items=12 "
 awk -F '\t' 'NF != 5 || $5 < 0.5 { exit 1 }' "$dir/out" || wrong "not 5 columns with a relevance from 0.5 on"
 head -1 "$dir/out" | grep '^0	1	wireless earbuds	0\.' > /dev/null || wrong "the first line is $(head -1 "$dir/out")"
 cp "$dir/out" "$dir/first"
@@ -463,7 +539,7 @@ run 0 $kpd recommend $student - $d/keyphrases.kpi $d/keyphrases.tsv $d/items.tsv
 awk -F '\t' '$5 != "-" || $4 < 0.5 || $2 > 3 { exit 1 }' "$dir/out" || wrong "--min-similarity or -k is not kept"
 given '\n'; run 0 $all -k 2 < "$dir/in"; [ "$(wc -l < "$dir/out")" -le 2 ] || wrong "an empty item gave more than k"
 run 0 $all "$dir/empty"; lines 0
-run 0 $all $d/items.tsv --threshold 0.5 --same-words -o "$dir/r.tsv"; lines 0; same "$dir/first" "$dir/r.tsv"
+run 0 $all $d/items.tsv --threshold 0.5 --same-words -o "$dir/r.tsv"; prints "r.tsv: keyphrases for 12 items"; same "$dir/first" "$dir/r.tsv"
 
 # Vectors of another model are nonsense; those of a conversion of the same are near.
 t recommend_fingerprint
@@ -511,7 +587,7 @@ run 0 $kpd vocab - -o "$dir/v.txt" < "$dir/in"; quiet; prints "$dir/v.txt: 30 to
 for token in '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' d e i l n o r s t w '##d' '##e' '##i' '##o' '##r' '##s' '##t' '##w' \
              lo low '##es' '##est' ne '##west' newest; do echo "$token"; done > "$dir/want"
 same "$dir/want" "$dir/v.txt"
-run 0 $kpd vocab - -o - --size 24 --stats < "$dir/in"; lines 24; says "texts=4 seconds="
+run 0 $kpd vocab - -o - --size 24 --stats < "$dir/in"; lines 24; says "texts=4 "
 run 0 $kpd vocab - -o - --min-count 4 < "$dir/in"; lines 25
 run 0 $kpd vocab - -o - --cased < "$dir/in"; prints "L"
 run 0 $kpd vocab - -o - --size 10 < "$dir/in"; lines 23; says "note: the alphabet alone makes 23 tokens, --size is 10"
@@ -555,10 +631,12 @@ cut -f 2,3 $shop/llm_test.tsv $shop/llm_dev.tsv | sort -u > "$dir/held"
 cut -f 2,3 $shop/llm.tsv $shop/sr.tsv $shop/ctr.tsv | sort -u | comm -12 - "$dir/held" > "$dir/both"
 [ -s "$dir/both" ] && wrong "held-out items stand in training files"
 run 0 $kpd simulate $shop/shop.ini -o $dir/shop2; same $shop/llm.tsv $dir/shop2/llm.tsv; same $shop/shop.ini $dir/shop2/shop.ini
-run 0 $kpd simulate -o $dir/shop2 --items 300 --queries 200 --seed 7 --placebo shuffled
+cp $dir/shop2/shop.ini "$dir/before"; run 1 $kpd simulate -o $dir/shop2 --seed 8; same "$dir/before" $dir/shop2/shop.ini
+says "$dir/shop2: holds items.tsv already; expected another folder, or --force"
+run 0 $kpd simulate -o $dir/shop2 --items 300 --queries 200 --seed 7 --placebo shuffled --force
 cmp -s $shop/llm.tsv $dir/shop2/llm.tsv && wrong "the placebo has the LLM's labels"
 same $shop/sr.tsv $dir/shop2/sr.tsv
-run 0 $kpd simulate -o $dir/shop2 --items 60 --queries 30 --world 0; grep -q '^world = 0$' $dir/shop2/shop.ini || wrong "not W0"
+run 0 $kpd simulate -o $dir/shop2 --items 60 --queries 30 --world 0 --force; grep -q '^world = 0$' $dir/shop2/shop.ini || wrong "not W0"
 no_temp
 
 t simulate_errors
@@ -583,7 +661,7 @@ done
 run 0 $kpd simulate judge $shop < "$dir/in"; cp "$dir/out" "$dir/first"
 run 0 $kpd simulate judge $shop "$dir/in" --by truth; same "$dir/first" "$dir/out"
 printf '99\t1\t%s\t.5\t-\n' "$phrase" > "$dir/r5"
-run 0 $kpd simulate judge $shop "$dir/in" "$dir/r5" -o "$dir/j3"; lines 0
+run 0 $kpd simulate judge $shop "$dir/in" "$dir/r5" -o "$dir/j3"; prints "$dir/j3: 3 verdicts"
 { cat "$dir/first"; sed -n 2p "$dir/first"; } > "$dir/want"; same "$dir/want" "$dir/j3"
 printf '\n' > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/r5" "$dir/in"; says "in:1: expected row TAB keyphrase"
 printf '0\t1\ta\n' > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: expected row TAB keyphrase"
@@ -825,7 +903,7 @@ run 1 $kpd train $tr/other.ini --resume; says "no checkpoint.kpc to go on from"
 t train_example
 $kpd help train | sed -n '/^# student.ini/,$p' | sed "s/384/128/; s/minilm/student/; s/= student$/= example/" > $tr/example.ini
 cp $student $assistant $tr
-run 0 $kpd train $tr/example.ini; quiet; prints "$tr/example/best.kpd"
+run 0 $kpd train $tr/example.ini; prints "$tr/example/best.kpd"
 
 t train_assistant
 cat > $tr/cross.ini <<END
@@ -1001,7 +1079,7 @@ run 0 $kpd eval pairs "$dir/p.tsv"; quiet; lines 15
 figure pairs 4; figure yes 0.500000; figure threshold 0.400000; figure f1 0.800000; figure precision 0.666667
 figure recall 1.000000; figure accuracy 0.750000; figure mcc 0.577350; figure ap 0.833333; figure auc 0.750000
 figure ece 0.325000; figure spearman_assistant 0.400000
-cp "$dir/out" "$dir/first"; run 0 $kpd eval pairs "$dir/p.tsv" -o "$dir/e.tsv"; lines 0; same "$dir/first" "$dir/e.tsv"
+cp "$dir/out" "$dir/first"; run 0 $kpd eval pairs "$dir/p.tsv" -o "$dir/e.tsv"; prints "e.tsv: figures of 4 pairs"; same "$dir/first" "$dir/e.tsv"
 cut -f1,2 "$dir/p.tsv" > "$dir/in"
 run 0 $kpd eval pairs --threshold 0.75 < "$dir/in"; lines 13; figure f1 0.500000; figure recall 0.500000; figure mcc 0.000000
 printf '3\t1\n2\t0\n' > "$dir/dev.tsv"
@@ -1029,7 +1107,6 @@ eval_bad '1\t1\tnan\n' "1: the assistant's score 'nan', expected"
 eval_bad '' " it has no rows"
 run 1 $kpd eval pairs "$dir/missing"; says "No such file"
 run 2 $kpd eval pairs a --dev b --threshold 1; says "--dev chooses the threshold"
-run 2 $kpd eval; says "unknown command 'eval'"
 
 # Items 0 and 2 of 4. Survivors at .5: a and c of item 0, a and d of item 2; the judge passes both a, and does not know d.
 t eval_auction
@@ -1049,7 +1126,7 @@ t eval_auction_against
 : > "$dir/none.tsv"
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv"
 cp "$dir/out" "$dir/first"
-run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv" -o "$dir/e.tsv"; lines 0
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv" -o "$dir/e.tsv"; prints "e.tsv: figures of 3 items"
 same "$dir/first" "$dir/e.tsv"
 [ "$(grep '^pr	' "$dir/first" | cut -f8-)" = "0.000000	0.000000	0.000000	1.000000" ] || wrong "a system differs from itself"
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/none.tsv"; figure items 3 - - 3 - - 0 - - -
@@ -1092,7 +1169,7 @@ for m in base assistant ctr student; do run 0 $kpd info "$dir/a demo/$m/last.kpd
 # What it printed does the same again.
 t demo_by_commands
 cp -R "$dir/a demo" "$dir/demo2"
-grep "^$kpd [eirs]" "$dir/first" > "$dir/commands"
+grep "^$kpd [eirs]" "$dir/first" | sed 's/ simulate -o/ simulate --force -o/' > "$dir/commands"
 rm "$dir/a demo"/*.kpi "$dir/a demo"/*.lists.tsv "$dir/a demo"/auction.*.tsv
 run 0 sh -e "$dir/commands"
 for f in shop/llm.tsv ctr.kpi student.lists.tsv llm.tsv auction.llm.tsv auction.truth.tsv; do
@@ -1100,7 +1177,8 @@ for f in shop/llm.tsv ctr.kpi student.lists.tsv llm.tsv auction.llm.tsv auction.
 done
 
 t demo_again
-run 0 $kpd demo "$dir/demo2" $small --threads 1; prints "# Replaces the demo in $dir/demo2."
+run 1 $kpd demo "$dir/demo2" $small; says "holds base.ini already"
+run 0 $kpd demo "$dir/demo2" $small --threads 1 --force; prints "# Replaces the demo in $dir/demo2."
 prints "base.ini --force --threads 1"
 sed -n '/^by the LLM/,$p' "$dir/first" > "$dir/want"
 sed -n '/^by the LLM/,$p' "$dir/out" > "$dir/got"; same "$dir/want" "$dir/got"
@@ -1110,7 +1188,7 @@ run 1 $kpd demo $d; says "$d: it holds something else than a demo"
 run 1 $kpd demo $d/items.tsv; says "cannot make the folder"
 run 1 $kpd demo $dir/no/such; says "cannot make the folder"
 rm "$dir/demo2/vocab.txt"; mkdir "$dir/demo2/vocab.txt"
-run 1 $kpd demo "$dir/demo2" $small; says "$dir/demo2/vocab.txt: cannot write"
+run 1 $kpd demo "$dir/demo2" $small --force; says "$dir/demo2/vocab.txt: cannot write"
 grep " train " "$dir/out" && wrong "it went on after a failure"
 
 # A recipe that goes on from what it would replace.

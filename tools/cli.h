@@ -7,6 +7,7 @@ enum { DONE = 0, BAD_DATA = 1, BAD_USAGE = 2 };
 // >>errors  Every message goes through these, and each returns what its caller returns. ------------------------------
 
 static bool g_line_open;                // a progress bar stands on the terminal's last line
+static bool g_quiet;                    // --quiet
 
 static void end_progress_line(void) {
     if (g_line_open) fputc('\n', stderr);
@@ -30,6 +31,29 @@ PRINTF(3, 4) static bool fail(const char *file, int64_t line, const char *format
     va_end(args);
     fputc('\n', stderr);
     return false;
+}
+
+// What is worth knowing and no failure.
+PRINTF(2, 3) static void note(const char *file, const char *format, ...) {
+    va_list args;
+    if (g_quiet) return;
+    end_progress_line();
+    fprintf(stderr, "kpd: %s%snote: ", file ? file : "", file ? ": " : "");
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+// What was written, on the standard output.
+PRINTF(1, 2) static void say(const char *format, ...) {
+    va_list args;
+    if (g_quiet) return;
+    end_progress_line();
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
 }
 
 PRINTF(1, 2) static int usage(const char *format, ...) {
@@ -60,13 +84,13 @@ static const char *after_place(const char *message) {
     return message;
 }
 
-// >>options  One table of all options; a command names those that it takes. ------------------------------------------
+// >>options  One table of all options; a command names those that it takes. Help, man page and completions are made of it. ---
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
         *calibrate;
-    int32_t threads, simd, stats, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
-        by_relevance, same_words;
+    int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
+        by_relevance, same_words;       // threads: 0 = all
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
@@ -76,69 +100,76 @@ typedef struct options {
     float recall, gamma;                // 0 = not given
 } options;
 
-typedef enum option_kind { FLAG, TEXT, INTEGER, NUMBER, CHOICE } option_kind;
+typedef enum option_kind { FLAG, TEXT, FILE_NAME, INTEGER, NUMBER, CHOICE } option_kind;
 
 typedef struct option {
     const char *name;
     option_kind kind;
-    size_t field;                       // of `options`: int32_t, const char *, int32_t, float, int32_t
+    size_t field;                       // of `options`: int32_t, const char *, const char *, int32_t, float, int32_t
     int32_t low, high;                  // INTEGER
-    const char *choices;                // CHOICE: words, in the order of the enum that they name
+    const char *choices;                // CHOICE: words, in the order of the enum that they name; INTEGER: a word for 0
+    const char *value, *help;           // as help names it; what it does
 } option;
 
-#define COMMON_OPTIONS "--threads --simd --stats"
+#define COMMON_OPTIONS "--threads --simd --stats --quiet --help"
 #define FIELD(name) offsetof(options, name)
 static const option OPTIONS[] = {
-    {"-o",                   TEXT,    FIELD(output),             0, 0, NULL},
-    {"-k",                   INTEGER, FIELD(k),                  1, KPD_MAX_K, NULL},
-    {"--threads",            INTEGER, FIELD(threads),            1, KPD_MAX_THREADS, NULL},
-    {"--simd",               CHOICE,  FIELD(simd),               0, 0, WORDS(KPD_SIMD_LIST)},
-    {"--stats",              FLAG,    FIELD(stats),              0, 0, NULL},
-    {"--dtype",              CHOICE,  FIELD(dtype),              0, 0, "f32 bf16 int8"},
-    {"--wide-qkv",           FLAG,    FIELD(wide_qkv),           0, 0, NULL},
-    {"--calibrate",          TEXT,    FIELD(calibrate),          0, 0, NULL},
-    {"--template-item",      TEXT,    FIELD(template_item),      0, 0, NULL},
-    {"--template-keyphrase", TEXT,    FIELD(template_keyphrase), 0, 0, NULL},
-    {"--template-pair",      TEXT,    FIELD(template_pair),      0, 0, NULL},
-    {"--max-tokens",         INTEGER, FIELD(max_tokens),         1, KPD_MAX_POSITIONS, NULL},
-    {"--no-special",         FLAG,    FIELD(no_special),         0, 0, NULL},
-    {"--offsets",            FLAG,    FIELD(offsets),            0, 0, NULL},
-    {"--dim",                INTEGER, FIELD(dim),                1, KPD_MAX_WIDTH, NULL},
-    {"--tower",              CHOICE,  FIELD(tower),              0, 0, WORDS(KPD_TOWER_LIST)},
-    {"--one",                FLAG,    FIELD(one),                0, 0, NULL},
-    {"--metric",             CHOICE,  FIELD(metric),             0, 0, WORDS(KPD_METRIC_LIST)},
-    {"--ids",                TEXT,    FIELD(ids),                0, 0, NULL},
-    {"--threshold",          NUMBER,  FIELD(threshold),          0, 0, NULL},
-    {"--kind",               CHOICE,  FIELD(kind),               0, 0, WORDS(KPD_INDEX_KIND_LIST)},
-    {"--store",              CHOICE,  FIELD(store),              0, 0, "f32 i16 int8 none"},
-    {"--lists",              INTEGER, FIELD(lists),              1, 1 << 24, NULL},
-    {"--recall",             NUMBER,  FIELD(recall),             0, 0, NULL},
-    {"--gamma",              NUMBER,  FIELD(gamma),              0, 0, NULL},
-    {"--min-similarity",     NUMBER,  FIELD(min_similarity),     0, 0, NULL},
-    {"--by-relevance",       FLAG,    FIELD(by_relevance),       0, 0, NULL},
-    {"--same-words",         FLAG,    FIELD(same_words),         0, 0, NULL},
-    {"--resume",             FLAG,    FIELD(resume),             0, 0, NULL},
-    {"--force",              FLAG,    FIELD(force),              0, 0, NULL},
-    {"--model",              TEXT,    FIELD(model),              0, 0, NULL},
-    {"--dev",                TEXT,    FIELD(dev),                0, 0, NULL},
-    {"--filter",             TEXT,    FIELD(filter),             0, 0, NULL},
-    {"--against",            TEXT,    FIELD(against),            0, 0, NULL},
-    {"--items",              INTEGER, FIELD(items),              1, INT32_MAX, NULL},
-    {"--size",               INTEGER, FIELD(size),               1, KPD_MAX_VOCAB, NULL},
-    {"--min-count",          INTEGER, FIELD(min_count),          1, INT32_MAX, NULL},
-    {"--cased",              FLAG,    FIELD(cased),              0, 0, NULL},
-    {"--queries",            INTEGER, FIELD(queries),            20, 1000000, NULL},
-    {"--seed",               INTEGER, FIELD(seed),               1, INT32_MAX, NULL},
-    {"--world",              INTEGER, FIELD(world),              0, 5, NULL},
-    {"--placebo",            CHOICE,  FIELD(placebo),            0, 0, "none shuffled truth"},
-    {"--by",                 CHOICE,  FIELD(by),                 0, 0, "truth text llm tuned sr filter"},
+    {"-o", FILE_NAME, FIELD(output), 0, 0, NULL, "FILE", "where the result goes; a file that is there is replaced"},
+    {"-k", INTEGER, FIELD(k), 1, KPD_MAX_K, NULL, "K", "how many, at most (10)"},
+    {"--force", FLAG, FIELD(force), 0, 0, NULL, NULL, "replaces what the folder holds already by the names that are written"},
+    {"--dtype", CHOICE, FIELD(dtype), 0, 0, "f32 bf16 int8", NULL, "type of the weights (f32)"},
+    {"--wide-qkv", FLAG, FIELD(wide_qkv), 0, 0, NULL, NULL, "int8: inputs of query, key and value at 16 bits"},
+    {"--calibrate", FILE_NAME, FIELD(calibrate), 0, 0, NULL, "FILE", "int8: texts that say how large inputs get"},
+    {"--template-item", TEXT, FIELD(template_item), 0, 0, NULL, "T", "what the model reads of an item"},
+    {"--template-keyphrase", TEXT, FIELD(template_keyphrase), 0, 0, NULL, "T", "what it reads of a keyphrase"},
+    {"--template-pair", TEXT, FIELD(template_pair), 0, 0, NULL, "T", "what a cross-encoder reads of both"},
+    {"--max-tokens", INTEGER, FIELD(max_tokens), 1, KPD_MAX_POSITIONS, NULL, "N", "longer texts are cut to so many tokens"},
+    {"--no-special", FLAG, FIELD(no_special), 0, 0, NULL, NULL, "no [CLS] and [SEP]"},
+    {"--offsets", FLAG, FIELD(offsets), 0, 0, NULL, NULL, "where in its segment each token stands"},
+    {"--dim", INTEGER, FIELD(dim), 1, KPD_MAX_WIDTH, NULL, "D", "the first D columns of the vectors, normalised"},
+    {"--tower", CHOICE, FIELD(tower), 0, 0, WORDS(KPD_TOWER_LIST), NULL, "what the texts are (item)"},
+    {"--one", FLAG, FIELD(one), 0, 0, NULL, NULL, "one text at a time, as a server does"},
+    {"--ids", FILE_NAME, FIELD(ids), 0, 0, NULL, "FILE", "an id a line, for each row (0, 1, 2, ...)"},
+    {"--metric", CHOICE, FIELD(metric), 0, 0, WORDS(KPD_METRIC_LIST), NULL, "how vectors are compared (cosine)"},
+    {"--kind", CHOICE, FIELD(kind), 0, 0, WORDS(KPD_INDEX_KIND_LIST), NULL, "of index: exact, or faster and finds most (flat)"},
+    {"--store", CHOICE, FIELD(store), 0, 0, "f32 i16 int8 none", NULL, "how a tree keeps its vectors (f32)"},
+    {"--lists", INTEGER, FIELD(lists), 1, 1 << 24, NULL, "N", "lists of a tree (one for 224 vectors)"},
+    {"--recall", NUMBER, FIELD(recall), 0, 0, NULL, "R", "share of the K best that a tree is to find (0.95)"},
+    {"--gamma", NUMBER, FIELD(gamma), 0, 0, NULL, "G", "how far a tree is opened, in place of --recall"},
+    {"--model", FILE_NAME, FIELD(model), 0, 0, NULL, "M.kpd", "the model"},
+    {"--threshold", NUMBER, FIELD(threshold), 0, 0, NULL, "T", "the least score that counts"},
+    {"--min-similarity", NUMBER, FIELD(min_similarity), 0, 0, NULL, "S", "the least similarity"},
+    {"--by-relevance", FLAG, FIELD(by_relevance), 0, 0, NULL, NULL, "in the order of the assistant's scores"},
+    {"--same-words", FLAG, FIELD(same_words), 0, 0, NULL, NULL, "the same words in another order are duplicates"},
+    {"--resume", FLAG, FIELD(resume), 0, 0, NULL, NULL, "goes on from the checkpoint"},
+    {"--size", INTEGER, FIELD(size), 1, KPD_MAX_VOCAB, NULL, "N", "tokens, at most (8000)"},
+    {"--min-count", INTEGER, FIELD(min_count), 1, INT32_MAX, NULL, "N", "what is rarer becomes no token (2)"},
+    {"--cased", FLAG, FIELD(cased), 0, 0, NULL, NULL, "keeps upper case and accents"},
+    {"--dev", FILE_NAME, FIELD(dev), 0, 0, NULL, "FILE", "pairs on which the threshold is chosen"},
+    {"--filter", FILE_NAME, FIELD(filter), 0, 0, NULL, "FILE", "values that --threshold is held against"},
+    {"--against", FILE_NAME, FIELD(against), 0, 0, NULL, "FILE", "a second system's recommendations"},
+    {"--items", INTEGER, FIELD(items), 1, INT32_MAX, NULL, "N", "how many items"},
+    {"--queries", INTEGER, FIELD(queries), 20, 1000000, NULL, "N", "how many keyphrases (4000)"},
+    {"--seed", INTEGER, FIELD(seed), 1, INT32_MAX, NULL, "S", "another shop (1)"},
+    {"--world", INTEGER, FIELD(world), 0, 5, NULL, "W", "what biases the clicks have (3)"},
+    {"--placebo", CHOICE, FIELD(placebo), 0, 0, "none shuffled truth", NULL, "in place of the LLM's labels (none)"},
+    {"--by", CHOICE, FIELD(by), 0, 0, "truth text llm tuned sr filter", NULL, "who judges (truth)"},
+    {"--threads", INTEGER, FIELD(threads), 0, KPD_MAX_THREADS, "auto", "N", "how many (auto: all that this process may use)"},
+    {"--simd", CHOICE, FIELD(simd), 0, 0, WORDS(KPD_SIMD_LIST), NULL, "instructions (auto: the best of this machine)"},
+    {"--stats", FLAG, FIELD(stats), 0, 0, NULL, NULL, "a last line of counts and seconds on stderr"},
+    {"--quiet", FLAG, FIELD(quiet), 0, 0, NULL, NULL, "no progress, no notes, no word on what was written"},
+    {"--help", FLAG, 0, 0, 0, NULL, NULL, "this help; -h too"},
 };
+enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };
 
-static const option *find_option(const char *allowed, const char *name) {
-    if (recipe_find(allowed, name) < 0 && recipe_find(COMMON_OPTIONS, name) < 0) return NULL;
-    for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++)
+static const option *option_named(const char *name) {
+    for (int i = 0; i < N_OPTIONS; i++)
         if (!strcmp(OPTIONS[i].name, name)) return &OPTIONS[i];
     return NULL;
+}
+
+static bool option_is_of(const option *p, const char *allowed) {
+    return recipe_find(allowed, p->name) >= 0 || recipe_find(COMMON_OPTIONS, p->name) >= 0;
 }
 
 static int set_integer(const option *p, const char *text, int32_t *out) {
@@ -146,8 +177,10 @@ static int set_integer(const option *p, const char *text, int32_t *out) {
     long v;
     errno = 0;
     v = strtol(text, &end, 10);
+    if (p->choices && !strcmp(text, p->choices)) return *out = 0, DONE;
     if (errno || end == text || *end || v < p->low || v > p->high)
-        return usage("%s %s: expected an integer from %d to %d", p->name, text, (int)p->low, (int)p->high);
+        return usage("%s %s: expected an integer from %d to %d%s%s", p->name, text, (int)p->low, (int)p->high,
+                     p->choices ? ", or " : "", p->choices ? p->choices : "");
     *out = (int32_t)v;
     return DONE;
 }
@@ -162,7 +195,8 @@ static int set_number(const option *p, const char *text, float *out) {
 
 static int set_choice(const option *p, const char *text, int32_t *out) {
     int at = recipe_find(p->choices, text);
-    if (at < 0) return usage("%s %s: expected one of: %s", p->name, text, p->choices);
+    char meant[80];
+    if (at < 0) return usage("%s %s: expected one of: %s%s", p->name, text, p->choices, recipe_meant(p->choices, text, meant));
     *out = at;
     return DONE;
 }
@@ -171,7 +205,8 @@ static int set_option(options *o, const option *p, const char *value) {
     void *field = (char *)o + p->field;
     switch (p->kind) {
     case FLAG:    *(int32_t *)field = 1; return DONE;
-    case TEXT:    *(const char **)field = value; return DONE;
+    case TEXT:
+    case FILE_NAME: *(const char **)field = value; return DONE;
     case INTEGER: return set_integer(p, value, (int32_t *)field);
     case NUMBER:  return set_number(p, value, (float *)field);
     case CHOICE:  return set_choice(p, value, (int32_t *)field);
@@ -287,4 +322,13 @@ static bool make_folder(const char *dir) {
     if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
     if (!mkdir(dir, 0777) || (!stat(dir, &st) && S_ISDIR(st.st_mode))) return true;
     return fail(dir, 0, "cannot make the folder: %s", strerror(errno));
+}
+
+// A file that -o names is replaced; one in a folder that a command fills is not, unless --force says so.
+static bool may_fill(const char *dir, const char *name, bool force) {
+    char path[4300];
+    struct stat st;
+    snprintf(path, sizeof path, "%.4000s/%.255s", dir, name);
+    if (force || stat(path, &st)) return true;
+    return fail(dir, 0, "holds %s already; expected another folder, or --force to replace what is there", name);
 }

@@ -116,7 +116,7 @@ static int bench_model(job *j) {
     kpd_model_desc d;
     batch b;
     double opened = now();
-    if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
+    if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student) || !open_pool(j)) return BAD_DATA;
     opened = now() - opened;
     if (!reader_open(&j->text, j->arg[1]) || !reader_next(&j->text)) return BAD_DATA;
     if (!j->text.n) return fail(j->text.name, 0, "no text"), BAD_DATA;
@@ -125,7 +125,7 @@ static int bench_model(job *j) {
     d = kpd_model_get_desc(j->student);
     bench_kernels((kpd_simd)j->o.simd, (size_t)d.width, (size_t)d.ffn_width, (size_t)d.n_heads, now);
     printf("\nopen         %.2f ms\ntexts        the first %d of %s, %d thread(s)\n", 1e3 * opened, (int)j->text.n,
-           j->text.name, j->o.threads > 1 ? (int)j->o.threads : 1);
+           j->text.name, (int)j->n_threads);
     return bench_tokenizer(j, &b) && bench_all_types(j, &b) ? DONE : BAD_DATA;
 }
 

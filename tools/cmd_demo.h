@@ -41,7 +41,8 @@ typedef struct demo_step { const char *why, *words; } demo_step;        // why N
 
 // @ is DIR. SHOP, FORCE and MACHINE stand for options, see demo_options.
 static const demo_step DEMO_STEPS[] = {
-    {"A shop: titles, keyphrases, clicks, an LLM's labels; and the truth, which no model sees", "simulate -o @/shop SHOP"},
+    {"A shop: titles, keyphrases, clicks, an LLM's labels; and the truth, which no model sees",
+     "simulate -o @/shop SHOP FORCE"},
     {"A vocabulary of its words", "vocab @/shop/corpus.txt -o @/vocab.txt --size 2000"},
     {"Four trainings, each by a recipe with comments in it", "train @/base.ini FORCE MACHINE"},
     {NULL, "train @/assistant.ini FORCE MACHINE"},
@@ -86,24 +87,16 @@ PRINTF(2, 3) static void demo_add(demo *d, const char *format, ...) {
     d->argc++;
 }
 
-// At most 8 threads: a batch of the demo's small model has little work for more.
-static int32_t n_cpus(void) {
-    long n = 1;
-#ifdef _SC_NPROCESSORS_ONLN
-    n = sysconf(_SC_NPROCESSORS_ONLN);
-#endif
-    return n < 1 ? 1 : n > 8 ? 8 : (int32_t)n;
-}
-
-static bool demo_options(demo *d, const options *o, const char *word, size_t n) {
-    if (n == 4 && !strncmp(word, "SHOP", n)) {
+static bool demo_options(demo *d, const options *o, const char *word, size_t length) {
+    if (length == 4 && !strncmp(word, "SHOP", length)) {
         demo_add(d, "--seed"), demo_add(d, "%d", o->seed ? (int)o->seed : 1);
         if (o->items) demo_add(d, "--items"), demo_add(d, "%d", (int)o->items);
         if (o->queries) demo_add(d, "--queries"), demo_add(d, "%d", (int)o->queries);
-    } else if (n == 5 && !strncmp(word, "FORCE", n)) {
+    } else if (length == 5 && !strncmp(word, "FORCE", length)) {
         if (d->again) demo_add(d, "--force");
-    } else if (n == 7 && !strncmp(word, "MACHINE", n)) {
-        demo_add(d, "--threads"), demo_add(d, "%d", (int)(o->threads ? o->threads : n_cpus()));
+    } else if (length == 7 && !strncmp(word, "MACHINE", length)) {
+        int32_t n = o->threads ? o->threads : cpus_allowed(8);          // its models are small: more have nothing to do
+        demo_add(d, "--threads"), demo_add(d, "%d", (int)n);
         if (o->simd) demo_add(d, "--simd"), demo_add(d, "%s", kpd_simd_name((kpd_simd)o->simd));
     } else return false;
     return true;
@@ -160,9 +153,10 @@ static bool is_empty_folder(const char *dir) {
 }
 
 // Nothing is replaced but another demo.
-static bool demo_folder(demo *d) {
+static bool demo_folder(demo *d, bool force) {
     if (!make_folder(d->dir)) return false;
     d->again = demo_is_in(d->dir);
+    if (d->again && !may_fill(d->dir, DEMO_RECIPES[0].name, force)) return false;
     if (d->again) printf("# Replaces the demo in %s.\n", d->dir);
     return d->again || is_empty_folder(d->dir) || fail(d->dir, 0, "it holds something else than a demo; expected a new folder");
 }
@@ -268,7 +262,7 @@ static int run_demo(job *j) {
     demo *d = (demo *)job_alloc(j, 1, sizeof *d);
     if (!d) return BAD_DATA;
     d->dir = j->arg[0] ? j->arg[0] : "kpd-demo";
-    if (!demo_folder(d) || !demo_write_recipes(j, d)) return BAD_DATA;
+    if (!demo_folder(d, j->o.force != 0) || !demo_write_recipes(j, d)) return BAD_DATA;
     files_catch(ask_to_stop);
     for (size_t i = 0; i < sizeof DEMO_STEPS / sizeof *DEMO_STEPS; i++) {
         int status = demo_run(j, d, &DEMO_STEPS[i]);

@@ -192,6 +192,7 @@ static int run_eval_pairs(job *j) {
     if ((j->o.model && !pairs_model(j)) || !output_open(&j->out, j->o.output)) return BAD_DATA;
     ok = pairs_threshold(j, &threshold, &t) && pairs_read(j, j->arg[0], &p) && pairs_print(j, &p, threshold) &&
          output_commit(&j->out);
+    if (ok && j->out.path) say("%s: figures of %zu pairs", j->out.path, p.n);
     pairs_free(&p);
     return ok ? DONE : BAD_DATA;
 }
@@ -341,7 +342,7 @@ static bool auction_read(job *j, const char *path, auction *a) {
     if (ok && a->n) ok = auction_close(a, (int64_t)a->n_items + 1);
     if (ok && j->o.items) ok = auction_close(a, j->o.items);
     if (ok && a->unfiltered)
-        fail(path, 0, "note: %lld of %lld recommendations are not in %s and do not survive", (long long)a->unfiltered,
+        note(path, "%lld of %lld recommendations are not in %s and do not survive", (long long)a->unfiltered,
              (long long)a->recommended, j->o.filter);
     reader_close(&j->text);
     return ok;
@@ -521,6 +522,7 @@ static int run_eval_auction(job *j) {
     ok = output_open(&j->out, j->o.output) && verdicts_read(j, j->arg[1], &judge) &&
          (!j->o.filter || verdicts_read(j, j->o.filter, &filter)) && auction_pair(j, &a, j->o.against ? &b : NULL) &&
          output_commit(&j->out);
+    if (ok && j->out.path) say("%s: figures of %zu items", j->out.path, a.n_items);
     auction_free(&a);
     auction_free(&b);
     free(judge.list);

@@ -86,7 +86,7 @@ static bool upsert_file(job *j, const char *vectors, const char *path, id_list *
     float *v = (float *)job_alloc(j, rows_a_chunk(j->vectors.cols), (size_t)j->vectors.cols * sizeof *v);
     if (!v || !ids_of_rows(j, l) || !upsert_all(j, vectors, l->id, v) || !save_index(j, path)) return false;
     added = kpd_index_get_info(j->index).count - before;
-    printf("%s: %lld added, %lld replaced, %lld now\n", path, (long long)added, (long long)(j->vectors.rows - added),
+    say("%s: %lld added, %lld replaced, %lld now", path, (long long)added, (long long)(j->vectors.rows - added),
            (long long)(before + added));
     return true;
 }
@@ -115,12 +115,12 @@ static bool build_tree(job *j, const kpd_index_desc *d, id_list *l) {
     int64_t count;
     start(j, "vectors");
     v = all_vectors(j, j->arg[0]);
-    if (!v || !ids_of_rows(j, l)) return false;
+    if (!v || !ids_of_rows(j, l) || !open_pool(j)) return false;
     if (kpd_index_build(d, &j->parallel, l->id, v, l->n, &j->index, &e)) return fail_row(j->arg[0], &e, 0);
     progress(j, (int64_t)l->n, (int64_t)l->n, j->vectors.rows);
     if (!save_index(j, path)) return false;
     count = kpd_index_get_info(j->index).count;
-    printf("%s: %lld added, %lld replaced, %lld now\n", path, (long long)count, (long long)(j->vectors.rows - count),
+    say("%s: %lld added, %lld replaced, %lld now", path, (long long)count, (long long)(j->vectors.rows - count),
            (long long)count);
     return true;
 }
@@ -174,7 +174,7 @@ static bool remove_ids(job *j, const char *path, id_list *l) {
     if (!read_ids(j, j->arg[1], l)) return false;
     if (kpd_index_remove(j->index, l->id, l->n, &removed, &e)) return fail(path, 0, "%s", e.message);
     if (!save_index(j, path)) return false;
-    printf("%s: %zu of %zu removed, %lld now\n", path, removed, l->n, (long long)kpd_index_get_info(j->index).count);
+    say("%s: %zu of %zu removed, %lld now", path, removed, l->n, (long long)kpd_index_get_info(j->index).count);
     return true;
 }
 
@@ -260,8 +260,8 @@ static bool tune(job *j) {
     if (kpd_index_tune(j->session, j->index, q, n, j->o.k, recall, &t, &e)) return fail_row(j->arg[1], &e, 0);
     progress(j, (int64_t)n, (int64_t)n, (int64_t)n);
     if (!save_index(j, path)) return false;
-    printf("%s: recall %.4f at gamma %.4f, k %d, by %zu queries\n", path, (double)t.recall, (double)t.gamma, (int)j->o.k, n);
-    if (t.recall < recall) fail(path, 0, "note: the recall asked for, %g, was not reached", (double)recall);
+    say("%s: recall %.4f at gamma %.4f, k %d, by %zu queries", path, (double)t.recall, (double)t.gamma, (int)j->o.k, n);
+    if (t.recall < recall) note(path, "the recall asked for, %g, was not reached", (double)recall);
     return true;
 }
 

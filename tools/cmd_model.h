@@ -4,7 +4,7 @@
 // >>models  import, convert, export, info ---------------------------------------------------------------------------------
 
 static void print_notes(const char *file, char *notes) {
-    for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n")) fail(file, 0, "note: %s", line);
+    for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n")) note(file, "%s", line);
 }
 
 // The first chunk of the file of --calibrate, as the segments that the model takes.
@@ -34,6 +34,12 @@ static bool save_model(const kpd_model *m, const char *path) {
     return !s || fail_with(path, &e);
 }
 
+static bool conversion_progress(void *user, int64_t done, int64_t of) {
+    job *j = (job *)user;
+    progress(j, done - j->done, done, of);
+    return true;
+}
+
 // The job's student in the type asked for, saved.
 static int save_converted(job *j) {
     kpd_error e;
@@ -41,6 +47,8 @@ static int save_converted(job *j) {
     const kpd_model *m = j->student;
     d.dtype = (kpd_dtype)(j->o.dtype + 1);
     d.wide_qkv = j->o.wide_qkv != 0;
+    d.progress.report = conversion_progress; d.progress.user = j;
+    start(j, "tensors and texts");
     if (d.dtype != kpd_model_get_desc(m).dtype) {
         if (j->o.calibrate && !read_calibration(j, &d)) return BAD_DATA;
         if (kpd_model_convert(m, &d, &j->assistant, &e)) {
@@ -53,7 +61,7 @@ static int save_converted(job *j) {
         return fail(j->arg[0], 0, "the weights are int8 already, expected f32 or bf16"), BAD_DATA;
     }
     if (!save_model(m, j->o.output)) return BAD_DATA;
-    printf("%s: %zu bytes\n", j->o.output, kpd_model_size(m));
+    say("%s: %zu bytes", j->o.output, kpd_model_size(m));
     return DONE;
 }
 
@@ -91,6 +99,8 @@ static int run_export(job *j) {
     if (!j->o.output) return usage("export: -o DIR is missing");
     if (!open_any_model(j->arg[0], &j->student)) return BAD_DATA;
     if (hf_export(j->student, j->o.output, &e)) return fail_with(j->o.output, &e), BAD_DATA;
+    say("%s: a folder for %s", j->o.output, kpd_model_get_desc(j->student).kind == KPD_BI_ENCODER ? "sentence-transformers"
+                                                                                                  : "transformers");
     return DONE;
 }
 

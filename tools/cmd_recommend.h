@@ -99,7 +99,7 @@ static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
     for (int64_t i = 0; i < info.slots; i++) found += phrases_find(p, kpd_index_id(x, i), &t);
     missing = found < count ? count - found : 0;        // an empty slot gives -1, which may be an id too
     if (!missing) return;
-    fail(path, 0, "note: %lld of the index's %lld ids are not in this file and are left out", (long long)missing,
+    note(path, "%lld of the index's %lld ids are not in this file and are left out", (long long)missing,
          (long long)count);
 }
 
@@ -150,7 +150,9 @@ static bool recommend(job *j, phrases *p) {
     r.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r.in);
     r.out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r.d.search.k * sizeof *r.out);
     r.counts = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r.counts);
-    return r.in && r.out && r.counts && each_chunk(j, "queries", recommend_chunk, &r) && output_commit(&j->out);
+    if (!r.in || !r.out || !r.counts || !each_chunk(j, "items", recommend_chunk, &r) || !output_commit(&j->out)) return false;
+    if (j->out.path) say("%s: keyphrases for %lld items", j->out.path, (long long)j->done);
+    return true;
 }
 
 static int run_recommend(job *j) {

@@ -37,6 +37,8 @@ static bool simulate_desc(const job *j, shop_desc *d) {
 
 static bool simulate_files(job *j, const shop *s, const char *dir) {
     char path[4200];
+    for (int i = 0; shop_get_file(i).name; i++)
+        if (!may_fill(dir, shop_get_file(i).name, j->o.force != 0)) return false;
     for (int i = 0; shop_get_file(i).name; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, shop_get_file(i).name);
         if (!output_open(&j->out, path)) return false;
@@ -49,7 +51,9 @@ static bool simulate_files(job *j, const shop *s, const char *dir) {
 static void simulate_report(const shop *s, const char *dir) {
     static const char *const set[] = {"ctr.tsv", "sr.tsv", "llm.tsv", "llm_dev.tsv", "llm_test.tsv"};
     shop_figure figure[SHOP_N_FIGURES];
-    int n_figures = shop_measure(s, figure);
+    int n_figures;
+    if (g_quiet) return;
+    n_figures = shop_measure(s, figure);
     printf("%s: %d items, %d test items, %d keyphrases; pairs:", dir, (int)shop_n_items(s), (int)shop_n_test_items(s),
            (int)shop_n_queries(s));
     for (int i = 0; i < SHOP_N_SETS; i++) {
@@ -140,6 +144,7 @@ static int run_judge(job *j) {
     note_input(j->arg[0], path);
     ok = read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(path, &d, &s) && judge_files(j, s) &&
          output_commit(&j->out);
+    if (ok && j->out.path) say("%s: %lld verdicts", j->out.path, (long long)j->done);
     shop_destroy(s);
     return ok ? DONE : BAD_DATA;
 }

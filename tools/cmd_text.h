@@ -139,7 +139,7 @@ static bool embed_all(job *j, batch *b) {
     j->tokens = kpd_session_tokens(j->session);
     if (npy && (fseek(npy, 0, SEEK_SET) || !npy_write_header(npy, j->done, b->cols))) return output_failed(&j->out);
     if (!output_commit(&j->out)) return false;
-    if (npy) printf("%s: %lld vectors of dim %d\n", j->out.path, (long long)j->done, (int)b->cols);
+    if (npy) say("%s: %lld vectors of dim %d", j->out.path, (long long)j->done, (int)b->cols);
     return true;
 }
 

@@ -57,9 +57,9 @@ static bool write_vocab(job *j, const char *vocab, size_t size, int64_t wanted) 
     int64_t n = count_lines(vocab, size);
     fwrite(vocab, 1, size, j->out.file);
     if (!output_commit(&j->out)) return false;
-    if (n > wanted) fail(NULL, 0, "note: the alphabet alone makes %lld tokens, --size is %lld", (long long)n,
+    if (n > wanted) note(NULL, "the alphabet alone makes %lld tokens, --size is %lld", (long long)n,
                          (long long)wanted);
-    if (j->out.path) printf("%s: %lld tokens\n", j->out.path, (long long)n);
+    if (j->out.path) say("%s: %lld tokens", j->out.path, (long long)n);
     return true;
 }
 
@@ -205,8 +205,12 @@ static void train_how_to_go_on(const job *j, const training *x) {
 // Rows of the metrics reach the disk before the checkpoint that counts on them.
 static bool train_checkpoint(training *x) {
     kpd_error e;
+    kpd_status s;
     if (!metrics_flush(x)) return false;
-    if (kpdt_trainer_save(x->trainer, x->path[CHECKPOINT], &e)) return fail_with(x->path[CHECKPOINT], &e);
+    files_hold_signals(true);           // a second Ctrl-C kills, but not within a file
+    s = kpdt_trainer_save(x->trainer, x->path[CHECKPOINT], &e);
+    files_hold_signals(false);
+    if (s) return fail_with(x->path[CHECKPOINT], &e);
     x->saved = now();
     return true;
 }
@@ -231,7 +235,7 @@ static void train_progress(job *j, const training *x) {
     double t = now(), elapsed = t - j->started, fraction = (double)(r->step - x->first) / (double)(r->steps - x->first);
     bool terminal = isatty(STDERR_FILENO) != 0;
     char left[40], dev[60] = "";
-    if (elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
+    if (g_quiet || elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
     j->shown = t;
     format_left(left, sizeof left, elapsed, fraction);
     if (!isnan(x->dev)) snprintf(dev, sizeof dev, ", dev %.4f (best %.4f)", x->dev, (double)r->best_dev);
@@ -253,15 +257,16 @@ static bool train_save_model(training *x, bool best) {
     const char *path = x->path[best ? BEST : LAST];
     kpd_model *m = NULL;
     kpd_error e;
-    bool ok = !kpdt_trainer_model(x->trainer, best, &m, &e) && !kpd_model_save(m, path, &e);
+    bool ok = kpdt_trainer_model(x->trainer, best, &m, &e) ? fail_with(path, &e) : save_model(m, path);
     kpd_model_close(m);
-    return ok || fail_with(path, &e);
+    return ok;
 }
 
 // What the data sets gave.
 static void train_rows(const training *x) {
     const kpdt_report *r = &x->report;
     int64_t bad = 0;
+    if (g_quiet) return;
     for (int32_t i = 0; i < x->r.n_data; i++) bad += kpdt_dataset_bad_rows(x->r.set[i]);
     printf("rows: %lld seen, %lld repeated, %lld left out", (long long)r->rows_seen, (long long)r->rows_repeated,
            (long long)(r->rows_left + bad));
@@ -275,10 +280,10 @@ static bool train_finish(training *x) {
     if (!metrics_flush(x) || (dev && !train_save_model(x, true)) || !train_save_model(x, false)) return false;
     if (!train_checkpoint(x)) return false;
     end_progress_line();
-    printf("%s: step %lld of %lld\n", x->path[LAST], (long long)r->step, (long long)r->steps);
+    say("%s: step %lld of %lld", x->path[LAST], (long long)r->step, (long long)r->steps);
     train_rows(x);
-    if (dev) printf("%s: dev %.6f, the last %.6f\n", x->path[BEST], (double)r->best_dev, x->dev);
-    else if (x->r.dev_set) fail(x->r.path, 0, "note: no look at dev gave a figure, so there is no best.kpd");
+    if (dev) say("%s: dev %.6f, the last %.6f", x->path[BEST], (double)r->best_dev, x->dev);
+    else if (x->r.dev_set) note(x->r.path, "no look at dev gave a figure, so there is no best.kpd");
     return true;
 }
 
@@ -298,9 +303,10 @@ static bool train_steps(job *j, training *x) {
 }
 
 // With --force the files of before go when all else is known to be well.
-static bool train_begin(const job *j, training *x) {
+static bool train_begin(job *j, training *x) {
     kpd_error e;
     kpdt_trainer_desc *d = &x->r.train.d;
+    if (!open_pool(j)) return false;
     d->simd = (kpd_simd)j->o.simd;
     d->parallel = j->parallel;
     if (kpdt_trainer_create(d, &x->trainer, &e)) return fail(x->r.path, 0, "%s", e.message);
@@ -310,7 +316,7 @@ static bool train_begin(const job *j, training *x) {
         return true;
     }
     if (!file_exists(x->path[CHECKPOINT]))
-        return fail(x->r.train.output, 0, "note: no checkpoint yet; begins at the start"), true;
+        return note(x->r.train.output, "no checkpoint yet; begins at the start"), true;
     return !kpdt_trainer_resume(x->trainer, x->path[CHECKPOINT], &e) || fail_with(x->path[CHECKPOINT], &e);
 }
 
@@ -321,7 +327,7 @@ static bool train(job *j, training *x) {
     if (!recipe_read(&x->r, j->arg[0])) return fail(NULL, 0, "%s", x->r.error);
     if (!recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
     if (!train_begin(j, x)) return false;
-    if (j->o.resume && train_is_finished(x)) return printf("%s: finished already\n", x->path[LAST]) > 0;
+    if (j->o.resume && train_is_finished(x)) return say("%s: finished already", x->path[LAST]), true;
     files_catch(ask_to_stop);
     if (train_steps(j, x)) return true;
     if (x->first >= 0) train_how_to_go_on(j, x);

@@ -1,6 +1,6 @@
 // job.h - what a command works with: text in chunks of lines, models, an index, a session, and the progress it shows.
 // Part of kpd.c, below cli.h.
-// Contents: >>text >>job >>progress
+// Contents: >>text >>job >>progress >>command
 
 // >>text  Lines in chunks. -------------------------------------------------------------------------------------------
 
@@ -129,8 +129,9 @@ typedef struct job {
     const char *program;
     int (*command)(int argc, char **argv);      // runs a command line, argv[0] being the program; returns its exit status
     const char **arg;                   // NULL = not given: there are more than any command asks for
-    kpd_pool *pool;
+    kpd_pool *pool;                     // see open_pool
     kpd_parallel parallel;
+    int32_t n_threads;
     kpd_model *student, *assistant;     // or any one model, as the student
     kpd_index *index;
     kpd_session *session;
@@ -197,9 +198,21 @@ static bool open_vectors(job *j, const char *path) {
     return npy_open(&j->vectors, path, why, sizeof why) || fail(path, 0, "%s", why);
 }
 
+// Made by those that need one: a command that only reads a file starts no threads.
+static bool open_pool(job *j) {
+    kpd_error e;
+    if (j->n_threads) return true;
+    j->n_threads = j->o.threads ? j->o.threads : cpus_allowed(KPD_MAX_THREADS);
+    if (j->n_threads == 1) return true;
+    if (kpd_pool_create(j->n_threads, NULL, &j->pool, &e)) return fail("--threads", 0, "%s", e.message);
+    j->parallel = kpd_pool_parallel(j->pool);
+    return true;
+}
+
 static bool open_session(job *j, int32_t max_k, int32_t max_dim) {
     kpd_error e;
     kpd_session_desc d = {0};
+    if (!open_pool(j)) return false;
     d.student = j->student;
     d.assistant = j->assistant;
     d.max_k = max_k;
@@ -286,7 +299,7 @@ static void progress(job *j, int64_t n, int64_t at, int64_t of) {
     double t = now(), elapsed = t - j->started, fraction = of > 0 ? (double)at / (double)of : 0;
     bool terminal = isatty(STDERR_FILENO) != 0;
     j->done += n;
-    if (elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
+    if (g_quiet || elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
     j->shown = t;
     if (terminal) show_bar(j, elapsed, fraction);
     else show_line(j, elapsed, fraction);
@@ -321,8 +334,22 @@ static void print_stats(const job *j) {
     if (!j->unit) return;
     fprintf(stderr, "%s=%lld ", j->unit, (long long)j->done);
     if (j->tokens >= 0) fprintf(stderr, "tokens=%lld ", (long long)j->tokens);
-    fprintf(stderr, "seconds=%.6f", now() - j->started);
+    fprintf(stderr, "threads=%d seconds=%.6f", (int)j->n_threads, now() - j->started);
     if (j->n_each) fprintf(stderr, " p50_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .5));
     if (j->n_each) fprintf(stderr, " p99_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .99));
     fputc('\n', stderr);
 }
+
+// >>command  A command as the table in kpd.c has it. ------------------------------------------------------------------
+
+enum { ANY_NUMBER = 1 << 30 };          // of arguments
+
+typedef struct command {
+    const char *group;                  // heading of this command and those behind it; NULL = that of the one before
+    const char *name;                   // one word, or two: a family and its part
+    int (*run)(job *);
+    int min_args, max_args;
+    const char *options;                // beside the common ones
+    const char *what;                   // in a few words
+    const char *use, *help;
+} command;

@@ -12,9 +12,13 @@
 //
 // This file has the table of commands and runs one; what a command does stands in the file of its family, cmd_*.h.
 #define _POSIX_C_SOURCE 200809L
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE                    // for sched_getaffinity
+#endif
 #define _DARWIN_C_SOURCE               // for flock
 #define KPD_THREADS
 #include "../kpd_train.h"
+#include "cpus.h"
 #include "files.h"
 #include "hf.h"
 #include "kernels.h"
@@ -47,28 +51,22 @@
 #include "cmd_shop.h"
 #include "cmd_eval.h"
 #include "cmd_demo.h"
+#include "help.h"
 
 // >>commands ---------------------------------------------------------------------------------------------------------
 
-enum { ANY_NUMBER = 1 << 30 };          // of arguments
-
-typedef struct command {
-    const char *name;
-    int (*run)(job *);
-    int min_args, max_args;
-    const char *options;                // beside the common ones
-    const char *use, *help;
-} command;
-
 static const command COMMANDS[] = {
-    {"demo", run_demo, 0, 1, "--items --queries --seed", "demo [DIR] [--items N] [--queries N] [--seed S]",
-     "Does the whole job in DIR (kpd-demo), a new folder or that of another demo: makes a shop of N (6000) items and N (4000)\n"
-     "keyphrases, trains an assistant on an LLM's labels, a student on clicks alone and one on labels, clicks and the\n"
-     "assistant, recommends keyphrases with both, and compares them under the LLM and under the truth. Prints each command\n"
-     "line before it runs, so that it can be repeated. Without --threads as many as there are processors, at most 8.\n\n"
+    {"Begin here", "demo", run_demo, 0, 1, "--items --queries --seed --force",
+     "the whole job on an invented shop, trained and measured in minutes",
+     "demo [DIR] [--items N] [--queries N] [--seed S] [--force]",
+     "Does the whole job in DIR (kpd-demo), a new folder or, with --force, another demo's: makes a shop of N (6000) items\n"
+     "and N (4000) keyphrases, trains an assistant on an LLM's labels, a student on clicks alone and one on labels, clicks\n"
+     "and the assistant, recommends keyphrases with both, and compares them under the LLM and under the truth. Prints each\n"
+     "command line before it runs, so that it can be repeated. Without --threads at most 8 are used.\n\n"
      "    kpd demo"},
-    {"import", run_import, 1, 1,
+    {"Models", "import", run_import, 1, 1,
      "-o --dtype --wide-qkv --calibrate --tower --template-item --template-keyphrase --template-pair --max-tokens",
+     "a model out of a downloaded sentence-transformers or transformers folder",
      "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv] [--calibrate FILE [--tower item|keyphrase]]\n"
      "           [--template-item T] [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
      "Makes a model of a downloaded sentence-transformers or transformers folder; nothing is fetched, and what kpd does\n"
@@ -76,7 +74,8 @@ static const command COMMANDS[] = {
      "tokens {sep} {cls} {unk} {mask} {pad}, and | where a pair's second segment begins; without one the folder's holds, or\n"
      "else kpd's. The rest is as in `kpd help convert`.\n\n"
      "    kpd import all-MiniLM-L6-v2 -o minilm.kpd --template-item '{title} {sep} {category}'"},
-    {"convert", run_convert, 1, 1, "-o --dtype --wide-qkv --calibrate --tower",
+    {NULL, "convert", run_convert, 1, 1, "-o --dtype --wide-qkv --calibrate --tower",
+     "a model with weights of another type, smaller and faster",
      "convert M.kpd -o M2.kpd [--dtype f32|bf16|int8] [--wide-qkv]\n"
      "            [--calibrate FILE [--tower item|keyphrase]]",
      "Writes the model with weights of another type: bf16 is half as large, int8 a quarter, and both are faster where the\n"
@@ -84,19 +83,18 @@ static const command COMMANDS[] = {
      "slower. int8 needs to know how large the inputs of its matrices get: --calibrate takes the first 1024 lines of FILE, in\n"
      "the form that `embed` or `score` reads; without it random tokens serve.\n\n"
      "    kpd convert minilm.kpd -o minilm-int8.kpd --dtype int8 --calibrate titles.txt"},
-    {"export", run_export, 1, 1, "-o", "export M.kpd -o DIR",
+    {NULL, "export", run_export, 1, 1, "-o",
+     "a folder for sentence-transformers or transformers out of a model",
+     "export M.kpd -o DIR",
      "Writes a folder which sentence-transformers (bi-encoder) or transformers (cross-encoder) loads.\n\n"
      "    kpd export student.kpd -o student-folder"},
-    {"info", run_info, 1, 1, "", "info FILE",
+    {NULL, "info", run_info, 1, 1, "",
+     "what a model or index is, every byte checked",
+     "info FILE",
      "Says what a model or an index is, after checking every byte of it: the last line is `verified`.\n\n"
      "    kpd info minilm.kpd"},
-    {"tokenize", run_tokenize, 1, 2, "--no-special --max-tokens --offsets",
-     "tokenize M.kpd [FILE] [--no-special] [--max-tokens N] [--offsets]",
-     "Prints the token ids of each line: of 1 to 3 segments with a TAB between them, without the model's template and uncut\n"
-     "unless --max-tokens says otherwise. With --offsets, ID:SEGMENT:BEGIN-END for each that stands in a segment: its bytes\n"
-     "from BEGIN up to END, counted from 0 as segments are.\n\n"
-     "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
-    {"embed", run_embed, 1, 2, "-o --dim --tower --one",
+    {"Texts", "embed", run_embed, 1, 2, "-o --dim --tower --one",
+     "vectors of texts",
      "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase] [--one]",
      "Embeds each line: title, or title TAB category, of an item; or with --tower keyphrase a keyphrase. Writes float32\n"
      "[lines, D], or without -o a line of D numbers for each. An empty category is none, and one that the model's template\n"
@@ -104,20 +102,22 @@ static const command COMMANDS[] = {
      "--one embeds one text at a time, as a program does that answers queries: the vectors are the same, and --stats adds the\n"
      "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
-    {"bench", run_bench, 0, 2, "--tower", "bench [M.kpd FILE] [--tower item|keyphrase]",
-     "Times the kernels of this machine on one thread: what its instructions can do at most, named with the types that LEVEL\n"
-     "multiplies by them; how near the products of the model's matrices come to that, by rows; attention; norms. Without a\n"
-     "model, those of all-MiniLM-L6-v2. Then the bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the\n"
-     "tokenizer; with weights of each type texts a second in batches, the median and 99th percentile of one text at a time,\n"
-     "what model and session weigh, and how near the vectors are to f32's. Medians of 5 rounds, of kernels the best of 7.\n"
-     "Last where the time of the batches goes: microseconds a text by stage, summed over the threads. Pin it to a core, as\n"
-     "with taskset, to compare.\n\n"
-     "    kpd bench minilm.kpd titles.txt --threads 2"},
-    {"score", run_score, 1, 2, "", "score M.kpd [FILE]",
+    {NULL, "score", run_score, 1, 2, "",
+     "a cross-encoder's scores of pairs",
+     "score M.kpd [FILE]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
      "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n\n"
      "    printf 'laptop sleeve\\tLaptop Sleeves\\tGrey Felt Sleeve 13 inch\\n' | kpd score assistant.kpd"},
-    {"index build", run_index_build, 1, 1, "-o --ids --metric --model --kind --store --lists --recall",
+    {NULL, "tokenize", run_tokenize, 1, 2, "--no-special --max-tokens --offsets",
+     "token ids of texts",
+     "tokenize M.kpd [FILE] [--no-special] [--max-tokens N] [--offsets]",
+     "Prints the token ids of each line: of 1 to 3 segments with a TAB between them, without the model's template and uncut\n"
+     "unless --max-tokens says otherwise. With --offsets, ID:SEGMENT:BEGIN-END for each that stands in a segment: its bytes\n"
+     "from BEGIN up to END, counted from 0 as segments are.\n\n"
+     "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
+    {"Keyphrases for items", "index build", run_index_build, 1, 1,
+     "-o --ids --metric --model --kind --store --lists --recall",
+     "an index out of vectors",
      "index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--metric cosine|dot|l2] [--model STUDENT.kpd]\n"
      "                [--kind flat|tree] [--store f32|i16|int8|none] [--lists N] [--recall R]",
      "Makes an index of float32 vectors. FILE has an id (a 64-bit integer) a line; without it ids are 0, 1, 2, ...\n"
@@ -126,27 +126,37 @@ static const command COMMANDS[] = {
      "none: by 4 bits a number alone. All vectors are in memory while it is made. With --model the index keeps the\n"
      "fingerprint of the student whose keyphrases these are, and recommend refuses another one (but conversions of it).\n\n"
      "    kpd index build keyphrases.npy -o keyphrases.kpi --ids ids.txt --kind tree"},
-    {"index tune", run_index_tune, 2, 2, "-k --recall", "index tune INDEX.kpi QUERIES.npy [-k K] [--recall R]",
-     "Finds by queries how far a tree must be opened to find R (0.95) of the K (10) best, and keeps it in the index, for\n"
-     "searches with such a recall. Waits while another kpd changes the index.\n\n"
-     "    kpd index tune keyphrases.kpi items.npy --recall 0.99"},
-    {"index add", run_index_add, 2, 2, "--ids", "index add INDEX.kpi VECTORS.npy --ids FILE",
+    {NULL, "index add", run_index_add, 2, 2, "--ids",
+     "adds vectors, or replaces them",
+     "index add INDEX.kpi VECTORS.npy --ids FILE",
      "Adds vectors, or replaces those whose id is there. Waits while another kpd changes the index.\n\n"
      "    kpd index add keyphrases.kpi new.npy --ids new-ids.txt"},
-    {"index remove", run_index_remove, 2, 2, "", "index remove INDEX.kpi IDS",
+    {NULL, "index remove", run_index_remove, 2, 2, "",
+     "removes ids",
+     "index remove INDEX.kpi IDS",
      "Removes the ids of a file, one a line. Those that are not there are not an error. Waits while another\n"
      "kpd changes the index.\n\n"
      "    kpd index remove keyphrases.kpi gone.txt"},
-    {"index info", info_index, 1, 1, "", "index info INDEX.kpi",
+    {NULL, "index tune", run_index_tune, 2, 2, "-k --recall",
+     "how far a tree must be opened, by queries",
+     "index tune INDEX.kpi QUERIES.npy [-k K] [--recall R]",
+     "Finds by queries how far a tree must be opened to find R (0.95) of the K (10) best, and keeps it in the index, for\n"
+     "searches with such a recall. Waits while another kpd changes the index.\n\n"
+     "    kpd index tune keyphrases.kpi items.npy --recall 0.99"},
+    {NULL, "index info", info_index, 1, 1, "",
+     "what an index is, every byte checked",
+     "index info INDEX.kpi",
      "Says what an index is, after checking every byte of it.\n\n"
      "    kpd index info keyphrases.kpi"},
-    {"search", run_search, 2, 2, "-k --threshold --recall --gamma",
+    {NULL, "search", run_search, 2, 2, "-k --threshold --recall --gamma",
+     "the nearest in an index",
      "search INDEX.kpi QUERIES.npy [-k K] [--threshold T] [--recall R | --gamma G]",
      "Prints the K (10) best of each query, with a score of at least T: query row from 0 TAB rank from 1 TAB id TAB score.\n"
      "A score is larger when nearer: cosine, product, or minus the squared distance. A flat index finds all; a tree about a\n"
      "share of R of the K best, all with 1. G says directly how far it is opened: where score + G * radius may count.\n\n"
      "    kpd search keyphrases.kpi items.npy -k 5 --threshold 0.4"},
-    {"recommend", run_recommend, 4, 5, "-o -k --threshold --min-similarity --by-relevance --same-words",
+    {NULL, "recommend", run_recommend, 4, 5, "-o -k --threshold --min-similarity --by-relevance --same-words",
+     "keyphrases for items: search, filter, rank",
      "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi KEYPHRASES.tsv [ITEMS.tsv] [-o OUT.tsv] [-k K]\n"
      "              [--threshold T] [--min-similarity S] [--by-relevance] [--same-words]",
      "Recommends keyphrases for items. KEYPHRASES.tsv: id TAB keyphrase. ITEMS.tsv: title, or title TAB category. Takes the\n"
@@ -154,7 +164,15 @@ static const command COMMANDS[] = {
      "to which the assistant (- = none) gives a relevance below T, a probability. Prints item row from 0 TAB rank from 1\n"
      "TAB keyphrase TAB similarity TAB relevance (- without an assistant), by similarity or --by-relevance.\n\n"
      "    kpd recommend student.kpd assistant.kpd keyphrases.kpi keyphrases.tsv items.tsv -k 20 --threshold 0.5"},
-    {"train", run_train, 1, 1, "--resume --force", "train RECIPE.ini [--resume] [--force]",
+    {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased",
+     "a WordPiece vocabulary out of texts",
+     "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased]",
+     "Makes a WordPiece vocabulary of up to N (8000) tokens out of the lines of all files; a TAB is a space. What occurs less\n"
+     "than --min-count (2) times becomes no token, but for characters. --cased keeps upper case and accents.\n\n"
+     "    kpd vocab titles.txt keyphrases.txt -o vocab.txt --size 30000"},
+    {NULL, "train", run_train, 1, 1, "--resume --force",
+     "a model, as a recipe says",
+     "train RECIPE.ini [--resume] [--force]",
      "Trains a model as a recipe says, into a folder (the recipe's name without .ini): metrics.tsv, a row a step;\n"
      "checkpoint.kpc, from which --resume goes on to the same bits as if nothing had happened; at the end last.kpd, and with\n"
      "[dev] best.kpd. A folder that holds a training is refused: --resume goes on with it (from the beginning where there is\n"
@@ -163,7 +181,8 @@ static const command COMMANDS[] = {
      "the model is not there. A second Ctrl-C kills. At the end it says how many rows were seen, how often one came again (in\n"
      "a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
-    {"eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim",
+    {"How good it is", "eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim",
+     "how well scores, or a model, tell labels",
      "eval pairs [FILE] [-o OUT.tsv] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]",
      "Prints how well scores tell labels: F1, precision, recall, accuracy and MCC at a threshold; AP, AUC, calibration error\n"
      "(of scores that are probabilities), Pearson and Spearman. A line: score TAB label, or these TAB the assistant's score,\n"
@@ -172,7 +191,8 @@ static const command COMMANDS[] = {
      "keyphrase TAB title TAB category, and the score is the model's: a bi-encoder's cosine, of D columns, or a\n"
      "cross-encoder's probability.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv"},
-    {"eval auction", run_eval_auction, 2, 2, "-o --filter --threshold --against --items",
+    {NULL, "eval auction", run_eval_auction, 2, 2, "-o --filter --threshold --against --items",
+     "what a judge makes of recommendations, with intervals",
      "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [-o OUT.tsv] [--threshold T [--filter FILE]] [--items N]\n"
      "                 [--against RECOMMENDATIONS2.tsv]",
      "Prints what a judge makes of the lists of `kpd recommend` (without --threshold, so that all are there), with 95 %\n"
@@ -183,23 +203,10 @@ static const command COMMANDS[] = {
      "--against prints a second system's figures and the paired differences, first minus second, with p. 10000 resamples\n"
      "up to 2000 items, fewer beyond, at least 1000.\n\n"
      "    kpd eval auction new.tsv judge.tsv --filter search.tsv --threshold 0.5 --against old.tsv"},
-    {"vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased",
-     "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased]",
-     "Makes a WordPiece vocabulary of up to N (8000) tokens out of the lines of all files; a TAB is a space. What occurs less\n"
-     "than --min-count (2) times becomes no token, but for characters. --cased keeps upper case and accents.\n\n"
-     "    kpd vocab titles.txt keyphrases.txt -o vocab.txt --size 30000"},
-    {"simulate judge", run_judge, 1, ANY_NUMBER, "-o --by",
-     "simulate judge DIR [FILE...] [-o JUDGE.tsv] [--by truth|text|llm|tuned|sr|filter]",
-     "Judges recommendations in the shop of `kpd simulate -o DIR`, which it makes again from DIR/shop.ini. A line is one of\n"
-     "`kpd recommend` for test_items.tsv, or a row of that, from 0, TAB keyphrase. Prints row TAB keyphrase TAB score, 0 to 1\n"
-     "with yes from 0.5 on, as `kpd eval auction` reads it. truth: what is so (the default); text: what title and category\n"
-     "tell of it; llm, tuned: a general LLM and one tuned on people's labels; sr: the search engine's score; filter: whether\n"
-     "its filter lets the pair pass, 0 or 1.\n\n"
-     "    kpd recommend s.kpd - k.kpi shop/keyphrases.tsv shop/test_items.tsv -o r.tsv\n"
-     "    kpd simulate judge shop r.tsv --by llm -o llm.tsv"},
-    {"simulate", run_simulate, 0, 1, "-o --items --queries --seed --world --placebo",
+    {"An invented shop", "simulate", run_simulate, 0, 1, "-o --items --queries --seed --world --placebo --force",
+     "an invented shop: titles, keyphrases, clicks, labels, the truth",
      "simulate [SHOP.ini] -o DIR [--items N] [--queries N] [--seed S] [--world 0..5]\n"
-     "             [--placebo none|shuffled|truth]",
+     "             [--placebo none|shuffled|truth] [--force]",
      "Makes an invented shop whose truth is known: N (6000) items, N (4000) queries, a search engine, clicks, an LLM. Writes\n"
      "items.tsv, test_items.tsv: title TAB category; keyphrases.tsv: id TAB keyphrase; keyphrases.txt: these alone, in the\n"
      "order of ids; ctr.tsv: keyphrase TAB title TAB category of clicked pairs; sr.tsv, llm.tsv, llm_dev.tsv, llm_test.tsv,\n"
@@ -208,6 +215,27 @@ static const command COMMANDS[] = {
      "depend on position and popularity, 2 a filter, 3 (the default) both, 4 a noisier LLM, 5 more that only pictures show.\n"
      "--placebo: the LLM's labels dealt anew, or the truth.\n\n"
      "    kpd simulate -o shop --seed 7"},
+    {NULL, "simulate judge", run_judge, 1, ANY_NUMBER, "-o --by",
+     "a shop's verdicts on recommendations",
+     "simulate judge DIR [FILE...] [-o JUDGE.tsv] [--by truth|text|llm|tuned|sr|filter]",
+     "Judges recommendations in the shop of `kpd simulate -o DIR`, which it makes again from DIR/shop.ini. A line is one of\n"
+     "`kpd recommend` for test_items.tsv, or a row of that, from 0, TAB keyphrase. Prints row TAB keyphrase TAB score, 0 to 1\n"
+     "with yes from 0.5 on, as `kpd eval auction` reads it. truth: what is so (the default); text: what title and category\n"
+     "tell of it; llm, tuned: a general LLM and one tuned on people's labels; sr: the search engine's score; filter: whether\n"
+     "its filter lets the pair pass, 0 or 1.\n\n"
+     "    kpd recommend s.kpd - k.kpi shop/keyphrases.tsv shop/test_items.tsv -o r.tsv\n"
+     "    kpd simulate judge shop r.tsv --by llm -o llm.tsv"},
+    {"This machine", "bench", run_bench, 0, 2, "--tower",
+     "what this machine makes of its kernels and of a model",
+     "bench [M.kpd FILE] [--tower item|keyphrase]",
+     "Times the kernels of this machine on one thread: what its instructions can do at most, named with the types that LEVEL\n"
+     "multiplies by them; how near the products of the model's matrices come to that, by rows; attention; norms. Without a\n"
+     "model, those of all-MiniLM-L6-v2. Then the bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the\n"
+     "tokenizer; with weights of each type texts a second in batches, the median and 99th percentile of one text at a time,\n"
+     "what model and session weigh, and how near the vectors are to f32's. Medians of 5 rounds, of kernels the best of 7.\n"
+     "Last where the time of the batches goes: microseconds a text by stage, summed over the threads. Pin it to a core, as\n"
+     "with taskset, to compare.\n\n"
+     "    kpd bench minilm.kpd titles.txt --threads 2"},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
 
@@ -215,91 +243,71 @@ enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
 static const command *find_command(int argc, char **argv, int *n_words) {
     char two[64];
     snprintf(two, sizeof two, "%s %s", argc > 0 ? argv[0] : "", argc > 1 ? argv[1] : "");
-    for (int i = 0; i < N_COMMANDS; i++) {
-        *n_words = strchr(COMMANDS[i].name, ' ') ? 2 : 1;
-        if (argc >= *n_words && !strcmp(COMMANDS[i].name, *n_words == 2 ? two : argv[0])) return &COMMANDS[i];
-    }
+    for (int words = 2; words >= 1; words--)
+        for (int i = 0; i < N_COMMANDS; i++) {
+            *n_words = words;
+            if ((strchr(COMMANDS[i].name, ' ') != NULL) == (words == 2) && argc >= words &&
+                !strcmp(COMMANDS[i].name, words == 2 ? two : argv[0])) return &COMMANDS[i];
+        }
     *n_words = 0;
     return NULL;
 }
 
-static int unknown_command(int argc, char **argv) {
-    bool two = argc > 1 && (!strcmp(argv[0], "index") || !strcmp(argv[0], "eval"));
-    return usage("unknown command '%s%s%s'; `kpd help` lists them", argv[0], two ? " " : "", two ? argv[1] : "");
+// >>parse ------------------------------------------------------------------------------------------------------------
+
+static int unknown_option(const command *c, const char *name) {
+    char list[1000], meant[80];
+    const option *p = option_named(name);
+    snprintf(list, sizeof list, "%s %s", c->options, COMMON_OPTIONS);
+    if (p) snprintf(meant, sizeof meant, ", which other commands have");
+    else recipe_meant(list, name, meant);
+    return usage("%s: unknown option '%s'%s; `kpd help %s`", c->name, name, meant, c->name);
 }
 
-static void help_all(void) {
-    printf("kpd " KPD_VERSION ": keyphrase retrieval\n\n");
-    for (int i = 0; i < N_COMMANDS; i++) printf("    kpd %s\n", COMMANDS[i].use);
-    printf("    kpd help [COMMAND]\n\n"
-           "Common options: --threads N, --simd LEVEL, --stats (a last line of counts on stderr).\n"
-           "Text: `-` or no file is the standard input; a text a line, a TAB between its segments.\n"
-           "Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.\n");
+// --name value, --name=value or --flag. *at: the option in argv, then its last word.
+static int parse_option(const command *c, int argc, char **argv, int *at, job *j) {
+    char name[80];
+    const char *word = argv[*at], *equals = strchr(word, '='), *value = equals ? equals + 1 : NULL;
+    const option *p;
+    snprintf(name, sizeof name, "%.*s", (int)(equals && equals - word < 79 ? equals - word : 79), word);
+    p = option_named(name);
+    if (!p || !option_is_of(p, c->options)) return unknown_option(c, equals ? name : word);
+    if (p->kind == FLAG) return value ? usage("%s: %s takes no value", c->name, name) : set_option(&j->o, p, NULL);
+    if (!value && ++*at == argc) return usage("%s: %s needs a value", c->name, p->name);
+    return set_option(&j->o, p, value ? value : argv[*at]);
 }
 
+// Behind `--` all are arguments.
 static int parse(const command *c, int argc, char **argv, job *j) {
-    int n = 0;
+    int n = 0, status = DONE;
+    bool more = true;                   // options
     j->arg = (const char **)job_alloc(j, (size_t)argc + 8, sizeof *j->arg);
     if (!j->arg) return BAD_DATA;
-    for (int i = 0; i < argc; i++) {
-        const option *p;
-        if (argv[i][0] != '-' || !argv[i][1]) {
-            if (n == c->max_args) return usage("%s: '%s' is one argument too many; `kpd help %s`", c->name, argv[i], c->name);
-            j->arg[n++] = argv[i];
-            continue;
-        }
-        p = find_option(c->options, argv[i]);
-        if (!p) return usage("%s: unknown option '%s'; `kpd help %s`", c->name, argv[i], c->name);
-        if (p->kind != FLAG && ++i == argc) return usage("%s: %s needs a value", c->name, p->name);
-        if (set_option(&j->o, p, argv[i])) return BAD_USAGE;
+    for (int i = 0; i < argc && !status; i++) {
+        if (more && !strcmp(argv[i], "--")) more = false;
+        else if (more && argv[i][0] == '-' && argv[i][1]) status = parse_option(c, argc, argv, &i, j);
+        else if (n < c->max_args) j->arg[n++] = argv[i];
+        else status = usage("%s: '%s' is one argument too many; `kpd help %s`", c->name, argv[i], c->name);
     }
-    return n >= c->min_args ? DONE : usage("%s: an argument is missing: kpd %s", c->name, c->use);
-}
-
-static int set_machine(job *j) {
-    kpd_error e;
-    kpd_simd level = (kpd_simd)j->o.simd;
-    if (!kpd_simd_available(level)) return usage("--simd %s: this machine or build lacks it", kpd_simd_name(level));
-    if (j->o.threads < 2) return DONE;
-    if (kpd_pool_create(j->o.threads, NULL, &j->pool, &e)) return fail("--threads", 0, "%s", e.message), BAD_DATA;
-    j->parallel = kpd_pool_parallel(j->pool);
-    return DONE;
+    if (status || n >= c->min_args) return status;
+    return usage("%s: an argument is missing: kpd %s", c->name, c->use);
 }
 
 static bool stdout_ok(void) {
     return flushed(stdout) || fail("standard output", 0, "cannot write: %s", why_not_written());
 }
 
-// The commands of two words of which the first is this: how many.
-static int help_family(const char *first) {
-    int n = 0;
-    size_t length = strlen(first);
-    for (int i = 0; i < N_COMMANDS; i++)
-        if (!strncmp(COMMANDS[i].name, first, length) && COMMANDS[i].name[length] == ' ') {
-            printf("kpd %s\n", COMMANDS[i].use);
-            n++;
-        }
-    return n;
-}
-
-static int help(int argc, char **argv) {
-    int n_words;
-    const command *c = find_command(argc, argv, &n_words);
-    if (argc == 0) help_all();
-    else if (c) printf("kpd %s\n\n%s\n", c->use, c->help);
-    else if (argc > 1 || !help_family(argv[0])) return unknown_command(argc, argv);
-    if (c && c->run == run_train) recipe_help(stdout);
-    return stdout_ok() ? DONE : BAD_DATA;
-}
+// >>run --------------------------------------------------------------------------------------------------------------
 
 // Arguments and options that are no files note nothing.
 static void note_inputs(const job *j, const command *c) {
     bool no_input = true;
     g_n_inputs = 0;
     for (int i = 0; j->arg[i]; i++) note_input(j->arg[i], NULL);
-    for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++) {
-        const char *value = OPTIONS[i].kind == TEXT ? *(const char *const *)((const char *)&j->o + OPTIONS[i].field) : NULL;
-        if (value && OPTIONS[i].field != FIELD(output)) note_input(value, NULL);
+    for (int i = 0; i < N_OPTIONS; i++) {
+        const option *p = &OPTIONS[i];
+        const char *value = p->kind == FILE_NAME ? *(const char *const *)((const char *)&j->o + p->field) : NULL;
+        if (value && p->field != FIELD(output)) note_input(value, NULL);
     }
     for (int i = 0; i < c->max_args && i < 8; i++) no_input = no_input && j->arg[i];
     if (!no_input) note_input("-", NULL);       // a text that is not given is the standard input
@@ -307,19 +315,65 @@ static void note_inputs(const job *j, const command *c) {
 
 static int run(const command *c, int argc, char **argv, job *j) {
     int status = parse(c, argc, argv, j);
-    if (!status) note_inputs(j, c);
-    if (!status) status = set_machine(j);
-    if (!status) status = c->run(j);
+    kpd_simd level = (kpd_simd)j->o.simd;
+    if (status) return status;
+    if (!kpd_simd_available(level)) return usage("--simd %s: this machine or build lacks it", kpd_simd_name(level));
+    g_quiet = j->o.quiet != 0;
+    note_inputs(j, c);
+    status = c->run(j);
     if (!status && !stdout_ok()) status = BAD_DATA;
     end_progress_line();
     if (!status && j->o.stats) print_stats(j);
     return status;
 }
 
+static int unknown_command(int argc, char **argv) {
+    char word[80], meant[120];
+    help_meant(COMMANDS, N_COMMANDS, argc, argv, meant);
+    snprintf(word, sizeof word, "%.38s%s%.38s", argv[0], help_has_parts(COMMANDS, N_COMMANDS, argv[0]) && argc > 1 ? " " : "",
+             help_has_parts(COMMANDS, N_COMMANDS, argv[0]) && argc > 1 ? argv[1] : "");
+    return usage("unknown command '%s'%s; `kpd help` lists them", word, meant);
+}
+
+static bool asks_for_help(int argc, char **argv) {
+    for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
+        if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help")) return true;
+    return false;
+}
+
+// Help of what argv begins with: a command, the parts of a family, or, where that is neither, all.
+static int help(int argc, char **argv) {
+    int n_words;
+    const command *c = find_command(argc, argv, &n_words);
+    if (argc == 0 || argv[0][0] == '-') help_all(COMMANDS, N_COMMANDS);
+    else if (c) help_command(c);
+    else if (help_has_parts(COMMANDS, N_COMMANDS, argv[0]) && (argc == 1 || argv[1][0] == '-'))
+        help_parts(stdout, COMMANDS, N_COMMANDS, argv[0]);
+    else return unknown_command(argc, argv);
+    if (c && c->run == run_train) recipe_help(stdout);
+    return stdout_ok() ? DONE : BAD_DATA;
+}
+
+// `kpd help`, with what is made of the same tables for other programs.
+static int run_help(int argc, char **argv) {
+    if (argc == 1 && !strcmp(argv[0], "--man")) help_man(COMMANDS, N_COMMANDS);
+    else if (argc == 2 && !strcmp(argv[0], "--completion") && !strcmp(argv[1], "bash")) help_bash(COMMANDS, N_COMMANDS);
+    else if (argc == 2 && !strcmp(argv[0], "--completion") && !strcmp(argv[1], "zsh")) help_zsh(COMMANDS, N_COMMANDS);
+    else if (argc && argv[0][0] == '-' && !asks_for_help(argc, argv))
+        return usage("help: expected a command, --man, --completion bash or --completion zsh");
+    else return help(argc, argv);
+    return stdout_ok() ? DONE : BAD_DATA;
+}
+
 static int run_command(int argc, char **argv) {
     job j;                              // some 40 KB
     int n_words, status;
     const command *c = find_command(argc - 1, argv + 1, &n_words);
+    if (asks_for_help(argc - 1, argv + 1)) return help(argc - 1, argv + 1);
+    if (!c && argc == 2 && help_has_parts(COMMANDS, N_COMMANDS, argv[1])) {
+        help_parts(stderr, COMMANDS, N_COMMANDS, argv[1]);
+        return BAD_USAGE;
+    }
     if (!c) return unknown_command(argc - 1, argv + 1);
     memset(&j, 0, sizeof j);
     j.program = argv[0];
@@ -335,7 +389,7 @@ static int run_command(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     if (argc < 2) return usage("a command is missing; `kpd help` lists them");
-    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help")) return help(argc - 2, argv + 2);
+    if (!strcmp(argv[1], "help")) return run_help(argc - 2, argv + 2);
     if (!strcmp(argv[1], "--version")) return puts("kpd " KPD_VERSION), DONE;
     files_catch(files_interrupted);
     return run_command(argc, argv);

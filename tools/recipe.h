@@ -295,6 +295,50 @@ static int recipe_find(const char *list, const char *word) {
     return -1;
 }
 
+// How many letters must be put in, left out, changed or swapped with their neighbour to make one word of the other.
+static int recipe_distance(const char *a, size_t n, const char *b, size_t m) {
+    int row[3][48];                     // of a's first i letters to b's first k: row i % 3
+    if (n > 40 || m > 40) return 99;
+    for (size_t i = 0; i <= n; i++)
+        for (size_t k = 0; k <= m; k++) {
+            int *at = &row[i % 3][k];
+            const int *above = row[(i + 2) % 3], *before = row[(i + 1) % 3];
+            if (!i || !k) { *at = (int)(i + k); continue; }
+            *at = above[k - 1] + (a[i - 1] != b[k - 1]);
+            if (above[k] + 1 < *at) *at = above[k] + 1;
+            if (row[i % 3][k - 1] + 1 < *at) *at = row[i % 3][k - 1] + 1;
+            if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] && before[k - 2] + 1 < *at)
+                *at = before[k - 2] + 1;
+        }
+    return row[n % 3][m];
+}
+
+// Whether a word is a part of another, as rate is of learning_rate.
+static bool recipe_is_part(const char *word, size_t n, const char *of, size_t m) {
+    for (size_t i = 0; n >= 3 && i + n <= m; i++)
+        if (!memcmp(of + i, word, n) && (!i || of[i - 1] == '_' || of[i - 1] == '-') &&
+            (i + n == m || of[i + n] == '_' || of[i + n] == '-')) return true;
+    return false;
+}
+
+// The word of a list that was perhaps meant, as a text to append to a message: " (did you mean WORD?)", or "".
+static const char *recipe_meant(const char *list, const char *word, char out[80]) {
+    size_t n = strlen(word);
+    int least = n < 4 ? 2 : 3;          // a distance below this is near
+    out[0] = 0;
+    while (*list) {
+        size_t m = strcspn(list, " ");
+        int distance = recipe_is_part(list, m, word, n) || recipe_is_part(word, n, list, m) ? 1
+                                                                                            : recipe_distance(word, n, list, m);
+        if (m && distance < least && m < 40) {
+            least = distance;
+            snprintf(out, 80, " (did you mean %.*s?)", (int)m, list);
+        }
+        list += m + (list[m] == ' ');
+    }
+    return out;
+}
+
 // A path of the recipe, seen from where the program runs.
 static char *recipe_path(recipe *r, const char *value) {
     const char *slash = strrchr(r->path, '/');
@@ -336,10 +380,10 @@ static bool recipe_number(recipe *r, const recipe_key *k, const char *value, dou
 }
 
 static bool recipe_choice(recipe *r, const recipe_key *k, const char *choices, const char *value, int *out) {
-    char expected[200];
+    char expected[300], meant[80];
     *out = recipe_find(choices, value);
     if (*out >= 0) return true;
-    snprintf(expected, sizeof expected, "one of: %s", choices);
+    snprintf(expected, sizeof expected, "one of: %s%s", choices, recipe_meant(choices, value, meant));
     return recipe_expected(r, k, value, expected);
 }
 
@@ -411,7 +455,9 @@ static bool recipe_set(recipe *r, const recipe_key *k, char *value, void *field)
 static bool recipe_loss_option(recipe *r, const char *loss, char *word, kpdt_loss_desc *d) {
     char *equals = strchr(word, '=');
     const recipe_key *k = NULL;
-    if (!equals) return recipe_fail(r, r->line, "loss = %.40s: '%.200s' is no option=value", loss, word);
+    if (!equals)
+        return recipe_fail(r, r->line, "loss = %.40s: '%.200s' is no option=value%s", loss, word,
+                           recipe_find(RECIPE_LOSS_WORDS, word) < 0 ? "" : "; a comma stands between losses");
     *equals = 0;
     for (int i = 0; i < RECIPE_N_LOSS_OPTIONS && !k; i++)
         if (!strcmp(RECIPE_LOSS_OPTIONS[i].name, word)) k = &RECIPE_LOSS_OPTIONS[i];
@@ -503,12 +549,13 @@ static bool recipe_begin(recipe *r, char *line) {
 }
 
 static bool recipe_unknown_key(recipe *r, const char *name) {
-    char list[600] = "";
+    char list[600] = "", meant[80];
     for (int i = 0; i < RECIPE_N_KEYS; i++) {
         size_t n = strlen(list);
         if (RECIPE_KEYS[i].sections & r->at_kind) snprintf(list + n, sizeof list - n, " %s", RECIPE_KEYS[i].name);
     }
-    return recipe_fail(r, r->line, "unknown key '%.80s' in %s, expected one of:%s", name, r->at->title, list);
+    recipe_meant(list, name, meant);
+    return recipe_fail(r, r->line, "unknown key '%.80s' in %s%s, expected one of:%s", name, r->at->title, meant, list);
 }
 
 // What [dev] says of the looks at it goes to the trainer's desc.
