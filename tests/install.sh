@@ -30,10 +30,10 @@ symbols() {
         ${CC:-cc} -E -P -x c -I"$prefix/include" - | tr '\n' ' ' | tr ';' '\n' | grep KPD_PUBLIC |
         sed 's/^.*KPD_PUBLIC *[^(]*[ *]\(kpdt\{0,1\}_[a-z0-9_]*\)(.*/\1/' | sort > "$build/tmp/declared"
     abi=$(sed -n 's/^#define KPD_ABI //p' kpd.h)
-    nm -D --defined-only "$prefix/lib/host/libkpd.so" | sed -n "s/^.* T \(.*\)@@KPD_$abi\$/\1/p" | sort > "$build/tmp/exported"
+    library=$prefix/lib/host/libkpd.so
+    nm -D --defined-only "$library" | sed -n "s/^.* T \(.*\)@@KPD_$abi\$/\1/p" | sort > "$build/tmp/exported"
     test "$(wc -l < "$build/tmp/declared")" -gt 90 && diff "$build/tmp/declared" "$build/tmp/exported" &&
-    exported=$prefix/lib/host/libkpd.so
-    nm -D --defined-only "$exported" | sed -n "s/^.* T \(.*\)@@KPD_$abi\$/\1/p" | sort > "$build/tmp/exported"
+        test "$(nm -D --defined-only "$library" | grep -vc " A KPD_$abi")" -eq "$(wc -l < "$build/tmp/exported")"
 }
 check symbols symbols
 
