@@ -54,6 +54,10 @@ $(B)/libkpd.a: $(B)/libkpd.o
 $(B)/libkpd.so: $(B)/libkpd.o tools/install/kpd.map
 	$(FILLED) tools/install/kpd.map > $(B)/kpd.map
 	$(CC) $(CFLAGS) -shared -Wl,-soname,libkpd.so.$(ABI) -Wl,--version-script=$(B)/kpd.map -o $@ $(B)/libkpd.o $(LIBS)
+# The Python package's, of the same object; `pip install examples/python` compiles its own.
+$(B)/python/_kpd.so: examples/python/kpd/_library.c tools/recipe.h tools/files.h $(B)/libkpd.o
+	@mkdir -p $(B)/python
+	$(CC) $(STD) $(WARN) $(CFLAGS) -DKPD_PYTHON_LINKED -fPIC -fvisibility=hidden -I. -shared -o $@ $< $(B)/libkpd.o $(LIBS)
 
 PREFIX ?= /usr/local
 LIB ?= lib
@@ -91,7 +95,7 @@ $(B)/tests: $(TESTS) $(B)/kpd.o
 $(B)/catalogue: tests/catalogue.c examples/tiny.h kpd.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 
-test: $(B)/tests $(B)/kpd $(B)/catalogue $(B)/libkpd.so $(B)/libkpd.a $(EXAMPLES) $(EXAMPLES_CXX)
+test: $(B)/tests $(B)/kpd $(B)/catalogue $(B)/libkpd.so $(B)/libkpd.a $(B)/python/_kpd.so $(EXAMPLES) $(EXAMPLES_CXX)
 	@sh tests/run.sh $(B)
 
 demo: $(B)/kpd

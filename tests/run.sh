@@ -7,6 +7,7 @@ log=$build/tmp/test.log
     "$build/tests"
     sh tests/cli.sh "$build/kpd"
     sh tests/install.sh "$build"
+    sh tests/python.sh "$build"
     for example in "$build"/[0-9]*_*; do
         case $example in *.*) continue;; esac
         if "$example" > "$build/tmp/example.out" 2>&1 && [ -s "$build/tmp/example.out" ]; then echo "ok   example.${example##*/}"
