@@ -201,6 +201,9 @@
 //                     dim / 8 * 4], which are the low nibbles of each block, laid out as its codes; int4 has no such section
 //     halves          f32  [slots], only under l2: |v|^2 / 2
 //     tuned           f32  [at most 8, 3], or missing: the gamma of a k and a recall, as k, recall, gamma. Summed, not required
+// and either, where it keeps texts,
+//     text            i64  [count, of a tree slots]: where each one's text begins in texts << 24 | its bytes; 0 in empty places
+//     texts           u8   [bytes]: the texts, in any order; bytes of none may be between them
 //
 // dim / 8 and lists / 16 are rounded up. 64 bytes of codes are 8 dimensions of 16 vectors: byte 4 i + j has dimension j of
 // vector i in its low four bits, dimension 4 + j in its high ones. A number v becomes u = v / step to the nearest even, + 128,
@@ -255,6 +258,7 @@ KPDDEF uint32_t kpd_abi(void);
 #define KPD_MAX_LABELS    4096
 #define KPD_MAX_K         (1 << 20)     // hits a query
 #define KPD_MAX_THREADS   1024
+#define KPD_MAX_TEXT      0xFFFFFF      // bytes of a text in an index
 
 // >>api  STATUS -----------------------------------------------------------------------------------------------------
 
@@ -661,6 +665,7 @@ typedef struct kpd_index_desc {
 
 typedef struct kpd_index_info {
     int64_t count, bytes, slots;        // vectors; of memory or mapping; see kpd_index_id
+    int64_t text_bytes;                 // that texts take, removed ones among them; 0 = there are none
     int32_t dim;
     kpd_metric metric;
     kpd_dtype storage;
@@ -697,6 +702,12 @@ KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float
 // Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e);       // [dim] as stored; NOT_FOUND
+// Texts, of any bytes, that the index keeps for its ids, and its file with it: keyphrases, say. set_text gives n ids theirs, in
+// place of what they had; an empty one is none. They go with their ids; a vector that is replaced keeps its text. Copied. All
+// or nothing: NOT_FOUND (an id that is not there, `where` = its number), LIMIT (over KPD_MAX_TEXT bytes), MEMORY. text gives
+// that of an id, valid until the index changes, empty where it has none: NOT_FOUND; FORMAT where an unverified file lies.
+KPDDEF kpd_status kpd_index_set_text(kpd_index *x, const int64_t *ids, const kpd_text *texts, size_t n, kpd_error *e);
+KPDDEF kpd_status kpd_index_text(const kpd_index *x, int64_t id, kpd_text *out, kpd_error *e);
 // Ids in no particular order, slot 0..info.slots-1; -1 beyond, and where a slot is empty, as some of a tree are.
 KPDDEF int64_t    kpd_index_id(const kpd_index *x, int64_t slot);
 
@@ -8894,6 +8905,16 @@ typedef struct kpd__nodes {
     kpd__tuned tuned[8]; size_t n_tuned;
 } kpd__nodes;
 
+// Texts of ids. A slot without a vector has none, and none is an empty one.
+typedef struct kpd__texts {
+    const uint64_t *at;                 // by slot, NULL until there is one: where it begins << 24 | its size
+    const char *bytes;                  // one after the other, with gaps where texts were removed or replaced
+    size_t used, live, room;            // bytes up to the end of the last, of texts, that fit
+} kpd__texts;
+
+// What is kept of a vector beside its numbers, and moves with it.
+typedef struct kpd__label { int64_t id; uint64_t text; } kpd__label;
+
 struct kpd_index {
     kpd_allocator allocator;
     kpd__file file;                     // when opened
@@ -8910,6 +8931,7 @@ struct kpd_index {
     const int64_t *ids;                 // [capacity]; owned unless read_only
     const int32_t *table;               // [table_size]
     const float *vectors;               // panels [capacity, dim]
+    kpd__texts texts;
 };
 
 static size_t kpd__panel_bytes(size_t count, int32_t dim) { return kpd__round_up(count, 16) * (size_t)dim * sizeof(float); }
@@ -8926,6 +8948,7 @@ static size_t kpd__table_start(int64_t id, size_t table_size) {
 }
 
 static size_t kpd__n_slots(const kpd_index *x) { return x->kind == KPD_TREE ? x->t.n_blocks * 16 : x->count; }
+static size_t kpd__slot_room(const kpd_index *x) { return x->kind == KPD_TREE ? x->t.room_blocks * 16 : x->capacity; }
 
 // The place of an id in the table, or the first empty place; table_size when a corrupt table has neither.
 static size_t kpd__table_find(const kpd_index *x, int64_t id) {
@@ -8946,11 +8969,55 @@ static size_t kpd__vector_at(const kpd_index *x, size_t slot, size_t d) {
     return (slot / 16 * (size_t)x->dim + d) * 16 + slot % 16;
 }
 
-static int64_t *kpd__own_ids(const kpd_index *x) { return (int64_t *)(uintptr_t)x->ids; }
-static int32_t *kpd__own_table(const kpd_index *x) { return (int32_t *)(uintptr_t)x->table; }
-static float *kpd__own_vectors(const kpd_index *x) { return (float *)(uintptr_t)x->vectors; }
+static void *kpd__own(const void *p) { return (void *)(uintptr_t)p; }   // of an index that is not read-only
+static int64_t *kpd__own_ids(const kpd_index *x) { return (int64_t *)kpd__own(x->ids); }
+static int32_t *kpd__own_table(const kpd_index *x) { return (int32_t *)kpd__own(x->table); }
+static float *kpd__own_vectors(const kpd_index *x) { return (float *)kpd__own(x->vectors); }
+static uint64_t *kpd__own_text(const kpd_index *x) { return (uint64_t *)kpd__own(x->texts.at); }
+
+static kpd__label kpd__label_get(const kpd_index *x, size_t slot) {
+    kpd__label l;
+    l.id = x->ids[slot];
+    l.text = x->texts.at ? x->texts.at[slot] : 0;
+    return l;
+}
+
+static void kpd__label_put(kpd_index *x, size_t slot, kpd__label l) {
+    kpd__own_ids(x)[slot] = l.id;
+    if (x->texts.at) kpd__own_text(x)[slot] = l.text;
+}
+
+static kpd__label kpd__label_of(int64_t id) {
+    kpd__label l;
+    l.id = id; l.text = 0;
+    return l;
+}
+
+static size_t kpd__text_size(uint64_t at) { return (size_t)(at & 0xFFFFFF); }
+
+static void kpd__text_drop(kpd_index *x, size_t slot) {
+    if (!x->texts.at) return;
+    x->texts.live -= kpd__text_size(x->texts.at[slot]);
+    kpd__own_text(x)[slot] = 0;
+}
+
+// Where texts lie, for so many slots: to *at, NULL where there are none. False without memory.
+static bool kpd__texts_lay(const kpd_index *x, size_t slots, const uint64_t **at) {
+    uint64_t *to;
+    *at = NULL;
+    if (!x->texts.at) return true;
+    to = (uint64_t *)kpd__alloc(&x->allocator, slots * sizeof *to);
+    if (to) memcpy(to, x->texts.at, kpd__n_slots(x) * sizeof *to);
+    *at = to;
+    return to != NULL;
+}
+
+static void kpd__texts_unlay(kpd_index *x) {
+    kpd__free(&x->allocator, kpd__own_text(x), kpd__slot_room(x) * sizeof(uint64_t));
+}
 
 static void kpd__store_free(kpd_index *x) {
+    kpd__texts_unlay(x);
     kpd__free(&x->allocator, kpd__own_ids(x), x->capacity * sizeof(int64_t));
     kpd__free(&x->allocator, kpd__own_table(x), x->table_size * sizeof(int32_t));
     kpd__free(&x->allocator, kpd__own_vectors(x), kpd__panel_bytes(x->capacity, x->dim));
@@ -8981,19 +9048,19 @@ static void kpd__table_remove(kpd_index *x, size_t hole) {
     }
 }
 
-// Room for `count` vectors. On failure nothing has changed.
+// Room for `count` vectors, in arrays of its own. On failure nothing has changed.
 static kpd_status kpd__store_grow(kpd_index *x, size_t count, kpd_error *e) {
     kpd_index y = *x;
-    size_t bytes;
-    if (count <= x->capacity && x->table_size) return KPD_OK;
-    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, (size_t)x->dim * 8 + 24, &bytes))
+    size_t bytes, twice = x->read_only ? 0 : kpd__min(2 * x->capacity, (size_t)INT32_MAX - 64);
+    if (count <= x->capacity && x->table_size && !x->read_only) return KPD_OK;
+    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, (size_t)x->dim * 8 + 40, &bytes))
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)count);
-    y.capacity = kpd__round_up(kpd__max(kpd__max(count, 16), kpd__min(2 * x->capacity, (size_t)INT32_MAX - 64)), 16);
+    y.capacity = kpd__round_up(kpd__max(kpd__max(count, 16), twice), 16);
     for (y.table_size = 32; y.table_size < y.capacity * 3 / 2; y.table_size *= 2) {}
     y.ids = (int64_t *)kpd__alloc(&x->allocator, y.capacity * sizeof(int64_t));
     y.table = (int32_t *)kpd__alloc(&x->allocator, y.table_size * sizeof(int32_t));
     y.vectors = (float *)kpd__alloc(&x->allocator, kpd__panel_bytes(y.capacity, y.dim));
-    if (!y.ids || !y.table || !y.vectors) {
+    if (!kpd__texts_lay(x, y.capacity, &y.texts.at) || !y.ids || !y.table || !y.vectors) {
         kpd__store_free(&y);
         return kpd__no_memory(e, kpd__panel_bytes(y.capacity, y.dim));
     }
@@ -9002,17 +9069,24 @@ static kpd_status kpd__store_grow(kpd_index *x, size_t count, kpd_error *e) {
         memcpy(kpd__own_vectors(&y), x->vectors, kpd__panel_bytes(x->count, x->dim));
     }
     kpd__table_build(&y);
-    kpd__store_free(x);
+    if (!x->read_only) kpd__store_free(x);
     *x = y;
     return KPD_OK;
+}
+
+static void kpd__tree_free(kpd_index *x) {
+    kpd__texts_unlay(x);
+    kpd__free(&x->allocator, x->t.memory, x->t.memory_size);
 }
 
 KPDDEF void kpd_index_close(kpd_index *x) {
     kpd_allocator a;
     if (!x) return;
     a = x->allocator;
-    if (!x->read_only && x->kind == KPD_TREE) kpd__free(&a, x->t.memory, x->t.memory_size);
-    else if (!x->read_only) kpd__store_free(x);
+    if (!x->read_only) {
+        (x->kind == KPD_TREE ? kpd__tree_free : kpd__store_free)(x);
+        kpd__free(&a, kpd__own(x->texts.bytes), x->texts.room);
+    }
     kpd__file_close(&x->file);
     kpd__free(&a, x, sizeof *x);
 }
@@ -9064,15 +9138,20 @@ static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kp
 }
 KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, kpd_index **, out)
 
+// Of the arrays that are its own.
+static size_t kpd__index_bytes(const kpd_index *x) {
+    size_t texts = x->texts.room + (x->texts.at ? kpd__slot_room(x) * sizeof(uint64_t) : 0);
+    if (x->kind == KPD_TREE) return x->t.memory_size + texts;
+    return x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) + kpd__panel_bytes(x->capacity, x->dim) + texts;
+}
+
 KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x) {
     kpd_index_info i;
     memset(&i, 0, sizeof i);
     i.count = (int64_t)x->count;
     i.slots = (int64_t)kpd__n_slots(x);
-    if (x->kind == KPD_TREE) i.bytes = (int64_t)(sizeof *x + (x->read_only ? x->file.size : x->t.memory_size));
-    else
-        i.bytes = (int64_t)(sizeof *x + x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) +
-                            kpd__panel_bytes(x->capacity, x->dim));
+    i.bytes = (int64_t)(sizeof *x + (x->read_only ? x->file.size : kpd__index_bytes(x)));
+    i.text_bytes = (int64_t)x->texts.used;
     i.dim = x->dim; i.metric = x->metric; i.storage = x->storage; i.read_only = x->read_only;
     i.kind = x->kind; i.lists = (int32_t)x->t.n_lists; i.blocks = (int32_t)x->t.n_blocks;
     i.tuned = (int32_t)x->t.n_tuned;
@@ -9111,6 +9190,85 @@ static float kpd__stored_length(const kpd_index *x, const float *v) {
 static void kpd__unit_row(const kpd_index *x, const float *v, float *out) {
     float length = kpd__stored_length(x, v);
     for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = v[d] / length;
+}
+
+// TEXTS
+
+static kpd_status kpd__texts_check(const kpd_index *x, const int64_t *ids, const kpd_text *texts, size_t n, size_t *bytes,
+                                   kpd_error *e) {
+    *bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (kpd__index_slot(x, ids[i]) < 0)
+            return kpd__fail(e, KPD_ERR_NOT_FOUND, (int64_t)i, "text %llu: the index has no id %lld", (unsigned long long)i,
+                             (long long)ids[i]);
+        if (texts[i].size && !texts[i].data)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "text %llu: is NULL, but has a size", (unsigned long long)i);
+        if (texts[i].size > KPD_MAX_TEXT || !kpd__add_ok(*bytes, texts[i].size, bytes))
+            return kpd__fail(e, KPD_ERR_LIMIT, (int64_t)i, "text %llu: has %llu bytes, at most %d", (unsigned long long)i,
+                             (unsigned long long)texts[i].size, KPD_MAX_TEXT);
+    }
+    return KPD_OK;
+}
+
+// Room for so many more bytes: the texts move together, where they do not fit. On failure nothing has changed.
+static kpd_status kpd__texts_room(kpd_index *x, size_t more, kpd_error *e) {
+    kpd__texts *t = &x->texts;
+    uint64_t *at = kpd__own_text(x);
+    size_t used = 0, room;
+    char *to;
+    if (more <= t->room - t->used) return KPD_OK;
+    if (!kpd__add_ok(t->live + t->live / 2, more, &room) || (uint64_t)room >> 40)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu more bytes of texts are over the limit", (unsigned long long)more);
+    to = (char *)kpd__alloc(&x->allocator, room);
+    if (!to) return kpd__no_memory(e, room);
+    for (size_t i = 0, n = kpd__n_slots(x); i < n; i++) {
+        size_t size = kpd__text_size(at[i]);
+        if (!size) continue;
+        memcpy(to + used, t->bytes + (at[i] >> 24), size);
+        at[i] = (uint64_t)used << 24 | size;
+        used += size;
+    }
+    kpd__free(&x->allocator, kpd__own(t->bytes), t->room);
+    t->bytes = to; t->used = used; t->room = room;
+    return KPD_OK;
+}
+
+static void kpd__text_put(kpd_index *x, size_t slot, kpd_text text) {
+    kpd__texts *t = &x->texts;
+    kpd__text_drop(x, slot);
+    if (!text.size) return;
+    memcpy((char *)kpd__own(t->bytes) + t->used, text.data, text.size);
+    kpd__own_text(x)[slot] = (uint64_t)t->used << 24 | text.size;
+    t->used += text.size;
+    t->live += text.size;
+}
+
+KPDDEF kpd_status kpd_index_set_text(kpd_index *x, const int64_t *ids, const kpd_text *texts, size_t n, kpd_error *e) {
+    size_t bytes, slots = kpd__slot_room(x);
+    bool first = !x->texts.at;
+    kpd_status s = kpd__writable(x, e);
+    if (!s) s = kpd__texts_check(x, ids, texts, n, &bytes, e);
+    if (s || (first && !bytes)) return kpd__end(s, e);
+    if (first) x->texts.at = (const uint64_t *)kpd__alloc(&x->allocator, slots * sizeof(uint64_t));
+    if (!x->texts.at) return kpd__no_memory(e, slots * sizeof(uint64_t));
+    s = kpd__texts_room(x, bytes, e);
+    if (s && first) { kpd__texts_unlay(x); x->texts.at = NULL; }
+    for (size_t i = 0; !s && i < n; i++) kpd__text_put(x, (size_t)kpd__index_slot(x, ids[i]), texts[i]);
+    return kpd__end(s, e);
+}
+
+KPDDEF kpd_status kpd_index_text(const kpd_index *x, int64_t id, kpd_text *out, kpd_error *e) {
+    int32_t slot = kpd__index_slot(x, id);
+    uint64_t at;
+    if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
+    at = x->texts.at ? x->texts.at[slot] : 0;
+    if ((at >> 24) + kpd__text_size(at) > x->texts.used)        // of a mapped file
+        return kpd__fail(e, KPD_ERR_FORMAT, -1, "index: the text of id %lld (offset %llu, size %llu) is not inside the texts' "
+                         "%llu bytes", (long long)id, (unsigned long long)(at >> 24), (unsigned long long)kpd__text_size(at),
+                         (unsigned long long)x->texts.used);
+    out->data = kpd__text_size(at) ? x->texts.bytes + (at >> 24) : "";
+    out->size = kpd__text_size(at);
+    return kpd__end(KPD_OK, e);
 }
 
 // >>kmeans  Lloyd's k-means, under cosine with centroids of unit length, and the cutting of lists into blocks. Promises the
@@ -9386,8 +9544,6 @@ static size_t kpd__row_bytes(const kpd_index *x) {   // of what is kept of a vec
                                      : 0;
 }
 
-static void *kpd__own(const void *p) { return (void *)(uintptr_t)p; }   // of an index that is not read-only
-
 static kpd__node *kpd__panel_node(const kpd_index *x, const uint8_t *panels, size_t i) {
     return (kpd__node *)kpd__own(panels + i * kpd__node_bytes(x) + kpd__code_bytes(x));
 }
@@ -9490,8 +9646,8 @@ static void kpd__half_put(kpd_index *x, size_t slot, float *work) {
 }
 
 // Makes block `block`, child `place` of a list, of n vectors, 1 to 16.
-static void kpd__block_put(kpd_index *x, size_t list, size_t place, size_t block, const float *v, const int64_t *ids, size_t n,
-                           float *work) {
+static void kpd__block_put(kpd_index *x, size_t list, size_t place, size_t block, const float *v, const kpd__label *labels,
+                           size_t n, float *work) {
     size_t dim = (size_t)x->dim;
     kpd__node *node = kpd__list_node(x, list);
     node->step[place] = kpd__widest(v, n * dim) / 127;
@@ -9500,18 +9656,18 @@ static void kpd__block_put(kpd_index *x, size_t list, size_t place, size_t block
     ((int32_t *)kpd__own(x->t.owner))[block] = (int32_t)(list * 16 + place);
     for (size_t i = 0; i < n; i++) {
         kpd__row_put(x, block * 16 + i, v + i * dim, node->step[place]);
-        ((int64_t *)kpd__own(x->ids))[block * 16 + i] = ids[i];
+        kpd__label_put(x, block * 16 + i, labels[i]);
         kpd__half_put(x, block * 16 + i, work);
     }
     kpd__mean_put(x, (uint8_t *)kpd__own(x->t.blocks), list, place, v, n, work);
 }
 
 // Makes a list of n vectors, 1 to 256, in blocks use[0], use[1], ...
-static void kpd__list_put(kpd_index *x, size_t list, const uint32_t *use, const float *v, const int64_t *ids, size_t n,
+static void kpd__list_put(kpd_index *x, size_t list, const uint32_t *use, const float *v, const kpd__label *labels, size_t n,
                           float *work) {
     memset(kpd__own(x->t.blocks + list * kpd__node_bytes(x)), 0, kpd__node_bytes(x));
     for (size_t i = 0; i < n; i += 16)
-        kpd__block_put(x, list, i / 16, use[i / 16], v + i * (size_t)x->dim, ids + i, kpd__min(16, n - i), work);
+        kpd__block_put(x, list, i / 16, use[i / 16], v + i * (size_t)x->dim, labels + i, kpd__min(16, n - i), work);
     kpd__mean_put(x, (uint8_t *)kpd__own(x->t.lists), list / 16, list % 16, v, n, work);
 }
 
@@ -9544,8 +9700,6 @@ static kpd_status kpd__tree_room(kpd_index *x, size_t lists, size_t blocks, kpd_
     return s;
 }
 
-static void kpd__tree_free(kpd_index *x) { kpd__free(&x->allocator, x->t.memory, x->t.memory_size); }
-
 // Fills the table from what lives in the lists, whose ids are all different; counts it.
 static void kpd__tree_table(kpd_index *x) {
     int32_t *table = (int32_t *)kpd__own(x->table);
@@ -9572,7 +9726,7 @@ typedef struct kpd__builder {
     uint32_t *given;                    // [c.n]: which of them each row of c.v is
     uint32_t *size; size_t *first;      // [lists], [lists]: vectors of each list, and where its rows begin in c.members
     uint32_t *block;                    // [lists]: its first block
-    float *rows; int64_t *row_ids;      // of each task: [256, dim], [256]
+    float *rows; kpd__label *labels;    // of each task: [256, dim], [256]
 } kpd__builder;
 
 // The rows that stay: of equal ids the last. Returns how many.
@@ -9603,16 +9757,16 @@ static void kpd__put_task(void *arg, int32_t task) {
     const kpd__builder *b = (const kpd__builder *)arg;
     size_t dim = b->c.dim;
     float *rows = b->rows + (size_t)task * 256 * dim, *work = b->c.work + (size_t)task * b->c.work_floats;
-    int64_t *ids = b->row_ids + (size_t)task * 256;
+    kpd__label *labels = b->labels + (size_t)task * 256;
     for (size_t l = (size_t)task; l < b->x->t.n_lists; l += (size_t)b->c.n_tasks) {
         uint32_t use[16];
         for (size_t i = 0; i < b->size[l]; i++) {
             uint32_t row = b->c.members[b->first[l] + i];
             memcpy(rows + i * dim, b->c.v + row * dim, dim * sizeof *rows);
-            ids[i] = b->ids[b->given[row]];
+            labels[i] = kpd__label_of(b->ids[b->given[row]]);
         }
         for (uint32_t i = 0; i < 16; i++) use[i] = b->block[l] + i;
-        kpd__list_put(b->x, l, use, rows, ids, b->size[l], work);
+        kpd__list_put(b->x, l, use, rows, labels, b->size[l], work);
     }
 }
 
@@ -9644,7 +9798,7 @@ static void kpd__builder_lay(kpd__builder *b, size_t n, size_t table_size, int32
     b->block = (uint32_t *)kpd__take(a, most, sizeof(uint32_t));
     b->first = (size_t *)kpd__take(a, most, sizeof(size_t));
     b->rows = (float *)kpd__take(a, tasks * 256, b->c.dim * sizeof(float));
-    b->row_ids = (int64_t *)kpd__take(a, tasks * 256, sizeof(int64_t));
+    b->labels = (kpd__label *)kpd__take(a, tasks * 256, sizeof(kpd__label));
 }
 
 static size_t kpd__default_lists(size_t n) {
@@ -9716,7 +9870,7 @@ static bool kpd__lives(const kpd_index *x, size_t slot) {
 typedef struct kpd__bench {
     void *memory; size_t size;
     float *rows, *sorted, *unit, *work;         // [256, dim] twice, [dim], [4 dim]
-    int64_t *ids, *sorted_ids;                  // [256]
+    kpd__label *labels, *sorted_labels;         // [256]
     uint32_t *which; uint64_t *keys;            // [256]
     float *order, *bound;                       // [KPD__NODES]
     int8_t *q;
@@ -9727,8 +9881,8 @@ static void kpd__bench_lay(kpd__bench *w, size_t dim, kpd__arena *a) {
     w->sorted = (float *)kpd__take(a, 256, dim * sizeof(float));
     w->unit = (float *)kpd__take(a, dim, sizeof(float));
     w->work = (float *)kpd__take(a, dim, 4 * sizeof(float));
-    w->ids = (int64_t *)kpd__take(a, 256, sizeof(int64_t));
-    w->sorted_ids = (int64_t *)kpd__take(a, 256, sizeof(int64_t));
+    w->labels = (kpd__label *)kpd__take(a, 256, sizeof(kpd__label));
+    w->sorted_labels = (kpd__label *)kpd__take(a, 256, sizeof(kpd__label));
     w->which = (uint32_t *)kpd__take(a, 256, sizeof(uint32_t));
     w->keys = (uint64_t *)kpd__take(a, 256, sizeof(uint64_t));
     w->order = (float *)kpd__take(a, KPD__NODES, sizeof(float));
@@ -9763,6 +9917,10 @@ static kpd_status kpd__tree_move(kpd_index *x, size_t lists, size_t blocks, kpd_
     kpd_index y = *x;
     kpd_status s = kpd__tree_room(&y, lists, blocks, e);
     if (s) return s;
+    if (!kpd__texts_lay(x, kpd__slot_room(&y), &y.texts.at)) {
+        kpd__tree_free(&y);
+        return kpd__no_memory(e, kpd__slot_room(&y) * sizeof(uint64_t));
+    }
     kpd__tree_copy(&y, x);
     kpd__tree_table(&y);
     if (!x->read_only) kpd__tree_free(x);
@@ -9794,7 +9952,7 @@ static bool kpd__has_block(const kpd_index *x, size_t list, size_t place) {
     return block < x->t.n_blocks && x->t.owner[block] == (int32_t)(list * 16 + place);
 }
 
-// The vectors of a list to w->rows and w->ids, its blocks to use; returns how many vectors.
+// The vectors of a list to w->rows and w->labels, its blocks to use; returns how many vectors.
 static size_t kpd__list_gather(const kpd_index *x, size_t list, kpd__bench *w, uint32_t use[16], size_t *n_use) {
     const kpd__node *node = kpd__list_node(x, list);
     size_t n = 0;
@@ -9805,7 +9963,7 @@ static size_t kpd__list_gather(const kpd_index *x, size_t list, kpd__bench *w, u
             size_t slot = (size_t)node->child[i] * 16 + p;
             if (!(node->live[i] >> p & 1)) continue;
             kpd__row_get(x, slot, w->rows + n * (size_t)x->dim);
-            w->ids[n++] = x->ids[slot];
+            w->labels[n++] = kpd__label_get(x, slot);
         }
     }
     return n;
@@ -9824,7 +9982,7 @@ static void kpd__list_link(kpd_index *x, size_t list) {
 static void kpd__list_remake(kpd_index *x, size_t list, kpd__bench *w, size_t first, size_t n, const uint32_t *use,
                              size_t n_use) {
     kpd__node *node = kpd__list_node(x, list);
-    if (n) kpd__list_put(x, list, use, w->sorted + first * (size_t)x->dim, w->sorted_ids + first, n, w->work);
+    if (n) kpd__list_put(x, list, use, w->sorted + first * (size_t)x->dim, w->sorted_labels + first, n, w->work);
     for (size_t i = (n + 15) / 16; i < n_use; i++) {
         node->child[i] = use[i];
         node->live[i] = 0;
@@ -9843,9 +10001,10 @@ static void kpd__list_cut(kpd_index *x, size_t list, kpd__bench *w, bool in_two)
     kpd__cut_blocks(&c, w->which, n);
     for (size_t i = 0; i < n; i++) {
         memcpy(w->sorted + i * dim, w->rows + w->which[i] * dim, dim * sizeof(float));
-        w->sorted_ids[i] = w->ids[w->which[i]];
-        kpd__table_remove(x, kpd__table_find(x, w->sorted_ids[i]));
+        w->sorted_labels[i] = w->labels[w->which[i]];
+        kpd__table_remove(x, kpd__table_find(x, w->sorted_labels[i].id));
     }
+    for (size_t i = 0; x->texts.at && i < n_use; i++) memset(kpd__own_text(x) + use[i] * 16, 0, 16 * sizeof(uint64_t));
     kpd__list_remake(x, list, w, 0, left, use, in_two ? left / 16 : n_use);
     if (in_two) kpd__list_remake(x, x->t.n_lists++, w, left, n - left, use + left / 16, n_use - left / 16);
 }
@@ -9885,7 +10044,7 @@ static size_t kpd__place_for(kpd_index *x, size_t list, const kpd__probe *p, kpd
 }
 
 // Puts w->unit into a free place of a block, whose other vectors are stored anew if it is wider than they.
-static void kpd__block_join(kpd_index *x, size_t list, size_t child, int64_t id, kpd__bench *w) {
+static void kpd__block_join(kpd_index *x, size_t list, size_t child, kpd__label label, kpd__bench *w) {
     kpd__node *node = kpd__list_node(x, list);
     size_t dim = (size_t)x->dim, free_place = 0, block = node->child[child], n = 0, places[16];
     float step = kpd__widest(w->unit, dim) / 127;
@@ -9901,18 +10060,22 @@ static void kpd__block_join(kpd_index *x, size_t list, size_t child, int64_t id,
         kpd__half_put(x, block * 16 + places[i], w->work);
     }
     node->live[child] = (uint16_t)(node->live[child] | 1u << free_place);
-    ((int64_t *)kpd__own(x->ids))[block * 16 + free_place] = id;
+    kpd__label_put(x, block * 16 + free_place, label);
     kpd__mean_put(x, (uint8_t *)kpd__own(x->t.blocks), list, child, w->rows, n, w->work);
-    ((int32_t *)kpd__own(x->table))[kpd__table_find(x, id)] = (int32_t)(block * 16 + free_place);
+    ((int32_t *)kpd__own(x->table))[kpd__table_find(x, label.id)] = (int32_t)(block * 16 + free_place);
     x->count++;
 }
 
-static void kpd__tree_remove_at(kpd_index *x, size_t at) {
+// Takes out a vector; its text stays, as the label that is returned.
+static kpd__label kpd__tree_remove_at(kpd_index *x, size_t at) {
     size_t slot = (size_t)x->table[at], owner = (size_t)x->t.owner[slot / 16];
     kpd__node *node = kpd__list_node(x, owner / 16);
+    kpd__label l = kpd__label_get(x, slot);
     kpd__table_remove(x, at);
     node->live[owner % 16] = (uint16_t)(node->live[owner % 16] & ~(1u << slot % 16));
+    if (x->texts.at) kpd__own_text(x)[slot] = 0;
     x->count--;
+    return l;
 }
 
 // The mean of a list, whose vectors have changed; and its blocks, when a quarter of them is new.
@@ -9931,8 +10094,8 @@ static void kpd__list_changed(kpd_index *x, size_t list, kpd__bench *w) {
 
 static void kpd__tree_add(kpd_index *x, int64_t id, const float *v, kpd__bench *w) {
     size_t at = kpd__table_find(x, id), list, child;
+    kpd__label label = x->table[at] < 0 ? kpd__label_of(id) : kpd__tree_remove_at(x, at);
     kpd__probe p;
-    if (x->table[at] >= 0) kpd__tree_remove_at(x, at);
     kpd__unit_row(x, v, w->unit);
     list = kpd__list_for(x, w, &p);
     child = kpd__place_for(x, list, &p, w);
@@ -9941,7 +10104,7 @@ static void kpd__tree_add(kpd_index *x, int64_t id, const float *v, kpd__bench *
         list = kpd__list_for(x, w, &p);
         child = kpd__place_for(x, list, &p, w);
     }
-    kpd__block_join(x, list, child, id, w);
+    kpd__block_join(x, list, child, label, w);
     kpd__list_changed(x, list, w);
 }
 
@@ -10006,10 +10169,9 @@ static void kpd__remove_at(kpd_index *x, size_t at) {
     size_t slot = (size_t)x->table[at], last = x->count - 1;
     float *v = kpd__own_vectors(x);
     kpd__table_remove(x, at);
-    if (slot != last) {
-        kpd__own_table(x)[kpd__table_find(x, x->ids[last])] = (int32_t)slot;
-        kpd__own_ids(x)[slot] = x->ids[last];
-    }
+    if (slot != last) kpd__own_table(x)[kpd__table_find(x, x->ids[last])] = (int32_t)slot;
+    kpd__label_put(x, slot, kpd__label_get(x, last));
+    kpd__label_put(x, last, kpd__label_of(0));
     for (size_t d = 0; d < (size_t)x->dim; d++) {
         v[kpd__vector_at(x, slot, d)] = v[kpd__vector_at(x, last, d)];
         v[kpd__vector_at(x, last, d)] = 0;
@@ -10021,9 +10183,13 @@ KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, s
     size_t before = x->count;
     kpd_status s = kpd__writable(x, e);
     if (s) return s;
-    for (size_t i = 0; i < n && x->count; i++)
-        if (kpd__index_slot(x, ids[i]) >= 0)
-            (x->kind == KPD_TREE ? kpd__tree_remove_at : kpd__remove_at)(x, kpd__table_find(x, ids[i]));
+    for (size_t i = 0; i < n && x->count; i++) {
+        int32_t slot = kpd__index_slot(x, ids[i]);
+        if (slot < 0) continue;
+        kpd__text_drop(x, (size_t)slot);
+        if (x->kind == KPD_TREE) kpd__tree_remove_at(x, kpd__table_find(x, ids[i]));
+        else kpd__remove_at(x, kpd__table_find(x, ids[i]));
+    }
     if (removed) *removed = before - x->count;
     return kpd__end(KPD_OK, e);
 }
@@ -10064,6 +10230,23 @@ KPDDEF int64_t kpd_index_id(const kpd_index *x, int64_t slot) {
     return x->kind == KPD_FLAT || kpd__lives(x, (size_t)slot) ? x->ids[slot] : -1;
 }
 
+static size_t kpd__flat_sections(const kpd_index *x, kpd__section *s, const void **data) {
+    kpd__section_set(&s[0], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
+    kpd__section_set(&s[1], "table", KPD__I32, KPD__REQUIRED, x->table_size, 1, x->table_size * sizeof(int32_t));
+    kpd__section_set(&s[2], "vectors", KPD__F32_PANELS, KPD__REQUIRED, x->count, (uint64_t)x->dim,
+                     kpd__panel_bytes(x->count, x->dim));
+    data[0] = x->ids; data[1] = x->table; data[2] = x->vectors;
+    return 3;
+}
+
+static size_t kpd__text_sections(const kpd_index *x, kpd__section *s, const void **data) {
+    size_t slots = kpd__n_slots(x);
+    kpd__section_set(&s[0], "text", KPD__I64, KPD__REQUIRED, slots, 1, slots * sizeof(uint64_t));
+    kpd__section_set(&s[1], "texts", KPD__U8, KPD__REQUIRED, x->texts.used, 1, x->texts.used);
+    data[0] = x->texts.at; data[1] = x->texts.bytes;
+    return 2;
+}
+
 static void kpd__index_config(const kpd_index *x, int32_t config[16]) {
     uint32_t recall = kpd__to_bits(x->recall);
     config[0] = x->dim; config[1] = (int32_t)x->metric; config[2] = (int32_t)x->storage; config[3] = (int32_t)x->kind;
@@ -10083,30 +10266,22 @@ static void kpd__index_sums(const kpd_index *x, kpd__section *s, size_t n) {
 }
 
 KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e) {
-    kpd__section s[10];
-    const void *data[10];
+    kpd__section s[12];
+    const void *data[12];
     int32_t config[16] = {0};
+    size_t n = 1;
     kpd__index_config(x, config);
     kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, 16, 1, sizeof config);
     data[0] = config;
-    if (x->kind == KPD_TREE) {
-        size_t n = 1 + kpd__tree_sections(x, s + 1, data + 1);
-        kpd__index_sums(x, s + 1, n - 1);
-        return kpd__end(kpd__file_save(path, KPD_FILE_INDEX, s, data, n, e), e);
-    }
-    kpd__section_set(&s[1], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
-    kpd__section_set(&s[2], "table", KPD__I32, KPD__REQUIRED, x->table_size, 1, x->table_size * sizeof(int32_t));
-    kpd__section_set(&s[3], "vectors", KPD__F32_PANELS, KPD__REQUIRED, x->count, (uint64_t)x->dim,
-                     kpd__panel_bytes(x->count, x->dim));
-    data[1] = x->ids; data[2] = x->table; data[3] = x->vectors;
-    kpd__index_sums(x, s + 1, 3);
-    return kpd__end(kpd__file_save(path, KPD_FILE_INDEX, s, data, 4, e), e);
+    n += (x->kind == KPD_TREE ? kpd__tree_sections : kpd__flat_sections)(x, s + 1, data + 1);
+    if (x->texts.at) n += kpd__text_sections(x, s + n, data + n);
+    kpd__index_sums(x, s + 1, n - 1);
+    return kpd__end(kpd__file_save(path, KPD_FILE_INDEX, s, data, n, e), e);
 }
 
-// The payload of a section [rows, cols]; *rows = SIZE_MAX takes what there is.
-static const void *kpd__index_section(kpd__file *f, const char *name, uint32_t type, size_t *rows, size_t cols,
-                                      const char *path, kpd_error *e) {
-    const kpd__section *s = kpd__file_find(f, name);
+// The payload of a section [rows, cols], which a file names `name`, or has not; *rows = SIZE_MAX takes what there is.
+static const void *kpd__section_payload(const kpd__file *f, const kpd__section *s, const char *name, uint32_t type,
+                                        size_t *rows, size_t cols, const char *path, kpd_error *e) {
     size_t size = 0;
     if (s && *rows == SIZE_MAX && s->shape[0] < SIZE_MAX) *rows = (size_t)s->shape[0];
     if (s && s->type == type && s->shape[0] == *rows && s->shape[1] == cols && s->shape[2] == 1 &&
@@ -10115,6 +10290,11 @@ static const void *kpd__index_section(kpd__file *f, const char *name, uint32_t t
     kpd__fail(e, KPD_ERR_FORMAT, s ? (const char *)s - (const char *)f->data : 64,
               "%s: section %s is missing, or not of the type, shape and size expected", path, name);
     return NULL;
+}
+
+static const void *kpd__index_section(kpd__file *f, const char *name, uint32_t type, size_t *rows, size_t cols,
+                                      const char *path, kpd_error *e) {
+    return kpd__section_payload(f, kpd__file_find(f, name), name, type, rows, cols, path, e);
 }
 
 // Binds x to the sections of its file.
@@ -10130,7 +10310,37 @@ static kpd_status kpd__index_bind(kpd_index *x, const char *path, kpd_error *e) 
     if (x->count > INT32_MAX - 64 || x->table_size & (x->table_size - 1) || (x->count && x->table_size <= x->count))
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: a table of %llu places does not fit %llu ids", path,
                          (unsigned long long)x->table_size, (unsigned long long)x->count);
-    return kpd__file_unknown(&x->file, path, e);
+    return KPD_OK;
+}
+
+// Binds x, which is bound else, to the texts of its file, if it has any.
+static kpd_status kpd__texts_bind(kpd_index *x, const char *path, kpd_error *e) {
+    kpd__texts *t = &x->texts;
+    const kpd__section *at = kpd__file_find(&x->file, "text"), *bytes = kpd__file_find(&x->file, "texts");
+    size_t slots = kpd__n_slots(x);
+    if (!at && !bytes) return KPD_OK;
+    t->at = (const uint64_t *)kpd__section_payload(&x->file, at, "text", KPD__I64, &slots, 1, path, e);
+    t->used = SIZE_MAX;
+    if (t->at) t->bytes = (const char *)kpd__section_payload(&x->file, bytes, "texts", KPD__U8, &t->used, 1, path, e);
+    t->room = t->used;
+    return t->bytes ? KPD_OK : KPD_ERR_FORMAT;
+}
+
+// Every text lies within the texts, and together they are not longer.
+static kpd_status kpd__texts_verify(kpd_index *x, const char *path, kpd_error *e) {
+    kpd__texts *t = &x->texts;
+    size_t n = t->at ? kpd__n_slots(x) : 0;
+    t->live = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t size = kpd__text_size(t->at[i]);
+        if ((t->at[i] >> 24) + size > t->used || size > t->used - t->live)
+            return kpd__fail(e, KPD_ERR_FORMAT, -1,
+                             "%s: the text of slot %llu (offset %llu, size %llu) is not inside the texts' %llu bytes, or with "
+                             "those before it longer than these", path, (unsigned long long)i,
+                             (unsigned long long)(t->at[i] >> 24), (unsigned long long)size, (unsigned long long)t->used);
+        t->live += size;
+    }
+    return KPD_OK;
 }
 
 // Whether the table leads to the id of a slot. An honest table needs about two steps an id; one made so that all ids collide
@@ -10206,8 +10416,7 @@ static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
         t->halves = (const float *)kpd__index_section(f, "halves", KPD__F32, &slots, 1, path, e);
         if (!t->halves) return KPD_ERR_FORMAT;
     }
-    if (kpd__tree_bind_tuned(x, path, e)) return KPD_ERR_FORMAT;
-    return kpd__file_unknown(f, path, e);
+    return kpd__tree_bind_tuned(x, path, e);
 }
 
 static bool kpd__sound(const float *v, size_t n) {   // finite and not negative
@@ -10258,28 +10467,19 @@ static kpd_status kpd__tree_verify(const kpd_index *x, const char *path, kpd_err
 
 // Makes a bound, verified index its own: arrays that can grow instead of the file's.
 static kpd_status kpd__index_own(kpd_index *x, kpd_error *e) {
-    kpd_index y = *x;
-    kpd_status s;
-    if (x->kind == KPD_TREE) {
-        s = kpd__tree_move(x, x->t.n_lists + 16, x->t.n_blocks + 16, e);
-        if (s) return s;
-        kpd__file_close(&x->file);
-        x->read_only = false;
-        return KPD_OK;
+    size_t used = x->texts.used;
+    char *bytes = used ? (char *)kpd__alloc(&x->allocator, used) : NULL;
+    kpd_status s = used && !bytes ? kpd__no_memory(e, used) : KPD_OK;
+    if (!s && x->kind == KPD_TREE) s = kpd__tree_move(x, x->t.n_lists + 16, x->t.n_blocks + 16, e);
+    else if (!s) s = kpd__store_grow(x, x->count, e);
+    if (s) {
+        kpd__free(&x->allocator, bytes, used);
+        return s;
     }
-    y.count = y.capacity = y.table_size = 0;
-    y.ids = NULL; y.table = NULL; y.vectors = NULL;
-    s = kpd__store_grow(&y, x->count, e);
-    if (s) return s;
-    if (x->count) {
-        memcpy(kpd__own_ids(&y), x->ids, x->count * sizeof(int64_t));
-        memcpy(kpd__own_vectors(&y), x->vectors, kpd__panel_bytes(x->count, x->dim));
-    }
-    y.count = x->count;
-    kpd__table_build(&y);
-    kpd__file_close(&y.file);
-    y.read_only = false;
-    *x = y;
+    if (used) memcpy(bytes, x->texts.bytes, used);
+    x->texts.bytes = bytes;
+    kpd__file_close(&x->file);
+    x->read_only = false;
     return KPD_OK;
 }
 
@@ -10308,8 +10508,12 @@ static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, cons
     (*out)->read_only = true;
     if (desc.kind == KPD_TREE) (*out)->count = (size_t)c[7];
     status = (desc.kind == KPD_TREE ? kpd__tree_bind : kpd__index_bind)(*out, path, e);
-    if (!status && d && (d->verify || d->copy))
+    if (!status) status = kpd__texts_bind(*out, path, e);
+    if (!status) status = kpd__file_unknown(&(*out)->file, path, e);
+    if (!status && d && (d->verify || d->copy)) {
         status = (desc.kind == KPD_TREE ? kpd__tree_verify : kpd__index_verify)(*out, path, e);
+        if (!status) status = kpd__texts_verify(*out, path, e);
+    }
     if (!status && d && d->copy) status = kpd__index_own(*out, e);
     if (!status) return KPD_OK;
     memset(&(*out)->file, 0, sizeof (*out)->file);   // the caller closes it

@@ -189,7 +189,12 @@ static void use_index(kpd_index *x) {
     kpd_index_info info = kpd_index_get_info(x);
     if (info.dim != DIM) return;
     (void)kpd_index_search(session, x, q, 1, NULL, hits, &n, NULL);
-    for (int64_t i = -1; i <= info.slots && i < 40; i++) (void)kpd_index_get(x, kpd_index_id(x, i), v, NULL);
+    for (int64_t i = -1; i <= info.slots && i < 40; i++) {
+        kpd_text text;
+        (void)kpd_index_get(x, kpd_index_id(x, i), v, NULL);
+        if (!kpd_index_text(x, kpd_index_id(x, i), &text, NULL))
+            for (size_t j = 0; j < text.size; j++) CHECK_THAT((uint8_t)text.data[j] <= 0xFF, "every byte can be read");
+    }
     (void)kpd_index_get(x, 12345, v, NULL);
 }
 
@@ -228,6 +233,12 @@ static kpd_status open_image(const image *x, bool verify) {
 
 // ---- fixtures ------------------------------------------------------------------------------------------------------
 
+static void give_text(kpd_index *x, int64_t id) {
+    kpd_text t;
+    t.data = "a text of some bytes"; t.size = (size_t)(id % 20 + 20) % 20;
+    CHECK_OK(kpd_index_set_text(x, &id, &t, 1, NULL));
+}
+
 static void make_index_file(void) {
     kpd_index_desc d;
     kpd_index *x = NULL;
@@ -240,6 +251,7 @@ static void make_index_file(void) {
         int64_t id = i * 1000003 - 5;
         for (int j = 0; j < DIM; j++) v[j] = tiny_uniform(&state);
         CHECK_OK(kpd_index_upsert(x, &id, v, 1, NULL));
+        give_text(x, id);
     }
     CHECK_OK(kpd_index_save(x, index_path, NULL));
     kpd_index_close(x);
@@ -259,6 +271,7 @@ static tiny_bytes make_tree_file(void) {
     for (int i = 0; i < COUNT * DIM; i++) v[i] = tiny_uniform(&state);
     snprintf(path, sizeof path, "%s", test_tmp("file_tree.kpi"));
     if (!CHECK_OK(kpd_index_build(&d, NULL, ids, v, COUNT, &x, NULL))) return tiny_bytes_make(0);
+    for (int i = 0; i < COUNT; i++) give_text(x, ids[i]);
     CHECK_OK(kpd_index_remove(x, ids + 3, 4, NULL, NULL));
     CHECK_OK(kpd_index_save(x, path, NULL));
     kpd_index_close(x);

@@ -227,6 +227,30 @@ static kpd_status fill_index(host *h) {
     return s;
 }
 
+// Vectors, then texts, one after the other: what is there when one is refused stays as it was. kind: of the index.
+static kpd_status fill_texts_of(host *h, kpd_index_kind kind) {
+    kpd_index_desc d;
+    kpd_index *x = UNTOUCHED(kpd_index);
+    kpd_status s;
+    float v[8] = {1, 2, 3};
+    int64_t id = 0, n = 0;
+    kpd_text t = {"some text", 9}, got;
+    memset(&d, 0, sizeof d);
+    d.dim = 8; d.metric = KPD_DOT; d.kind = kind; d.allocator = allocator(h);
+    s = kpd_index_build(&d, NULL, &id, v, 1, &x, h->e);
+    if (s) return s;
+    for (; !s && n < 20; n += !s) {
+        s = kpd_index_upsert(x, &n, v, 1, h->e);
+        if (!s) s = kpd_index_set_text(x, &n, &t, 1, h->e);
+    }
+    for (int64_t i = 0; i < n; i++) CHECK(!kpd_index_text(x, i, &got, NULL) && got.size == 9 && !memcmp(got.data, t.data, 9));
+    kpd_index_close(x);
+    return s;
+}
+
+static kpd_status fill_texts(host *h) { return fill_texts_of(h, KPD_FLAT); }
+static kpd_status fill_tree_texts(host *h) { return fill_texts_of(h, KPD_TREE); }
+
 static kpd_status save_model(host *h) {
     const char *path = test_tmp("memory_saved.kpd");
     tiny_options o;
@@ -265,6 +289,7 @@ static void make_files(void) {
     kpd_index *x = create_index(NULL, &s, NULL);
     const float v[6] = {1, 2, 3, 4, 5, 6};
     const int64_t ids[2] = {1, 2};
+    const kpd_text text = {"one", 3};
     memset(&o, 0, sizeof o);
     m = tiny_model(&o);
     snprintf(model_path, sizeof model_path, "%s", test_tmp("memory.kpd"));
@@ -274,6 +299,7 @@ static void make_files(void) {
     if (x) {
         CHECK_OK(kpd_index_save(x, empty_path, NULL));
         CHECK_OK(kpd_index_upsert(x, ids, v, 2, NULL));
+        CHECK_OK(kpd_index_set_text(x, ids, &text, 1, NULL));
         CHECK_OK(kpd_index_save(x, index_path, NULL));
     }
     kpd_index_close(x);
@@ -289,9 +315,11 @@ static void each_refusal(void) {
     check_each_refusal(copy_model, 3, "kpd_model_open, copied");
     check_each_refusal(save_model, 1, "kpd_model_save");
     check_each_refusal(map_index, 1, "kpd_index_open, mapped");
-    check_each_refusal(copy_index, 4, "kpd_index_open, copied");
+    check_each_refusal(copy_index, 6, "kpd_index_open, copied");
     check_each_refusal(copy_empty_index, 2, "kpd_index_open, empty and copied");
     check_each_refusal(fill_index, 7, "kpd_index_create and _upsert");
+    check_each_refusal(fill_texts, 8, "kpd_index_set_text");
+    check_each_refusal(fill_tree_texts, 8, "kpd_index_set_text of a tree");
     check_each_refusal(save_index, 3, "kpd_index_save");
     check_each_refusal(make_session, 1, "kpd_session_create");
     check_each_refusal(make_pool, 1, "kpd_pool_create");

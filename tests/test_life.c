@@ -1,0 +1,375 @@
+// What happens to an index in its life, drawn at random, against a plain list of what it should hold: with recall 1 every
+// search finds exactly what comparing with all of the list finds. KPD_LIFE_OPERATIONS=1000000 runs so many instead of some
+// thousands.
+#define KPD_THREADS
+#include "test.h"
+#include "tiny_model.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIM = 20, IDS = 700, MOST_K = 64, BATCH = 40 };
+
+static kpd_error error;
+
+typedef struct entry { bool there; float v[DIM]; uint32_t text; } entry;
+typedef struct life {
+    kpd_index *x;
+    kpd_session *s;
+    entry at[IDS];                      // by number; see id_of
+    uint32_t state;
+    kpd_metric metric;
+    kpd_dtype storage;
+    kpd_index_kind kind;
+} life;
+
+static uint32_t below(life *l, uint32_t n) { return tiny_random(&l->state) % n; }
+
+// Ids in no order, negative ones and the ends of their range among them.
+static int64_t id_of(size_t i) {
+    static const int64_t extreme[] = {INT64_MIN, INT64_MAX, -1, 0, 1};
+    return i < 5 ? extreme[i] : ((int64_t)i * 7919 % 10007 - 5000) * 3000000007;
+}
+
+// Text number n: any bytes, zeros among them; 0 is none.
+static kpd_text text_of(uint32_t n, char bytes[64]) {
+    kpd_text t;
+    uint32_t state = n;
+    t.size = n % 64;
+    t.data = bytes;
+    for (size_t i = 0; i < t.size; i++) bytes[i] = (char)(uint8_t)tiny_random(&state);
+    return t;
+}
+
+// ---- operations ----------------------------------------------------------------------------------------------------
+
+static size_t draw(life *l, size_t which[BATCH], int64_t ids[BATCH]) {
+    size_t n = 1 + below(l, BATCH), from = below(l, IDS), step = below(l, 2) ? 1 + below(l, 9) : 0;
+    for (size_t i = 0; i < n; i++) {
+        which[i] = step ? (from + i * step) % IDS : below(l, IDS);
+        ids[i] = id_of(which[i]);
+    }
+    return n;
+}
+
+static void upsert(life *l) {
+    size_t which[BATCH], n;
+    int64_t ids[BATCH];
+    float v[BATCH * DIM];
+    n = draw(l, which, ids);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t centre = (uint32_t)which[i] % 17 + 1;                  // vectors in some clusters
+        entry *e = &l->at[which[i]];
+        for (size_t d = 0; d < DIM; d++) e->v[d] = v[i * DIM + d] = tiny_uniform(&centre) + tiny_uniform(&l->state) * 0.4f;
+        e->there = true;
+    }
+    CHECK_OK(kpd_index_upsert(l->x, ids, v, n, &error));
+}
+
+static void drop(life *l) {
+    size_t which[BATCH], n, removed = 0, there = 0;
+    int64_t ids[BATCH];
+    n = draw(l, which, ids);
+    for (size_t i = 0; i < n; i++) {
+        there += l->at[which[i]].there;
+        l->at[which[i]].there = false;
+        l->at[which[i]].text = 0;
+    }
+    CHECK_OK(kpd_index_remove(l->x, ids, n, &removed, &error));
+    CHECK_INT(removed, there);
+}
+
+static void set_texts(life *l) {
+    static char bytes[BATCH][64];
+    kpd_text texts[BATCH];
+    size_t which[BATCH], n, kept = 0;
+    int64_t ids[BATCH];
+    n = draw(l, which, ids);
+    for (size_t i = 0; i < n; i++) {
+        entry *e = &l->at[which[i]];
+        if (!e->there) continue;
+        e->text = below(l, 5) ? tiny_random(&l->state) : 0;
+        texts[kept] = text_of(e->text, bytes[kept]);
+        ids[kept++] = ids[i];
+    }
+    CHECK_OK(kpd_index_set_text(l->x, ids, texts, kept, &error));
+}
+
+static kpd_index *reopen(const kpd_index *x, bool copy) {
+    const char *path = test_tmp("life.kpi");
+    kpd_index *y = NULL;
+    kpd_open_desc d;
+    memset(&d, 0, sizeof d);
+    d.copy = copy;
+    CHECK_OK(kpd_index_save(x, path, &error));
+    CHECK_OK(kpd_index_open(path, &d, &y, &error));
+    return y;
+}
+
+static void save_and_open(life *l) {
+    kpd_index *y = reopen(l->x, true);
+    kpd_index_close(l->x);
+    l->x = y;
+}
+
+// ---- what must hold ------------------------------------------------------------------------------------------------
+
+static bool check_entry(const life *l, const kpd_index *x, size_t i) {
+    const entry *e = &l->at[i];
+    float row[DIM];
+    char bytes[64];
+    kpd_text text, want = text_of(e->text, bytes);
+    if (!e->there)
+        return CHECK_STATUS(kpd_index_get(x, id_of(i), row, NULL), KPD_ERR_NOT_FOUND) &&
+               CHECK_STATUS(kpd_index_text(x, id_of(i), &text, NULL), KPD_ERR_NOT_FOUND);
+    return CHECK_OK(kpd_index_get(x, id_of(i), row, &error)) &&
+           CHECK(l->metric == KPD_COSINE || l->storage != KPD_F32 || !memcmp(row, e->v, sizeof row)) &&
+           CHECK_OK(kpd_index_text(x, id_of(i), &text, &error)) &&
+           CHECK_THAT(text.size == want.size && !memcmp(text.data, want.data, want.size), "id %lld: another text",
+                      (long long)id_of(i));
+}
+
+static bool check_entries(const life *l, const kpd_index *x) {
+    int64_t n = 0;
+    bool ok = true;
+    for (size_t i = 0; ok && i < IDS; i++) {
+        n += l->at[i].there;
+        ok = check_entry(l, x, i);
+    }
+    return ok && CHECK_INT(kpd_index_get_info(x).count, n);
+}
+
+static int order(const void *a, const void *b) {
+    const kpd_hit *x = (const kpd_hit *)a, *y = (const kpd_hit *)b;
+    if (x->score < y->score || x->score > y->score) return x->score > y->score ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+// What the library finds of the rows it keeps, by the documented chain.
+static size_t find_all(const life *l, const kpd_index *x, const float *q, kpd_hit *want) {
+    float row[DIM];
+    size_t n = 0;
+    for (size_t i = 0; i < IDS; i++) {
+        float sum = 0;
+        if (!l->at[i].there || !CHECK_OK(kpd_index_get(x, id_of(i), row, NULL))) continue;
+        for (size_t d = 0; d < DIM; d++)
+            sum = l->metric == KPD_L2 ? fmaf(q[d] - row[d], q[d] - row[d], sum) : fmaf(q[d], row[d], sum);
+        want[n].id = id_of(i);
+        want[n++].score = l->metric == KPD_L2 ? 0 - sum : sum;
+    }
+    qsort(want, n, sizeof *want, order);
+    return n;
+}
+
+// A query; under cosine one whose length is 1 without rounding.
+static void make_query(life *l, float q[DIM]) {
+    for (size_t d = 0; d < DIM; d++) q[d] = l->metric == KPD_COSINE ? 0 : tiny_uniform(&l->state) * 2;
+    for (uint32_t i = 0; l->metric == KPD_COSINE && i < 4; i++) q[below(l, DIM / 4) * 4 + i] = below(l, 2) ? 0.5f : -0.5f;
+}
+
+static bool check_search(life *l, const kpd_index *x) {
+    static kpd_hit want[IDS], hits[MOST_K];
+    float q[DIM];
+    kpd_search_desc d;
+    size_t n, expected;
+    int32_t count = -1;
+    memset(&d, 0, sizeof d);
+    d.k = 1 + (int32_t)below(l, MOST_K); d.recall = 1;
+    make_query(l, q);
+    n = find_all(l, x, q, want);
+    expected = n < (size_t)d.k ? n : (size_t)d.k;
+    if (!CHECK_OK(kpd_index_search(l->s, x, q, 1, &d, hits, &count, &error)) || !CHECK_INT(count, expected)) return false;
+    for (size_t i = 0; i < expected; i++)
+        if (!CHECK_THAT(hits[i].id == want[i].id && !memcmp(&hits[i].score, &want[i].score, 4),
+                        "hit %zu of %zu: id %lld %.9g, expected %lld %.9g", i, expected, (long long)hits[i].id,
+                        (double)hits[i].score, (long long)want[i].id, (double)want[i].score))
+            return false;
+    return true;
+}
+
+static bool check_mapped(life *l) {
+    kpd_index *y = reopen(l->x, false);
+    bool ok = check_entries(l, y) && check_search(l, y);
+    kpd_index_close(y);
+    return ok;
+}
+
+// ---- lives ---------------------------------------------------------------------------------------------------------
+
+static bool begin(life *l, kpd_index_kind kind, kpd_metric metric, kpd_dtype storage, uint32_t seed) {
+    kpd_index_desc d;
+    kpd_session_desc sd;
+    float v[DIM] = {1, 0, 0};
+    int64_t id = id_of(0);
+    memset(l, 0, sizeof *l);
+    memset(&d, 0, sizeof d);
+    memset(&sd, 0, sizeof sd);
+    l->kind = kind; l->metric = metric; l->storage = storage; l->state = seed;
+    d.dim = sd.max_dim = DIM; d.metric = metric; d.kind = kind; d.storage = storage; sd.max_k = MOST_K;
+    l->at[0].there = true;
+    memcpy(l->at[0].v, v, sizeof v);
+    return CHECK_OK(kpd_session_create(&sd, &l->s, &error)) && CHECK_OK(kpd_index_build(&d, NULL, &id, v, 1, &l->x, &error));
+}
+
+static void end(life *l) {
+    kpd_index_close(l->x);
+    kpd_session_destroy(l->s);
+}
+
+// Times of growing and of shrinking take turns.
+static bool step(life *l, long i) {
+    uint32_t what = below(l, 100), growing = i / 150 % 2 ? 20 : 50;
+    if (what < growing) upsert(l);
+    else if (what < 70) drop(l);
+    else if (what < 85) set_texts(l);
+    else if (what < 88) save_and_open(l);
+    return l->x && (below(l, 4) || check_search(l, l->x)) && (i % 50 || check_entries(l, l->x)) && (i % 200 || check_mapped(l));
+}
+
+static void live(kpd_index_kind kind, kpd_metric metric, kpd_dtype storage, long operations) {
+    static life l;
+    bool ok = begin(&l, kind, metric, storage, 1 + (uint32_t)(kind * 100 + metric * 10 + storage));
+    long i = 0;
+    while (ok && i < operations) ok = step(&l, i++);
+    ok = ok && check_entries(&l, l.x) && check_search(&l, l.x) && check_mapped(&l);
+    CHECK_THAT(ok, "%s, %s, %s: operation %ld", kpd_index_kind_name(kind), kpd_metric_name(metric), kpd_dtype_name(storage), i);
+    end(&l);
+}
+
+static void random_lives(void) {
+    static const kpd_dtype storage[] = {KPD_F32, KPD_INT16, KPD_INT8, KPD_INT4};
+    const char *asked = getenv("KPD_LIFE_OPERATIONS");
+    long each = (asked ? atol(asked) : 4500) / 15;
+    for (int m = KPD_COSINE; m <= KPD_L2; m++) {
+        live(KPD_FLAT, (kpd_metric)m, KPD_F32, each);
+        for (int i = 0; i < 4; i++) live(KPD_TREE, (kpd_metric)m, storage[i], each);
+    }
+}
+
+// ---- texts ---------------------------------------------------------------------------------------------------------
+
+static kpd_index *of_two(kpd_index_kind kind) {
+    const int64_t ids[2] = {7, -1};
+    const float v[2 * DIM] = {1};
+    kpd_index_desc d;
+    kpd_index *x = NULL;
+    memset(&d, 0, sizeof d);
+    d.dim = DIM; d.metric = KPD_DOT; d.kind = kind;
+    CHECK_OK(kpd_index_build(&d, NULL, ids, v, 2, &x, &error));
+    return x;
+}
+
+static kpd_text text(const char *data, size_t size) {
+    kpd_text t;
+    t.data = data; t.size = size;
+    return t;
+}
+
+static void check_text(const kpd_index *x, int64_t id, const char *want) {
+    kpd_text t;
+    CHECK_OK(kpd_index_text(x, id, &t, &error));
+    CHECK_THAT(t.data && t.size == strlen(want) && !memcmp(t.data, want, t.size), "id %lld has another text than \"%s\"",
+               (long long)id, want);
+}
+
+// What is refused changes nothing, and says which text.
+static void texts_refused(void) {
+    for (int kind = KPD_FLAT; kind <= KPD_TREE; kind++) {
+        const int64_t ids[3] = {7, -1, 8};
+        kpd_text texts[3], t = {NULL, 99};
+        kpd_index *x = of_two((kpd_index_kind)kind), *y;
+        check_text(x, 7, "");
+        CHECK_INT(kpd_index_get_info(x).text_bytes, 0);
+        texts[0] = text("new", 3); texts[1] = text("seven", 5); texts[2] = text("eight", 5);
+        CHECK_STATUS(kpd_index_set_text(x, ids, texts, 3, &error), KPD_ERR_NOT_FOUND);
+        CHECK_INT(error.where, 2);
+        check_text(x, 7, "");
+        CHECK_OK(kpd_index_set_text(x, ids, texts + 1, 1, &error));
+        texts[1].size = KPD_MAX_TEXT + (size_t)1;
+        CHECK_STATUS(kpd_index_set_text(x, ids, texts, 2, &error), KPD_ERR_LIMIT);
+        CHECK_INT(error.where, 1);
+        texts[1] = text(NULL, 1);
+        CHECK_STATUS(kpd_index_set_text(x, ids, texts, 2, &error), KPD_ERR_ARGUMENT);
+        CHECK_INT(error.where, 1);
+        CHECK_STATUS(kpd_index_text(x, 8, &t, &error), KPD_ERR_NOT_FOUND);
+        CHECK(!t.data && t.size == 99);
+        check_text(x, 7, "seven");
+        y = reopen(x, false);
+        check_text(y, 7, "seven");
+        check_text(y, -1, "");
+        CHECK_STATUS(kpd_index_set_text(y, ids, texts, 1, &error), KPD_ERR_ARGUMENT);       // read-only
+        CHECK_OK(kpd_index_set_text(x, NULL, NULL, 0, &error));
+        kpd_index_close(y);
+        kpd_index_close(x);
+    }
+}
+
+// The longest text there may be, and texts given again and again: the room that they take does not grow without end.
+static void texts_take_room(void) {
+    static char big[KPD_MAX_TEXT];
+    const int64_t ids[2] = {7, -1};
+    kpd_text t;
+    kpd_index *x = of_two(KPD_FLAT);
+    memset(big, 'x', sizeof big);
+    t = text(big, sizeof big);
+    CHECK_OK(kpd_index_set_text(x, ids, &t, 1, &error));
+    CHECK_OK(kpd_index_text(x, 7, &t, &error));
+    CHECK(t.size == sizeof big && !memcmp(t.data, big, sizeof big));
+    t = text("short", 5);
+    CHECK_OK(kpd_index_set_text(x, ids, &t, 1, &error));
+    for (int i = 0; i < 1000; i++) {
+        t = text(big, 20000);
+        CHECK_OK(kpd_index_set_text(x, ids + 1, &t, 1, &error));
+    }
+    check_text(x, 7, "short");
+    CHECK_THAT(kpd_index_get_info(x).text_bytes < 60000 || kpd_index_get_info(x).text_bytes > (int64_t)sizeof big, "%lld bytes",
+               (long long)kpd_index_get_info(x).text_bytes);
+    for (int i = 0; i < 2000; i++) CHECK_OK(kpd_index_set_text(x, ids + 1, &t, 1, &error));
+    CHECK_THAT(kpd_index_get_info(x).text_bytes < 60000, "%lld bytes of texts", (long long)kpd_index_get_info(x).text_bytes);
+    kpd_index_close(x);
+}
+
+// Where a text lies is a number of the file: one that leads outside is refused by whoever follows it, and by verify.
+static void texts_lie(void) {
+    for (int kind = KPD_FLAT; kind <= KPD_TREE; kind++) {
+        static const uint64_t lies[] = {UINT64_MAX, 11, UINT64_C(12) << 24, (UINT64_C(7) << 24) + 5, UINT64_C(1) << 63};
+        const int64_t ids[2] = {7, -1};
+        kpd_text texts[2];
+        kpd_index *x = of_two((kpd_index_kind)kind), *y;
+        tiny_bytes b;
+        const uint8_t *found = NULL;
+        kpd_open_desc d;
+        texts[0] = text("six by", 6); texts[1] = text("five", 4);
+        CHECK_OK(kpd_index_set_text(x, ids, texts, 2, &error));
+        CHECK_OK(kpd_index_save(x, test_tmp("lie.kpi"), &error));
+        kpd_index_close(x);
+        b = tiny_bytes_read(test_tmp("lie.kpi"));
+        for (size_t i = 0; i + 8 < b.size; i += 8) {                    // the second text's begin and size
+            const uint64_t at = (UINT64_C(6) << 24) + 4;
+            if (!memcmp(b.data + i, &at, 8)) found = b.data + i;
+        }
+        CHECK(found != NULL);
+        memset(&d, 0, sizeof d);
+        d.data = b.data; d.size = b.size;
+        for (size_t i = 0; found && i < sizeof lies / sizeof *lies; i++) {
+            memcpy(b.data + (found - b.data), &lies[i], 8);
+            d.verify = false;
+            if (CHECK_OK(kpd_index_open(NULL, &d, &y, &error))) {
+                CHECK_STATUS(kpd_index_text(y, -1, &texts[0], &error), KPD_ERR_FORMAT);
+                check_text(y, 7, "six by");
+                kpd_index_close(y);
+            }
+            d.verify = true;
+            CHECK_STATUS(kpd_index_open(NULL, &d, &y, &error), KPD_ERR_FORMAT);
+        }
+        tiny_bytes_free(&b);
+    }
+}
+
+SUITE(life) {
+    RUN(life, random_lives);
+    RUN(life, texts_refused);
+    RUN(life, texts_take_room);
+    RUN(life, texts_lie);
+}
