@@ -146,7 +146,7 @@ $(B)/fuzz_%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) kpd.h
 	clang -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< -lm
 $(B)/fuzz_hf: tools/hf.h tools/files.h
 $(B)/fuzz_dataset $(B)/fuzz_checkpoint $(B)/fuzz_recipe: kpd_train.h
-$(B)/fuzz_recipe: tools/recipe.h tools/files.h
+$(B)/fuzz_recipe: tools/recipe.h tools/files.h tools/table.h
 $(B)/fuzz_shop: tools/shop.h
 fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c)) $(B)/tests
 	@mkdir -p $(B)/tmp $(B)/corpus/model && $(B)/tests --filter=file > $(B)/tmp/seeds.log

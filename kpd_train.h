@@ -263,8 +263,8 @@ typedef enum kpdt_column {              // what a column holds; each role but SK
 } kpdt_column;
 
 typedef struct kpdt_dataset_desc {
-    const char *path;                   // mapped, and must not be changed while open; or NULL, and
-    const char *data; size_t size;      // these bytes: borrowed, must outlive
+    const char *path;                   // mapped, and must not be changed while open
+    const char *data; size_t size;      // or these bytes: borrowed, must outlive; path is then their name in messages, or NULL
     kpdt_column columns[KPDT_MAX_COLUMNS];
     bool skip_bad_rows;                 // leaves them out and counts them; else the first one is an error
     kpd_allocator allocator;
@@ -3722,7 +3722,7 @@ KPDDEF void kpdt_dataset_close(kpdt_dataset *x) {
 static kpd_status kpdt__dataset_fill(kpdt_dataset *x, const kpdt_dataset_desc *d, kpd_error *e) {
     kpd_status s;
     x->data = d->data; x->size = d->size;
-    if (d->path) {
+    if (d->path && !d->data) {
         s = kpd__file_open_path(d->path, false, 0, &x->file, &d->allocator, e);
         if (s) return s;
         x->data = (const char *)x->file.data; x->size = x->file.size;

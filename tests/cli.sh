@@ -312,7 +312,8 @@ grep " threads=$(nproc) " "$dir/stats" > /dev/null || wrong "not $(nproc) thread
 run 0 $kpd embed $student "$dir/many" -o "$dir/b.npy" --threads=3 --stats; says " threads=3 "; same "$dir/a.npy" "$dir/b.npy"
 if command -v taskset > /dev/null; then
     cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
-    run 0 taskset -c $cpu $kpd embed $student "$dir/many" -o "$dir/b.npy" --stats; says " threads=1 "; same "$dir/a.npy" "$dir/b.npy"
+    run 0 taskset -c $cpu $kpd embed $student "$dir/many" -o "$dir/b.npy" --stats; says " threads=1 "
+    same "$dir/a.npy" "$dir/b.npy"
 fi
 
 t quiet
@@ -380,7 +381,7 @@ no_temp
 # ---- score --------------------------------------------------------------------------------------------------------
 
 t score
-item='Earbuds\tZephyra Wireless Earbuds'
+item='Zephyra Wireless Earbuds\tEarbuds'
 printf "wireless earbuds\t$item\nbike light\t$item\na\tb\n" > "$dir/pairs"
 run 0 $kpd score $assistant "$dir/pairs" --stats; lines 3; says "texts=3 tokens="
 awk 'NR == 1 && $1 < 2 || NR == 2 && $1 > -2 { exit 1 }' "$dir/out" || wrong "the logits make no sense: $(cat "$dir/out")"
@@ -388,6 +389,71 @@ given '\t\t\n\377\t\n'; run 0 $kpd score $assistant < "$dir/in"; lines 2
 given 'a\tb\n\nc\td\n'; run 1 $kpd score $assistant - < "$dir/in"; says "standard input:2: 1 segment, expected 2 or 3"
 given 'a\tb\tc\td\n'; run 1 $kpd score $assistant < "$dir/in"; says "standard input:1: more than the 3"
 run 0 $kpd score $assistant "$dir/empty"; lines 0
+
+# ---- text in other forms -------------------------------------------------------------------------------------------
+
+# One set of items and pairs, in each form; `score` and `eval` take the same columns in the same order.
+t formats
+printf 'Red Lamp, 12"\tLamps\nTab\there\nÉtui "noir"\t\n' > "$dir/f.tsv"
+{ printf 'title\tcategory\n'; cat "$dir/f.tsv"; } > "$dir/named.tsv"
+printf 'id,category,title\r\n7,Lamps,"Red Lamp, 12"""\r\n8,here,Tab\r\n9,,"Étui ""noir"""\r\n' > "$dir/f.csv"
+printf 'category;title\nLamps;Red Lamp, 12"\nhere;Tab\n;Étui "noir"\n' > "$dir/semi.csv"
+{ printf '{"title": "Red Lamp, 12\\"", "id": 7, "category": "Lamps", "more": {"title": ["no", {}]}}\n'
+  printf ' { "category":"h\\u0065re" ,"title":"Tab"}\n{"category":null,"title":"\\u00c9tui \\"noir\\""}\n'; } > "$dir/f.jsonl"
+{ printf '\357\273\277'; cat "$dir/f.csv"; } > "$dir/marked.csv"
+run 0 $kpd embed $student "$dir/f.tsv" --dim 8; cp "$dir/out" "$dir/want"
+for f in named.tsv f.csv semi.csv f.jsonl marked.csv; do
+    run 0 $kpd embed $student "$dir/$f" --dim 8; quiet; same "$dir/want" "$dir/out"
+done
+run 0 $kpd embed $student - --format csv --dim 8 < "$dir/f.csv"; same "$dir/want" "$dir/out"
+sed 's/^id,category,title/id,cat,product_title/' "$dir/f.csv" > "$dir/own.csv"
+run 1 $kpd embed $student "$dir/own.csv"; says "own.csv:1: there is no column 'title' among: id cat product_title; --columns"
+run 0 $kpd embed $student "$dir/own.csv" --dim 8 --columns "title=product_title category=cat"; same "$dir/want" "$dir/out"
+sed 1d "$dir/f.csv" > "$dir/bare.csv"; run 0 $kpd embed $student "$dir/bare.csv" --dim 8 --columns 'id category title'
+same "$dir/want" "$dir/out"
+awk -F '\t' -v OFS='\t' '{ print NR, $2, $1 }' "$dir/f.tsv" > "$dir/turned.tsv"
+run 0 $kpd embed $student "$dir/turned.tsv" --dim 8 --columns '- category title'; same "$dir/want" "$dir/out"
+sed 's/title/name/g' "$dir/f.jsonl" > "$dir/own.jsonl"
+run 0 $kpd embed $student "$dir/own.jsonl" --dim 8 --columns title=name; same "$dir/want" "$dir/out"
+printf '{"text":"red lamp"}\n' > "$dir/text.jsonl"; run 0 $kpd embed $student "$dir/text.jsonl" --dim 8 --tower keyphrase
+cp "$dir/out" "$dir/want"; given 'red lamp\n'; run 0 $kpd embed $student --dim 8 --tower keyphrase < "$dir/in"
+same "$dir/want" "$dir/out"
+printf 'title\n"red\nlamp"\n\nx\n' > "$dir/lines.csv"; run 0 $kpd embed $student "$dir/lines.csv" --dim 8; lines 3
+
+t formats_of_pairs
+printf 'wireless earbuds\tZephyra Wireless Earbuds\tEarbuds\t1\nbike light\tZephyra Wireless Earbuds\tEarbuds\t0\n' > "$dir/p4"
+awk -F '\t' 'BEGIN { print "label,category,keyphrase,title" } { print $4 "," $3 "," $1 "," $2 }' "$dir/p4" > "$dir/p.csv"
+cut -f1-3 "$dir/p4" > "$dir/p3"
+run 0 $kpd score $assistant "$dir/p3"; cp "$dir/out" "$dir/want"
+run 0 $kpd score $assistant "$dir/p.csv"; same "$dir/want" "$dir/out"
+run 0 $kpd score $assistant "$dir/p4" --columns 'keyphrase title category label'; same "$dir/want" "$dir/out"
+run 0 $kpd eval pairs "$dir/p4" --model $assistant; cp "$dir/out" "$dir/want"
+run 0 $kpd eval pairs "$dir/p.csv" --model $assistant; same "$dir/want" "$dir/out"
+run 0 $kpd eval pairs "$dir/p.csv" --model $assistant --dev "$dir/p.csv"
+printf 'label\tscore\n1\t.9\n0\t.2\n' > "$dir/s.tsv"; run 0 $kpd eval pairs "$dir/s.tsv"; prints "pairs	2"
+run 0 $kpd vocab "$dir/p.csv" -o "$dir/v1.txt" --min-count 1; cut -f1-3 "$dir/p4" > "$dir/p3"
+run 0 $kpd vocab "$dir/p3" -o "$dir/v2.txt" --min-count 1; same "$dir/v1.txt" "$dir/v2.txt"
+
+t formats_refused
+refused() { run 1 $kpd embed $student "$dir/$1"; says "$dir/$1:$2"; }   # FILE MESSAGE, the text is the input
+printf '{"text":"a"}\n' > "$dir/x.txt"; refused x.txt "1: it looks like JSON lines; --format jsonl reads these"
+run 0 $kpd embed $student "$dir/x.txt" --format tsv; lines 1
+printf 'title,category\na,b\n' > "$dir/x.txt"; refused x.txt "1: it looks like CSV; --format csv reads it"
+printf '\037\213\010\000' > "$dir/x.txt"; refused x.txt "1: compressed by gzip"
+cp "$dir/k.npy" "$dir/x.txt"; refused x.txt "1: an .npy of numbers, expected text"
+cp $student "$dir/x.txt"; refused x.txt "1: a kpd file, expected text"
+printf 'title\n"a\n' > "$dir/x.csv"; refused x.csv "2: a quote that nothing closes"
+printf 'title,category\n"a" b,c\n' > "$dir/x.csv"; refused x.csv "2: cell 1: expected ',' behind it"
+printf 'category,title\na,b\nc\n' > "$dir/x.csv"; refused x.csv "3: 1 cells, but 'title' is cell 2"
+printf '{"title":"a"}\n{"name":"b"}\n' > "$dir/x.jsonl"; refused x.jsonl "2: no text or number named 'title'"
+printf '[{"title":"a"}]\n' > "$dir/x.jsonl"; refused x.jsonl "1: expected a JSON object"
+for json in '{"title":"a"' '{"title" "a"}' '{"title":"a}' '{title:1}' '{"title":"\\x"}' '{"title":[1,{"a":2]}'; do
+    printf "$json\n" > "$dir/x.jsonl"; refused x.jsonl "1: "
+done
+printf 'a\tb\n' > "$dir/x.txt"
+run 1 $kpd embed $student "$dir/x.txt" --columns 'category -'; says "x.txt:1: columns: 'title' is missing in 'category -'"
+run 1 $kpd embed $student "$dir/x.txt" --columns 'title title'; says "x.txt:1: columns: 'title' twice"
+run 1 $kpd embed $student "$dir/x.txt" --columns '- - title'; says "x.txt:1: 2 cells, but 'title' is cell 3"
 
 # ---- index --------------------------------------------------------------------------------------------------------
 
@@ -539,7 +605,8 @@ run 0 $kpd recommend $student - $d/keyphrases.kpi $d/keyphrases.tsv $d/items.tsv
 awk -F '\t' '$5 != "-" || $4 < 0.5 || $2 > 3 { exit 1 }' "$dir/out" || wrong "--min-similarity or -k is not kept"
 given '\n'; run 0 $all -k 2 < "$dir/in"; [ "$(wc -l < "$dir/out")" -le 2 ] || wrong "an empty item gave more than k"
 run 0 $all "$dir/empty"; lines 0
-run 0 $all $d/items.tsv --threshold 0.5 --same-words -o "$dir/r.tsv"; prints "r.tsv: keyphrases for 12 items"; same "$dir/first" "$dir/r.tsv"
+run 0 $all $d/items.tsv --threshold 0.5 --same-words -o "$dir/r.tsv"; prints "r.tsv: keyphrases for 12 items"
+same "$dir/first" "$dir/r.tsv"
 
 # Vectors of another model are nonsense; those of a conversion of the same are near.
 t recommend_fingerprint
@@ -835,6 +902,33 @@ mv $tr/student/checkpoint.kpc "$dir/kept.kpc"
 run 1 $kpd train $tr/student.ini --resume; says "no checkpoint.kpc to go on from"
 mv "$dir/kept.kpc" $tr/student/checkpoint.kpc
 
+# The same rows in another form train the same.
+t train_formats
+csv() {                                 # NAMES, of TAB-separated lines
+    echo "$1"
+    awk -F '\t' -v OFS=, '{ for (i = 1; i <= NF; i++) { gsub(/"/, "\"\"", $i); $i = "\"" $i "\"" } } 1'
+}
+jsonl() {
+    awk -F '\t' '{ gsub(/[\\"]/, "\\\\&"); print "{\"title\":\"" $2 "\",\"keyphrase\":\"" $1 "\",\"category\":\"" $3 "\"}" }'
+}
+csv "keyphrase,title,category,label" < $tr/labels.tsv > $tr/labels.csv
+jsonl < $tr/clicks.tsv > $tr/clicks.jsonl
+{ printf 'query\tname\tsection\tlabel\n'; cat $tr/dev.tsv; } > $tr/named.tsv
+sed -e 's/labels.tsv/labels.csv/; s/clicks.tsv/clicks.jsonl/; s/dev.tsv/named.tsv/; s/^output.*/output = forms/; /^columns/d' \
+    -e '/^file = named/a\
+columns = keyphrase=query title=name category=section label' $tr/student.ini > $tr/forms.ini
+sed '/^columns/d; /^file = clicks/a\
+columns = keyphrase - category' $tr/forms.ini > $tr/bad.ini
+run 0 $kpd train $tr/forms.ini; same $tr/student/last.kpd $tr/forms/last.kpd; same $tr/student/metrics.tsv $tr/forms/metrics.tsv
+run 0 $kpd train $tr/forms.ini --resume; prints "finished already"
+sed 's/labels.csv/labels.tsv/' $tr/forms.ini > $tr/bad.ini; run 1 $kpd train $tr/bad.ini
+says "bad.ini:13: [data labels]: the key 'columns' is missing"
+head -3 $tr/labels.tsv | csv "keyphrase,title,category,label" | sed 's/"[01]"$/"yes"/' > $tr/bad.csv
+sed 's/labels.csv/bad.csv/' $tr/forms.ini > $tr/bad.ini; run 1 $kpd train $tr/bad.ini
+says "bad.csv:2: the label 'yes', expected a number from 0 to 1"
+sed 's/labels.csv/f.jsonl/' $tr/forms.ini > $tr/bad.ini; cp "$dir/f.jsonl" $tr/f.jsonl
+run 1 $kpd train $tr/bad.ini; says "bad.ini:14: columns: 'keyphrase' is missing"
+
 t train_threads
 sed 's/^output.*/output = two/' $tr/student.ini > $tr/two.ini
 run 0 $kpd train $tr/two.ini --threads 2; same $tr/student/last.kpd $tr/two/last.kpd
@@ -949,7 +1043,7 @@ run 0 $kpd embed $m $d/items.tsv; cp "$dir/out" "$dir/with"; run 0 $kpd embed $m
 run 0 $kpd embed $m "$dir/phrases" --tower keyphrase -o "$dir/titles.npy"
 run 0 $kpd index build "$dir/titles.npy" -o "$dir/titles.kpi"
 run 0 $kpd recommend $m $assistant "$dir/titles.kpi" $d/keyphrases.tsv $d/items.tsv -k 3
-printf 'case\t\tblue lamp\n' > "$dir/in"; run 0 $kpd score $assistant "$dir/in"; cp "$dir/out" "$dir/with"
+printf 'case\tblue lamp\t\n' > "$dir/in"; run 0 $kpd score $assistant "$dir/in"; cp "$dir/out" "$dir/with"
 printf 'case\tblue lamp\n' > "$dir/in"; run 0 $kpd score $assistant "$dir/in"; same "$dir/with" "$dir/out"
 
 # A weight of 0 is none, of a loss and of a width; and is not the default.
@@ -1079,7 +1173,8 @@ run 0 $kpd eval pairs "$dir/p.tsv"; quiet; lines 15
 figure pairs 4; figure yes 0.500000; figure threshold 0.400000; figure f1 0.800000; figure precision 0.666667
 figure recall 1.000000; figure accuracy 0.750000; figure mcc 0.577350; figure ap 0.833333; figure auc 0.750000
 figure ece 0.325000; figure spearman_assistant 0.400000
-cp "$dir/out" "$dir/first"; run 0 $kpd eval pairs "$dir/p.tsv" -o "$dir/e.tsv"; prints "e.tsv: figures of 4 pairs"; same "$dir/first" "$dir/e.tsv"
+cp "$dir/out" "$dir/first"; run 0 $kpd eval pairs "$dir/p.tsv" -o "$dir/e.tsv"
+prints "e.tsv: figures of 4 pairs"; same "$dir/first" "$dir/e.tsv"
 cut -f1,2 "$dir/p.tsv" > "$dir/in"
 run 0 $kpd eval pairs --threshold 0.75 < "$dir/in"; lines 13; figure f1 0.500000; figure recall 0.500000; figure mcc 0.000000
 printf '3\t1\n2\t0\n' > "$dir/dev.tsv"

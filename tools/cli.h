@@ -88,7 +88,7 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
-        *calibrate;
+        *calibrate, *columns;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
     int32_t resume, force, items;
@@ -98,6 +98,7 @@ typedef struct options {
     int32_t world, placebo;             // -1 = not given
     int32_t kind, store, lists;         // of an index
     float recall, gamma;                // 0 = not given
+    int32_t format;                     // of text: a table_format
 } options;
 
 typedef enum option_kind { FLAG, TEXT, FILE_NAME, INTEGER, NUMBER, CHOICE } option_kind;
@@ -129,6 +130,8 @@ static const option OPTIONS[] = {
     {"--dim", INTEGER, FIELD(dim), 1, KPD_MAX_WIDTH, NULL, "D", "the first D columns of the vectors, normalised"},
     {"--tower", CHOICE, FIELD(tower), 0, 0, WORDS(KPD_TOWER_LIST), NULL, "what the texts are (item)"},
     {"--one", FLAG, FIELD(one), 0, 0, NULL, NULL, "one text at a time, as a server does"},
+    {"--columns", TEXT, FIELD(columns), 0, 0, NULL, "WORDS", "what the columns are, in the file's order, or WORD=NAME"},
+    {"--format", CHOICE, FIELD(format), 0, 0, TABLE_FORMATS, NULL, "of the text (by its name: .csv, .jsonl, else tsv)"},
     {"--ids", FILE_NAME, FIELD(ids), 0, 0, NULL, "FILE", "an id a line, for each row (0, 1, 2, ...)"},
     {"--metric", CHOICE, FIELD(metric), 0, 0, WORDS(KPD_METRIC_LIST), NULL, "how vectors are compared (cosine)"},
     {"--kind", CHOICE, FIELD(kind), 0, 0, WORDS(KPD_INDEX_KIND_LIST), NULL, "of index: exact, or faster and finds most (flat)"},

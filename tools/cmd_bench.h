@@ -118,7 +118,7 @@ static int bench_model(job *j) {
     double opened = now();
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student) || !open_pool(j)) return BAD_DATA;
     opened = now() - opened;
-    if (!reader_open(&j->text, j->arg[1]) || !reader_next(&j->text)) return BAD_DATA;
+    if (!open_text(j, j->arg[1], j->student, (kpd_tower)j->o.tower) || !reader_next(&j->text)) return BAD_DATA;
     if (!j->text.n) return fail(j->text.name, 0, "no text"), BAD_DATA;
     if (!batch_create(j, kpd_model_dim(j->student), &b) || !read_inputs(j, j->student, (kpd_tower)j->o.tower, b.in))
         return BAD_DATA;

@@ -26,9 +26,9 @@ static bool parse_real(const reader *r, int32_t i, const char *what, kpd_text t,
         return true;
     if (t.size > 40) t.size = 40;
     if (isfinite(low))
-        return fail(r->name, r->first + i, "the %s '%.*s', expected a number from %g to %g", what, (int)t.size, t.data,
+        return fail(r->name, r->line[i], "the %s '%.*s', expected a number from %g to %g", what, (int)t.size, t.data,
                     (double)low, (double)high);
-    return fail(r->name, r->first + i, "the %s '%.*s', expected a number", what, (int)t.size, t.data);
+    return fail(r->name, r->line[i], "the %s '%.*s', expected a number", what, (int)t.size, t.data);
 }
 
 static void print_figure(FILE *f, const char *name, double v) {
@@ -68,9 +68,9 @@ static bool pairs_line(const job *j, pairs *p, int32_t i) {
     int label = j->o.model ? 3 : 1, n = split_columns(r, i, column, 5);
     if (!p->columns && (n == label + 1 || n == label + 2)) p->columns = n;
     if (!p->columns)
-        return fail(r->name, r->first + i, "%d column(s), expected %s TAB label, or these TAB the assistant's score", n,
+        return fail(r->name, r->line[i], "%d column(s), expected %s TAB label, or these TAB the assistant's score", n,
                     j->o.model ? "keyphrase TAB title TAB category" : "score");
-    if (n != p->columns) return fail(r->name, r->first + i, "%d column(s), but the first row has %d", n, p->columns);
+    if (n != p->columns) return fail(r->name, r->line[i], "%d column(s), but the first row has %d", n, p->columns);
     if (!j->o.model && !parse_real(r, i, "score", column[0], -INFINITY, INFINITY, &p->score[at])) return false;
     if (!parse_real(r, i, "label", column[label], 0, 1, &p->label[at])) return false;
     if (n > label + 1 && !parse_real(r, i, "assistant's score", column[label + 1], -INFINITY, INFINITY, &p->assistant[at]))
@@ -111,9 +111,12 @@ static bool pairs_chunk(job *j, void *state) {
 }
 
 static bool pairs_read(job *j, const char *path, pairs *p) {
+    columns c = {j->o.model ? "keyphrase title? category? label score?" : "score label assistant?", NULL, TABLE_BY_NAME};
     bool ok;
     if (j->o.model && (!batch_create(j, j->o.dim, &p->a) || !batch_create(j, j->o.dim, &p->b))) return false;
-    ok = reader_open(&j->text, path) && each_chunk(j, "pairs", pairs_chunk, p);
+    c.given = j->o.columns;
+    c.format = (table_format)j->o.format;
+    ok = reader_open_as(&j->text, path, &c) && each_chunk(j, "pairs", pairs_chunk, p);
     if (ok && !p->n) ok = fail(j->text.name, 0, "it has no rows");
     reader_close(&j->text);
     return ok;
@@ -220,19 +223,19 @@ static int compare_verdicts(const void *a, const void *b) {
 static bool parse_item(const reader *r, int32_t i, kpd_text text, int64_t *out) {
     if (!parse_id(r, i, text, out)) return false;
     if (*out >= 0 && *out < INT32_MAX) return true;
-    return fail(r->name, r->first + i, "item %lld, expected a row from 0 on", (long long)*out);
+    return fail(r->name, r->line[i], "item %lld, expected a row from 0 on", (long long)*out);
 }
 
 static bool verdicts_add(verdicts *v, const reader *r, int32_t i) {
     kpd_text column[3];
     verdict *x;
-    if (split_columns(r, i, column, 3) != 3) return fail(r->name, r->first + i, "expected item TAB keyphrase TAB number");
+    if (split_columns(r, i, column, 3) != 3) return fail(r->name, r->line[i], "expected item TAB keyphrase TAB number");
     if (!grow((void **)&v->list, &v->capacity, v->n + 1, sizeof *v->list) ||
         !grow((void **)&v->text, &v->text_capacity, v->text_size + column[1].size + 1, 1)) return false;
     x = &v->list[v->n++];
     if (!parse_item(r, i, column[0], &x->item)) return false;
     if (!parse_real(r, i, "value", column[2], v->low, v->high, &x->value)) return false;
-    x->line = r->first + i;
+    x->line = r->line[i];
     x->at = v->text_size;
     x->size = column[1].size;
     memcpy(v->text + v->text_size, column[1].data, x->size);
@@ -314,14 +317,14 @@ static bool auction_line(const job *j, auction *a, int32_t i) {
     kpd_text column[5];
     int64_t item, rank;
     if (split_columns(r, i, column, 5) != 5)
-        return fail(r->name, r->first + i, "expected item TAB rank TAB keyphrase TAB similarity TAB relevance");
+        return fail(r->name, r->line[i], "expected item TAB rank TAB keyphrase TAB similarity TAB relevance");
     if (!parse_item(r, i, column[0], &item) || !parse_id(r, i, column[1], &rank)) return false;
     if (j->o.items && item >= j->o.items)
-        return fail(r->name, r->first + i, "item %lld, but --items says %d", (long long)item, (int)j->o.items);
-    if (item < (int64_t)a->n_items) return fail(r->name, r->first + i, "item %lld is behind a later one", (long long)item);
+        return fail(r->name, r->line[i], "item %lld, but --items says %d", (long long)item, (int)j->o.items);
+    if (item < (int64_t)a->n_items) return fail(r->name, r->line[i], "item %lld is behind a later one", (long long)item);
     if (!auction_close(a, item)) return false;
     if (rank != (int64_t)a->n + 1)
-        return fail(r->name, r->first + i, "rank %lld, expected %lld of item %lld", (long long)rank, (long long)a->n + 1,
+        return fail(r->name, r->line[i], "rank %lld, expected %lld of item %lld", (long long)rank, (long long)a->n + 1,
                     (long long)item);
     if (!grow((void **)&a->survives, &a->capacity[0], a->n + 1, sizeof *a->survives) ||
         !grow((void **)&a->judged, &a->capacity[1], a->n + 1, sizeof *a->judged)) return false;

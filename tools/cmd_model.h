@@ -10,7 +10,7 @@ static void print_notes(const char *file, char *notes) {
 // The first chunk of the file of --calibrate, as the segments that the model takes.
 static bool read_calibration(job *j, kpd_convert_desc *d) {
     kpd_input *in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *in);
-    if (!in || !reader_open(&j->text, j->o.calibrate) || !reader_next(&j->text)) return false;
+    if (!in || !open_text(j, j->o.calibrate, j->student, (kpd_tower)j->o.tower) || !reader_next(&j->text)) return false;
     if (!j->text.n) return fail(j->text.name, 0, "no text, expected a text a line");
     d->texts = in;
     d->n_texts = (size_t)j->text.n;

@@ -37,11 +37,11 @@ static bool phrases_add(phrases *p, const reader *r, int32_t i) {
     kpd_input in;
     phrase *x;
     if (!reader_split(r, i, 2, &in)) return false;
-    if (in.n_parts < 2) return fail(r->name, r->first + i, "expected id TAB keyphrase");
+    if (in.n_parts < 2) return fail(r->name, r->line[i], "expected id TAB keyphrase");
     if (!phrases_reserve(p, in.part[1].size)) return false;
     x = &p->list[p->n];
     if (!parse_id(r, i, in.part[0], &x->id)) return false;
-    x->line = r->first + i;
+    x->line = r->line[i];
     x->at = p->text_size;
     x->size = in.part[1].size;
     if (x->size) memcpy(p->text + p->text_size, in.part[1].data, x->size);
@@ -110,7 +110,7 @@ static void print_recommendations(const job *j, const recommender *r, int32_t i)
         const kpd_recommendation *x = &r->out[(size_t)i * (size_t)r->d.search.k + (size_t)rank];
         kpd_text t = {"", 0};
         r->d.lookup(r->d.lookup_user, x->id, &t);
-        fprintf(j->out.file, "%lld\t%d\t", (long long)(j->text.first - 1 + i), (int)rank + 1);
+        fprintf(j->out.file, "%lld\t%d\t", (long long)(j->text.first + i), (int)rank + 1);
         fwrite(t.data, 1, t.size, j->out.file);
         fprintf(j->out.file, "\t%.9g\t", (double)x->similarity);
         fprintf(j->out.file, r->d.assistant ? "%.9g\n" : "-\n", (double)x->relevance);
@@ -146,7 +146,7 @@ static bool recommend(job *j, phrases *p) {
     phrases_check(p, j->index, j->arg[3]);
     fill_recommend(j, p, &r.d);
     if (!open_session(j, r.d.search.k, kpd_index_get_info(j->index).dim)) return false;
-    if (!reader_open(&j->text, j->arg[4]) || !output_open(&j->out, j->o.output)) return false;
+    if (!open_text(j, j->arg[4], j->student, KPD_ITEM) || !output_open(&j->out, j->o.output)) return false;
     r.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r.in);
     r.out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r.d.search.k * sizeof *r.out);
     r.counts = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r.counts);

@@ -102,15 +102,15 @@ static bool judge_line(job *j, const shop *s, int32_t i) {
     int64_t row;
     int32_t query;
     int n = split_columns(r, i, column, 5);
-    if (n != 2 && n != 5) return fail(r->name, r->first + i, "expected row TAB keyphrase, or a line of `kpd recommend`");
+    if (n != 2 && n != 5) return fail(r->name, r->line[i], "expected row TAB keyphrase, or a line of `kpd recommend`");
     text = column[n / 2];
     if (!parse_id(r, i, column[0], &row)) return false;
     if (row < 0 || row >= shop_n_test_items(s))
-        return fail(r->name, r->first + i, "row %lld: test_items.tsv has rows 0 to %d", (long long)row,
+        return fail(r->name, r->line[i], "row %lld: test_items.tsv has rows 0 to %d", (long long)row,
                     (int)shop_n_test_items(s) - 1);
     query = shop_find_phrase(s, text.data, text.size);
     if (query < 0)
-        return fail(r->name, r->first + i, "'%.*s' is not a keyphrase of this shop", (int)(text.size > 80 ? 80 : text.size),
+        return fail(r->name, r->line[i], "'%.*s' is not a keyphrase of this shop", (int)(text.size > 80 ? 80 : text.size),
                     text.data);
     fprintf(j->out.file, "%lld\t", (long long)row);
     fwrite(text.data, 1, text.size, j->out.file);

@@ -35,9 +35,9 @@ static bool tokenize_line(job *j, int32_t i, kpd_tokens *t) {
     kpd_error e;
     kpd_input in;
     if (!reader_split(r, i, 3, &in)) return false;
-    if (!grow_tokens(t, r->lines[i].size)) return fail(r->name, r->first + i, "out of memory: %zu bytes", r->lines[i].size);
+    if (!grow_tokens(t, r->lines[i].size)) return fail(r->name, r->line[i], "out of memory: %zu bytes", r->lines[i].size);
     if (kpd_tokenize(kpd_model_tokenizer(j->student), &in, j->o.max_tokens, j->o.no_special != 0, t, &e))
-        return fail(r->name, r->first + i, "%s", e.message);
+        return fail(r->name, r->line[i], "%s", e.message);
     print_tokens(j->out.file, t, j->o.offsets != 0);
     j->tokens += t->count;
     return true;
@@ -68,7 +68,7 @@ static bool check_finite(const job *j, const float *v, int32_t cols) {
     for (int32_t i = 0; i < j->text.n; i++)
         for (int32_t c = 0; c < cols; c++)
             if (!isfinite(v[(size_t)i * (size_t)cols + (size_t)c]))
-                return fail(j->text.name, j->text.first + i, "the result is not a finite number; `kpd info` checks the model");
+                return fail(j->text.name, j->text.line[i], "the result is not a finite number; `kpd info` checks the model");
     return true;
 }
 
@@ -150,7 +150,8 @@ static int run_embed(job *j) {
     dim = kpd_model_dim(j->student);
     if (j->o.dim > dim) return usage("--dim %d: %s has %d columns", (int)j->o.dim, j->arg[0], (int)dim);
     if (j->o.dim) dim = j->o.dim;
-    if (!open_session(j, 0, 0) || !reader_open(&j->text, j->arg[1]) || !output_open(&j->out, j->o.output)) return BAD_DATA;
+    if (!open_session(j, 0, 0) || !open_text(j, j->arg[1], j->student, (kpd_tower)j->o.tower)) return BAD_DATA;
+    if (!output_open(&j->out, j->o.output)) return BAD_DATA;
     return batch_create(j, dim, &b) && embed_all(j, &b) ? DONE : BAD_DATA;
 }
 
@@ -170,7 +171,7 @@ static bool score_chunk(job *j, void *state) {
 static int run_score(job *j) {
     batch b;
     if (!open_model(j->arg[0], KPD_CROSS_ENCODER, &j->assistant) || !open_session(j, 0, 0)) return BAD_DATA;
-    if (!reader_open(&j->text, j->arg[1]) || !output_open(&j->out, NULL)) return BAD_DATA;
+    if (!open_text(j, j->arg[1], j->assistant, KPD_ITEM) || !output_open(&j->out, NULL)) return BAD_DATA;
     if (!batch_create(j, kpd_model_dim(j->assistant), &b) || !each_chunk(j, "texts", score_chunk, &b)) return BAD_DATA;
     j->tokens = kpd_session_tokens(j->session);
     return output_commit(&j->out) ? DONE : BAD_DATA;

@@ -25,16 +25,17 @@ static int64_t total_size(const char **paths) {
 // The next chunk with lines, of this file or a later one; none at the end of all.
 static bool corpus_chunk(corpus *c) {
     reader *r = &c->j->text;
+    columns of = {"title? category? keyphrase?", c->j->o.columns, (table_format)c->j->o.format};
     c->next_line = 0;
     for (;;) {
-        if (!r->file) {
+        if (!r->from.file) {
             if (!c->j->arg[c->next_file]) return true;
-            if (!reader_open(r, c->j->arg[c->next_file++])) return false;
+            if (!reader_open_as(r, c->j->arg[c->next_file++], &of)) return false;
         }
         if (!reader_next(r)) return false;
-        progress(c->j, r->n, c->bytes + r->bytes, c->size);
+        progress(c->j, r->n, c->bytes + r->from.bytes, c->size);
         if (r->n) return true;
-        c->bytes += r->bytes;
+        c->bytes += r->from.bytes;
         reader_close(r);
     }
 }

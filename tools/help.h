@@ -14,7 +14,10 @@ static void help_all(const command *list, int n) {
            "`kpd help --completion bash` (or zsh) what completes words in a shell.\n\n"
            "All take --threads N (auto: all processors that this process may use; results are the same bits with any number),\n"
            "--simd LEVEL, --stats (a last line of counts on stderr) and --quiet. --option=value is --option value.\n"
-           "Text: `-` or no file is the standard input; a text a line, a TAB between its segments.\n"
+           "Text: `-` or no file is the standard input. A text a line, a TAB between its columns: of items title category, of\n"
+           "pairs keyphrase title category. CSV (FILE.csv, or --format csv) and JSON lines (FILE.jsonl) by the names of\n"
+           "columns or keys, as TAB-separated text with a first line of such names. --columns says which is which: words in\n"
+           "the file's order, - skips one: --columns 'id title - category'; or names: --columns title=product_title.\n"
            "A file that -o names is replaced when the new one is whole; files in a folder only with --force; an input never.\n"
            "Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.\n");
 }

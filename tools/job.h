@@ -7,59 +7,62 @@
 enum { CHUNK_LINES = 1024, CHUNK_BYTES = 1 << 20 };     // a chunk ends with the line that reaches either
 
 typedef struct reader {
-    FILE *file;
+    table from;
     const char *name;
-    int64_t bytes, size;                // read so far; of the file, 0 = unknown
-    char *line; size_t line_capacity;
+    int64_t size;                       // of the file, 0 = unknown
     char *text; size_t text_size, text_capacity;
     kpd_text lines[CHUNK_LINES];        // the chunk, in `text`; valid until the next one
+    int64_t line[CHUNK_LINES];          // where they stand in the file, from 1
     int32_t n;
-    int64_t first;                      // the number of its first line, from 1
+    int64_t first;                      // the row of the chunk's first line, from 0
 } reader;
 
-static bool reader_open(reader *r, const char *path) {
+// What a command reads of a file, as table.h says it.
+typedef struct columns { const char *wanted, *given; table_format format; } columns;
+
+// Lines of the columns; wanted NULL = lines as they are.
+static bool reader_open_as(reader *r, const char *path, const columns *c) {
     struct stat st;
     bool is_stdin = !path || !strcmp(path, "-");
+    FILE *f = is_stdin ? stdin : fopen(path, "rb");
     r->name = is_stdin ? "standard input" : path;
-    r->file = is_stdin ? stdin : fopen(path, "rb");
-    r->bytes = r->size = 0;
     r->n = 0;
-    r->first = 1;
-    if (!r->file) return fail(r->name, 0, "%s", strerror(errno));
-    if (!fstat(fileno(r->file), &st) && S_ISREG(st.st_mode)) r->size = (int64_t)st.st_size;
-    return true;
+    r->size = r->first = 0;
+    if (!f) return fail(r->name, 0, "%s", strerror(errno));
+    if (!fstat(fileno(f), &st) && S_ISREG(st.st_mode)) r->size = (int64_t)st.st_size;
+    return table_open(&r->from, path, f, c->wanted ? c->format : TABLE_TSV, c->wanted ? c->wanted : "", c->given);
+}
+
+static bool reader_open(reader *r, const char *path) {
+    static const columns as_they_are = {NULL, NULL, TABLE_TSV};
+    return reader_open_as(r, path, &as_they_are);
 }
 
 static void reader_close(reader *r) {
-    if (r->file && r->file != stdin) fclose(r->file);
-    free(r->line);
+    if (r->from.file && r->from.file != stdin) fclose(r->from.file);
+    table_close(&r->from);
     free(r->text);
     memset(r, 0, sizeof *r);
 }
 
-// Appends the next line to the chunk, without its end. Its place in `text` is noted as an offset, since text may move.
+// Appends the next line to the chunk. Its place in `text` is noted as an offset, since text may move.
 static bool reader_line(reader *r, size_t *begin, bool *end) {
-    ssize_t got = getline(&r->line, &r->line_capacity, r->file);
-    size_t n = got < 0 ? 0 : (size_t)got, mark;
-    *end = got < 0;
-    if (*end) return !ferror(r->file) && feof(r->file) ? true : fail(r->name, r->first + r->n, "%s", strerror(errno));
-    mark = r->bytes == 0 ? recipe_mark(r->line, n) : 0;
-    r->bytes += (int64_t)n;
-    if (mark == RECIPE_UTF16) return fail(r->name, 1, "UTF-16 text, expected UTF-8");
-    if (n && r->line[n - 1] == '\n') n--;
-    if (n > mark && r->line[n - 1] == '\r') n--;
-    n -= mark;
-    if (r->text_size + n + 1 > r->text_capacity) {
-        size_t capacity = (r->text_size + n + 1) * 2;
+    kpd_text line;
+    if (!table_next(&r->from, &line)) return fail(r->name, r->from.line, "%s", r->from.why);
+    *end = !line.data;
+    if (*end) return true;
+    if (r->text_size + line.size + 1 > r->text_capacity) {
+        size_t capacity = (r->text_size + line.size + 1) * 2;
         char *text = (char *)realloc(r->text, capacity);
-        if (!text) return fail(r->name, r->first + r->n, "out of memory: a line of %zu bytes", n);
+        if (!text) return fail(r->name, r->from.line, "out of memory: a line of %zu bytes", line.size);
         r->text = text;
         r->text_capacity = capacity;
     }
-    memcpy(r->text + r->text_size, r->line + mark, n);
+    memcpy(r->text + r->text_size, line.data, line.size);
     *begin = r->text_size;
-    r->lines[r->n++].size = n;
-    r->text_size += n;
+    r->line[r->n] = r->from.line;
+    r->lines[r->n++].size = line.size;
+    r->text_size += line.size;
     return true;
 }
 
@@ -84,7 +87,7 @@ static bool reader_split(const reader *r, int32_t i, int32_t max_parts, kpd_inpu
         const char *tab = (const char *)memchr(rest.data, '\t', rest.size);
         kpd_text part = rest;
         if (out->n_parts == max_parts)
-            return fail(r->name, r->first + i, "more than the %d TAB-separated segment(s) expected", (int)max_parts);
+            return fail(r->name, r->line[i], "more than the %d TAB-separated segment(s) expected", (int)max_parts);
         if (tab) part.size = (size_t)(tab - rest.data);
         out->part[out->n_parts++] = part;
         if (!tab) return true;
@@ -119,7 +122,7 @@ static bool parse_id(const reader *r, int32_t i, kpd_text text, int64_t *out) {
     }
     if (!errno && end != digits && end == digits + text.size && digits[0] > ' ') return true;
     if (text.size > 40) text.size = 40;
-    return fail(r->name, r->first + i, "'%.*s' is not an id (a 64-bit integer)", (int)text.size, text.data);
+    return fail(r->name, r->line[i], "'%.*s' is not an id (a 64-bit integer)", (int)text.size, text.data);
 }
 
 // >>job  What a command works with. main frees it, so commands just return. ------------------------------------------
@@ -225,7 +228,7 @@ static bool open_session(job *j, int32_t max_k, int32_t max_dim) {
 // What the library says about the chunk of text in hand: `where` is its input.
 static bool fail_text(const job *j, const kpd_error *e) {
     bool placed = e->where >= 0 && e->where < j->text.n;
-    return fail(j->text.name, placed ? j->text.first + e->where : 0, "%s", placed ? after_place(e->message) : e->message);
+    return fail(j->text.name, placed ? j->text.line[e->where] : 0, "%s", placed ? after_place(e->message) : e->message);
 }
 
 static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
@@ -234,13 +237,23 @@ static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
     return true;
 }
 
-// keyphrase TAB category TAB title, or keyphrase TAB title; for a model that reads no title, its category.
+// keyphrase TAB title TAB category, or two of them: for a model that reads no title, keyphrase TAB category.
 static bool pair_row(const job *j, bool title, int32_t i, const kpd_input *line, kpd_row *row) {
-    if (line->n_parts < 2) return fail(j->text.name, j->text.first + i, "1 segment, expected 2 or 3 with a TAB between them");
+    if (line->n_parts < 2) return fail(j->text.name, j->text.line[i], "1 segment, expected 2 or 3 with a TAB between them");
     row->keyphrase = line->part[0];
-    if (line->n_parts > 2 || !title) row->category = line->part[1];
-    row->title = line->part[line->n_parts - 1];
+    if (line->n_parts > 2 || title) row->title = line->part[1];
+    if (line->n_parts > 2 || !title) row->category = line->part[line->n_parts - 1];
     return true;
+}
+
+// Text that a model reads, of its tower: pairs, items or keyphrases.
+static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower tower) {
+    bool pair = kpd_model_get_desc(m).kind == KPD_CROSS_ENCODER;
+    columns c = {NULL, NULL, TABLE_BY_NAME};
+    c.wanted = pair ? "keyphrase title? category?" : tower == KPD_ITEM ? "title category?" : "keyphrase";
+    c.given = j->o.columns;
+    c.format = (table_format)j->o.format;
+    return reader_open_as(&j->text, path, &c);
 }
 
 // What m reads of the chunk's lines: pairs, items (title, or title TAB category) or keyphrases.
@@ -305,7 +318,7 @@ static void progress(job *j, int64_t n, int64_t at, int64_t of) {
     else show_line(j, elapsed, fraction);
 }
 
-static void progress_text(job *j) { progress(j, j->text.n, j->text.bytes, j->text.size); }
+static void progress_text(job *j) { progress(j, j->text.n, j->text.from.bytes, j->text.size); }
 
 // Calls fn for each chunk of the text, with j->text.n lines of at least one, until the end or until it fails. A command that
 // reads several files counts them all.

@@ -26,6 +26,7 @@
 #include "recipe.h"
 #define SHOP_IMPLEMENTATION
 #include "shop.h"
+#include "table.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -65,19 +66,21 @@ static const command COMMANDS[] = {
      "command line before it runs, so that it can be repeated. Without --threads at most 8 are used.\n\n"
      "    kpd demo"},
     {"Models", "import", run_import, 1, 1,
-     "-o --dtype --wide-qkv --calibrate --tower --template-item --template-keyphrase --template-pair --max-tokens",
+     "-o --dtype --wide-qkv --calibrate --tower --columns --format --template-item --template-keyphrase --template-pair "
+     "--max-tokens",
      "a model out of a downloaded sentence-transformers or transformers folder",
-     "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv] [--calibrate FILE [--tower item|keyphrase]]\n"
+     "import DIR -o M.kpd [--dtype f32|bf16|int8] [--wide-qkv]\n"
+     "           [--calibrate FILE [--tower item|keyphrase] [--columns WORDS] [--format F]]\n"
      "           [--template-item T] [--template-keyphrase T] [--template-pair T] [--max-tokens N]",
      "Makes a model of a downloaded sentence-transformers or transformers folder; nothing is fetched, and what kpd does\n"
      "not do as these is refused by name. A template is text with {title} {category} {keyphrase}, the vocabulary's special\n"
      "tokens {sep} {cls} {unk} {mask} {pad}, and | where a pair's second segment begins; without one the folder's holds, or\n"
      "else kpd's. The rest is as in `kpd help convert`.\n\n"
      "    kpd import all-MiniLM-L6-v2 -o minilm.kpd --template-item '{title} {sep} {category}'"},
-    {NULL, "convert", run_convert, 1, 1, "-o --dtype --wide-qkv --calibrate --tower",
+    {NULL, "convert", run_convert, 1, 1, "-o --dtype --wide-qkv --calibrate --tower --columns --format",
      "a model with weights of another type, smaller and faster",
      "convert M.kpd -o M2.kpd [--dtype f32|bf16|int8] [--wide-qkv]\n"
-     "            [--calibrate FILE [--tower item|keyphrase]]",
+     "            [--calibrate FILE [--tower item|keyphrase] [--columns WORDS] [--format F]]",
      "Writes the model with weights of another type: bf16 is half as large, int8 a quarter, and both are faster where the\n"
      "processor has instructions for them. --wide-qkv keeps the inputs of query, key and value at 16 bits: more accurate,\n"
      "slower. int8 needs to know how large the inputs of its matrices get: --calibrate takes the first 1024 lines of FILE, in\n"
@@ -93,21 +96,22 @@ static const command COMMANDS[] = {
      "info FILE",
      "Says what a model or an index is, after checking every byte of it: the last line is `verified`.\n\n"
      "    kpd info minilm.kpd"},
-    {"Texts", "embed", run_embed, 1, 2, "-o --dim --tower --one",
+    {"Texts", "embed", run_embed, 1, 2, "-o --dim --tower --one --columns --format",
      "vectors of texts",
-     "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase] [--one]",
+     "embed M.kpd [FILE] [-o OUT.npy] [--dim D] [--tower item|keyphrase] [--one]\n"
+     "          [--columns WORDS] [--format F]",
      "Embeds each line: title, or title TAB category, of an item; or with --tower keyphrase a keyphrase. Writes float32\n"
      "[lines, D], or without -o a line of D numbers for each. An empty category is none, and one that the model's template\n"
      "does not name is left out. D less than the model's takes the first columns, normalised.\n"
      "--one embeds one text at a time, as a program does that answers queries: the vectors are the same, and --stats adds the\n"
      "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
-    {NULL, "score", run_score, 1, 2, "",
+    {NULL, "score", run_score, 1, 2, "--columns --format",
      "a cross-encoder's scores of pairs",
-     "score M.kpd [FILE]",
-     "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB category TAB title,\n"
+     "score M.kpd [FILE] [--columns WORDS] [--format F]",
+     "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB title TAB category,\n"
      "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n\n"
-     "    printf 'laptop sleeve\\tLaptop Sleeves\\tGrey Felt Sleeve 13 inch\\n' | kpd score assistant.kpd"},
+     "    printf 'laptop sleeve\\tGrey Felt Sleeve 13 inch\\tLaptop Sleeves\\n' | kpd score assistant.kpd"},
     {NULL, "tokenize", run_tokenize, 1, 2, "--no-special --max-tokens --offsets",
      "token ids of texts",
      "tokenize M.kpd [FILE] [--no-special] [--max-tokens N] [--offsets]",
@@ -155,18 +159,20 @@ static const command COMMANDS[] = {
      "A score is larger when nearer: cosine, product, or minus the squared distance. A flat index finds all; a tree about a\n"
      "share of R of the K best, all with 1. G says directly how far it is opened: where score + G * radius may count.\n\n"
      "    kpd search keyphrases.kpi items.npy -k 5 --threshold 0.4"},
-    {NULL, "recommend", run_recommend, 4, 5, "-o -k --threshold --min-similarity --by-relevance --same-words",
+    {NULL, "recommend", run_recommend, 4, 5,
+     "-o -k --threshold --min-similarity --by-relevance --same-words --columns --format",
      "keyphrases for items: search, filter, rank",
      "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi KEYPHRASES.tsv [ITEMS.tsv] [-o OUT.tsv] [-k K]\n"
-     "              [--threshold T] [--min-similarity S] [--by-relevance] [--same-words]",
+     "              [--threshold T] [--min-similarity S] [--by-relevance] [--same-words]\n"
+     "              [--columns WORDS] [--format F]",
      "Recommends keyphrases for items. KEYPHRASES.tsv: id TAB keyphrase. ITEMS.tsv: title, or title TAB category. Takes the\n"
      "K (10) nearest keyphrases with a similarity of at least S, drops duplicates (--same-words: in any order), drops those\n"
      "to which the assistant (- = none) gives a relevance below T, a probability. Prints item row from 0 TAB rank from 1\n"
      "TAB keyphrase TAB similarity TAB relevance (- without an assistant), by similarity or --by-relevance.\n\n"
      "    kpd recommend student.kpd assistant.kpd keyphrases.kpi keyphrases.tsv items.tsv -k 20 --threshold 0.5"},
-    {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased",
+    {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased --columns --format",
      "a WordPiece vocabulary out of texts",
-     "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased]",
+     "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased] [--columns WORDS] [--format F]",
      "Makes a WordPiece vocabulary of up to N (8000) tokens out of the lines of all files; a TAB is a space. What occurs less\n"
      "than --min-count (2) times becomes no token, but for characters. --cased keeps upper case and accents.\n\n"
      "    kpd vocab titles.txt keyphrases.txt -o vocab.txt --size 30000"},
@@ -181,9 +187,10 @@ static const command COMMANDS[] = {
      "the model is not there. A second Ctrl-C kills. At the end it says how many rows were seen, how often one came again (in\n"
      "a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
-    {"How good it is", "eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim",
+    {"How good it is", "eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim --columns --format",
      "how well scores, or a model, tell labels",
-     "eval pairs [FILE] [-o OUT.tsv] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]",
+     "eval pairs [FILE] [-o OUT.tsv] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]\n"
+     "               [--columns WORDS] [--format F]",
      "Prints how well scores tell labels: F1, precision, recall, accuracy and MCC at a threshold; AP, AUC, calibration error\n"
      "(of scores that are probabilities), Pearson and Spearman. A line: score TAB label, or these TAB the assistant's score,\n"
      "with which the score is then correlated too. A label is 0 to 1, yes from .5 on. The threshold is T, or that of the best\n"
@@ -225,9 +232,9 @@ static const command COMMANDS[] = {
      "its filter lets the pair pass, 0 or 1.\n\n"
      "    kpd recommend s.kpd - k.kpi shop/keyphrases.tsv shop/test_items.tsv -o r.tsv\n"
      "    kpd simulate judge shop r.tsv --by llm -o llm.tsv"},
-    {"This machine", "bench", run_bench, 0, 2, "--tower",
+    {"This machine", "bench", run_bench, 0, 2, "--tower --columns --format",
      "what this machine makes of its kernels and of a model",
-     "bench [M.kpd FILE] [--tower item|keyphrase]",
+     "bench [M.kpd FILE] [--tower item|keyphrase] [--columns WORDS] [--format F]",
      "Times the kernels of this machine on one thread: what its instructions can do at most, named with the types that LEVEL\n"
      "multiplies by them; how near the products of the model's matrices come to that, by rows; attention; norms. Without a\n"
      "model, those of all-MiniLM-L6-v2. Then the bi-encoder on the first 1024 lines of FILE, as `embed` reads them: the\n"

@@ -13,6 +13,7 @@
 
 #include "../kpd_train.h"
 #include "files.h"
+#include "table.h"
 
 #include <errno.h>
 #include <math.h>
@@ -24,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { RECIPE_MAX_DATA = 64, RECIPE_MAX_KEYS = 80, RECIPE_MAX_LINE = 4096, RECIPE_MAX_BYTES = 1 << 20, RECIPE_MAX_OWNED = 80 };
+enum { RECIPE_MAX_DATA = 64, RECIPE_MAX_KEYS = 80, RECIPE_MAX_LINE = 4096, RECIPE_MAX_BYTES = 1 << 20, RECIPE_MAX_OWNED = 240 };
 
 typedef struct recipe_section {         // in which line it and its keys stand, 0 = nowhere
     int32_t line, key_line[RECIPE_MAX_KEYS];
@@ -50,7 +51,10 @@ typedef struct recipe_data {            // of [dev] and [data]
     kpdt_source source;
     int32_t dims[KPDT_MAX_DIMS];
     float dim_weights[KPDT_MAX_DIMS];
-    int similarity;
+    int similarity, format;             // a table_format
+    const char *columns;                // as they stand in the recipe; NULL = by the file's own names
+    bool other;                         // not lines of just these columns: read into `text` as such
+    char *text;
 } recipe_data;
 
 typedef struct recipe {
@@ -173,9 +177,11 @@ static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_TRAIN, "log_steps", RECIPE_LONG, T(log_steps), 1, 1e15, 0, NULL, "1",
      "metrics.tsv has each so many-th step, and those that look at dev"},
 
-    {RECIPE_SETS, "file", RECIPE_FILE, D(file), 0, 0, 0, NULL, "required", "a row a line, a TAB between columns, no header"},
-    {RECIPE_SETS, "columns", RECIPE_COLUMNS, D(set.columns), 0, 0, 0, RECIPE_COLUMN_WORDS, "required",
-     "words, in the file's order; - skips one, query groups rows"},
+    {RECIPE_SETS, "file", RECIPE_FILE, D(file), 0, 0, 0, NULL, "required",
+     "a row a line, a TAB between columns; or CSV (.csv) or JSON lines (.jsonl), which are held in memory"},
+    {RECIPE_SETS, "columns", RECIPE_COLUMNS, D(set.columns), 0, 0, 0, RECIPE_COLUMN_WORDS, "by the names in the file",
+     "words, in the file's order; - skips one, query groups rows; or WORD=NAME, by the file's names"},
+    {RECIPE_SETS, "format", RECIPE_CHOICE, D(format), 0, 0, 0, TABLE_FORMATS, "auto", "of the file; auto: by its name"},
     {RECIPE_SETS, "skip_bad_rows", RECIPE_YES_NO, D(set.skip_bad_rows), 0, 0, 0, NULL, "no",
      "leaves them out and counts them; else the first is an error"},
     {RECIPE_DATA, "loss", RECIPE_LOSSES, D(source.losses), 0, 0, 0, RECIPE_LOSS_WORDS, "required",
@@ -399,17 +405,24 @@ static bool recipe_file(recipe *r, const recipe_key *k, const char *value, const
     return true;
 }
 
+static const kpdt_column RECIPE_ROLES[] = {KPDT_COL_SKIP, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_QUERY,
+                                           KPDT_COL_LABEL, KPDT_COL_SCORE};     // as RECIPE_COLUMN_WORDS has them
+
+// Columns by the file's names are known when the file is.
 static bool recipe_columns(recipe *r, const recipe_key *k, char *value, kpdt_column *out) {
+    recipe_data *d = (recipe_data *)((char *)out - offsetof(recipe_data, set.columns));
+    char *text = (char *)recipe_alloc(r, strlen(value) + 1);
     int n = 0, seen = 0;
+    if (!text) return false;
+    d->columns = strcpy(text, value);
+    if (strchr(value, '=')) return true;
     for (char *word = recipe_word(&value); word; word = recipe_word(&value)) {
-        static const kpdt_column role[] = {KPDT_COL_SKIP, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_QUERY,
-                                           KPDT_COL_LABEL, KPDT_COL_SCORE};
         int at;
         if (!recipe_choice(r, k, k->choices, word, &at)) return false;
         if (at && seen & 1 << at) return recipe_fail(r, r->line, "columns: '%s' twice", word);
         if (n == KPDT_MAX_COLUMNS) return recipe_fail(r, r->line, "columns: more than %d", KPDT_MAX_COLUMNS);
         seen |= 1 << at;
-        out[n++] = role[at];
+        out[n++] = RECIPE_ROLES[at];
     }
     return true;
 }
@@ -639,12 +652,37 @@ static void recipe_loss_text(const kpdt_loss_desc *d, char *out, size_t size) {
     snprintf(out, size, "%.*s%s", (int)strcspn(words, " "), words, d->per_query ? " per_query=yes" : "");
 }
 
+// Looks at the first record. Whether the file is anything but lines of just the columns that the recipe names; and of that, the
+// columns that it has.
+static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
+    static const char all[] = "keyphrase? title? category? query? label? score?";
+    table t;
+    kpd_text first;
+    const char *why;
+    FILE *f = files_open(d->file, &why);
+    int n = 0;
+    bool ok = f || recipe_fail(r, recipe_line_of(at, "file"), "%.300s: %s", d->file, why);
+    if (!ok) return false;
+    table_open(&t, d->file, f, (table_format)d->format, all, d->columns);
+    ok = table_next(&t, &first);
+    d->other = t.begun && (t.format != TABLE_TSV || t.header);
+    if (!ok && t.begun && !d->other) ok = true;     // the library says what is wrong with lines
+    if (!ok) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->file, (long long)t.line, t.why);
+    else if (!d->columns && !d->other) ok = recipe_fail(r, at->line, "%s: the key 'columns' is missing", at->title);
+    for (int i = 0; ok && d->other && i < t.n_columns; i++)
+        if (t.column[i].at >= 0) d->set.columns[n++] = RECIPE_ROLES[i + 1];
+    if (ok && d->other) memset(d->set.columns + n, 0, sizeof d->set.columns - (size_t)n * sizeof *d->set.columns);
+    table_close(&t);
+    fclose(f);
+    return ok;
+}
+
 // mlm is of any text, all else of pairs.
 static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_section *at, bool mlm, bool label) {
     bool keyphrase = recipe_has_column(d, KPDT_COL_KEYPHRASE), title = recipe_has_column(d, KPDT_COL_TITLE);
     bool texts = mlm ? keyphrase || title : keyphrase && title;
     if (texts && (!label || recipe_has_column(d, KPDT_COL_LABEL))) return true;
-    return recipe_fail(r, recipe_line_of(at, "columns"), "columns: '%s' is missing",
+    return recipe_fail(r, recipe_line_of(at, d->columns ? "columns" : "file"), "columns: '%s' is missing",
                        texts ? "label" : keyphrase ? "title" : "keyphrase");
 }
 
@@ -701,7 +739,7 @@ static bool recipe_spread_dims(recipe *r, recipe_data *d, const recipe_section *
 static bool recipe_check_data(recipe *r, int32_t i) {
     recipe_data *d = &r->data[i];
     const recipe_section *at = &r->at_data[i];
-    if (!recipe_require(r, at, "file") || !recipe_require(r, at, "columns") || !recipe_require(r, at, "loss")) return false;
+    if (!recipe_require(r, at, "file") || !recipe_require(r, at, "loss") || !recipe_look(r, d, at)) return false;
     if (!recipe_check_columns(r, d, at, d->source.losses[0].loss == KPDT_MLM, false)) return false;
     if (!recipe_check_losses(r, d, at) || !recipe_check_queries(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
     if ((d->source.share > 0) == (r->data[0].source.share > 0)) return true;
@@ -711,7 +749,7 @@ static bool recipe_check_data(recipe *r, int32_t i) {
 static bool recipe_check_dev(recipe *r) {
     bool mlm = r->train.d.dev_metric == KPDT_DEV_MLM_LOSS;
     if (!r->at_dev.line) return true;
-    return recipe_require(r, &r->at_dev, "file") && recipe_require(r, &r->at_dev, "columns") &&
+    return recipe_require(r, &r->at_dev, "file") && recipe_look(r, &r->dev, &r->at_dev) &&
            recipe_check_columns(r, &r->dev, &r->at_dev, mlm, !mlm);
 }
 
@@ -796,8 +834,71 @@ static bool recipe_blame(recipe *r, int32_t line, const char *file, const kpd_er
     return named ? recipe_fail(r, line, "%s", e->message) : recipe_fail(r, line, "%.300s: %s", file, e->message);
 }
 
+// Appends a record as a line; *room is that of d->text.
+static bool recipe_add_line(recipe *r, recipe_data *d, kpd_text line, size_t *room) {
+    if (d->set.size + line.size + 1 > *room) {
+        size_t more = *room * 2 + line.size + 65536;
+        char *text = (char *)realloc(d->text, more);
+        if (!text) return recipe_fail(r, 0, "%.300s: out of memory: %zu bytes", d->file, more);
+        d->text = text;
+        *room = more;
+    }
+    memcpy(d->text + d->set.size, line.data, line.size);
+    d->set.size += line.size;
+    d->text[d->set.size++] = '\n';
+    return true;
+}
+
+// Labels and scores are numbers, or the row is bad; the library, which sees another text, would not know the line.
+static bool recipe_check_numbers(recipe *r, const recipe_data *d, kpd_text line, int64_t number) {
+    for (int i = 0; !d->set.skip_bad_rows && i < KPDT_MAX_COLUMNS && d->set.columns[i] != KPDT_COL_END; i++) {
+        const char *tab = (const char *)memchr(line.data, '\t', line.size);
+        int size = (int)((tab ? tab : line.data + line.size) - line.data);
+        bool label = d->set.columns[i] == KPDT_COL_LABEL;
+        char cell[64], *end = cell;
+        double v = 0;
+        snprintf(cell, sizeof cell, "%.*s", size, line.data);
+        if (label || d->set.columns[i] == KPDT_COL_SCORE) v = strtod(cell, &end);
+        else end = cell + strlen(cell);
+        if (*end || (label && (end == cell || !(v >= 0 && v <= 1)))) {
+            snprintf(r->error, sizeof r->error, "%.300s:%lld: the %s '%.40s', expected a number%s", d->file, (long long)number,
+                     label ? "label" : "score", cell, label ? " from 0 to 1" : "");
+            return false;
+        }
+        if (tab) { line.size -= (size_t)(tab + 1 - line.data); line.data = tab + 1; }
+    }
+    return true;
+}
+
+// The file as lines of just the columns, which the library then reads.
+static bool recipe_read_other(recipe *r, recipe_data *d, const recipe_section *at) {
+    char wanted[120] = "";
+    table t;
+    kpd_text line;
+    size_t room = 0;
+    const char *why;
+    FILE *f = files_open(d->file, &why);
+    bool ok = f || recipe_fail(r, recipe_line_of(at, "file"), "%.300s: %s", d->file, why);
+    if (!ok) return false;
+    for (int i = 0; i < KPDT_MAX_COLUMNS && d->set.columns[i] != KPDT_COL_END; i++) {
+        const char *word = RECIPE_COLUMN_WORDS;
+        size_t n = strlen(wanted);
+        for (int k = 0; RECIPE_ROLES[k] != d->set.columns[i]; k++) word = strchr(word, ' ') + 1;
+        snprintf(wanted + n, sizeof wanted - n, "%s%.*s*", n ? " " : "", (int)strcspn(word, " "), word);
+    }
+    table_open(&t, d->file, f, (table_format)d->format, wanted, d->columns);
+    while (ok && (ok = table_next(&t, &line)) && line.data)
+        ok = recipe_check_numbers(r, d, line, t.line) && recipe_add_line(r, d, line, &room);
+    if (!ok && t.why[0]) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->file, (long long)t.line, t.why);
+    d->set.data = d->text ? d->text : "";
+    table_close(&t);
+    fclose(f);
+    return ok;
+}
+
 static bool recipe_open_set(recipe *r, recipe_data *d, const recipe_section *at, kpdt_dataset **out) {
     kpd_error e;
+    if (d->other && !recipe_read_other(r, d, at)) return false;
     d->set.path = d->file;
     if (kpdt_dataset_open(&d->set, out, &e)) return recipe_blame(r, recipe_line_of(at, "file"), d->file, &e);
     if (kpdt_dataset_rows(*out)) return true;
@@ -919,6 +1020,8 @@ static bool recipe_open(recipe *r) {
 static void recipe_close(recipe *r) {
     for (int32_t i = 0; i < r->n_data; i++) kpdt_dataset_close(r->set[i]);
     kpdt_dataset_close(r->dev_set);
+    for (int32_t i = 0; i < r->n_data; i++) free(r->data[i].text);
+    free(r->dev.text);
     kpd_model_close(r->start);
     kpd_model_close(r->assistant);
     for (int i = 0; i < r->n_owned; i++) free(r->owned[i]);

@@ -95,7 +95,7 @@ def pairs(name):
     data = os.environ['KPD_DATA']
     items = {i: (title, category) for i, title, category in (x.split('\t') for x in read(data + '/items.tsv'))}
     rows = [x.split('\t') for x in read('%s/%s.tsv' % (data, name))]
-    return ['\t'.join((r[0], *items[r[1]][::-1])) for r in rows if r[1] in items]
+    return ['\t'.join((r[0], *items[r[1]])) for r in rows if r[1] in items]
 
 
 def trained():

@@ -168,7 +168,7 @@ def train(name):
 
 def assistant():
     seconds = train('assistant')
-    path = write('dev-pairs.tsv', [(r[0], ITEMS[r[1]][1], ITEMS[r[1]][0]) for r in DEV])
+    path = write('dev-pairs.tsv', [(r[0], *ITEMS[r[1]]) for r in DEV])
     out = subprocess.run([a.kpd, 'score', a.out + '/assistant/last.kpd', path, '--threads', str(a.threads)], check=True,
                          capture_output=True, text=True).stdout
     score = [float(x) for x in out.split()]
