@@ -1583,6 +1583,7 @@ static void kpd__prefetch(const void *p, size_t bytes) {
 }
 
 static int kpd__lowest_bit(uint32_t mask) { return __builtin_ctz(mask); }   // its number; mask is not 0
+#define kpd__count_bits(mask) ((size_t)__builtin_popcount(mask))    // a macro: by an instruction where the level has one
 
 // What a search needs to know about the 16 children of a panel; it stands behind the nibbles of their means.
 typedef struct kpd__node {
@@ -1624,7 +1625,9 @@ typedef struct kpd__ops {
     float (*dot)(const float *x, const float *y, size_t n);                                           // a tree
     void (*scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
                  float *scores);
-    size_t (*above)(const float *scores, size_t n, float least, int32_t *where);   // the i with scores[i] >= least; how many
+    size_t (*above)(const float *scores, size_t n, float least, int32_t *where);   // the i with scores[i] >= least; how many;
+                                                                                   // where has room for 16 more than n
+    float (*least_of)(const float *scores, size_t n, size_t least, size_t most);   // see there
     void (*pack)(const float *const *rows, size_t n, float *panel);                // 16 rows of n to [n][16]
     void (*nodes)(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,
                   float *bound);                                                   // [n][16] each: see KPD__TREE_KERNELS
@@ -1635,8 +1638,8 @@ typedef struct kpd__ops {
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
 #define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, round, walk, N, T)         \
     {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), round, walk, N(rounded_gemm),         \
-     int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above), N(pack), T(nodes), \
-     T(codes)}
+     int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above),    \
+     N(least_of), N(pack), T(nodes), T(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1861,30 +1864,57 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 // Weights come from behind L2 once a block of rows: each step asks for its part of the next panel while this one is at work.
 #define KPD__PREFETCH(p, bytes) __builtin_prefetch((const void *)((uintptr_t)(p) + (bytes)), 0, 2)
 
-// The kernels of a tree, once per kind of integer product. A score is q.mean, under l2 q.mean - |mean|^2/2. The sums are whole
-// numbers, so these are the same bits everywhere. which: numbers of the panels, or NULL for 0, 1, ...
-#define KPD__TREE_KERNELS(nodes, codes, nibbles)                                                                               \
-    static void nodes(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,               \
-                      float *bound) {                                                                                          \
+// Blocks and panels that are asked for ahead of the one at work: about as many as it takes for memory to answer.
+#define KPD__BLOCKS_AHEAD 12
+#define KPD__PANELS_AHEAD 6
+
+// The kernels of a tree, once per kind of integer product. A score is q.mean, under l2 q.mean - |mean|^2/2; of a child without
+// vectors -INFINITY. The sums are whole numbers, so these are the same bits everywhere. which: numbers of the lists whose
+// blocks are meant, or NULL for the panels of lists 0, 1, ... Eight groups, as of 64 dimensions, keep the query in registers.
+#define KPD__TREE_KERNELS(nodes, nodes_of, codes, codes_of, nibbles)                                                           \
+    KPD__INLINE void nodes_of(const kpd__probe *p, const size_t groups, const int8_t *q, const uint8_t *panels,                \
+                                const uint32_t *which, size_t n, float *order, float *bound) {                                 \
+        const size_t bytes = groups * 64 + sizeof(kpd__node);                                                                  \
+        for (size_t i = 0; which && i < n && i < KPD__PANELS_AHEAD; i++) kpd__prefetch(panels + which[i] * bytes, bytes);      \
         for (size_t i = 0; i < n; i++) {                                                                                       \
-            const uint8_t *panel = panels + (which ? which[i] : i) * (p->groups * 64 + sizeof(kpd__node));                     \
-            const kpd__node *node = (const kpd__node *)(const void *)(panel + p->groups * 64);                                 \
-            kpd__v s = kpd__fmadd(nibbles(panel, p->groups, p->q), kpd__set(16), kpd__set(p->offset));                         \
-            kpd__v r = kpd__load(node->radius);                                                                                \
-            s = kpd__sub(kpd__mul(s, kpd__mul(kpd__load(node->scale), kpd__set(p->step))), kpd__load(node->half));             \
-            if (p->l2)                                                                                                         \
+            const uint8_t *panel = panels + (which ? which[i] : i) * bytes;                                                    \
+            const kpd__node *node = (const kpd__node *)(const void *)(panel + groups * 64);                                    \
+            kpd__v s = kpd__fmadd(nibbles(panel, groups, q), kpd__set(16), kpd__set(p->offset)), r = kpd__load(node->radius);  \
+            if (which && i + KPD__PANELS_AHEAD < n) kpd__prefetch(panels + which[i + KPD__PANELS_AHEAD] * bytes, bytes);       \
+            s = kpd__mul(s, kpd__mul(kpd__load(node->scale), kpd__set(p->step)));                                              \
+            if (p->l2) {                                                                                                       \
+                s = kpd__sub(s, kpd__load(node->half));                                                                        \
                 r = kpd__mul(r, kpd__root(kpd__vmax(kpd__fmadd(s, kpd__set(-2), kpd__set(p->square)), kpd__set(0))));          \
+            }                                                                                                                  \
+            if (which) s = kpd__where(node->live, s, kpd__set(-INFINITY));                                                     \
             kpd__store(order + i * 16, kpd__fmadd(kpd__set(p->order), r, s));                                                  \
             kpd__store(bound + i * 16, kpd__fmadd(kpd__set(p->bound), r, s));                                                  \
         }                                                                                                                      \
     }                                                                                                                          \
-    static void codes(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,                   \
-                      const float *halves, size_t n, float *scores) {                                                          \
+    static void nodes(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,               \
+                      float *bound) {                                                                                          \
+        int8_t q[64];                                                                                                          \
+        if (p->groups != 8) { nodes_of(p, p->groups, p->q, panels, which, n, order, bound); return; }                          \
+        memcpy(q, p->q, sizeof q);                                                                                             \
+        nodes_of(p, 8, q, panels, which, n, order, bound);                                                                     \
+    }                                                                                                                          \
+    KPD__INLINE void codes_of(const kpd__probe *p, const size_t groups, const int8_t *q, const uint8_t *blocks,                \
+                                const uint32_t *which, const float *steps, const float *halves, size_t n, float *scores) {     \
+        const size_t bytes = groups * 64;                                                                                      \
+        for (size_t i = 0; i < n && i < KPD__BLOCKS_AHEAD; i++) kpd__prefetch(blocks + which[i] * bytes, bytes);               \
         for (size_t i = 0; i < n; i++) {                                                                                       \
-            kpd__v s = nibbles(blocks + which[i] * (p->groups * 64), p->groups, p->q);                                         \
+            kpd__v s = nibbles(blocks + which[i] * bytes, groups, q);                                                          \
+            if (i + KPD__BLOCKS_AHEAD < n) kpd__prefetch(blocks + which[i + KPD__BLOCKS_AHEAD] * bytes, bytes);                \
             s = kpd__mul(kpd__fmadd(s, kpd__set(16), kpd__set(p->offset)), kpd__set(steps[i] * p->step));                      \
             kpd__store(scores + i * 16, halves ? kpd__sub(s, kpd__load(halves + which[i] * (size_t)16)) : s);                  \
         }                                                                                                                      \
+    }                                                                                                                          \
+    static void codes(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,                   \
+                      const float *halves, size_t n, float *scores) {                                                          \
+        int8_t q[64];                                                                                                          \
+        if (p->groups != 8) { codes_of(p, p->groups, p->q, blocks, which, steps, halves, n, scores); return; }                 \
+        memcpy(q, p->q, sizeof q);                                                                                             \
+        codes_of(p, 8, q, blocks, which, steps, halves, n, scores);                                                            \
     }
 
 #endif // part A
@@ -1902,8 +1932,9 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 // 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane,
 // store_words (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of
 // c_i), both modulo 2^32; most_bits is the largest of s_i and m's bits as whole numbers, plus_bits the sum of bits modulo 2^32;
-// whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the lowest bytes of the bits of a,
-// b, c, d in each lane.
+// where takes lane i of a where words[i] is not 0, else of b; store_numbers writes the numbers of a mask's bits, from `from` on,
+// and spoils up to 16 places; whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the
+// lowest bytes of the bits of a, b, c, d in each lane.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
 
 #if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
@@ -1967,6 +1998,8 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 #define kpd__times     KPD__NAME(times)
 #define kpd__corrected KPD__NAME(corrected)
 #define kpd__whole     KPD__NAME(whole)
+#define kpd__where     KPD__NAME(where)
+#define kpd__store_numbers KPD__NAME(store_numbers)
 #define kpd__most_bits KPD__NAME(most_bits)
 #define kpd__plus_bits KPD__NAME(plus_bits)
 #define kpd__wide      KPD__NAME(wide)
@@ -2034,6 +2067,7 @@ KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
     for (int i = 0; i < 16; i++) m |= (uint32_t)(a.x[i] >= b.x[i]) << i;
     return m;
 }
+KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) { KPD__LANES(words[i] ? a.x[i] : b.x[i]); }
 KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[i] << 16)); }
 KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i] << 16)); }
 KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i + 1] << 16)); }
@@ -2127,6 +2161,14 @@ KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
            (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ)) << 8;
 }
 KPD__INLINE __m256i KPD__NAME(bits8)(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+KPD__INLINE __m256 KPD__NAME(none8)(__m128i words) {
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_cvtepu16_epi32(words), _mm256_setzero_si256()));
+}
+KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) {
+    __m256i w = KPD__NAME(bits8)(words);
+    return kpd__fold(_mm256_blendv_ps(a.lo, b.lo, KPD__NAME(none8)(_mm256_castsi256_si128(w))),
+                     _mm256_blendv_ps(a.hi, b.hi, KPD__NAME(none8)(_mm256_extracti128_si256(w, 1))));
+}
 KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
     __m256i x = KPD__NAME(bits8)(p);
     return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)), 16)),
@@ -2250,6 +2292,16 @@ KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) {
     return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
 }
 KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) { return (uint32_t)_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) {
+    __m512i w = _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256((const __m256i *)(const void *)words));
+    return _mm512_mask_blend_ps(_mm512_test_epi32_mask(w, w), b, a);
+}
+KPD__INLINE size_t kpd__store_numbers(int32_t *to, uint32_t mask, int32_t from) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(from));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)mask, numbers));
+    return (size_t)__builtin_popcount(mask);
+}
 KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
     __m512i x = _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256((const __m256i *)(const void *)p));
     return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, x, 16));
@@ -2391,6 +2443,14 @@ KPD__INLINE uint32_t kpd__mask_ge(kpd__v x, kpd__v y) {
     kpd__store(t, y);
     for (int i = 0; i < 16; i++) m |= (uint32_t)(s[i] >= t[i]) << i;
     return m;
+}
+KPD__INLINE float32x4_t KPD__NAME(where4)(uint16x4_t words, float32x4_t a, float32x4_t b) {
+    uint32x4_t w = vmovl_u16(words);
+    return vbslq_f32(vtstq_u32(w, w), a, b);
+}
+KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v x, kpd__v y) {
+    return kpd__fold(KPD__NAME(where4)(vld1_u16(words), x.a, y.a), KPD__NAME(where4)(vld1_u16(words + 4), x.b, y.b),
+                     KPD__NAME(where4)(vld1_u16(words + 8), x.c, y.c), KPD__NAME(where4)(vld1_u16(words + 12), x.d, y.d));
 }
 KPD__INLINE kpd__v KPD__NAME(bits16)(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
     return kpd__fold(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b), vreinterpretq_f32_u32(c), vreinterpretq_f32_u32(d));
@@ -3704,14 +3764,59 @@ static void KPD__NAME(scan)(kpd_metric m, const float *q, size_t n_queries, size
         }
 }
 
+#if KPD__LEVEL != 3
+KPD__INLINE size_t kpd__store_numbers(int32_t *to, uint32_t mask, int32_t from) {
+    size_t n = 0;
+    for (; mask; mask &= mask - 1) to[n++] = from + kpd__lowest_bit(mask);
+    return n;
+}
+#endif
+
 static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32_t *where) {
-    size_t count = 0;
+    size_t count = 0, whole = n / 16 * 16;
     kpd__v limit = kpd__set(least);
+    for (size_t i = 0; i < whole; i += 16)
+        count += kpd__store_numbers(where + count, kpd__mask_ge(kpd__load(scores + i), limit), (int32_t)i);
+    if (whole == n) return count;
+    return count + kpd__store_numbers(where + count, kpd__mask_ge(kpd__load_n(scores + whole, n - whole), limit) &
+                                      (0xFFFFu >> (16 - (n - whole))), (int32_t)whole);
+}
+
+// A score that at least `least` and at most `most` of n, a multiple of 16, reach; where many are equal, as few more as can be;
+// -FLT_MAX if there are not so many. -INFINITY counts as none. Found by halves, from the middle between the mean and the top:
+// what is counted is whole, so the same bits everywhere.
+static float KPD__NAME(least_of)(const float *scores, size_t n, size_t least, size_t most) {
+    const kpd__v none = kpd__set(-FLT_MAX), zero = kpd__set(0);
+    kpd__v top = kpd__set(-INFINITY), sum = zero, live = zero;
+    float low = -INFINITY, high, step, at;
     for (size_t i = 0; i < n; i += 16) {
-        uint32_t mask = kpd__mask_ge(kpd__load_n(scores + i, kpd__part_n(i, n)), limit) & (0xFFFFu >> (16 - kpd__part_n(i, n)));
-        for (; mask; mask &= mask - 1) where[count++] = (int32_t)i + kpd__lowest_bit(mask);
+        kpd__v s = kpd__load(scores + i);
+        top = kpd__vmax(top, s);
+        sum = kpd__add(sum, kpd__pick_lt(s, none, zero, s));
+        live = kpd__add(live, kpd__pick_lt(s, none, zero, kpd__set(1)));
     }
-    return count;
+    high = kpd__hmax(top);
+    step = 0.5f * (high - kpd__sum(sum) / kpd__sum(live));
+    at = high - step;
+    if (n <= least || !(step >= 0)) return -FLT_MAX;    // nothing lives, or sums overflow
+    for (int round = 0; round < 128; round++) {
+        size_t count = 0;
+        kpd__v limit = kpd__set(at);
+        for (size_t i = 0; i < n; i += 16) count += kpd__count_bits(kpd__mask_ge(kpd__load(scores + i), limit));
+        if (count >= least && count <= most) return at;
+        if (count >= least) low = at;
+        else {
+            high = at;
+            if (!(low >= -FLT_MAX)) {
+                if (!(at >= -FLT_MAX)) return -FLT_MAX;
+                at -= step *= 2;
+                continue;
+            }
+        }
+        at = 0.5f * low + 0.5f * high;
+        if (!(at > low && at < high)) return low;
+    }
+    return low;
 }
 
 // 4-bit panels: lane i is the sum over d of nibble d of vector i times q[d]. 64 bytes are 8 dimensions of 16 vectors, 4 bytes
@@ -3765,7 +3870,7 @@ KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const
     return kpd__whole(sum);
 }
 #endif
-KPD__TREE_KERNELS(KPD__NAME(nodes), KPD__NAME(codes), KPD__NAME(nibbles))
+KPD__TREE_KERNELS(KPD__NAME(nodes), KPD__NAME(nodes_of), KPD__NAME(codes), KPD__NAME(codes_of), KPD__NAME(nibbles))
 
 #if KPD__LEVEL == 2 || KPD__LEVEL == 3
 #define KPD__OPERAND KPD__WORDS
@@ -4399,7 +4504,8 @@ KPD__INLINE kpd__v kpd__avx512vnni_nibbles(const uint8_t *codes, size_t groups, 
     }
     return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_add_epi32(a, b));
 }
-KPD__TREE_KERNELS(kpd__avx512vnni_nodes, kpd__avx512vnni_codes, kpd__avx512vnni_nibbles)
+KPD__TREE_KERNELS(kpd__avx512vnni_nodes, kpd__avx512vnni_nodes_of, kpd__avx512vnni_codes, kpd__avx512vnni_codes_of,
+                  kpd__avx512vnni_nibbles)
 
 KPD__TARGET_END
 #define KPD__NAMES 0
@@ -8067,21 +8173,28 @@ typedef struct kpd__top { uint64_t *keys; size_t n, keep, room; float least; } k
 
 #define KPD__TOP_SLACK 512      // keys that are added before the best are picked again
 #define KPD__NODES 4096         // lists that are scored together
+#define KPD__RESCORED 64        // candidates that are scored from their rows together
 
-// How many lists and blocks the first phase takes for k hits, and how many candidates are scored from their rows.
+// How many lists and blocks the first phase takes for k hits, and how many candidates are scored from their rows. A threshold
+// lets up to an eighth more through.
 static size_t kpd__near_lists(size_t k) { return 32 + k / 6; }
 static size_t kpd__near_blocks(size_t k) { return 64 + k * 2 / 3; }
 static size_t kpd__best_rows(size_t k) { return 2 * k + 24; }
+static size_t kpd__few_more(size_t n) { return n + n / 8; }
+static size_t kpd__open_room(size_t k) { return kpd__max(512, kpd__few_more(kpd__near_blocks(k))); }
 
 typedef struct kpd__branch {    // of a search in a tree
     int8_t *q;                  // [dim + 8]
     float *order, *bound;       // [KPD__NODES] of lists
-    float child_order[256], child_bound[256], scores[256];
-    uint32_t open[16]; float step[16]; uint16_t live[16];       // blocks that wait to be scored
-    int32_t above[KPD__VECTORS]; uint32_t lists[KPD__VECTORS];
-    kpd__top nodes, rows;       // lists, then blocks; candidates
-    uint32_t *near; uint16_t *done; size_t n_near;              // lists of the first phase, bits of what was scored of them
-    float *panel, *decoded;     // [dim][16], [16][dim]
+    size_t near_room, open_room;
+    uint32_t *near, *lists; size_t n_near;  // [2 near_room], [near_room]: lists of the first phase by number; some lists
+    float *near_order;          // [2 near_room, padded]
+    float *child_order, *child_bound;   // [near_room][16]: of blocks of lists
+    uint32_t *open; float *step; uint16_t *live; size_t n_open;     // [open_room]: blocks that wait to be scored
+    float *scores;              // [open_room][16]
+    int32_t *above, *reach;     // [the most of these, and 16], [KPD__NODES + 16]
+    kpd__top rows;              // candidates
+    float *panel, *decoded;     // [KPD__RESCORED / 16][dim][16], [KPD__RESCORED][dim]
     kpd_hit *hits; int32_t n_hits;      // the task's best
     bool exact;
 } kpd__branch;
@@ -8096,7 +8209,7 @@ typedef struct kpd__scratch {   // of one task
     void *product;              // of bf16 and int8 products
     float *pooled[2];           // [the widest of H and the modules]
     float *scores;              // [KPD__QUERIES, KPD__VECTORS]
-    int32_t *above;             // [KPD__VECTORS]
+    int32_t *above;             // [KPD__VECTORS + 16]
     kpd_hit *best;              // [KPD__QUERIES, max_k]: heaps, the worst on top
     int32_t n_best[KPD__QUERIES];
     kpd__branch branch;
@@ -8164,15 +8277,26 @@ static size_t kpd__qkv_floats(const kpd__sizes *z) {
 }
 
 static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a) {
+    size_t most;
+    b->near_room = kpd__few_more(kpd__near_lists(k)); b->open_room = kpd__open_room(k);
+    most = kpd__max(kpd__max(KPD__NODES, 16 * b->near_room), 16 * b->open_room);
     b->q = (int8_t *)kpd__take(a, dim + 8, 1);
     b->order = (float *)kpd__take(a, KPD__NODES, sizeof(float));
     b->bound = (float *)kpd__take(a, KPD__NODES, sizeof(float));
-    b->nodes.keys = (uint64_t *)kpd__take(a, kpd__max(kpd__near_lists(k), kpd__near_blocks(k)) + KPD__TOP_SLACK, 8);
+    b->near = (uint32_t *)kpd__take(a, 2 * b->near_room, sizeof(uint32_t));
+    b->near_order = (float *)kpd__take(a, kpd__round_up(2 * b->near_room, 16), sizeof(float));
+    b->lists = (uint32_t *)kpd__take(a, b->near_room, sizeof(uint32_t));
+    b->child_order = (float *)kpd__take(a, b->near_room, 16 * sizeof(float));
+    b->child_bound = (float *)kpd__take(a, b->near_room, 16 * sizeof(float));
+    b->open = (uint32_t *)kpd__take(a, b->open_room, sizeof(uint32_t));
+    b->step = (float *)kpd__take(a, b->open_room, sizeof(float));
+    b->live = (uint16_t *)kpd__take(a, b->open_room, sizeof(uint16_t));
+    b->scores = (float *)kpd__take(a, b->open_room, 16 * sizeof(float));
+    b->above = (int32_t *)kpd__take(a, most + 16, sizeof(int32_t));
+    b->reach = (int32_t *)kpd__take(a, KPD__NODES + 16, sizeof(int32_t));
     b->rows.keys = (uint64_t *)kpd__take(a, kpd__best_rows(k) + KPD__TOP_SLACK, 8);
-    b->near = (uint32_t *)kpd__take(a, kpd__near_lists(k), sizeof(uint32_t));
-    b->done = (uint16_t *)kpd__take(a, kpd__near_lists(k), sizeof(uint16_t));
-    b->panel = (float *)kpd__take(a, dim, 16 * sizeof(float));
-    b->decoded = (float *)kpd__take(a, dim, 16 * sizeof(float));
+    b->panel = (float *)kpd__take(a, dim, KPD__RESCORED * sizeof(float));
+    b->decoded = (float *)kpd__take(a, dim, KPD__RESCORED * sizeof(float));
 }
 
 static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a) {
@@ -8187,7 +8311,7 @@ static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a
     s->pooled[1] = (float *)kpd__take(a, z->pooled, sizeof(float));
     if (!z->dim) return;
     s->scores = (float *)kpd__take(a, KPD__QUERIES * KPD__VECTORS, sizeof(float));
-    s->above = (int32_t *)kpd__take(a, KPD__VECTORS, sizeof(int32_t));
+    s->above = (int32_t *)kpd__take(a, KPD__VECTORS + 16, sizeof(int32_t));
     kpd__branch_lay(&s->branch, z->dim, z->k, a);
     if (!kpd__mul_ok(KPD__QUERIES, z->k, &n_best)) a->overflow = true;
     else s->best = (kpd_hit *)kpd__take(a, n_best, sizeof(kpd_hit));
@@ -9940,12 +10064,6 @@ static kpd_status kpd__tree_grow(kpd_index *x, size_t n, kpd_error *e) {
                           kpd__max(blocks, t->room_blocks + t->room_blocks / 2), e);
 }
 
-static size_t kpd__count_bits(unsigned bits) {
-    size_t n = 0;
-    for (; bits; bits &= bits - 1) n++;
-    return n;
-}
-
 // Whether child `place` of a list is a block of its own, which may be empty.
 static bool kpd__has_block(const kpd_index *x, size_t list, size_t place) {
     uint32_t block = kpd__list_node(x, list)->child[place];
@@ -10676,128 +10794,144 @@ typedef struct kpd__descent {
     kpd__probe probe;
     const float *q;
     float list_bound, block_bound;      // gamma of lists, of blocks; times the query's length but under l2
-    size_t n_open;                      // blocks that wait to be scored
 } kpd__descent;
 
-// Scores the blocks that wait, and adds what may be among the best.
-static void kpd__open_scan(kpd__descent *t) {
+// Adds those of the open blocks' vectors that reach `least` and may be among the best.
+static void kpd__open_keep(kpd__descent *t, float least) {
     const kpd_search_desc *d = t->c->d;
     kpd__branch *b = t->to;
-    size_t found, n = t->n_open;
-    t->n_open = 0;
-    t->ops->codes(&t->probe, t->x->t.codes, b->open, b->step, t->x->t.halves, n, b->scores);
-    found = t->ops->above(b->scores, n * 16, b->rows.least, b->above);
+    size_t found = t->ops->above(b->scores, b->n_open * 16, least, b->above);
     for (size_t i = 0; i < found; i++) {
         size_t at = (size_t)b->above[i];
         uint32_t slot = b->open[at / 16] * 16 + at % 16;
-        if (!(b->live[at / 16] >> at % 16 & 1)) continue;
-        if (b->scores[at] >= b->rows.least && (!d->filter || d->filter(d->filter_user, t->x->ids[slot])))
-            kpd__top_add(&b->rows, b->scores[at], slot);
+        if (!(b->live[at / 16] >> at % 16 & 1) || b->scores[at] < b->rows.least) continue;
+        if (!d->filter || d->filter(d->filter_user, t->x->ids[slot])) kpd__top_add(&b->rows, b->scores[at], slot);
     }
+    b->n_open = 0;
 }
 
-static void kpd__open(kpd__descent *t, size_t list, size_t place) {
-    const kpd__node *node = kpd__list_node(t->x, list);
-    if (!node->live[place] || node->child[place] >= t->x->t.n_blocks) return;
-    kpd__prefetch(t->x->t.codes + node->child[place] * kpd__code_bytes(t->x), kpd__code_bytes(t->x));
-    t->to->open[t->n_open] = node->child[place];
-    t->to->step[t->n_open] = node->step[place];
-    t->to->live[t->n_open++] = node->live[place];
-    if (t->n_open == 16) kpd__open_scan(t);
+static void kpd__open_score(kpd__descent *t) {
+    kpd__branch *b = t->to;
+    t->ops->codes(&t->probe, t->x->t.codes, b->open, b->step, t->x->t.halves, b->n_open, b->scores);
 }
 
-// Adds those of n scores that may be among the best; the first has number `from`.
-static void kpd__top_above(kpd__descent *t, kpd__top *top, const float *scores, size_t n, size_t from) {
-    for (size_t i = 0; i < n; i += KPD__VECTORS) {
-        size_t found = t->ops->above(scores + i, kpd__min(KPD__VECTORS, n - i), top->least, t->to->above);
-        for (size_t j = 0; j < found; j++) {
-            size_t at = i + (size_t)t->to->above[j];
-            if (scores[at] >= top->least) kpd__top_add(top, scores[at], (uint32_t)(from + at));
-        }
+// Opens the n children b->above of lists[0..], 16 each: they wait to be scored, as many as there is room for.
+static void kpd__open(kpd__descent *t, const uint32_t *lists, size_t n) {
+    kpd__branch *b = t->to;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = (size_t)b->above[i], place = at % 16;
+        const kpd__node *node = kpd__list_node(t->x, lists[at / 16]);
+        if (node->child[place] >= t->x->t.n_blocks) continue;   // of a broken file
+        b->open[b->n_open] = node->child[place];
+        b->step[b->n_open] = node->step[place];
+        b->live[b->n_open++] = node->live[place];
     }
-    kpd__top_cut(top);
 }
 
 static void kpd__lists_score(kpd__descent *t, size_t from, size_t n) {
     const uint8_t *panels = t->x->t.lists + from / 16 * kpd__node_bytes(t->x);
     t->probe.bound = t->list_bound;
     t->ops->nodes(&t->probe, panels, NULL, (n + 15) / 16, t->to->order, t->to->bound);
+    for (size_t i = n; i % 16; i++) t->to->order[i] = t->to->bound[i] = -INFINITY;
 }
 
-static bool kpd__number_before(const void *of, uint32_t x, uint32_t y) {
-    (void)of;
-    return x < y;
+// Of b->near[0..b->n_near) the best by their order stay.
+static void kpd__near_cut(kpd__descent *t, size_t keep) {
+    kpd__branch *b = t->to;
+    size_t n = kpd__round_up(b->n_near, 16), found;
+    for (size_t i = b->n_near; i < n; i++) b->near_order[i] = -INFINITY;
+    found = t->ops->above(b->near_order, n, t->ops->least_of(b->near_order, n, keep, kpd__few_more(keep)), b->above);
+    b->n_near = kpd__min(found, kpd__few_more(keep));
+    for (size_t i = 0; i < b->n_near; i++) {
+        b->near[i] = b->near[b->above[i]];
+        b->near_order[i] = b->near_order[b->above[i]];
+    }
 }
 
-// The best lists by their order, sorted by number.
+// The best lists by their order, sorted by number; `keep` or a few more.
 static void kpd__near(kpd__descent *t, size_t keep) {
     size_t n_lists = t->x->t.n_lists;
     kpd__branch *b = t->to;
-    kpd__top_begin(&b->nodes, keep);
+    b->n_near = 0;
     for (size_t from = 0; from < n_lists; from += KPD__NODES) {
-        size_t n = kpd__min(KPD__NODES, n_lists - from);
+        size_t n = kpd__min(KPD__NODES, n_lists - from), n16 = kpd__round_up(n, 16), found;
         kpd__lists_score(t, from, n);
-        kpd__top_above(t, &b->nodes, b->order, n, from);
+        found = t->ops->above(b->order, n16, t->ops->least_of(b->order, n16, keep, kpd__few_more(keep)), b->above);
+        found = kpd__min(found, kpd__few_more(keep));
+        for (size_t i = 0; i < found; i++, b->n_near++) {
+            b->near[b->n_near] = (uint32_t)from + (uint32_t)b->above[i];
+            b->near_order[b->n_near] = b->order[b->above[i]];
+        }
+        if (b->n_near > kpd__few_more(keep)) kpd__near_cut(t, keep);
     }
-    b->n_near = b->nodes.n;
-    for (size_t i = 0; i < b->n_near; i++) b->near[i] = kpd__key_number(b->nodes.keys[i]);
-    kpd__sort(b->near, b->n_near, kpd__number_before, NULL);
-    memset(b->done, 0, b->n_near * sizeof *b->done);
 }
 
-// The best blocks of the near lists.
+// The best blocks of the near lists; child_bound then says what is left of these.
 static void kpd__phase_one(kpd__descent *t, size_t keep) {
     kpd__branch *b = t->to;
+    size_t n = b->n_near * 16, found;
+    float least;
     t->probe.bound = t->block_bound;
-    kpd__top_begin(&b->nodes, keep);
-    for (size_t i = 0; i < b->n_near; i += 16) {
-        size_t n = kpd__min(16, b->n_near - i);
-        t->ops->nodes(&t->probe, t->x->t.blocks, b->near + i, n, b->child_order, b->child_bound);
-        for (size_t j = 0; j < n * 16; j++)
-            if (!kpd__list_node(t->x, b->near[i + j / 16])->live[j % 16]) b->child_order[j] = -INFINITY;
-        kpd__top_above(t, &b->nodes, b->child_order, n * 16, i * 16);
-    }
-    for (size_t i = 0; i < b->nodes.n; i++) {
-        uint32_t at = kpd__key_number(b->nodes.keys[i]);
-        b->done[at / 16] = (uint16_t)(b->done[at / 16] | 1u << at % 16);
-        kpd__open(t, b->near[at / 16], at % 16);
-    }
-    kpd__open_scan(t);
+    t->ops->nodes(&t->probe, t->x->t.blocks, b->near, b->n_near, b->child_order, b->child_bound);
+    found = t->ops->above(b->child_order, n, t->ops->least_of(b->child_order, n, keep, kpd__few_more(keep)), b->above);
+    found = kpd__min(found, kpd__few_more(keep));
+    for (size_t i = 0; i < found; i++) b->child_bound[b->above[i]] = -INFINITY;
+    kpd__open(t, b->near, found);
+    kpd__open_score(t);
+    for (size_t i = 0; i < b->n_open; i++)
+        for (unsigned p = 0; b->live[i] != 0xFFFF && p < 16; p++)
+            if (!(b->live[i] >> p & 1)) b->scores[i * 16 + p] = -INFINITY;
+    n = b->rows.keep;
+    least = t->c->d->filter ? -FLT_MAX : t->ops->least_of(b->scores, b->n_open * 16, n, n + n / 4);
+    kpd__open_keep(t, least);
     kpd__top_cut(&b->rows);
 }
 
-// Opens what reaches s, but for what is done, of lists at[0..n), at most 16; near: how many near lists come before them.
-static void kpd__blocks_reach(kpd__descent *t, const uint32_t *lists, size_t n, float s, size_t *near) {
+// Opens what reaches s of the blocks of some lists, whose bounds are in child_bound.
+static void kpd__blocks_reach(kpd__descent *t, const uint32_t *lists, size_t n, float s) {
     kpd__branch *b = t->to;
-    int32_t reach[256];
+    for (size_t i = 0, m; i < n; i += m) {
+        size_t found;
+        m = kpd__min(n - i, b->open_room / 16);
+        found = t->ops->above(b->child_bound + i * 16, m * 16, s, b->above);
+        if (b->n_open + found > b->open_room) {
+            kpd__open_score(t);
+            kpd__open_keep(t, b->rows.least);
+            found = t->ops->above(b->child_bound + i * 16, m * 16, s, b->above);
+        }
+        kpd__open(t, lists + i, found);
+    }
+}
+
+// Opens what reaches s of lists [from, from + n), whose bounds are there, but for the near ones.
+static void kpd__lists_reach(kpd__descent *t, size_t from, size_t n, float s) {
+    kpd__branch *b = t->to;
+    const int32_t *reach = b->reach;
     size_t found;
-    t->ops->nodes(&t->probe, t->x->t.blocks, lists, n, b->child_order, b->child_bound);
-    found = t->ops->above(b->child_bound, n * 16, s, reach);
-    for (size_t i = 0; i < found; i++) {
-        uint32_t list = lists[reach[i] / 16];
-        unsigned place = (unsigned)reach[i] % 16;
-        while (*near < b->n_near && b->near[*near] < list) ++*near;
-        if (*near < b->n_near && b->near[*near] == list && b->done[*near] >> place & 1) continue;
-        kpd__open(t, list, place);
+    for (size_t i = 0; i < b->n_near; i++)
+        if (b->near[i] >= from && b->near[i] < from + n) b->bound[b->near[i] - from] = -INFINITY;
+    found = t->ops->above(b->bound, kpd__round_up(n, 16), s, b->reach);
+    t->probe.bound = t->block_bound;
+    for (size_t i = 0, m; i < found; i += m) {
+        m = kpd__min(found - i, b->near_room);
+        for (size_t j = 0; j < m; j++) b->lists[j] = (uint32_t)from + (uint32_t)reach[i + j];
+        t->ops->nodes(&t->probe, t->x->t.blocks, b->lists, m, b->child_order, b->child_bound);
+        kpd__blocks_reach(t, b->lists, m, s);
     }
 }
 
 // The lists' scores of the last chunk are there.
 static void kpd__phase_two(kpd__descent *t, float s) {
-    kpd__branch *b = t->to;
-    size_t near = 0, n_lists = t->x->t.n_lists;
+    size_t n_lists = t->x->t.n_lists;
+    kpd__blocks_reach(t, t->to->near, t->to->n_near, s);
     for (size_t from = 0; from < n_lists; from += KPD__NODES) {
         size_t n = kpd__min(KPD__NODES, n_lists - from);
         if (n_lists > KPD__NODES) kpd__lists_score(t, from, n);
-        t->probe.bound = t->block_bound;
-        for (size_t i = 0; i < n; i += KPD__VECTORS) {
-            size_t found = t->ops->above(b->bound + i, kpd__min(KPD__VECTORS, n - i), s, b->above);
-            for (size_t j = 0; j < found; j++) b->lists[j] = (uint32_t)(from + i) + (uint32_t)b->above[j];
-            for (size_t j = 0; j < found; j += 16) kpd__blocks_reach(t, b->lists + j, kpd__min(16, found - j), s, &near);
-        }
+        kpd__lists_reach(t, from, n, s);
     }
-    kpd__open_scan(t);
-    kpd__top_cut(&b->rows);
+    kpd__open_score(t);
+    kpd__open_keep(t, t->to->rows.least);
+    kpd__top_cut(&t->to->rows);
 }
 
 // The vector of a slot where it lies, or decoded into place i.
@@ -10808,20 +10942,28 @@ static const float *kpd__row_at(kpd__descent *t, uint32_t slot, size_t i) {
     return t->to->decoded + i * dim;
 }
 
-// Scores the vectors of up to 16 slots from what is kept of them; which: bits of those that count.
-static void kpd__rows_keep(kpd__descent *t, const uint32_t *slots, size_t n, unsigned which) {
+// Scores the vectors of up to KPD__RESCORED slots from what is kept of them.
+static void kpd__rows_score(kpd__descent *t, const uint32_t *slots, size_t n, float *scores) {
+    size_t dim = (size_t)t->x->dim;
+    for (size_t i = 0; i < n; i += 16) {
+        const float *rows[16];
+        for (size_t j = 0; j < 16; j++) rows[j] = i + j < n ? kpd__row_at(t, slots[i + j], i + j) : rows[0];
+        t->ops->pack(rows, dim, t->to->panel + i * dim);
+    }
+    t->ops->scan(t->x->metric, t->q, 1, dim, t->to->panel, (n + 15) / 16, scores);
+}
+
+// Keeps those of some slots' vectors that are among the k best.
+static void kpd__rows_keep(kpd__descent *t, const uint32_t *slots, size_t n) {
     const kpd_search_desc *d = t->c->d;
     kpd__branch *b = t->to;
-    const float *rows[16];
-    float scores[16];
-    for (size_t i = 0; i < 16; i++) rows[i] = kpd__row_at(t, slots[i < n ? i : 0], i < n ? i : 0);
-    t->ops->pack(rows, (size_t)t->x->dim, b->panel);
-    t->ops->scan(t->x->metric, t->q, 1, (size_t)t->x->dim, b->panel, 1, scores);
+    float scores[KPD__RESCORED], least = d->threshold ? d->min_score : -INFINITY;
+    kpd__rows_score(t, slots, n, scores);
     for (size_t i = 0; i < n; i++) {
         kpd_hit h;
         h.id = t->x->ids[slots[i]]; h.score = scores[i];
-        if (which >> i & 1 && h.score >= (d->threshold ? d->min_score : -INFINITY) &&
-            (b->n_hits < t->c->k || kpd__worse(b->hits[0], h)) && (!b->exact || !d->filter || d->filter(d->filter_user, h.id)))
+        if (h.score >= least && (b->n_hits < t->c->k || kpd__worse(b->hits[0], h)) &&
+            (!b->exact || !d->filter || d->filter(d->filter_user, h.id)))
             kpd__heap_keep(b->hits, &b->n_hits, t->c->k, h);
     }
 }
@@ -10832,11 +10974,11 @@ static void kpd__candidates_keep(kpd__descent *t) {
     bool by_slot = t->x->storage == KPD_F32 || t->x->storage == KPD_INT16;     // where each has a row of its own
     for (size_t i = 0; i < b->rows.n && by_slot; i++)
         kpd__prefetch((const char *)t->x->t.rows + kpd__key_number(b->rows.keys[i]) * bytes, bytes);
-    for (size_t i = 0; i < b->rows.n; i += 16) {
-        size_t n = kpd__min(16, b->rows.n - i);
-        uint32_t slots[16];
+    for (size_t i = 0; i < b->rows.n; i += KPD__RESCORED) {
+        size_t n = kpd__min(KPD__RESCORED, b->rows.n - i);
+        uint32_t slots[KPD__RESCORED];
         for (size_t j = 0; j < n; j++) slots[j] = kpd__key_number(b->rows.keys[i + j]);
-        kpd__rows_keep(t, slots, n, 0xFFFF);
+        kpd__rows_keep(t, slots, n);
     }
 }
 
@@ -10847,11 +10989,13 @@ static void kpd__tree_all(kpd__descent *t) {
     for (size_t i = 0; i < t->x->t.n_lists * 16; i++) {
         const kpd__node *node = kpd__list_node(t->x, i / 16);
         uint32_t slots[16];
+        size_t n = 0;
         if (!node->live[i % 16] || node->child[i % 16] >= t->x->t.n_blocks) continue;
-        for (uint32_t p = 0; p < 16; p++) slots[p] = node->child[i % 16] * 16 + p;
+        for (uint32_t p = 0; p < 16; p++)
+            if (node->live[i % 16] >> p & 1) slots[n++] = node->child[i % 16] * 16 + p;
         if (bytes && node->child[i % 16] + 1 < t->x->t.n_blocks)    // the next, mostly
             kpd__prefetch(rows + (node->child[i % 16] + 1) * bytes, bytes);
-        kpd__rows_keep(t, slots, 16, node->live[i % 16]);
+        kpd__rows_keep(t, slots, n);
     }
 }
 
@@ -10886,12 +11030,12 @@ static float kpd__gamma_for(const kpd_index *x, int32_t k, float recall) {
     return found > most ? found : most;
 }
 
-// The k-th best score by codes so far, or min_score as codes would have it; -INFINITY: all may be found.
+// The k-th best score by codes so far, or min_score as codes would have it; -FLT_MAX: all may be found.
 static float kpd__reach(kpd__descent *t) {
     const kpd_search_desc *d = t->c->d;
     kpd__top *rows = &t->to->rows;
     size_t k = (size_t)t->c->k;
-    float s = -INFINITY, least = d->min_score;
+    float s = -FLT_MAX, least = d->min_score;
     if (rows->n >= k) {
         kpd__select(rows->keys, rows->n, k);
         s = kpd__key_score(kpd__least_key(rows->keys, k));
@@ -10906,7 +11050,7 @@ static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query)
     kpd__descent t;
     memset(&t, 0, sizeof t);
     t.c = c; t.x = c->x; t.ops = c->s->ops; t.to = to; t.q = c->q + query * (size_t)c->x->dim;
-    to->n_hits = 0;
+    to->n_hits = 0; to->n_open = 0;
     to->exact = c->x->dim < KPD__CODED || (!(d->gamma > 0) && recall >= 1);
     if (to->exact) { kpd__tree_all(&t); return; }
     kpd__probe_make(&t.probe, t.x, t.q, to->q);

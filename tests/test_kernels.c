@@ -451,7 +451,7 @@ static void scratch_of_heads_suffices(void) {
 }
 
 static void scans(const kpd__ops *ops, size_t n) {   // n dimensions, 5 panels, 1 to 9 queries
-    int32_t at[2][80];
+    int32_t at[2][80 + 16];
     for (size_t queries = 1; queries < 10; queries += 4)
         for (int metric = 0; metric <= KPD_L2; metric++) {
             size_t found;
@@ -482,6 +482,39 @@ static void levels_half(void) { all_sizes(half_products); all_sizes(half_pairs);
 static void levels_attention(void) { all_sizes(attentions); all_sizes(half_attentions); all_sizes(int8_attentions); }
 static void levels_unused_lanes(void) { all_sizes(unused_lanes); }
 static void levels_scan(void) { all_sizes(scans); }
+
+// A threshold lets as many through as asked for, the same on all levels; ties, dead places and overflow only ever let more.
+static void levels_least_of(void) {
+    static float v[1024];
+    const size_t sizes[] = {16, 48, 592, 1024};
+    for (size_t kind = 0; kind < 5; kind++)
+        for (size_t s = 0; s < 4; s++)
+            for (size_t least = 1; least < 100; least += 9) {
+                size_t n = sizes[s], live = 0, through = 0;
+                float t;
+                numbers(v, n, 2);
+                for (size_t i = 0; i < n; i++) {
+                    if (kind == 1 && i % 3) v[i] = -INFINITY;
+                    if (kind == 2) v[i] = v[i] * 1000 - 5e6f;
+                    if (kind == 3) v[i] = 0.5f;
+                    if (kind == 4) v[i] *= 3e38f;
+                    live += v[i] >= -FLT_MAX;
+                }
+                t = kpd__scalar_ops.least_of(v, n, least, least + least / 8);
+                for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++) {
+                    kpd_error e;
+                    const kpd__ops *ops;
+                    float cut;
+                    if (!kpd_simd_available((kpd_simd)l)) continue;
+                    CHECK_OK(kpd__choose_level((kpd_simd)l, &ops, &e));
+                    cut = ops->least_of(v, n, least, least + least / 8);
+                    CHECK(!memcmp(&cut, &t, sizeof t));
+                }
+                for (size_t i = 0; i < n; i++) through += v[i] >= t;
+                CHECK(through >= kpd__min(least, live));
+                if (kind < 3 && live > least + 8) CHECK(through <= least + least / 8);
+            }
+}
 
 static void int8_is_as_specified(void) {
     for (size_t n = 1; n < 60; n += 7)
@@ -678,6 +711,7 @@ SUITE(kernels) {
     TEST(levels_unused_lanes);
     TEST(scratch_of_heads_suffices);
     TEST(levels_scan);
+    TEST(levels_least_of);
     TEST(activations_are_accurate);
     TEST(weights_are_accurate);
     TEST(exp_is_accurate);
