@@ -88,7 +88,7 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
-        *calibrate, *columns;
+        *calibrate, *columns, *keyphrases;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
     int32_t resume, force, items;
@@ -116,7 +116,7 @@ typedef struct option {
 #define FIELD(name) offsetof(options, name)
 static const option OPTIONS[] = {
     {"-o", FILE_NAME, FIELD(output), 0, 0, NULL, "FILE", "where the result goes; a file that is there is replaced"},
-    {"-k", INTEGER, FIELD(k), 1, KPD_MAX_K, NULL, "K", "how many, at most (10)"},
+    {"-k", INTEGER, FIELD(k), 1, KPD_MAX_K, NULL, "K", "how many, at most (10; of rerank all)"},
     {"--force", FLAG, FIELD(force), 0, 0, NULL, NULL, "replaces what the folder holds already by the names that are written"},
     {"--dtype", CHOICE, FIELD(dtype), 0, 0, "f32 bf16 int8", NULL, "type of the weights (f32)"},
     {"--wide-qkv", FLAG, FIELD(wide_qkv), 0, 0, NULL, NULL, "int8: inputs of query, key and value at 16 bits"},
@@ -139,8 +139,9 @@ static const option OPTIONS[] = {
     {"--lists", INTEGER, FIELD(lists), 1, 1 << 24, NULL, "N", "lists of a tree (one for 224 vectors)"},
     {"--recall", NUMBER, FIELD(recall), 0, 0, NULL, "R", "share of the K best that a tree is to find (0.95)"},
     {"--gamma", NUMBER, FIELD(gamma), 0, 0, NULL, "G", "how far a tree is opened, in place of --recall"},
-    {"--model", FILE_NAME, FIELD(model), 0, 0, NULL, "M.kpd", "the model"},
+    {"--model", FILE_NAME, FIELD(model), 0, 0, NULL, "M.kpd", "the model that scores, or that made the vectors"},
     {"--threshold", NUMBER, FIELD(threshold), 0, 0, NULL, "T", "the least score that counts"},
+    {"--keyphrases", FILE_NAME, FIELD(keyphrases), 0, 0, NULL, "FILE", "of an index that keeps none: id TAB keyphrase"},
     {"--min-similarity", NUMBER, FIELD(min_similarity), 0, 0, NULL, "S", "the least similarity"},
     {"--by-relevance", FLAG, FIELD(by_relevance), 0, 0, NULL, NULL, "in the order of the assistant's scores"},
     {"--same-words", FLAG, FIELD(same_words), 0, 0, NULL, NULL, "the same words in another order are duplicates"},
@@ -310,7 +311,7 @@ static bool output_failed(output *o) {
 }
 
 // To be asked now and then, so that a long job notices a full disk before its end.
-static bool output_ok(output *o) { return !ferror(o->file) || flushed(o->file) || output_failed(o); }
+static bool output_ok(output *o) { return !o->file || !ferror(o->file) || flushed(o->file) || output_failed(o); }
 
 static bool output_commit(output *o) {
     bool ok = flushed(o->file);
@@ -325,6 +326,11 @@ static bool make_folder(const char *dir) {
     if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
     if (!mkdir(dir, 0777) || (!stat(dir, &st) && S_ISDIR(st.st_mode))) return true;
     return fail(dir, 0, "cannot make the folder: %s", strerror(errno));
+}
+
+static bool file_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
 }
 
 // A file that -o names is replaced; one in a folder that a command fills is not, unless --force says so.

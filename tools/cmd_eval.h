@@ -3,18 +3,6 @@
 
 // >>eval  How good scores, and lists of recommendations, are. --------------------------------------------------------
 
-// Room for `need` elements, or a message.
-static bool grow(void **block, size_t *capacity, size_t need, size_t size) {
-    size_t room = need + need / 2 + 1024;
-    void *p;
-    if (need <= *capacity) return true;
-    p = room > need && room < SIZE_MAX / size ? realloc(*block, room * size) : NULL;
-    if (!p) return fail(NULL, 0, "out of memory: %zu times %zu bytes", room, size);
-    *block = p;
-    *capacity = room;
-    return true;
-}
-
 static bool parse_real(const reader *r, int32_t i, const char *what, kpd_text t, float low, float high, float *out) {
     char digits[64], *end = digits;
     if (t.size && t.size < sizeof digits) {

@@ -1,6 +1,131 @@
-// cmd_index.h - the commands that make, change, tune and ask an index of vectors: index build, add, remove, tune; search.
-// Part of kpd.c, below job.h.
-// Contents: >>index >>search
+// cmd_index.h - the commands that make, change, tune and ask an index: index build, add, remove, tune; search.
+// Part of kpd.c, below cmd_text.h, by whose batches it embeds.
+// Contents: >>phrases >>index >>search
+
+// >>phrases  Keyphrases of a file and their ids. -----------------------------------------------------------------------
+
+typedef struct phrase { int64_t id, line; size_t at, size; } phrase;
+
+typedef struct phrases {                // sorted by id, once phrases_sort has been called
+    phrase *list; size_t n, capacity;
+    char *text; size_t text_size, text_capacity;
+    bool ids;                           // the file has them
+    int64_t next;                       // else they count on from this
+} phrases;
+
+static void phrases_free(phrases *p) {
+    free(p->list);
+    free(p->text);
+}
+
+static bool phrases_reserve(phrases *p, size_t text) {
+    if (p->n == p->capacity) {
+        size_t capacity = p->capacity * 2 + 1024;
+        phrase *list = (phrase *)realloc(p->list, capacity * sizeof *list);
+        if (!list) return fail(NULL, 0, "out of memory: %zu keyphrases", capacity);
+        p->list = list;
+        p->capacity = capacity;
+    }
+    if (p->text_size + text >= p->text_capacity) {
+        size_t capacity = p->text_capacity * 2 + text + 65536;
+        char *block = (char *)realloc(p->text, capacity);
+        if (!block) return fail(NULL, 0, "out of memory: %zu bytes of keyphrases", capacity);
+        p->text = block;
+        p->text_capacity = capacity;
+    }
+    return true;
+}
+
+// A keyphrase, or id TAB keyphrase: all lines are as the first.
+static bool phrases_add(phrases *p, const reader *r, int32_t i) {
+    kpd_input in;
+    phrase *x;
+    kpd_text text;
+    if (!reader_split(r, i, 2, &in)) return false;
+    text = in.part[in.n_parts - 1];
+    if (!p->n) p->ids = in.n_parts > 1 && in.part[0].size > 0;
+    if (p->ids != (in.n_parts > 1 && in.part[0].size > 0))
+        return fail(r->name, r->line[i], "%s id, but the first line has %s", p->ids ? "no" : "an", p->ids ? "one" : "none");
+    if (!phrases_reserve(p, text.size)) return false;
+    x = &p->list[p->n];
+    x->id = p->next;
+    if (p->ids && !parse_id(r, i, in.part[0], &x->id)) return false;
+    x->line = r->line[i];
+    x->at = p->text_size;
+    x->size = text.size;
+    if (text.size) memcpy(p->text + p->text_size, text.data, text.size);
+    p->text_size += text.size;
+    p->next++;
+    p->n++;
+    return true;
+}
+
+static kpd_text phrase_text(const phrases *p, size_t i) {
+    kpd_text t;
+    t.data = p->text + p->list[i].at;
+    t.size = p->list[i].size;
+    return t;
+}
+
+static bool open_phrases(job *j, const char *path) {
+    columns c = {"id? keyphrase", NULL, TABLE_BY_NAME};
+    c.given = j->o.columns;
+    c.format = (table_format)j->o.format;
+    return reader_open_as(&j->text, path, &c);
+}
+
+static int compare_phrases(const void *a, const void *b) {
+    const phrase *x = (const phrase *)a, *y = (const phrase *)b;
+    return x->id != y->id ? (x->id < y->id ? -1 : 1) : x->line < y->line ? -1 : 1;
+}
+
+// Two keyphrases of one id are a mistake whose outcome nobody could foresee.
+static bool phrases_sort(phrases *p, const char *path) {
+    if (p->n) qsort(p->list, p->n, sizeof *p->list, compare_phrases);
+    for (size_t i = 1; i < p->n; i++) {
+        const phrase *x = &p->list[i];
+        if (x->id == x[-1].id)
+            return fail(path, x->line, "id %lld stands in line %lld already", (long long)x->id, (long long)x[-1].line);
+    }
+    return true;
+}
+
+static bool phrases_read(phrases *p, job *j, const char *path) {
+    reader *r = &j->text;
+    static const columns c = {"id? keyphrase", NULL, TABLE_BY_NAME};    // --columns is said of the items
+    if (!reader_open_as(r, path, &c)) return false;
+    do {
+        if (!reader_next(r)) return false;
+        for (int32_t i = 0; i < r->n; i++)
+            if (!phrases_add(p, r, i)) return false;
+    } while (r->n);
+    reader_close(r);
+    return phrases_sort(p, path);
+}
+
+static bool phrases_find(void *user, int64_t id, kpd_text *out) {
+    const phrases *p = (const phrases *)user;
+    size_t low = 0, high = p->n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (p->list[mid].id < id) low = mid + 1; else high = mid;
+    }
+    if (low == p->n || p->list[low].id != id) return false;
+    *out = phrase_text(p, low);
+    return true;
+}
+
+// Ids that the index has and the keyphrases have not are never recommended; the user should know.
+static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
+    kpd_index_info info = kpd_index_get_info(x);
+    int64_t count = info.count, missing = 0, found = 0;
+    kpd_text t;
+    for (int64_t i = 0; i < info.slots; i++) found += phrases_find(p, kpd_index_id(x, i), &t);
+    missing = found < count ? count - found : 0;        // an empty slot gives -1, which may be an id too
+    if (!missing) return;
+    note(path, "%lld of the index's %lld ids are not in this file and are left out", (long long)missing,
+         (long long)count);
+}
 
 // >>index ------------------------------------------------------------------------------------------------------------
 
@@ -125,30 +250,170 @@ static bool build_tree(job *j, const kpd_index_desc *d, id_list *l) {
     return true;
 }
 
+// An index of texts that the job's student embeds, whose texts it keeps. A tree is made when all vectors are there.
+typedef struct text_index {
+    phrases p;
+    batch b;
+    int64_t id[CHUNK_LINES];            // of the chunk
+    kpd_text text[CHUNK_LINES];
+    const kpd_index_desc *tree;         // NULL = each chunk goes to the job's index
+    id_list ids; float *v; size_t capacity;     // of a tree
+} text_index;
+
+static bool text_index_keep(job *j, text_index *x) {
+    size_t n = (size_t)j->text.n, cols = (size_t)x->b.cols, have = x->ids.n;
+    if (have + n > x->capacity) {
+        size_t room = 2 * (have + n);
+        float *v = (float *)realloc(x->v, room * cols * sizeof *v);
+        if (!v) return fail(NULL, 0, "out of memory: %zu vectors of dim %zu", room, cols);
+        x->v = v;
+        x->capacity = room;
+    }
+    if (!id_list_reserve(&x->ids, have + n)) return false;
+    memcpy(x->v + have * cols, x->b.out, n * cols * sizeof *x->v);
+    memcpy(x->ids.id + have, x->id, n * sizeof *x->id);
+    x->ids.n += n;
+    return true;
+}
+
+static bool text_index_chunk(job *j, void *state) {
+    text_index *x = (text_index *)state;
+    size_t n = (size_t)j->text.n, first = x->p.n;
+    kpd_error e;
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!phrases_add(&x->p, &j->text, i)) return false;
+    for (size_t i = 0; i < n; i++) {    // now that their memory stays
+        kpd_row row = {0};
+        row.keyphrase = phrase_text(&x->p, first + i);
+        x->id[i] = x->p.list[first + i].id;
+        x->text[i] = row.keyphrase;
+        x->b.in[i] = kpd_model_input(j->student, KPD_KEYPHRASE, &row);
+    }
+    if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, x->b.in, n, x->b.cols, x->b.out, &e)) return fail_text(j, &e);
+    if (!check_finite(j, x->b.out, x->b.cols)) return false;
+    if (x->tree) return text_index_keep(j, x);
+    if (kpd_index_upsert(j->index, x->id, x->b.out, n, &e)) return fail_text(j, &e);
+    return !kpd_index_set_text(j->index, x->id, x->text, n, &e) || fail_text(j, &e);
+}
+
+// All texts of a tree, once it is there. Of equal ids the last vector and the last text stay.
+static bool text_index_texts(job *j, const text_index *x) {
+    kpd_error e;
+    for (size_t i = 0; i < x->p.n; i++) {
+        kpd_text t = phrase_text(&x->p, i);
+        if (kpd_index_set_text(j->index, &x->p.list[i].id, &t, 1, &e))
+            return fail(j->text.name, x->p.list[i].line, "%s", e.message);
+    }
+    return true;
+}
+
+static bool text_index_all(job *j, text_index *x, const char *texts, const char *path) {
+    int64_t before = j->index ? kpd_index_get_info(j->index).count : 0, added;
+    kpd_error e;
+    j->tokens = 0;
+    if (!batch_create(j, x->b.cols, &x->b) || !open_phrases(j, texts)) return false;
+    if (!each_chunk(j, "keyphrases", text_index_chunk, x)) return false;
+    j->tokens = kpd_session_tokens(j->session);
+    if (x->tree) {
+        if (kpd_index_build(x->tree, &j->parallel, x->ids.id, x->v, x->ids.n, &j->index, &e)) return fail_row(texts, &e, 0);
+        if (!text_index_texts(j, x)) return false;
+    }
+    if (!save_index(j, path)) return false;
+    added = kpd_index_get_info(j->index).count - before;
+    say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added, (long long)(j->done - added),
+        (long long)(before + added));
+    return true;
+}
+
+static bool index_of_texts(job *j, text_index *x, const char *texts, const char *path) {
+    bool ok = open_session(j, 0, x->b.cols) && text_index_all(j, x, texts, path);
+    phrases_free(&x->p);
+    free(x->ids.id);
+    free(x->v);
+    return ok;
+}
+
+// The columns of --dim, or all.
+static int32_t student_dim(const job *j, const char *model) {
+    int32_t dim = kpd_model_dim(j->student);
+    if (j->o.dim <= dim) return j->o.dim ? j->o.dim : dim;
+    fail(model, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)dim);
+    return 0;
+}
+
+static bool build_of_texts(job *j, kpd_index_desc *d) {
+    kpd_error e;
+    text_index *x = (text_index *)job_alloc(j, 1, sizeof *x);
+    if (!x || !open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return false;
+    d->fingerprint = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
+    d->metric = j->o.metric ? d->metric : kpd_model_get_desc(j->student).similarity;
+    d->dim = student_dim(j, j->arg[0]);
+    x->b.cols = d->dim;
+    if (d->kind == KPD_TREE) x->tree = d;
+    if (!d->dim) return false;
+    if (!x->tree && kpd_index_create(d, &j->index, &e)) return fail(j->arg[0], 0, "%s", e.message);
+    return index_of_texts(j, x, j->arg[1], j->o.output);
+}
+
+static bool build_of_vectors(job *j, kpd_index_desc *d, id_list *l) {
+    kpd_error e;
+    if (!open_vectors(j, j->arg[0])) return false;
+    if (j->o.model && !open_model(j->o.model, KPD_BI_ENCODER, &j->student)) return false;
+    if (j->student) d->fingerprint = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
+    d->dim = j->vectors.cols;
+    if (d->kind == KPD_TREE) return build_tree(j, d, l);
+    if (kpd_index_create(d, &j->index, &e)) return fail(j->arg[0], 0, "%s", e.message);
+    return upsert_file(j, j->arg[0], j->o.output, l);
+}
+
 static int run_index_build(job *j) {
     static const kpd_dtype stores[] = {KPD_F32, KPD_INT16, KPD_INT8, KPD_INT4};
-    kpd_error e;
     kpd_index_desc d = {0};
     id_list l = {0};
-    bool ok;
+    bool ok, texts = j->arg[1] != NULL;
     if (!j->o.output) return usage("index build: -o INDEX.kpi is missing");
     if (j->o.kind == KPD_FLAT && (j->o.store || j->o.lists || j->o.recall > 0))
         return usage("index build: --store, --lists and --recall are of --kind tree");
-    if (!check_recall(j) || !can_write(j->o.output) || !open_vectors(j, j->arg[0])) return BAD_DATA;
-    if (j->o.model && !open_model(j->o.model, KPD_BI_ENCODER, &j->student)) return BAD_DATA;
+    if (texts && (j->o.ids || j->o.model))
+        return usage("index build: --ids and --model are of vectors; texts may have a column `id`");
+    if (!texts && (j->o.dim || j->o.columns || j->o.format))
+        return usage("index build: --dim, --columns and --format are of texts");
+    if (!check_recall(j) || !can_write(j->o.output)) return BAD_DATA;
     lock_index(j, j->o.output);
-    if (j->student) d.fingerprint = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
-    d.dim = j->vectors.cols;
     d.metric = (kpd_metric)j->o.metric;
     d.kind = (kpd_index_kind)j->o.kind; d.storage = stores[j->o.store];
     d.lists = j->o.lists; d.recall = j->o.recall;
-    if (d.kind == KPD_TREE) ok = build_tree(j, &d, &l);
-    else {
-        if (kpd_index_create(&d, &j->index, &e)) return fail(j->arg[0], 0, "%s", e.message), BAD_DATA;
-        ok = upsert_file(j, j->arg[0], j->o.output, &l);
-    }
+    ok = texts ? build_of_texts(j, &d) : build_of_vectors(j, &d, &l);
     free(l.id);
     return ok ? DONE : BAD_DATA;
+}
+
+// Vectors of another model than the index's are nonsense.
+static bool check_fingerprint(const job *j, const char *model, const char *index) {
+    uint64_t made = kpd_index_get_info(j->index).fingerprint, ours = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
+    if (!made || !ours || made == ours) return true;
+    return fail(index, 0, "the index has vectors of model %016llx, and %s is %016llx", (unsigned long long)made, model,
+                (unsigned long long)ours);
+}
+
+// The id behind the greatest.
+static int64_t next_id(const kpd_index *x) {
+    int64_t most = -1, slots = kpd_index_get_info(x).slots;
+    for (int64_t i = 0; i < slots; i++) {
+        int64_t id = kpd_index_id(x, i);
+        if (id > most) most = id;
+    }
+    return most < INT64_MAX ? most + 1 : most;
+}
+
+static bool add_texts(job *j) {
+    text_index *x = (text_index *)job_alloc(j, 1, sizeof *x);
+    if (!x || !open_model(j->arg[1], KPD_BI_ENCODER, &j->student) || !check_fingerprint(j, j->arg[1], j->arg[0])) return false;
+    x->b.cols = kpd_index_get_info(j->index).dim;
+    x->p.next = next_id(j->index);
+    if (x->b.cols > kpd_model_dim(j->student))
+        return fail(j->arg[0], 0, "dim %d, but %s has %d columns", (int)x->b.cols, j->arg[1], (int)kpd_model_dim(j->student));
+    return index_of_texts(j, x, j->arg[2], j->arg[0]);
 }
 
 static bool check_dim(const job *j, const char *vectors, const char *index) {
@@ -160,9 +425,12 @@ static bool check_dim(const job *j, const char *vectors, const char *index) {
 static int run_index_add(job *j) {
     id_list l = {0};
     bool ok;
-    if (!j->o.ids) return usage("index add: --ids FILE is missing");
+    if (j->arg[2] && j->o.ids) return usage("index add: --ids is of vectors; texts may have a column `id`");
+    if (!j->arg[2] && !j->o.ids) return usage("index add: --ids FILE is missing");
     lock_index(j, j->arg[0]);
-    if (!open_index(j, j->arg[0], true) || !open_vectors(j, j->arg[1]) || !check_dim(j, j->arg[1], j->arg[0])) return BAD_DATA;
+    if (!open_index(j, j->arg[0], true)) return BAD_DATA;
+    if (j->arg[2]) return add_texts(j) ? DONE : BAD_DATA;
+    if (!open_vectors(j, j->arg[1]) || !check_dim(j, j->arg[1], j->arg[0])) return BAD_DATA;
     ok = upsert_file(j, j->arg[1], j->arg[0], &l);
     free(l.id);
     return ok ? DONE : BAD_DATA;
@@ -188,29 +456,42 @@ static int run_index_remove(job *j) {
     return ok ? DONE : BAD_DATA;
 }
 
-// >>search -----------------------------------------------------------------------------------------------------------
+// >>search  By vectors, which gives ids, or by texts, which gives texts. ---------------------------------------------------
 
-static void print_hits(FILE *f, int64_t first, size_t n, int32_t k, const kpd_hit *hits, const int32_t *counts) {
+typedef struct search_state {
+    kpd_search_desc d;
+    bool texts;
+    int32_t dim;
+    const char *name;                   // of the queries
+    kpd_input *in;                      // of texts
+    float *q; kpd_hit *hits; int32_t *counts; size_t rows;
+} search_state;
+
+static bool print_hits(const job *j, const search_state *s, int64_t first, size_t n) {
+    FILE *f = j->out.file;
     for (size_t i = 0; i < n; i++)
-        for (int32_t r = 0; r < counts[i]; r++) {
-            const kpd_hit *h = &hits[i * (size_t)k + (size_t)r];
-            fprintf(f, "%lld\t%d\t%lld\t%.9g\n", (long long)first + (long long)i, (int)r + 1, (long long)h->id,
-                    (double)h->score);
+        for (int32_t r = 0; r < s->counts[i]; r++) {
+            const kpd_hit *h = &s->hits[i * (size_t)s->d.k + (size_t)r];
+            kpd_text t;
+            kpd_error e;
+            fprintf(f, "%lld\t%d\t", (long long)first + (long long)i, (int)r + 1);
+            if (!s->texts) fprintf(f, "%lld", (long long)h->id);
+            else if (kpd_index_text(j->index, h->id, &t, &e)) return fail(j->arg[1], 0, "%s", e.message);
+            else fwrite(t.data, 1, t.size, f);
+            fprintf(f, "\t%.9g\n", (double)h->score);
         }
+    return true;
 }
-
-typedef struct search_state { kpd_search_desc d; float *q; kpd_hit *hits; int32_t *counts; size_t rows; } search_state;
 
 // The hits of a chunk fill some 16 MB at most, unless one query's are more.
 static bool search_rows(job *j, const search_state *s, const float *q, int64_t first, size_t n) {
     kpd_error e;
     for (size_t at = 0; at < n; at += s->rows) {
         size_t m = n - at < s->rows ? n - at : s->rows;
-        const float *rows = q + at * (size_t)j->vectors.cols;
-        if (kpd_index_search(j->session, j->index, rows, m, &s->d, s->hits, s->counts, &e))
-            return fail_row(j->arg[1], &e, first + (int64_t)at);
-        print_hits(j->out.file, first + (int64_t)at, m, s->d.k, s->hits, s->counts);
-        progress(j, (int64_t)m, j->done + (int64_t)m, j->vectors.rows);
+        if (kpd_index_search(j->session, j->index, q + at * (size_t)s->dim, m, &s->d, s->hits, s->counts, &e))
+            return fail_row(s->name, &e, first + (int64_t)at);
+        if (!print_hits(j, s, first + (int64_t)at, m)) return false;
+        if (!s->texts) progress(j, (int64_t)m, j->done + (int64_t)m, j->vectors.rows);
         if (!output_ok(&j->out)) return false;
     }
     return true;
@@ -221,46 +502,87 @@ static bool search_all(job *j, const search_state *s) {
     start(j, "queries");
     do {
         int64_t first = j->vectors.next;
-        if (!next_vectors(j, j->arg[1], s->q, &n) || !search_rows(j, s, s->q, first, n)) return false;
+        if (!next_vectors(j, s->name, s->q, &n) || !search_rows(j, s, s->q, first, n)) return false;
     } while (n);
     return output_commit(&j->out);
+}
+
+static bool search_chunk(job *j, void *state) {
+    const search_state *s = (const search_state *)state;
+    batch b;
+    b.in = s->in; b.out = s->q; b.cols = s->dim;
+    return read_inputs(j, j->student, (kpd_tower)j->o.tower, b.in) && embed_texts(j, j->student, j->session, &b, NULL) &&
+           check_finite(j, b.out, b.cols) && search_rows(j, s, s->q, j->text.first, (size_t)j->text.n);
 }
 
 // More than the index holds cannot be found: k beyond it needs no memory.
 static int32_t clamp_k(const job *j) {
     int64_t count = kpd_index_get_info(j->index).count;
-    return (int64_t)j->o.k <= count ? j->o.k : count ? (int32_t)count : 1;
+    int32_t k = j->o.k ? j->o.k : 10;
+    return (int64_t)k <= count ? k : count ? (int32_t)count : 1;
+}
+
+static bool search_begin(job *j, search_state *s, size_t rows) {
+    s->d.k = clamp_k(j);
+    s->d.threshold = isfinite(j->o.threshold);
+    s->d.min_score = s->d.threshold ? j->o.threshold : 0;
+    s->d.recall = j->o.recall; s->d.gamma = j->o.gamma;
+    s->rows = 1 + ((size_t)1 << 20) / (size_t)s->d.k;
+    if (!open_session(j, s->d.k, s->dim) || !output_open(&j->out, j->o.output)) return false;
+    s->q = (float *)job_alloc(j, rows, (size_t)s->dim * sizeof *s->q);
+    s->hits = (kpd_hit *)job_alloc(j, s->rows * (size_t)s->d.k, sizeof *s->hits);
+    s->counts = (int32_t *)job_alloc(j, s->rows, sizeof *s->counts);
+    return s->q && s->hits && s->counts;
+}
+
+static bool search_texts(job *j) {
+    search_state s = {0};
+    if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student) || !open_index(j, j->arg[1], false) ||
+        !check_fingerprint(j, j->arg[0], j->arg[1])) return false;
+    if (!kpd_index_get_info(j->index).text_bytes)
+        return fail(j->arg[1], 0, "it keeps no texts; `kpd index build MODEL.kpd TEXTS` makes one that does");
+    s.dim = kpd_index_get_info(j->index).dim;
+    s.texts = true;
+    if (s.dim > kpd_model_dim(j->student))
+        return fail(j->arg[1], 0, "dim %d, but %s has %d columns", (int)s.dim, j->arg[0], (int)kpd_model_dim(j->student));
+    s.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *s.in);
+    if (!s.in || !search_begin(j, &s, CHUNK_LINES)) return false;
+    if (!open_text_or_word(j, j->arg[2], j->student, (kpd_tower)j->o.tower)) return false;
+    s.name = j->text.name;
+    return each_chunk(j, "queries", search_chunk, &s) && output_commit(&j->out);
+}
+
+static bool search_vectors(job *j) {
+    search_state s = {0};
+    if (!open_index(j, j->arg[0], false) || !open_vectors(j, j->arg[1]) || !check_dim(j, j->arg[1], j->arg[0])) return false;
+    s.dim = j->vectors.cols;
+    s.name = j->arg[1];
+    return search_begin(j, &s, rows_a_chunk(s.dim)) && search_all(j, &s);
 }
 
 static int run_search(job *j) {
-    search_state s = {0};
+    if (!j->arg[2] && (j->o.tower || j->o.columns || j->o.format))
+        return usage("search: --tower, --columns and --format are of texts: kpd search MODEL.kpd INDEX.kpi TEXT");
     if (!check_recall(j)) return BAD_DATA;
-    if (!open_index(j, j->arg[0], false) || !open_vectors(j, j->arg[1]) || !check_dim(j, j->arg[1], j->arg[0])) return BAD_DATA;
-    s.d.k = clamp_k(j);
-    s.d.threshold = isfinite(j->o.threshold);
-    s.d.min_score = s.d.threshold ? j->o.threshold : 0;
-    s.d.recall = j->o.recall; s.d.gamma = j->o.gamma;
-    s.rows = 1 + ((size_t)1 << 20) / (size_t)s.d.k;
-    if (!open_session(j, s.d.k, j->vectors.cols) || !output_open(&j->out, NULL)) return BAD_DATA;
-    s.q = (float *)job_alloc(j, rows_a_chunk(j->vectors.cols), (size_t)j->vectors.cols * sizeof *s.q);
-    s.hits = (kpd_hit *)job_alloc(j, s.rows * (size_t)s.d.k, sizeof *s.hits);
-    s.counts = (int32_t *)job_alloc(j, s.rows, sizeof *s.counts);
-    return s.q && s.hits && s.counts && search_all(j, &s) ? DONE : BAD_DATA;
+    if (!(j->arg[2] ? search_texts(j) : search_vectors(j))) return BAD_DATA;
+    if (j->out.path) say("%s: hits of %lld queries", j->out.path, (long long)j->done);
+    return DONE;
 }
 
 static bool tune(job *j) {
     const char *path = j->arg[0];
     float recall = j->o.recall > 0 ? j->o.recall : 0.95f, *q;
     size_t n = (size_t)j->vectors.rows;
+    int32_t k = j->o.k ? j->o.k : 10;
     kpd_tuning t;
     kpd_error e;
     start(j, "queries");
     q = all_vectors(j, j->arg[1]);
-    if (!q || !open_session(j, j->o.k, j->vectors.cols)) return false;
-    if (kpd_index_tune(j->session, j->index, q, n, j->o.k, recall, &t, &e)) return fail_row(j->arg[1], &e, 0);
+    if (!q || !open_session(j, k, j->vectors.cols)) return false;
+    if (kpd_index_tune(j->session, j->index, q, n, k, recall, &t, &e)) return fail_row(j->arg[1], &e, 0);
     progress(j, (int64_t)n, (int64_t)n, (int64_t)n);
     if (!save_index(j, path)) return false;
-    say("%s: recall %.4f at gamma %.4f, k %d, by %zu queries", path, (double)t.recall, (double)t.gamma, (int)j->o.k, n);
+    say("%s: recall %.4f at gamma %.4f, k %d, by %zu queries", path, (double)t.recall, (double)t.gamma, (int)k, n);
     if (t.recall < recall) note(path, "the recall asked for, %g, was not reached", (double)recall);
     return true;
 }

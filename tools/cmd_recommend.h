@@ -3,106 +3,6 @@
 
 // >>recommend --------------------------------------------------------------------------------------------------------
 
-typedef struct phrase { int64_t id, line; size_t at, size; } phrase;
-
-typedef struct phrases {                // sorted by id
-    phrase *list; size_t n, capacity;
-    char *text; size_t text_size, text_capacity;
-} phrases;
-
-static void phrases_free(phrases *p) {
-    free(p->list);
-    free(p->text);
-}
-
-static bool phrases_reserve(phrases *p, size_t text) {
-    if (p->n == p->capacity) {
-        size_t capacity = p->capacity * 2 + 1024;
-        phrase *list = (phrase *)realloc(p->list, capacity * sizeof *list);
-        if (!list) return fail(NULL, 0, "out of memory: %zu keyphrases", capacity);
-        p->list = list;
-        p->capacity = capacity;
-    }
-    if (p->text_size + text >= p->text_capacity) {
-        size_t capacity = p->text_capacity * 2 + text + 65536;
-        char *block = (char *)realloc(p->text, capacity);
-        if (!block) return fail(NULL, 0, "out of memory: %zu bytes of keyphrases", capacity);
-        p->text = block;
-        p->text_capacity = capacity;
-    }
-    return true;
-}
-
-static bool phrases_add(phrases *p, const reader *r, int32_t i) {
-    kpd_input in;
-    phrase *x;
-    if (!reader_split(r, i, 2, &in)) return false;
-    if (in.n_parts < 2) return fail(r->name, r->line[i], "expected id TAB keyphrase");
-    if (!phrases_reserve(p, in.part[1].size)) return false;
-    x = &p->list[p->n];
-    if (!parse_id(r, i, in.part[0], &x->id)) return false;
-    x->line = r->line[i];
-    x->at = p->text_size;
-    x->size = in.part[1].size;
-    if (x->size) memcpy(p->text + p->text_size, in.part[1].data, x->size);
-    p->text_size += x->size;
-    p->n++;
-    return true;
-}
-
-static int compare_phrases(const void *a, const void *b) {
-    const phrase *x = (const phrase *)a, *y = (const phrase *)b;
-    return x->id != y->id ? (x->id < y->id ? -1 : 1) : x->line < y->line ? -1 : 1;
-}
-
-// Two keyphrases of one id are a mistake whose outcome nobody could foresee.
-static bool phrases_sort(phrases *p, const char *path) {
-    if (p->n) qsort(p->list, p->n, sizeof *p->list, compare_phrases);
-    for (size_t i = 1; i < p->n; i++) {
-        const phrase *x = &p->list[i];
-        if (x->id == x[-1].id)
-            return fail(path, x->line, "id %lld stands in line %lld already", (long long)x->id, (long long)x[-1].line);
-    }
-    return true;
-}
-
-static bool phrases_read(phrases *p, job *j, const char *path) {
-    reader *r = &j->text;
-    if (!reader_open(r, path)) return false;
-    do {
-        if (!reader_next(r)) return false;
-        for (int32_t i = 0; i < r->n; i++)
-            if (!phrases_add(p, r, i)) return false;
-    } while (r->n);
-    reader_close(r);
-    return phrases_sort(p, path);
-}
-
-static bool phrases_find(void *user, int64_t id, kpd_text *out) {
-    const phrases *p = (const phrases *)user;
-    size_t low = 0, high = p->n;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (p->list[mid].id < id) low = mid + 1; else high = mid;
-    }
-    if (low == p->n || p->list[low].id != id) return false;
-    out->data = p->text + p->list[low].at;
-    out->size = p->list[low].size;
-    return true;
-}
-
-// Ids that the index has and the keyphrases have not are never recommended; the user should know.
-static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
-    kpd_index_info info = kpd_index_get_info(x);
-    int64_t count = info.count, missing = 0, found = 0;
-    kpd_text t;
-    for (int64_t i = 0; i < info.slots; i++) found += phrases_find(p, kpd_index_id(x, i), &t);
-    missing = found < count ? count - found : 0;        // an empty slot gives -1, which may be an id too
-    if (!missing) return;
-    note(path, "%lld of the index's %lld ids are not in this file and are left out", (long long)missing,
-         (long long)count);
-}
-
 typedef struct recommender { kpd_recommend_desc d; kpd_input *in; kpd_recommendation *out; int32_t *counts; } recommender;
 
 static void print_recommendations(const job *j, const recommender *r, int32_t i) {
@@ -126,6 +26,10 @@ static bool recommend_chunk(job *j, void *state) {
     return true;
 }
 
+static bool text_of_index(void *user, int64_t id, kpd_text *out) {
+    return !kpd_index_text((const kpd_index *)user, id, out, NULL) && out->size;
+}
+
 static void fill_recommend(const job *j, phrases *p, kpd_recommend_desc *d) {
     d->student = j->student;
     d->assistant = j->assistant;
@@ -133,20 +37,58 @@ static void fill_recommend(const job *j, phrases *p, kpd_recommend_desc *d) {
     d->search.k = clamp_k(j);
     d->search.threshold = isfinite(j->o.min_similarity);
     d->search.min_score = d->search.threshold ? j->o.min_similarity : 0;
-    d->lookup = phrases_find;
+    d->lookup = j->o.keyphrases ? phrases_find : text_of_index;
     d->lookup_user = p;
+    if (!j->o.keyphrases) d->lookup_user = j->index;
     d->min_relevance = isfinite(j->o.threshold) ? j->o.threshold : 0;
     d->rank_by_relevance = j->o.by_relevance != 0;
     d->same_words_are_duplicates = j->o.same_words != 0;
 }
 
+// Some of the keyphrases are embedded again: the vector of its id should be the nearest to each. If another's is to most of
+// them, ids and keyphrases do not belong together, and every list would be wrong without a sign of it.
+static bool check_keyphrases(job *j, const phrases *p, const char *path) {
+    enum { SAMPLE = 32 };
+    kpd_index_info info = kpd_index_get_info(j->index);
+    float *q = (float *)job_alloc(j, 2, (size_t)info.dim * sizeof *q), *own = q ? q + info.dim : NULL;
+    size_t step = p->n / SAMPLE + 1, strange = 0, seen = 0;
+    if (!q) return false;
+    if (info.metric != KPD_COSINE || info.dim > kpd_model_dim(j->student)) return true;
+    for (size_t i = 0; i < p->n; i += step) {
+        kpd_row row = {0};
+        kpd_input in;
+        kpd_hit hit;
+        int32_t found;
+        kpd_error e;
+        kpd_search_desc d = {0};
+        d.k = 1;
+        if (kpd_index_get(j->index, p->list[i].id, own, &e)) continue;
+        row.keyphrase = phrase_text(p, i);
+        in = kpd_model_input(j->student, KPD_KEYPHRASE, &row);
+        if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, &in, 1, info.dim, q, &e) ||
+            kpd_index_search(j->session, j->index, q, 1, &d, &hit, &found, &e))
+            return fail(path, p->list[i].line, "%s", e.message);
+        seen++;
+        strange += found && hit.score > kpd_cosine(q, own, info.dim) + 0.01f;
+    }
+    if (2 * strange <= seen) return true;
+    return fail(path, 0, "ids and keyphrases are not those of the index: of %zu keyphrases %zu are nearer to another id's "
+                "vector; ids count from 0 unless the index was built with others", seen, strange);
+}
+
+static bool read_keyphrases(job *j, phrases *p) {
+    const char *path = j->o.keyphrases;
+    if (!phrases_read(p, j, path) || !check_keyphrases(j, p, path)) return false;
+    phrases_check(p, j->index, path);
+    return true;
+}
+
 static bool recommend(job *j, phrases *p) {
     recommender r = {0};
-    if (!phrases_read(p, j, j->arg[3])) return false;
-    phrases_check(p, j->index, j->arg[3]);
     fill_recommend(j, p, &r.d);
     if (!open_session(j, r.d.search.k, kpd_index_get_info(j->index).dim)) return false;
-    if (!open_text(j, j->arg[4], j->student, KPD_ITEM) || !output_open(&j->out, j->o.output)) return false;
+    if (j->o.keyphrases && !read_keyphrases(j, p)) return false;
+    if (!open_text_or_word(j, j->arg[3], j->student, KPD_ITEM) || !output_open(&j->out, j->o.output)) return false;
     r.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r.in);
     r.out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r.d.search.k * sizeof *r.out);
     r.counts = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r.counts);
@@ -164,7 +106,10 @@ static int run_recommend(job *j) {
         return usage("--threshold %g: expected a relevance from 0 to 1", (double)j->o.threshold);
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
     if (filter && !open_model(j->arg[1], KPD_CROSS_ENCODER, &j->assistant)) return BAD_DATA;
-    if (!open_index(j, j->arg[2], false)) return BAD_DATA;
+    if (!open_index(j, j->arg[2], false) || !check_fingerprint(j, j->arg[0], j->arg[2])) return BAD_DATA;
+    if (!j->o.keyphrases && !kpd_index_get_info(j->index).text_bytes)
+        return fail(j->arg[2], 0, "it keeps no keyphrases: --keyphrases FILE gives them, or `kpd index build MODEL.kpd TEXTS` "
+                    "makes an index that does"), BAD_DATA;
     ok = recommend(j, &p);
     phrases_free(&p);
     return ok ? DONE : BAD_DATA;

@@ -1,6 +1,6 @@
-// cmd_text.h - the commands that run a model on text: tokenize, embed, score.
+// cmd_text.h - the commands that run a model on text: tokenize, embed, score, rerank.
 // Part of kpd.c, below job.h.
-// Contents: >>tokenize >>embed >>score
+// Contents: >>tokenize >>embed >>score >>rerank
 
 // >>tokenize ---------------------------------------------------------------------------------------------------------
 
@@ -175,4 +175,175 @@ static int run_score(job *j) {
     if (!batch_create(j, kpd_model_dim(j->assistant), &b) || !each_chunk(j, "texts", score_chunk, &b)) return BAD_DATA;
     j->tokens = kpd_session_tokens(j->session);
     return output_commit(&j->out) ? DONE : BAD_DATA;
+}
+
+// >>rerank  Documents in the order of their scores for a query: an assistant's logits, or a student's cosines. ------
+
+typedef struct ranked { float score; int64_t row; } ranked;
+
+typedef struct documents {              // all of a file, as lines of the columns of items
+    char *text; size_t size, room;
+    size_t *end; size_t n, capacity;    // end[i]: of document i
+    float *v; size_t v_room;            // a student's vectors
+    ranked *order;
+} documents;
+
+// Room for `need` elements, or a message.
+static bool grow(void **block, size_t *capacity, size_t need, size_t size) {
+    size_t room = need + need / 2 + 1024;
+    void *p;
+    if (need <= *capacity) return true;
+    p = room > need && room < SIZE_MAX / size ? realloc(*block, room * size) : NULL;
+    if (!p) return fail(NULL, 0, "out of memory: %zu times %zu bytes", room, size);
+    *block = p;
+    *capacity = room;
+    return true;
+}
+
+static kpd_text document(const documents *x, size_t i) {
+    kpd_text t;
+    size_t begin = i ? x->end[i - 1] : 0;
+    t.data = x->text + begin;
+    t.size = x->end[i] - begin;
+    return t;
+}
+
+static bool document_chunk(job *j, void *state) {
+    documents *x = (documents *)state;
+    kpd_input in;
+    for (int32_t i = 0; i < j->text.n; i++) {
+        kpd_text t = j->text.lines[i];
+        if (!reader_split(&j->text, i, 2, &in)) return false;
+        if (!grow((void **)&x->text, &x->room, x->size + t.size, 1)) return false;
+        if (!grow((void **)&x->end, &x->capacity, x->n + 1, sizeof *x->end)) return false;
+        if (t.size) memcpy(x->text + x->size, t.data, t.size);
+        x->size += t.size;
+        x->end[x->n++] = x->size;
+    }
+    return true;
+}
+
+// The title and category of a document.
+static kpd_row document_row(kpd_text line) {
+    kpd_row row = {0};
+    const char *tab = line.size ? (const char *)memchr(line.data, '\t', line.size) : NULL;
+    row.title = line;
+    if (!tab) return row;
+    row.title.size = (size_t)(tab - line.data);
+    row.category.data = tab + 1;
+    row.category.size = line.size - row.title.size - 1;
+    return row;
+}
+
+// The scores of all documents for a query: x->order, in the order of rows.
+static bool rank_scores(job *j, const documents *x, const batch *b, kpd_text query) {
+    const kpd_model *m = j->assistant ? j->assistant : j->student;
+    kpd_row row = {0};
+    kpd_error e;
+    float *q = b->out + (size_t)CHUNK_LINES * (size_t)b->cols;
+    row.keyphrase = query;
+    if (j->student) {
+        kpd_input in = kpd_model_input(m, KPD_KEYPHRASE, &row);
+        if (kpd_embed(j->session, m, KPD_KEYPHRASE, &in, 1, b->cols, q, &e)) return fail("the query", 0, "%s", e.message);
+        for (size_t i = 0; i < x->n; i++) x->order[i].score = kpd_cosine(q, x->v + i * (size_t)b->cols, b->cols);
+        return true;
+    }
+    for (size_t at = 0; at < x->n; at += CHUNK_LINES) {
+        size_t n = x->n - at < CHUNK_LINES ? x->n - at : CHUNK_LINES;
+        for (size_t i = 0; i < n; i++) {
+            row = document_row(document(x, at + i));
+            row.keyphrase = query;
+            b->in[i] = kpd_model_input(m, KPD_ITEM, &row);
+        }
+        if (kpd_score(j->session, m, b->in, n, b->out, &e)) return fail(j->arg[2], 0, "%s", e.message);
+        for (size_t i = 0; i < n; i++) x->order[at + i].score = b->out[i];
+    }
+    return true;
+}
+
+static int by_score(const void *a, const void *b) {
+    const ranked *x = (const ranked *)a, *y = (const ranked *)b;
+    return x->score != y->score ? (x->score > y->score ? -1 : 1) : x->row < y->row ? -1 : 1;
+}
+
+// A student embeds the documents once.
+static bool document_vectors(job *j, documents *x, const batch *b) {
+    kpd_error e;
+    for (size_t at = 0; j->student && at < x->n; at += CHUNK_LINES) {
+        size_t n = x->n - at < CHUNK_LINES ? x->n - at : CHUNK_LINES;
+        for (size_t i = 0; i < n; i++) {
+            kpd_row row = document_row(document(x, at + i));
+            b->in[i] = kpd_model_input(j->student, KPD_ITEM, &row);
+        }
+        if (!grow((void **)&x->v, &x->v_room, (at + n) * (size_t)b->cols, sizeof *x->v)) return false;
+        if (kpd_embed(j->session, j->student, KPD_ITEM, b->in, n, b->cols, x->v + at * (size_t)b->cols, &e))
+            return fail(j->arg[2], 0, "%s", e.message);
+    }
+    return true;
+}
+
+typedef struct rerank_state { documents *x; const batch *b; } rerank_state;
+
+static bool rerank_chunk(job *j, void *state) {
+    const rerank_state *s = (const rerank_state *)state;
+    documents *x = s->x;
+    for (int32_t i = 0; i < j->text.n; i++) {
+        size_t n = j->o.k && (size_t)j->o.k < x->n ? (size_t)j->o.k : x->n;
+        for (size_t k = 0; k < x->n; k++) x->order[k].row = (int64_t)k;
+        if (!rank_scores(j, x, s->b, j->text.lines[i])) return false;
+        if (x->n) qsort(x->order, x->n, sizeof *x->order, by_score);
+        for (size_t k = 0; k < n; k++) {
+            kpd_text t = document(x, (size_t)x->order[k].row);
+            if (!isfinite(x->order[k].score))
+                return fail(j->arg[0], 0, "the result is not a finite number; `kpd info` checks the model");
+            fprintf(j->out.file, "%lld\t%zu\t%lld\t%.9g\t", (long long)(j->text.first + i), k + 1, (long long)x->order[k].row,
+                    (double)x->order[k].score);
+            fwrite(t.data, 1, t.size, j->out.file);
+            fputc('\n', j->out.file);
+        }
+    }
+    return true;
+}
+
+static bool rerank(job *j, documents *x) {
+    columns items = {"title category?", NULL, TABLE_BY_NAME};
+    batch b;
+    rerank_state s;
+    items.given = j->o.columns;
+    items.format = (table_format)j->o.format;
+    s.x = x;
+    s.b = &b;
+    b.cols = kpd_model_dim(j->student ? j->student : j->assistant);
+    b.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *b.in);
+    b.out = (float *)job_alloc(j, CHUNK_LINES + 1, (size_t)b.cols * sizeof *b.out);    // and the query's
+    if (!b.in || !b.out || !open_session(j, 0, 0)) return false;
+    if (!reader_open_as(&j->text, j->arg[2], &items) || !each_chunk(j, "documents", document_chunk, x)) return false;
+    reader_close(&j->text);
+    x->order = (ranked *)job_alloc(j, x->n, sizeof *x->order);
+    if (!x->order || !document_vectors(j, x, &b)) return false;
+    j->done = 0;
+    start(j, "queries");
+    j->o.columns = NULL;                // they are the documents'
+    j->o.format = 0;
+    if (!open_query(j, j->arg[1]) || !output_open(&j->out, j->o.output)) return false;
+    if (!each_chunk(j, "queries", rerank_chunk, &s) || !output_commit(&j->out)) return false;
+    if (j->out.path) say("%s: %zu documents for %lld queries", j->out.path, x->n, (long long)j->done);
+    return true;
+}
+
+static int run_rerank(job *j) {
+    documents x = {0};
+    bool ok;
+    if (!open_any_model(j->arg[0], &j->student)) return BAD_DATA;
+    if (kpd_model_get_desc(j->student).kind == KPD_CROSS_ENCODER) {
+        j->assistant = j->student;
+        j->student = NULL;
+        if (kpd_model_dim(j->assistant) != 1)
+            return fail(j->arg[0], 0, "%d labels, expected 1", (int)kpd_model_dim(j->assistant)), BAD_DATA;
+    }
+    ok = rerank(j, &x);
+    free(x.text);
+    free(x.end);
+    free(x.v);
+    return ok ? DONE : BAD_DATA;
 }

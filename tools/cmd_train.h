@@ -111,11 +111,6 @@ static void ask_to_stop(int signal_number) {
     files_catch(files_interrupted);
 }
 
-static bool file_exists(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0;
-}
-
 static void note_recipe(const recipe *r) {
     note_input(r->path, NULL);
     if (r->model.start) note_input(r->model.start, NULL);

@@ -246,6 +246,36 @@ static bool pair_row(const job *j, bool title, int32_t i, const kpd_input *line,
     return true;
 }
 
+// Whether a word that is no file was meant as one.
+static bool looks_like_a_file(const char *word) {
+    static const char *const ends[] = {".txt", ".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".npy"};
+    const char *dot = strrchr(word, '.'), *slash = strrchr(word, '/');
+    char folder[4000];
+    struct stat st;
+    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
+        if (!strcmp(dot, ends[i])) return true;
+    if (!slash || slash - word >= (int)sizeof folder) return false;
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - word), word);
+    return slash == word || (!stat(folder, &st) && S_ISDIR(st.st_mode));
+}
+
+// A text of the command line in place of a file's. It is read as one, so that a TAB means the same.
+static bool open_word(job *j, const char *word) {
+    static const char name[] = "the text";
+    size_t n = strlen(word);
+    char *line = (char *)job_alloc(j, n + 2, 1);
+    FILE *f;
+    if (!line) return false;
+    memcpy(line, word, n);
+    line[n] = '\n';
+    f = fmemopen(line, n + 1, "rb");
+    j->text.name = name;
+    j->text.n = 0;
+    j->text.size = j->text.first = 0;
+    if (!f) return fail(name, 0, "%s", strerror(errno));
+    return table_open(&j->text.from, NULL, f, TABLE_TSV, "", NULL);
+}
+
 // Text that a model reads, of its tower: pairs, items or keyphrases.
 static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower tower) {
     bool pair = kpd_model_get_desc(m).kind == KPD_CROSS_ENCODER;
@@ -254,6 +284,19 @@ static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower to
     c.given = j->o.columns;
     c.format = (table_format)j->o.format;
     return reader_open_as(&j->text, path, &c);
+}
+
+static bool is_a_file(const char *word) { return !word || !strcmp(word, "-") || file_exists(word) || looks_like_a_file(word); }
+
+// The same, of a file or, where there is none of that name, of the word itself.
+static bool open_text_or_word(job *j, const char *word, const kpd_model *m, kpd_tower tower) {
+    return is_a_file(word) ? open_text(j, word, m, tower) : open_word(j, word);
+}
+
+// Keyphrases, of a file or a word.
+static bool open_query(job *j, const char *word) {
+    static const columns c = {"keyphrase", NULL, TABLE_BY_NAME};
+    return is_a_file(word) ? reader_open_as(&j->text, word, &c) : open_word(j, word);
 }
 
 // What m reads of the chunk's lines: pairs, items (title, or title TAB category) or keyphrases.

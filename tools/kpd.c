@@ -112,6 +112,13 @@ static const command COMMANDS[] = {
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB title TAB category,\n"
      "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n\n"
      "    printf 'laptop sleeve\\tGrey Felt Sleeve 13 inch\\tLaptop Sleeves\\n' | kpd score assistant.kpd"},
+    {NULL, "rerank", run_rerank, 3, 3, "-o -k --columns --format",
+     "documents in the order of their scores for a query",
+     "rerank M.kpd QUERY DOCUMENTS [-o OUT.tsv] [-k K] [--columns WORDS] [--format F]",
+     "Prints the documents, all or the K best, in the order of a cross-encoder's logits, or of a bi-encoder's cosines: query\n"
+     "row from 0 TAB rank from 1 TAB document row from 0 TAB score TAB document. DOCUMENTS: title, or title TAB category, a\n"
+     "line. QUERY: a file of keyphrases, one a line, or where there is no such file a keyphrase itself.\n\n"
+     "    kpd rerank assistant.kpd 'laptop sleeve' titles.txt -k 5"},
     {NULL, "tokenize", run_tokenize, 1, 2, "--no-special --max-tokens --offsets",
      "token ids of texts",
      "tokenize M.kpd [FILE] [--no-special] [--max-tokens N] [--offsets]",
@@ -119,22 +126,27 @@ static const command COMMANDS[] = {
      "unless --max-tokens says otherwise. With --offsets, ID:SEGMENT:BEGIN-END for each that stands in a segment: its bytes\n"
      "from BEGIN up to END, counted from 0 as segments are.\n\n"
      "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
-    {"Keyphrases for items", "index build", run_index_build, 1, 1,
-     "-o --ids --metric --model --kind --store --lists --recall",
-     "an index out of vectors",
-     "index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--metric cosine|dot|l2] [--model STUDENT.kpd]\n"
-     "                [--kind flat|tree] [--store f32|i16|int8|none] [--lists N] [--recall R]",
-     "Makes an index of float32 vectors. FILE has an id (a 64-bit integer) a line; without it ids are 0, 1, 2, ...\n"
+    {"Keyphrases for items", "index build", run_index_build, 1, 2,
+     "-o --kind --dim --metric --store --lists --recall --columns --format --ids --model",
+     "an index of keyphrases, or of vectors",
+     "index build STUDENT.kpd KEYPHRASES.txt -o INDEX.kpi [--kind flat|tree] [--dim D] [--metric cosine|dot|l2]\n"
+     "                [--store f32|i16|int8|none] [--lists N] [--recall R] [--columns WORDS] [--format F]\n"
+     "kpd index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--model STUDENT.kpd] [--kind ...]",
+     "Embeds keyphrases, one a line, and keeps them in the index, by which `search` and `recommend` then give words. A line\n"
+     "may be id TAB keyphrase (an id is a 64-bit integer); else ids are 0, 1, 2, ... D less than the model's takes the first\n"
+     "columns. Or of float32 vectors: --ids FILE has an id a line, and --model keeps the fingerprint of the student whose\n"
+     "keyphrases these are, so that `recommend` refuses another one (but conversions of it), as it does with texts.\n"
      "Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (a list for\n"
      "224), opens those that may have one of the K best, and finds about R (0.95) of these; it keeps vectors as --store says,\n"
-     "none: by 4 bits a number alone. All vectors are in memory while it is made. With --model the index keeps the\n"
-     "fingerprint of the student whose keyphrases these are, and recommend refuses another one (but conversions of it).\n\n"
-     "    kpd index build keyphrases.npy -o keyphrases.kpi --ids ids.txt --kind tree"},
-    {NULL, "index add", run_index_add, 2, 2, "--ids",
-     "adds vectors, or replaces them",
-     "index add INDEX.kpi VECTORS.npy --ids FILE",
-     "Adds vectors, or replaces those whose id is there. Waits while another kpd changes the index.\n\n"
-     "    kpd index add keyphrases.kpi new.npy --ids new-ids.txt"},
+     "none: by 4 bits a number alone. All vectors are in memory while it is made.\n\n"
+     "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
+    {NULL, "index add", run_index_add, 2, 3, "--ids --columns --format",
+     "adds keyphrases or vectors, or replaces them",
+     "index add INDEX.kpi STUDENT.kpd KEYPHRASES.txt [--columns WORDS] [--format F]\n"
+     "kpd index add INDEX.kpi VECTORS.npy --ids FILE",
+     "Adds what `index build` reads, or replaces those whose id is there; keyphrases without ids get those behind the\n"
+     "greatest. Waits while another kpd changes the index.\n\n"
+     "    kpd index add keyphrases.kpi student.kpd new.txt"},
     {NULL, "index remove", run_index_remove, 2, 2, "",
      "removes ids",
      "index remove INDEX.kpi IDS",
@@ -152,24 +164,30 @@ static const command COMMANDS[] = {
      "index info INDEX.kpi",
      "Says what an index is, after checking every byte of it.\n\n"
      "    kpd index info keyphrases.kpi"},
-    {NULL, "search", run_search, 2, 2, "-k --threshold --recall --gamma",
-     "the nearest in an index",
-     "search INDEX.kpi QUERIES.npy [-k K] [--threshold T] [--recall R | --gamma G]",
-     "Prints the K (10) best of each query, with a score of at least T: query row from 0 TAB rank from 1 TAB id TAB score.\n"
+    {NULL, "search", run_search, 2, 3, "-o -k --threshold --recall --gamma --tower --columns --format",
+     "the nearest in an index, by words or vectors",
+     "search STUDENT.kpd INDEX.kpi TEXT [-o OUT.tsv] [-k K] [--threshold T] [--recall R | --gamma G]\n"
+     "           [--tower item|keyphrase] [--columns WORDS] [--format F]\n"
+     "kpd search INDEX.kpi QUERIES.npy [-o OUT.tsv] [-k K] ...",
+     "Prints the K (10) best of each query, with a score of at least T: query row from 0 TAB rank from 1 TAB keyphrase TAB\n"
+     "score, or of vectors id TAB score. TEXT is a file of items, title or title TAB category (of keyphrases with --tower\n"
+     "keyphrase), or where there is no such file a text itself.\n"
      "A score is larger when nearer: cosine, product, or minus the squared distance. A flat index finds all; a tree about a\n"
      "share of R of the K best, all with 1. G says directly how far it is opened: where score + G * radius may count.\n\n"
-     "    kpd search keyphrases.kpi items.npy -k 5 --threshold 0.4"},
-    {NULL, "recommend", run_recommend, 4, 5,
-     "-o -k --threshold --min-similarity --by-relevance --same-words --columns --format",
+     "    kpd search student.kpd keyphrases.kpi 'Grey Felt Sleeve 13 inch' -k 5"},
+    {NULL, "recommend", run_recommend, 3, 4,
+     "-o -k --threshold --min-similarity --by-relevance --same-words --columns --format --keyphrases",
      "keyphrases for items: search, filter, rank",
-     "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi KEYPHRASES.tsv [ITEMS.tsv] [-o OUT.tsv] [-k K]\n"
+     "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi [ITEMS] [-o OUT.tsv] [-k K]\n"
      "              [--threshold T] [--min-similarity S] [--by-relevance] [--same-words]\n"
-     "              [--columns WORDS] [--format F]",
-     "Recommends keyphrases for items. KEYPHRASES.tsv: id TAB keyphrase. ITEMS.tsv: title, or title TAB category. Takes the\n"
-     "K (10) nearest keyphrases with a similarity of at least S, drops duplicates (--same-words: in any order), drops those\n"
-     "to which the assistant (- = none) gives a relevance below T, a probability. Prints item row from 0 TAB rank from 1\n"
-     "TAB keyphrase TAB similarity TAB relevance (- without an assistant), by similarity or --by-relevance.\n\n"
-     "    kpd recommend student.kpd assistant.kpd keyphrases.kpi keyphrases.tsv items.tsv -k 20 --threshold 0.5"},
+     "              [--columns WORDS] [--format F] [--keyphrases FILE]",
+     "Recommends keyphrases for items. ITEMS: a file of title, or title TAB category; or where there is no such file a title\n"
+     "itself. Takes the K (10) nearest keyphrases with a similarity of at least S, drops duplicates (--same-words: in any\n"
+     "order), drops those to which the assistant (- = none) gives a relevance below T, a probability. Prints item row from 0\n"
+     "TAB rank from 1 TAB keyphrase TAB similarity TAB relevance (- without an assistant), by similarity or --by-relevance.\n"
+     "--keyphrases is of an index that keeps none: id TAB keyphrase, or keyphrases alone, whose ids are 0, 1, 2, ... Some are\n"
+     "embedded again, to see that they belong to their ids.\n\n"
+     "    kpd recommend student.kpd assistant.kpd keyphrases.kpi items.tsv -k 20 --threshold 0.5"},
     {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased --columns --format",
      "a WordPiece vocabulary out of texts",
      "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased] [--columns WORDS] [--format F]",
@@ -230,7 +248,7 @@ static const command COMMANDS[] = {
      "with yes from 0.5 on, as `kpd eval auction` reads it. truth: what is so (the default); text: what title and category\n"
      "tell of it; llm, tuned: a general LLM and one tuned on people's labels; sr: the search engine's score; filter: whether\n"
      "its filter lets the pair pass, 0 or 1.\n\n"
-     "    kpd recommend s.kpd - k.kpi shop/keyphrases.tsv shop/test_items.tsv -o r.tsv\n"
+     "    kpd recommend s.kpd - k.kpi shop/test_items.tsv -o r.tsv\n"
      "    kpd simulate judge shop r.tsv --by llm -o llm.tsv"},
     {"This machine", "bench", run_bench, 0, 2, "--tower --columns --format",
      "what this machine makes of its kernels and of a model",
@@ -386,7 +404,6 @@ static int run_command(int argc, char **argv) {
     j.program = argv[0];
     j.lock = -1;
     j.command = run_command;
-    j.o.k = 10;
     j.o.threshold = j.o.min_similarity = -INFINITY;
     j.o.world = j.o.placebo = -1;
     status = run(c, argc - 1 - n_words, argv + 1 + n_words, &j);

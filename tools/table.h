@@ -42,6 +42,7 @@ typedef struct table {
     bool header;                        // the first line has names
     char separator;
     table_column column[TABLE_MAX_WANTED]; int n_columns;
+    int main;                           // the first that is required, or the first
     const char *columns;                // what the caller says of them, or NULL
     int64_t line, lines, bytes;         // where the record in hand begins, from 1; read so far
     char *raw; size_t raw_size, raw_room, raw_line;
@@ -110,6 +111,8 @@ static void table_want(table *t, const char *wanted) {
         c->at = -1;
         wanted += n + (wanted[n] == ' ');
     }
+    while (t->main + 1 < t->n_columns && t->column[t->main].optional) t->main++;
+    if (t->column[t->main].optional) t->main = 0;
 }
 
 static bool table_missing(table *t) {
@@ -157,13 +160,13 @@ static bool table_renames(table *t) {
     return true;
 }
 
-// By the names that stand in the cells of the first line. `text` serves as the first word.
+// By the names that stand in the cells of the first line. `text` serves as the main word.
 static bool table_by_name(table *t) {
     for (int k = 0; k < t->n_cells; k++)
         for (int i = 0; i < t->n_columns; i++)
             if (table_is(t->cell[k], t->column[i].name) && t->column[i].at < 0) t->column[i].at = k;
-    for (int k = 0; k < t->n_cells && t->column[0].at < 0; k++)
-        if (table_is(t->cell[k], "text")) t->column[0].at = k;
+    for (int k = 0; k < t->n_cells && t->column[t->main].at < 0; k++)
+        if (table_is(t->cell[k], "text")) t->column[t->main].at = k;
     return table_missing(t);
 }
 
@@ -343,12 +346,12 @@ static char *table_value(char *p, char *end, kpd_text *out) {
     return p;
 }
 
-// An object's values as cells of the wanted columns; `text` serves as the first.
+// An object's values as cells of the wanted columns; `text` serves as the main one.
 static bool table_json(table *t) {
     char *p = table_blank(t->raw, t->raw + t->raw_size), *end = t->raw + t->raw_size;
     kpd_text text = {NULL, 0};
     for (int i = 0; i < t->n_columns; i++) { t->cell[i] = text; t->column[i].at = -1; }
-    if (p == end || *p++ != '{') return table_fail(t, "expected a JSON object, {\"%s\": ...}", t->column[0].name);
+    if (p == end || *p++ != '{') return table_fail(t, "expected a JSON object, {\"%s\": ...}", t->column[t->main].name);
     for (p = table_blank(p, end); p < end && *p != '}'; p = table_blank(p, end)) {
         kpd_text key, value;
         p = *p == '"' ? table_string(p, end, &key) : NULL;
@@ -364,7 +367,7 @@ static bool table_json(table *t) {
         else if (p == end || *p != '}') return table_fail(t, "expected a comma or }");
     }
     if (p == end) return table_fail(t, "an object that nothing closes");
-    if (t->column[0].at < 0 && text.data) { t->cell[0] = text; t->column[0].at = 0; }
+    if (t->column[t->main].at < 0 && text.data) { t->cell[t->main] = text; t->column[t->main].at = t->main; }
     for (int i = 0; i < t->n_columns; i++)
         if ((t->column[i].at < 0 || !t->cell[i].data) && !t->column[i].optional)
             return table_fail(t, "no text or number named '%s'", t->column[i].name);
