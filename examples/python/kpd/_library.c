@@ -47,7 +47,7 @@ typedef struct kpd_python_field { const char *type, *name; size_t offset, size; 
     F(T, partition), F(T, simd), F(T, allocator), F(T, reserved)
 #define INFO(F, T)                                                                                                     \
     F(T, count), F(T, bytes), F(T, slots), F(T, dim), F(T, metric), F(T, storage), F(T, read_only), F(T, kind),        \
-    F(T, lists), F(T, blocks), F(T, tuned), F(T, recall), F(T, fingerprint), F(T, partition)
+    F(T, lists), F(T, blocks), F(T, tuned), F(T, recall), F(T, fingerprint), F(T, partition), F(T, text_bytes)
 #define HIT(F, T) F(T, id), F(T, score)
 #define SEARCH(F, T)                                                                                                   \
     F(T, abi), F(T, k), F(T, threshold), F(T, min_score), F(T, filter), F(T, filter_user), F(T, recall), F(T, gamma),  \
@@ -127,6 +127,12 @@ KPDDEF size_t kpd_python_ids(const kpd_index *x, int64_t slots, int64_t *out, si
     return count;
 }
 
+// A kpd_lookup_t whose user is an index: the text that it keeps.
+KPDDEF bool kpd_python_lookup(void *user, int64_t id, kpd_text *out);
+KPDDEF bool kpd_python_lookup(void *user, int64_t id, kpd_text *out) {
+    return kpd_index_text((const kpd_index *)user, id, out, NULL) == KPD_OK && out->size;
+}
+
 // A kpd_filter_t: is the id among these, which ascend?
 typedef struct kpd_python_allowed { const int64_t *ids; size_t n; } kpd_python_allowed;
 KPDDEF bool kpd_python_filter(void *user, int64_t id);
@@ -154,8 +160,9 @@ KPDDEF void kpd_python_recipe_close(kpd_python_recipe *p) {
     free(p);
 }
 
-KPDDEF kpd_status kpd_python_recipe_open(const char *path, const kpd_parallel *parallel, kpd_python_recipe **out, kpd_error *e);
-KPDDEF kpd_status kpd_python_recipe_open(const char *path, const kpd_parallel *parallel, kpd_python_recipe **out, kpd_error *e) {
+KPDDEF kpd_status kpd_python_recipe_open(const char *path, const kpd_parallel *p, kpd_python_recipe **out, kpd_error *e);
+KPDDEF kpd_status kpd_python_recipe_open(const char *path, const kpd_parallel *parallel, kpd_python_recipe **out,
+                                         kpd_error *e) {
     kpd_status s = KPD_OK;
     kpd_python_recipe *p = strlen(path) < sizeof p->path ? (kpd_python_recipe *)calloc(1, sizeof *p) : NULL;
     if (!p) return kpd_error_set(e, KPD_ERR_MEMORY, -1, "%s: the path is too long, or there is no memory", path);

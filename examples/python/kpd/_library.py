@@ -63,8 +63,8 @@ class Module(Structure):
 class ModelDesc(Structure):
     _fields_ = [("abi", c_uint32), ("architecture", c_int), ("kind", c_int), ("dtype", c_int), ("separate_towers", c_bool),
                 ("no_normalize", c_bool), ("truncate_dim", c_int32), ("similarity", c_int), ("arithmetic", c_int32),
-                ("n_layers", c_int32), ("width", c_int32), ("n_heads", c_int32), ("ffn_width", c_int32), ("vocab_size", c_int32),
-                ("n_positions", c_int32), ("max_tokens", c_int32), ("n_types", c_int32), ("n_labels", c_int32),
+                ("n_layers", c_int32), ("width", c_int32), ("n_heads", c_int32), ("ffn_width", c_int32),
+                ("vocab_size", c_int32), ("n_positions", c_int32), ("max_tokens", c_int32), ("n_types", c_int32), ("n_labels", c_int32),
                 ("activation", c_int), ("pooling", c_int), ("layer_norm_eps", c_float), ("modules", Module * 4),
                 ("n_modules", c_int32), ("converted_from", c_uint64), ("template_item", c_char_p),
                 ("template_keyphrase", c_char_p), ("template_pair", c_char_p), ("tokenizer", c_void_p), ("reserved", Reserved)]
@@ -83,8 +83,9 @@ class IndexDesc(Structure):
 
 
 class IndexInfo(Structure):
-    _fields_ = [("count", c_int64), ("bytes", c_int64), ("slots", c_int64), ("dim", c_int32), ("metric", c_int),
-                ("storage", c_int), ("read_only", c_bool), ("kind", c_int), ("lists", c_int32), ("blocks", c_int32),
+    _fields_ = [("count", c_int64), ("bytes", c_int64), ("slots", c_int64), ("text_bytes", c_int64), ("dim", c_int32),
+                ("metric", c_int), ("storage", c_int), ("read_only", c_bool), ("kind", c_int), ("lists", c_int32),
+                ("blocks", c_int32),
                 ("tuned", c_int32), ("recall", c_float), ("fingerprint", c_uint64), ("partition", c_int32)]
 
 
@@ -149,6 +150,7 @@ FUNCTIONS = {
     "kpd_embed": "i:ppiplipp", "kpd_score": "i:ppplpp",
     "kpd_index_create": "i:ppp", "kpd_index_build": "i:pppplpp", "kpd_index_open": "i:sppp", "kpd_index_save": "i:psp",
     "kpd_index_close": "v:p", "kpd_index_upsert": "i:ppplp", "kpd_index_remove": "i:pplpp", "kpd_index_get": "i:pIpp",
+    "kpd_index_set_text": "i:ppplp", "kpd_index_text": "i:pIpp",
     "kpd_index_search": "i:ppplpppp", "kpd_index_tune": "i:ppplifpp", "kpd_recommend": "i:ppplppp",
     "kpdt_trainer_destroy": "v:p", "kpdt_trainer_step": "i:ppp", "kpdt_trainer_model": "i:pipp", "kpdt_trainer_save": "i:psp",
     "kpdt_trainer_resume": "i:psp",

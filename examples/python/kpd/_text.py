@@ -17,20 +17,25 @@ KEYPHRASE = (0,)
 PAIRS = {2: (0, 2), 3: (0, 1, 2)}
 
 
+def laid_out(texts: list[bytes]) -> tuple[npt.NDArray[np.uintp], bytes]:
+    """Address and size of each text [n, 2], and the bytes behind them, to be kept as long."""
+    joined = b"".join(texts) or b"\0"
+    out = np.empty((len(texts), 2), np.uintp)
+    out[:, 1] = np.fromiter(map(len, texts), np.uintp, len(texts))
+    out[:, 0] = np.cumsum(out[:, 1]) - out[:, 1] + np.uintp(np.frombuffer(joined, np.uint8).ctypes.data)
+    return out, joined
+
+
 class Inputs:
     """kpd_inputs of n rows for a model and tower, and the bytes that they point to. Without a model: items to recommend for."""
 
     def __init__(self, model: Optional[Handle], tower: int, n: int, columns: dict[int, list[bytes]]) -> None:
         rows = np.zeros((n, 3, 2), np.uintp)
         assert rows.nbytes == n * sizeof(Row)
-        self.bytes = []
+        self.bytes: list[bytes] = []
         for column, texts in columns.items():
-            joined = b"".join(texts)
-            sizes = np.fromiter(map(len, texts), np.uintp, n)
-            first = np.frombuffer(joined or b"\0", np.uint8).ctypes.data
-            rows[:, column, 0] = np.cumsum(sizes) - sizes + np.uintp(first)
-            rows[:, column, 1] = sizes
-            self.bytes.append(joined or b"\0")
+            rows[:, column], kept = laid_out(texts)
+            self.bytes.append(kept)
         self.array = np.zeros(n * sizeof(Input), np.uint8)
         lib.kpd_python_inputs(model, tower, rows.ctypes.data, n, self.array.ctypes.data)
 
@@ -66,6 +71,16 @@ def of_pairs(model: Handle, pairs: Sequence[Sequence[str]]) -> Inputs:
         for column, texts in columns.items():
             texts.append(encoded(given.get(column, ""), i, "pair"))
     return Inputs(model, 0, len(pairs), columns)
+
+
+class Texts:
+    """n kpd_texts, and the bytes that they point to."""
+
+    def __init__(self, texts: Iterable[str], n: int) -> None:
+        given = [encoded(t, i, "text") for i, t in enumerate(texts)]
+        if len(given) != n:
+            raise ValueError(f"texts: {len(given)} for {n} ids")
+        self.array, self.bytes = laid_out(given)
 
 
 def pointer(text: bytes) -> Optional[int]:

@@ -7,14 +7,14 @@ import threading
 import weakref
 from contextlib import contextmanager
 from ctypes import byref, c_size_t, c_void_p
-from typing import Any, Iterator, Literal, NamedTuple, Optional, Union
+from typing import Any, Iterable, Iterator, Literal, NamedTuple, Optional, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from ._library import (ABI, Allowed, Handle, IndexDesc, IndexInfo, OpenDesc, SearchDesc, Session, SessionDesc, Sessions,
-                       TuningResult, call, lib, name_of, number_of, run)
-from ._text import FloatArray, IdArray, id_array, matrix
+                       Text, TuningResult, call, lib, name_of, number_of, run)
+from ._text import Texts, FloatArray, IdArray, id_array, matrix
 
 Path = Union[str, "os.PathLike[str]"]
 HIT = np.dtype([("id", np.int64), ("score", np.float32)], align=True)
@@ -155,12 +155,13 @@ class Index:
         return info
 
     def info(self) -> dict[str, Any]:
-        """What it is: kind, metric, storage, dim, count, bytes, lists, recall, read_only, fingerprint, ..."""
+        """What it is: kind, metric, storage, dim, count, bytes, lists, recall, read_only, fingerprint, text_bytes, ..."""
         with self._lock.held():
             i = self._info()
         return {"kind": list(KINDS)[i.kind], "metric": name_of("metric", i.metric), "storage": name_of("dtype", i.storage),
                 "dim": i.dim, "count": i.count, "bytes": i.bytes, "lists": i.lists, "blocks": i.blocks, "tuned": i.tuned,
-                "recall": i.recall, "read_only": bool(i.read_only), "fingerprint": i.fingerprint}
+                "recall": i.recall, "read_only": bool(i.read_only), "fingerprint": i.fingerprint,
+                "text_bytes": i.text_bytes}
 
     @property
     def ntotal(self) -> int:
@@ -181,10 +182,12 @@ class Index:
         out = np.empty(info.count, np.int64)
         return out[:lib.kpd_python_ids(self._handle, info.slots, out.ctypes.data, out.size)]
 
-    def add(self, x: npt.ArrayLike, ids: Optional[npt.ArrayLike] = None) -> IdArray:
+    def add(self, x: npt.ArrayLike, ids: Optional[npt.ArrayLike] = None, *, texts: Optional[Iterable[str]] = None) -> IdArray:
         """Adds vectors x [n, dim], or replaces those whose id is there, and returns the ids. None: the ids that follow the
-        largest so far, from 0 on. All or nothing: where a value is not finite, nothing changes. -1 cannot be an id."""
+        largest so far, from 0 on. All or nothing: where a value is not finite, nothing changes. -1 cannot be an id. texts [n]
+        are kept with the ids, in the file too."""
         a = matrix("x", x, self.d)
+        kept = None if texts is None else Texts(texts, len(a))
         with self._lock.held(write=True):
             if ids is None:
                 numbers = np.arange(self._first_free(), self._first_free() + len(a), dtype=np.int64)
@@ -193,7 +196,23 @@ class Index:
             call("kpd_index_upsert", self._handle, numbers.ctypes.data, a.ctypes.data, len(a))
             if self._next is not None and len(numbers):
                 self._next = max(self._next, int(numbers.max()) + 1)
+            if kept is not None:
+                call("kpd_index_set_text", self._handle, numbers.ctypes.data, kept.array.ctypes.data, len(a))
         return numbers
+
+    def set_texts(self, ids: npt.ArrayLike, texts: Iterable[str]) -> None:
+        """Keeps a text for each id, in place of what it had; an empty one is none. LookupError for an id that is not there."""
+        numbers = id_array(ids)
+        kept = Texts(texts, numbers.size)
+        with self._lock.held(write=True):
+            call("kpd_index_set_text", self._handle, numbers.ctypes.data, kept.array.ctypes.data, numbers.size)
+
+    def text(self, id: int) -> str:
+        """The text of an id, empty where it has none; LookupError without the id."""
+        out = Text()
+        with self._lock.held():
+            call("kpd_index_text", self._handle, id, byref(out))
+            return ctypes.string_at(out.data, out.size).decode("utf-8", "replace") if out.size else ""
 
     def add_with_ids(self, x: npt.ArrayLike, ids: npt.ArrayLike) -> None:
         """add, by faiss' name."""

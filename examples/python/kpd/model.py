@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _text
-from ._library import (ABI, Handle, Input, Listener, ModelDesc, OpenDesc, Session, SessionDesc, Sessions, Tokens, call, lib, name_of,
-                       number_of)
+from ._library import (ABI, Handle, Input, Listener, ModelDesc, OpenDesc, Session, SessionDesc, Sessions, Tokens, call, lib,
+                       name_of, number_of)
 from ._text import FloatArray, Text
 
 Path = Union[str, "os.PathLike[str]"]
@@ -140,7 +140,7 @@ class Model(_Model):
         return int(lib.kpd_model_fingerprint(self._handle, TOWERS[tower]))
 
     def similarity(self, a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
-        """Scores [n, m] of vectors a [n, dim] with b [m, dim], larger when nearer: cosine, dot, or for l2 minus the distance."""
+        """Scores [n, m] of vectors a [n, dim] with b [m, dim], larger when nearer: cosine, dot, or minus the distance."""
         return similarity(a, b, self.similarity_fn_name)
 
     def tokenize(self, texts: Iterable[Text], *, tower: Tower = "item") -> list[npt.NDArray[np.int32]]:

@@ -185,6 +185,20 @@ def test_index_changes(tmp_path):
     assert x.search(v[5], 2000)[1].shape == (1, 2000)
 
 
+def test_texts(tmp_path):
+    x = kpd.Index(8)
+    assert list(x.add(random(3, 8), texts=["one", "zw\u00f6lf", ""])) == [0, 1, 2]
+    assert [x.text(i) for i in range(3)] == ["one", "zw\u00f6lf", ""] and x.info()["text_bytes"] > 0
+    x.set_texts([2], ["three"])
+    x.save(tmp_path / "x.kpi")
+    assert kpd.read_index(tmp_path / "x.kpi").text(2) == "three"
+    for call in (lambda: x.text(9), lambda: x.set_texts([9], ["a"])):
+        with pytest.raises(LookupError):
+            call()
+    with pytest.raises(ValueError, match="1 for 2"):
+        x.set_texts([0, 1], ["a"])
+
+
 def test_index_refuses():
     x = kpd.Index(8)
     v = random(3, 8)
@@ -237,6 +251,8 @@ def test_recommend(shop):
     assert {"tavo x2 case", "phone case"} <= {r.keyphrase for r in lists[2]}
     for r in (r for row in lists for r in row):
         assert r.relevance >= 0.5 and shop.phrases[r.id] == r.keyphrase and -1 <= r.similarity <= 1
+    x.set_texts(list(shop.phrases), shop.phrases.values())
+    assert kpd.recommend(student, x, None, shop.items, k=20, assistant=assistant, min_relevance=0.5) == lists
     few = {i: p for i, p in shop.phrases.items() if i % 2}
     assert all(r.id % 2 for row in kpd.recommend(student, x, few, shop.items) for r in row)
     assert all(np.isnan(r.relevance) for row in kpd.recommend(student, x, list(shop.phrases.values()), ["case"]) for r in row)
