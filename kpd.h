@@ -652,9 +652,9 @@ typedef struct kpd_index_desc {
     uint32_t abi;
     int32_t dim;                        // 1..KPD_MAX_WIDTH
     kpd_metric metric;
-    kpd_index_kind kind;                // a tree is made by kpd_index_build
+    kpd_index_kind kind;
     kpd_dtype storage;                  // f32; of a tree also int16, int8, or int4: nothing but its codes
-    int32_t lists;                      // of a tree's k-means; 0 = one for 224 vectors
+    int32_t lists;                      // of the k-means of kpd_index_build; 0 = one for 224 vectors
     float recall;                       // of a tree's searches that name none; 0 = 0.95
     uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
     int32_t partition;                  // which part of a set this is, a number of the host's. Only kept
@@ -677,7 +677,8 @@ typedef struct kpd_index_info {
     uint64_t fingerprint; int32_t partition;
 } kpd_index_info;
 
-// Errors: ARGUMENT names the field; UNSUPPORTED (storage, or a build that fails the level's self-test); MEMORY.
+// An index of nothing. A tree makes its lists of what is upserted first, as kpd_index_build does, and cuts them in two as they
+// fill. Errors: ARGUMENT names the field; UNSUPPORTED (storage, or a build that fails the level's self-test); MEMORY.
 KPDDEF kpd_status     kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
 
 // The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
@@ -697,8 +698,13 @@ KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x);
 
 // Adds n vectors v [n, dim], or replaces those whose id is there; of equal ids in one call the last wins. All or nothing:
 // on MEMORY, or a value that is not finite (ARGUMENT, `where` = the row), or a zero vector under cosine, nothing changes.
-// Only ids that are new need room, in a flat index. Ids that an adversary chooses can make it slow: they collide.
+// Only ids that are new need room: a tree asks for some where a replaced vector's new neighbours have no place, but without it
+// the vector stays among its old ones, where searches of less than recall 1 find it less well until kpd_index_compact. Ids that
+// an adversary chooses can make it slow: they collide.
 KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e);
+// Room for n vectors in all, so that upserts up to there need not copy what is there to make some. Errors: ARGUMENT
+// (read-only), LIMIT, MEMORY: nothing has changed.
+KPDDEF kpd_status kpd_index_reserve(kpd_index *x, size_t n, kpd_error *e);
 // Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e);       // [dim] as stored; NOT_FOUND
@@ -708,8 +714,10 @@ KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_
 // that of an id, valid until the index changes, empty where it has none: NOT_FOUND; FORMAT where an unverified file lies.
 KPDDEF kpd_status kpd_index_set_text(kpd_index *x, const int64_t *ids, const kpd_text *texts, size_t n, kpd_error *e);
 KPDDEF kpd_status kpd_index_text(const kpd_index *x, int64_t id, kpd_text *out, kpd_error *e);
-// Ids in no particular order, slot 0..info.slots-1; -1 beyond, and where a slot is empty, as some of a tree are.
-KPDDEF int64_t    kpd_index_id(const kpd_index *x, int64_t slot);
+KPDDEF bool       kpd_index_contains(const kpd_index *x, int64_t id);
+// The id of a slot, 0..info.slots-1, in no particular order; false (id untouched) beyond, and where a slot is empty, as some of
+// a tree are.
+KPDDEF bool       kpd_index_id(const kpd_index *x, int64_t slot, int64_t *id);
 
 typedef struct kpd_hit { int64_t id; float score; } kpd_hit;
 typedef bool kpd_filter_t(void *user, int64_t id);                       // true = may be returned; called from any task
@@ -9203,14 +9211,17 @@ static void kpd__tree_free(kpd_index *x) {
     kpd__free(&x->allocator, x->t.memory, x->t.memory_size);
 }
 
+// All arrays of an index that is not read-only.
+static void kpd__index_free(kpd_index *x) {
+    (x->kind == KPD_TREE ? kpd__tree_free : kpd__store_free)(x);
+    kpd__free(&x->allocator, kpd__own(x->texts.bytes), x->texts.room);
+}
+
 KPDDEF void kpd_index_close(kpd_index *x) {
     kpd_allocator a;
     if (!x) return;
     a = x->allocator;
-    if (!x->read_only) {
-        (x->kind == KPD_TREE ? kpd__tree_free : kpd__store_free)(x);
-        kpd__free(&a, kpd__own(x->texts.bytes), x->texts.room);
-    }
+    if (!x->read_only) kpd__index_free(x);
     kpd__file_close(&x->file);
     kpd__free(&a, x, sizeof *x);
 }
@@ -9254,13 +9265,6 @@ static kpd_status kpd__index_make(const kpd_index_desc *d, kpd_index **out, kpd_
     *out = x;
     return KPD_OK;
 }
-
-static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
-    if (d && d->kind == KPD_TREE)
-        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: a tree is made of vectors, by kpd_index_build");
-    return kpd__index_make(d, out, e);
-}
-KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, kpd_index **, out)
 
 // Of the arrays that are its own.
 static size_t kpd__index_bytes(const kpd_index *x) {
@@ -9956,7 +9960,8 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, int32_t l
         kpd__run(p, b.c.n_tasks, kpd__cut_task, &b);
     }
     kpd__lists_count(&b, &x->t.n_lists, &n_blocks);
-    s = kpd__tree_room(x, x->t.n_lists + 16, n_blocks + n_blocks / 16 + 16, e);
+    s = kpd__tree_room(x, kpd__max(x->t.n_lists + 16, x->t.room_lists),
+                       kpd__max(n_blocks + n_blocks / 16 + 16, x->t.room_blocks), e);
     x->t.n_blocks = s ? 0 : n_blocks;
     if (!s) {
         kpd__run(p, b.c.n_tasks, kpd__put_task, &b);
@@ -10064,6 +10069,13 @@ static kpd_status kpd__tree_grow(kpd_index *x, size_t n, kpd_error *e) {
                           kpd__max(blocks, t->room_blocks + t->room_blocks / 2), e);
 }
 
+// Room for n more vectors that come in calls of few: each call wants some for every list.
+static kpd_status kpd__tree_reserve(kpd_index *x, size_t n, kpd_error *e) {
+    size_t lists = 2 * (x->t.n_lists + n / 112 + 1), blocks = x->t.n_blocks + n / 16 + n / 64 + 2 * lists + 16;
+    if (lists <= x->t.room_lists && blocks <= x->t.room_blocks) return KPD_OK;
+    return kpd__tree_move(x, kpd__max(lists, x->t.room_lists), kpd__max(blocks, x->t.room_blocks), e);
+}
+
 // Whether child `place` of a list is a block of its own, which may be empty.
 static bool kpd__has_block(const kpd_index *x, size_t list, size_t place) {
     uint32_t block = kpd__list_node(x, list)->child[place];
@@ -10143,9 +10155,18 @@ static size_t kpd__list_for(const kpd_index *x, kpd__bench *w, kpd__probe *p) {
     return best;
 }
 
-// The child of a list that takes one more: the nearest with a free place, else an empty one, else a new one; 16 = it is full.
-static size_t kpd__place_for(kpd_index *x, size_t list, const kpd__probe *p, kpd__bench *w) {
-    kpd__node *node = kpd__list_node(x, list);
+// The nearer of two lists, by the probe that kpd__list_for has made.
+static size_t kpd__list_nearer(const kpd_index *x, kpd__bench *w, const kpd__probe *p, size_t a, size_t b) {
+    uint32_t panels[2];
+    panels[0] = (uint32_t)(a / 16); panels[1] = (uint32_t)(b / 16);
+    x->ops->nodes(p, x->t.lists, panels, 2, w->order, w->bound);
+    return w->order[16 + b % 16] > w->order[a % 16] ? b : a;
+}
+
+// The child of a list that takes one more: the nearest with a free place, else an empty one, else one that has no block yet;
+// 16 = the list is full.
+static size_t kpd__place_for(const kpd_index *x, size_t list, const kpd__probe *p, kpd__bench *w) {
+    const kpd__node *node = kpd__list_node(x, list);
     uint32_t number = (uint32_t)list;
     size_t best = 16, empty = 16, none = 16;
     x->ops->nodes(p, x->t.blocks, &number, 1, w->order, w->bound);
@@ -10154,11 +10175,13 @@ static size_t kpd__place_for(kpd_index *x, size_t list, const kpd__probe *p, kpd
         else if (!node->live[i]) empty = i;
         else if (node->live[i] != 0xFFFF && (best == 16 || w->order[i] >= w->order[best])) best = i;
     }
-    if (best < 16 || empty < 16) return best < 16 ? best : empty;
-    if (none == 16) return 16;
-    node->child[none] = (uint32_t)x->t.n_blocks;
-    ((int32_t *)kpd__own(x->t.owner))[x->t.n_blocks++] = (int32_t)(list * 16 + none);
-    return none;
+    return best < 16 ? best : empty < 16 ? empty : none;
+}
+
+static void kpd__block_begin(kpd_index *x, size_t list, size_t child) {
+    if (kpd__has_block(x, list, child)) return;
+    kpd__list_node(x, list)->child[child] = (uint32_t)x->t.n_blocks;
+    ((int32_t *)kpd__own(x->t.owner))[x->t.n_blocks++] = (int32_t)(list * 16 + child);
 }
 
 // Puts w->unit into a free place of a block, whose other vectors are stored anew if it is wider than they.
@@ -10210,29 +10233,54 @@ static void kpd__list_changed(kpd_index *x, size_t list, kpd__bench *w) {
     kpd__mean_put(x, (uint8_t *)kpd__own(x->t.lists), list / 16, list % 16, w->rows, n, w->work);
 }
 
-static void kpd__tree_add(kpd_index *x, int64_t id, const float *v, kpd__bench *w) {
+// Adds a vector, or replaces it; n_new: how many new ones are still to come, this one among them, for which there is room.
+// Returns whether this was one.
+static bool kpd__tree_add(kpd_index *x, int64_t id, const float *v, size_t n_new, kpd__bench *w) {
     size_t at = kpd__table_find(x, id), list, child;
+    size_t old = x->table[at] < 0 ? SIZE_MAX : (size_t)x->t.owner[x->table[at] / 16];
     kpd__label label = x->table[at] < 0 ? kpd__label_of(id) : kpd__tree_remove_at(x, at);
     kpd__probe p;
     kpd__unit_row(x, v, w->unit);
     list = kpd__list_for(x, w, &p);
     child = kpd__place_for(x, list, &p, w);
+    if (old != SIZE_MAX && (child == 16 || !kpd__has_block(x, list, child)) && kpd__tree_grow(x, n_new + 1, NULL)) {
+        list = old / 16; child = old % 16;      // without memory it stays
+    }
     if (child == 16) {
         kpd__list_cut(x, list, w, true);
-        list = kpd__list_for(x, w, &p);
+        list = kpd__list_nearer(x, w, &p, list, x->t.n_lists - 1);
         child = kpd__place_for(x, list, &p, w);
     }
+    kpd__block_begin(x, list, child);
     kpd__block_join(x, list, child, label, w);
     kpd__list_changed(x, list, w);
+    return old == SIZE_MAX;
+}
+
+// A tree of nothing is built anew.
+static kpd_status kpd__tree_begin(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
+    kpd_index y = *x;
+    kpd_parallel alone;
+    kpd_status s;
+    memset(&alone, 0, sizeof alone);
+    memset(&y.texts, 0, sizeof y.texts);
+    s = kpd__tree_build(&y, &alone, 0, ids, v, n, e);
+    if (s) return s;
+    kpd__index_free(x);
+    *x = y;
+    return KPD_OK;
 }
 
 static kpd_status kpd__tree_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
     kpd__bench w;
-    kpd_status s = kpd__bench_open(&w, x, e);
+    kpd_status s;
+    size_t n_new = 0;
+    if (!x->count) return kpd__tree_begin(x, ids, v, n, e);
+    s = kpd__bench_open(&w, x, e);
     if (s) return s;
-    if (!x->t.n_lists) s = kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: a tree made of no vectors takes none; build it anew");
-    if (!s) s = kpd__tree_grow(x, n, e);
-    for (size_t i = 0; !s && i < n; i++) kpd__tree_add(x, ids[i], v + i * (size_t)x->dim, &w);
+    for (size_t i = 0; i < n; i++) n_new += kpd__index_slot(x, ids[i]) < 0;
+    if (n_new) s = kpd__tree_grow(x, n_new, e);
+    for (size_t i = 0; !s && i < n; i++) n_new -= kpd__tree_add(x, ids[i], v + i * (size_t)x->dim, n_new, &w);
     kpd__free(&x->allocator, w.memory, w.size);
     return s;
 }
@@ -10335,6 +10383,14 @@ static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *
 KPD__GUARDED(6, kpd_index_build, kpd__index_build, const kpd_index_desc *, d, const kpd_parallel *, p, const int64_t *, ids,
              const float *, v, size_t, n, kpd_index **, out)
 
+static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
+    if (d && d->lists)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, but only kpd_index_build has vectors to make lists of",
+                         (int)d->lists);
+    return kpd__index_build(d, NULL, NULL, NULL, 0, out, e);
+}
+KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, kpd_index **, out)
+
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e) {
     int32_t slot = kpd__index_slot(x, id);
     if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
@@ -10343,9 +10399,19 @@ KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_
     return kpd__end(KPD_OK, e);
 }
 
-KPDDEF int64_t kpd_index_id(const kpd_index *x, int64_t slot) {
-    if (slot < 0 || (uint64_t)slot >= kpd__n_slots(x)) return -1;
-    return x->kind == KPD_FLAT || kpd__lives(x, (size_t)slot) ? x->ids[slot] : -1;
+KPDDEF bool kpd_index_contains(const kpd_index *x, int64_t id) { return kpd__index_slot(x, id) >= 0; }
+
+KPDDEF bool kpd_index_id(const kpd_index *x, int64_t slot, int64_t *id) {
+    if (slot < 0 || (uint64_t)slot >= kpd__n_slots(x)) return false;
+    if (x->kind == KPD_TREE && !kpd__lives(x, (size_t)slot)) return false;
+    *id = x->ids[slot];
+    return true;
+}
+
+KPDDEF kpd_status kpd_index_reserve(kpd_index *x, size_t n, kpd_error *e) {
+    kpd_status s = kpd__writable(x, e);
+    if (!s && n > x->count) s = x->kind == KPD_TREE ? kpd__tree_reserve(x, n - x->count, e) : kpd__store_grow(x, n, e);
+    return kpd__end(s, e);
 }
 
 static size_t kpd__flat_sections(const kpd_index *x, kpd__section *s, const void **data) {

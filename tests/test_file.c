@@ -189,10 +189,11 @@ static void use_index(kpd_index *x) {
     kpd_index_info info = kpd_index_get_info(x);
     if (info.dim != DIM) return;
     (void)kpd_index_search(session, x, q, 1, NULL, hits, &n, NULL);
-    for (int64_t i = -1; i <= info.slots && i < 40; i++) {
+    for (int64_t i = -1, id; i <= info.slots && i < 40; i++) {
         kpd_text text;
-        (void)kpd_index_get(x, kpd_index_id(x, i), v, NULL);
-        if (!kpd_index_text(x, kpd_index_id(x, i), &text, NULL))
+        if (!kpd_index_id(x, i, &id)) continue;
+        (void)kpd_index_get(x, id, v, NULL);
+        if (!kpd_index_text(x, id, &text, NULL))
             for (size_t j = 0; j < text.size; j++) CHECK_THAT((uint8_t)text.data[j] <= 0xFF, "every byte can be read");
     }
     (void)kpd_index_get(x, 12345, v, NULL);

@@ -215,13 +215,13 @@ static size_t reference_remove(reference *r, int64_t id) {
 
 static bool check_same(const kpd_index *x, reference *r) {
     float v[RDIM];
+    int64_t id = 0;
     if (!CHECK_INT(kpd_index_get_info(x).count, r->n)) return false;
     for (size_t i = 0; i < r->n; i++) {
         if (!CHECK_OK(kpd_index_get(x, r->at[i].id, v, &error)) || !CHECK(!memcmp(v, r->at[i].v, sizeof v))) return false;
-        if (!CHECK(find(r, kpd_index_id(x, (int64_t)i)) != NULL)) return false;
+        if (!CHECK(kpd_index_id(x, (int64_t)i, &id) && find(r, id) != NULL) || !CHECK(kpd_index_contains(x, id))) return false;
     }
-    CHECK_INT(kpd_index_id(x, (int64_t)r->n), -1);
-    return CHECK_INT(kpd_index_id(x, -1), -1);
+    return CHECK(!kpd_index_id(x, (int64_t)r->n, &id) && !kpd_index_id(x, -1, &id) && !kpd_index_id(x, INT64_MIN, &id));
 }
 
 static bool check_same_search(kpd_session *s, const kpd_index *x, const reference *r) {
@@ -330,6 +330,7 @@ static void empty(void) {
     kpd_index *x = create(4, KPD_COSINE);
     const float q[8] = {1, 0, 0, 0, 0, 1, 0, 0};
     const int64_t id = 1;
+    int64_t other = 77;
     size_t removed = 9;
     float v[4];
     memset(counts, 0x5A, sizeof counts);
@@ -340,7 +341,7 @@ static void empty(void) {
         CHECK_OK(kpd_index_remove(x, &id, 1, &removed, &error));
         CHECK_INT(removed, 0);
         CHECK_STATUS(kpd_index_get(x, 1, v, &error), KPD_ERR_NOT_FOUND);
-        CHECK_INT(kpd_index_id(x, 0), -1);
+        CHECK(!kpd_index_contains(x, 1) && !kpd_index_id(x, 0, &other) && other == 77);
         CHECK_OK(kpd_index_search(s, x, q, 0, NULL, hits, counts, &error));
     }
     kpd_index_close(x);

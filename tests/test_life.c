@@ -107,6 +107,19 @@ static kpd_index *reopen(const kpd_index *x, bool copy) {
     return y;
 }
 
+static void reserve(life *l) { CHECK_OK(kpd_index_reserve(l->x, below(l, IDS), &error)); }
+
+static void drop_all(life *l) {
+    int64_t ids[IDS];
+    for (size_t i = 0; i < IDS; i++) {
+        ids[i] = id_of(i);
+        l->at[i].there = false;
+        l->at[i].text = 0;
+    }
+    CHECK_OK(kpd_index_remove(l->x, ids, IDS, NULL, &error));
+    CHECK_INT(kpd_index_get_info(l->x).count, 0);
+}
+
 static void save_and_open(life *l) {
     kpd_index *y = reopen(l->x, true);
     kpd_index_close(l->x);
@@ -120,6 +133,7 @@ static bool check_entry(const life *l, const kpd_index *x, size_t i) {
     float row[DIM];
     char bytes[64];
     kpd_text text, want = text_of(e->text, bytes);
+    CHECK(kpd_index_contains(x, id_of(i)) == e->there);
     if (!e->there)
         return CHECK_STATUS(kpd_index_get(x, id_of(i), row, NULL), KPD_ERR_NOT_FOUND) &&
                CHECK_STATUS(kpd_index_text(x, id_of(i), &text, NULL), KPD_ERR_NOT_FOUND);
@@ -131,13 +145,14 @@ static bool check_entry(const life *l, const kpd_index *x, size_t i) {
 }
 
 static bool check_entries(const life *l, const kpd_index *x) {
-    int64_t n = 0;
+    int64_t n = 0, slots = 0;
     bool ok = true;
+    for (int64_t i = 0, id; i < kpd_index_get_info(x).slots; i++) slots += kpd_index_id(x, i, &id) && kpd_index_contains(x, id);
     for (size_t i = 0; ok && i < IDS; i++) {
         n += l->at[i].there;
         ok = check_entry(l, x, i);
     }
-    return ok && CHECK_INT(kpd_index_get_info(x).count, n);
+    return ok && CHECK_INT(kpd_index_get_info(x).count, n) && CHECK_INT(slots, n);
 }
 
 static int order(const void *a, const void *b) {
@@ -200,16 +215,12 @@ static bool check_mapped(life *l) {
 static bool begin(life *l, kpd_index_kind kind, kpd_metric metric, kpd_dtype storage, uint32_t seed) {
     kpd_index_desc d;
     kpd_session_desc sd;
-    float v[DIM] = {1, 0, 0};
-    int64_t id = id_of(0);
     memset(l, 0, sizeof *l);
     memset(&d, 0, sizeof d);
     memset(&sd, 0, sizeof sd);
     l->kind = kind; l->metric = metric; l->storage = storage; l->state = seed;
     d.dim = sd.max_dim = DIM; d.metric = metric; d.kind = kind; d.storage = storage; sd.max_k = MOST_K;
-    l->at[0].there = true;
-    memcpy(l->at[0].v, v, sizeof v);
-    return CHECK_OK(kpd_session_create(&sd, &l->s, &error)) && CHECK_OK(kpd_index_build(&d, NULL, &id, v, 1, &l->x, &error));
+    return CHECK_OK(kpd_session_create(&sd, &l->s, &error)) && CHECK_OK(kpd_index_create(&d, &l->x, &error));
 }
 
 static void end(life *l) {
@@ -224,6 +235,8 @@ static bool step(life *l, long i) {
     else if (what < 70) drop(l);
     else if (what < 85) set_texts(l);
     else if (what < 88) save_and_open(l);
+    else if (what < 90) reserve(l);
+    else if (what < 91 && !below(l, 3)) drop_all(l);
     return l->x && (below(l, 4) || check_search(l, l->x)) && (i % 50 || check_entries(l, l->x)) && (i % 200 || check_mapped(l));
 }
 
@@ -244,6 +257,115 @@ static void random_lives(void) {
     for (int m = KPD_COSINE; m <= KPD_L2; m++) {
         live(KPD_FLAT, (kpd_metric)m, KPD_F32, each);
         for (int i = 0; i < 4; i++) live(KPD_TREE, (kpd_metric)m, storage[i], each);
+    }
+}
+
+// ---- room ----------------------------------------------------------------------------------------------------------
+
+typedef struct host { size_t n, most; bool refuse; int calls; } host;
+
+static void *host_alloc(void *user, size_t size) {
+    host *h = (host *)user;
+    h->calls++;
+    if (h->refuse && h->calls > 1) return NULL;         // but for what an upsert works in
+    h->n += size;
+    if (h->n > h->most) h->most = h->n;
+    return malloc(size);
+}
+
+static void host_free(void *user, void *p, size_t size) {
+    host *h = (host *)user;
+    h->n -= size;
+    free(p);
+}
+
+enum { MANY = 6000 };
+static float many[MANY * DIM], other[MANY * DIM];
+static int64_t many_ids[MANY];
+
+static void fill_many(uint32_t seed) {
+    for (int64_t i = 0; i < MANY; i++) many_ids[i] = i;
+    for (size_t i = 0; i < MANY * DIM; i++) {
+        uint32_t centre = (uint32_t)(i / DIM % 61 * 100 + i % DIM);
+        many[i] = tiny_uniform(&centre) + tiny_uniform(&seed) * 0.5f;
+        other[i] = tiny_uniform(&seed);
+    }
+}
+
+static kpd_index *tree_of(size_t n, kpd_allocator a) {
+    kpd_index_desc d;
+    kpd_index *x = NULL;
+    memset(&d, 0, sizeof d);
+    d.dim = DIM; d.metric = KPD_DOT; d.kind = KPD_TREE; d.allocator = a;
+    CHECK_OK(kpd_index_build(&d, NULL, many_ids, many, n, &x, &error));
+    return x;
+}
+
+static void check_rows(const kpd_index *x, const float *v, size_t n) {
+    float row[DIM];
+    size_t same = 0;
+    for (size_t i = 0; i < n; i++)
+        same += !kpd_index_get(x, many_ids[i], row, NULL) && !memcmp(row, v + i * DIM, sizeof row);
+    CHECK_INT(same, n);
+    CHECK_INT(kpd_index_get_info(x).count, n);
+}
+
+// Vectors that only replace others are replaced even when there is no memory, whatever they are.
+static void replacing_in_a_tree_needs_no_room(void) {
+    host h;
+    kpd_allocator a;
+    kpd_index *x;
+    size_t before;
+    memset(&h, 0, sizeof h);
+    a.alloc = host_alloc; a.free = host_free; a.user = &h;
+    fill_many(3);
+    x = tree_of(MANY, a);
+    before = h.n;
+    for (int round = 0; round < 3; round++) {                           // entirely other vectors
+        for (size_t i = 0; i < MANY * DIM; i++) other[i] = -other[i] + many[(i + 31 * DIM) % (MANY * DIM)];
+        h.refuse = true; h.calls = 0;
+        CHECK_OK(kpd_index_upsert(x, many_ids, other, MANY, &error));
+        CHECK_INT(h.n, before);
+        check_rows(x, other, MANY);
+    }
+    for (size_t i = 0; i < MANY; i++) many_ids[i] += 10;                // ten that are new, and do not fit, change nothing
+    for (int64_t i = 10; i < 1000; i++) many_ids[i - 10] = MANY + i;
+    h.calls = 0;
+    CHECK_STATUS(kpd_index_upsert(x, many_ids, many, MANY, &error), KPD_ERR_MEMORY);
+    for (int64_t i = 0; i < MANY; i++) many_ids[i] = i;
+    h.calls = 1;
+    CHECK_STATUS(kpd_index_reserve(x, 2 * MANY, &error), KPD_ERR_MEMORY);
+    check_rows(x, other, MANY);
+    h.refuse = false;
+    CHECK_OK(kpd_index_upsert(x, many_ids, many, MANY, &error));
+    check_rows(x, many, MANY);
+    kpd_index_close(x);
+    CHECK_INT(h.n, 0);
+}
+
+// With room for all, adding copies nothing: no more memory is taken than an upsert works in.
+static void reserved_room_is_enough(void) {
+    for (int kind = KPD_FLAT; kind <= KPD_TREE; kind++) {
+        host h;
+        kpd_index_desc d;
+        kpd_index *x = NULL;
+        size_t before;
+        memset(&h, 0, sizeof h);
+        memset(&d, 0, sizeof d);
+        fill_many(5);
+        d.dim = DIM; d.metric = KPD_DOT; d.kind = (kpd_index_kind)kind;
+        d.allocator.alloc = host_alloc; d.allocator.free = host_free; d.allocator.user = &h;
+        CHECK_OK(kpd_index_create(&d, &x, &error));
+        CHECK_OK(kpd_index_upsert(x, many_ids, many, 100, &error));
+        CHECK_OK(kpd_index_reserve(x, MANY, &error));
+        before = h.n;
+        h.most = 0;
+        for (size_t i = 100; i < MANY; i += 100) CHECK_OK(kpd_index_upsert(x, many_ids + i, many + i * DIM, 100, &error));
+        CHECK_INT(h.n, before);
+        CHECK_THAT(h.most < before + 200000, "%zu bytes beside %zu", h.most - before, before);
+        check_rows(x, many, MANY);
+        kpd_index_close(x);
+        CHECK_INT(h.n, 0);
     }
 }
 
@@ -369,6 +491,8 @@ static void texts_lie(void) {
 
 SUITE(life) {
     RUN(life, random_lives);
+    RUN(life, replacing_in_a_tree_needs_no_room);
+    RUN(life, reserved_room_is_enough);
     RUN(life, texts_refused);
     RUN(life, texts_take_room);
     RUN(life, texts_lie);

@@ -118,13 +118,12 @@ static bool phrases_find(void *user, int64_t id, kpd_text *out) {
 // Ids that the index has and the keyphrases have not are never recommended; the user should know.
 static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
     kpd_index_info info = kpd_index_get_info(x);
-    int64_t count = info.count, missing = 0, found = 0;
+    int64_t missing = info.count;
     kpd_text t;
-    for (int64_t i = 0; i < info.slots; i++) found += phrases_find(p, kpd_index_id(x, i), &t);
-    missing = found < count ? count - found : 0;        // an empty slot gives -1, which may be an id too
+    for (int64_t i = 0, id; i < info.slots; i++) missing -= kpd_index_id(x, i, &id) && phrases_find(p, id, &t);
     if (!missing) return;
     note(path, "%lld of the index's %lld ids are not in this file and are left out", (long long)missing,
-         (long long)count);
+         (long long)info.count);
 }
 
 // >>index ------------------------------------------------------------------------------------------------------------
@@ -399,10 +398,8 @@ static bool check_fingerprint(const job *j, const char *model, const char *index
 // The id behind the greatest.
 static int64_t next_id(const kpd_index *x) {
     int64_t most = -1, slots = kpd_index_get_info(x).slots;
-    for (int64_t i = 0; i < slots; i++) {
-        int64_t id = kpd_index_id(x, i);
-        if (id > most) most = id;
-    }
+    for (int64_t i = 0, id; i < slots; i++)
+        if (kpd_index_id(x, i, &id) && id > most) most = id;
     return most < INT64_MAX ? most + 1 : most;
 }
 

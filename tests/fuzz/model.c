@@ -29,6 +29,7 @@ static void use_index(kpd_index *x) {
     kpd_session *s;
     kpd_hit hits[4];
     int32_t count;
+    int64_t id;
     kpd_search_desc k;
     memset(&d, 0, sizeof d);
     memset(&k, 0, sizeof k);
@@ -37,7 +38,7 @@ static void use_index(kpd_index *x) {
     d.max_k = 4; d.max_dim = kpd_index_get_info(x).dim;
     if (kpd_session_create(&d, &s, NULL)) return;
     kpd_index_search(s, x, q, 1, &k, hits, &count, NULL);
-    kpd_index_get(x, kpd_index_id(x, 0), q, NULL);
+    if (kpd_index_id(x, 0, &id)) kpd_index_get(x, id, q, NULL);
     kpd_session_destroy(s);
 }
 

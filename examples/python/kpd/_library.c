@@ -116,14 +116,12 @@ KPDDEF void kpd_python_index_info(const kpd_index *x, kpd_index_info *out) { *ou
 KPDDEF void kpd_python_pool_parallel(kpd_pool *pool, kpd_parallel *out);
 KPDDEF void kpd_python_pool_parallel(kpd_pool *pool, kpd_parallel *out) { *out = kpd_pool_parallel(pool); }
 
-// The ids of an index, at most n; -1, which a search's result is filled up with, is none.
+// The ids of an index, at most n.
 KPDDEF size_t kpd_python_ids(const kpd_index *x, int64_t slots, int64_t *out, size_t n);
 KPDDEF size_t kpd_python_ids(const kpd_index *x, int64_t slots, int64_t *out, size_t n) {
     size_t count = 0;
-    for (int64_t slot = 0; slot < slots && count < n; slot++) {
-        int64_t id = kpd_index_id(x, slot);
-        if (id != -1) out[count++] = id;
-    }
+    for (int64_t slot = 0, id; slot < slots && count < n; slot++)
+        if (kpd_index_id(x, slot, &id)) out[count++] = id;
     return count;
 }
 
