@@ -1340,6 +1340,66 @@ run 1 $kpd eval auction "$dir/missing" "$dir/j.tsv"; says "No such file"
 # ---- demo ---------------------------------------------------------------------------------------------------------
 
 small="--items 100 --queries 60"
+# Counts of a pair's rows, which stand together, are added up; what cannot be meant is an error, or is set aside.
+t label_ctr
+log='a\tt1\tc\t10\t1\na\tt1\tc\t10\t1\nb\tt1\tc\t100\t5\nb\tt2\t\t0\t0\nb\tt3\tc\t4\t4\n'
+given "$log"; run 0 $kpd label ctr --min-impressions 5 < "$dir/in"; exactly 'a\tt1\tc\n'
+says "5 rows, 4 pairs: 1 positive, 1 negative, 2 of too few impressions; 0 rows set aside"
+run 0 $kpd label ctr --all < "$dir/in"; exactly 'a\tt1\tc\t1\nb\tt1\tc\t0\nb\tt3\tc\t1\n'
+run 0 $kpd label ctr --threshold 0.1 < "$dir/in"; exactly 'b\tt3\tc\n'
+given 'a\tt\tc\t10\t1\t1\na\tt\tc\t100\t1\t9\n'
+run 0 $kpd label ctr --weights 1,0.1 < "$dir/in"; exactly 'a\tt\tc\n'
+run 0 $kpd label ctr < "$dir/in"; lines 0
+printf 'clicks,impressions,title,keyphrase\n2,10,t,a\n' > "$dir/log.csv"
+run 0 $kpd label ctr "$dir/log.csv" -o "$dir/ctr.tsv" --quiet; printf 'a\tt\t\n' > "$dir/want"; same "$dir/want" "$dir/ctr.tsv"
+t label_ctr_bad
+given "${log}a\tt1\tc\t5\t5\n"; run 1 $kpd label ctr < "$dir/in"; says "input:6: the pair stands in line 1 too"
+given 'a\tt\tc\t3\t4\n'; run 1 $kpd label ctr < "$dir/in"; says "input:1: 4 clicks of 3 impressions"
+for count in -3 1e3 '' 99999999999999999999; do
+    given "a\tt\tc\t5\t1\nb\tt\tc\t$count\t0\n"; run 1 $kpd label ctr < "$dir/in"
+    says "input:2: impressions $count and clicks 0, expected integers from 0 on"
+done
+given 'a\tt\tc\t10\t1\n'; run 1 $kpd label ctr --weights 1 < "$dir/in"; says "input:1: no position from 1 on"
+run 2 $kpd label ctr --weights 1,2 < "$dir/in"; says "--weights 1,2: expected up to 64 numbers over 0, to 1"
+printf 'keyphrase,title,clicks\na,t,2\n' > "$dir/log.csv"
+run 1 $kpd label ctr "$dir/log.csv"; says "log.csv:1: there is no column 'impressions'"
+printf '{"keyphrase":"a","title":"t","impressions":9,"clicks":3}\n{"keyphrase":"a","ti' > "$dir/log.jsonl"
+run 1 $kpd label ctr "$dir/log.jsonl" -o "$dir/cut.tsv"; says "log.jsonl:2: "
+[ ! -f "$dir/cut.tsv" ] || wrong "cut.tsv is there"
+given 'a\tt\tc\t9\t3\nx\nb\tt\tc\t3\t4\nc\tt\tc\t9\t1\na\tt\tc\t9\t9\n'
+run 0 $kpd label ctr --bad "$dir/bad.tsv" < "$dir/in"; exactly 'a\tt\tc\nc\tt\tc\n'; says "3 rows set aside"
+[ "$(cut -f1 "$dir/bad.tsv" | tr '\n' ' ')" = "2 3 5 " ] || wrong "bad.tsv has $(cat "$dir/bad.tsv")"
+run 0 $kpd label ctr --bad "$dir/bad.tsv" < "$dir/in"
+run 1 $kpd label ctr -o "$dir/x.tsv" --bad "$dir/x.tsv" < "$dir/in"; says "is named by both -o and --bad"; no_temp
+
+t label_sr
+given 'a\tt\tc\t.5\nb\tt\tc\t.6\nb\tt\tc\t.9\n'
+run 0 $kpd label sr --threshold .6 < "$dir/in"; exactly 'a\tt\tc\t0\nb\tt\tc\t1\n'; says "1 the same pair again"
+run 1 $kpd label sr --threshold .8 < "$dir/in"; says "input:3: the pair is positive here, but stands in line 2 with"
+run 0 $kpd label sr --threshold .8 --bad "$dir/bad.tsv" < "$dir/in"; exactly 'a\tt\tc\t0\nb\tt\tc\t0\n'; says "1 set aside"
+run 2 $kpd label sr < "$dir/in"; says "--threshold is missing"
+for score in '' nan inf x 1x; do
+    given "a\tt\tc\t$score\n"; run 1 $kpd label sr --threshold 0 < "$dir/in"
+    says "input:1: the score '$score', expected a number"
+done
+
+# Kappa by hand: 4 of 5 agree; by chance (3 * 2 + 2 * 3) / 25 would.
+t label_agreement
+printf 'a\tt\tc\t1\nb\tt\tc\t1\nc\tt\tc\t1\nd\tt\tc\t0\ne\tt\tc\t0\nx\tt\tc\t1\n' > "$dir/first"
+printf 'e\tt\tc\t0\nd\tt\tc\t0\nc\tt\tc\t0\nb\tt\tc\t.5\na\tt\tc\t1\ny\tt\tc\t1\n' > "$dir/second"
+run 0 $kpd label agreement "$dir/first" "$dir/second"; lines 2; says "6 and 6 rows, 5 pairs in both"
+tail -1 "$dir/out" > "$dir/one"; printf 'all\t5\t2\t1\t0\t2\t80.00\t0.6154\n' > "$dir/want"; same "$dir/want" "$dir/one"
+printf 'a\tt\tc\t9\t1\nd\tt\tc\t9\t2\ne\tt\tc\t9\t0\n' > "$dir/log"
+run 0 $kpd label agreement "$dir/first" "$dir/second" "$dir/log"; prints 'clicked	2	1	0	0	1	100.00	1.0000'
+prints 'not clicked	3	1	1	0	1	66.67'
+rm -f "$dir/ten"
+i=0; while [ $i -lt 20 ]; do printf 'k\tt%d\tc\t%d\n' $i $((i / 10)) >> "$dir/ten"; printf 'k\tt%d\tc\t%d\t0\n' $i $i
+    i=$((i + 1)); done > "$dir/log"
+run 0 $kpd label agreement "$dir/ten" "$dir/ten" "$dir/log"; prints 'popularity 10, 18 to 19	2	2	0	0	0	100.00	-'
+printf 'a\tt\tc\t1\na\tt\tc\t0\n' > "$dir/first"
+run 1 $kpd label agreement "$dir/first" "$dir/second"; says "first:2: the pair stands in line 1 with the other label"
+printf 'z\tt\tc\t1\n' > "$dir/first"; run 1 $kpd label agreement "$dir/first" "$dir/second"; says "has no pair of"
+
 t demo
 run 0 $kpd demo "$dir/a demo" $small --threads 2; cp "$dir/out" "$dir/first"
 prints "$kpd train '$dir/a demo/student.ini' --threads 2"; prints "by the truth"

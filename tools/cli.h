@@ -88,7 +88,7 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
-        *calibrate, *columns, *keyphrases;
+        *calibrate, *columns, *keyphrases, *weights, *bad;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
     int32_t resume, force, items;
@@ -99,6 +99,7 @@ typedef struct options {
     int32_t kind, store, lists;         // of an index
     float recall, gamma;                // 0 = not given
     int32_t format;                     // of text: a table_format
+    int32_t min_impressions, all;       // of labels
 } options;
 
 typedef enum option_kind { FLAG, TEXT, FILE_NAME, INTEGER, NUMBER, CHOICE } option_kind;
@@ -149,6 +150,10 @@ static const option OPTIONS[] = {
     {"--size", INTEGER, FIELD(size), 1, KPD_MAX_VOCAB, NULL, "N", "tokens, at most (8000)"},
     {"--min-count", INTEGER, FIELD(min_count), 1, INT32_MAX, NULL, "N", "what is rarer becomes no token (2)"},
     {"--cased", FLAG, FIELD(cased), 0, 0, NULL, NULL, "keeps upper case and accents"},
+    {"--min-impressions", INTEGER, FIELD(min_impressions), 1, INT32_MAX, NULL, "N", "pairs with fewer are left out (1)"},
+    {"--weights", TEXT, FIELD(weights), 0, 0, NULL, "W1,W2,...", "what an impression counts at each position"},
+    {"--all", FLAG, FIELD(all), 0, 0, NULL, NULL, "negatives too, and a label behind each pair"},
+    {"--bad", FILE_NAME, FIELD(bad), 0, 0, NULL, "FILE", "where rows go that cannot be meant; else the first is an error"},
     {"--dev", FILE_NAME, FIELD(dev), 0, 0, NULL, "FILE", "pairs on which the threshold is chosen"},
     {"--filter", FILE_NAME, FIELD(filter), 0, 0, NULL, "FILE", "values that --threshold is held against"},
     {"--against", FILE_NAME, FIELD(against), 0, 0, NULL, "FILE", "a second system's recommendations"},

@@ -51,6 +51,7 @@
 #include "cmd_train.h"
 #include "cmd_shop.h"
 #include "cmd_eval.h"
+#include "cmd_label.h"
 #include "cmd_demo.h"
 #include "help.h"
 
@@ -188,6 +189,32 @@ static const command COMMANDS[] = {
      "--keyphrases is of an index that keeps none: id TAB keyphrase, or keyphrases alone, whose ids are 0, 1, 2, ... Some are\n"
      "embedded again, to see that they belong to their ids.\n\n"
      "    kpd recommend student.kpd assistant.kpd keyphrases.kpi items.tsv -k 20 --threshold 0.5"},
+    {"Labels", "label ctr", run_label_ctr, 0, 1,
+     "-o --threshold --min-impressions --weights --all --bad --columns --format",
+     "pairs that are clicked, out of a log",
+     "label ctr [LOG] [-o OUT.tsv] [--threshold T] [--min-impressions N] [--weights W1,W2,...]\n"
+     "              [--all] [--bad FILE] [--columns WORDS] [--format F]",
+     "Writes the pairs of a log whose click-through rate is over T (0.05): keyphrase TAB title TAB category, for mnr.\n"
+     "A line: keyphrase TAB title TAB category TAB impressions TAB clicks, and perhaps TAB position. Rows of a pair follow\n"
+     "each other, and are added up; 24 bytes a pair are held, of the log nothing. --weights: how likely a buyer looks at\n"
+     "position 1, 2, ..., the last also beyond; the rate is clicks / the sum of impressions times weight. That a pair is not\n"
+     "clicked says little, so negatives come only with --all. Negative counts, more clicks than impressions, a pair that\n"
+     "comes again elsewhere: the first is an error, or with --bad all go there (line TAB why TAB row) and are counted.\n\n"
+     "    kpd label ctr log.tsv -o ctr.tsv --min-impressions 20 --weights 1,0.6,0.4,0.3"},
+    {NULL, "label sr", run_label_sr, 0, 1, "-o --threshold --bad --columns --format",
+     "labels by a search engine's scores",
+     "label sr [SCORES] --threshold T [-o OUT.tsv] [--bad FILE] [--columns WORDS] [--format F]",
+     "Writes keyphrase TAB title TAB category TAB label, which is 1 where the score is at least T. A line of SCORES has the\n"
+     "score in place of the label. A pair that comes again with the same label is written once; one with the other label is\n"
+     "an error, or with --bad is set aside, as what has no score (line TAB why TAB row).\n\n"
+     "    kpd label sr scores.tsv --threshold 0.6 -o sr.tsv"},
+    {NULL, "label agreement", run_label_agreement, 2, 3, "-o --format",
+     "how far two sources of labels agree",
+     "label agreement FIRST SECOND [LOG] [-o OUT.tsv] [--format F]",
+     "Prints how far the labels of two sources agree on the pairs that both have: n, the four counts, per cent, and Cohen's\n"
+     "kappa, which is 0 for chance. A line: keyphrase TAB title TAB category TAB label, yes from .5 on. With the LOG of\n"
+     "`label ctr` also on pairs that were clicked and on those that were not, and by tenths of popularity, an item's impressions.\n\n"
+     "    kpd label agreement llm.tsv sr.tsv log.tsv"},
     {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased --columns --format",
      "a WordPiece vocabulary out of texts",
      "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased] [--columns WORDS] [--format F]",
@@ -332,7 +359,7 @@ static void note_inputs(const job *j, const command *c) {
     for (int i = 0; i < N_OPTIONS; i++) {
         const option *p = &OPTIONS[i];
         const char *value = p->kind == FILE_NAME ? *(const char *const *)((const char *)&j->o + p->field) : NULL;
-        if (value && p->field != FIELD(output)) note_input(value, NULL);
+        if (value && p->field != FIELD(output) && p->field != FIELD(bad)) note_input(value, NULL);
     }
     for (int i = 0; i < c->max_args && i < 8; i++) no_input = no_input && j->arg[i];
     if (!no_input) note_input("-", NULL);       // a text that is not given is the standard input

@@ -83,7 +83,7 @@ static bool table_grow(table *t, char **block, size_t *room, size_t size, size_t
 
 // ---- names -----------------------------------------------------------------------------------------------------------
 
-#define TABLE_NAMES " keyphrase title category query label score assistant id item text "
+#define TABLE_NAMES " keyphrase title category query label score assistant id item text impressions clicks position "
 
 static bool table_is(kpd_text t, const char *name) { return t.size == strlen(name) && !memcmp(t.data, name, t.size); }
 
