@@ -28,7 +28,7 @@
 //             if (kpd_embed(s, m, KPD_KEYPHRASE, &q, 1, 64, b, &e)) return fprintf(stderr, "%s\n", e.message), 1;
 //             printf("%.3f  %s\n", (double)kpd_cosine(a, b, 64), phrase[i]);
 //         }
-//         kpd_session_destroy(s); kpd_model_close(m);
+//         kpd_session_destroy(s); kpd_model_destroy(m);
 //         return 0;
 //     }
 //
@@ -67,8 +67,9 @@
 // is the library's own.
 //
 // Errors. Every call that can fail returns a kpd_status (0 = KPD_OK) and takes an optional `kpd_error *` last, which
-// gets the status (KPD_OK too), a byte offset or line where there is one, and a sentence: what, where, found, expected. Outputs
-// are untouched on failure unless the call says otherwise. Nothing here prints, exits or asserts on input.
+// gets the status (KPD_OK too), a byte offset or line where there is one, and a sentence: what, where, found, expected. INPUT
+// blames one of the texts, vectors or numbers to be worked on, `where` = its number; ARGUMENT the call. Outputs are untouched
+// on failure unless the call says otherwise. Nothing here prints, exits or asserts on input.
 //
 // Ownership. Objects are opaque and come in pairs: create/destroy, open/close; destroying NULL is a no-op. Pointers in a
 // desc are borrowed for the call, or copied, unless the field says "must outlive".
@@ -248,7 +249,7 @@ extern "C" {
 
 // The number of this header's structs and enums. A program that calls a shared library compares its own with kpd_abi()'s, and
 // sets it in each desc, where another than the library's is refused. Descs end in zeros for fields to come: they are checked.
-#define KPD_ABI 1
+#define KPD_ABI 2
 KPDDEF uint32_t kpd_abi(void);
 
 #define KPD_MAX_WIDTH     16384         // H, F, D, and the dim of an index
@@ -276,7 +277,8 @@ KPDDEF uint32_t kpd_abi(void);
     X(ERR_UNSUPPORTED, "KPD_ERR_UNSUPPORTED") /* well-formed, but not something this build does                */      \
     X(ERR_LIMIT, "KPD_ERR_LIMIT")             /* over what the format, this machine or the session can hold    */      \
     X(ERR_NOT_FOUND, "KPD_ERR_NOT_FOUND")     /* no such name or id                                            */      \
-    X(ERR_CANCELLED, "KPD_ERR_CANCELLED")     /* the host's progress callback said stop                        */
+    X(ERR_CANCELLED, "KPD_ERR_CANCELLED")     /* the host's progress callback said stop                        */      \
+    X(ERR_INPUT, "KPD_ERR_INPUT")             /* what is to be worked on (a text, a value) cannot be: see where */
 typedef enum kpd_status { KPD_STATUS_LIST(KPD__ENUM) KPD_STATUS_COUNT } kpd_status;
 KPDDEF const char *kpd_status_name(kpd_status s);
 KPDDEF bool        kpd_status_from_name(const char *name, kpd_status *out);
@@ -318,9 +320,9 @@ typedef struct kpd_progress { kpd_report_t *report; void *user; } kpd_progress; 
 // where the build shows pthread_sigmask (-std=c99 hides it unless _POSIX_C_SOURCE is 199506L or more). Destroy a pool when no
 // run is under way. Errors: ARGUMENT, MEMORY.
 typedef struct kpd_pool kpd_pool;
-KPDDEF kpd_status   kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e);
-KPDDEF void         kpd_pool_destroy(kpd_pool *p);
-KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p);        // p must outlive whatever gets this
+KPDDEF kpd_status kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd_pool **out, kpd_error *e);
+KPDDEF void       kpd_pool_destroy(kpd_pool *p);
+KPDDEF const kpd_parallel *kpd_pool_parallel(const kpd_pool *p);     // p must outlive whatever gets what this points to
 #endif
 
 // Levels that differ in int8 (avxvnni, avx512vnni, neondot) and bf16 (avx512bf16, amx, neoni8mm: both) products only are for
@@ -392,15 +394,16 @@ typedef struct kpd_tokens {
 // tokens. max_tokens (0 = no limit) counts the special ones: one part and three are cut at the end, two by
 // `longest_first`. no_special leaves out [CLS] and the added [SEP]. Spans are the reference's offsets in bytes: from the
 // first character that a token has something of to the end of the last, without accents that were dropped behind it.
-// Errors: ARGUMENT, LIMIT (capacity too small). Cost: some 25 ns a token of usual text. For any text at most one step of
+// Errors: ARGUMENT; INPUT (not 1 to 3 parts, or no data); LIMIT (capacity too small). Cost: some 25 ns a token of usual text. For any text at most one step of
 // some 3 ns for each character and length that a token can have, up to 100: linear in the text.
 KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int32_t max_tokens, bool no_special,
                                kpd_tokens *out, kpd_error *e);
 
-KPDDEF kpd_tokenizer_desc kpd_tokenizer_get_desc(const kpd_tokenizer *t); // defaults filled in; its pointers live as long as t
-KPDDEF int32_t  kpd_tokenizer_size(const kpd_tokenizer *t);              // tokens
-KPDDEF kpd_text kpd_token_text(const kpd_tokenizer *t, int32_t id);      // as in the vocabulary; {NULL, 0} out of range
-KPDDEF int32_t  kpd_token_id(const kpd_tokenizer *t, kpd_text token);    // -1 = not in the vocabulary
+KPDDEF const kpd_tokenizer_desc *kpd_tokenizer_get_desc(const kpd_tokenizer *t);     // defaults filled in; lives as long as t
+KPDDEF int32_t kpd_tokenizer_size(const kpd_tokenizer *t);               // tokens
+// As in the vocabulary, as long as t lives; false, and {NULL, 0}, for an id out of range.
+KPDDEF bool    kpd_token_text(const kpd_tokenizer *t, int32_t id, kpd_text *out);
+KPDDEF int32_t kpd_token_id(const kpd_tokenizer *t, kpd_text token);     // -1 = not in the vocabulary
 
 // MODEL  Weights, architecture, tokenizer and input templates in one object. Read-only once shared. -----------------
 
@@ -493,6 +496,7 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     const char *template_keyphrase;     // NULL = "{keyphrase}"
     const char *template_pair;          // cross-encoder, NULL = "{keyphrase} {sep} {category} {sep} {title}"
     const kpd_tokenizer *tokenizer;     // required; copied in
+    kpd_allocator allocator;            // of a created model
     int32_t reserved[4];
 } kpd_model_desc;
 
@@ -521,8 +525,8 @@ typedef struct kpd_open_desc {
 // kpd_model_save while mapped, but must not be overwritten or cut in place.
 KPDDEF kpd_status kpd_model_open(const char *path, const kpd_open_desc *d, kpd_model **out, kpd_error *e);
 
-// A model with zero weights, to be filled by kpd_model_set. a NULL = malloc. Errors: ARGUMENT names the field; LIMIT, MEMORY.
-KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e);
+// A model with zero weights, to be filled by kpd_model_set. Errors: ARGUMENT names the field; LIMIT, MEMORY.
+KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, kpd_model **out, kpd_error *e);
 
 // Every byte, as `verify` does at opening: FORMAT where an opened file is corrupt, or a weight is not finite. Any thread.
 KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e);
@@ -534,22 +538,22 @@ KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e);
 // (a path of over 4095 bytes), IO, MEMORY; FORMAT, and nothing is written, where the sum of a mapped section is wrong or a
 // weight is not finite.
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e);
-KPDDEF void       kpd_model_close(kpd_model *m);
+KPDDEF void       kpd_model_destroy(kpd_model *m);
 
-KPDDEF kpd_model_desc       kpd_model_get_desc(const kpd_model *m);      // its pointers live as long as m
-KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m);
-KPDDEF int32_t              kpd_model_dim(const kpd_model *m);           // truncate_dim or D, or the number of labels
-KPDDEF size_t               kpd_model_size(const kpd_model *m);          // bytes of its file
+KPDDEF const kpd_model_desc *kpd_model_get_desc(const kpd_model *m);     // lives as long as m
+KPDDEF const kpd_tokenizer  *kpd_model_tokenizer(const kpd_model *m);
+KPDDEF int32_t  kpd_model_dim(const kpd_model *m);                       // truncate_dim or D, or the number of labels
+KPDDEF size_t   kpd_model_size(const kpd_model *m);                      // bytes of its file
 
 // A number of all that decides a model's vectors: XXH64 over the names, shapes and sums of the sections that its file requires,
 // another for a tower of its own. Converted models keep the first one's, since their vectors are near. Any thread. Cost: a hash
 // of 112 bytes a section, and of a created model's weights, which have no sums before they are saved.
-KPDDEF uint64_t             kpd_model_fingerprint(const kpd_model *m, kpd_tower tower);
+KPDDEF uint64_t kpd_model_fingerprint(const kpd_model *m, kpd_tower tower);
 
 // What a model reads of a row: the parts that its template for the tower names (a cross-encoder's: for pairs), as kpd_input
 // orders them. The rest of the row is left out, so that any model can be asked about any row. Texts are borrowed.
 typedef struct kpd_row { kpd_text keyphrase, category, title; } kpd_row;        // {NULL, 0} = none
-KPDDEF kpd_input kpd_model_input(const kpd_model *m, kpd_tower tower, const kpd_row *row);
+KPDDEF void kpd_model_input(const kpd_model *m, kpd_tower tower, const kpd_row *row, kpd_input *out);
 
 // The tokens that the model sees for an input: template, tokenizer and limit applied. Same errors as kpd_tokenize.
 KPDDEF kpd_status kpd_model_tokenize(const kpd_model *m, kpd_tower tower, const kpd_input *in, bool no_special, kpd_tokens *out,
@@ -567,7 +571,7 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 // nearest even. int8 keeps tables as bf16 and rounds each row of a layer's matrix to -127..127; a head (pooler, classifier,
 // modules) stays f32. Each of its inputs k is first divided by (largest input_k^5 / largest weight_k^3)^(1/8), so that input
 // and weight share the burden, as in SmoothQuant (Xiao et al. 2023); the largest inputs are those of `texts`, or else of 64
-// sequences of random tokens, which need no data. *out is the caller's. Errors: ARGUMENT (`where` = the text that the template
+// sequences of random tokens, which need no data. *out is the caller's. Errors: INPUT (`where` = the text that the template
 // cannot take), MEMORY, FORMAT (as kpd_model_verify, which comes first), LIMIT (a weight too large for bf16, or so large that
 // int8's inputs or a row of it overflow), CANCELLED. Any thread. Cost: reading and writing every weight, room for the largest
 // tensor in f32 beside the model, and for int8 a pass of the texts.
@@ -626,7 +630,7 @@ KPDDEF double     kpd_session_seconds(const kpd_session *s, kpd_stage stage);
 // STUDENT and ASSISTANT ---------------------------------------------------------------------------------------------
 
 // Embeds n texts with a bi-encoder. out [n, dim] is of unit length unless the model says no_normalize; dim < D keeps the
-// first dim columns, normalised again [MRL] unless it is the model's truncate_dim; 0 = kpd_model_dim. Errors: ARGUMENT for an
+// first dim columns, normalised again [MRL] unless it is the model's truncate_dim; 0 = kpd_model_dim. Errors: INPUT for an
 // input that the model's template cannot take (`where` = its number, out is zeroed), and CANCELLED (zeroed too); ARGUMENT (a
 // cross-encoder, dim > D) and LIMIT (a model larger than the session was made for) leave out untouched. Cost: about 12 H^2
 // multiply-adds a token and layer.
@@ -679,25 +683,26 @@ typedef struct kpd_index_info {
 
 // An index of nothing. A tree makes its lists of what is upserted first, as kpd_index_build does, and cuts them in two as they
 // fill. Errors: ARGUMENT names the field; UNSUPPORTED (storage, or a build that fails the level's self-test); MEMORY.
-KPDDEF kpd_status     kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
+KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
 
 // The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
 // NULL = one). Errors as kpd_index_create and kpd_index_upsert. Memory of a tree: the vectors once more, some 50 bytes for
 // each, and the index.
 // Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors once.
-KPDDEF kpd_status     kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
-                                      size_t n, kpd_index **out, kpd_error *e);
+KPDDEF kpd_status kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
+                                  size_t n, kpd_index **out, kpd_error *e);
 
 // As kpd_model_open. Mapped or borrowed it is read-only; with d->copy it can be written to.
-KPDDEF kpd_status     kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e);
+KPDDEF kpd_status kpd_index_open(const char *path, const kpd_open_desc *d, kpd_index **out, kpd_error *e);
 // As kpd_model_save. Two programs that each open an index, change it and save it lose the changes of one: whoever does so takes
 // a lock before opening (the command line: flock on the file, then again if it was replaced meanwhile).
-KPDDEF kpd_status     kpd_index_save(const kpd_index *x, const char *path, kpd_error *e);
-KPDDEF void           kpd_index_close(kpd_index *x);
-KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x);
+KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e);
+KPDDEF void       kpd_index_destroy(kpd_index *x);
+KPDDEF void       kpd_index_get_info(const kpd_index *x, kpd_index_info *out);
+KPDDEF int64_t    kpd_index_count(const kpd_index *x);                  // vectors: info.count
 
 // Adds n vectors v [n, dim], or replaces those whose id is there; of equal ids in one call the last wins. All or nothing:
-// on MEMORY, or a value that is not finite (ARGUMENT, `where` = the row), or a zero vector under cosine, nothing changes.
+// on MEMORY, or a value that is not finite (INPUT, `where` = the row), or a zero vector under cosine, nothing changes.
 // Only ids that are new need room: a tree asks for some where a replaced vector's new neighbours have no place, but without it
 // the vector stays among its old ones, where searches of less than recall 1 find it less well until kpd_index_compact. Ids that
 // an adversary chooses can make it slow: they collide.
@@ -736,7 +741,7 @@ typedef struct kpd_search_desc {
 // index finds all, and so does a tree with recall 1 or fewer than 16 dimensions; else some may be missing. Scores are those of
 // the vectors that kpd_index_get gives, a chain over dim each. out [n, k]; counts [n] says how many of each row are written (of
 // all fewer than k only when no more qualify). d NULL = defaults. Errors: ARGUMENT (k < 0; recall, gamma or min_score out of
-// range; a query that is not finite or, under cosine, has no direction, `where` = its row), LIMIT (k or dim over the
+// range), INPUT (a query that is not finite or, under cosine, has no direction, `where` = its row), LIMIT (k or dim over the
 // session's). Allocates nothing. Cost: n * count * dim multiply-adds, of a tree a few hundredths of that. Threads share out the
 // vectors of a flat index, but the queries of a tree.
 KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *d,
@@ -1308,6 +1313,7 @@ struct kpd_pool {
     pthread_cond_t wake, done;
     kpd_task_t *task; void *arg;
     int32_t next, end, running;         // tasks not yet taken, and taken but not finished
+    kpd_parallel parallel;              // what a host gets of it
     int32_t n_threads, n_started;
     bool stop, busy;
     pthread_t owner;                    // whose run it is, while busy
@@ -1432,6 +1438,7 @@ KPDDEF kpd_status kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd
     if (!p) return kpd__no_memory(e, kpd__pool_size(n_threads));
     if (a) p->allocator = *a;
     p->n_threads = n_threads;
+    p->parallel.run = kpd__pool_run; p->parallel.user = p; p->parallel.n_threads = n_threads;
     p->process = kpd__process();
     if (!kpd__pool_locks(p)) {
         kpd__free(a, p, kpd__pool_size(n_threads));
@@ -1447,11 +1454,7 @@ KPDDEF kpd_status kpd_pool_create(int32_t n_threads, const kpd_allocator *a, kpd
     return kpd__fail(e, KPD_ERR_MEMORY, -1, "pool: the system refused thread %d of %d", (int)n + 1, (int)n_threads);
 }
 
-KPDDEF kpd_parallel kpd_pool_parallel(kpd_pool *p) {
-    kpd_parallel r;
-    r.run = kpd__pool_run; r.user = p; r.n_threads = p->n_threads;
-    return r;
-}
+KPDDEF const kpd_parallel *kpd_pool_parallel(const kpd_pool *p) { return &p->parallel; }
 #endif
 
 // >>math  Constants of the polynomials, made by tools/polynomials.py, and one rounding for hosts without fused multiply-add.
@@ -6002,16 +6005,15 @@ static kpd_status kpd__fill_vocab(kpd_tokenizer *t, kpd_error *e) {
     return kpd__runs_check(t, e);
 }
 
-KPDDEF kpd_tokenizer_desc kpd_tokenizer_get_desc(const kpd_tokenizer *t) { return t->desc; }
+KPDDEF const kpd_tokenizer_desc *kpd_tokenizer_get_desc(const kpd_tokenizer *t) { return &t->desc; }
 
 KPDDEF int32_t kpd_tokenizer_size(const kpd_tokenizer *t) { return t->n_tokens; }
 
-KPDDEF kpd_text kpd_token_text(const kpd_tokenizer *t, int32_t id) {
-    kpd_text text = {NULL, 0};
-    if (id < 0 || id >= t->n_tokens) return text;
-    text.data = t->desc.vocab + t->lines[id].at;
-    text.size = t->lines[id].size;
-    return text;
+KPDDEF bool kpd_token_text(const kpd_tokenizer *t, int32_t id, kpd_text *out) {
+    bool there = id >= 0 && id < t->n_tokens;
+    out->data = there ? t->desc.vocab + t->lines[id].at : NULL;
+    out->size = there ? t->lines[id].size : 0;
+    return there;
 }
 
 KPDDEF int32_t kpd_token_id(const kpd_tokenizer *t, kpd_text token) {
@@ -6572,7 +6574,7 @@ static kpd_status kpd__encode_check(const kpd__piece *pieces, size_t n, int32_t 
                          (int)max_tokens, (int)added);
     for (size_t i = 0; i < n; i++)
         if (!pieces[i].text.data && pieces[i].text.size)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenize: piece %d is NULL, but has a size", (int)i);
+            return kpd__fail(e, KPD_ERR_INPUT, -1, "tokenize: piece %d is NULL, but has a size", (int)i);
     return KPD_OK;
 }
 
@@ -6615,7 +6617,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
     kpd__piece pieces[5];
     size_t n = 0;
     if (in->n_parts < 1 || in->n_parts > 3)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tokenize: the input has %d parts, expected 1 to 3", (int)in->n_parts);
+        return kpd__fail(e, KPD_ERR_INPUT, -1, "tokenize: the input has %d parts, expected 1 to 3", (int)in->n_parts);
     for (int32_t i = 0; i < in->n_parts; i++) {
         if (i && in->n_parts == 3) {
             pieces[n].text.data = t->desc.sep;
@@ -7393,20 +7395,18 @@ static int32_t kpd__role(const kpd_model *m, kpd_tower tower) {
     return m->desc.kind == KPD_CROSS_ENCODER ? 2 : tower == KPD_KEYPHRASE ? 1 : 0;
 }
 
-KPDDEF kpd_input kpd_model_input(const kpd_model *m, kpd_tower tower, const kpd_row *row) {
+KPDDEF void kpd_model_input(const kpd_model *m, kpd_tower tower, const kpd_row *row, kpd_input *out) {
     int32_t role = kpd__role(m, tower);
     const kpd__template *t = &m->template_[role];
     kpd_text part[3][3];                    // as kpd__placeholder names them
-    kpd_input in;
     memset(part, 0, sizeof part);
-    memset(&in, 0, sizeof in);
+    memset(out, 0, sizeof *out);
     part[0][0] = row->title; part[0][1] = row->category;
     part[1][0] = row->keyphrase;
     part[2][0] = row->keyphrase; part[2][1] = row->category; part[2][2] = row->title;
     for (int32_t i = 0; i < t->n_parts; i++)
-        if (t->names >> i & 1) in.part[i] = part[role][i];
-    in.n_parts = t->n_parts;
-    return in;
+        if (t->names >> i & 1) out->part[i] = part[role][i];
+    out->n_parts = t->n_parts;
 }
 
 static kpd_status kpd__model_encode(const kpd_model *m, int32_t role, const kpd_input *in, bool no_special, kpd_tokens *out,
@@ -7416,11 +7416,11 @@ static kpd_status kpd__model_encode(const kpd_model *m, int32_t role, const kpd_
     size_t n;
     uint32_t there = 0;
     if (in->n_parts < 1 || in->n_parts > t->n_parts)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld has %d parts, expected 1 to %d", (long long)where,
+        return kpd__fail(e, KPD_ERR_INPUT, where, "input %lld has %d parts, expected 1 to %d", (long long)where,
                          (int)in->n_parts, (int)t->n_parts);
     for (int32_t i = 0; i < in->n_parts; i++)
         if (!in->part[i].data && in->part[i].size)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, where, "input %lld: part %d has a size but no data", (long long)where,
+            return kpd__fail(e, KPD_ERR_INPUT, where, "input %lld: part %d has a size but no data", (long long)where,
                              (int)i);
     for (int32_t i = 0; i < t->n_parts; i++)
         if (t->names >> i & 1 && kpd__part_there(m->tokenizer, in, i)) there |= 1u << i;
@@ -7806,7 +7806,7 @@ static void kpd__plan_model(kpd__plan *p, kpd_model *m, const kpd_model_desc *d)
     kpd__plan_matrix(p, &m->classifier, KPD_F32, "", "classifier", (size_t)d->n_labels, (size_t)d->width, true, KPD_IDENTITY);
 }
 
-KPDDEF void kpd_model_close(kpd_model *m) {
+KPDDEF void kpd_model_destroy(kpd_model *m) {
     kpd_allocator a;
     if (!m) return;
     a = m->allocator;
@@ -7918,10 +7918,11 @@ static kpd_status kpd__model_assemble(const kpd__file *f, bool weights, const ch
     m->size = sizeof *m;
     m->file = *f;
     s = kpd__model_read(m, path, e);
+    m->desc.allocator = m->allocator;
     if (!s) s = kpd__model_check(&m->desc, e);
     if (!s) s = kpd__model_templates(m, e);
     if (!s && weights) s = kpd__model_bind(&m, path, e);
-    if (s) { kpd_model_close(m); return s; }
+    if (s) { kpd_model_destroy(m); return s; }
     *out = m;
     return KPD_OK;
 }
@@ -7930,7 +7931,7 @@ static kpd_status kpd__model_assemble(const kpd__file *f, bool weights, const ch
 static kpd_status kpd__file_blame(kpd_status s, const char *path, kpd_error *e) {
     kpd_error name;
     if (!s || s == KPD_ERR_MEMORY) return s;
-    if (s == KPD_ERR_ARGUMENT || s == KPD_ERR_NOT_FOUND) e->status = s = KPD_ERR_FORMAT;
+    if (s == KPD_ERR_ARGUMENT || s == KPD_ERR_INPUT || s == KPD_ERR_NOT_FOUND) e->status = s = KPD_ERR_FORMAT;
     kpd__fail(&name, s, -1, "%s: ", path);
     if (!strncmp(e->message, name.message, strlen(name.message))) return s;
     return kpd__fail(e, s, e->where, "%s%s", name.message, e->message);
@@ -8000,16 +8001,14 @@ static kpd_status kpd__model_image(const kpd_model_desc *d, kpd__section *table,
 }
 
 // A model with zero weights of any type.
-static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+static kpd_status kpd__model_make(const kpd_model_desc *desc, kpd_model **out, kpd_error *e) {
     kpd_model_desc d = *desc;
-    kpd_allocator none;
+    const kpd_allocator *a = &d.allocator;
     kpd__plan p;
     kpd_model scratch;
     kpd__section *table;
     kpd__file f;
     kpd_status s;
-    memset(&none, 0, sizeof none);
-    if (!a) a = &none;
     if (!kpd__allocator_ok(a)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     kpd__model_defaults(&d);
     s = kpd__model_check(&d, e);
@@ -8025,7 +8024,7 @@ static kpd_status kpd__model_make(const kpd_model_desc *desc, const kpd_allocato
     return s;
 }
 
-static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator *a, kpd_model **out, kpd_error *e) {
+static kpd_status kpd__model_create(const kpd_model_desc *d, kpd_model **out, kpd_error *e) {
     kpd_model_desc own;
     kpd_status s;
     if (d && kpd__desc_check("model", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
@@ -8035,11 +8034,11 @@ static kpd_status kpd__model_create(const kpd_model_desc *d, const kpd_allocator
                          (int)d->dtype);
     own = *d;
     own.converted_from = 0;
-    s = kpd__model_make(&own, a, out, e);
+    s = kpd__model_make(&own, out, e);
     if (!s) (*out)->writable = true;
     return s;
 }
-KPD__GUARDED(3, kpd_model_create, kpd__model_create, const kpd_model_desc *, d, const kpd_allocator *, a, kpd_model **, out)
+KPD__GUARDED(2, kpd_model_create, kpd__model_create, const kpd_model_desc *, d, kpd_model **, out)
 
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e) {
     size_t n = kpd__file_header(&m->file)->n_sections, size = n * (sizeof(kpd__section) + sizeof(void *));
@@ -8059,7 +8058,7 @@ KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e) {
     return kpd__end(kpd__file_verify(&m->file, "model", e), e);
 }
 
-KPDDEF kpd_model_desc kpd_model_get_desc(const kpd_model *m) { return m->desc; }
+KPDDEF const kpd_model_desc *kpd_model_get_desc(const kpd_model *m) { return &m->desc; }
 KPDDEF const kpd_tokenizer *kpd_model_tokenizer(const kpd_model *m) { return m->tokenizer; }
 KPDDEF size_t kpd_model_size(const kpd_model *m) { return m->file.size; }
 
@@ -8142,7 +8141,7 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
     n = (size_t)t->rows * (size_t)t->cols;
     bad = kpd__not_finite(in, n);
     if (bad < n)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)bad, "tensor %s: value %llu is not finite", name,
+        return kpd__fail(e, KPD_ERR_INPUT, (int64_t)bad, "tensor %s: value %llu is not finite", name,
                          (unsigned long long)bad);
     if (m->desc.converted_from) {                       // it is another model from here on
         m->desc.converted_from = 0;
@@ -8996,12 +8995,13 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
     if (kpd__desc_check("convert", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     s = kpd_model_verify(m, e);
     if (s) return s;
+    desc.allocator = d->allocator;
     desc.dtype = d->dtype ? d->dtype : KPD_F32;
     desc.converted_from = kpd_model_fingerprint(m, KPD_ITEM);
     desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
     for (size_t i = 0; i < m->n_tensors; i++)
         size = kpd__max(size, (size_t)m->tensors[i].rows * (size_t)m->tensors[i].cols * sizeof *w);
-    s = kpd__model_make(&desc, &d->allocator, &to, e);
+    s = kpd__model_make(&desc, &to, e);
     if (s) return s;
     progress.host = &d->progress; progress.done = 0; progress.of = to->n_tensors;
     if (desc.dtype == KPD_INT8)
@@ -9012,7 +9012,7 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
     else if (desc.dtype == KPD_INT8) s = kpd__convert_int8(m, d, to, w, &progress, e);
     if (!s) s = kpd__convert_tensors(m, to, w, false, &progress, e);
     kpd__free(&d->allocator, w, size);
-    if (s) { kpd_model_close(to); return s; }
+    if (s) { kpd_model_destroy(to); return s; }
     to->writable = to->desc.dtype == KPD_F32;
     *out = to;
     return KPD_OK;
@@ -9217,7 +9217,7 @@ static void kpd__index_free(kpd_index *x) {
     kpd__free(&x->allocator, kpd__own(x->texts.bytes), x->texts.room);
 }
 
-KPDDEF void kpd_index_close(kpd_index *x) {
+KPDDEF void kpd_index_destroy(kpd_index *x) {
     kpd_allocator a;
     if (!x) return;
     a = x->allocator;
@@ -9273,18 +9273,18 @@ static size_t kpd__index_bytes(const kpd_index *x) {
     return x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) + kpd__panel_bytes(x->capacity, x->dim) + texts;
 }
 
-KPDDEF kpd_index_info kpd_index_get_info(const kpd_index *x) {
-    kpd_index_info i;
-    memset(&i, 0, sizeof i);
-    i.count = (int64_t)x->count;
-    i.slots = (int64_t)kpd__n_slots(x);
-    i.bytes = (int64_t)(sizeof *x + (x->read_only ? x->file.size : kpd__index_bytes(x)));
-    i.text_bytes = (int64_t)x->texts.used;
-    i.dim = x->dim; i.metric = x->metric; i.storage = x->storage; i.read_only = x->read_only;
-    i.kind = x->kind; i.lists = (int32_t)x->t.n_lists; i.blocks = (int32_t)x->t.n_blocks;
-    i.tuned = (int32_t)x->t.n_tuned;
-    i.recall = x->recall; i.fingerprint = x->fingerprint; i.partition = x->partition;
-    return i;
+KPDDEF int64_t kpd_index_count(const kpd_index *x) { return (int64_t)x->count; }
+
+KPDDEF void kpd_index_get_info(const kpd_index *x, kpd_index_info *i) {
+    memset(i, 0, sizeof *i);
+    i->count = (int64_t)x->count;
+    i->slots = (int64_t)kpd__n_slots(x);
+    i->bytes = (int64_t)(sizeof *x + (x->read_only ? x->file.size : kpd__index_bytes(x)));
+    i->text_bytes = (int64_t)x->texts.used;
+    i->dim = x->dim; i->metric = x->metric; i->storage = x->storage; i->read_only = x->read_only;
+    i->kind = x->kind; i->lists = (int32_t)x->t.n_lists; i->blocks = (int32_t)x->t.n_blocks;
+    i->tuned = (int32_t)x->t.n_tuned;
+    i->recall = x->recall; i->fingerprint = x->fingerprint; i->partition = x->partition;
 }
 
 static kpd_status kpd__writable(const kpd_index *x, kpd_error *e) {
@@ -9299,12 +9299,12 @@ static kpd_status kpd__vectors_check(const kpd_index *x, const float *v, size_t 
         size_t bad = kpd__not_finite(v + i * dim, dim);
         float square;
         if (bad < dim)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "%s %llu: value %llu is not finite", what, (unsigned long long)i,
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "%s %llu: value %llu is not finite", what, (unsigned long long)i,
                              (unsigned long long)bad);
         if (x->metric != KPD_COSINE) continue;
         square = x->ops->dot(v + i * dim, v + i * dim, dim);
         if (!kpd__finite(square) || square < 1e-24f)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "%s %llu: has no direction (length %g), which cosine needs", what,
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "%s %llu: has no direction (length %g), which cosine needs", what,
                              (unsigned long long)i, (double)sqrtf(square));
     }
     return KPD_OK;
@@ -10376,7 +10376,7 @@ static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *
     if (x->kind == KPD_FLAT) s = kpd__index_upsert(x, ids, v, n, e);
     else s = kpd__vectors_check(x, v, n, "vector", e);
     if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p ? p : &alone, d->lists, ids, v, n, e);
-    if (s) kpd_index_close(x);
+    if (s) kpd_index_destroy(x);
     else *out = x;
     return s;
 }
@@ -10701,7 +10701,7 @@ static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, cons
     if (!status && d && d->copy) status = kpd__index_own(*out, e);
     if (!status) return KPD_OK;
     memset(&(*out)->file, 0, sizeof (*out)->file);   // the caller closes it
-    kpd_index_close(*out);
+    kpd_index_destroy(*out);
     return status;
 }
 
@@ -11331,7 +11331,8 @@ KPD__GUARDED(6, kpd_kmeans, kpd__kmeans, const kpd_kmeans_desc *, d, const float
 typedef struct kpd__phrase { const kpd_tokenizer *t; const int32_t *ids; int32_t n_ids; } kpd__phrase;
 
 static bool kpd__begins_word(const kpd_tokenizer *t, int32_t id) {
-    kpd_text text = kpd_token_text(t, id);
+    kpd_text text;
+    kpd_token_text(t, id, &text);
     return !kpd__is_inner(text.data, text.size);
 }
 
@@ -11436,7 +11437,7 @@ static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd
     kpd_status status;
     for (size_t i = 0; i < n; i++) {
         row.keyphrase = c->phrases[i];
-        c->pairs[i] = kpd_model_input(assistant, KPD_ITEM, &row);
+        kpd_model_input(assistant, KPD_ITEM, &row, &c->pairs[i]);
     }
     status = kpd__score_pairs(s, assistant, c->pairs, n, c->relevance, NULL, e);
     for (size_t i = 0; i < n && !status; i++) kpd__sigmoid(&c->relevance[i]);
@@ -11491,7 +11492,7 @@ static kpd_status kpd__assistant_check(const kpd_model *m, const char *what, kpd
 static kpd_status kpd__item_row(const kpd_input *item, size_t i, kpd_row *row, kpd_error *e) {
     memset(row, 0, sizeof *row);
     if (item->n_parts < 1 || item->n_parts > 2)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "recommend: item %llu has %d parts, expected 1 or 2",
+        return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "recommend: item %llu has %d parts, expected 1 or 2",
                          (unsigned long long)i, (int)item->n_parts);
     row->title = item->part[0];
     if (item->n_parts > 1) row->category = item->part[1];
@@ -11542,7 +11543,7 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
         size_t m = kpd__min(KPD__ITEMS, n - at);
         for (size_t i = 0; !status && i < m; i++) {
             status = kpd__item_row(&items[at + i], at + i, &rows[i], e);
-            in[i] = kpd_model_input(d->student, KPD_ITEM, &rows[i]);
+            kpd_model_input(d->student, KPD_ITEM, &rows[i], &in[i]);
         }
         if (!status) status = kpd__embed_from(s, d->student, KPD_ITEM, in, m, d->index->dim, c->vectors, at, NULL, e);
         if (!status && kpd__index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))

@@ -70,7 +70,7 @@
 // Threads. But for a trainer, which serves one caller at a time, there is no state: any function may run on any number of
 // threads, on different output arrays.
 //
-// Errors. As in kpd.h. A number that is not finite, a label out of range or an option that means nothing is ARGUMENT,
+// Errors. As in kpd.h. A number that is not finite or a label out of range is INPUT, an option that means nothing ARGUMENT,
 // `where` = its place. Outputs are untouched on failure unless the function says otherwise.
 //
 // Numbers. Losses and metrics are computed in double from float arrays, in one fixed order, and rounded to float when stored;
@@ -280,7 +280,7 @@ typedef struct kpdt_dataset kpdt_dataset;
 // Reads all of it once, checking each row. Errors: IO, MEMORY; ARGUMENT for columns that cannot be meant; FORMAT, `where` = the
 // line from 1: not that many columns, not a number, a number out of range. About .5 s a GB.
 KPDDEF kpd_status kpdt_dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **out, kpd_error *e);
-KPDDEF void       kpdt_dataset_close(kpdt_dataset *x);
+KPDDEF void       kpdt_dataset_destroy(kpdt_dataset *x);
 KPDDEF int64_t    kpdt_dataset_rows(const kpdt_dataset *x);              // good ones
 KPDDEF int64_t    kpdt_dataset_bad_rows(const kpdt_dataset *x);          // left out
 // Row i from 0; its texts live as long as x. ARGUMENT past the end; FORMAT where the file has been changed. Reads at most 16
@@ -340,10 +340,10 @@ typedef enum kpdt_dev_metric { KPDT_DEV_AUC, KPDT_DEV_AP, KPDT_DEV_F1, KPDT_DEV_
 // tensor of `from` (NULL = none) that has a namesake of the same rows and cols here is copied over it, and over that of the
 // keyphrase tower where only d has separate ones. So it makes a random start, and a cross-encoder that begins with a
 // bi-encoder's encoder, its pooler and classifier being random. An element depends on (seed, number of its tensor, its place)
-// only: the same bits everywhere. Close it with kpd_model_close. Errors as kpd_model_create; ARGUMENT too where a weight of
+// only: the same bits everywhere. Close it with kpd_model_destroy. Errors as kpd_model_create; INPUT too where a weight of
 // `from` is not finite. Cost: about 80 ns a weight, and for the time of the call a copy of the largest tensor.
-KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, const kpd_allocator *a,
-                                   kpd_model **out, kpd_error *e);
+KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, kpd_model **out,
+                                   kpd_error *e);
 
 typedef struct kpdt_trainer_desc {
     const kpd_model *start;             // required; copied. Either kind; separate towers are trained separately
@@ -417,7 +417,7 @@ typedef struct kpdt_batch {             // pointers of a drawn one live until th
 } kpdt_batch;
 
 // The next batch of the sources, valid until the next draw. One data set's rows; which one is drawn without replacement, so
-// that in an epoch each has its share exactly. Errors: ARGUMENT (a row that its losses cannot take, `where` = it; the message
+// that in an epoch each has its share exactly. Errors: INPUT (a row that its losses cannot take, `where` = it; the message
 // begins with its file and line), FORMAT (a file was changed).
 KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e);
 
@@ -476,10 +476,10 @@ KPDDEF kpd_status kpdt_trainer_look(kpdt_trainer *t, kpdt_report *r, kpd_error *
 
 // Where the trainer stands, also before the first step and after a resume: step, steps, best_dev and done are as the last step
 // reported them; what belongs to a step alone is NaN, 0 or (source) -1.
-KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t);
+KPDDEF void kpdt_trainer_report(const kpdt_trainer *t, kpdt_report *out);
 
 // A copy of the model as it is now, or as it was at its best look at dev (ARGUMENT before the first): close it with
-// kpd_model_close. Errors: MEMORY; ARGUMENT where a weight is not finite any more.
+// kpd_model_destroy. Errors: MEMORY; ARGUMENT where a weight is not finite any more.
 KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e);
 
 // Ends a step that is under way without taking it: the gradient is zero, texts are counted from 0. What was drawn stays drawn.
@@ -525,7 +525,7 @@ typedef struct kpdt_ranking { double recall, precision, mrr, ndcg, map; } kpdt_r
 // gain [n] of what was retrieved, in rank order; n < k is as if zeros followed. n_relevant: relevant ones in all the corpus.
 // ideal [min(k, n_relevant)]: their gains, descending; NULL = all 1. k < 1 or n_relevant < 1 gives NaN throughout: such a
 // query belongs in no mean.
-KPDDEF kpdt_ranking kpdt_rank(const float *gain, int32_t n, int32_t k, const float *ideal, int32_t n_relevant);
+KPDDEF void kpdt_rank(const float *gain, int32_t n, int32_t k, const float *ideal, int32_t n_relevant, kpdt_ranking *out);
 
 // Two-level bootstrap. The statistic is sum a / sum a_weight over all runs and items: a mean when there are no weights, and
 // for example the pass rate when a counts the passed and a_weight the survivors of an item. With b it is the difference
@@ -720,13 +720,13 @@ static void kpdt__normal(uint64_t seed, float sigma, size_t n, float *w) {
 static kpd_status kpdt__check_finite(const float *x, size_t n, const char *what, kpd_error *e) {
     size_t i = kpd__not_finite(x, n);
     if (i == n) return KPD_OK;
-    return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "%s[%llu] is not finite", what, (unsigned long long)i);
+    return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "%s[%llu] is not finite", what, (unsigned long long)i);
 }
 
 static kpd_status kpdt__check_labels(const int32_t *label, size_t n, size_t classes, kpd_error *e) {
     for (size_t i = 0; i < n; i++)
         if (label[i] < 0 || (size_t)label[i] >= classes)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "label %llu is %d, expected 0 to %llu", (unsigned long long)i,
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "label %llu is %d, expected 0 to %llu", (unsigned long long)i,
                              (int)label[i], (unsigned long long)classes - 1);
     return KPD_OK;
 }
@@ -2006,7 +2006,7 @@ static kpd_status kpdt__batch_check(const kpdt__tape *t, const kpdt__batch *b, k
     for (size_t i = 0; i < b->n_texts; i++) {
         size_t n = b->first[i + 1] - b->first[i];
         if (!n || n > (size_t)t->net->desc.max_tokens)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "training: text %llu has %llu tokens, expected 1 to %d",
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "training: text %llu has %llu tokens, expected 1 to %d",
                              (unsigned long long)i, (unsigned long long)n, (int)t->net->desc.max_tokens);
         longest = kpd__max(longest, n);
     }
@@ -2597,25 +2597,26 @@ static bool kpdt__maps_target(kpdt_loss l) {
 static kpd_status kpdt__pairs_targets_check(const kpdt_loss_desc *d, const float *t, size_t n, kpd_error *e) {
     kpdt_loss l = d->loss;
     bool unit = l == KPDT_CONTRASTIVE || l == KPDT_BCE || (kpdt__maps_target(l) && d->target != KPDT_TARGET_AS_GIVEN);
-    if (kpdt__check_finite(t, n, "t", e)) return KPD_ERR_ARGUMENT;
-    for (size_t i = 0; i < n; i++) {
+    kpd_status s = kpdt__check_finite(t, n, "t", e);
+    for (size_t i = 0; i < n && !s; i++) {
         if (unit && !(t[i] >= 0 && t[i] <= 1))
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "t[%llu] is %g, expected 0 to 1", (unsigned long long)i,
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "t[%llu] is %g, expected 0 to 1", (unsigned long long)i,
                              (double)t[i]);
         if (l == KPDT_ONLINE_CONTRASTIVE && t[i] != 0 && t[i] != 1)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "t[%llu] is %g, expected 0 or 1", (unsigned long long)i,
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "t[%llu] is %g, expected 0 or 1", (unsigned long long)i,
                              (double)t[i]);
     }
-    return KPD_OK;
+    return s;
 }
 
 static kpd_status kpdt__pairs_check(const kpdt__pairs *p, kpd_error *e) {
     kpdt_loss l = p->d.loss;
+    kpd_status s;
     if (l < KPDT_CONTRASTIVE || l > KPDT_RANKNET)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: %d is not a loss on pairs", (int)l);
     if (!p->n) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: no pairs, expected at least one");
-    if (kpdt__check_finite(p->s, p->n, "s", e)) return KPD_ERR_ARGUMENT;
-    return kpdt__pairs_targets_check(&p->d, p->t, p->n, e);
+    s = kpdt__check_finite(p->s, p->n, "s", e);
+    return s ? s : kpdt__pairs_targets_check(&p->d, p->t, p->n, e);
 }
 
 static double kpdt__target_of(const kpdt__pairs *p, size_t i) {
@@ -2860,11 +2861,11 @@ static double kpdt__pairs_run(const kpdt__pairs *p) {
 static kpd_status kpdt__loss_pairs(const kpdt_loss_desc *d, const float *s, const float *t, const int32_t *query, size_t n,
                                    float *loss, float *ds, kpd_error *e) {
     kpdt__pairs p;
-    if (kpdt__loss_defaults(d, &p.d, e)) return KPD_ERR_ARGUMENT;
+    kpd_status status = kpdt__loss_defaults(d, &p.d, e);
     p.s = s; p.t = t; p.query = query; p.n = n; p.ds = ds;
-    if (kpdt__pairs_check(&p, e)) return KPD_ERR_ARGUMENT;
-    *loss = (float)(kpdt__pairs_run(&p) * (double)p.d.weight);
-    return KPD_OK;
+    if (!status) status = kpdt__pairs_check(&p, e);
+    if (!status) *loss = (float)(kpdt__pairs_run(&p) * (double)p.d.weight);
+    return status;
 }
 KPD__GUARDED(7, kpdt_loss_pairs, kpdt__loss_pairs, const kpdt_loss_desc *, d, const float *, s, const float *, t,
              const int32_t *, query, size_t, n, float *, loss, float *, ds)
@@ -3039,6 +3040,7 @@ static double kpdt__mnr(kpdt__matrix *x, bool columns, const kpd_parallel *paral
 static kpd_status kpdt__matrix_check(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q, size_t B,
                                      size_t C, kpd_error *e) {
     size_t size;
+    kpd_status status;
     if (d->loss != KPDT_MNR && d->loss != KPDT_MNR_SYMMETRIC)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: %d is not a loss on a matrix", (int)d->loss);
     if (!B || C < B || !kpd__mul_ok(B, C, &size))
@@ -3046,10 +3048,10 @@ static kpd_status kpdt__matrix_check(const kpdt_loss_desc *d, const float *s, co
                          "each row's positive", (unsigned long long)B, (unsigned long long)C);
     for (size_t i = 0; mask && i < B; i++)
         if (mask[i * C + i])
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "mask: the positive of row %llu is masked",
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "mask: the positive of row %llu is masked",
                              (unsigned long long)i);
-    if (kpdt__check_finite(s, size, "s", e)) return KPD_ERR_ARGUMENT;
-    return log_q ? kpdt__check_finite(log_q, C, "log_q", e) : KPD_OK;
+    status = kpdt__check_finite(s, size, "s", e);
+    return status ? status : log_q ? kpdt__check_finite(log_q, C, "log_q", e) : KPD_OK;
 }
 
 static kpd_status kpdt__loss_matrix_by(const kpdt_loss_desc *d, const float *s, const uint8_t *mask, const float *log_q,
@@ -3057,7 +3059,9 @@ static kpd_status kpdt__loss_matrix_by(const kpdt_loss_desc *d, const float *s, 
                                        float *loss, float *ds, kpd_error *e) {
     kpdt__matrix x;
     double sum;
-    if (kpdt__loss_defaults(d, &x.d, e) || kpdt__matrix_check(&x.d, s, mask, log_q, B, C, e)) return KPD_ERR_ARGUMENT;
+    kpd_status status = kpdt__loss_defaults(d, &x.d, e);
+    if (!status) status = kpdt__matrix_check(&x.d, s, mask, log_q, B, C, e);
+    if (status) return status;
     x.ops = ops; x.s = s; x.mask = mask; x.log_q = log_q; x.B = B; x.C = C; x.ds = ds;
     x.weight = (double)x.d.weight * (x.d.loss == KPDT_MNR ? 1 : 0.5) / (double)B;
     sum = kpdt__mnr(&x, false, parallel);
@@ -3086,8 +3090,9 @@ static kpd_status kpdt__cross_entropy(const float *logits, const int32_t *labels
     double sum = 0;
     if (!B || !C || !kpd__mul_ok(B, C, &size))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "cross-entropy: no rows or no classes");
-    if (kpdt__check_finite(logits, size, "logits", e) || kpdt__check_labels(labels, B, C, e)) return KPD_ERR_ARGUMENT;
-    status = kpdt__choose_ops(KPD_SIMD_AUTO, &ops, e);
+    status = kpdt__check_finite(logits, size, "logits", e);
+    if (!status) status = kpdt__check_labels(labels, B, C, e);
+    if (!status) status = kpdt__choose_ops(KPD_SIMD_AUTO, &ops, e);
     if (status) return status;
     for (size_t i = 0; i < B; i++) {
         kpdt__line l;
@@ -3151,15 +3156,17 @@ static void kpdt__head_backward(const kpdt_softmax_head *h, size_t i, const doub
 static kpd_status kpdt__softmax_head_loss(const kpdt_softmax_head *h, float *loss, kpd_error *e) {
     double g[KPDT_MAX_LABELS], sum = 0;
     size_t dim = (size_t)h->dim;
+    kpd_status s;
     if (h->labels > KPDT_MAX_LABELS)
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "softmax head: %d labels, at most %d", (int)h->labels, KPDT_MAX_LABELS);
     if (!h->B || h->dim < 1 || h->labels < 1 || (h->bias && !h->dbias))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "softmax head: no rows, width or labels, or a bias without dbias");
-    if (kpdt__check_finite(h->u, h->B * dim, "u", e) || kpdt__check_finite(h->v, h->B * dim, "v", e) ||
-        kpdt__check_finite(h->w, (size_t)h->labels * 3 * dim, "w", e) ||
-        (h->bias && kpdt__check_finite(h->bias, (size_t)h->labels, "bias", e)) ||
-        kpdt__check_labels(h->label, h->B, (size_t)h->labels, e))
-        return KPD_ERR_ARGUMENT;
+    s = kpdt__check_finite(h->u, h->B * dim, "u", e);
+    if (!s) s = kpdt__check_finite(h->v, h->B * dim, "v", e);
+    if (!s) s = kpdt__check_finite(h->w, (size_t)h->labels * 3 * dim, "w", e);
+    if (!s && h->bias) s = kpdt__check_finite(h->bias, (size_t)h->labels, "bias", e);
+    if (!s) s = kpdt__check_labels(h->label, h->B, (size_t)h->labels, e);
+    if (s) return s;
     for (size_t i = 0; i < h->B; i++) {
         sum += kpdt__head_forward(h, i, g);
         kpdt__head_backward(h, i, g);
@@ -3709,7 +3716,7 @@ static kpd_status kpdt__columns_check(const kpdt_dataset_desc *d, int32_t *n, kp
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "data: no column is a keyphrase or a title");
 }
 
-KPDDEF void kpdt_dataset_close(kpdt_dataset *x) {
+KPDDEF void kpdt_dataset_destroy(kpdt_dataset *x) {
     kpd_allocator a;
     if (!x) return;
     a = x->allocator;
@@ -3759,7 +3766,7 @@ static kpd_status kpdt__dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **
     memcpy(x->columns, d->columns, sizeof x->columns);
     x->n_columns = n; x->skip_bad_rows = d->skip_bad_rows;
     s = kpdt__dataset_fill(x, d, e);
-    if (s) kpdt_dataset_close(x);
+    if (s) kpdt_dataset_destroy(x);
     else *out = x;
     return s;
 }
@@ -4009,29 +4016,29 @@ static kpd_status kpdt__model_fill(kpd_model *m, const kpd_model *from, uint64_t
     return s;
 }
 
-static kpd_status kpdt__model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, const kpd_allocator *a,
-                                    kpd_model **out, kpd_error *e) {
+static kpd_status kpdt__model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, kpd_model **out,
+                                    kpd_error *e) {
     kpd_model *m = NULL;
     kpd_tensor t;
     size_t most = 0;
     float *w;
-    kpd_status s = kpd_model_create(d, a, &m, e);
+    kpd_status s = kpd_model_create(d, &m, e);
     if (s) return s;
     for (int32_t i = 0; kpd_model_tensor(m, i, &t); i++)
         most = kpd__max(most, (size_t)t.rows * (size_t)t.cols * sizeof *w);
     w = (float *)kpd__alloc(&m->allocator, most);
     if (!w) {
-        kpd_model_close(m);
+        kpd_model_destroy(m);
         return kpd__no_memory(e, most);
     }
     s = kpdt__model_fill(m, from, seed, w, e);
     kpd__free(&m->allocator, w, most);
-    if (s) kpd_model_close(m);
+    if (s) kpd_model_destroy(m);
     else *out = m;
     return s;
 }
-KPD__GUARDED(5, kpdt_model_start, kpdt__model_start, const kpd_model_desc *, d, const kpd_model *, from, uint64_t, seed,
-             const kpd_allocator *, a, kpd_model **, out)
+KPD__GUARDED(4, kpdt_model_start, kpdt__model_start, const kpd_model_desc *, d, const kpd_model *, from, uint64_t, seed,
+             kpd_model **, out)
 
 #define KPDT__SECOND_TOWER (UINT64_C(1) << 40)   // number of its first text for dropout
 
@@ -4366,7 +4373,7 @@ KPDDEF void kpdt_trainer_destroy(kpdt_trainer *t) {
     kpdt__optimizer_destroy(t->optimizer);
     for (int i = 0; i < t->n_sides; i++) kpdt__tape_destroy(t->side[i].tape);
     kpdt__net_destroy(t->net);
-    kpd_model_close(t->shell);
+    kpd_model_destroy(t->shell);
     kpd__free(&a, t->block, t->block_size);
 }
 
@@ -4851,8 +4858,10 @@ KPD__GUARDED(2, kpdt_trainer_apply, kpdt__trainer_apply, kpdt_trainer *, t, kpdt
 // What a model reads of a row of a data set.
 static kpd_input kpdt__input(const kpd_model *m, kpd_tower tower, const kpdt_row *r) {
     kpd_row row;
+    kpd_input in;
     row.keyphrase = r->keyphrase; row.category = r->category; row.title = r->title;
-    return kpd_model_input(m, tower, &row);
+    kpd_model_input(m, tower, &row, &in);
+    return in;
 }
 
 // A batch's row i. Rows whose query cells are the same bytes, one behind the other, get one number.
@@ -4864,7 +4873,7 @@ static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i
     for (int32_t k = 0; k < KPDT_MAX_LOSSES && f->losses[k].loss; k++)
         if (kpdt__on_matrix(f->losses[k].loss) && row.label < 0.5f)
             return kpdt__from_row(f->data, t->sampler.rows[i],
-                                  kpd__fail(e, KPD_ERR_ARGUMENT, t->sampler.rows[i],
+                                  kpd__fail(e, KPD_ERR_INPUT, t->sampler.rows[i],
                                             "label %g, and to MNR each row is a positive pair", (double)row.label), e);
     for (int k = 0; k < t->n_sides; k++) t->side[k].in[i] = kpdt__input(t->shell, (kpd_tower)k, &row);
     t->rows.label[i] = row.label;
@@ -4957,6 +4966,7 @@ KPD__GUARDED(2, kpdt_trainer_draw, kpdt__trainer_draw, kpdt_trainer *, t, kpdt_b
 static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, size_t i, const kpdt_row *own) {
     const kpd_input *item = &b->in[KPD_ITEM][i];
     kpd_row row;
+    kpd_input in;
     if (own) return kpdt__input(t->assistant, KPD_ITEM, own);
     memset(&row, 0, sizeof row);
     if (t->n_sides == 2) row.keyphrase = b->in[KPD_KEYPHRASE][i].part[0];
@@ -4964,7 +4974,8 @@ static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, si
     else row.keyphrase = item->part[0];
     if (item->n_parts > 1) row.category = item->part[1];
     if (item->n_parts > 2) row.title = item->part[2];
-    return kpd_model_input(t->assistant, KPD_ITEM, &row);
+    kpd_model_input(t->assistant, KPD_ITEM, &row, &in);
+    return in;
 }
 
 // Whether an input has a row's texts, byte for byte.
@@ -5275,15 +5286,13 @@ static kpd_status kpdt__trainer_step(kpdt_trainer *t, kpdt_report *out, kpd_erro
 }
 KPD__GUARDED(2, kpdt_trainer_step, kpdt__trainer_step, kpdt_trainer *, t, kpdt_report *, out)
 
-KPDDEF kpdt_report kpdt_trainer_report(const kpdt_trainer *t) {
-    kpdt_report r;
-    memset(&r, 0, sizeof r);
-    r.step = t->optimizer->step; r.steps = t->schedule.steps; r.source = -1;
-    r.loss = r.rate = r.grad_norm = r.dev = (float)kpdt__nan();
-    r.best_dev = t->dev.best;
-    r.done = kpdt__done(t);
-    kpdt__report_rows(t, &r);
-    return r;
+KPDDEF void kpdt_trainer_report(const kpdt_trainer *t, kpdt_report *r) {
+    memset(r, 0, sizeof *r);
+    r->step = t->optimizer->step; r->steps = t->schedule.steps; r->source = -1;
+    r->loss = r->rate = r->grad_norm = r->dev = (float)kpdt__nan();
+    r->best_dev = t->dev.best;
+    r->done = kpdt__done(t);
+    kpdt__report_rows(t, r);
 }
 
 static kpd_status kpdt__trainer_look(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
@@ -5295,21 +5304,22 @@ static kpd_status kpdt__trainer_look(kpdt_trainer *t, kpdt_report *r, kpd_error 
                          "cancel it first", (long long)t->optimizer->step + 1);
     s = kpdt__look(t, &figure, e);
     if (s || !r) return s;
-    *r = kpdt_trainer_report(t);
+    kpdt_trainer_report(t, r);
     r->dev = figure;
     return KPD_OK;
 }
 KPD__GUARDED(2, kpdt_trainer_look, kpdt__trainer_look, kpdt_trainer *, t, kpdt_report *, r)
 
 static kpd_status kpdt__trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e) {
-    kpd_model_desc d = kpd_model_get_desc(t->shell);
+    kpd_model_desc d = *kpd_model_get_desc(t->shell);
     kpd_model *m = NULL;
     kpd_status s;
     if (best && !t->dev.looked)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet that gave a figure");
-    s = kpd_model_create(&d, &t->allocator, &m, e);
+    d.allocator = t->allocator;
+    s = kpd_model_create(&d, &m, e);
     if (!s) s = kpdt__net_export(t->net, best ? t->dev.best_w : t->net->w, m, e);
-    if (s) kpd_model_close(m);
+    if (s) kpd_model_destroy(m);
     else *out = m;
     return s;
 }
@@ -5731,9 +5741,10 @@ static kpd_status kpdt__classify(const float *s, const uint8_t *y, size_t n, con
     kpd_status status;
     if (!n || !kpd__allocator_ok(a) || (threshold && *threshold != *threshold))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "classify: no samples, half an allocator, or a threshold that is no number");
-    if (kpdt__check_finite(s, n, "s", e)) return KPD_ERR_ARGUMENT;
+    status = kpdt__check_finite(s, n, "s", e);
+    if (status) return status;
     for (size_t i = 0; i < n; i++)
-        if (y[i] > 1) return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "y[%llu] is %d, expected 0 or 1", (unsigned long long)i,
+        if (y[i] > 1) return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "y[%llu] is %d, expected 0 or 1", (unsigned long long)i,
                                        y[i]);
     status = kpdt__sorted(s, n, a, &r, e);
     if (status) return status;
@@ -5802,7 +5813,9 @@ static kpd_status kpdt__spearman(const float *x, const float *y, size_t n, const
     size_t size;
     kpd_status status;
     if (!kpd__allocator_ok(a)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "spearman: half an allocator");
-    if (kpdt__check_finite(x, n, "x", e) || kpdt__check_finite(y, n, "y", e)) return KPD_ERR_ARGUMENT;
+    status = kpdt__check_finite(x, n, "x", e);
+    if (!status) status = kpdt__check_finite(y, n, "y", e);
+    if (status) return status;
     if (!kpd__mul_ok(n, 2 * sizeof *rank, &size)) return kpd__no_memory(e, SIZE_MAX);
     rank = (double *)kpd__alloc(a, size);
     if (!rank) return kpd__no_memory(e, size);
@@ -5847,11 +5860,11 @@ static kpd_status kpdt__rank_work(void *arg) {
     return KPD_OK;
 }
 
-KPDDEF kpdt_ranking kpdt_rank(const float *gain, int32_t n, int32_t k, const float *ideal, int32_t n_relevant) {
+KPDDEF void kpdt_rank(const float *gain, int32_t n, int32_t k, const float *ideal, int32_t n_relevant, kpdt_ranking *out) {
     kpdt__rank_call c;
     c.gain = gain; c.ideal = ideal; c.n = n; c.k = k; c.n_relevant = n_relevant;
     kpd__guarded(kpdt__rank_work, &c);
-    return c.ranking;
+    *out = c.ranking;
 }
 
 // The runs and items of a resample; both systems and all statistics see the same.
@@ -5926,6 +5939,7 @@ static void kpdt__resample(const kpdt_bootstrap_desc *d, kpdt__draw *draw, kpdt_
 static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *all, kpd_error *e) {
     const float *column[4];
     static const char *const name[4] = {"a", "a_weight", "b", "b_weight"};
+    kpd_status s = KPD_OK;
     column[0] = d->a; column[1] = d->a_weight; column[2] = d->b; column[3] = d->b_weight;
     if (d->statistic && (d->a || d->b))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "bootstrap: a statistic, and a or b, expected one of them");
@@ -5934,9 +5948,9 @@ static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *al
         !kpd__mul_ok(d->n, d->runs ? d->runs : 1, all))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "bootstrap: a or statistic, and n are required, resamples not negative, "
                          "level in [0, 1)");
-    for (int i = 0; i < 4; i++)
-        if (column[i] && kpdt__check_finite(column[i], *all, name[i], e)) return KPD_ERR_ARGUMENT;
-    return KPD_OK;
+    for (int i = 0; i < 4 && !s; i++)
+        if (column[i]) s = kpdt__check_finite(column[i], *all, name[i], e);
+    return s;
 }
 
 static void kpdt__bootstrap_lay(kpdt__draw *draw, kpdt__ranked **r, size_t resamples, kpd__arena *a) {
@@ -5954,7 +5968,8 @@ static kpd_status kpdt__bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *o
     void *block;
     kpd_status s;
     if (!d) d = (const kpdt_bootstrap_desc *)memset(&none, 0, sizeof none);
-    if (kpdt__bootstrap_check(d, &all, e)) return KPD_ERR_ARGUMENT;
+    s = kpdt__bootstrap_check(d, &all, e);
+    if (s) return s;
     resamples = d->resamples > 0 ? (size_t)d->resamples : 10000;
     draw.runs = d->runs ? d->runs : 1; draw.n = d->n;
     memset(&a, 0, sizeof a);

@@ -85,9 +85,10 @@ static double recall_of(const run *r) {
 }
 
 static void curve(run *r, kpd_dtype storage, double build) {
-    kpd_index_info info = kpd_index_get_info(r->x);
+    kpd_index_info info;
     kpd_search_desc d;
     kpd_error e;
+    kpd_index_get_info(r->x, &info);
     memset(&d, 0, sizeof d);
     d.k = r->k; d.recall = 1;
     must(kpd_index_search(r->s, r->x, r->q.v, r->q.rows, &d, r->want, r->counts, &e), &e);
@@ -115,7 +116,7 @@ static void one_storage(run *r, const matrix *base, const int64_t *ids, kpd_dtyp
     must(kpd_index_build(&d, NULL, ids, base->v, base->rows, &x, &e), &e);
     r->x = x;
     curve(r, storage, now() - begin);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
 }
 
 int main(int argc, char **argv) {

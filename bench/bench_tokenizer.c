@@ -73,7 +73,7 @@ static size_t put_any_word(const kpd_tokenizer *t, char *out) {
     uint32_t n = (uint32_t)kpd_tokenizer_size(t);
     if (!draw(5)) return put_word(out);
     while (!token.size || token.size > 20 || strchr("#[", token.data[0]))
-        token = kpd_token_text(t, (int32_t)draw(draw(4) ? n / 10 + 1 : n));
+        kpd_token_text(t, (int32_t)draw(draw(4) ? n / 10 + 1 : n), &token);
     memcpy(out, token.data, token.size);
     if (!draw(6) && out[0] >= 'a' && out[0] <= 'z') out[0] = (char)(out[0] - 'a' + 'A');
     return token.size;

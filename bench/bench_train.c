@@ -44,7 +44,7 @@ static kpd_model *model(const kpd_tokenizer *t, int layers, int width, int heads
     memset(&d, 0, sizeof d);
     d.kind = cross ? KPD_CROSS_ENCODER : KPD_BI_ENCODER;
     d.n_layers = layers; d.width = width; d.n_heads = heads; d.tokenizer = t; d.max_tokens = 64;
-    if (kpd_model_create(&d, NULL, &m, &e)) exit(fprintf(stderr, "%s\n", e.message));
+    if (kpd_model_create(&d, &m, &e)) exit(fprintf(stderr, "%s\n", e.message));
     for (int32_t i = 0; kpd_model_tensor(m, i, &x); i++) {
         size_t n = (size_t)x.rows * (size_t)x.cols;
         float *w = (float *)malloc(n * sizeof *w);
@@ -97,7 +97,7 @@ int main(int argc, char **argv) {
     d.start = model(tokenizer(), layers, width, heads, cross);
     d.sources = &s; d.n_sources = 1; d.steps = steps + 2; d.dropout = 0.1f; d.rate = 5e-5f;
     if (threads > 1 && kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
-    if (pool) d.parallel = kpd_pool_parallel(pool);
+    if (pool) d.parallel = *kpd_pool_parallel(pool);
     if (kpdt_trainer_create(&d, &t, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     for (int i = 0; i < steps + 2; i++) {
         double begin = now(), middle;

@@ -27,7 +27,8 @@ static kpd_status show(const kpd_tokenizer *t, const char *a, const char *b, kpd
     if (s) return s;
     printf("%s%s%s\n ", a, b ? " + " : "", b ? b : "");
     for (int32_t i = 0; i < tokens.count; i++) {
-        kpd_text piece = kpd_token_text(t, ids[i]);
+        kpd_text piece;
+        kpd_token_text(t, ids[i], &piece);
         printf(" %.*s=%d/%d", (int)piece.size, piece.data, (int)ids[i], (int)types[i]);
     }
     printf("%s\n", tokens.truncated ? "  (cut)" : "");
@@ -61,6 +62,6 @@ int main(int argc, char **argv) {
     }
     if (s) fprintf(stderr, "01_tokenize: %s: %s\n", kpd_status_name(s), e.message);
     kpd_tokenizer_destroy(own);                         // of NULL: nothing happens
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return s != KPD_OK;
 }

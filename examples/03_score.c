@@ -49,6 +49,6 @@ int main(int argc, char **argv) {
     if (!s) s = judge(session, m, &e);
     if (s) fprintf(stderr, "03_score: %s: %s\n", kpd_status_name(s), e.message);
     kpd_session_destroy(session);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return s != KPD_OK;
 }

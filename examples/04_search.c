@@ -63,8 +63,8 @@ static kpd_status save_and_open(kpd_index *x, const char *path, kpd_error *e) {
     kpd_index *again = NULL;
     kpd_status s = kpd_index_save(x, path, e);          // the old file or the whole new one, whatever happens
     if (!s) s = kpd_index_open(path, NULL, &again, e);  // mapped: takes a millisecond, one copy for all processes
-    if (!s) printf("%s: %d vectors\n", path, (int)kpd_index_get_info(again).count);
-    kpd_index_close(again);
+    if (!s) printf("%s: %d vectors\n", path, (int)kpd_index_count(again));
+    kpd_index_destroy(again);
     return s;
 }
 
@@ -91,6 +91,6 @@ int main(int argc, char **argv) {
     if (!s && argc > 1) s = save_and_open(x, argv[1], &e);
     if (s) fprintf(stderr, "04_search: %s: %s\n", kpd_status_name(s), e.message);
     kpd_session_destroy(session);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     return s != KPD_OK;
 }

@@ -98,8 +98,8 @@ int main(int argc, char **argv) {
     if (!status) status = recommend(&s, &e);
     if (status) fprintf(stderr, "05_recommend: %s: %s\n", kpd_status_name(status), e.message);
     kpd_session_destroy(s.session);
-    kpd_index_close(s.index);
-    kpd_model_close(s.student);
-    kpd_model_close(s.assistant);
+    kpd_index_destroy(s.index);
+    kpd_model_destroy(s.student);
+    kpd_model_destroy(s.assistant);
     return status != KPD_OK;
 }

@@ -65,7 +65,7 @@ static kpd_status compare(const kpd_model *m, const kpd_allocator *a, const ledg
     kpd_pool *pool = NULL;
     kpd_status s = kpd_pool_create(4, a, &pool, e);
     if (s) return s;
-    threads = kpd_pool_parallel(pool);
+    threads = *kpd_pool_parallel(pool);
     s = embed(m, a, &none, l, one, e);
     if (!s) s = embed(m, a, &threads, l, four, e);
     kpd_pool_destroy(pool);
@@ -88,7 +88,7 @@ int main(int argc, char **argv) {
     d.allocator = a;
     s = argc > 1 ? kpd_model_open(argv[1], &d, &m, &e) : tiny_student(texts, 1, &m, &e);
     if (!s) s = compare(m, &a, &l, &e);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     printf("%zu allocations in all, %zu bytes still in use\n", l.calls, l.in_use);
     if (s) fprintf(stderr, "06_host_allocator_and_threads: %s: %s\n", kpd_status_name(s), e.message);
     return s != KPD_OK;

@@ -64,7 +64,7 @@ static kpd_status measure(const char *when, const kpd_model *m, const kpdt_datas
     for (size_t i = 0; i < n; i++) {
         if (kpdt_dataset_get(x, (int64_t)i, &row, e)) return e->status;
         texts.keyphrase = row.keyphrase; texts.category = row.category; texts.title = row.title;
-        in[i] = kpd_model_input(m, KPD_ITEM, &texts);
+        kpd_model_input(m, KPD_ITEM, &texts, &in[i]);
         yes[i] = row.label >= 0.5f;
     }
     memset(&d, 0, sizeof d);
@@ -112,9 +112,9 @@ int main(void) {
     if (!s) s = measure("before", start, test, &e);
     if (!s) s = train(start, data, &trained, &e);
     if (!s) s = measure("after ", trained, test, &e);
-    kpd_model_close(trained);                               // kpd_model_save would keep it
-    kpd_model_close(start);
-    kpdt_dataset_close(test); kpdt_dataset_close(data);
+    kpd_model_destroy(trained);                               // kpd_model_save would keep it
+    kpd_model_destroy(start);
+    kpdt_dataset_destroy(test); kpdt_dataset_destroy(data);
     if (s) fprintf(stderr, "07_train_assistant: %s: %s\n", kpd_status_name(s), e.message);
     return s != KPD_OK;
 }

@@ -88,7 +88,7 @@ static kpd_status distil(const kpd_model *student, const kpd_model *assistant, k
     }
     if (!s) s = kpdt_trainer_model(t, true, &best, e);      // kpd_model_save would keep it
     if (!s) printf("best AUC %.3f on items that were not in training\n", (double)r.best_dev);
-    kpd_model_close(best);
+    kpd_model_destroy(best);
     kpdt_trainer_destroy(t);
     return s;
 }
@@ -107,9 +107,9 @@ int main(void) {
     if (!s) s = tiny_assistant(words, 3, &assistant, &e);
     for (int i = 0; !s && i < 3; i++) s = open_table(&text[i], i != 1, &data[i], &e);
     if (!s) s = distil(student, assistant, data, &e);
-    for (int i = 0; i < 3; i++) kpdt_dataset_close(data[i]);
-    kpd_model_close(assistant);
-    kpd_model_close(student);
+    for (int i = 0; i < 3; i++) kpdt_dataset_destroy(data[i]);
+    kpd_model_destroy(assistant);
+    kpd_model_destroy(student);
     if (s) fprintf(stderr, "08_distil_student: %s: %s\n", kpd_status_name(s), e.message);
     return s != KPD_OK;
 }

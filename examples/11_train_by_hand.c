@@ -89,8 +89,8 @@ int main(void) {
     kpd_status s = tiny_student(TEXT, 2 * PAIRS, &start, &e);
     if (!s) s = train(start, &t, &trained, &e);
     kpdt_trainer_destroy(t);
-    kpd_model_close(trained);                               // kpd_model_save would keep it
-    kpd_model_close(start);
+    kpd_model_destroy(trained);                               // kpd_model_save would keep it
+    kpd_model_destroy(start);
     if (s) return fprintf(stderr, "11_train_by_hand: %s: %s\n", kpd_status_name(s), e.message), 1;
     return 0;
 }

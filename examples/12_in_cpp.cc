@@ -20,7 +20,7 @@ struct error : std::runtime_error {
 };
 
 template <class T, void (*close)(T *)> struct closes { void operator()(T *p) const { close(p); } };
-using model = std::unique_ptr<kpd_model, closes<kpd_model, kpd_model_close>>;
+using model = std::unique_ptr<kpd_model, closes<kpd_model, kpd_model_destroy>>;
 using session = std::unique_ptr<kpd_session, closes<kpd_session, kpd_session_destroy>>;
 
 // Calls f(args..., &error). One whose last output is a new object gives it to make<object>.

@@ -102,7 +102,7 @@ static void tiny_embedding(float *row, int32_t id, kpd_kind kind) {
 }
 
 static kpd_status tiny_set_words(kpd_model *m, kpd_error *e) {
-    kpd_kind kind = kpd_model_get_desc(m).kind;
+    kpd_kind kind = kpd_model_get_desc(m)->kind;
     int32_t n = kpd_tokenizer_size(kpd_model_tokenizer(m));
     float *w = (float *)calloc((size_t)n * TINY_WIDTH, sizeof *w);
     kpd_status s = KPD_ERR_MEMORY;
@@ -179,7 +179,7 @@ static kpd_status tiny_set_all(kpd_model *m, kpd_error *e) {
     kpd_status s = tiny_set_words(m, e);
     if (!s) s = tiny_set_norms(m, e);
     if (!s) s = tiny_set(m, "encoder.layer.0.output.LayerNorm.bias", 0, hundredth, 1, e);
-    if (s || kpd_model_get_desc(m).kind == KPD_BI_ENCODER) return s;
+    if (s || kpd_model_get_desc(m)->kind == KPD_BI_ENCODER) return s;
     s = tiny_set_match(m, e);
     if (!s) s = tiny_set_share(m, e);
     if (!s) s = tiny_set_head(m, e);
@@ -200,15 +200,15 @@ static kpd_status tiny_model(kpd_kind kind, const char *const *texts, size_t n, 
     d.n_positions = 128;
     d.tokenizer = t;
     d.template_pair = kind == KPD_CROSS_ENCODER ? "{keyphrase} | {category} {sep} {title}" : NULL;
-    if (!s) s = kpd_model_create(&d, NULL, &m, e);
+    if (!s) s = kpd_model_create(&d, &m, e);
     if (!s) s = tiny_set_all(m, e);
     kpd_tokenizer_destroy(t);
-    if (s) kpd_model_close(m);
+    if (s) kpd_model_destroy(m);
     else *out = m;
     return s;
 }
 
-// texts: the words that become tokens of their own. Close the model with kpd_model_close.
+// texts: the words that become tokens of their own. Close the model with kpd_model_destroy.
 static inline kpd_status tiny_student(const char *const *texts, size_t n, kpd_model **out, kpd_error *e) {
     return tiny_model(KPD_BI_ENCODER, texts, n, out, e);
 }

@@ -28,7 +28,7 @@ Recommend = struct("Recommend", abi=c.c_uint32, student=c.c_void_p, index=c.c_vo
 Found = struct("Found", id=c.c_int64, similarity=c.c_float, relevance=c.c_float)
 
 kpd = c.CDLL(sys.argv[1])
-ABI, OK, ARGUMENT, IO = 1, 0, 1, 3
+ABI, OK, ARGUMENT, IO = 2, 0, 1, 3
 error = Error()
 
 
@@ -56,7 +56,7 @@ stop_at = [0]
 report = Report(lambda user, done, of: done != stop_at[0])
 desc = Session(abi=ABI + 1, student=model, max_tokens=64, report=report)
 says = call("kpd_session_create", c.byref(desc), c.byref(session), want=ARGUMENT)
-assert "abi is 2" in says, says
+assert "abi is 3" in says, says
 desc.abi = ABI
 call("kpd_session_create", c.byref(desc), c.byref(session))
 

@@ -65,7 +65,7 @@ static int write_model(kpd_model *m, const char *dir, const char *name) {
     kpd_error e;
     snprintf(path, sizeof path, "%s/%s", dir, name);
     if (kpd_model_save(m, path, &e)) return failed(path, e.message);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return 0;
 }
 

@@ -17,7 +17,7 @@ struct embedder {
     embedder &operator=(const embedder &) = delete;
     ~embedder() {
         kpd_session_destroy(session);
-        kpd_model_close(model);
+        kpd_model_destroy(model);
     }
     kpd_status embed(const char *path, const char *text, float *out) {
         kpd_session_desc desc = kpd_session_desc();

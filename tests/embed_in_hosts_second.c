@@ -21,7 +21,7 @@ int embed_in_second(const char *path, const char *text, float *out, char message
     if (!status) status = kpd_session_create(&d, &s, &e);
     if (!status) status = kpd_embed(s, m, KPD_KEYPHRASE, &in, 1, 0, out, &e);
     kpd_session_destroy(s);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     memcpy(message, e.message, sizeof e.message);
     return (int)status;
 }

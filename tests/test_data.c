@@ -2,6 +2,7 @@
 #include "../kpd_train.h"
 #include "test.h"
 #include "tiny_model.h"
+#include "values.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,11 +44,11 @@ static void rows_are_read_as_they_stand(void) {
     CHECK(is(r.title, "\xFFYellow") && r.score == 7);
     CHECK_STATUS(kpdt_dataset_get(x, 3, &r, NULL), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpdt_dataset_get(x, -1, &r, NULL), KPD_ERR_ARGUMENT);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     x = text_data(PAIRS, "");
     CHECK_INT(kpdt_dataset_rows(x), 0);
-    kpdt_dataset_close(x);
-    kpdt_dataset_close(NULL);
+    kpdt_dataset_destroy(x);
+    kpdt_dataset_destroy(NULL);
 }
 
 static void numbers_are_those_of_strtof(void) {
@@ -83,7 +84,7 @@ static void numbers_are_those_of_strtof(void) {
         if (!x) continue;
         CHECK_OK(kpdt_dataset_get(x, 0, &r, NULL));
         CHECK_THAT(r.score == strtof(good[i], NULL), "%s: %.9g", good[i], (double)r.score);
-        kpdt_dataset_close(x);
+        kpdt_dataset_destroy(x);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         kpdt_dataset_desc d;
@@ -122,7 +123,7 @@ static void bad_rows_are_refused_by_line_or_counted(void) {
     CHECK_INT(kpdt_dataset_bad_rows(x), 3);
     CHECK_OK(kpdt_dataset_get(x, 1, &r, NULL));
     CHECK(is(r.keyphrase, "c") && r.score == 3);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
 }
 
 static void columns_and_files_that_cannot_be_meant_are_refused(void) {
@@ -166,12 +167,12 @@ static void a_mapped_file_gives_every_row(void) {
     }
     CHECK_INT(kpdt_dataset_rows(x), good);
     CHECK_INT(kpdt_dataset_bad_rows(x), 1000 - good);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     f = fopen(path, "wb");
     if (f) fclose(f);
     CHECK_OK(kpdt_dataset_open(&d, &x, NULL));
     CHECK_INT(kpdt_dataset_rows(x), 0);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
 }
 
 // Between two good rows stand 30,000 bad ones: a get costs no more than without them.
@@ -202,7 +203,7 @@ static void bad_lines_are_passed_over_once(void) {
     for (int k = 0; k < 20; k++) CHECK(!kpdt_dataset_get(x, k, &r, NULL) && is(r.title, "b"));
     memcpy(text + at - 7 - strlen(first), "b\nb", 3);       // the file changes under it: said, whether a line came or went
     CHECK_STATUS(kpdt_dataset_get(x, 19, &r, NULL), KPD_ERR_FORMAT);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     free(text);
 }
 
@@ -214,14 +215,14 @@ static void a_byte_order_mark_is_no_part_of_the_first_cell(void) {
     if (!x) return;
     CHECK(!kpdt_dataset_get(x, 0, &r, NULL) && r.label == 0.5f && is(r.title, "lamp"));
     CHECK(!kpdt_dataset_get(x, 1, &r, NULL) && r.label == 1);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     x = text_data(title_first, "\xEF\xBB\xBF" "lamp\n\xEF\xBB\xBF" "case\n");
     CHECK(!kpdt_dataset_get(x, 0, &r, NULL) && is(r.title, "lamp"));
     CHECK(!kpdt_dataset_get(x, 1, &r, NULL) && is(r.title, "\xEF\xBB\xBF" "case"));   // one inside is text
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     x = text_data(title_first, "\xEF\xBB\xBF");
     CHECK_INT(kpdt_dataset_rows(x), 0);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
 }
 
 static void utf16_is_refused(void) {
@@ -272,7 +273,7 @@ static kpdt_trainer *trainer_of(const kpdt_source *sources, int32_t n, int32_t b
     m = tiny_model(&o);
     d.start = m; d.sources = sources; d.n_sources = n; d.batch = batch; d.seed = seed; d.max_tokens = 64; d.max_texts = 4;
     CHECK_THAT(!kpdt_trainer_create(&d, &t, &e), "%s", e.message);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return t;
 }
 
@@ -316,7 +317,7 @@ static void random_batches_see_each_row_once_an_epoch(void) {
     }
     CHECK_THAT(same < 20 && in_place < 10, "%d rows where they were in another order, %d where they stand in the file", same,
                in_place);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     free(text);
 }
 
@@ -331,7 +332,7 @@ static void small_permutations_are_whole(void) {
         CHECK_INT(draw_rows(t, n, counts, order), (n + 4) / 5);
         for (int i = 0; i < n; i++) CHECK(counts[i] == 1);
         kpdt_trainer_destroy(t);
-        kpdt_dataset_close(x);
+        kpdt_dataset_destroy(x);
         free(text);
     }
 }
@@ -346,7 +347,7 @@ static void rows_in_order_stay_so(void) {
     CHECK_INT(draw_rows(t, 140, counts, order), 6);
     for (int i = 0; i < 140; i++) CHECK(order[i] == i % 70);
     kpdt_trainer_destroy(t);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     free(text);
 }
 
@@ -380,7 +381,7 @@ static void batches_are_shared_out_by_size_or_share(void) {
         }
         kpdt_trainer_destroy(t);
     }
-    for (int i = 0; i < 3; i++) { kpdt_dataset_close(x[i]); free(text[i]); }
+    for (int i = 0; i < 3; i++) { kpdt_dataset_destroy(x[i]); free(text[i]); }
 }
 
 // A click log: one keyphrase has a tenth of the rows. Every batch but an epoch's last is full, and an epoch has each row once.
@@ -406,16 +407,16 @@ static double draw_clicks(int rows) {
         if (!CHECK_OK(kpdt_trainer_draw(t, &b, NULL))) break;
         short_ones += b.n < 64;
         for (int32_t i = 0; i < b.n; i++) counts[b.row[i]]++;
-        r = kpdt_trainer_report(t);
+        r = report_of(t);
         if (k == batches - 1) CHECK(r.rows_seen == rows && r.rows_repeated == 0 && r.rows_left == 0);
         if (k == 0) CHECK(r.rows_seen == 64 && r.rows_left == rows - 64);
     }
-    r = kpdt_trainer_report(t);
+    r = report_of(t);
     CHECK(r.rows_seen == rows && r.rows_repeated == rows && r.rows_left == 0);
     CHECK_INT(short_ones, rows % 64 ? 2 : 0);
     for (int i = 0; i < rows; i++) CHECK_THAT(counts[i] == 2, "row %d came %d times in two epochs", i, counts[i]);
     kpdt_trainer_destroy(t);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     free(text);
     free(counts);
     return (double)(clock() - begin) / CLOCKS_PER_SEC;
@@ -480,10 +481,10 @@ static void a_text_counts_once_in_a_batch(void) {
         CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
         CHECK_NEAR(loss, want / (1 + symmetric), 2e-5);
         kpd_session_destroy(session);
-        kpd_model_close(m);
+        kpd_model_destroy(m);
         kpdt_trainer_destroy(t);
     }
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     x = text_data(two, "blue\tcase\nred\tlamp\npro\tphone\n");        // nothing twice: no mask
     {
         kpdt_source s = source_of(x, KPDT_NO_DUPLICATES);
@@ -492,7 +493,7 @@ static void a_text_counts_once_in_a_batch(void) {
         CHECK(!kpdt_trainer_draw(t, &b, NULL) && !b.mask);
         kpdt_trainer_destroy(t);
     }
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
 }
 
 // Steps as `epochs` says, and how often each row came.
@@ -510,7 +511,7 @@ static void check_epochs(const kpdt_dataset *x, int32_t batch, int32_t epochs) {
     m = tiny_model(&o);
     d.start = m; d.sources = &s; d.n_sources = 1; d.batch = batch; d.epochs = epochs; d.seed = 5;
     CHECK_THAT(!kpdt_trainer_create(&d, &t, &e), "%s", e.message);
-    for (int64_t i = kpdt_trainer_report(t).steps; i > 0; i--) {
+    for (int64_t i = report_of(t).steps; i > 0; i--) {
         kpdt_batch b;
         CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
         CHECK(b.n > 0 && b.n <= batch);
@@ -520,7 +521,7 @@ static void check_epochs(const kpdt_dataset *x, int32_t batch, int32_t epochs) {
         CHECK_THAT(counts[i] == epochs, "batch %d: row %d came %d times in %d epochs", (int)batch, (int)i, counts[i],
                    (int)epochs);
     kpdt_trainer_destroy(t);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // 100 queries of 20 rows, of which one alone fits in a batch of 32; and queries of 1 to 40 rows, packed anew in each epoch.
@@ -530,12 +531,12 @@ static void an_epoch_by_query_has_every_row(void) {
     size_t at = 0;
     check_epochs(x, 32, 1);
     check_epochs(x, 32, 3);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     for (int q = 0; q < 90; q++)
         for (int i = 0; i <= q * 7 % 40; i++) at += (size_t)sprintf(text + at, "q%d\tblue\tcase\t1\n", q);
     x = text_data(GROUPS, text);
     for (int32_t batch = 1; batch < 100; batch = batch * 2 + 3) check_epochs(x, batch, 4);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     free(text);
 }
 
@@ -565,7 +566,7 @@ static void queries_stand_together(void) {
         CHECK(b.n == (b.row[0] % 11 == 8 ? 3 : 4));
     }
     kpdt_trainer_destroy(t);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     free(text);
 }
 
@@ -582,7 +583,7 @@ static void a_cut_query_keeps_its_positive_in_each_piece(void) {
         s.losses[0].loss = losses[l]; s.losses[0].per_query = true;
         t = trainer_of(&s, 1, 4, 7);
         memset(counts, 0, sizeof counts);
-        for (int64_t k = kpdt_trainer_report(t).steps; k > 0; k--) {
+        for (int64_t k = report_of(t).steps; k > 0; k--) {
             kpdt_batch b;
             CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
             for (int32_t i = 0; i < b.n; i++) {
@@ -593,11 +594,11 @@ static void a_cut_query_keeps_its_positive_in_each_piece(void) {
             }
         }
         for (int i = 0; i < 110; i++) CHECK_INT(counts[i], i % 11 ? 1 : 4);
-        r = kpdt_trainer_report(t);
+        r = report_of(t);
         CHECK(r.rows_seen == 110 && r.rows_repeated == 30 && r.rows_left == 0);
         kpdt_trainer_destroy(t);
     }
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     free(text);
 }
 

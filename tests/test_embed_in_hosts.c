@@ -39,7 +39,7 @@ static void check_host(int (*embed)(const char *, const char *, float *, char *)
         CHECK_THAT(!memcmp(want, got, sizeof want), "%s: other bits for \"%s\"", host, texts[i]);
     }
     kpd_session_destroy(s);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void cpp(void) { check_host(embed_in_cpp, "C++"); }

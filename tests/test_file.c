@@ -2,6 +2,7 @@
 #define _XOPEN_SOURCE 700
 #include "test.h"
 #include "tiny_model.h"
+#include "values.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,7 +187,7 @@ static void use_index(kpd_index *x) {
     float q[DIM] = {1, 2, 3}, v[DIM];
     kpd_hit hits[10];
     int32_t n = 0;
-    kpd_index_info info = kpd_index_get_info(x);
+    kpd_index_info info = info_of(x);
     if (info.dim != DIM) return;
     (void)kpd_index_search(session, x, q, 1, NULL, hits, &n, NULL);
     for (int64_t i = -1, id; i <= info.slots && i < 40; i++) {
@@ -214,8 +215,8 @@ static kpd_status open_and_use(uint32_t kind, const char *path, const kpd_open_d
     CHECK(kind == MODEL ? m != NULL : x != NULL);
     if (m) use_model(m);
     if (x) use_index(x);
-    kpd_model_close(m);
-    kpd_index_close(x);
+    kpd_model_destroy(m);
+    kpd_index_destroy(x);
     return KPD_OK;
 }
 
@@ -255,7 +256,7 @@ static void make_index_file(void) {
         give_text(x, id);
     }
     CHECK_OK(kpd_index_save(x, index_path, NULL));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
 }
 
 // Vectors that are removed leave empty places.
@@ -275,7 +276,7 @@ static tiny_bytes make_tree_file(void) {
     for (int i = 0; i < COUNT; i++) give_text(x, ids[i]);
     CHECK_OK(kpd_index_remove(x, ids + 3, 4, NULL, NULL));
     CHECK_OK(kpd_index_save(x, path, NULL));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     return tiny_bytes_read(path);
 }
 
@@ -291,7 +292,7 @@ static void make_fixtures(void) {
     if (m) CHECK_OK(kpd_model_save(m, model_path, NULL));
     d.student = m; d.max_tokens = 64; d.max_k = 16;
     CHECK_OK(kpd_session_create(&d, &session, NULL));
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     make_index_file();
     model_file = tiny_bytes_read(model_path);
     index_file = tiny_bytes_read(index_path);
@@ -600,7 +601,7 @@ static void model_by_format(void) {
     same_as_part(m, &x, "encoder.layer.0.intermediate.dense.weight", "encoder.layer.0.intermediate.dense.weight", 16, 16, 0);
     same_as_part(m, &x, "encoder.layer.0.attention.self.key.weight", "encoder.layer.0.attention.self.qkv.weight", 16, 16, 256);
     same_as_part(m, &x, "encoder.layer.0.attention.self.value.bias", "encoder.layer.0.attention.self.qkv.bias", 1, 16, 32);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // An index of n vectors (1 + i, 2, -i) with ids 100 - 7 i, by the description alone.
@@ -640,8 +641,8 @@ static void check_own_index(const own_index *own, size_t n) {
     kpd_index *x = NULL;
     float v[DIM];
     if (CHECK_OK(kpd_index_open(NULL, &d, &x, &error))) {
-        CHECK_INT(kpd_index_get_info(x).count, n);
-        CHECK_INT(kpd_index_get_info(x).metric, KPD_DOT);
+        CHECK_INT(kpd_index_count(x), n);
+        CHECK_INT(info_of(x).metric, KPD_DOT);
         for (size_t i = 0; i < n; i++) {
             float want[DIM] = {0, 2, 0};
             want[0] = 1 + (float)i; want[2] = 0 - (float)i;
@@ -651,7 +652,7 @@ static void check_own_index(const own_index *own, size_t n) {
         CHECK_STATUS(kpd_index_get(x, 101, v, NULL), KPD_ERR_NOT_FOUND);
         use_index(x);
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     tiny_bytes_free(&b);
 }
 
@@ -847,8 +848,8 @@ static void copied_data(void) {
             if (CHECK_THAT(!s, "%s", error.message) && m) use_model(m);
             if (x) use_index(x);
             if (m) CHECK_OK(kpd_model_verify(m, &error));
-            kpd_model_close(m);
-            kpd_index_close(x);
+            kpd_model_destroy(m);
+            kpd_index_destroy(x);
         }
 }
 
@@ -883,8 +884,8 @@ static void save_again(void) {
         d.verify = i == 1; d.copy = i == 2;
         if (CHECK_OK(kpd_model_open(model_path, &d, &m, NULL))) CHECK_OK(kpd_model_save(m, model_again, NULL));
         if (CHECK_OK(kpd_index_open(index_path, &d, &x, NULL))) CHECK_OK(kpd_index_save(x, index_again, NULL));
-        kpd_model_close(m);
-        kpd_index_close(x);
+        kpd_model_destroy(m);
+        kpd_index_destroy(x);
         check_same_file(model_again, &model_file);
         check_same_file(index_again, &index_file);
     }
@@ -916,9 +917,9 @@ static void save_over_mapped(void) {
         if (CHECK_OK(kpd_model_open(path, NULL, &now, NULL))) embed_one(now, replaced);
         CHECK(memcmp(before, replaced, sizeof before) != 0);
     }
-    kpd_model_close(now);
-    kpd_model_close(old);
-    kpd_model_close(other);
+    kpd_model_destroy(now);
+    kpd_model_destroy(old);
+    kpd_model_destroy(other);
     check_no_leftovers();
 }
 
@@ -929,8 +930,8 @@ static void check_save_fails(const char *path, kpd_status want, bool named) {
     if (named) CHECK_THAT(strstr(error.message, path) != NULL, "\"%s\" does not name %s", error.message, path);
     if (CHECK_OK(kpd_index_open(index_path, NULL, &x, NULL))) CHECK_STATUS(kpd_index_save(x, path, &error), want);
     CHECK(error.status == want && error.message[0]);
-    kpd_model_close(m);
-    kpd_index_close(x);
+    kpd_model_destroy(m);
+    kpd_index_destroy(x);
 }
 
 static void save_fails(void) {
@@ -955,7 +956,7 @@ static int mode_of(const char *path) {
 static void save_to(const char *path, kpd_status want) {
     kpd_model *m = NULL;
     if (CHECK_OK(kpd_model_open(model_path, NULL, &m, NULL))) CHECK_STATUS(kpd_model_save(m, path, &error), want);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 #endif
 
@@ -1039,7 +1040,7 @@ static void save_on_full_disk(void) {
     check_same_file("build/tmp/full.kpd.0.tmp", &others);
     remove("build/tmp/full.kpd.0.tmp");
     signal(SIGXFSZ, handler);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     check_same_file(path, &index_file);
     check_no_leftovers();
 #endif

@@ -3,6 +3,7 @@
 #include "test.h"
 #include "../kpd.h"
 #include "../tools/hf.h"
+#include "values.h"
 
 #define GOLDEN "tests/golden/"
 
@@ -123,7 +124,7 @@ static void check_refused(const char *dir, kpd_status status, const char *says) 
     CHECK_THAT(s == status && e.status == status && m == NULL, "%s: %s, expected %s (%s)", says, kpd_status_name(s),
                kpd_status_name(status), e.message);
     CHECK_THAT(s == KPD_OK || strstr(e.message, says) != NULL, "message \"%s\", expected \"%s\"", e.message, says);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // A golden folder with one change is refused, and the message says so.
@@ -163,7 +164,7 @@ static void free_lines(lines *l) {
 static float *run(const kpd_model *m, kpd_tower tower, const lines *l) {
     kpd_session_desc d;
     kpd_session *s = NULL;
-    bool cross = kpd_model_get_desc(m).kind == KPD_CROSS_ENCODER;
+    bool cross = kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER;
     float *out = (float *)calloc(l->n * (size_t)kpd_model_dim(m), sizeof *out);
     memset(&d, 0, sizeof d);
     if (cross) d.assistant = m;
@@ -186,7 +187,7 @@ static void check_golden(const kpd_model *m, kpd_tower tower, const char *expect
     if (!m) return;
     snprintf(path, sizeof path, GOLDEN "expected/%s.npy", expected);
     want = read_bytes(path);
-    l = read_lines(kpd_model_get_desc(m).kind == KPD_CROSS_ENCODER ? GOLDEN "pairs.txt" : GOLDEN "texts.txt");
+    l = read_lines(kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER ? GOLDEN "pairs.txt" : GOLDEN "texts.txt");
     if (CHECK_THAT(want.data != NULL && l.n > 0, "%s is not there", path)) {
         header = 10 + (size_t)(unsigned char)want.data[8] + 256 * (size_t)(unsigned char)want.data[9];
         w = (const float *)(const void *)(want.data + header);
@@ -207,7 +208,7 @@ static void golden_mean(void) {
     kpd_model *m = import_ok(GOLDEN "tiny_mean");
     check_golden(m, KPD_ITEM, "tiny_mean", 1e-5);
     check_golden(m, KPD_KEYPHRASE, "tiny_mean", 1e-5);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void changed(const char *file, const char *old, const char *new_, const char *expected) {
@@ -216,7 +217,7 @@ static void changed(const char *file, const char *old, const char *new_, const c
     replace(dir, file, old, new_);
     m = import_ok(dir);
     check_golden(m, KPD_ITEM, expected, 1e-5);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void golden_pooling(void) {
@@ -244,16 +245,16 @@ static void golden_dense(void) {
     kpd_model *m = import_ok(GOLDEN "tiny_cls_dense");
     check_golden(m, KPD_ITEM, "tiny_cls_dense", 1e-5);
     check_golden(m, KPD_KEYPHRASE, "tiny_cls_dense_query", 1e-5);     // the "query" prompt
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void golden_cross(void) {
     kpd_model *m = import_ok(GOLDEN "tiny_cross");
     check_golden(m, KPD_ITEM, "tiny_cross", 1e-4);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     m = import_ok(GOLDEN "tiny_cross3");
     check_golden(m, KPD_ITEM, "tiny_cross3", 1e-4);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // Without modules.json: mean pooling, normalised. Without Normalize: vectors keep their length.
@@ -266,7 +267,7 @@ static void golden_without_modules(void) {
             "\"type\": \"sentence_transformers.base.modules.normalize.Normalize\"\n  }", "");
     m = import_ok(dir);
     check_golden(m, KPD_ITEM, "tiny_mean_plain", 1e-5);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     m = NULL;
     remove(join(dir, "", "modules.json"));
     memset(&d, 0, sizeof d);
@@ -275,7 +276,7 @@ static void golden_without_modules(void) {
     CHECK_OK(hf_import(dir, &d, &m, NULL));
     CHECK_THAT(strstr(note, "mean pooling") != NULL, "note \"%s\"", note);
     check_golden(m, KPD_ITEM, "tiny_mean", 1e-5);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // ---- round trip ---------------------------------------------------------------------------------------------------
@@ -324,11 +325,11 @@ static void check_round_trip(const kpd_model *m, const char *expected, kpd_tower
     CHECK(same_weights(m, back));
     CHECK(same_file(m, back));
     check_golden(back, tower, expected, 1e-4);
-    kpd_model_close(back);
+    kpd_model_destroy(back);
     remove(join(dir, "", "vocab.txt"));      // tokenizer.json alone says the same
     back = import_ok(dir);
     check_golden(back, tower, expected, 1e-4);
-    kpd_model_close(back);
+    kpd_model_destroy(back);
 }
 
 static void round_trip(void) {
@@ -339,7 +340,7 @@ static void round_trip(void) {
         snprintf(path, sizeof path, GOLDEN "%s", golden[i]);
         m = import_ok(path);
         check_round_trip(m, golden[i], KPD_ITEM);
-        kpd_model_close(m);
+        kpd_model_destroy(m);
     }
 }
 
@@ -353,29 +354,29 @@ static void round_trip_options(void) {
     d.max_tokens = 20;
     CHECK_OK(hf_import(GOLDEN "tiny_cls_dense", &d, &m, NULL));
     if (!m) return;
-    md = kpd_model_get_desc(m);
+    md = *kpd_model_get_desc(m);
     CHECK_INT(md.max_tokens, 20);
     CHECK(!strcmp(md.template_item, d.template_item));
     CHECK(md.layer_norm_eps >= 1e-7f && md.layer_norm_eps <= 1e-7f);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     m = NULL;
     d.template_item = NULL;
     d.max_tokens = 0;
     d.template_keyphrase = "find \"it\" \\ now: {keyphrase}";
     CHECK_OK(hf_import(GOLDEN "tiny_cls_dense", &d, &m, NULL));
     if (!m) return;
-    CHECK_INT(kpd_model_get_desc(m).max_tokens, 50);
+    CHECK_INT(kpd_model_get_desc(m)->max_tokens, 50);
     {
         const char *dir = place("hf_options");
         kpd_model *back;
         CHECK_OK(hf_export(m, dir, NULL));
         CHECK_STATUS(hf_export(m, dir, NULL), KPD_ERR_ARGUMENT);       // not empty
         back = import_ok(dir);
-        if (back) CHECK(!strcmp(kpd_model_get_desc(back).template_keyphrase, d.template_keyphrase));
-        kpd_model_close(back);
+        if (back) CHECK(!strcmp(kpd_model_get_desc(back)->template_keyphrase, d.template_keyphrase));
+        kpd_model_destroy(back);
     }
     CHECK_STATUS(hf_export(m, "build/tmp/no/such/folder", NULL), KPD_ERR_IO);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // ---- refusals -----------------------------------------------------------------------------------------------------
@@ -587,20 +588,20 @@ static void refuse_known_keys(void) {
 static void tokenizer_class_of_config(void) {
     static const char silent[] = "\"tokenizer_class\": \"BertTokenizer\",";
     const char *dir = copy_of("tiny_mean", "hf_class");
-    kpd_model_close(import_ok(dir));
+    kpd_model_destroy(import_ok(dir));
     replace(dir, "config.json", "{", "{\"tokenizer_class\": \"BertJapaneseTokenizer\",");
-    kpd_model_close(import_ok(dir));
+    kpd_model_destroy(import_ok(dir));
     replace(dir, "tokenizer_config.json", silent, "");
     check_refused(dir, KPD_ERR_UNSUPPORTED, "config.json: tokenizer_class: found \"BertJapaneseTokenizer\"");
     replace(dir, "config.json", "BertJapaneseTokenizer", "BertTokenizerFast");
-    kpd_model_close(import_ok(dir));
+    kpd_model_destroy(import_ok(dir));
 }
 
 // What the tokens of a text are cut to.
 static void check_limit(const char *dir, int32_t expected) {
     kpd_model *m = import_ok(dir);
-    if (m) CHECK_INT(kpd_model_get_desc(m).max_tokens, expected);
-    kpd_model_close(m);
+    if (m) CHECK_INT(kpd_model_get_desc(m)->max_tokens, expected);
+    kpd_model_destroy(m);
 }
 
 // max_len is the old name of model_max_length, of which a null counts too.
@@ -639,8 +640,8 @@ static void sentence_config_names(void) {
     put(dir, "sentence_bert_config.json", "{}");
     put(dir, "sentence_roberta_config.json", "{\"do_lower_case\": true}");
     m = import_ok(dir);
-    if (m) CHECK(!kpd_tokenizer_get_desc(kpd_model_tokenizer(m)).cased);
-    kpd_model_close(m);
+    if (m) CHECK(!kpd_tokenizer_get_desc(kpd_model_tokenizer(m))->cased);
+    kpd_model_destroy(m);
 }
 
 static void check_templates(const char *prompts, const char *item, const char *keyphrase, const char *says) {
@@ -655,10 +656,10 @@ static void check_templates(const char *prompts, const char *item, const char *k
     put(dir, "config_sentence_transformers.json", prompts);
     CHECK_THAT(!hf_import(dir, &d, &m, &e), "%s: %s", prompts, e.message);
     if (!m) return;
-    CHECK_THAT(!strcmp(kpd_model_get_desc(m).template_item, item), "%s: %s", prompts, kpd_model_get_desc(m).template_item);
-    CHECK(!strcmp(kpd_model_get_desc(m).template_keyphrase, keyphrase));
+    CHECK_THAT(!strcmp(kpd_model_get_desc(m)->template_item, item), "%s: %s", prompts, kpd_model_get_desc(m)->template_item);
+    CHECK(!strcmp(kpd_model_get_desc(m)->template_keyphrase, keyphrase));
     CHECK_THAT(strstr(note, says) != NULL, "note \"%s\", expected \"%s\"", note, says);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // As encode_query and encode_document: "query" and "document" always exist, empty where the file lacks them.
@@ -683,7 +684,7 @@ static void truncated_vectors(void) {
     replace(dir, "config_sentence_transformers.json", "\"cosine\"", "\"dot\", \"truncate_dim\": 8");
     m = import_ok(dir);
     if (m && whole) {
-        d = kpd_model_get_desc(m);
+        d = *kpd_model_get_desc(m);
         CHECK(d.truncate_dim == 8 && d.similarity == KPD_DOT && kpd_model_dim(m) == 8);
         w = run(whole, KPD_ITEM, &l);
         c = run(m, KPD_ITEM, &l);
@@ -694,19 +695,19 @@ static void truncated_vectors(void) {
         if (back && CHECK(same_file(m, back))) {
             kpd_model *opened = NULL;
             CHECK_OK(kpd_model_open(test_tmp("hf_a.kpd"), NULL, &opened, NULL));
-            if (opened) CHECK(kpd_model_dim(opened) == 8 && kpd_model_get_desc(opened).similarity == KPD_DOT);
-            kpd_model_close(opened);
+            if (opened) CHECK(kpd_model_dim(opened) == 8 && kpd_model_get_desc(opened)->similarity == KPD_DOT);
+            kpd_model_destroy(opened);
         }
-        kpd_model_close(back);
+        kpd_model_destroy(back);
     }
     free(w);
     free_lines(&l);
-    kpd_model_close(whole);
-    kpd_model_close(m);
+    kpd_model_destroy(whole);
+    kpd_model_destroy(m);
     replace(dir, "config_sentence_transformers.json", "\"truncate_dim\": 8", "\"truncate_dim\": 99");
     m = import_ok(dir);
     if (m) CHECK_INT(kpd_model_dim(m), 32);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     refused("tiny_mean", "config_sentence_transformers.json", "\"cosine\"", "\"cosine\", \"truncate_dim\": 0", KPD_ERR_FORMAT,
             "truncate_dim: found 0");
     refused("tiny_mean", "config_sentence_transformers.json", "\"cosine\"", "\"manhattan\"", KPD_ERR_UNSUPPORTED,
@@ -720,16 +721,16 @@ static void white_space_in_vocabularies(void) {
     replace(dir, "vocab.txt", "red\n", "red \xE3\x80\x80\t\r\r\n");
     m = import_ok(dir);
     check_golden(m, KPD_ITEM, "tiny_cross", 1e-4);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     replace(dir, "tokenizer.json", "\"red\": 5", "\"red \": 5");
     m = import_ok(dir);
     if (m) CHECK_INT(kpd_token_id(kpd_model_tokenizer(m), hf_text("red")), 5);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     remove(join(dir, "", "vocab.txt"));         // that token is never found, and hides no other
     m = import_ok(dir);
     if (m) CHECK_INT(kpd_token_id(kpd_model_tokenizer(m), hf_text("red")), -1);
-    if (m) CHECK_INT(kpd_token_text(kpd_model_tokenizer(m), 5).size, 0);
-    kpd_model_close(m);
+    if (m) CHECK_INT(token_of(kpd_model_tokenizer(m), 5).size, 0);
+    kpd_model_destroy(m);
 }
 
 // Prompts that config.json's kpd templates begin with may say special tokens by their roles.
@@ -750,8 +751,8 @@ static void prompts_with_roles(void) {
     }
     back = import_ok(dir);
     if (back) CHECK(same_file(m, back));
-    kpd_model_close(back);
-    kpd_model_close(m);
+    kpd_model_destroy(back);
+    kpd_model_destroy(m);
 }
 
 // What downloads leave in place of a file, and what is no folder of a model at all.
@@ -817,7 +818,7 @@ static void accept_harmless_keys(void) {
             " \"split_special_tokens\": false, \"model_input_names\": [\"input_ids\", \"attention_mask\"],");
     replace(dir, "config.json", "{", "{\"directionality\": \"bidi\", \"pooler_fc_size\": 768, \"num_beams\": 1, "
             "\"torch_dtype\": \"float16\", \"gradient_checkpointing\": false, \"sep_token_id\": 3, \"nonsense\": null,");
-    kpd_model_close(import_ok(dir));
+    kpd_model_destroy(import_ok(dir));
 }
 
 static void notes(void) {
@@ -829,7 +830,7 @@ static void notes(void) {
     d.note_size = sizeof note;
     CHECK_OK(hf_import(GOLDEN "tiny_cls_dense", &d, &m, NULL));
     CHECK_THAT(strstr(note, "pooler is left out") != NULL, "note \"%s\"", note);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // ---- hostile files ------------------------------------------------------------------------------------------------
@@ -1000,7 +1001,7 @@ static void json_mutated(void) {
             b.data[at] = "0123456789[]{},:\"-tfn\\ux"[next_random(&seed) % 24];
             write_bytes(join(dir, "", target[k]), b.data, b.size);
             (void)hf_import(dir, NULL, &m, NULL);
-            kpd_model_close(m);
+            kpd_model_destroy(m);
             b.data[at] = old;
         }
         write_bytes(join(dir, "", target[k]), b.data, b.size);
@@ -1037,7 +1038,7 @@ static void every_allocation(const char *dir) {
         d.allocator.user = &b;
         s = hf_import(dir, &d, &m, NULL);
         if (s == KPD_OK) {
-            kpd_model_close(m);
+            kpd_model_destroy(m);
             CHECK_INT(b.used, 0);
             return;
         }
@@ -1150,14 +1151,14 @@ static void export_of_corrupt_weights(void) {
     kpd_error e;
     const char *path = test_tmp("hf_corrupt.kpd"), *to = place("hf_corrupt");
     if (!CHECK_OK(hf_import(GOLDEN "tiny_mean", NULL, &m, &e)) || !CHECK_OK(kpd_model_save(m, path, &e))) return;
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     b = read_bytes(path);
     memset(&d, 0, sizeof d);
     block = (char *)malloc(b.size + 64);
     d.data = memcpy(block + (64 - (uintptr_t)block % 64) % 64, b.data, b.size); d.size = b.size;
     ((char *)(uintptr_t)d.data)[b.size - 40] ^= 1;
     if (CHECK_OK(kpd_model_open(NULL, &d, &m, &e))) CHECK_STATUS(hf_export(m, to, &e), KPD_ERR_FORMAT);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     free(b.data);
     free(block);
 }

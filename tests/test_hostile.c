@@ -157,7 +157,7 @@ static kpd_model *make_model(int32_t n_layers, bool separate) {
     if (!CHECK_OK(kpd_tokenizer_create(&t, &tokenizer, NULL))) return NULL;
     d.width = d.ffn_width = 2; d.n_heads = 1; d.n_layers = n_layers; d.n_positions = 16; d.tokenizer = tokenizer;
     d.separate_towers = separate;
-    CHECK_OK(kpd_model_create(&d, NULL, &m, NULL));
+    CHECK_OK(kpd_model_create(&d, &m, NULL));
     kpd_tokenizer_destroy(tokenizer);
     return m;
 }
@@ -193,8 +193,8 @@ static double seconds_of_layers(int32_t n_layers) {
     start = clock();
     if (b.data) CHECK_THAT(!kpd_model_open(NULL, &d, &again, &error), "%s", error.message);
     start = clock() - start;
-    kpd_model_close(again);
-    kpd_model_close(m);
+    kpd_model_destroy(again);
+    kpd_model_destroy(m);
     free(b.block);
     return (double)start / CLOCKS_PER_SEC;
 }
@@ -217,7 +217,7 @@ static void equal_and_absent_names(void) {
     CHECK_STATUS(kpd_model_get(m, "", w, &error), KPD_ERR_NOT_FOUND);
     CHECK_STATUS(kpd_model_get(m, "zzz", w, &error), KPD_ERR_NOT_FOUND);
     CHECK_STATUS(kpd_model_get(m, "embeddings.LayerNorm.biaz", w, &error), KPD_ERR_NOT_FOUND);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // ---- what a mapped open does not look at -----------------------------------------------------------------------------
@@ -240,7 +240,7 @@ static kpd_model *damaged(bytes *b, const char *name, uint32_t value, bool seale
         d.data = b->data; d.size = b->size;
         CHECK_OK(kpd_model_open(NULL, &d, &out, &error));
     }
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return out;
 }
 
@@ -274,7 +274,7 @@ static void values_not_finite(void) {
             check_refused(m);
             CHECK_STATUS(kpd_model_get(m, tensors[i / 3], w, &error), KPD_ERR_FORMAT);
         }
-        kpd_model_close(m);
+        kpd_model_destroy(m);
         free(b.block);
     }
 }
@@ -284,7 +284,7 @@ static void wrong_sums_stay_wrong(void) {
         bytes b;
         kpd_model *m = damaged(&b, tensors[i], 0x3F800000u, false);
         if (m) check_refused(m);
-        kpd_model_close(m);
+        kpd_model_destroy(m);
         free(b.block);
     }
 }
@@ -300,7 +300,7 @@ static void wrong_sums_of_an_index(void) {
     CHECK_OK(kpd_index_create(&d, &x, NULL));
     CHECK_OK(kpd_index_upsert(x, ids, v, 3, NULL));
     CHECK_OK(kpd_index_save(x, path, NULL));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     for (int section = 1; section < 4; section++) {
         kpd_open_desc o;
         kpd__file f;
@@ -314,7 +314,7 @@ static void wrong_sums_of_an_index(void) {
         remove(to);
         CHECK_STATUS(kpd_index_save(x, to, &error), KPD_ERR_FORMAT);
         CHECK_THAT(remove(to) != 0, "%s was written", to);
-        kpd_index_close(x);
+        kpd_index_destroy(x);
         kpd__file_close(&f);
     }
 }

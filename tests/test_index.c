@@ -3,6 +3,7 @@
 #define KPD_THREADS
 #include "test.h"
 #include "tiny_model.h"
+#include "values.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,11 +97,11 @@ static void unit(const float *v, int32_t dim, float *out) {
     kpd_index *x = create(dim, KPD_COSINE);
     const int64_t id = 1;
     if (x && CHECK_OK(kpd_index_upsert(x, &id, v, 1, NULL))) CHECK_OK(kpd_index_get(x, 1, out, NULL));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
 }
 
 static bool check_row(const kpd_index *x, const float *q, size_t n, int32_t k, const kpd_hit *row, int32_t count) {
-    kpd_index_info info = kpd_index_get_info(x);
+    kpd_index_info info = info_of(x);
     size_t dim = (size_t)info.dim, expected = n < (size_t)k ? n : (size_t)k;
     float length_one[MOST_DIM], v[MOST_DIM];
     if (info.metric == KPD_COSINE) unit(q, info.dim, length_one);
@@ -129,10 +130,10 @@ static bool check_exact(kpd_session *s, kpd_metric metric, size_t dim, size_t n,
     bool ok = x != NULL;
     fill(n, dim, (uint32_t)(n * 31 + dim));
     spoil_outputs();
-    ok = ok && CHECK_OK(kpd_index_upsert(x, ids, vectors, n, &error)) && CHECK_INT(kpd_index_get_info(x).count, n) &&
+    ok = ok && CHECK_OK(kpd_index_upsert(x, ids, vectors, n, &error)) && CHECK_INT(kpd_index_count(x), n) &&
          CHECK_OK(kpd_index_search(s, x, queries, QUERIES, &d, hits, counts, &error));
     for (size_t i = 0; ok && i < QUERIES; i += 14) ok = check_row(x, queries + i * dim, n, k, hits + i * (size_t)k, counts[i]);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     return ok;
 }
 
@@ -169,7 +170,7 @@ static void ties(void) {
         CHECK_OK(kpd_index_search(s, x, q, 1, &d, hits2, counts2, NULL));
         CHECK(counts2[0] == 7 && same_hits(hits, hits2, 7));
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -182,7 +183,7 @@ static void k_is_10_by_default(void) {
         CHECK_INT(counts[0], 10);
         check_row(x, queries + 3, 40, 10, hits + 10, counts[1]);
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -216,7 +217,7 @@ static size_t reference_remove(reference *r, int64_t id) {
 static bool check_same(const kpd_index *x, reference *r) {
     float v[RDIM];
     int64_t id = 0;
-    if (!CHECK_INT(kpd_index_get_info(x).count, r->n)) return false;
+    if (!CHECK_INT(kpd_index_count(x), r->n)) return false;
     for (size_t i = 0; i < r->n; i++) {
         if (!CHECK_OK(kpd_index_get(x, r->at[i].id, v, &error)) || !CHECK(!memcmp(v, r->at[i].v, sizeof v))) return false;
         if (!CHECK(kpd_index_id(x, (int64_t)i, &id) && find(r, id) != NULL) || !CHECK(kpd_index_contains(x, id))) return false;
@@ -280,7 +281,7 @@ static void random_operations(void) {
             else some_removals(x, &r, &state, tiny_random(&state) % 9);
             ok = check_same(x, &r) && (i % 20 || check_same_search(s, x, &r));
         }
-        kpd_index_close(x);
+        kpd_index_destroy(x);
     }
     kpd_session_destroy(s);
 }
@@ -291,7 +292,7 @@ static void last_of_equal_ids_wins(void) {
     const float v[5] = {1, 2, 3, 4, 5}, other = 6;
     float got = 0;
     if (x && CHECK_OK(kpd_index_upsert(x, some, v, 5, NULL))) {
-        CHECK_INT(kpd_index_get_info(x).count, 2);
+        CHECK_INT(kpd_index_count(x), 2);
         CHECK_OK(kpd_index_get(x, 7, &got, NULL));
         CHECK_NEAR(got, 4, 0);
         CHECK_OK(kpd_index_get(x, 8, &got, NULL));
@@ -299,9 +300,9 @@ static void last_of_equal_ids_wins(void) {
         CHECK_OK(kpd_index_upsert(x, &some[1], &other, 1, NULL));
         CHECK_OK(kpd_index_get(x, 8, &got, NULL));
         CHECK_NEAR(got, 6, 0);
-        CHECK_INT(kpd_index_get_info(x).count, 2);
+        CHECK_INT(kpd_index_count(x), 2);
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
 }
 
 static void remove_all(void) {
@@ -311,17 +312,17 @@ static void remove_all(void) {
     fill(100, 3, 9);
     for (int round = 0; s && x && round < 3; round++) {
         CHECK_OK(kpd_index_upsert(x, ids, vectors, 100, NULL));
-        CHECK_INT(kpd_index_get_info(x).count, 100);
+        CHECK_INT(kpd_index_count(x), 100);
         CHECK_OK(kpd_index_remove(x, ids, 100, round ? &removed : NULL, NULL));
         CHECK_INT(removed, round ? 100 : 0);
-        CHECK_INT(kpd_index_get_info(x).count, 0);
+        CHECK_INT(kpd_index_count(x), 0);
         CHECK_OK(kpd_index_remove(x, ids, 100, &removed, NULL));
         CHECK_INT(removed, 0);
         CHECK_STATUS(kpd_index_get(x, ids[5], vectors, NULL), KPD_ERR_NOT_FOUND);
         CHECK_OK(kpd_index_search(s, x, queries, 2, NULL, hits, counts, NULL));
         CHECK(counts[0] == 0 && counts[1] == 0);
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -344,7 +345,7 @@ static void empty(void) {
         CHECK(!kpd_index_contains(x, 1) && !kpd_index_id(x, 0, &other) && other == 77);
         CHECK_OK(kpd_index_search(s, x, q, 0, NULL, hits, counts, &error));
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -358,15 +359,15 @@ static void check_upsert_refused(kpd_metric metric, const float *bad, int64_t ro
     float before[2], after[2];
     if (x && CHECK_OK(kpd_index_upsert(x, some, good, 2, NULL))) {
         CHECK_OK(kpd_index_get(x, 1, before, NULL));
-        CHECK_STATUS(kpd_index_upsert(x, some, bad, 3, &error), KPD_ERR_ARGUMENT);
+        CHECK_STATUS(kpd_index_upsert(x, some, bad, 3, &error), KPD_ERR_INPUT);
         CHECK_INT(error.where, row);
         CHECK(error.message[0] != 0);
-        CHECK_INT(kpd_index_get_info(x).count, 2);
+        CHECK_INT(kpd_index_count(x), 2);
         CHECK_OK(kpd_index_get(x, 1, after, NULL));
         CHECK(!memcmp(before, after, sizeof before));
         CHECK_STATUS(kpd_index_get(x, 3, after, NULL), KPD_ERR_NOT_FOUND);
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
 }
 
 static void bad_vectors(void) {
@@ -383,7 +384,7 @@ static void bad_vectors(void) {
         kpd_index *x = create(2, (kpd_metric)m);
         const int64_t some[3] = {1, 2, 3};
         if (x) CHECK_OK(kpd_index_upsert(x, some, zero, 3, NULL));
-        kpd_index_close(x);
+        kpd_index_destroy(x);
     }
 }
 
@@ -416,14 +417,14 @@ static void bad_searches(void) {
         d.threshold = false;                                            // then min_score is not looked at
         CHECK_OK(kpd_index_search(s, x, q, 2, &d, hits, counts, &error));
         q[4] = NAN;
-        check_search_refused(s, x, q, &d, KPD_ERR_ARGUMENT, 1);
+        check_search_refused(s, x, q, &d, KPD_ERR_INPUT, 1);
         q[4] = INFINITY;
-        check_search_refused(s, x, q, &d, KPD_ERR_ARGUMENT, 1);
+        check_search_refused(s, x, q, &d, KPD_ERR_INPUT, 1);
         q[0] = NAN;
-        check_search_refused(s, x, q, &d, KPD_ERR_ARGUMENT, 0);
+        check_search_refused(s, x, q, &d, KPD_ERR_INPUT, 0);
     }
-    kpd_index_close(x);
-    kpd_index_close(wide);
+    kpd_index_destroy(x);
+    kpd_index_destroy(wide);
     kpd_session_destroy(s);
 }
 
@@ -473,7 +474,7 @@ static void threshold(void) {
         CHECK_OK(kpd_index_search(s, x, queries, 1, &d, hits2, counts2, NULL));
         CHECK_INT(counts2[0], 0);
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -505,7 +506,7 @@ static void filter(void) {
         CHECK_OK(kpd_index_search(s, x, queries, 1, &d, hits2, counts2, NULL));
         CHECK(counts2[0] == 1 && hits2[0].id == ids[3]);
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -541,7 +542,7 @@ static void check_threads(const kpd_index *x, const kpd_search_desc *d) {
             check_equal_search(x, (kpd_simd)level, p, d);
             CHECK(calls > 0 || n_threads[i] == 1);
             if (!CHECK_OK(kpd_pool_create(n_threads[i], NULL, &pool, NULL))) continue;
-            check_equal_search(x, (kpd_simd)level, kpd_pool_parallel(pool), d);
+            check_equal_search(x, (kpd_simd)level, *kpd_pool_parallel(pool), d);
             kpd_pool_destroy(pool);
         }
 }
@@ -559,7 +560,7 @@ static void threads_and_levels_agree(void) {
         if (x && CHECK_OK(kpd_index_upsert(x, ids, vectors, MOST, NULL)) &&
             CHECK_OK(kpd_index_search(s, x, queries, QUERIES, &d, hits, counts, NULL)))
             check_threads(x, &d);
-        kpd_index_close(x);
+        kpd_index_destroy(x);
     }
     kpd_session_destroy(s);
 }
@@ -574,7 +575,7 @@ static void check_same_search_as_saved(kpd_session *s, const kpd_index *x) {
 static void check_read_only(const kpd_index *saved, kpd_index *x) {
     float v[17];
     size_t removed = 99;
-    kpd_index_info info = kpd_index_get_info(x), of_saved = kpd_index_get_info(saved);
+    kpd_index_info info = info_of(x), of_saved = info_of(saved);
     CHECK(info.read_only && info.count == of_saved.count && info.dim == of_saved.dim && info.metric == of_saved.metric);
     CHECK_STATUS(kpd_index_upsert(x, ids, vectors, 1, &error), KPD_ERR_ARGUMENT);
     CHECK(error.message[0] != 0);
@@ -587,12 +588,12 @@ static void check_writable(kpd_index *x, size_t n) {
     const int64_t more = 123456789;
     float v[17], before[17];
     size_t removed = 0;
-    CHECK(!kpd_index_get_info(x).read_only);
+    CHECK(!info_of(x).read_only);
     CHECK_OK(kpd_index_get(x, ids[1], before, NULL));
     CHECK_OK(kpd_index_remove(x, ids, 1, &removed, NULL));
     CHECK_INT(removed, n ? 1 : 0);
     CHECK_OK(kpd_index_upsert(x, &more, queries, 1, NULL));
-    CHECK_INT(kpd_index_get_info(x).count, n);
+    CHECK_INT(kpd_index_count(x), n);
     CHECK_OK(kpd_index_get(x, more, v, NULL));
     CHECK_OK(kpd_index_get(x, ids[1], v, NULL));
     CHECK(!memcmp(v, before, sizeof v));
@@ -620,9 +621,9 @@ static void mapped_and_copied(void) {
         }
         if (y) check_same_search_as_saved(s, y);
     }
-    kpd_index_close(x);
-    kpd_index_close(y);
-    kpd_index_close(z);
+    kpd_index_destroy(x);
+    kpd_index_destroy(y);
+    kpd_index_destroy(z);
     kpd_session_destroy(s);
 }
 
@@ -643,9 +644,9 @@ static void borrowed(void) {
         memset(b.data, 0xFF, b.size);                                   // the copy no longer needs it
         check_writable(z, 50);
     }
-    kpd_index_close(x);
-    kpd_index_close(y);
-    kpd_index_close(z);
+    kpd_index_destroy(x);
+    kpd_index_destroy(y);
+    kpd_index_destroy(z);
     tiny_bytes_free(&b);
 }
 
@@ -665,10 +666,10 @@ static void empty_file(void) {
             CHECK_INT(counts[0], 0);
             CHECK_STATUS(kpd_index_get(y, 5, v, &error), KPD_ERR_NOT_FOUND);
             CHECK_STATUS(kpd_index_upsert(y, &id, v, 1, &error), copy ? KPD_OK : KPD_ERR_ARGUMENT);
-            CHECK_INT(kpd_index_get_info(y).count, copy);
+            CHECK_INT(kpd_index_count(y), copy);
         }
-        kpd_index_close(x);
-        kpd_index_close(y);
+        kpd_index_destroy(x);
+        kpd_index_destroy(y);
     }
     kpd_session_destroy(s);
 }
@@ -690,7 +691,7 @@ static void default_k_needs_room(void) {
     CHECK_OK(kpd_session_create(&d, &s, NULL));
     CHECK_STATUS(kpd_index_search(s, index, q, 1, NULL, found, &count, NULL), KPD_ERR_LIMIT);
     kpd_session_destroy(s);
-    kpd_index_close(index);
+    kpd_index_destroy(index);
 }
 
 // Ids that all begin at place 0 make a table that takes quadratic time to check: refused, not waited for.
@@ -714,8 +715,8 @@ static void colliding_file_is_refused(void) {
     o.verify = true;
     CHECK_STATUS(kpd_index_open(path, &o, &opened, NULL), KPD_ERR_FORMAT);
     CHECK_OK(kpd_index_open(path, NULL, &opened, NULL));
-    kpd_index_close(opened);
-    kpd_index_close(index);
+    kpd_index_destroy(opened);
+    kpd_index_destroy(index);
 }
 
 static size_t n_allocated, most_allocated;
@@ -753,11 +754,11 @@ static void replacing_needs_no_room(void) {
     CHECK_OK(kpd_index_upsert(x, own, v, N, NULL));
     CHECK_INT(n_allocated, before);
     CHECK_INT(most_allocated, 0);
-    CHECK_INT(kpd_index_get_info(x).count, N);
+    CHECK_INT(kpd_index_count(x), N);
     own[0] = N;                                                         // 0 stays, N is new
     CHECK_OK(kpd_index_upsert(x, own, v, N, NULL));
-    CHECK_INT(kpd_index_get_info(x).count, N + 1);
-    kpd_index_close(x);
+    CHECK_INT(kpd_index_count(x), N + 1);
+    kpd_index_destroy(x);
     CHECK_INT(n_allocated, 0);
 }
 

@@ -73,7 +73,7 @@ static kpd_model *model(const shape *s) {
         d.modules[2].kind = KPD_MODULE_DENSE; d.modules[2].width = 9; d.modules[2].activation = KPD_IDENTITY;
         d.modules[2].no_bias = true;
     }
-    CHECK_OK(kpd_model_create(&d, NULL, &m, NULL));
+    CHECK_OK(kpd_model_create(&d, &m, NULL));
     kpd_tokenizer_destroy(t);
     if (!m) abort();
     fill(m);
@@ -130,7 +130,7 @@ static rig make_rig(const shape *s, kpd_simd level, int32_t n_tasks, size_t toke
 static void free_rig(rig *r) {
     kpdt__tape_destroy(r->tape);
     kpdt__net_destroy(r->net);
-    kpd_model_close(r->model);
+    kpd_model_destroy(r->model);
 }
 
 // REFERENCE: the same network in double, written plainly. -----------------------------------------------------------
@@ -636,7 +636,7 @@ static void refused_memory_is_reported(void) {
         kpdt__tape_destroy(tape);
         kpdt__net_destroy(net);
     }
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void batches_that_do_not_fit_are_refused(void) {
@@ -648,7 +648,7 @@ static void batches_that_do_not_fit_are_refused(void) {
     x.batch.n_texts = 3;
     CHECK_OK(kpdt__forward(r.tape, &x.batch, NULL, out, NULL));
     x.first[1] = 0;
-    CHECK_STATUS(kpdt__forward(r.tape, &x.batch, NULL, out, NULL), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt__forward(r.tape, &x.batch, NULL, out, NULL), KPD_ERR_INPUT);
     free_rig(&r);
 }
 
@@ -716,7 +716,7 @@ static kpdt_trainer *trainer(const shape *s, int32_t n_tasks, float dropout) {
     d.start = m; d.max_tokens = 64; d.max_texts = PAIRS; d.steps = 30; d.rate = 0.01f; d.warmup = 0.1f; d.weight_decay = 0.01f;
     d.dropout = dropout; d.seed = 5; d.layer_decay = 0.9f; d.cosine_decay = true; d.parallel = tasks_of(n_tasks);
     CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
-    kpd_model_close(m);   // the start is copied
+    kpd_model_destroy(m);   // the start is copied
     if (!t) abort();
     return t;
 }
@@ -757,7 +757,7 @@ static uint64_t train(const shape *s, int32_t n_tasks, float dropout, float *bef
     CHECK_OK(kpdt_trainer_model(t, false, &m, NULL));
     kpdt_trainer_destroy(t);
     hash = kpd__hash64(m->file.data, kpd_model_size(m));
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return hash;
 }
 
@@ -810,7 +810,7 @@ static void phases_agree_with_inference_and_with_pieces(void) {
     g = kpdt_trainer_gradient(whole, &n);
     CHECK(n % 16 == 0 && !memcmp(g, kpdt_trainer_gradient(parts, &n), n * sizeof *g));
     kpd_session_destroy(session);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     kpdt_trainer_destroy(t); kpdt_trainer_destroy(whole); kpdt_trainer_destroy(parts);
     kpdt_trainer_destroy(NULL);
 }
@@ -850,14 +850,14 @@ static void wrong_phases_are_refused(void) {
     CHECK_OK(kpdt_trainer_forward(t, KPD_ITEM, items, PAIRS, a, &e));
     CHECK_STATUS(kpdt_trainer_backward(t, KPD_KEYPHRASE, c, &e), KPD_ERR_ARGUMENT);         // the other tower's
     c[3] = NAN;
-    CHECK_STATUS(kpdt_trainer_backward(t, KPD_ITEM, c, &e), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_trainer_backward(t, KPD_ITEM, c, &e), KPD_ERR_INPUT);
     CHECK_INT(e.where, 3);
     c[3] = 1;
     CHECK_OK(kpdt_trainer_backward(t, KPD_ITEM, c, &e));
     CHECK_STATUS(kpdt_trainer_backward(t, KPD_ITEM, c, &e), KPD_ERR_ARGUMENT);              // twice
     CHECK_OK(kpdt_trainer_forward(t, KPD_ITEM, items, PAIRS, a, &e));
     items[1].n_parts = 3;
-    CHECK_STATUS(kpdt_trainer_forward(t, KPD_ITEM, items, PAIRS, a, &e), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_trainer_forward(t, KPD_ITEM, items, PAIRS, a, &e), KPD_ERR_INPUT);
     CHECK_INT(e.where, 1);
     CHECK_STATUS(kpdt_trainer_backward(t, KPD_ITEM, c, &e), KPD_ERR_ARGUMENT);              // the last forward failed
     items[1].n_parts = 1;
@@ -914,7 +914,7 @@ static void wrong_trainers_are_refused(void) {
     CHECK(t && refused > 5);
     left = 100;
     kpdt_trainer_destroy(t);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void frozen_layers_do_not_move(void) {
@@ -935,8 +935,8 @@ static void frozen_layers_do_not_move(void) {
     CHECK(!memcmp(word[0], word[1], (size_t)(VOCAB * small.width) * sizeof(float)));
     CHECK(memcmp(last[0], last[1], (size_t)(small.ffn * small.width) * sizeof(float)) != 0);
     kpdt_trainer_destroy(t);
-    kpd_model_close(m);
-    kpd_model_close(after);
+    kpd_model_destroy(m);
+    kpd_model_destroy(after);
 }
 
 // MASKED-LANGUAGE MODELLING -----------------------------------------------------------------------------------------
@@ -1064,7 +1064,7 @@ static kpdt_trainer *mlm_trainer(float dropout) {
     memset(&d, 0, sizeof d);
     d.start = m; d.max_tokens = 64; d.max_texts = PAIRS; d.steps = 30; d.dropout = dropout; d.seed = 5; d.mlm = true;
     CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     if (!t) abort();
     return t;
 }
@@ -1159,7 +1159,7 @@ static void pieces_draw_the_same_masks(void) {
         free(want);
     }
     kpdt_trainer_destroy(t);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // Hosts that share out a batch have each a seed of its own, and the same head of mlm.
@@ -1176,7 +1176,7 @@ static void the_head_has_a_seed_of_its_own(void) {
     CHECK(!memcmp(t[0]->net->w, t[1]->net->w, t[0]->net->n * sizeof(float)));
     CHECK(memcmp(t[0]->net->w, t[2]->net->w, t[0]->net->n * sizeof(float)) != 0);
     for (int i = 0; i < 3; i++) kpdt_trainer_destroy(t[i]);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 // What a model file, a checkpoint or a cell may say and no memory holds: sizes do not wrap, counts do not overflow.
@@ -1200,7 +1200,7 @@ static void sizes_and_counts_do_not_wrap(void) {
     state[1] = INT64_MAX;                                   // draws, of which there is one more a batch
     CHECK(t && !kpdt__state_ok(t, state));
     kpdt_trainer_destroy(t);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 SUITE(layers) {

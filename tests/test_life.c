@@ -4,6 +4,7 @@
 #define KPD_THREADS
 #include "test.h"
 #include "tiny_model.h"
+#include "values.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,12 +118,12 @@ static void drop_all(life *l) {
         l->at[i].text = 0;
     }
     CHECK_OK(kpd_index_remove(l->x, ids, IDS, NULL, &error));
-    CHECK_INT(kpd_index_get_info(l->x).count, 0);
+    CHECK_INT(info_of(l->x).count, 0);
 }
 
 static void save_and_open(life *l) {
     kpd_index *y = reopen(l->x, true);
-    kpd_index_close(l->x);
+    kpd_index_destroy(l->x);
     l->x = y;
 }
 
@@ -147,12 +148,12 @@ static bool check_entry(const life *l, const kpd_index *x, size_t i) {
 static bool check_entries(const life *l, const kpd_index *x) {
     int64_t n = 0, slots = 0;
     bool ok = true;
-    for (int64_t i = 0, id; i < kpd_index_get_info(x).slots; i++) slots += kpd_index_id(x, i, &id) && kpd_index_contains(x, id);
+    for (int64_t i = 0, id; i < info_of(x).slots; i++) slots += kpd_index_id(x, i, &id) && kpd_index_contains(x, id);
     for (size_t i = 0; ok && i < IDS; i++) {
         n += l->at[i].there;
         ok = check_entry(l, x, i);
     }
-    return ok && CHECK_INT(kpd_index_get_info(x).count, n) && CHECK_INT(slots, n);
+    return ok && CHECK_INT(kpd_index_count(x), n) && CHECK_INT(slots, n);
 }
 
 static int order(const void *a, const void *b) {
@@ -206,7 +207,7 @@ static bool check_search(life *l, const kpd_index *x) {
 static bool check_mapped(life *l) {
     kpd_index *y = reopen(l->x, false);
     bool ok = check_entries(l, y) && check_search(l, y);
-    kpd_index_close(y);
+    kpd_index_destroy(y);
     return ok;
 }
 
@@ -224,7 +225,7 @@ static bool begin(life *l, kpd_index_kind kind, kpd_metric metric, kpd_dtype sto
 }
 
 static void end(life *l) {
-    kpd_index_close(l->x);
+    kpd_index_destroy(l->x);
     kpd_session_destroy(l->s);
 }
 
@@ -307,7 +308,7 @@ static void check_rows(const kpd_index *x, const float *v, size_t n) {
     for (size_t i = 0; i < n; i++)
         same += !kpd_index_get(x, many_ids[i], row, NULL) && !memcmp(row, v + i * DIM, sizeof row);
     CHECK_INT(same, n);
-    CHECK_INT(kpd_index_get_info(x).count, n);
+    CHECK_INT(info_of(x).count, n);
 }
 
 // Vectors that only replace others are replaced even when there is no memory, whatever they are.
@@ -339,7 +340,7 @@ static void replacing_in_a_tree_needs_no_room(void) {
     h.refuse = false;
     CHECK_OK(kpd_index_upsert(x, many_ids, many, MANY, &error));
     check_rows(x, many, MANY);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     CHECK_INT(h.n, 0);
 }
 
@@ -364,7 +365,7 @@ static void reserved_room_is_enough(void) {
         CHECK_INT(h.n, before);
         CHECK_THAT(h.most < before + 200000, "%zu bytes beside %zu", h.most - before, before);
         check_rows(x, many, MANY);
-        kpd_index_close(x);
+        kpd_index_destroy(x);
         CHECK_INT(h.n, 0);
     }
 }
@@ -402,7 +403,7 @@ static void texts_refused(void) {
         kpd_text texts[3], t = {NULL, 99};
         kpd_index *x = of_two((kpd_index_kind)kind), *y;
         check_text(x, 7, "");
-        CHECK_INT(kpd_index_get_info(x).text_bytes, 0);
+        CHECK_INT(info_of(x).text_bytes, 0);
         texts[0] = text("new", 3); texts[1] = text("seven", 5); texts[2] = text("eight", 5);
         CHECK_STATUS(kpd_index_set_text(x, ids, texts, 3, &error), KPD_ERR_NOT_FOUND);
         CHECK_INT(error.where, 2);
@@ -422,8 +423,8 @@ static void texts_refused(void) {
         check_text(y, -1, "");
         CHECK_STATUS(kpd_index_set_text(y, ids, texts, 1, &error), KPD_ERR_ARGUMENT);       // read-only
         CHECK_OK(kpd_index_set_text(x, NULL, NULL, 0, &error));
-        kpd_index_close(y);
-        kpd_index_close(x);
+        kpd_index_destroy(y);
+        kpd_index_destroy(x);
     }
 }
 
@@ -445,11 +446,11 @@ static void texts_take_room(void) {
         CHECK_OK(kpd_index_set_text(x, ids + 1, &t, 1, &error));
     }
     check_text(x, 7, "short");
-    CHECK_THAT(kpd_index_get_info(x).text_bytes < 60000 || kpd_index_get_info(x).text_bytes > (int64_t)sizeof big, "%lld bytes",
-               (long long)kpd_index_get_info(x).text_bytes);
+    CHECK_THAT(info_of(x).text_bytes < 60000 || info_of(x).text_bytes > (int64_t)sizeof big, "%lld bytes",
+               (long long)info_of(x).text_bytes);
     for (int i = 0; i < 2000; i++) CHECK_OK(kpd_index_set_text(x, ids + 1, &t, 1, &error));
-    CHECK_THAT(kpd_index_get_info(x).text_bytes < 60000, "%lld bytes of texts", (long long)kpd_index_get_info(x).text_bytes);
-    kpd_index_close(x);
+    CHECK_THAT(info_of(x).text_bytes < 60000, "%lld bytes of texts", (long long)info_of(x).text_bytes);
+    kpd_index_destroy(x);
 }
 
 // Where a text lies is a number of the file: one that leads outside is refused by whoever follows it, and by verify.
@@ -465,7 +466,7 @@ static void texts_lie(void) {
         texts[0] = text("six by", 6); texts[1] = text("five", 4);
         CHECK_OK(kpd_index_set_text(x, ids, texts, 2, &error));
         CHECK_OK(kpd_index_save(x, test_tmp("lie.kpi"), &error));
-        kpd_index_close(x);
+        kpd_index_destroy(x);
         b = tiny_bytes_read(test_tmp("lie.kpi"));
         for (size_t i = 0; i + 8 < b.size; i += 8) {                    // the second text's begin and size
             const uint64_t at = (UINT64_C(6) << 24) + 4;
@@ -480,7 +481,7 @@ static void texts_lie(void) {
             if (CHECK_OK(kpd_index_open(NULL, &d, &y, &error))) {
                 CHECK_STATUS(kpd_index_text(y, -1, &texts[0], &error), KPD_ERR_FORMAT);
                 check_text(y, 7, "six by");
-                kpd_index_close(y);
+                kpd_index_destroy(y);
             }
             d.verify = true;
             CHECK_STATUS(kpd_index_open(NULL, &d, &y, &error), KPD_ERR_FORMAT);

@@ -688,7 +688,7 @@ static void matrices_have_the_same_bits_everywhere(void) {
                 memset(da[at], 0, sizeof da[at]);
                 memset(db[at], 0, sizeof db[at]);
                 v.a = a; v.b = b; v.na = N; v.nb = 2 * N; v.dim = D; v.mask = mask; v.work = work; v.da = da[at]; v.db = db[at];
-                v.simd = (kpd_simd)level; v.parallel = kpd_pool_parallel(pool);
+                v.simd = (kpd_simd)level; v.parallel = *kpd_pool_parallel(pool);
                 CHECK_OK(kpdt_loss_vectors(&d, &v, &loss[at], &error));
                 CHECK_THAT(first || (!memcmp(da[0], da[1], sizeof da[0]) && !memcmp(db[0], db[1], sizeof db[0]) &&
                                      loss[0] == loss[1]), "level %d, %d threads: other bits", level, (int)threads);
@@ -903,7 +903,7 @@ static void weights_and_sums(void) {
 static void refuse_pairs(kpdt_loss_desc d, const float *s, const float *t, size_t n, int64_t where) {
     float ds[3] = {77, 77, 77}, loss = 77;
     error.where = -2;
-    CHECK_STATUS(kpdt_loss_pairs(&d, s, t, NULL, n, &loss, ds, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_loss_pairs(&d, s, t, NULL, n, &loss, ds, &error), where < 0 ? KPD_ERR_ARGUMENT : KPD_ERR_INPUT);
     CHECK_INT(error.where, where);
     CHECK(loss == 77 && ds[0] == 77 && ds[1] == 77 && ds[2] == 77);
 }
@@ -940,12 +940,12 @@ static void errors_matrix(void) {
     CHECK_STATUS(kpdt_loss_matrix(&pairs, s, NULL, NULL, 2, 2, &loss, ds, &error), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpdt_loss_matrix(&d, s, NULL, NULL, 4, 1, &loss, ds, &error), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpdt_loss_matrix(&d, s, NULL, NULL, 0, 4, &loss, ds, &error), KPD_ERR_ARGUMENT);
-    CHECK_STATUS(kpdt_loss_matrix(&d, s, mask, NULL, 2, 2, &loss, ds, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_loss_matrix(&d, s, mask, NULL, 2, 2, &loss, ds, &error), KPD_ERR_INPUT);
     CHECK_INT(error.where, 1);
-    CHECK_STATUS(kpdt_loss_matrix(&d, bad, NULL, NULL, 2, 2, &loss, ds, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_loss_matrix(&d, bad, NULL, NULL, 2, 2, &loss, ds, &error), KPD_ERR_INPUT);
     CHECK_INT(error.where, 1);
-    CHECK_STATUS(kpdt_loss_matrix(&d, s, NULL, bad, 2, 2, &loss, ds, &error), KPD_ERR_ARGUMENT);
-    CHECK_STATUS(kpdt_cross_entropy(s, label, 2, 2, &loss, ds, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_loss_matrix(&d, s, NULL, bad, 2, 2, &loss, ds, &error), KPD_ERR_INPUT);
+    CHECK_STATUS(kpdt_cross_entropy(s, label, 2, 2, &loss, ds, &error), KPD_ERR_INPUT);
     CHECK_INT(error.where, 1);
     CHECK(loss == 77 && ds[0] == 77 && ds[3] == 77);
 }

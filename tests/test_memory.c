@@ -113,10 +113,11 @@ static kpd_status make_model_of(host *h, kpd_kind kind, bool separate) {
     o.kind = kind; o.n_layers = 2;
     d = tiny_desc(&o, tokenizer);
     d.separate_towers = separate;
-    s = kpd_model_create(&d, &a, &m, h->e);
+    d.allocator = a;
+    s = kpd_model_create(&d, &m, h->e);
     kpd_tokenizer_destroy(tokenizer);
     if (s) CHECK(m == UNTOUCHED(kpd_model));
-    else kpd_model_close(m);
+    else kpd_model_destroy(m);
     return s;
 }
 
@@ -130,9 +131,9 @@ static kpd_status convert_student(host *h) {
     m = tiny_model(&o);
     d.dtype = KPD_INT8; d.allocator = allocator(h);
     s = kpd_model_convert(m, &d, &to, h->e);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     if (s) CHECK(to == UNTOUCHED(kpd_model));
-    else kpd_model_close(to);
+    else kpd_model_destroy(to);
     return s;
 }
 
@@ -149,7 +150,7 @@ static kpd_status open_model(host *h, bool copy) {
     d.copy = copy; d.allocator = allocator(h);
     s = kpd_model_open(model_path, &d, &m, h->e);
     if (s) CHECK(m == UNTOUCHED(kpd_model));
-    else kpd_model_close(m);
+    else kpd_model_destroy(m);
     return s;
 }
 
@@ -164,7 +165,7 @@ static kpd_status open_index(host *h, const char *path, bool copy) {
     d.copy = copy; d.allocator = allocator(h);
     s = kpd_index_open(path, &d, &x, h->e);
     if (s) CHECK(x == UNTOUCHED(kpd_index));
-    else kpd_index_close(x);
+    else kpd_index_destroy(x);
     return s;
 }
 
@@ -185,7 +186,7 @@ static kpd_status make_session(host *h) {
     status = kpd_session_create(&d, &s, h->e);
     if (status) CHECK(s == UNTOUCHED(kpd_session));
     else kpd_session_destroy(s);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return status;
 }
 
@@ -222,8 +223,8 @@ static kpd_status fill_index(host *h) {
         if (s) break;
     }
     for (int64_t i = 0; x && i < id; i++) CHECK(!kpd_index_get(x, i, got, NULL) && got[0] >= (float)i && got[0] <= (float)i);
-    if (x) CHECK_INT(kpd_index_get_info(x).count, id);
-    kpd_index_close(x);
+    if (x) CHECK_INT(kpd_index_count(x), id);
+    kpd_index_destroy(x);
     return s;
 }
 
@@ -244,7 +245,7 @@ static kpd_status fill_texts_of(host *h, kpd_index_kind kind) {
         if (!s) s = kpd_index_set_text(x, &n, &t, 1, h->e);
     }
     for (int64_t i = 0; i < n; i++) CHECK(!kpd_index_text(x, i, &got, NULL) && got.size == 9 && !memcmp(got.data, t.data, 9));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     return s;
 }
 
@@ -264,7 +265,7 @@ static kpd_status save_model(host *h) {
     if (!m) return KPD_ERR_ARGUMENT;
     h->calls = 0; h->fail_at = fail_at;
     s = kpd_model_save(m, path, h->e);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return s;
 }
 
@@ -276,7 +277,7 @@ static kpd_status save_index(host *h) {
     const int64_t id = 4;
     if (!s) s = kpd_index_upsert(x, &id, v, 1, h->e);
     if (!s) s = kpd_index_save(x, test_tmp("memory_saved.kpi"), h->e);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     return s;
 }
 
@@ -302,8 +303,8 @@ static void make_files(void) {
         CHECK_OK(kpd_index_set_text(x, ids, &text, 1, NULL));
         CHECK_OK(kpd_index_save(x, index_path, NULL));
     }
-    kpd_index_close(x);
-    kpd_model_close(m);
+    kpd_index_destroy(x);
+    kpd_model_destroy(m);
 }
 
 static void each_refusal(void) {
@@ -378,17 +379,17 @@ static void work_allocates_nothing(void) {
         CHECK(kpd_session_tokens(session) > 0);
     }
     kpd_session_destroy(session);
-    kpd_index_close(x);
-    kpd_model_close(assistant);
-    kpd_model_close(student);
+    kpd_index_destroy(x);
+    kpd_model_destroy(assistant);
+    kpd_model_destroy(student);
     CHECK_INT(h.live, 0);
     CHECK_INT(h.mistakes, 0);
 }
 
 static void null_is_destroyed(void) {
     kpd_tokenizer_destroy(NULL);
-    kpd_model_close(NULL);
-    kpd_index_close(NULL);
+    kpd_model_destroy(NULL);
+    kpd_index_destroy(NULL);
     kpd_session_destroy(NULL);
     kpd_pool_destroy(NULL);
 }
@@ -409,8 +410,9 @@ static void check_one_sided(kpd_allocator a) {
     td.allocator = od.allocator = xd.allocator = sd.allocator = a;
     xd.dim = 3;
     md = tiny_desc(&o, good);
+    md.allocator = a;
     CHECK_STATUS(kpd_tokenizer_create(&td, &t, NULL), KPD_ERR_ARGUMENT);
-    CHECK_STATUS(kpd_model_create(&md, &a, &m, NULL), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_model_create(&md, &m, NULL), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpd_model_open(model_path, &od, &m, NULL), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpd_index_open(index_path, &od, &x, NULL), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpd_index_create(&xd, &x, NULL), KPD_ERR_ARGUMENT);

@@ -2,6 +2,7 @@
 #include "../kpd_train.h"
 #include "golden_lines.h"
 #include "test.h"
+#include "values.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,9 +93,9 @@ static void errors_classification(void) {
     static const uint8_t y[3] = {0, 1, 2};
     kpdt_classification c;
     memset(&c, 77, sizeof c);
-    CHECK_STATUS(kpdt_classify(s, y, 3, NULL, NULL, &c, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_classify(s, y, 3, NULL, NULL, &c, &error), KPD_ERR_INPUT);
     CHECK_INT(error.where, 1);
-    CHECK_STATUS(kpdt_classify(good, y, 3, NULL, NULL, &c, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_classify(good, y, 3, NULL, NULL, &c, &error), KPD_ERR_INPUT);
     CHECK_INT(error.where, 2);
     CHECK_STATUS(kpdt_classify(good, y, 0, NULL, NULL, &c, &error), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpdt_classify(good, y, 2, &nan, NULL, &c, &error), KPD_ERR_ARGUMENT);
@@ -111,7 +112,7 @@ static void correlations(void) {
         golden_doubles("correlation", want, 2) != 2)
         return;
     CHECK_NEAR(kpdt_pearson(x, y, 60), want[0], 1e-9);
-    CHECK_STATUS(kpdt_spearman(x, bad, 3, NULL, &rho, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_spearman(x, bad, 3, NULL, &rho, &error), KPD_ERR_INPUT);
     CHECK(rho == 77);
     CHECK_OK(kpdt_spearman(x, y, 60, NULL, &rho, &error));
     CHECK_NEAR(rho, want[1], 1e-9);
@@ -133,24 +134,24 @@ static void ranking(void) {
     if (golden_floats("rank.gain", gain, 6) != 6 || golden_floats("rank.ideal", ideal, 5) != 5 ||
         golden_doubles("rank.ndcg", ndcg, 3) != 3 || golden_doubles("rank.map", map, 1) != 1)
         return;
-    for (int i = 0; i < 3; i++) CHECK_NEAR(kpdt_rank(gain, 6, cut[i], ideal, 5).ndcg, ndcg[i], 1e-9);
-    r = kpdt_rank(gain, 6, 6, ideal, 5);
+    for (int i = 0; i < 3; i++) CHECK_NEAR(rank_of(gain, 6, cut[i], ideal, 5).ndcg, ndcg[i], 1e-9);
+    r = rank_of(gain, 6, 6, ideal, 5);
     CHECK_NEAR(r.map, map[0], 1e-9);
     CHECK_NEAR(r.recall, 3.0 / 5, 1e-15);
     CHECK_NEAR(r.precision, 3.0 / 6, 1e-15);
     CHECK_NEAR(r.mrr, 1.0 / 2, 1e-15);
-    r = kpdt_rank(gain, 4, 10, NULL, 5);                       // fewer retrieved than k; gains of an ideal ranking all 1
+    r = rank_of(gain, 4, 10, NULL, 5);                       // fewer retrieved than k; gains of an ideal ranking all 1
     CHECK_NEAR(r.precision, 2.0 / 10, 1e-15);
     CHECK_NEAR(r.map, (1.0 / 2 + 2.0 / 4) / 5, 1e-15);
-    r = kpdt_rank(gain, 6, 2, NULL, 1);                        // k = 2, one relevant: at rank 2, gain 3
+    r = rank_of(gain, 6, 2, NULL, 1);                        // k = 2, one relevant: at rank 2, gain 3
     CHECK_NEAR(r.ndcg, 3 * log(2) / log(3), 1e-12);
-    r = kpdt_rank(gain, 6, 2, NULL, 5);                        // no more than k can be found
+    r = rank_of(gain, 6, 2, NULL, 5);                        // no more than k can be found
     CHECK_NEAR(r.map, 1.0 / 2 / 2, 1e-15);
-    r = kpdt_rank(nothing, 2, 2, NULL, 3);
+    r = rank_of(nothing, 2, 2, NULL, 3);
     CHECK(r.recall == 0 && r.precision == 0 && r.mrr == 0 && r.ndcg == 0 && r.map == 0);
-    r = kpdt_rank(gain, 6, 5, NULL, 0);
+    r = rank_of(gain, 6, 5, NULL, 0);
     CHECK(is_nan(r.recall) && is_nan(r.precision) && is_nan(r.mrr) && is_nan(r.ndcg) && is_nan(r.map));
-    CHECK(is_nan(kpdt_rank(gain, 6, 0, NULL, 5).precision));
+    CHECK(is_nan(rank_of(gain, 6, 0, NULL, 5).precision));
 }
 
 // BOOTSTRAP ---------------------------------------------------------------------------------------------------------
@@ -285,7 +286,7 @@ static void errors_bootstrap(void) {
     float a[3] = {1, 2, NAN};
     kpdt_bootstrap_desc d = bootstrap_of(a, NULL, 3);
     kpdt_interval i = {77, 77, 77, 77, 77};
-    CHECK_STATUS(kpdt_bootstrap(&d, &i, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_bootstrap(&d, &i, &error), KPD_ERR_INPUT);
     CHECK_INT(error.where, 2);
     d.n = 0;
     CHECK_STATUS(kpdt_bootstrap(&d, &i, &error), KPD_ERR_ARGUMENT);

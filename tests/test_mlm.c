@@ -35,7 +35,7 @@ static kpd_model *start(kpd_kind kind, const kpd_model *from, uint64_t seed, boo
     kpd_model_desc d = shape_of(t, kind);
     kpd_model *m = NULL;
     d.separate_towers = separate;
-    CHECK_OK(kpdt_model_start(&d, from, seed, NULL, &m, NULL));
+    CHECK_OK(kpdt_model_start(&d, from, seed, &m, NULL));
     kpd_tokenizer_destroy(t);
     if (!m) abort();
     return m;
@@ -97,20 +97,20 @@ static void weights_of_a_start_are_normal(void) {
     v = tensor(m, "encoder.layer.1.output.dense.bias", &n);
     for (size_t i = 0; i < n; i++) CHECK(w[i] == 1 && v[i] == 0);
     free(w); free(v);
-    kpd_model_close(m); kpd_model_close(other);
+    kpd_model_destroy(m); kpd_model_destroy(other);
 }
 
 static void a_start_has_the_same_bits_again(void) {
     kpd_model *a = start(KPD_BI_ENCODER, NULL, 9, true), *b = start(KPD_BI_ENCODER, NULL, 9, true);
     kpd_tensor t;
     for (int32_t i = 0; kpd_model_tensor(a, i, &t); i++) CHECK_THAT(same(a, b, t.name), "%s", t.name);
-    kpd_model_close(a); kpd_model_close(b);
+    kpd_model_destroy(a); kpd_model_destroy(b);
 }
 
 static void a_cross_encoder_starts_from_a_bi_encoder(void) {
     kpd_model *bi = start(KPD_BI_ENCODER, NULL, 1, false), *cross = start(KPD_CROSS_ENCODER, bi, 2, false);
     kpd_model *alone = start(KPD_CROSS_ENCODER, NULL, 2, false), *again;
-    kpd_model_desc d = kpd_model_get_desc(bi);
+    kpd_model_desc d = *kpd_model_get_desc(bi);
     kpd_tensor t;
     size_t n = 0, copied = 0;
     float *w = tensor(cross, "classifier.weight", &n);
@@ -121,12 +121,12 @@ static void a_cross_encoder_starts_from_a_bi_encoder(void) {
     CHECK(!same(cross, alone, "embeddings.word_embeddings.weight"));
     free(w);
     d.ffn_width = 31;   // tensors of another shape are not copied
-    CHECK_OK(kpdt_model_start(&d, bi, 7, NULL, &again, NULL));
+    CHECK_OK(kpdt_model_start(&d, bi, 7, &again, NULL));
     CHECK(same(again, bi, "encoder.layer.0.output.dense.bias") && same(again, bi, "embeddings.word_embeddings.weight"));
     w = tensor(again, "encoder.layer.0.intermediate.dense.weight", &n);
     CHECK(n == 31 * HIDDEN && w[0] != 0);
     free(w);
-    kpd_model_close(bi); kpd_model_close(cross); kpd_model_close(alone); kpd_model_close(again);
+    kpd_model_destroy(bi); kpd_model_destroy(cross); kpd_model_destroy(alone); kpd_model_destroy(again);
 }
 
 static void separate_towers_start_from_a_shared_one(void) {
@@ -144,7 +144,7 @@ static void separate_towers_start_from_a_shared_one(void) {
         CHECK_THAT(same(apart, copy, name), "%s", name);        // its own namesake comes first
         free(x); free(y);
     }
-    kpd_model_close(bi); kpd_model_close(two); kpd_model_close(apart); kpd_model_close(copy);
+    kpd_model_destroy(bi); kpd_model_destroy(two); kpd_model_destroy(apart); kpd_model_destroy(copy);
 }
 
 static void *refuse(void *user, size_t size) { return (*(int *)user)-- > 0 ? malloc(size) : NULL; }
@@ -157,16 +157,17 @@ static void wrong_starts_are_refused(void) {
     kpd_allocator a;
     int refused = 0, left;
     d.n_heads = 3;   // 20 is no multiple
-    CHECK_STATUS(kpdt_model_start(&d, NULL, 1, NULL, &m, NULL), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_model_start(&d, NULL, 1, &m, NULL), KPD_ERR_ARGUMENT);
     d.n_heads = 2;
     a.alloc = refuse; a.free = give_back; a.user = &left;
+    d.allocator = a;
     for (; !m && refused < 100; refused += !m) {
         left = refused;
-        CHECK(kpdt_model_start(&d, NULL, 1, &a, &m, NULL) == (m ? KPD_OK : KPD_ERR_MEMORY));
+        CHECK(kpdt_model_start(&d, NULL, 1, &m, NULL) == (m ? KPD_OK : KPD_ERR_MEMORY));
     }
     CHECK(m && refused > 2);
     left = 100;
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     kpd_tokenizer_destroy(t);
 }
 
@@ -234,7 +235,7 @@ static void bits_do_not_depend_on_level_or_tasks(void) {
             CHECK_THAT(bits_of(m, (kpd_simd)l, n, got) == hash, "level %s, %d tasks", kpd_simd_name((kpd_simd)l), (int)n);
             CHECK(got[0] == want[0] && got[1] == want[1]);
         }
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void sixty_steps_lower_the_loss(void) {
@@ -257,7 +258,7 @@ static void sixty_steps_lower_the_loss(void) {
     CHECK(!same(m, after, "embeddings.word_embeddings.weight"));
     CHECK(same(m, after, "keyphrase.embeddings.word_embeddings.weight"));
     kpdt_trainer_destroy(t);
-    kpd_model_close(m); kpd_model_close(after);
+    kpd_model_destroy(m); kpd_model_destroy(after);
 }
 
 static void frozen_embeddings_get_no_gradient_from_the_head(void) {
@@ -275,7 +276,7 @@ static void frozen_embeddings_get_no_gradient_from_the_head(void) {
     for (size_t i = n - (WORDS + 5); i < n; i++) moved += g[i] != 0;   // c is the last parameter
     CHECK(moved > WORDS / 2);
     kpdt_trainer_destroy(t);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void texts_without_words_cost_nothing(void) {
@@ -292,7 +293,7 @@ static void texts_without_words_cost_nothing(void) {
     g = kpdt_trainer_gradient(t, &n);
     for (size_t i = 0; i < n; i++) CHECK(g[i] == 0);
     kpdt_trainer_destroy(t);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void wrong_calls_are_refused(void) {
@@ -304,7 +305,7 @@ static void wrong_calls_are_refused(void) {
     float loss = 5, out[HIDDEN] = {0};
     kpd_error e;
     CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_ARGUMENT);            // a cross-encoder
-    CHECK_OK(kpdt_model_start(&shape, NULL, 1, NULL, &bare, NULL));
+    CHECK_OK(kpdt_model_start(&shape, NULL, 1, &bare, NULL));
     d.start = bare;
     CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_NOT_FOUND);           // no mask token
     CHECK(strstr(e.message, "[MASK]") != NULL);
@@ -325,7 +326,7 @@ static void wrong_calls_are_refused(void) {
     CHECK_STATUS(kpdt_trainer_backward(t, KPD_ITEM, out, &e), KPD_ERR_ARGUMENT);   // that pass is gone
     kpdt_trainer_destroy(t);
     kpd_tokenizer_destroy(without);
-    kpd_model_close(m); kpd_model_close(cross); kpd_model_close(bare);
+    kpd_model_destroy(m); kpd_model_destroy(cross); kpd_model_destroy(bare);
 }
 
 SUITE(mlm) {

@@ -15,9 +15,9 @@ static kpd_status create(void (*change)(kpd_model_desc *d), kpd_error *e) {
     memset(&o, 0, sizeof o);
     d = tiny_desc(&o, t);
     change(&d);
-    s = kpd_model_create(&d, NULL, &m, e);
+    s = kpd_model_create(&d, &m, e);
     CHECK((s == KPD_OK) == (m != NULL));
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     kpd_tokenizer_destroy(t);
     return s;
 }
@@ -137,16 +137,16 @@ static void templates_join_parts(void) {
     memset(&t, 0, sizeof t);
     memset(&none, 0, sizeof none);
     t.ids = ids; t.spans = spans; t.capacity = 6;
-    CHECK_STATUS(kpd_model_tokenize(m, KPD_ITEM, &in, false, &t, &e), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_model_tokenize(m, KPD_ITEM, &in, false, &t, &e), KPD_ERR_INPUT);
     CHECK(strstr(e.message, "3 parts") != NULL);
-    CHECK_STATUS(kpd_model_tokenize(m, KPD_ITEM, &none, false, &t, &e), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_model_tokenize(m, KPD_ITEM, &none, false, &t, &e), KPD_ERR_INPUT);
     in.n_parts = 2;
     CHECK_OK(kpd_model_tokenize(m, KPD_ITEM, &in, false, &t, &e));
     CHECK(spans[2].part == 0 && spans[2].begin == 5 && spans[2].end == 9);
     CHECK(spans[3].part == -1 && spans[3].end == 0);        // the template's [SEP]
     CHECK(spans[4].part == 1 && spans[4].begin == 0 && spans[4].end == 4);
-    kpd_model_close(m);
-    kpd_model_close(cross);
+    kpd_model_destroy(m);
+    kpd_model_destroy(cross);
 }
 
 static kpd_model *model_of(kpd_kind kind, const char *item, const char *pair) {
@@ -158,7 +158,7 @@ static kpd_model *model_of(kpd_kind kind, const char *item, const char *pair) {
     o.kind = kind;
     d = tiny_desc(&o, t);
     d.template_item = item; d.template_pair = pair;
-    CHECK_OK(kpd_model_create(&d, NULL, &m, NULL));
+    CHECK_OK(kpd_model_create(&d, &m, NULL));
     kpd_tokenizer_destroy(t);
     return m;
 }
@@ -220,7 +220,7 @@ static void a_blank_part_is_as_a_missing_one(void) {
             while (in.n_parts > 1 && !x[i].part[in.n_parts - 1]) in.n_parts--;
             reads(m, &in, x[i].first, x[i].second, x[i].pair);
         }
-        kpd_model_close(m);
+        kpd_model_destroy(m);
     }
 }
 
@@ -248,14 +248,14 @@ static void a_row_becomes_what_the_template_names(void) {
         kpd_model *m = model_of(x[i].kind, x[i].kind ? NULL : x[i].template_, x[i].kind ? x[i].template_ : NULL);
         kpd_input in;
         if (!m) continue;
-        in = kpd_model_input(m, KPD_ITEM, &row);
+        kpd_model_input(m, KPD_ITEM, &row, &in);
         CHECK_INT(in.n_parts, x[i].n_parts);
         reads(m, &in, x[i].want, NULL, x[i].template_ ? x[i].template_ : "default");
         if (x[i].kind == KPD_BI_ENCODER) {
-            in = kpd_model_input(m, KPD_KEYPHRASE, &row);
+            kpd_model_input(m, KPD_KEYPHRASE, &row, &in);
             CHECK(in.n_parts == 1 && in.part[0].data == row.keyphrase.data && in.part[0].size == 5);
         }
-        kpd_model_close(m);
+        kpd_model_destroy(m);
     }
 }
 
@@ -275,23 +275,23 @@ static void templates_name_roles(void) {
     t.unk = "<unk>"; t.cls = "<s>"; t.sep = "</s>"; t.pad = "<pad>"; t.mask = "<mask>";
     if (!CHECK_OK(kpd_tokenizer_create(&t, &tokenizer, NULL))) return;
     d = tiny_desc(&o, tokenizer);
-    if (CHECK_OK(kpd_model_create(&d, NULL, &m, NULL))) {
-        CHECK(!strcmp(kpd_model_get_desc(m).template_item, "{title} {sep} {category}"));
+    if (CHECK_OK(kpd_model_create(&d, &m, NULL))) {
+        CHECK(!strcmp(kpd_model_get_desc(m)->template_item, "{title} {sep} {category}"));
         expect_ids(m, KPD_ITEM, kpd_input_str("blue", "lamp", NULL), want, 5, zeros);
     }
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     m = NULL;
     o.kind = KPD_CROSS_ENCODER;
     d = tiny_desc(&o, tokenizer);
-    if (CHECK_OK(kpd_model_create(&d, NULL, &m, NULL)))
+    if (CHECK_OK(kpd_model_create(&d, &m, NULL)))
         expect_ids(m, KPD_ITEM, kpd_input_str("blue", "lamp", "blue"), three, 7, zeros);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     m = NULL;
     d.template_pair = "{keyphrase} [SEP] {category}";
-    CHECK_STATUS(kpd_model_create(&d, NULL, &m, &e), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_model_create(&d, &m, &e), KPD_ERR_ARGUMENT);
     CHECK_THAT(strstr(e.message, "[SEP] is no special token") != NULL, "%s", e.message);
     d.template_pair = "{keyphrase} {mask} {category}";
-    CHECK_STATUS(kpd_model_create(&d, NULL, &m, &e), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_model_create(&d, &m, &e), KPD_ERR_ARGUMENT);
     CHECK_THAT(strstr(e.message, "lacks, \"<mask>\"") != NULL, "%s", e.message);
     kpd_tokenizer_destroy(tokenizer);
 }
@@ -306,12 +306,12 @@ static void two_segments_have_two_types(void) {
     o.kind = KPD_CROSS_ENCODER;
     d = tiny_desc(&o, t);
     d.template_pair = "{keyphrase}|{category} [SEP] {title}";
-    if (CHECK_OK(kpd_model_create(&d, NULL, &m, NULL)))
+    if (CHECK_OK(kpd_model_create(&d, &m, NULL)))
         expect_ids(m, KPD_ITEM, kpd_input_str("blue", "lamp", NULL), want, 5, types);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     d.n_types = 1;
     m = NULL;
-    CHECK_STATUS(kpd_model_create(&d, NULL, &m, NULL), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_model_create(&d, &m, NULL), KPD_ERR_ARGUMENT);
     kpd_tokenizer_destroy(t);
 }
 
@@ -334,7 +334,7 @@ static void weights_round_trip(void) {
         CHECK_OK(kpd_model_get(m, x.name, got, NULL));
         CHECK_THAT(!memcmp(w, got, n * sizeof *w), "tensor %s differs", x.name);
     }
-    kpd_model_close(m);
+    kpd_model_destroy(m);
 }
 
 static void bad_weights_are_refused(void) {
@@ -346,7 +346,7 @@ static void bad_weights_are_refused(void) {
     m = tiny_model(&o);
     CHECK_OK(kpd_model_get(m, "embeddings.LayerNorm.weight", before, NULL));
     w[3] = INFINITY;
-    CHECK_STATUS(kpd_model_set(m, "embeddings.LayerNorm.weight", w, &e), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_model_set(m, "embeddings.LayerNorm.weight", w, &e), KPD_ERR_INPUT);
     CHECK_INT(e.where, 3);
     CHECK_OK(kpd_model_get(m, "embeddings.LayerNorm.weight", after, NULL));
     CHECK(!memcmp(before, after, sizeof after));
@@ -355,8 +355,8 @@ static void bad_weights_are_refused(void) {
     CHECK_OK(kpd_model_save(m, test_tmp("model.kpd"), &e));
     if (CHECK_OK(kpd_model_open(test_tmp("model.kpd"), NULL, &opened, &e)))
         CHECK_STATUS(kpd_model_set(opened, "embeddings.LayerNorm.weight", before, &e), KPD_ERR_ARGUMENT);
-    kpd_model_close(opened);
-    kpd_model_close(m);
+    kpd_model_destroy(opened);
+    kpd_model_destroy(m);
 }
 
 SUITE(model) {

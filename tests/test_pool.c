@@ -73,7 +73,7 @@ static void count(void *arg, int32_t i) { ((counted *)arg)->n[i]++; }
 static int runs_all(kpd_pool *p) {
     counted c;
     memset(&c, 0, sizeof c);
-    c.parallel = kpd_pool_parallel(p);
+    c.parallel = *kpd_pool_parallel(p);
     c.parallel.run(c.parallel.user, 16, count, &c);
     for (int i = 0; i < 16; i++)
         if (c.n[i] != 1) return 1;
@@ -110,7 +110,7 @@ static int nests(kpd_pool *unused) {
     (void)unused;
     memset(&c, 0, sizeof c);
     if (kpd_pool_create(4, NULL, &p, NULL)) return 2;
-    c.parallel = kpd_pool_parallel(p);
+    c.parallel = *kpd_pool_parallel(p);
     c.parallel.run(c.parallel.user, 16, outer, &c);
     kpd_pool_destroy(p);
     for (int i = 0; i < 16; i++)
@@ -147,7 +147,7 @@ static void signals_are_the_hosts(void) {
     pthread_cond_init(&m.all, NULL);
     m.self = pthread_self();
     CHECK_OK(kpd_pool_create(4, NULL, &p, NULL));
-    run = kpd_pool_parallel(p);
+    run = *kpd_pool_parallel(p);
     run.run(run.user, 4, meet, &m);
     kpd_pool_destroy(p);
     for (int i = 0; i < 4; i++) {

@@ -2,6 +2,7 @@
 #include "../kpd_train.h"
 #include "test.h"
 #include "tiny_model.h"
+#include "values.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +63,7 @@ static kpd_model *model_of_two_labels(void) {
     o.kind = KPD_CROSS_ENCODER;
     d = tiny_desc(&o, t);
     d.n_labels = 2;
-    if (t) CHECK_OK(kpd_model_create(&d, NULL, &m, NULL));
+    if (t) CHECK_OK(kpd_model_create(&d, &m, NULL));
     kpd_tokenizer_destroy(t);
     return m;
 }
@@ -90,13 +91,13 @@ static void make_fixtures(void) {
 }
 
 static void free_fixtures(void) {
-    kpd_index_close(keyphrases);
-    kpd_index_close(short_vectors);
-    kpd_index_close(too_wide);
+    kpd_index_destroy(keyphrases);
+    kpd_index_destroy(short_vectors);
+    kpd_index_destroy(too_wide);
     kpd_session_destroy(session);
-    kpd_model_close(student);
-    kpd_model_close(assistant);
-    kpd_model_close(two_labels);
+    kpd_model_destroy(student);
+    kpd_model_destroy(assistant);
+    kpd_model_destroy(two_labels);
 }
 
 static kpd_recommend_desc base(int32_t k) {
@@ -179,7 +180,7 @@ static void conversions_can_be_cancelled(void) {
     d.progress = report_to(&r, 0);
     if (!CHECK_OK(kpd_model_convert(student, &d, &whole, &error))) return;
     CHECK_INT(r.done, r.of);
-    kpd_model_close(whole);
+    kpd_model_destroy(whole);
     calls = r.calls;
     for (int64_t at = 1; at <= calls; at++) {
         kpd_model *m = NULL;
@@ -218,7 +219,7 @@ static void fingerprints_follow_the_weights(void) {
     CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) == print);
     d.dtype = KPD_INT8;
     CHECK_OK(kpd_model_convert(opened, &d, &small, &error));
-    CHECK(small && kpd_model_fingerprint(small, KPD_ITEM) == print && kpd_model_get_desc(small).converted_from == print);
+    CHECK(small && kpd_model_fingerprint(small, KPD_ITEM) == print && kpd_model_get_desc(small)->converted_from == print);
     saved = reopened(small, "print3.kpd");
     CHECK(saved && kpd_model_fingerprint(saved, KPD_ITEM) == print);
     d.dtype = KPD_F32;
@@ -229,15 +230,15 @@ static void fingerprints_follow_the_weights(void) {
     if (CHECK(w != NULL)) CHECK_OK(kpd_model_set(wide, t.name, w, &error));
     free(w);
     CHECK(kpd_model_fingerprint(wide, KPD_ITEM) != print);
-    kpd_model_close(again);
+    kpd_model_destroy(again);
     again = reopened(wide, "print4.kpd");
     CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) == kpd_model_fingerprint(wide, KPD_ITEM));
     other = tiny_model(&o);
-    kpd_model_close(again);
+    kpd_model_destroy(again);
     again = reopened(other, "print5.kpd");
     CHECK(again && kpd_model_fingerprint(again, KPD_ITEM) != print);
-    kpd_model_close(opened); kpd_model_close(again); kpd_model_close(small); kpd_model_close(saved);
-    kpd_model_close(wide); kpd_model_close(other);
+    kpd_model_destroy(opened); kpd_model_destroy(again); kpd_model_destroy(small); kpd_model_destroy(saved);
+    kpd_model_destroy(wide); kpd_model_destroy(other);
 }
 
 static void an_index_of_another_model_is_refused(void) {
@@ -255,17 +256,17 @@ static void an_index_of_another_model_is_refused(void) {
         CHECK_OK(kpd_index_create(&d, &x[wrong], &error));
         CHECK_OK(kpd_index_upsert(x[wrong], &id, v, 1, &error));
         CHECK_OK(kpd_index_save(x[wrong], test_tmp("print.kpi"), &error));
-        kpd_index_close(x[wrong]);
+        kpd_index_destroy(x[wrong]);
         CHECK_OK(kpd_index_open(test_tmp("print.kpi"), NULL, &x[wrong], &error));
-        CHECK(kpd_index_get_info(x[wrong]).fingerprint == d.fingerprint);
+        CHECK(info_of(x[wrong]).fingerprint == d.fingerprint);
         r.index = x[wrong]; r.student = opened;
         CHECK_STATUS(kpd_recommend(session, &r, items, 1, got, counts, &error), wrong ? KPD_ERR_ARGUMENT : KPD_OK);
         CHECK(!wrong || strstr(error.message, "the index has vectors of model "));
         r.student = student;                                            // created: not looked at
         CHECK_OK(kpd_recommend(session, &r, items, 1, got, counts, &error));
-        kpd_index_close(x[wrong]);
+        kpd_index_destroy(x[wrong]);
     }
-    kpd_model_close(opened);
+    kpd_model_destroy(opened);
 }
 
 // ---- the host's relevance ------------------------------------------------------------------------------------------
@@ -358,7 +359,7 @@ static int32_t by_hand(const kpd_recommend_desc *d, const kpd_input *item) {
     float v[DIM];
     int32_t n_hits = 0, n = 0;
     size_t n_kept = 0;
-    CHECK_OK(kpd_embed(session, d->student, KPD_ITEM, item, 1, kpd_index_get_info(d->index).dim, v, NULL));
+    CHECK_OK(kpd_embed(session, d->student, KPD_ITEM, item, 1, info_of(d->index).dim, v, NULL));
     CHECK_OK(kpd_index_search(session, d->index, v, 1, &d->search, hits, &n_hits, NULL));
     for (int32_t i = 0; i < n_hits; i++) {
         kpd_text text;
@@ -544,7 +545,7 @@ static void bad_item(void) {
         kpd_recommend_desc d = base(5);
         kpd_input good = items[bad];
         items[bad].n_parts = 0;
-        CHECK_STATUS(kpd_recommend(session, &d, items, ITEMS, got, counts, &error), KPD_ERR_ARGUMENT);
+        CHECK_STATUS(kpd_recommend(session, &d, items, ITEMS, got, counts, &error), KPD_ERR_INPUT);
         CHECK_INT(error.where, bad);
         for (size_t i = 0; i < ITEMS; i++) CHECK_INT(counts[i], 0);
         items[bad] = good;
@@ -556,7 +557,7 @@ static void bad_item(void) {
 static void each_model_reads_what_its_template_names(void) {
     const kpd_model *const usual[2] = {student, assistant};
     for (int i = 0; i < 2; i++) {
-        kpd_model_desc d = kpd_model_get_desc(i ? assistant : student);
+        kpd_model_desc d = *kpd_model_get_desc(i ? assistant : student);
         kpd_model *m = NULL;
         kpd_recommend_desc r = base(12);
         kpd_input full[2], cut[2];
@@ -565,7 +566,7 @@ static void each_model_reads_what_its_template_names(void) {
         float v[DIM], w[DIM];
         if (i) d.template_pair = "{keyphrase} [SEP] {title}";
         else d.template_item = "{title}";
-        CHECK_OK(kpdt_model_start(&d, usual[i], 1, NULL, &m, NULL));
+        CHECK_OK(kpdt_model_start(&d, usual[i], 1, &m, NULL));
         if (!m) return;
         if (i) r.assistant = m;
         else r.student = m;
@@ -590,7 +591,7 @@ static void each_model_reads_what_its_template_names(void) {
         CHECK_OK(kpd_recommend(session, &r, cut, 2, b, n, &error));
         CHECK(a[1].id == b[1].id && a[1].similarity == b[1].similarity);    // an empty category is none
         CHECK(i || (a[0].id == b[0].id && a[0].similarity == b[0].similarity));
-        kpd_model_close(m);
+        kpd_model_destroy(m);
     }
 }
 
@@ -652,7 +653,7 @@ static void words_not_pieces(void) {
     t.vocab = words; t.vocab_size = sizeof words - 1;
     if (!CHECK_OK(kpd_tokenizer_create(&t, &tokenizer, NULL))) return;
     d = tiny_desc(&o, tokenizer);
-    CHECK_OK(kpd_model_create(&d, NULL, &m, NULL));
+    CHECK_OK(kpd_model_create(&d, &m, NULL));
     s = tiny_session(m, NULL);
     xd.dim = DIM; xd.metric = KPD_DOT;
     CHECK_OK(kpd_index_create(&xd, &x, NULL));
@@ -661,9 +662,9 @@ static void words_not_pieces(void) {
         CHECK_OK(kpd_index_upsert(x, &id, v, 1, NULL));
     }
     CHECK_INT(kept_models(m, x, s), 1 | 2 | 8 | 32 | 128);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     kpd_tokenizer_destroy(tokenizer);
 }
 

@@ -2,6 +2,7 @@
 // limits, failing memory.
 #include "test.h"
 #include "../kpd.h"
+#include "values.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -372,7 +373,7 @@ static int32_t id_of(const kpd_tokenizer *t, const char *token) { return kpd_tok
                                                                                                        NULL).part[0]); }
 
 static void check_id_text(const kpd_tokenizer *t, int32_t id, const char *want) {
-    kpd_text text = kpd_token_text(t, id);
+    kpd_text text = token_of(t, id);
     CHECK_THAT(text.data && text.size == strlen(want) && !memcmp(text.data, want, text.size), "token %d is not \"%s\"", (int)id,
                want);
 }
@@ -393,7 +394,7 @@ static void odd_vocabularies(void) {
     check_id_text(t, 1, "");
     check_id_text(t, 4, "x y");
     check_id_text(t, 10, "##");
-    CHECK(!kpd_token_text(t, 11).data && !kpd_token_text(t, -1).data);
+    CHECK(!token_of(t, 11).data && !token_of(t, -1).data);
     check_text(t, "ab a \xFF#b", "6 8 6 9 0");
     kpd_tokenizer_destroy(t);
     t = create_small("[UNK]\n[CLS]\n[SEP]\n\n");                    // a last empty line is a token
@@ -518,9 +519,9 @@ static void tokenize_errors(void) {
     check_refusal(t, text, 1, 9, KPD_ERR_ARGUMENT);
     check_refusal(t, pair, 2, 9, KPD_ERR_ARGUMENT);
     check_refusal(t, text, 0, -1, KPD_ERR_ARGUMENT);
-    bad.n_parts = 0; check_refusal(t, bad, 0, 9, KPD_ERR_ARGUMENT);
-    bad.n_parts = 4; check_refusal(t, bad, 0, 9, KPD_ERR_ARGUMENT);
-    check_refusal(t, one(NULL, 3), 0, 9, KPD_ERR_ARGUMENT);
+    bad.n_parts = 0; check_refusal(t, bad, 0, 9, KPD_ERR_INPUT);
+    bad.n_parts = 4; check_refusal(t, bad, 0, 9, KPD_ERR_INPUT);
+    check_refusal(t, one(NULL, 3), 0, 9, KPD_ERR_INPUT);
     out.ids = NULL;
     CHECK_STATUS(kpd_tokenize(t, &text, 0, false, &out, NULL), KPD_ERR_ARGUMENT);
     kpd_tokenizer_destroy(t);
@@ -579,7 +580,7 @@ static void white_space_at_ends_of_lines(void) {
         kpd_tokenizer *t = create(lines, n, false, 0, false);
         if (!t) continue;
         CHECK_INT(kpd_tokenizer_size(t), 6);
-        CHECK_INT(kpd_token_text(t, 3).size, 0);
+        CHECK_INT(token_of(t, 3).size, 0);
         CHECK_THAT(id_of(t, "ab") == 4, "white space %d stays", (int)i);
         CHECK_INT(id_of(t, "  cd"), 5);
         check_text(t, "ab", "4");

@@ -4,6 +4,7 @@
 #include "../kpd_train.h"
 #include "test.h"
 #include "tiny_model.h"
+#include "values.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,9 +84,9 @@ static void job_open(job *j, kpd_kind kind) {
 }
 
 static void job_close(job *j) {
-    for (int i = 0; i < 3; i++) { kpdt_dataset_close(j->data[i]); free(j->text[i]); }
-    kpd_model_close(j->start);
-    kpd_model_close(j->assistant);
+    for (int i = 0; i < 3; i++) { kpdt_dataset_destroy(j->data[i]); free(j->text[i]); }
+    kpd_model_destroy(j->start);
+    kpd_model_destroy(j->assistant);
 }
 
 static kpdt_trainer *job_trainer(const job *j) {
@@ -113,7 +114,7 @@ static uint64_t model_hash(const kpdt_trainer *t, bool best) {
         h = hash(h, w, n * sizeof *w);
         free(w);
     }
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return h;
 }
 
@@ -186,7 +187,7 @@ static void bits_do_not_depend_on_memory_threads_or_level(void) {
         for (int32_t n = 2; n < 4; n++) {
             kpd_pool *p = NULL;
             CHECK_OK(kpd_pool_create(n, NULL, &p, NULL));
-            j.d.parallel = kpd_pool_parallel(p);
+            j.d.parallel = *kpd_pool_parallel(p);
             CHECK(whole_run(&j) == want);
             kpd_pool_destroy(p);
         }
@@ -298,7 +299,7 @@ static void dev_figures_are_those_of_the_model(void) {
         CHECK_OK(kpdt_spearman(score, label, DEV_ROWS, NULL, &want[4], NULL));
         CHECK(r.dev == (float)want[metric] && r.best_dev == r.dev);
         kpd_session_destroy(s);
-        kpd_model_close(m);
+        kpd_model_destroy(m);
         kpdt_trainer_destroy(t);
         job_close(&j);
     }
@@ -442,7 +443,7 @@ static void masked_language_modelling_learns_from_both_texts(void) {
         kpdt_trainer_destroy(t);
     }
     CHECK(hash[0] == hash[1]);
-    for (int i = 0; i < 3; i++) kpdt_dataset_close(x[i]);
+    for (int i = 0; i < 3; i++) kpdt_dataset_destroy(x[i]);
     job_close(&j);
 }
 
@@ -505,11 +506,11 @@ static void queries_and_clicks_are_resumed_with_the_same_bits(void) {
         h ^= model_hash(t, false);
         if (stop < 0) want = h;
         CHECK_THAT(h == want, "stopped at %d", stop);
-        r = kpdt_trainer_report(t);                         // 24 queries of 4 in two pieces, and 96 clicks, two epochs
+        r = report_of(t);                         // 24 queries of 4 in two pieces, and 96 clicks, two epochs
         CHECK(r.steps == 2 * (48 + 32) && r.rows_seen == 192 && r.rows_repeated == 192 + 2 * 24 && r.rows_left == 0);
         kpdt_trainer_destroy(t);
     }
-    kpdt_dataset_close(few);
+    kpdt_dataset_destroy(few);
     job_close(&j);
 }
 
@@ -530,17 +531,17 @@ static void the_report_after_a_resume_is_that_of_the_checkpoint(void) {
     job_open(&j, KPD_BI_ENCODER);
     for (int i = 0; i < 4; i++) {
         kpdt_trainer *t = job_trainer(&j);
-        kpdt_report last = kpdt_trainer_report(t), r;
+        kpdt_report last = report_of(t), r;
         CHECK(last.step == 0 && last.steps == 24 && !last.done && last.best_dev != last.best_dev && last.source == -1);
         for (int k = 0; k < at[i] && !last.done; k++) CHECK_OK(kpdt_trainer_step(t, &last, NULL));
         CHECK((last.best_dev == last.best_dev) == (i > 1) && last.done == (i == 3));
-        same_stand(kpdt_trainer_report(t), last);
+        same_stand(report_of(t), last);
         CHECK_OK(kpdt_trainer_save(t, path, NULL));
         kpdt_trainer_destroy(t);
         t = job_trainer(&j);
         run(t, 8, 0);
         CHECK_OK(kpdt_trainer_resume(t, path, NULL));
-        r = kpdt_trainer_report(t);
+        r = report_of(t);
         same_stand(r, last);
         CHECK(r.loss != r.loss && r.rate != r.rate && r.dev != r.dev && r.texts == 0);
         kpdt_trainer_destroy(t);
@@ -550,11 +551,11 @@ static void the_report_after_a_resume_is_that_of_the_checkpoint(void) {
 
 // A start of another template, of the same weights.
 static kpd_model *with_template(const kpd_model *from, const char *item, const char *pair) {
-    kpd_model_desc d = kpd_model_get_desc(from);
+    kpd_model_desc d = *kpd_model_get_desc(from);
     kpd_model *m = NULL;
     if (item) d.template_item = item;
     if (pair) d.template_pair = pair;
-    CHECK_OK(kpdt_model_start(&d, from, 1, NULL, &m, NULL));
+    CHECK_OK(kpdt_model_start(&d, from, 1, &m, NULL));
     return m;
 }
 
@@ -570,7 +571,7 @@ static void swap_columns(job *j, int i) {
     kpdt_column columns[sizeof COLUMNS / sizeof *COLUMNS];
     memcpy(columns, COLUMNS, sizeof columns);
     columns[1] = KPDT_COL_CATEGORY; columns[2] = KPDT_COL_TITLE;
-    kpdt_dataset_close(j->data[i]);
+    kpdt_dataset_destroy(j->data[i]);
     j->data[i] = open_text(j->text[i], columns);
     if (i < 2) j->sources[i].data = j->data[i];
     else j->d.dev = j->data[i];
@@ -615,12 +616,12 @@ static void another_desc_is_refused_by_name(void) {
     REFUSED(j.d.weights_seed = 1, "weights_seed");
     REFUSED(j.d.dev_dim = 8, "dev_dim");
     REFUSED(j.d.dev_metric = KPDT_DEV_AP, "dev_metric");
-    REFUSED(kpd_model_close(j.start); j.start = other_model(KPD_BI_ENCODER, 17); j.d.start = j.start, "start (its weights)");
-    REFUSED(kpd_model_close(j.assistant); j.assistant = other_model(KPD_CROSS_ENCODER, 18); j.d.assistant = j.assistant,
+    REFUSED(kpd_model_destroy(j.start); j.start = other_model(KPD_BI_ENCODER, 17); j.d.start = j.start, "start (its weights)");
+    REFUSED(kpd_model_destroy(j.assistant); j.assistant = other_model(KPD_CROSS_ENCODER, 18); j.d.assistant = j.assistant,
             "assistant (its weights)");
-    REFUSED(kpd_model *m = with_template(j.start, "{title}", NULL); kpd_model_close(j.start); j.d.start = j.start = m,
+    REFUSED(kpd_model *m = with_template(j.start, "{title}", NULL); kpd_model_destroy(j.start); j.d.start = j.start = m,
             "another model (shape, templates or vocabulary)");
-    REFUSED(kpd_model *m = with_template(j.assistant, NULL, "{title} [SEP] {keyphrase}"); kpd_model_close(j.assistant);
+    REFUSED(kpd_model *m = with_template(j.assistant, NULL, "{title} [SEP] {keyphrase}"); kpd_model_destroy(j.assistant);
             j.d.assistant = j.assistant = m, "another assistant (shape, templates");
     REFUSED(swap_columns(&j, 1), "columns of source 1");        // the same bytes and rows
     REFUSED(swap_columns(&j, 2), "dev columns");
@@ -691,7 +692,7 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
         memset(&e, 0, sizeof e);                                                                                               \
         CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_ARGUMENT);                                                     \
         CHECK_THAT(strstr(e.message, says) != NULL, "%s: %s", says, e.message);                                                \
-        kpdt_dataset_close(no_title);                                                                                          \
+        kpdt_dataset_destroy(no_title);                                                                                          \
         job_close(&j);                                                                                                         \
     } while (0)
     REFUSED(KPD_BI_ENCODER, j.sources[0].data = NULL, "source 0 has no data");
@@ -737,9 +738,9 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
     REFUSED(KPD_BI_ENCODER, j.sources[1].losses[0].similarity = KPDT_SIM_ANGLE; j.sources[1].losses[0].dims[0] = 7,
             "source 1: similarity: angle needs an even dim, got 7");
 #undef REFUSED
-    kpdt_dataset_close(empty);
-    kpdt_dataset_close(no_query);
-    kpdt_dataset_close(one_class);
+    kpdt_dataset_destroy(empty);
+    kpdt_dataset_destroy(no_query);
+    kpdt_dataset_destroy(one_class);
 }
 
 static void batches_that_cannot_be_learned_are_refused(void) {
@@ -758,7 +759,7 @@ static void batches_that_cannot_be_learned_are_refused(void) {
     for (int i = 0; i < 20; i++) {
         kpd_status s = kpdt_trainer_step(t, &r, &e);
         if (!s) continue;
-        CHECK_STATUS(s, KPD_ERR_ARGUMENT);
+        CHECK_STATUS(s, KPD_ERR_INPUT);
         CHECK_THAT(strstr(e.message, "MNR") && e.where >= 0 && e.where < ROWS, "%s", e.message);
         break;
     }
@@ -777,7 +778,7 @@ static void batches_that_cannot_be_learned_are_refused(void) {
     memcpy(odd, b.in[KPD_ITEM], sizeof odd);
     odd[5].n_parts = 3;
     b.in[KPD_ITEM] = odd;
-    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_INPUT);
     CHECK_INT(e.where, 5);
     CHECK(model_hash(t, false) == before);
     kpdt_trainer_destroy(t);
@@ -853,9 +854,9 @@ static void a_cross_encoder_of_several_logits_is_refused(void) {
     float loss = 0;
     kpd_error e;
     job_open(&j, KPD_CROSS_ENCODER);
-    d = kpd_model_get_desc(j.start);
+    d = *kpd_model_get_desc(j.start);
     d.n_labels = 2;
-    CHECK_OK(kpdt_model_start(&d, NULL, 1, NULL, &two, NULL));
+    CHECK_OK(kpdt_model_start(&d, NULL, 1, &two, NULL));
     j.d.start = two; j.d.n_sources = 0; j.d.steps = 1;
     CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_UNSUPPORTED);    // dev
     j.d.dev = NULL;
@@ -866,7 +867,7 @@ static void a_cross_encoder_of_several_logits_is_refused(void) {
     CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_UNSUPPORTED);
     CHECK_THAT(strstr(e.message, "2 labels") != NULL, "%s", e.message);
     kpdt_trainer_destroy(t);
-    kpd_model_close(two);
+    kpd_model_destroy(two);
     job_close(&j);
 }
 
@@ -950,7 +951,7 @@ static void the_assistant_is_asked_about_the_row(void) {
     CHECK(loss == want);
     kpdt_trainer_destroy(t);
     kpd_session_destroy(s);
-    kpd_model_close(start);
+    kpd_model_destroy(start);
     job_close(&j);
 }
 
@@ -968,7 +969,7 @@ static void an_assistant_that_cannot_tell_is_refused(void) {
         memset(&e, 0, sizeof e);
         CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_ARGUMENT);
         CHECK_THAT(strstr(e.message, says[i]) != NULL, "%s", e.message);
-        kpd_model_close(m);
+        kpd_model_destroy(m);
         job_close(&j);
     }
 }
@@ -994,7 +995,7 @@ static void an_empty_category_is_none(void) {
             j.d.n_sources = 1; j.d.dev = x;
             hash[i] = whole_run(&j);
             CHECK(hash[i] == hash[0]);
-            kpdt_dataset_close(x);
+            kpdt_dataset_destroy(x);
             job_close(&j);
         }
     }
@@ -1098,13 +1099,13 @@ static void a_row_that_a_step_cannot_take_is_named_by_file_and_line(void) {
         j.sources[0].losses[0].loss = losses[i];
         t = job_trainer(&j);
         for (; !s && step < 6; step++) s = kpdt_trainer_step(t, NULL, &e);
-        CHECK_STATUS(s, KPD_ERR_ARGUMENT);
+        CHECK_STATUS(s, KPD_ERR_INPUT);
         CHECK_INT(step, 5);
         CHECK_THAT(strstr(e.message, says[i]) != NULL && strstr(e.message, "build/tmp"), "%s", e.message);
-        CHECK_INT(kpdt_trainer_report(t).step, 4);
+        CHECK_INT(report_of(t).step, 4);
         kpdt_trainer_destroy(t);
     }
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     job_close(&j);
 }
 
@@ -1122,7 +1123,7 @@ static void a_training_that_diverges_says_so(void) {
         for (int i = 0; !s && i < 4; i++) s = kpdt_trainer_step(t, NULL, &e);
         CHECK_STATUS(s, KPD_ERR_ARGUMENT);
         CHECK_THAT(strstr(e.message, "training: diverged, after step 1 ") != NULL, "%s", e.message);
-        CHECK_INT(kpdt_trainer_report(t).step, 1);
+        CHECK_INT(report_of(t).step, 1);
         kpdt_trainer_destroy(t);
         job_close(&j);
     }
@@ -1204,7 +1205,7 @@ static void memory_is_what_it_is_said_to_be(void) {
             if (!dev) j.d.dev = NULL;
             j.d.allocator.alloc = meter_alloc; j.d.allocator.free = meter_free; j.d.allocator.user = &m;
             t = job_trainer(&j);
-            d = kpd_model_get_desc(j.start);
+            d = *kpd_model_get_desc(j.start);
             for (int32_t i = 0; kpd_model_tensor(j.start, i, &x); i++)
                 weights += (size_t)x.rows * (size_t)x.cols *
                            (size_t)((x.rows > 1 && !strstr(x.name, "embeddings") ? 6 : 4) + dev);
@@ -1240,7 +1241,7 @@ static int runs_of_a_step(int32_t batch, int32_t max_texts) {
     runs = 0;
     CHECK_OK(kpdt_trainer_step(t, NULL, NULL));
     kpdt_trainer_destroy(t);
-    kpdt_dataset_close(x);
+    kpdt_dataset_destroy(x);
     free(text);
     job_close(&j);
     return runs;

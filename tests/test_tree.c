@@ -2,6 +2,7 @@
 #define KPD_THREADS
 #include "test.h"
 #include "tiny_model.h"
+#include "values.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +61,7 @@ static kpd_search_desc dial(int32_t k, float recall) {
 
 // A flat index of what a tree holds. Vectors under cosine are of unit length there already, but for rounding: as dot.
 static kpd_index *flat_of(const kpd_index *tree) {
-    kpd_index_info info = kpd_index_get_info(tree);
+    kpd_index_info info = info_of(tree);
     kpd_index_desc d;
     kpd_index *x = NULL;
     memset(&d, 0, sizeof d);
@@ -71,7 +72,7 @@ static kpd_index *flat_of(const kpd_index *tree) {
         CHECK_OK(kpd_index_get(tree, id, row, &error));
         CHECK_OK(kpd_index_upsert(x, &id, row, 1, &error));
     }
-    CHECK_INT(kpd_index_get_info(x).count, info.count);
+    CHECK_INT(kpd_index_count(x), info.count);
     return x;
 }
 
@@ -131,8 +132,8 @@ static void one_shape(kpd_session *s, size_t n, size_t dim, kpd_metric metric, k
     search(s, tree, dial(10, 0.95f), hits, counts);
     found = recall_of(10, 1e-6f);
     CHECK_THAT(found >= 0.9, "n %zu dim %zu metric %d storage %d: recall %g", n, dim, metric, storage, found);
-    kpd_index_close(flat);
-    kpd_index_close(tree);
+    kpd_index_destroy(flat);
+    kpd_index_destroy(tree);
 }
 
 static void holds_and_finds(void) {
@@ -161,7 +162,7 @@ static kpd_pool *pool_of(int32_t threads) {
 
 static kpd_index *build_with(size_t n, kpd_index_desc d, int32_t threads) {
     kpd_pool *pool = pool_of(threads);
-    kpd_parallel p = kpd_pool_parallel(pool);
+    kpd_parallel p = *kpd_pool_parallel(pool);
     kpd_index *x = NULL;
     CHECK_OK(kpd_index_build(&d, &p, ids, vectors, n, &x, &error));
     kpd_pool_destroy(pool);
@@ -173,7 +174,7 @@ static void search_with(const kpd_index *x, kpd_simd level, int32_t threads, kpd
     kpd_session_desc sd;
     kpd_session *s = NULL;
     memset(&sd, 0, sizeof sd);
-    sd.max_dim = MOST_DIM; sd.max_k = MOST_K; sd.simd = level; sd.parallel = kpd_pool_parallel(pool);
+    sd.max_dim = MOST_DIM; sd.max_k = MOST_K; sd.simd = level; sd.parallel = *kpd_pool_parallel(pool);
     CHECK_OK(kpd_session_create(&sd, &s, &error));
     search(s, x, d, hits, counts);
     kpd_session_destroy(s);
@@ -196,7 +197,7 @@ static void levels_and_threads_agree(void) {
                     memcpy(want_counts, counts, sizeof want_counts);
                 }
                 CHECK_THAT(same_hits(20, 0), "metric %d, %s, %d threads", m, kpd_simd_name((kpd_simd)l), (int)threads);
-                kpd_index_close(x);
+                kpd_index_destroy(x);
             }
 }
 
@@ -212,13 +213,13 @@ static kpd_index *open_index(const char *path, bool copy, bool verify) {
 }
 
 static void opened_is_the_same(kpd_session *s, kpd_index *x) {
-    kpd_index_info i = kpd_index_get_info(x);
+    kpd_index_info i = info_of(x);
     CHECK_INT(i.kind, KPD_TREE);
     CHECK_INT(i.count, 1500);
     CHECK(i.fingerprint == UINT64_C(0xFEDCBA9876543210) && i.partition == 7 && fabsf(i.recall - 0.8f) < 1e-6f);
     search(s, x, dial(30, 0), hits, counts);
     CHECK(same_hits(30, 0));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
 }
 
 static void saves_and_opens(void) {
@@ -234,7 +235,7 @@ static void saves_and_opens(void) {
         x = build(1500, d);
         search(s, x, dial(30, 0), want, want_counts);
         CHECK_OK(kpd_index_save(x, path, &error));
-        kpd_index_close(x);
+        kpd_index_destroy(x);
         opened_is_the_same(s, open_index(path, false, false));
         opened_is_the_same(s, open_index(path, false, true));
         opened_is_the_same(s, open_index(path, true, false));
@@ -256,7 +257,7 @@ static void payload_lies(void) {
             fill(500, 20, 8);
             x = build(500, tree_desc(20, (kpd_metric)m, storage[i]));
             CHECK_OK(kpd_index_save(x, path, &error));
-            kpd_index_close(x);
+            kpd_index_destroy(x);
             whole = tiny_bytes_read(path);
             b = tiny_bytes_make(whole.size);
             for (int trial = 0; trial < 60; trial++) {
@@ -275,9 +276,9 @@ static void payload_lies(void) {
                     sd.gamma = r == 2 ? 3.0f : 0;
                     CHECK_OK(kpd_index_search(s, x, queries, 4, &sd, hits, counts, &error));
                 }
-                for (int64_t j = -1, id; j <= kpd_index_get_info(x).slots; j++)
+                for (int64_t j = -1, id; j <= info_of(x).slots; j++)
                     if (kpd_index_id(x, j, &id)) (void)kpd_index_get(x, id, row, NULL);
-                kpd_index_close(x);
+                kpd_index_destroy(x);
                 d.verify = true;
                 if (memcmp(b.data, whole.data, b.size)) CHECK(kpd_index_open(NULL, &d, &x, &error) != KPD_OK);
             }
@@ -319,7 +320,7 @@ static void filters_and_thresholds(void) {
     for (int q = 0; q < QUERIES; q++)
         for (int i = 0; i < counts[q]; i++) CHECK(hits[q * 20 + i].score >= d.min_score);
     CHECK_THAT(recall_of(20, 0) > 0.9, "recall %g", recall_of(20, 0));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -336,7 +337,7 @@ static void ties_and_large_k(void) {
     search(s, x, dial(300, 0.9f), hits, counts);
     for (int q = 0; q < QUERIES; q++) CHECK_INT(counts[q], 200);
     for (int i = 0; i < 200; i++) CHECK_INT(hits[i].id, i);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -356,29 +357,29 @@ static void bad_arguments(void) {
     d.lists = 1000;                     // more than vectors
     CHECK_STATUS(kpd_index_create(&d, &x, &error), KPD_ERR_ARGUMENT);
     vectors[33] = NAN;
-    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_INPUT);
     CHECK_INT(error.where, 2);
     memset(vectors + 32, 0, 16 * sizeof *vectors);
-    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_INPUT);
     CHECK(!x);
     ids[2] = ids[3];
     vectors[33] = 1;
     CHECK_OK(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error));
-    CHECK_INT(kpd_index_get_info(x).count, 99);
+    CHECK_INT(kpd_index_count(x), 99);
     for (int i = 0; i < 3; i++) {
         kpd_search_desc sd = dial(5, recall[i]);
         CHECK_STATUS(kpd_index_search(s, x, queries, 1, &sd, hits, counts, &error), KPD_ERR_ARGUMENT);
         sd.recall = 0; sd.gamma = gamma[i];
         CHECK_STATUS(kpd_index_search(s, x, queries, 1, &sd, hits, counts, &error), KPD_ERR_ARGUMENT);
     }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     CHECK_OK(kpd_index_build(&d, NULL, ids, vectors, 0, &x, &error));   // of nothing
     search(s, x, dial(5, 0), hits, counts);
     CHECK_INT(counts[0], 0);
     CHECK_OK(kpd_index_upsert(x, ids, vectors, 1, &error));
     search(s, x, dial(5, 0), hits, counts);
     CHECK_INT(counts[0], 1);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -396,12 +397,12 @@ static void tuned(void) {
     CHECK_OK(kpd_index_tune(s, x, queries, QUERIES, 20, 0.99f, &t[1], &error));
     CHECK_THAT(t[0].recall >= 0.9f && t[1].recall >= 0.99f && t[0].gamma < t[1].gamma && t[1].gamma < 1,
                "recall %g at %g, %g at %g", (double)t[0].recall, (double)t[0].gamma, (double)t[1].recall, (double)t[1].gamma);
-    CHECK_INT(kpd_index_get_info(x).tuned, 2);
+    CHECK_INT(info_of(x).tuned, 2);
     snprintf(path, sizeof path, "%s", test_tmp("tree_tuned.kpi"));
     CHECK_OK(kpd_index_save(x, path, &error));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     x = open_index(path, false, true);
-    CHECK_INT(kpd_index_get_info(x).tuned, 2);
+    CHECK_INT(info_of(x).tuned, 2);
     for (int i = 0; i < 2; i++) {
         d.recall = i ? 0.99f : 0.9f; d.gamma = 0;
         search(s, x, d, hits, counts);
@@ -413,11 +414,11 @@ static void tuned(void) {
         CHECK_NEAR(recall_of(20, 0), t[i].recall, 1e-6);
     }
     CHECK_OK(kpd_index_tune(s, x, queries, QUERIES, 5, 0.9f, &t[0], &error));       // read-only: only told
-    CHECK_INT(kpd_index_get_info(x).tuned, 2);
+    CHECK_INT(info_of(x).tuned, 2);
     CHECK_STATUS(kpd_index_tune(s, x, queries, 0, 20, 0.9f, NULL, &error), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpd_index_tune(s, x, queries, 1, 20, 1.0f, NULL, &error), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpd_index_tune(s, x, queries, 1, -1, 0.9f, NULL, &error), KPD_ERR_ARGUMENT);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -431,7 +432,7 @@ static void kmeans(void) {
     fill(2000, 24, 2);
     for (int i = 0; i < 2; i++) {
         kpd_pool *p = pool_of(1 + 2 * i);
-        d.parallel = kpd_pool_parallel(p);
+        d.parallel = *kpd_pool_parallel(p);
         CHECK_OK(kpd_kmeans(&d, vectors, 2000, 24, c[i], nearest[i], &error));
         kpd_pool_destroy(p);
     }
@@ -489,13 +490,13 @@ static void model_check(kpd_session *s, kpd_index *x) {
         CHECK_STATUS(kpd_index_get(x, i, row, &error), model[i].there ? KPD_OK : KPD_ERR_NOT_FOUND);
         if (model[i].there) CHECK(!memcmp(row, model[i].v, sizeof model[i].v));
     }
-    CHECK_INT(kpd_index_get_info(x).count, n);
+    CHECK_INT(kpd_index_count(x), n);
     search(s, x, dial(12, 1), hits, counts);
     search(s, flat, dial(12, 0), want, want_counts);
     CHECK(same_hits(12, 0));
     search(s, x, dial(12, 0.99f), hits, counts);
     CHECK_THAT(recall_of(12, 0) > 0.9, "recall %g", recall_of(12, 0));
-    kpd_index_close(flat);
+    kpd_index_destroy(flat);
 }
 
 static kpd_index *model_begin(kpd_metric metric) {
@@ -539,7 +540,7 @@ static kpd_index *model_reopen(kpd_index *x) {
     char path[256];
     snprintf(path, sizeof path, "%s", test_tmp("tree_model.kpi"));
     CHECK_OK(kpd_index_save(x, path, &error));
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     return open_index(path, true, true);
 }
 
@@ -559,7 +560,7 @@ static void random_changes(void) {
         model_check(s, x);
         x = model_reopen(x);
         model_check(s, x);
-        kpd_index_close(x);
+        kpd_index_destroy(x);
     }
     kpd_session_destroy(s);
 }

@@ -66,10 +66,11 @@ kpd_model *tiny_model(const tiny_options *o) {
     kpd_error e;
     if (!t) return NULL;
     kpd_model_desc d = tiny_desc(o, t);
-    if (!CHECK_OK(kpd_model_create(&d, &o->allocator, &m, &e))) printf("%s\n", e.message);
+    d.allocator = o->allocator;
+    if (!CHECK_OK(kpd_model_create(&d, &m, &e))) printf("%s\n", e.message);
     kpd_tokenizer_destroy(t);
     if (m && !fill(m, o->seed)) {
-        kpd_model_close(m);
+        kpd_model_destroy(m);
         m = NULL;
     }
     return m;

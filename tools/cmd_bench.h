@@ -84,7 +84,7 @@ static bool bench_type(job *j, const batch *b, float *reference, int t, double *
     if (ok) ok = bench_row(j, other, s, b, type == KPD_F32 ? NULL : reference, bench_types[t].name, spent);
     if (ok && type == KPD_F32) memcpy(reference, b->out, (size_t)j->text.n * (size_t)b->cols * sizeof *reference);
     kpd_session_destroy(s);
-    kpd_model_close(other);
+    kpd_model_destroy(other);
     return ok;
 }
 
@@ -122,7 +122,7 @@ static int bench_model(job *j) {
     if (!j->text.n) return fail(j->text.name, 0, "no text"), BAD_DATA;
     if (!batch_create(j, kpd_model_dim(j->student), &b) || !read_inputs(j, j->student, (kpd_tower)j->o.tower, b.in))
         return BAD_DATA;
-    d = kpd_model_get_desc(j->student);
+    d = *kpd_model_get_desc(j->student);
     bench_kernels((kpd_simd)j->o.simd, (size_t)d.width, (size_t)d.ffn_width, (size_t)d.n_heads, now);
     printf("\nopen         %.2f ms\ntexts        the first %d of %s, %d thread(s)\n", 1e3 * opened, (int)j->text.n,
            j->text.name, (int)j->n_threads);

@@ -66,8 +66,8 @@ static bool pairs_line(const job *j, pairs *p, int32_t i) {
     p->yes[at] = p->label[at] >= 0.5f;
     if (!j->o.model) return true;
     row.keyphrase = column[0]; row.title = column[1]; row.category = column[2];
-    p->a.in[i] = kpd_model_input(j->assistant ? j->assistant : j->student, KPD_ITEM, &row);
-    if (!j->assistant) p->b.in[i] = kpd_model_input(j->student, KPD_KEYPHRASE, &row);
+    kpd_model_input(j->assistant ? j->assistant : j->student, KPD_ITEM, &row, &p->a.in[i]);
+    if (!j->assistant) kpd_model_input(j->student, KPD_KEYPHRASE, &row, &p->b.in[i]);
     return true;
 }
 
@@ -115,7 +115,7 @@ static bool pairs_model(job *j) {
     int32_t dim;
     if (!open_any_model(j->o.model, &j->student)) return false;
     dim = kpd_model_dim(j->student);
-    if (kpd_model_get_desc(j->student).kind == KPD_CROSS_ENCODER) {
+    if (kpd_model_get_desc(j->student)->kind == KPD_CROSS_ENCODER) {
         j->assistant = j->student;
         j->student = NULL;
         if (dim != 1) return fail(j->o.model, 0, "%d labels, expected 1", (int)dim);

@@ -117,7 +117,7 @@ static bool phrases_find(void *user, int64_t id, kpd_text *out) {
 
 // Ids that the index has and the keyphrases have not are never recommended; the user should know.
 static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
-    kpd_index_info info = kpd_index_get_info(x);
+    kpd_index_info info = index_info(x);
     int64_t missing = info.count;
     kpd_text t;
     for (int64_t i = 0, id; i < info.slots; i++) missing -= kpd_index_id(x, i, &id) && phrases_find(p, id, &t);
@@ -206,10 +206,10 @@ static bool save_index(job *j, const char *path) {
 }
 
 static bool upsert_file(job *j, const char *vectors, const char *path, id_list *l) {
-    int64_t before = kpd_index_get_info(j->index).count, added;
+    int64_t before = kpd_index_count(j->index), added;
     float *v = (float *)job_alloc(j, rows_a_chunk(j->vectors.cols), (size_t)j->vectors.cols * sizeof *v);
     if (!v || !ids_of_rows(j, l) || !upsert_all(j, vectors, l->id, v) || !save_index(j, path)) return false;
-    added = kpd_index_get_info(j->index).count - before;
+    added = kpd_index_count(j->index) - before;
     say("%s: %lld added, %lld replaced, %lld now", path, (long long)added, (long long)(j->vectors.rows - added),
            (long long)(before + added));
     return true;
@@ -243,7 +243,7 @@ static bool build_tree(job *j, const kpd_index_desc *d, id_list *l) {
     if (kpd_index_build(d, &j->parallel, l->id, v, l->n, &j->index, &e)) return fail_row(j->arg[0], &e, 0);
     progress(j, (int64_t)l->n, (int64_t)l->n, j->vectors.rows);
     if (!save_index(j, path)) return false;
-    count = kpd_index_get_info(j->index).count;
+    count = kpd_index_count(j->index);
     say("%s: %lld added, %lld replaced, %lld now", path, (long long)count, (long long)(j->vectors.rows - count),
            (long long)count);
     return true;
@@ -286,7 +286,7 @@ static bool text_index_chunk(job *j, void *state) {
         row.keyphrase = phrase_text(&x->p, first + i);
         x->id[i] = x->p.list[first + i].id;
         x->text[i] = row.keyphrase;
-        x->b.in[i] = kpd_model_input(j->student, KPD_KEYPHRASE, &row);
+        kpd_model_input(j->student, KPD_KEYPHRASE, &row, &x->b.in[i]);
     }
     if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, x->b.in, n, x->b.cols, x->b.out, &e)) return fail_text(j, &e);
     if (!check_finite(j, x->b.out, x->b.cols)) return false;
@@ -307,7 +307,7 @@ static bool text_index_texts(job *j, const text_index *x) {
 }
 
 static bool text_index_all(job *j, text_index *x, const char *texts, const char *path) {
-    int64_t before = j->index ? kpd_index_get_info(j->index).count : 0, added;
+    int64_t before = j->index ? kpd_index_count(j->index) : 0, added;
     kpd_error e;
     j->tokens = 0;
     if (!batch_create(j, x->b.cols, &x->b) || !open_phrases(j, texts)) return false;
@@ -318,7 +318,7 @@ static bool text_index_all(job *j, text_index *x, const char *texts, const char 
         if (!text_index_texts(j, x)) return false;
     }
     if (!save_index(j, path)) return false;
-    added = kpd_index_get_info(j->index).count - before;
+    added = kpd_index_count(j->index) - before;
     say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added, (long long)(j->done - added),
         (long long)(before + added));
     return true;
@@ -345,7 +345,7 @@ static bool build_of_texts(job *j, kpd_index_desc *d) {
     text_index *x = (text_index *)job_alloc(j, 1, sizeof *x);
     if (!x || !open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return false;
     d->fingerprint = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
-    d->metric = j->o.metric ? d->metric : kpd_model_get_desc(j->student).similarity;
+    d->metric = j->o.metric ? d->metric : kpd_model_get_desc(j->student)->similarity;
     d->dim = student_dim(j, j->arg[0]);
     x->b.cols = d->dim;
     if (d->kind == KPD_TREE) x->tree = d;
@@ -389,7 +389,7 @@ static int run_index_build(job *j) {
 
 // Vectors of another model than the index's are nonsense.
 static bool check_fingerprint(const job *j, const char *model, const char *index) {
-    uint64_t made = kpd_index_get_info(j->index).fingerprint, ours = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
+    uint64_t made = index_info(j->index).fingerprint, ours = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
     if (!made || !ours || made == ours) return true;
     return fail(index, 0, "the index has vectors of model %016llx, and %s is %016llx", (unsigned long long)made, model,
                 (unsigned long long)ours);
@@ -397,7 +397,7 @@ static bool check_fingerprint(const job *j, const char *model, const char *index
 
 // The id behind the greatest.
 static int64_t next_id(const kpd_index *x) {
-    int64_t most = -1, slots = kpd_index_get_info(x).slots;
+    int64_t most = -1, slots = index_info(x).slots;
     for (int64_t i = 0, id; i < slots; i++)
         if (kpd_index_id(x, i, &id) && id > most) most = id;
     return most < INT64_MAX ? most + 1 : most;
@@ -406,7 +406,7 @@ static int64_t next_id(const kpd_index *x) {
 static bool add_texts(job *j) {
     text_index *x = (text_index *)job_alloc(j, 1, sizeof *x);
     if (!x || !open_model(j->arg[1], KPD_BI_ENCODER, &j->student) || !check_fingerprint(j, j->arg[1], j->arg[0])) return false;
-    x->b.cols = kpd_index_get_info(j->index).dim;
+    x->b.cols = index_info(j->index).dim;
     x->p.next = next_id(j->index);
     if (x->b.cols > kpd_model_dim(j->student))
         return fail(j->arg[0], 0, "dim %d, but %s has %d columns", (int)x->b.cols, j->arg[1], (int)kpd_model_dim(j->student));
@@ -414,7 +414,7 @@ static bool add_texts(job *j) {
 }
 
 static bool check_dim(const job *j, const char *vectors, const char *index) {
-    int32_t dim = kpd_index_get_info(j->index).dim;
+    int32_t dim = index_info(j->index).dim;
     if (j->vectors.cols == dim) return true;
     return fail(vectors, 0, "vectors of dim %d, but %s has dim %d", (int)j->vectors.cols, index, (int)dim);
 }
@@ -439,7 +439,7 @@ static bool remove_ids(job *j, const char *path, id_list *l) {
     if (!read_ids(j, j->arg[1], l)) return false;
     if (kpd_index_remove(j->index, l->id, l->n, &removed, &e)) return fail(path, 0, "%s", e.message);
     if (!save_index(j, path)) return false;
-    say("%s: %zu of %zu removed, %lld now", path, removed, l->n, (long long)kpd_index_get_info(j->index).count);
+    say("%s: %zu of %zu removed, %lld now", path, removed, l->n, (long long)kpd_index_count(j->index));
     return true;
 }
 
@@ -514,7 +514,7 @@ static bool search_chunk(job *j, void *state) {
 
 // More than the index holds cannot be found: k beyond it needs no memory.
 static int32_t clamp_k(const job *j) {
-    int64_t count = kpd_index_get_info(j->index).count;
+    int64_t count = kpd_index_count(j->index);
     int32_t k = j->o.k ? j->o.k : 10;
     return (int64_t)k <= count ? k : count ? (int32_t)count : 1;
 }
@@ -536,9 +536,9 @@ static bool search_texts(job *j) {
     search_state s = {0};
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student) || !open_index(j, j->arg[1], false) ||
         !check_fingerprint(j, j->arg[0], j->arg[1])) return false;
-    if (!kpd_index_get_info(j->index).text_bytes)
+    if (!index_info(j->index).text_bytes)
         return fail(j->arg[1], 0, "it keeps no texts; `kpd index build MODEL.kpd TEXTS` makes one that does");
-    s.dim = kpd_index_get_info(j->index).dim;
+    s.dim = index_info(j->index).dim;
     s.texts = true;
     if (s.dim > kpd_model_dim(j->student))
         return fail(j->arg[1], 0, "dim %d, but %s has %d columns", (int)s.dim, j->arg[0], (int)kpd_model_dim(j->student));

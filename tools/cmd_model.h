@@ -49,7 +49,7 @@ static int save_converted(job *j) {
     d.wide_qkv = j->o.wide_qkv != 0;
     d.progress.report = conversion_progress; d.progress.user = j;
     start(j, "tensors and texts");
-    if (d.dtype != kpd_model_get_desc(m).dtype) {
+    if (d.dtype != kpd_model_get_desc(m)->dtype) {
         if (j->o.calibrate && !read_calibration(j, &d)) return BAD_DATA;
         if (kpd_model_convert(m, &d, &j->assistant, &e)) {
             if (d.texts && e.where >= 0) fail_text(j, &e);
@@ -99,7 +99,7 @@ static int run_export(job *j) {
     if (!j->o.output) return usage("export: -o DIR is missing");
     if (!open_any_model(j->arg[0], &j->student)) return BAD_DATA;
     if (hf_export(j->student, j->o.output, &e)) return fail_with(j->o.output, &e), BAD_DATA;
-    say("%s: a folder for %s", j->o.output, kpd_model_get_desc(j->student).kind == KPD_BI_ENCODER ? "sentence-transformers"
+    say("%s: a folder for %s", j->o.output, kpd_model_get_desc(j->student)->kind == KPD_BI_ENCODER ? "sentence-transformers"
                                                                                                   : "transformers");
     return DONE;
 }
@@ -130,7 +130,7 @@ static void print_head(const kpd_model_desc *d, int32_t dim) {
 }
 
 static void print_model(const kpd_model *m, const char *path) {
-    kpd_model_desc d = kpd_model_get_desc(m);
+    kpd_model_desc d = *kpd_model_get_desc(m);
     kpd_tensor t;
     int32_t n = 0;
     int64_t values = 0;
@@ -147,7 +147,7 @@ static void print_model(const kpd_model *m, const char *path) {
 }
 
 static void print_index(const kpd_index *x, const char *path) {
-    kpd_index_info i = kpd_index_get_info(x);
+    kpd_index_info i = index_info(x);
     printf("%s: %s index, %s, %lld bytes\n", path, kpd_index_kind_name(i.kind), kpd_dtype_name(i.storage), (long long)i.bytes);
     if (i.kind == KPD_TREE)
         printf("lists        %d, %d blocks of 16; recall %g\n", (int)i.lists, (int)i.blocks, (double)i.recall);

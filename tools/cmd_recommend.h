@@ -49,7 +49,7 @@ static void fill_recommend(const job *j, phrases *p, kpd_recommend_desc *d) {
 // them, ids and keyphrases do not belong together, and every list would be wrong without a sign of it.
 static bool check_keyphrases(job *j, const phrases *p, const char *path) {
     enum { SAMPLE = 32 };
-    kpd_index_info info = kpd_index_get_info(j->index);
+    kpd_index_info info = index_info(j->index);
     float *q = (float *)job_alloc(j, 2, (size_t)info.dim * sizeof *q), *own = q ? q + info.dim : NULL;
     size_t step = p->n / SAMPLE + 1, strange = 0, seen = 0;
     if (!q) return false;
@@ -64,7 +64,7 @@ static bool check_keyphrases(job *j, const phrases *p, const char *path) {
         d.k = 1;
         if (kpd_index_get(j->index, p->list[i].id, own, &e)) continue;
         row.keyphrase = phrase_text(p, i);
-        in = kpd_model_input(j->student, KPD_KEYPHRASE, &row);
+        kpd_model_input(j->student, KPD_KEYPHRASE, &row, &in);
         if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, &in, 1, info.dim, q, &e) ||
             kpd_index_search(j->session, j->index, q, 1, &d, &hit, &found, &e))
             return fail(path, p->list[i].line, "%s", e.message);
@@ -86,7 +86,7 @@ static bool read_keyphrases(job *j, phrases *p) {
 static bool recommend(job *j, phrases *p) {
     recommender r = {0};
     fill_recommend(j, p, &r.d);
-    if (!open_session(j, r.d.search.k, kpd_index_get_info(j->index).dim)) return false;
+    if (!open_session(j, r.d.search.k, index_info(j->index).dim)) return false;
     if (j->o.keyphrases && !read_keyphrases(j, p)) return false;
     if (!open_text_or_word(j, j->arg[3], j->student, KPD_ITEM) || !output_open(&j->out, j->o.output)) return false;
     r.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r.in);
@@ -107,7 +107,7 @@ static int run_recommend(job *j) {
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
     if (filter && !open_model(j->arg[1], KPD_CROSS_ENCODER, &j->assistant)) return BAD_DATA;
     if (!open_index(j, j->arg[2], false) || !check_fingerprint(j, j->arg[0], j->arg[2])) return BAD_DATA;
-    if (!j->o.keyphrases && !kpd_index_get_info(j->index).text_bytes)
+    if (!j->o.keyphrases && !index_info(j->index).text_bytes)
         return fail(j->arg[2], 0, "it keeps no keyphrases: --keyphrases FILE gives them, or `kpd index build MODEL.kpd TEXTS` "
                     "makes an index that does"), BAD_DATA;
     ok = recommend(j, &p);

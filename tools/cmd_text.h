@@ -243,7 +243,8 @@ static bool rank_scores(job *j, const documents *x, const batch *b, kpd_text que
     float *q = b->out + (size_t)CHUNK_LINES * (size_t)b->cols;
     row.keyphrase = query;
     if (j->student) {
-        kpd_input in = kpd_model_input(m, KPD_KEYPHRASE, &row);
+        kpd_input in;
+        kpd_model_input(m, KPD_KEYPHRASE, &row, &in);
         if (kpd_embed(j->session, m, KPD_KEYPHRASE, &in, 1, b->cols, q, &e)) return fail("the query", 0, "%s", e.message);
         for (size_t i = 0; i < x->n; i++) x->order[i].score = kpd_cosine(q, x->v + i * (size_t)b->cols, b->cols);
         return true;
@@ -253,7 +254,7 @@ static bool rank_scores(job *j, const documents *x, const batch *b, kpd_text que
         for (size_t i = 0; i < n; i++) {
             row = document_row(document(x, at + i));
             row.keyphrase = query;
-            b->in[i] = kpd_model_input(m, KPD_ITEM, &row);
+            kpd_model_input(m, KPD_ITEM, &row, &b->in[i]);
         }
         if (kpd_score(j->session, m, b->in, n, b->out, &e)) return fail(j->arg[2], 0, "%s", e.message);
         for (size_t i = 0; i < n; i++) x->order[at + i].score = b->out[i];
@@ -273,7 +274,7 @@ static bool document_vectors(job *j, documents *x, const batch *b) {
         size_t n = x->n - at < CHUNK_LINES ? x->n - at : CHUNK_LINES;
         for (size_t i = 0; i < n; i++) {
             kpd_row row = document_row(document(x, at + i));
-            b->in[i] = kpd_model_input(j->student, KPD_ITEM, &row);
+            kpd_model_input(j->student, KPD_ITEM, &row, &b->in[i]);
         }
         if (!grow((void **)&x->v, &x->v_room, (at + n) * (size_t)b->cols, sizeof *x->v)) return false;
         if (kpd_embed(j->session, j->student, KPD_ITEM, b->in, n, b->cols, x->v + at * (size_t)b->cols, &e))
@@ -335,7 +336,7 @@ static int run_rerank(job *j) {
     documents x = {0};
     bool ok;
     if (!open_any_model(j->arg[0], &j->student)) return BAD_DATA;
-    if (kpd_model_get_desc(j->student).kind == KPD_CROSS_ENCODER) {
+    if (kpd_model_get_desc(j->student)->kind == KPD_CROSS_ENCODER) {
         j->assistant = j->student;
         j->student = NULL;
         if (kpd_model_dim(j->assistant) != 1)

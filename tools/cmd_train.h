@@ -254,7 +254,7 @@ static bool train_save_model(training *x, bool best) {
     kpd_model *m = NULL;
     kpd_error e;
     bool ok = kpdt_trainer_model(x->trainer, best, &m, &e) ? fail_with(path, &e) : save_model(m, path);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return ok;
 }
 

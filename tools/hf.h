@@ -2294,18 +2294,19 @@ static kpd_status hf_vocab_lines(const hf_json *j, int32_t vocab, hf_buffer *out
 // ends in white space, which vocab.txt's reader takes off, is compared without it.
 static kpd_status hf_same_vocab(const hf_import_state *in, const hf_json *j, int32_t vocab) {
     int32_t size = kpd_tokenizer_size(in->tokenizer), distinct = 0;
+    kpd_text token;
     for (int32_t n = j->node[vocab].child; n >= 0; n = j->node[n].next) {
         const hf_node *v = &j->node[n];
         int32_t id = kpd_token_id(in->tokenizer, v->key);
-        kpd_text t = hf_trimmed(v->key);
+        kpd_text t = hf_trimmed(v->key), there;
         if (t.size < v->key.size && v->exact && v->integer >= 0 && v->integer < size &&
-            hf_same(t, kpd_token_text(in->tokenizer, (int32_t)v->integer))) continue;
+            kpd_token_text(in->tokenizer, (int32_t)v->integer, &there) && hf_same(t, there)) continue;
         if (v->type != HF_NUMBER || !v->exact || v->integer != id)
             return hf_fail(in->e, KPD_ERR_FORMAT, (int64_t)v->where, "%s:%.0f: token %.*s has id %.15g, but vocab.txt says %d",
                            j->name,
                            (double)v->where, hf_shown(v->key), v->key.data, v->number, (int)id);
     }
-    for (int32_t i = 0; i < size; i++) distinct += kpd_token_id(in->tokenizer, kpd_token_text(in->tokenizer, i)) == i;
+    for (int32_t i = 0; kpd_token_text(in->tokenizer, i, &token); i++) distinct += kpd_token_id(in->tokenizer, token) == i;
     if (j->node[vocab].count < distinct)
         return hf_fail(in->e, KPD_ERR_FORMAT, -1, "%s: %d tokens, but vocab.txt has %d", j->name, (int)j->node[vocab].count,
                        (int)distinct);
@@ -2654,9 +2655,10 @@ static kpd_status hf_describe(hf_import_state *in) {
 static kpd_status hf_build(hf_import_state *in, kpd_model **out) {
     kpd_model *m = NULL;
     kpd_status s = hf_describe(in);
-    if (!s) s = kpd_model_create(&in->model, &in->a, &m, in->e);
+    in->model.allocator = in->a;
+    if (!s) s = kpd_model_create(&in->model, &m, in->e);
     if (!s) s = hf_load(in, m);
-    if (s) kpd_model_close(m);
+    if (s) kpd_model_destroy(m);
     else *out = m;
     return s;
 }
@@ -2787,7 +2789,7 @@ static kpd_status hf_new_dir(const hf_export_state *x, const char *sub) {
 // ---- >>export -----------------------------------------------------------------------------------------------------
 
 static kpd_status hf_tokenizer_settings(hf_export_state *x) {
-    kpd_tokenizer_desc d = kpd_tokenizer_get_desc(x->t);
+    kpd_tokenizer_desc d = *kpd_tokenizer_get_desc(x->t);
     const char *const special[HF_N_SPECIAL] = {d.unk, d.cls, d.sep, d.pad, d.mask};
     x->no_lower = d.cased;
     x->no_cjk = d.keep_cjk_joined;
@@ -2943,8 +2945,8 @@ static kpd_status hf_write_weights(const hf_export_state *x, const char *sub, in
 
 static kpd_status hf_write_vocab(const hf_export_state *x) {
     hf_buffer b = hf_buffer_make(x->a);
-    for (int32_t i = 0; i < kpd_tokenizer_size(x->t); i++) {
-        kpd_text t = kpd_token_text(x->t, i);
+    kpd_text t;
+    for (int32_t i = 0; kpd_token_text(x->t, i, &t); i++) {
         hf_put(&b, t.data, t.size);
         hf_puts(&b, "\n");
     }
@@ -3025,8 +3027,8 @@ static bool hf_put_template_tokens(const hf_export_state *x, hf_buffer *b) {
 // {"token": id, ...}. Of equal tokens the last one counts, as everywhere. *bad gets the id of a token that is not UTF-8.
 static bool hf_put_vocab(const hf_export_state *x, hf_buffer *b, int32_t *bad) {
     const char *comma = "";
-    for (int32_t i = 0; i < kpd_tokenizer_size(x->t); i++) {
-        kpd_text t = kpd_token_text(x->t, i);
+    kpd_text t;
+    for (int32_t i = 0; kpd_token_text(x->t, i, &t); i++) {
         if (kpd_token_id(x->t, t) != i) continue;
         hf_putf(b, "%s\n      ", comma);
         *bad = i;
@@ -3199,7 +3201,7 @@ static inline kpd_status hf_export(const kpd_model *m, const char *dir, kpd_erro
     if (!x) return hf_no_memory(e, dir);
     memset(x, 0, sizeof *x);
     x->m = m;
-    x->d = kpd_model_get_desc(m);
+    x->d = *kpd_model_get_desc(m);
     x->t = kpd_model_tokenizer(m);
     x->dir = dir;
     x->a = a;

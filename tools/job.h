@@ -169,9 +169,9 @@ static void job_close(job *j) {
     npy_close(&j->vectors);
     if (j->lock >= 0) close(j->lock);
     kpd_session_destroy(j->session);
-    kpd_index_close(j->index);
-    kpd_model_close(j->student);
-    kpd_model_close(j->assistant);
+    kpd_index_destroy(j->index);
+    kpd_model_destroy(j->student);
+    kpd_model_destroy(j->assistant);
     kpd_pool_destroy(j->pool);
     for (int i = 0; i < j->n_blocks; i++) free(j->block[i]);
     free(j->each);
@@ -185,8 +185,14 @@ static bool open_any_model(const char *path, kpd_model **out) {
 static bool open_model(const char *path, kpd_kind kind, kpd_model **out) {
     bool bi = kind == KPD_BI_ENCODER;
     if (!open_any_model(path, out)) return false;
-    if (kpd_model_get_desc(*out).kind == kind) return true;
+    if (kpd_model_get_desc(*out)->kind == kind) return true;
     return fail(path, 0, "a %s-encoder, expected a %s-encoder", bi ? "cross" : "bi", bi ? "bi" : "cross");
+}
+
+static kpd_index_info index_info(const kpd_index *x) {
+    kpd_index_info info;
+    kpd_index_get_info(x, &info);
+    return info;
 }
 
 static bool open_index(job *j, const char *path, bool writable) {
@@ -208,7 +214,7 @@ static bool open_pool(job *j) {
     j->n_threads = j->o.threads ? j->o.threads : cpus_allowed(KPD_MAX_THREADS);
     if (j->n_threads == 1) return true;
     if (kpd_pool_create(j->n_threads, NULL, &j->pool, &e)) return fail("--threads", 0, "%s", e.message);
-    j->parallel = kpd_pool_parallel(j->pool);
+    j->parallel = *kpd_pool_parallel(j->pool);
     return true;
 }
 
@@ -278,7 +284,7 @@ static bool open_word(job *j, const char *word) {
 
 // Text that a model reads, of its tower: pairs, items or keyphrases.
 static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower tower) {
-    bool pair = kpd_model_get_desc(m).kind == KPD_CROSS_ENCODER;
+    bool pair = kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER;
     columns c = {NULL, NULL, TABLE_BY_NAME};
     c.wanted = pair ? "keyphrase title? category?" : tower == KPD_ITEM ? "title category?" : "keyphrase";
     c.given = j->o.columns;
@@ -301,7 +307,7 @@ static bool open_query(job *j, const char *word) {
 
 // What m reads of the chunk's lines: pairs, items (title, or title TAB category) or keyphrases.
 static bool read_inputs(job *j, const kpd_model *m, kpd_tower tower, kpd_input *in) {
-    kpd_model_desc d = kpd_model_get_desc(m);
+    kpd_model_desc d = *kpd_model_get_desc(m);
     bool pair = d.kind == KPD_CROSS_ENCODER, title = strstr(d.template_pair, "{title}") != NULL;
     if (!split_chunk(j, pair ? 3 : tower == KPD_ITEM ? 2 : 1, in)) return false;
     for (int32_t i = 0; i < j->text.n; i++) {
@@ -309,7 +315,7 @@ static bool read_inputs(job *j, const kpd_model *m, kpd_tower tower, kpd_input *
         if (pair && !pair_row(j, title, i, &in[i], &row)) return false;
         if (!pair && tower == KPD_ITEM) { row.title = in[i].part[0]; row.category = in[i].part[1]; }
         if (!pair && tower == KPD_KEYPHRASE) row.keyphrase = in[i].part[0];
-        in[i] = kpd_model_input(m, tower, &row);
+        kpd_model_input(m, tower, &row, &in[i]);
     }
     return true;
 }

@@ -928,7 +928,7 @@ static bool recipe_open_assistant(recipe *r) {
     if (!r->model.assistant) return true;
     if (!recipe_open_model(r, "assistant", r->model.assistant, &r->assistant)) return false;
     r->train.d.assistant = r->assistant;
-    if (kpd_model_get_desc(r->assistant).kind == KPD_CROSS_ENCODER) return true;
+    if (kpd_model_get_desc(r->assistant)->kind == KPD_CROSS_ENCODER) return true;
     return recipe_fail(r, line, "%.300s: a bi-encoder, expected a cross-encoder", r->model.assistant);
 }
 
@@ -951,7 +951,7 @@ static bool recipe_override(const recipe *r, kpd_model_desc *d) {
 
 static bool recipe_make_model(recipe *r, const kpd_model_desc *d, const kpd_model *from, kpd_model **out) {
     kpd_error e;
-    return !kpdt_model_start(d, from, r->train.d.seed, NULL, out, &e) ||
+    return !kpdt_model_start(d, from, r->train.d.seed, out, &e) ||
            recipe_fail(r, r->at_model.line, "[model]: %s", e.message);
 }
 
@@ -960,10 +960,10 @@ static bool recipe_start_from(recipe *r) {
     kpd_model_desc d;
     bool ok = recipe_open_model(r, "start", r->model.start, &from);
     if (!ok) return false;
-    d = kpd_model_get_desc(from);
+    d = *kpd_model_get_desc(from);
     if (!recipe_override(r, &d)) { r->start = from; return true; }
     ok = recipe_make_model(r, &d, from, &r->start);
-    kpd_model_close(from);
+    kpd_model_destroy(from);
     return ok;
 }
 
@@ -1000,7 +1000,7 @@ static bool recipe_start_random(recipe *r) {
 
 // Once it is known what is trained: bce takes logits, which a bi-encoder's cosines are not.
 static bool recipe_check_bce(recipe *r) {
-    if (kpd_model_get_desc(r->start).kind == KPD_CROSS_ENCODER) return true;
+    if (kpd_model_get_desc(r->start)->kind == KPD_CROSS_ENCODER) return true;
     for (int32_t i = 0; i < r->n_data; i++)
         for (int k = 0; k < KPDT_MAX_LOSSES && r->data[i].source.losses[k].loss; k++)
             if (r->data[i].source.losses[k].loss == KPDT_BCE && r->data[i].similarity != KPDT_SIM_DOT)
@@ -1018,12 +1018,12 @@ static bool recipe_open(recipe *r) {
 }
 
 static void recipe_close(recipe *r) {
-    for (int32_t i = 0; i < r->n_data; i++) kpdt_dataset_close(r->set[i]);
-    kpdt_dataset_close(r->dev_set);
+    for (int32_t i = 0; i < r->n_data; i++) kpdt_dataset_destroy(r->set[i]);
+    kpdt_dataset_destroy(r->dev_set);
     for (int32_t i = 0; i < r->n_data; i++) free(r->data[i].text);
     free(r->dev.text);
-    kpd_model_close(r->start);
-    kpd_model_close(r->assistant);
+    kpd_model_destroy(r->start);
+    kpd_model_destroy(r->assistant);
     for (int i = 0; i < r->n_owned; i++) free(r->owned[i]);
     memset(r, 0, sizeof *r);
 }

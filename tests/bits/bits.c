@@ -95,7 +95,7 @@ static kpd_model *make_model(kpd_kind kind) {
     td.vocab = vocab; td.vocab_size = strlen(vocab);
     if (kpd_tokenizer_create(&td, &t, NULL)) return NULL;
     d.kind = kind; d.n_layers = 2; d.width = 64; d.n_heads = 4; d.n_positions = 64; d.tokenizer = t;
-    if (kpd_model_create(&d, NULL, &m, NULL)) m = NULL;
+    if (kpd_model_create(&d, &m, NULL)) m = NULL;
     kpd_tokenizer_destroy(t);
     for (int32_t i = 0; m && kpd_model_tensor(m, i, &x); i++) {
         for (int32_t j = 0; j < x.rows * x.cols; j++) {   // exact products: the compiler may fuse what stands in this file
@@ -118,7 +118,7 @@ static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_si
     memset(&d, 0, sizeof d);
     enter(state);
     if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
-    d.student = m; d.simd = level; d.parallel = kpd_pool_parallel(pool);
+    d.student = m; d.simd = level; d.parallel = *kpd_pool_parallel(pool);
     if (kpd_session_create(&d, &s, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     for (size_t i = 0; i < N; i += batch)
         if (kpd_embed(s, m, KPD_ITEM, in + i, batch, 0, out + i * dim, &e)) return fprintf(stderr, "%s\n", e.message), 1;
@@ -154,7 +154,7 @@ static int tree(kpd_metric metric, kpd_simd level, int32_t threads) {
     for (int i = 0; i < 3000; i++) ids[i] = i;
     enter(state);
     if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
-    p = kpd_pool_parallel(pool);
+    p = *kpd_pool_parallel(pool);
     d.dim = 48; d.metric = metric; d.kind = KPD_TREE; d.storage = KPD_INT8; d.simd = level;
     sd.max_dim = 48; sd.max_k = 20; sd.simd = level; sd.parallel = p;
     if (kpd_index_build(&d, &p, ids, v, 2900, &x, &e) || kpd_index_upsert(x, ids + 2800, v + 2800 * 48, 200, &e) ||
@@ -174,7 +174,7 @@ static int tree(kpd_metric metric, kpd_simd level, int32_t threads) {
     row(metric == KPD_COSINE ? "tree-cosine" : metric == KPD_DOT ? "tree-dot" : "tree-l2", kpd_session_simd(s), threads, 60,
         state, hash);
     kpd_session_destroy(s);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_pool_destroy(pool);
     return 0;
 }
@@ -224,7 +224,7 @@ static int train(const kpd_model *m, const kpdt_dataset *rows, kpd_simd level, i
     sources[1].losses[1].loss = KPDT_PEARSON; sources[1].losses[1].teacher = KPDT_BY_SCORE;
     sources[1].losses[1].dims[0] = 64; sources[1].losses[1].dims[1] = 16;
     d.start = m; d.sources = sources; d.n_sources = 2; d.batch = 8; d.steps = 4; d.rate = 1e-3f; d.dropout = 0.1f;
-    d.weight_decay = 0.01f; d.warmup = 0.2f; d.max_tokens = tokens; d.simd = level; d.parallel = kpd_pool_parallel(pool);
+    d.weight_decay = 0.01f; d.warmup = 0.2f; d.max_tokens = tokens; d.simd = level; d.parallel = *kpd_pool_parallel(pool);
     if (kpdt_trainer_create(&d, &t, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     while (!r.done)
         if (kpdt_trainer_step(t, &r, &e)) return fprintf(stderr, "%s\n", e.message), 1;
@@ -256,7 +256,7 @@ static int contrast(kpd_simd level, int32_t threads) {
     d.dims[0] = D; d.dims[1] = 16;
     v.a = a; v.b = b; v.na = ROWS; v.nb = COLUMNS; v.dim = D; v.mask = mask; v.work = work;
     v.da = gradient; v.db = gradient + ROWS * D;
-    v.simd = level; v.parallel = kpd_pool_parallel(pool);
+    v.simd = level; v.parallel = *kpd_pool_parallel(pool);
     enter(state);
     for (d.loss = KPDT_MNR; d.loss <= KPDT_MNR_SYMMETRIC; d.loss = (kpdt_loss)(d.loss + 1)) {
         memset(gradient, 0, sizeof gradient);
@@ -276,7 +276,7 @@ static int train_all(const kpd_model *m, char text[N][512]) {
     for (int level = FIRST_LEVEL; level < KPD_SIMD_COUNT; level++)
         for (int32_t threads = 1; !failed && kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
             failed = train(m, rows, (kpd_simd)level, threads, threads == 1 ? 4096 : 256) || contrast((kpd_simd)level, threads);
-    kpdt_dataset_close(rows);
+    kpdt_dataset_destroy(rows);
     return failed;
 }
 
@@ -284,14 +284,14 @@ static int train_all(const kpd_model *m, char text[N][512]) {
 static const char *row_name(const char *name, const kpd_model *m, kpd_simd level) {
     static char own[64];
     bool multiplies = level == KPD_SIMD_AVX512BF16 || level == KPD_SIMD_AMX || level == KPD_SIMD_NEONI8MM;
-    if (kpd_model_get_desc(m).dtype != KPD_BF16 || !multiplies) return name;
+    if (kpd_model_get_desc(m)->dtype != KPD_BF16 || !multiplies) return name;
     snprintf(own, sizeof own, "%s-%s", name, kpd_simd_name(level));
     return own;
 }
 
 // The slowest level runs the tiny model only, and converted ones run with two of the four pairs of threads and batch.
 static int run_all(const char *name, const kpd_model *m, const kpd_input *in, int first_level, float *out) {
-    bool converted = kpd_model_get_desc(m).dtype != KPD_F32;
+    bool converted = kpd_model_get_desc(m)->dtype != KPD_F32;
     for (int level = first_level; level < KPD_SIMD_COUNT; level++)
         for (int32_t threads = 1; kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
             for (size_t batch = 1; batch <= N; batch += N - 1)
@@ -309,7 +309,7 @@ static int run_converted(const char *name, const kpd_model *m, kpd_dtype type, b
     d.dtype = type; d.wide_qkv = wide;
     if (kpd_model_convert(m, &d, &to, NULL)) return 1;
     failed = run_all(name, to, in, FIRST_LEVEL, out);
-    kpd_model_close(to);
+    kpd_model_destroy(to);
     return failed;
 }
 
@@ -342,7 +342,7 @@ static bool convert_in(int state, const kpd_model *m, const kpd_input *in, uint6
         ok = !kpd_model_get(to, t.name, w, NULL);
         add(hash, w, (size_t)t.rows * (size_t)t.cols * sizeof *w);
     }
-    kpd_model_close(to);
+    kpd_model_destroy(to);
     return leave(state) && ok;
 }
 
@@ -371,7 +371,7 @@ static bool search_in(int state, const kpd_model *m, kpd_metric metric, uint64_t
             add(hash, &hits[i * 10 + k].score, sizeof hits->score);
         }
     kpd_session_destroy(s);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     return leave(state) && ok;
 }
 
@@ -405,7 +405,7 @@ static bool recommend_in(int state, const kpd_model *m, const kpd_model *assista
          !kpd_recommend(s, &d, in + 100, 8, out, counts, NULL);
     for (int i = 0; ok && i < 8; i++) add(hash, out + i * 10, (size_t)counts[i] * sizeof *out);
     kpd_session_destroy(s);
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     return leave(state) && ok;
 }
 
@@ -490,13 +490,13 @@ static bool metrics_in(int state, uint64_t *hash) {
          !kpdt_spearman(numbers[3], numbers[1], 64, NULL, &number[0], NULL) && !kpdt_bootstrap(&b, &interval, NULL) &&
          !kpdt_auction_total(rows, 32, &auction, NULL) && !kpdt_dataset_open(&dd, &data, NULL);
     number[1] = kpdt_pearson(numbers[3], numbers[1], 64);
-    r = kpdt_rank(numbers[1], 20, 10, NULL, 12);
+    kpdt_rank(numbers[1], 20, 10, NULL, 12, &r);
     for (int i = 0; ok && i < 3; i++) {
         ok = !kpdt_dataset_get(data, i, &x, NULL);
         add(hash, &x.label, sizeof x.label);
         add(hash, &x.score, sizeof x.score);
     }
-    if (ok) kpdt_dataset_close(data);
+    if (ok) kpdt_dataset_destroy(data);
     for (int i = 0; i < 64; i++) {
         value[0] = kpd_sigmoid(numbers[0][i]);
         value[1] = kpd_cosine(numbers[0] + i, numbers[1] + i, 40);
@@ -530,7 +530,7 @@ static int in_every_state(const kpd_model *m, const kpd_input *in) {
         row("losses", KPD_SIMD_AUTO, 1, 64, i, losses);
         row("metrics", KPD_SIMD_AUTO, 1, 64, i, metrics);
     }
-    kpd_model_close(assistant);
+    kpd_model_destroy(assistant);
     return !ok;
 }
 
@@ -547,11 +547,11 @@ int main(int argc, char **argv) {
              run_converted("tiny-int8", m, KPD_INT8, false, in, out) ||
              run_converted("tiny-int8-wide", m, KPD_INT8, true, in, out) || train_all(m, text) || in_every_state(m, in) ||
              all_trees();
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     if (failed || argc < 2) return failed;
     if (kpd_model_open(argv[1], NULL, &m, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     if (argc > 2) failed = run("minilm", m, in, KPD_SIMD_AUTO, 2, N, out);
     else failed = run_all("minilm", m, in, KPD_SIMD_SCALAR + 1, out);
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     return failed;
 }

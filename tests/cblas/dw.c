@@ -40,7 +40,7 @@ static void compare(size_t tokens, size_t n, size_t k, int32_t tasks, int from_b
     kpd_pool *pool;
     bool ok;
     if (!pack || kpd_pool_create(tasks, NULL, &pool, NULL)) abort();
-    parallel = kpd_pool_parallel(pool);
+    parallel = *kpd_pool_parallel(pool);
     memset(&t, 0, sizeof t);
     memset(&s, 0, sizeof s);
     memset(scratch, 0, sizeof scratch);

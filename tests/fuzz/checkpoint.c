@@ -32,7 +32,7 @@ static kpdt_trainer *make_trainer(void) {
     d.start = m; d.sources = source; d.n_sources = 2; d.batch = 2; d.steps = 20; d.max_tokens = 16; d.max_texts = 2;
     d.dev = data; d.dev_steps = 2;
     if (kpdt_trainer_create(&d, &t, NULL)) abort();
-    kpd_model_close(m);
+    kpd_model_destroy(m);
     for (int i = 0; i < 5; i++)
         if (kpdt_trainer_step(t, NULL, NULL)) abort();
     return t;
@@ -74,8 +74,8 @@ static void resume(const uint8_t *data, size_t size) {
     for (int i = 0; i < 3 && !r.done; i++)
         if (kpdt_trainer_step(t, &r, &e)) break;
     if (kpdt_trainer_save(t, fuzz_path("again.kpc"), NULL)) abort();
-    if (!kpdt_trainer_model(t, false, &m, NULL)) kpd_model_close(m);
-    if (!kpdt_trainer_model(t, true, &m, NULL)) kpd_model_close(m);
+    if (!kpdt_trainer_model(t, false, &m, NULL)) kpd_model_destroy(m);
+    if (!kpdt_trainer_model(t, true, &m, NULL)) kpd_model_destroy(m);
 }
 
 int fuzz_one(const uint8_t *data, size_t size) {

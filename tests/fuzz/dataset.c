@@ -94,7 +94,7 @@ int fuzz_one(const uint8_t *data, size_t size) {
         if (!d.skip_bad_rows && kpdt_dataset_bad_rows(x)) abort();
         check_rows(x, &d);
         if (size <= 512 && kpdt_dataset_rows(x) <= 64) check_draws(x, (kpdt_batching)(data[0] >> 3 & 3));
-        kpdt_dataset_close(x);
+        kpdt_dataset_destroy(x);
     } else if (e.where < 1 || d.skip_bad_rows) abort();
     free(text);
     return 0;

@@ -30,12 +30,14 @@ static void use_index(kpd_index *x) {
     kpd_hit hits[4];
     int32_t count;
     int64_t id;
+    kpd_index_info info;
     kpd_search_desc k;
     memset(&d, 0, sizeof d);
     memset(&k, 0, sizeof k);
     q[0] = 1;
     k.k = 4;
-    d.max_k = 4; d.max_dim = kpd_index_get_info(x).dim;
+    kpd_index_get_info(x, &info);
+    d.max_k = 4; d.max_dim = info.dim;
     if (kpd_session_create(&d, &s, NULL)) return;
     kpd_index_search(s, x, q, 1, &k, hits, &count, NULL);
     if (kpd_index_id(x, 0, &id)) kpd_index_get(x, id, q, NULL);
@@ -50,8 +52,8 @@ static void open_all(const uint8_t *data, size_t size) {
     d.data = data; d.size = size;
     for (int verify = 0; verify < 2; verify++) {
         d.verify = verify;
-        if (!kpd_model_open(NULL, &d, &m, NULL)) { use_model(m); kpd_model_close(m); }
-        if (!kpd_index_open(NULL, &d, &x, NULL)) { use_index(x); kpd_index_close(x); }
+        if (!kpd_model_open(NULL, &d, &m, NULL)) { use_model(m); kpd_model_destroy(m); }
+        if (!kpd_index_open(NULL, &d, &x, NULL)) { use_index(x); kpd_index_destroy(x); }
     }
 }
 

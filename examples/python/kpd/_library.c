@@ -38,7 +38,8 @@ typedef struct kpd_python_field { const char *type, *name; size_t offset, size; 
     F(T, truncate_dim), F(T, similarity), F(T, arithmetic), F(T, n_layers), F(T, width), F(T, n_heads),                \
     F(T, ffn_width), F(T, vocab_size), F(T, n_positions), F(T, max_tokens), F(T, n_types), F(T, n_labels),             \
     F(T, activation), F(T, pooling), F(T, layer_norm_eps), F(T, modules), F(T, n_modules), F(T, converted_from),       \
-    F(T, template_item), F(T, template_keyphrase), F(T, template_pair), F(T, tokenizer), F(T, reserved)
+    F(T, template_item), F(T, template_keyphrase), F(T, template_pair), F(T, tokenizer), F(T, allocator),   \
+    F(T, reserved)
 #define SESSION(F, T)                                                                                                  \
     F(T, abi), F(T, student), F(T, assistant), F(T, max_tokens), F(T, max_k), F(T, max_dim), F(T, simd), F(T, clock),  \
     F(T, clock_user), F(T, progress), F(T, parallel), F(T, allocator), F(T, reserved)
@@ -97,7 +98,7 @@ KPDDEF bool kpd_python_report(void *user, int64_t done, int64_t of) {
 KPDDEF void kpd_python_inputs(const kpd_model *m, kpd_tower tower, const kpd_row *rows, size_t n, kpd_input *out);
 KPDDEF void kpd_python_inputs(const kpd_model *m, kpd_tower tower, const kpd_row *rows, size_t n, kpd_input *out) {
     for (size_t i = 0; i < n; i++) {
-        if (m) out[i] = kpd_model_input(m, tower, &rows[i]);
+        if (m) kpd_model_input(m, tower, &rows[i], &out[i]);
         else {
             memset(&out[i], 0, sizeof out[i]);
             out[i].part[0] = rows[i].title;
@@ -106,15 +107,6 @@ KPDDEF void kpd_python_inputs(const kpd_model *m, kpd_tower tower, const kpd_row
         }
     }
 }
-
-KPDDEF void kpd_python_model_desc(const kpd_model *m, kpd_model_desc *out);
-KPDDEF void kpd_python_model_desc(const kpd_model *m, kpd_model_desc *out) { *out = kpd_model_get_desc(m); }
-
-KPDDEF void kpd_python_index_info(const kpd_index *x, kpd_index_info *out);
-KPDDEF void kpd_python_index_info(const kpd_index *x, kpd_index_info *out) { *out = kpd_index_get_info(x); }
-
-KPDDEF void kpd_python_pool_parallel(kpd_pool *pool, kpd_parallel *out);
-KPDDEF void kpd_python_pool_parallel(kpd_pool *pool, kpd_parallel *out) { *out = kpd_pool_parallel(pool); }
 
 // The ids of an index, at most n.
 KPDDEF size_t kpd_python_ids(const kpd_index *x, int64_t slots, int64_t *out, size_t n);

@@ -13,7 +13,7 @@ from ctypes import (POINTER, Structure, byref, c_bool, c_char, c_char_p, c_float
                     c_uint64, c_void_p)
 from typing import Any, Callable, Optional
 
-ABI = 1                         # of kpd.h, for which the structs below are written
+ABI = 2                         # of kpd.h, for which the structs below are written
 
 Reserved = c_int32 * 4
 
@@ -67,7 +67,8 @@ class ModelDesc(Structure):
                 ("vocab_size", c_int32), ("n_positions", c_int32), ("max_tokens", c_int32), ("n_types", c_int32), ("n_labels", c_int32),
                 ("activation", c_int), ("pooling", c_int), ("layer_norm_eps", c_float), ("modules", Module * 4),
                 ("n_modules", c_int32), ("converted_from", c_uint64), ("template_item", c_char_p),
-                ("template_keyphrase", c_char_p), ("template_pair", c_char_p), ("tokenizer", c_void_p), ("reserved", Reserved)]
+                ("template_keyphrase", c_char_p), ("template_pair", c_char_p), ("tokenizer", c_void_p),
+                ("allocator", Allocator), ("reserved", Reserved)]
 
 
 class SessionDesc(Structure):
@@ -143,19 +144,18 @@ STRUCTS: dict[str, type[Structure]] = {
 FUNCTIONS = {
     "kpd_abi": "i:", "kpd_status_name": "s:i", "kpd_simd_from_name": "i:sp", "kpd_metric_name": "s:i",
     "kpd_metric_from_name": "i:sp", "kpd_kind_name": "s:i", "kpd_dtype_name": "s:i", "kpd_dtype_from_name": "i:sp",
-    "kpd_pool_create": "i:ippp", "kpd_pool_destroy": "v:p",
-    "kpd_model_open": "i:sppp", "kpd_model_close": "v:p", "kpd_model_dim": "i:p", "kpd_model_fingerprint": "U:pi",
+    "kpd_pool_create": "i:ippp", "kpd_pool_destroy": "v:p", "kpd_pool_parallel": "p:p",
+    "kpd_model_open": "i:sppp", "kpd_model_destroy": "v:p", "kpd_model_dim": "i:p", "kpd_model_get_desc": "p:p", "kpd_model_fingerprint": "U:pi",
     "kpd_model_save": "i:psp", "kpd_model_tokenize": "i:pipipp",
     "kpd_session_create": "i:ppp", "kpd_session_destroy": "v:p",
     "kpd_embed": "i:ppiplipp", "kpd_score": "i:ppplpp",
     "kpd_index_create": "i:ppp", "kpd_index_build": "i:pppplpp", "kpd_index_open": "i:sppp", "kpd_index_save": "i:psp",
-    "kpd_index_close": "v:p", "kpd_index_upsert": "i:ppplp", "kpd_index_remove": "i:pplpp", "kpd_index_get": "i:pIpp",
+    "kpd_index_destroy": "v:p", "kpd_index_get_info": "v:pp", "kpd_index_upsert": "i:ppplp", "kpd_index_remove": "i:pplpp", "kpd_index_get": "i:pIpp",
     "kpd_index_set_text": "i:ppplp", "kpd_index_text": "i:pIpp",
     "kpd_index_search": "i:ppplpppp", "kpd_index_tune": "i:ppplifpp", "kpd_recommend": "i:ppplppp",
     "kpdt_trainer_destroy": "v:p", "kpdt_trainer_step": "i:ppp", "kpdt_trainer_model": "i:pipp", "kpdt_trainer_save": "i:psp",
     "kpdt_trainer_resume": "i:psp",
-    "kpd_python_inputs": "v:piplp", "kpd_python_model_desc": "v:pp", "kpd_python_index_info": "v:pp",
-    "kpd_python_pool_parallel": "v:pp", "kpd_python_ids": "l:pIpl",
+    "kpd_python_inputs": "v:piplp", "kpd_python_ids": "l:pIpl",
     "kpd_python_recipe_open": "i:sppp", "kpd_python_recipe_close": "v:p", "kpd_python_trainer_create": "i:ppp",
     "kpd_python_recipe_output": "s:p", "kpd_python_recipe_source": "s:pi",
 }
@@ -238,7 +238,7 @@ class Cancelled(Error):
 
 
 ERRORS: dict[str, type[Error]] = {
-    "KPD_ERR_ARGUMENT": ArgumentError, "KPD_ERR_LIMIT": ArgumentError, "KPD_ERR_MEMORY": OutOfMemory, "KPD_ERR_IO": FileError,
+    "KPD_ERR_ARGUMENT": ArgumentError, "KPD_ERR_INPUT": ArgumentError, "KPD_ERR_LIMIT": ArgumentError, "KPD_ERR_MEMORY": OutOfMemory, "KPD_ERR_IO": FileError,
     "KPD_ERR_FORMAT": FormatError, "KPD_ERR_VERSION": FormatError, "KPD_ERR_NOT_FOUND": MissingError,
     "KPD_ERR_CANCELLED": Cancelled,
 }
@@ -353,7 +353,7 @@ class Pool:
         handle = c_void_p()
         call("kpd_pool_create", threads, None, byref(handle))
         weakref.finalize(self, lib.kpd_pool_destroy, handle).atexit = False
-        lib.kpd_python_pool_parallel(handle, byref(self.parallel))
+        self.parallel = Parallel.from_address(lib.kpd_pool_parallel(handle))
 
 
 class Handle:

@@ -99,7 +99,7 @@ class Index:
         self._own(made, threads, simd)
 
     def _own(self, made: c_void_p, threads: Optional[int], simd: str) -> None:
-        self._handle = Handle(made, lib.kpd_index_close)
+        self._handle = Handle(made, lib.kpd_index_destroy)
         self._lock = _Lock()
         self._simd = number_of("simd", simd)
         self._next: Optional[int] = None
@@ -151,7 +151,7 @@ class Index:
 
     def _info(self) -> IndexInfo:
         info = IndexInfo()
-        lib.kpd_python_index_info(self._handle, byref(info))
+        lib.kpd_index_get_info(self._handle, byref(info))
         return info
 
     def info(self) -> dict[str, Any]:

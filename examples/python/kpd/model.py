@@ -38,9 +38,8 @@ class _Model:
     def __init__(self, path: Path, *, threads: Optional[int] = None, simd: str = "auto", verify: bool = False) -> None:
         made = c_void_p()
         call("kpd_model_open", os.fsencode(path), byref(OpenDesc(abi=ABI, verify=verify)), byref(made))
-        self._handle = Handle(made, lib.kpd_model_close)
-        self._desc = ModelDesc()
-        lib.kpd_python_model_desc(self._handle, byref(self._desc))
+        self._handle = Handle(made, lib.kpd_model_destroy)
+        self._desc = ModelDesc.from_address(lib.kpd_model_get_desc(self._handle))
         self.path = os.fspath(path)
         found = name_of("kind", self._desc.kind)
         if found != self.kind:

@@ -58,7 +58,7 @@ class Trainer:
         """Writes the model as it is now, or as it was at its best look at dev."""
         made = c_void_p()
         call("kpdt_trainer_model", self._trainer, best, byref(made))
-        model = Handle(made, lib.kpd_model_close)
+        model = Handle(made, lib.kpd_model_destroy)
         call("kpd_model_save", model, os.fsencode(path))
 
     def save(self, path: Union[str, "os.PathLike[str]"]) -> None:
