@@ -1400,6 +1400,81 @@ printf 'a\tt\tc\t1\na\tt\tc\t0\n' > "$dir/first"
 run 1 $kpd label agreement "$dir/first" "$dir/second"; says "first:2: the pair stands in line 1 with the other label"
 printf 'z\tt\tc\t1\n' > "$dir/first"; run 1 $kpd label agreement "$dir/first" "$dir/second"; says "has no pair of"
 
+t llm_prompts
+printf 'a "x"\tt\\1\tc\nb\tt\377\t\na "x"\tt\\1\tc\n' > "$dir/in"
+run 0 $kpd llm prompts --llm m --logprobs < "$dir/in"; lines 2; says "3 pairs: 2 prompts of "; says "1 pairs again"
+prints '"model": "m"'; prints '"top_logprobs": 5'
+prints 'the keyphrase: \"b\", is relevant for cpc targeting or not by giving ONLY'
+prints 'with title: \"t\\1\", determine whether the keyphrase: \"a \"x\"\", is'; prints 't\ufffd'
+printf 'Is {keyphrase} {x} {{title}} of {category}?\n\n' > "$dir/prompt"
+run 0 $kpd llm prompts --prompt "$dir/prompt" < "$dir/in"; prints '"content": "Is b {x} {t\ufffd} of ?"'
+printf 'Is {keyphrase}?' > "$dir/prompt"
+run 1 $kpd llm prompts --prompt "$dir/prompt" < "$dir/in"; says "expected a text with {keyphrase} and {title}"
+given 'a\n'; run 1 $kpd llm prompts < "$dir/in"; says "input:1: 1 columns, expected keyphrase TAB title"
+command -v python3 > /dev/null && run 0 python3 -c 'import json, sys; [json.loads(l) for l in open(sys.argv[1])]' "$dir/out"
+
+# said ID CONTENT [MORE]: a line of answers
+said() {
+    printf '{"custom_id":"%s","response":{"status_code":200,"body":{"choices":[{"message":{"content":"%s"}%s}],' "$1" "$2" "$3"
+    printf '"usage":{"prompt_tokens":7,"completion_tokens":2}}},"error":null}\n'
+}
+ids_of() { run 0 $kpd llm prompts "$1" --quiet; sed 's/^{"custom_id": "\([^"]*\)".*/\1/' "$dir/out"; }
+t llm_answers
+i=0; while [ $i -lt 12 ]; do printf 'k%d\tt\n' $i; i=$((i + 1)); done > "$dir/pairs"
+set -- $(ids_of "$dir/pairs")
+{
+    said $1 yes; said $2 NO.; said $3 '**Yes**, since it fits'
+    said $4 'The answer is: no'; said $5 '<think>yes?</think>\n\nNo'
+    said $6 "I'm sorry, I cannot say yes or no"; said $7 'either yes or no'; said $8 'maybe'; said $9 ''
+    printf '{"custom_id":"%s","response":null,"error":{"message":"expired"}}\n' $1; said $1 'Yes'
+} > "$dir/answers"
+run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --bad "$dir/bad.tsv"
+exactly 'k0\tt\t\t1\nk1\tt\t\t0\nk2\tt\t\t1\nk3\tt\t\t0\nk4\tt\t\t0\n'
+says "11 answers: 3 yes, 3 no, 1 refused, 3 neither, 1 failed, 1 again, 0 set aside"
+says "12 pairs: 5 labels, 7 without an answer; 70 tokens asked, 20 answered"
+cut -f1,2 "$dir/bad.tsv" > "$dir/out"
+exactly '6\trefused\n7\tneither yes nor no\n8\tneither yes nor no\n9\tneither yes nor no\n10\tno answer\n'
+run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --yes no,maybe --no yes; prints 'k7	t		1'; prints 'k0	t		0'
+logprobs=',"logprobs":{"content":[{"token":"**","logprob":0},{"token":" Yes","logprob":-0.5,"top_logprobs":[
+    {"token":" Yes","logprob":-0.5108256},{"token":"no","logprob":-1.6094379},{"token":"YES","logprob":-2.302585}]}]}'
+{ said $1 Yes "$(printf '%s' "$logprobs" | tr -d '\n')"; said $2 no; } > "$dir/answers"
+run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --soft; prints 'k0	t		0.777778'; prints 'k1	t		0'
+says "1 answers have no probability"
+t llm_answers_bad
+{ said $1 yes; said $2 no | cut -c1-70; } > "$dir/answers"
+run 1 $kpd llm answers "$dir/pairs" "$dir/answers" -o "$dir/x.tsv"; says "answers:2: byte:"
+[ ! -f "$dir/x.tsv" ] || wrong "x.tsv is there"
+{ said $1 yes; said $1 no; } > "$dir/answers"
+run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:2: the same question as in line 1, with the other answer"
+{ said $1 yes; said kpd-0123456789abcdef no; } > "$dir/answers"
+run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:2: answers no pair of $dir/pairs"
+{ said $1 yes; said row-7 no; } > "$dir/answers"
+run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:2: has no custom_id of"
+{ said kpd-0123456789abcdef no; said $2 no | cut -c1-70; said row-7 no; said $1 yes; said $1 no; } > "$dir/answers"
+run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --bad "$dir/bad.tsv"; says "4 set aside"; exactly 'k0\tt\t\t1\n'
+[ "$(cut -f1 "$dir/bad.tsv" | sort | tr '\n' ' ')" = "1 2 3 5 " ] || wrong "bad.tsv has $(cut -f1,2 "$dir/bad.tsv")"
+
+# Busy servers are asked again, what has an answer is not, and half a line is cut off.
+t llm_run
+if command -v python3 > /dev/null; then
+    rm -f "$dir/port" "$dir/a.jsonl"
+    python3 tests/llm_server.py "$dir/port" & server=$!
+    i=0; while [ ! -s "$dir/port" ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i + 1)); done
+    printf 'good\tt\nnah\tt\ndrop good\tt\nbad\tt\ne good\tt\n' > "$dir/pairs"
+    run 0 $kpd llm prompts "$dir/pairs" -o "$dir/p.jsonl"
+    url=http://127.0.0.1:$(cat "$dir/port")
+    ask() { run $1 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/a.jsonl" --url $url --pause 0.01 $2; }
+    ask 0 "--limit 2"; says "0 answered before, 2 to ask"
+    printf '{"custom_id": "kpd-' >> "$dir/a.jsonl"
+    ask 1; says "2 answered before, 3 to ask"; says "3 of 3 asked, 1 failed"
+    ask 1; says "4 answered before, 1 to ask"
+    run 0 $kpd llm answers "$dir/pairs" "$dir/a.jsonl"
+    exactly 'good\tt\t\t1\nnah\tt\t\t0\ndrop good\tt\t\t1\ne good\tt\t\t1\n'; says "2 failed"
+    kill $server; wait $server 2> /dev/null
+    printf '{"cut' > "$dir/p.jsonl"; run 1 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/a.jsonl" --url http://127.0.0.1:1
+    says "p.jsonl:1: "
+fi
+
 t demo
 run 0 $kpd demo "$dir/a demo" $small --threads 2; cp "$dir/out" "$dir/first"
 prints "$kpd train '$dir/a demo/student.ini' --threads 2"; prints "by the truth"

@@ -88,7 +88,7 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
-        *calibrate, *columns, *keyphrases, *weights, *bad;
+        *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
     int32_t resume, force, items;
@@ -99,7 +99,7 @@ typedef struct options {
     int32_t kind, store, lists;         // of an index
     float recall, gamma;                // 0 = not given
     int32_t format;                     // of text: a table_format
-    int32_t min_impressions, all;       // of labels
+    int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
 } options;
 
 typedef enum option_kind { FLAG, TEXT, FILE_NAME, INTEGER, NUMBER, CHOICE } option_kind;
@@ -154,6 +154,13 @@ static const option OPTIONS[] = {
     {"--weights", TEXT, FIELD(weights), 0, 0, NULL, "W1,W2,...", "what an impression counts at each position"},
     {"--all", FLAG, FIELD(all), 0, 0, NULL, NULL, "negatives too, and a label behind each pair"},
     {"--bad", FILE_NAME, FIELD(bad), 0, 0, NULL, "FILE", "where rows go that cannot be meant; else the first is an error"},
+    {"--prompt", FILE_NAME, FIELD(prompt), 0, 0, NULL, "FILE", "what is asked (the paper's question)"},
+    {"--llm", TEXT, FIELD(llm), 0, 0, NULL, "NAME", "the language model's name (mixtral-8x7b-instruct)"},
+    {"--answer-tokens", INTEGER, FIELD(answer_tokens), 1, 1 << 20, NULL, "N", "how long an answer may be (8)"},
+    {"--logprobs", FLAG, FIELD(logprobs), 0, 0, NULL, NULL, "asks for the likeliest tokens too"},
+    {"--soft", FLAG, FIELD(soft), 0, 0, NULL, NULL, "labels are the probability of yes, where it is given"},
+    {"--yes", TEXT, FIELD(yes), 0, 0, NULL, "W1,W2,...", "words that mean yes, in lower case (yes)"},
+    {"--no", TEXT, FIELD(no), 0, 0, NULL, "W1,W2,...", "words that mean no (no)"},
     {"--dev", FILE_NAME, FIELD(dev), 0, 0, NULL, "FILE", "pairs on which the threshold is chosen"},
     {"--filter", FILE_NAME, FIELD(filter), 0, 0, NULL, "FILE", "values that --threshold is held against"},
     {"--against", FILE_NAME, FIELD(against), 0, 0, NULL, "FILE", "a second system's recommendations"},

@@ -67,6 +67,12 @@ static bool bad_open(const job *j, bad_rows *b) {
     return output_open(&b->out, j->o.bad);
 }
 
+static void bad_put(bad_rows *b, int64_t line, const char *why, kpd_text row) {
+    fprintf(b->out.file, "%lld\t%s\t", (long long)line, why);
+    fwrite(row.data, 1, row.size, b->out.file);
+    fputc('\n', b->out.file);
+}
+
 // For a row of which nothing is to be made: false = stop.
 PRINTF(5, 6) static bool bad_row(const job *j, bad_rows *b, int64_t line, kpd_text row, const char *format, ...) {
     char why[400];
@@ -75,7 +81,7 @@ PRINTF(5, 6) static bool bad_row(const job *j, bad_rows *b, int64_t line, kpd_te
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
     if (!b->out.file) return fail(j->text.name, line, "%s", why);
-    fprintf(b->out.file, "%lld\t%s\t%.*s\n", (long long)line, why, (int)(row.size > 1000000 ? 1000000 : row.size), row.data);
+    bad_put(b, line, why, row);
     b->n++;
     return output_ok(&b->out);
 }

@@ -52,6 +52,7 @@
 #include "cmd_shop.h"
 #include "cmd_eval.h"
 #include "cmd_label.h"
+#include "cmd_llm.h"
 #include "cmd_demo.h"
 #include "help.h"
 
@@ -213,8 +214,30 @@ static const command COMMANDS[] = {
      "label agreement FIRST SECOND [LOG] [-o OUT.tsv] [--format F]",
      "Prints how far the labels of two sources agree on the pairs that both have: n, the four counts, per cent, and Cohen's\n"
      "kappa, which is 0 for chance. A line: keyphrase TAB title TAB category TAB label, yes from .5 on. With the LOG of\n"
-     "`label ctr` also on pairs that were clicked and on those that were not, and by tenths of popularity, an item's impressions.\n\n"
+     "`label ctr` also on pairs that were clicked and on those that were not, and by tenths of an item's impressions.\n\n"
      "    kpd label agreement llm.tsv sr.tsv log.tsv"},
+    {NULL, "llm prompts", run_llm_prompts, 0, 1,
+     "-o --prompt --llm --answer-tokens --logprobs --columns --format",
+     "questions for a language model",
+     "llm prompts [PAIRS] [-o PROMPTS.jsonl] [--prompt FILE] [--llm NAME] [--answer-tokens N]\n"
+     "                [--logprobs] [--columns WORDS] [--format F]",
+     "Writes a question for each pair, keyphrase TAB title, perhaps TAB category, as requests of OpenAI's Batch interface; a\n"
+     "pair that comes again is asked once. FILE has the text, with {keyphrase}, {title} and perhaps {category} in it. Without\n"
+     "one it is the paper's: Given an item with title: \"{title}\", determine whether the keyphrase: \"{keyphrase}\", is\n"
+     "relevant for cpc targeting or not by giving ONLY yes or no answer. tools/llm_run.py asks a server of this interface.\n\n"
+     "    kpd llm prompts pairs.tsv -o prompts.jsonl --llm mixtral-8x7b-instruct\n"
+     "    python3 tools/llm_run.py prompts.jsonl answers.jsonl --url http://localhost:8000"},
+    {NULL, "llm answers", run_llm_answers, 2, 2, "-o --yes --no --soft --bad --columns --format",
+     "labels out of a language model's answers",
+     "llm answers PAIRS ANSWERS.jsonl [-o OUT.tsv] [--yes WORDS] [--no WORDS] [--soft] [--bad FILE]\n"
+     "                [--columns WORDS] [--format F]",
+     "Writes keyphrase TAB title TAB category TAB label for each pair that has an answer. The first word tells, in any case;\n"
+     "or else, if only one of both kinds stands in the answer, that one; what stands before </think> does not count.\n"
+     "Refusals, what is neither, and failed requests are counted, so are tokens. --soft: the label is the probability of yes\n"
+     "against no at the first token that is one of them, where the answers have logprobs. A line that is no JSON, an answer to none of\n"
+     "the pairs, a second answer that contradicts: the first is an error, or with --bad all go there, as do refusals (line\n"
+     "TAB why TAB the line). 24 bytes an answer are held.\n\n"
+     "    kpd llm answers pairs.tsv answers.jsonl -o llm.tsv --bad unclear.tsv"},
     {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased --columns --format",
      "a WordPiece vocabulary out of texts",
      "vocab CORPUS... -o vocab.txt [--size N] [--min-count N] [--cased] [--columns WORDS] [--format F]",
