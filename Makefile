@@ -55,7 +55,7 @@ $(B)/libkpd.so: $(B)/libkpd.o tools/install/kpd.map
 	$(FILLED) tools/install/kpd.map > $(B)/kpd.map
 	$(CC) $(CFLAGS) -shared -Wl,-soname,libkpd.so.$(ABI) -Wl,--version-script=$(B)/kpd.map -o $@ $(B)/libkpd.o $(LIBS)
 # The Python package's, of the same object; `pip install examples/python` compiles its own.
-$(B)/python/_kpd.so: examples/python/kpd/_library.c tools/recipe.h tools/files.h $(B)/libkpd.o
+$(B)/python/_kpd.so: examples/python/kpd/_library.c $(wildcard tools/*.h) $(B)/libkpd.o
 	@mkdir -p $(B)/python
 	$(CC) $(STD) $(WARN) $(CFLAGS) -DKPD_PYTHON_LINKED -fPIC -fvisibility=hidden -I. -shared -o $@ $< $(B)/libkpd.o $(LIBS)
 

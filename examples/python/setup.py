@@ -9,12 +9,17 @@ from setuptools.command.sdist import sdist
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 COPY = "source"                 # where a source archive has the headers; in the repository they are two folders up
-HEADERS = ["kpd.h", "kpd_train.h", "tools/recipe.h", "tools/files.h"]
 
 
 def root():
     copied = os.path.join(HERE, COPY)
     return copied if os.path.isdir(copied) else os.path.dirname(os.path.dirname(HERE))
+
+
+def headers():
+    """As root() has them: the library's, and those of the tools, which include each other."""
+    tools = sorted(name for name in os.listdir(os.path.join(root(), "tools")) if name.endswith(".h"))
+    return ["kpd.h", "kpd_train.h"] + [os.path.join("tools", name) for name in tools]
 
 
 class Library(build_ext):
@@ -33,7 +38,7 @@ class Wheel(bdist_wheel):
 class Source(sdist):
     def make_release_tree(self, base_dir, files):
         super().make_release_tree(base_dir, files)
-        for header in HEADERS:
+        for header in headers():
             target = os.path.join(base_dir, COPY, header)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copy(os.path.join(root(), header), target)
@@ -41,7 +46,7 @@ class Source(sdist):
 
 setup(
     ext_modules=[Extension("kpd._kpd", ["kpd/_library.c"], include_dirs=[root()], libraries=["m"],
-                           depends=[os.path.join(root(), header) for header in HEADERS],
+                           depends=[os.path.join(root(), header) for header in headers()],
                            extra_compile_args=["-std=c99", "-O2", "-fvisibility=hidden"], extra_link_args=["-pthread"])],
     cmdclass={"build_ext": Library, "bdist_wheel": Wheel, "sdist": Source},
 )

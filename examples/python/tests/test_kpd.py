@@ -356,7 +356,7 @@ def test_fork(shop):
 STOP = """
 import sys, time, kpd
 m = kpd.Model(sys.argv[1], threads=1)
-texts = ["Genuine Norvik 65W USB C Laptop Charger Adapter for Norvik Slate 13"] * 2000000
+texts = ["Genuine Norvik 65W USB C Laptop Charger Adapter for Norvik Slate 13 " * 8] * 30000
 print("begin", flush=True)
 try:
     m.encode(texts)
