@@ -94,6 +94,7 @@ typedef struct options {
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
+    const char *export_to;
     int32_t queries, seed, by;          // of a simulated shop; 0 = not given
     int32_t world, placebo;             // -1 = not given
     int32_t kind, store, lists;         // of an index
@@ -147,6 +148,7 @@ static const option OPTIONS[] = {
     {"--by-relevance", FLAG, FIELD(by_relevance), 0, 0, NULL, NULL, "in the order of the assistant's scores"},
     {"--same-words", FLAG, FIELD(same_words), 0, 0, NULL, NULL, "the same words in another order are duplicates"},
     {"--resume", FLAG, FIELD(resume), 0, 0, NULL, NULL, "goes on from the checkpoint"},
+    {"--export", TEXT, FIELD(export_to), 0, 0, NULL, "M.kpd", "makes a model of the checkpoint, and trains nothing"},
     {"--size", INTEGER, FIELD(size), 1, KPD_MAX_VOCAB, NULL, "N", "tokens, at most (8000)"},
     {"--min-count", INTEGER, FIELD(min_count), 1, INT32_MAX, NULL, "N", "what is rarer becomes no token (2)"},
     {"--cased", FLAG, FIELD(cased), 0, 0, NULL, NULL, "keeps upper case and accents"},

@@ -172,7 +172,7 @@ static int run_info(job *j) {
     kpd_file_kind kind;
     d.verify = true;
     if (!kpd_file_kind_of(j->arg[0], &kind, &e) && kind == KPD_FILE_INDEX) return info_index(j);
-    if (kpd_model_open(j->arg[0], &d, &j->student, &e)) return fail_with(j->arg[0], &e), BAD_DATA;
+    if (kpd_model_open(j->arg[0], &d, &j->student, &e)) return fail_model(j->arg[0], &e), BAD_DATA;
     print_model(j->student, j->arg[0]);
     printf("verified\n");
     return DONE;

@@ -100,6 +100,9 @@ typedef struct training {
     kpdt_report report;                 // of the step in hand
     int64_t first;                      // the step before this run's first; -1 = no step yet
     double loss, weight, dev, saved;    // loss: a sum whose terms fade, with their weights' sum; when a checkpoint was written
+    double start_dev;                   // of the look before the first step; NaN = this run did not take it
+    char metric[16];                    // of dev
+    int64_t best_step; float best;      // -1 = before this run; what dev was then, NaN = no best yet
     char path[N_TRAIN_FILES][4200];
 } training;
 
@@ -234,7 +237,7 @@ static void train_progress(job *j, const training *x) {
     if (g_quiet || elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
     j->shown = t;
     format_left(left, sizeof left, elapsed, fraction);
-    if (!isnan(x->dev)) snprintf(dev, sizeof dev, ", dev %.4f (best %.4f)", x->dev, (double)r->best_dev);
+    if (!isnan(x->dev)) snprintf(dev, sizeof dev, ", %s %.4f (best %.4f)", x->metric, x->dev, (double)r->best_dev);
     fprintf(stderr, "%sstep %lld/%lld, %.0f %%, loss %.4f, rate %.2g, %.0f tokens/s%s%s%s", terminal ? "\r" : "kpd: ",
             (long long)r->step, (long long)r->steps, 100 * (double)r->step / (double)r->steps, x->loss / x->weight,
             (double)r->rate, (double)j->tokens / elapsed, left, dev, terminal ? "   " : "\n");
@@ -270,6 +273,16 @@ static void train_rows(const training *x) {
     putchar('\n');
 }
 
+// How good it got, and whether training helped.
+static void train_say_best(const training *x) {
+    const kpdt_report *r = &x->report;
+    char step[40] = "", before[40] = "";
+    if (x->best_step > 0) snprintf(step, sizeof step, " at step %lld", (long long)x->best_step);
+    if (!isnan(x->start_dev)) snprintf(before, sizeof before, ", before training %.6f", x->start_dev);
+    say("%s: %s %.6f%s, the last %.6f%s", x->path[BEST], x->metric, (double)r->best_dev, step, x->dev, before);
+    if ((double)r->best_dev <= x->start_dev) note(x->path[BEST], "training made no %s better than before it", x->metric);
+}
+
 static bool train_finish(training *x) {
     const kpdt_report *r = &x->report;
     bool dev = x->r.dev_set != NULL && !isnan(r->best_dev);
@@ -278,9 +291,35 @@ static bool train_finish(training *x) {
     end_progress_line();
     say("%s: step %lld of %lld", x->path[LAST], (long long)r->step, (long long)r->steps);
     train_rows(x);
-    if (dev) say("%s: dev %.6f, the last %.6f", x->path[BEST], (double)r->best_dev, x->dev);
+    if (dev) train_say_best(x);
     else if (x->r.dev_set) note(x->r.path, "no look at dev gave a figure, so there is no best.kpd");
     return true;
+}
+
+// What dev says of the start, which is the best so far: a row of the metrics, as step 0. From a checkpoint on, best.kpd can be
+// gone on with.
+static bool train_look(training *x) {
+    kpd_error e;
+    kpdt_report at;
+    kpdt_trainer_report(x->trainer, &at);
+    if (!x->r.dev_set || at.step > 0 || !isnan(at.best_dev)) return true;
+    if (!metrics_cut(x, 0)) return false;
+    if (kpdt_trainer_look(x->trainer, &x->report, &e)) return fail(x->r.path, 0, "%s", e.message);
+    if (isnan(x->report.dev)) return true;
+    x->dev = x->start_dev = (double)x->report.dev;
+    x->best_step = 0;
+    fprintf(x->metrics, "0\t-\t-\t-\t-\t-\t%.9g\n", x->dev);
+    say("%s: %s %.6f before training", x->r.path, x->metric, x->dev);
+    return train_checkpoint(x) && train_save_model(x, true);
+}
+
+// The best is there as soon as there is one.
+static bool train_keep_best(training *x) {
+    const kpdt_report *r = &x->report;
+    if (isnan(r->dev) || r->dev <= x->best) return true;     // NaN: there is none yet
+    x->best_step = r->step;
+    x->best = r->best_dev;
+    return train_save_model(x, true);
 }
 
 // Until all steps are done, or somebody asks to stop, which then is no success: what was asked for is not there.
@@ -288,8 +327,11 @@ static bool train_steps(job *j, training *x) {
     start(j, "texts");
     j->tokens = 0;
     x->saved = now();
+    if (!train_look(x)) return false;
+    kpdt_trainer_report(x->trainer, &x->report);
+    x->best = x->report.best_dev;
     do {
-        if (!train_step(x)) return false;
+        if (!train_step(x) || !train_keep_best(x)) return false;
         metrics_row(x);
         train_count(j, x);
         train_progress(j, x);
@@ -319,9 +361,37 @@ static bool train_begin(job *j, training *x) {
 // After --resume: all steps are done, and their model is there.
 static bool train_is_finished(const training *x) { return file_exists(x->path[LAST]); }
 
+static void name_metric(training *x) {
+    const char *word = RECIPE_METRIC_WORDS;
+    for (int i = 0; i < (int)x->r.train.d.dev_metric; i++) word = strchr(word, ' ') + 1;
+    snprintf(x->metric, sizeof x->metric, "%.*s", (int)strcspn(word, " "), word);
+}
+
+// The model of a checkpoint, which may be one of a training that goes on.
+static bool train_export(job *j, training *x) {
+    kpdt_trainer_desc *d = &x->r.train.d;
+    const char *path = j->o.export_to;
+    kpd_model *m = NULL;
+    kpd_error e;
+    bool ok;
+    if (!open_pool(j) || !can_write(path)) return false;
+    d->simd = (kpd_simd)j->o.simd;
+    d->parallel = j->parallel;
+    if (kpdt_trainer_create(d, &x->trainer, &e)) return fail(x->r.path, 0, "%s", e.message);
+    snprintf(x->path[CHECKPOINT], sizeof x->path[CHECKPOINT], "%s/%s", x->r.train.output, TRAIN_FILES[CHECKPOINT]);
+    if (kpdt_trainer_resume(x->trainer, x->path[CHECKPOINT], &e)) return fail_with(x->path[CHECKPOINT], &e);
+    ok = kpdt_trainer_model(x->trainer, false, &m, &e) ? fail_with(path, &e) : save_model(m, path);
+    kpd_model_destroy(m);
+    kpdt_trainer_report(x->trainer, &x->report);
+    if (ok) say("%s: the model of step %lld of %lld", path, (long long)x->report.step, (long long)x->report.steps);
+    return ok;
+}
+
 static bool train(job *j, training *x) {
     if (!recipe_read(&x->r, j->arg[0])) return fail(NULL, 0, "%s", x->r.error);
     if (!recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
+    name_metric(x);
+    if (j->o.export_to) return train_export(j, x);
     if (!train_begin(j, x)) return false;
     if (j->o.resume && train_is_finished(x)) return say("%s: finished already", x->path[LAST]), true;
     files_catch(ask_to_stop);
@@ -335,11 +405,13 @@ static int run_train(job *j) {
     bool ok;
     if (!x) return BAD_DATA;
     if (j->o.resume && j->o.force) return usage("train: --resume goes on and --force begins anew; expected one of them");
+    if (j->o.export_to && (j->o.resume || j->o.force)) return usage("train: --export trains nothing");
     x->first = -1;
-    x->dev = (double)NAN;
+    x->dev = x->start_dev = (double)NAN;
+    x->best_step = -1;
     ok = train(j, x);
     if (x->metrics && x->first < 0 && !j->o.resume) {       // no step was done: nothing is to be in the way of another try
-        remove(x->path[METRICS]);
+        for (int i = 0; i < N_TRAIN_FILES; i++) remove(x->path[i]);
         rmdir(x->r.train.output);
     }
     if (x->metrics) fclose(x->metrics);

@@ -177,9 +177,16 @@ static void job_close(job *j) {
     free(j->each);
 }
 
+// Why a file is no model, after the library has refused it as one.
+static bool fail_model(const char *path, const kpd_error *e) {
+    kpd_file_kind kind;
+    if (kpd_file_kind_of(path, &kind, NULL) || kind != KPD_FILE_CHECKPOINT) return fail_with(path, e);
+    return fail(path, 0, "a checkpoint, expected a model; `kpd train RECIPE.ini --export M.kpd` makes one of it");
+}
+
 static bool open_any_model(const char *path, kpd_model **out) {
     kpd_error e;
-    return !kpd_model_open(path, NULL, out, &e) || fail_with(path, &e);
+    return !kpd_model_open(path, NULL, out, &e) || fail_model(path, &e);
 }
 
 static bool open_model(const char *path, kpd_kind kind, kpd_model **out) {

@@ -244,12 +244,13 @@ static const command COMMANDS[] = {
      "Makes a WordPiece vocabulary of up to N (8000) tokens out of the lines of all files; a TAB is a space. What occurs less\n"
      "than --min-count (2) times becomes no token, but for characters. --cased keeps upper case and accents.\n\n"
      "    kpd vocab titles.txt keyphrases.txt -o vocab.txt --size 30000"},
-    {NULL, "train", run_train, 1, 1, "--resume --force",
+    {NULL, "train", run_train, 1, 1, "--resume --force --export",
      "a model, as a recipe says",
-     "train RECIPE.ini [--resume] [--force]",
+     "train RECIPE.ini [--resume | --force | --export M.kpd]",
      "Trains a model as a recipe says, into a folder (the recipe's name without .ini): metrics.tsv, a row a step;\n"
-     "checkpoint.kpc, from which --resume goes on to the same bits as if nothing had happened; at the end last.kpd, and with\n"
-     "[dev] best.kpd. A folder that holds a training is refused: --resume goes on with it (from the beginning where there is\n"
+     "checkpoint.kpc, from which --resume goes on to the same bits as if nothing had happened; at the end last.kpd; and with\n"
+     "[dev], which is looked at before the first step too, best.kpd as soon as there is a best. --export makes a model of the\n"
+     "checkpoint as it is, also while another kpd trains. A folder that holds a training is refused: --resume goes on with it (from the beginning where there is\n"
      "no checkpoint yet), --force deletes it. The recipe, what its models and data hold must be what they were, also where\n"
      "the training has ended. Ctrl-C, TERM and HUP let the step end and write a checkpoint; the exit status is then 1, since\n"
      "the model is not there. A second Ctrl-C kills. At the end it says how many rows were seen, how often one came again (in\n"

@@ -103,6 +103,7 @@ typedef struct recipe_key {
 } recipe_key;
 
 #define RECIPE_LOSS_WORDS WORDS(KPDT_LOSS_LIST)
+#define RECIPE_METRIC_WORDS "auc ap f1 pearson spearman mlm"
 #define RECIPE_COLUMN_WORDS "- keyphrase title category query label score"
 
 #define M(f) offsetof(recipe_model, f)
@@ -197,8 +198,7 @@ static const recipe_key RECIPE_KEYS[] = {
      "widths at which the losses count, descending (Matryoshka)"},
     {RECIPE_DATA, "dim_weights", RECIPE_WEIGHTS, D(dim_weights), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1 each", "of the dims"},
 
-    {RECIPE_DEV, "metric", RECIPE_CHOICE, offsetof(recipe_train, d.dev_metric), 0, 0, 0, "auc ap f1 pearson spearman mlm",
-     "auc",
+    {RECIPE_DEV, "metric", RECIPE_CHOICE, offsetof(recipe_train, d.dev_metric), 0, 0, 0, RECIPE_METRIC_WORDS, "auc",
      "of cosine or logit against label; mlm: minus the loss"},
     {RECIPE_DEV, "steps", RECIPE_LONG, T(d.dev_steps), 1, 1e15, 0, NULL, "the last only", "between looks at dev"},
     {RECIPE_DEV, "patience", RECIPE_INTEGER, T(d.patience), 0, 1 << 24, 0, NULL, "0",
