@@ -65,6 +65,10 @@ DIR = $(DESTDIR)$(PREFIX)
 install: $(B)/kpd $(B)/libkpd.so $(B)/libkpd.a
 	install -d $(DIR)/bin $(DIR)/include $(DIR)/$(LIB)/pkgconfig $(DIR)/$(LIB)/cmake/kpd
 	install $(B)/kpd $(DIR)/bin
+	install -d $(DIR)/share/man/man1 $(DIR)/share/bash-completion/completions $(DIR)/share/zsh/site-functions
+	$(B)/kpd help --man > $(DIR)/share/man/man1/kpd.1
+	$(B)/kpd help --completion bash > $(DIR)/share/bash-completion/completions/kpd
+	$(B)/kpd help --completion zsh > $(DIR)/share/zsh/site-functions/_kpd
 	install -m 644 kpd.h kpd_train.h $(DIR)/include
 	install $(B)/libkpd.so $(DIR)/$(LIB)/libkpd.so.$(ABI)
 	ln -sf libkpd.so.$(ABI) $(DIR)/$(LIB)/libkpd.so
@@ -74,6 +78,7 @@ install: $(B)/kpd $(B)/libkpd.so $(B)/libkpd.a
 	$(FILLED) tools/install/kpd-config-version.cmake.in > $(DIR)/$(LIB)/cmake/kpd/kpd-config-version.cmake
 uninstall:
 	rm -f $(DIR)/bin/kpd $(DIR)/include/kpd.h $(DIR)/include/kpd_train.h $(DIR)/$(LIB)/libkpd.* $(DIR)/$(LIB)/pkgconfig/kpd.pc
+	rm -f $(DIR)/share/man/man1/kpd.1 $(DIR)/share/bash-completion/completions/kpd $(DIR)/share/zsh/site-functions/_kpd
 	rm -rf $(DIR)/$(LIB)/cmake/kpd
 
 HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/files.h tools/hf.h tools/npy.h

