@@ -1016,6 +1016,29 @@ says "bad.csv:2: the label 'yes', expected a number from 0 to 1"
 sed 's/labels.csv/f.jsonl/' $tr/forms.ini > $tr/bad.ini; cp "$dir/f.jsonl" $tr/f.jsonl
 run 1 $kpd train $tr/bad.ini; says "bad.ini:14: columns: 'keyphrase' is missing"
 
+# Pairs that name their items by id.
+t train_items
+awk -F '\t' '{ print "i" NR "\t" $0 }' $d/items.tsv > $tr/items.tsv
+for f in labels dev; do
+    awk -F '\t' 'NR == FNR { id[$2 "\t" $3] = $1; next } { print $1 "\t" id[$2 "\t" $3] "\t" $4 }' $tr/items.tsv \
+        $tr/$f.tsv > $tr/$f.ids
+done
+{ echo id,category,title; awk -F '\t' '{ print $1 ",\"" $3 "\",\"" $2 "\"" }' $tr/items.tsv; } > $tr/items.csv
+sed -e 's/^output.*/output = byid/; s/labels.tsv/labels.ids/; s/dev.tsv/dev.ids/; s/title category label/item label/' \
+    -e '/labels.ids/a\
+items = items.tsv' -e '/dev.ids/a\
+items = items.csv' $tr/student.ini > $tr/byid.ini
+run 0 $kpd train $tr/byid.ini; same $tr/student/last.kpd $tr/byid/last.kpd; same $tr/student/metrics.tsv $tr/byid/metrics.tsv
+run 0 $kpd eval pairs $tr/dev.tsv --model $student; cp "$dir/out" "$dir/want"
+run 0 $kpd eval pairs $tr/dev.ids --model $student --columns 'keyphrase item label' --join $tr/items.csv
+same "$dir/want" "$dir/out"
+run 1 $kpd eval pairs $tr/dev.ids --model $student --join $tr/items.csv; says "dev.ids:1: which column is 'item'?"
+printf 'lamp\ti1\nlamp\tno\n' > "$dir/in"
+run 1 $kpd score $assistant "$dir/in" --columns 'keyphrase item' --join $tr/items.tsv
+says "in:2: item 'no' is not in $tr/items.tsv"
+printf 'i1\ta\ni1\tb\n' > "$dir/twice"; run 1 $kpd score $assistant "$dir/in" --columns 'keyphrase item' --join "$dir/twice"
+says "twice:2: id 'i1' stands in line 1 already"
+
 t train_threads
 sed 's/^output.*/output = two/' $tr/student.ini > $tr/two.ini
 run 0 $kpd train $tr/two.ini --threads 2; same $tr/student/last.kpd $tr/two/last.kpd

@@ -94,7 +94,7 @@ typedef struct options {
     int32_t resume, force, items;
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
-    const char *export_to;
+    const char *export_to, *join;
     int32_t queries, seed, by;          // of a simulated shop; 0 = not given
     int32_t world, placebo;             // -1 = not given
     int32_t kind, store, lists;         // of an index
@@ -133,6 +133,7 @@ static const option OPTIONS[] = {
     {"--tower", CHOICE, FIELD(tower), 0, 0, WORDS(KPD_TOWER_LIST), NULL, "what the texts are (item)"},
     {"--one", FLAG, FIELD(one), 0, 0, NULL, NULL, "one text at a time, as a server does"},
     {"--columns", TEXT, FIELD(columns), 0, 0, NULL, "WORDS", "what the columns are, in the file's order, or WORD=NAME"},
+    {"--join", FILE_NAME, FIELD(join), 0, 0, NULL, "ITEMS", "id, title, category, for a column `item` in their place"},
     {"--format", CHOICE, FIELD(format), 0, 0, TABLE_FORMATS, NULL, "of the text (by its name: .csv, .jsonl, else tsv)"},
     {"--ids", FILE_NAME, FIELD(ids), 0, 0, NULL, "FILE", "an id a line, for each row (0, 1, 2, ...)"},
     {"--metric", CHOICE, FIELD(metric), 0, 0, WORDS(KPD_METRIC_LIST), NULL, "how vectors are compared (cosine)"},

@@ -104,7 +104,7 @@ static bool pairs_read(job *j, const char *path, pairs *p) {
     if (j->o.model && (!batch_create(j, j->o.dim, &p->a) || !batch_create(j, j->o.dim, &p->b))) return false;
     c.given = j->o.columns;
     c.format = (table_format)j->o.format;
-    ok = reader_open_as(&j->text, path, &c) && each_chunk(j, "pairs", pairs_chunk, p);
+    ok = reader_open_as(&j->text, path, &c) && join_items(j) && each_chunk(j, "pairs", pairs_chunk, p);
     if (ok && !p->n) ok = fail(j->text.name, 0, "it has no rows");
     reader_close(&j->text);
     return ok;
@@ -180,6 +180,7 @@ static int run_eval_pairs(job *j) {
     bool ok;
     if (j->o.dev && isfinite(j->o.threshold)) return usage("eval pairs: --dev chooses the threshold and --threshold gives it");
     if (j->o.dim && !j->o.model) return usage("eval pairs: --dim is of the model of --model");
+    if (j->o.join && !j->o.model) return usage("eval pairs: --join gives what the model of --model reads");
     if ((j->o.model && !pairs_model(j)) || !output_open(&j->out, j->o.output)) return BAD_DATA;
     ok = pairs_threshold(j, &threshold, &t) && pairs_read(j, j->arg[0], &p) && pairs_print(j, &p, threshold) &&
          output_commit(&j->out);

@@ -72,10 +72,14 @@ static bool check_finite(const job *j, const float *v, int32_t cols) {
     return true;
 }
 
+// On a terminal as many numbers as somebody may want to see.
 static void print_rows(FILE *f, const float *v, size_t rows, int32_t cols) {
-    for (size_t i = 0; i < rows; i++)
-        for (int32_t c = 0; c < cols; c++)
+    int32_t shown = cols > 8 && f == stdout && isatty(STDOUT_FILENO) ? 6 : cols;
+    for (size_t i = 0; i < rows; i++) {
+        for (int32_t c = 0; c < shown; c++)
             fprintf(f, "%.9g%c", (double)v[i * (size_t)cols + (size_t)c], c + 1 < cols ? '\t' : '\n');
+        if (shown < cols) fprintf(f, "... %d more\n", (int)(cols - shown));
+    }
 }
 
 // A chunk's inputs and results: vectors or logits.

@@ -28,6 +28,7 @@ static bool reader_open_as(reader *r, const char *path, const columns *c) {
     r->name = is_stdin ? "standard input" : path;
     r->n = 0;
     r->size = r->first = 0;
+    if (f == stdin && isatty(STDIN_FILENO)) note(NULL, "text is read from the terminal; Ctrl-D ends it");
     if (!f) return fail(r->name, 0, "%s", strerror(errno));
     if (!fstat(fileno(f), &st) && S_ISREG(st.st_mode)) r->size = (int64_t)st.st_size;
     return table_open(&r->from, path, f, c->wanted ? c->format : TABLE_TSV, c->wanted ? c->wanted : "", c->given);
@@ -140,6 +141,7 @@ typedef struct job {
     kpd_session *session;
     reader text;
     npy_reader vectors;
+    table_items items;                  // of --join
     int lock;                           // of the index that the command changes, -1 = none
     output out;
     void *block[16]; int n_blocks;      // see job_alloc
@@ -167,6 +169,7 @@ static void job_close(job *j) {
     output_abandon(&j->out);
     reader_close(&j->text);
     npy_close(&j->vectors);
+    table_items_free(&j->items);
     if (j->lock >= 0) close(j->lock);
     kpd_session_destroy(j->session);
     kpd_index_destroy(j->index);
@@ -289,6 +292,16 @@ static bool open_word(job *j, const char *word) {
     return table_open(&j->text.from, NULL, f, TABLE_TSV, "", NULL);
 }
 
+// The items of --join, where there is one, for the text that has just been opened.
+static bool join_items(job *j) {
+    char why[400];
+    int64_t line;
+    if (!j->o.join) return true;
+    if (!j->items.name && !table_items_read(&j->items, j->o.join, &line, why)) return fail(j->o.join, line, "%s", why);
+    table_use(&j->text.from, &j->items);
+    return true;
+}
+
 // Text that a model reads, of its tower: pairs, items or keyphrases.
 static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower tower) {
     bool pair = kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER;
@@ -296,7 +309,7 @@ static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower to
     c.wanted = pair ? "keyphrase title? category?" : tower == KPD_ITEM ? "title category?" : "keyphrase";
     c.given = j->o.columns;
     c.format = (table_format)j->o.format;
-    return reader_open_as(&j->text, path, &c);
+    return reader_open_as(&j->text, path, &c) && join_items(j);
 }
 
 static bool is_a_file(const char *word) { return !word || !strcmp(word, "-") || file_exists(word) || looks_like_a_file(word); }

@@ -3,11 +3,12 @@
 //
 //     kpd help             what there is          kpd help COMMAND     how it is used, with an example
 //
-// Text comes from a file or, for `-` and for no file, from the standard input: a text a line, a TAB between its segments.
-// Any bytes are text, an empty line is an empty text, one CR before the LF is dropped. Lines are read in chunks, so that
-// memory does not grow with the file. Files are written beside their place and renamed when whole, so that a failure or a stop
-// leaves what was there; none is written that is also an input. Exit status: 0 done, 1 something is wrong with the data or a
-// file, 2 with the command.
+// Text comes from a file or, for `-` and for no file, from the standard input: a text a line, a TAB between its columns, or CSV
+// or JSON lines (table.h). Any bytes are text, an empty line is an empty text, one CR before the LF is dropped. Lines are read
+// in chunks, so that memory does not grow with the file. Files are written beside their place and renamed when whole, so that
+// a failure or a stop leaves what was there. A file that -o names is replaced, one in a folder only with --force, an input
+// never.
+// Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
 // `kpd demo` does the whole job by these commands, and prints each.
 //
 // This file has the table of commands and runs one; what a command does stands in the file of its family, cmd_*.h.
@@ -108,9 +109,9 @@ static const command COMMANDS[] = {
      "--one embeds one text at a time, as a program does that answers queries: the vectors are the same, and --stats adds the\n"
      "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
-    {NULL, "score", run_score, 1, 2, "--columns --format",
+    {NULL, "score", run_score, 1, 2, "--columns --join --format",
      "a cross-encoder's scores of pairs",
-     "score M.kpd [FILE] [--columns WORDS] [--format F]",
+     "score M.kpd [FILE] [--columns WORDS] [--join ITEMS] [--format F]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB title TAB category,\n"
      "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n\n"
      "    printf 'laptop sleeve\\tGrey Felt Sleeve 13 inch\\tLaptop Sleeves\\n' | kpd score assistant.kpd"},
@@ -256,10 +257,10 @@ static const command COMMANDS[] = {
      "the model is not there. A second Ctrl-C kills. At the end it says how many rows were seen, how often one came again (in\n"
      "a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
-    {"How good it is", "eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim --columns --format",
+    {"How good it is", "eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim --columns --join --format",
      "how well scores, or a model, tell labels",
      "eval pairs [FILE] [-o OUT.tsv] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]\n"
-     "               [--columns WORDS] [--format F]",
+     "               [--columns WORDS] [--join ITEMS] [--format F]",
      "Prints how well scores tell labels: F1, precision, recall, accuracy and MCC at a threshold; AP, AUC, calibration error\n"
      "(of scores that are probabilities), Pearson and Spearman. A line: score TAB label, or these TAB the assistant's score,\n"
      "with which the score is then correlated too. A label is 0 to 1, yes from .5 on. The threshold is T, or that of the best\n"

@@ -46,7 +46,7 @@ typedef struct recipe_train {
 } recipe_train;
 
 typedef struct recipe_data {            // of [dev] and [data]
-    const char *file, *name;
+    const char *file, *name, *items;
     kpdt_dataset_desc set;
     kpdt_source source;
     int32_t dims[KPDT_MAX_DIMS];
@@ -55,6 +55,7 @@ typedef struct recipe_data {            // of [dev] and [data]
     const char *columns;                // as they stand in the recipe; NULL = by the file's own names
     bool other;                         // not lines of just these columns: read into `text` as such
     char *text;
+    table_items by_id;
 } recipe_data;
 
 typedef struct recipe {
@@ -104,7 +105,7 @@ typedef struct recipe_key {
 
 #define RECIPE_LOSS_WORDS WORDS(KPDT_LOSS_LIST)
 #define RECIPE_METRIC_WORDS "auc ap f1 pearson spearman mlm"
-#define RECIPE_COLUMN_WORDS "- keyphrase title category query label score"
+#define RECIPE_COLUMN_WORDS "- keyphrase title category query label score item"
 
 #define M(f) offsetof(recipe_model, f)
 #define T(f) offsetof(recipe_train, f)
@@ -182,6 +183,8 @@ static const recipe_key RECIPE_KEYS[] = {
      "a row a line, a TAB between columns; or CSV (.csv) or JSON lines (.jsonl), which are held in memory"},
     {RECIPE_SETS, "columns", RECIPE_COLUMNS, D(set.columns), 0, 0, 0, RECIPE_COLUMN_WORDS, "by the names in the file",
      "words, in the file's order; - skips one, query groups rows; or WORD=NAME, by the file's names"},
+    {RECIPE_SETS, "items", RECIPE_FILE, D(items), 0, 0, 0, NULL, "none",
+     "a file of id, title, category: a column `item` then has ids, in place of title and category"},
     {RECIPE_SETS, "format", RECIPE_CHOICE, D(format), 0, 0, 0, TABLE_FORMATS, "auto", "of the file; auto: by its name"},
     {RECIPE_SETS, "skip_bad_rows", RECIPE_YES_NO, D(set.skip_bad_rows), 0, 0, 0, NULL, "no",
      "leaves them out and counts them; else the first is an error"},
@@ -406,7 +409,7 @@ static bool recipe_file(recipe *r, const recipe_key *k, const char *value, const
 }
 
 static const kpdt_column RECIPE_ROLES[] = {KPDT_COL_SKIP, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_QUERY,
-                                           KPDT_COL_LABEL, KPDT_COL_SCORE};     // as RECIPE_COLUMN_WORDS has them
+                                           KPDT_COL_LABEL, KPDT_COL_SCORE, KPDT_COL_SKIP};     // as in RECIPE_COLUMN_WORDS
 
 // Columns by the file's names are known when the file is.
 static bool recipe_columns(recipe *r, const recipe_key *k, char *value, kpdt_column *out) {
@@ -652,6 +655,15 @@ static void recipe_loss_text(const kpdt_loss_desc *d, char *out, size_t size) {
     snprintf(out, size, "%.*s%s", (int)strcspn(words, " "), words, d->per_query ? " per_query=yes" : "");
 }
 
+static bool recipe_items(recipe *r, recipe_data *d) {
+    char why[400];
+    int64_t line;
+    if (table_items_read(&d->by_id, d->items, &line, why)) return true;
+    if (line) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->items, (long long)line, why);
+    else snprintf(r->error, sizeof r->error, "%.300s: %s", d->items, why);
+    return false;
+}
+
 // Looks at the first record. Whether the file is anything but lines of just the columns that the recipe names; and of that, the
 // columns that it has.
 static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
@@ -659,17 +671,21 @@ static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
     table t;
     kpd_text first;
     const char *why;
-    FILE *f = files_open(d->file, &why);
+    FILE *f;
     int n = 0;
-    bool ok = f || recipe_fail(r, recipe_line_of(at, "file"), "%.300s: %s", d->file, why);
+    bool ok = !d->items || recipe_items(r, d);
+    if (!ok) return false;
+    f = files_open(d->file, &why);
+    ok = f || recipe_fail(r, recipe_line_of(at, "file"), "%.300s: %s", d->file, why);
     if (!ok) return false;
     table_open(&t, d->file, f, (table_format)d->format, all, d->columns);
+    if (d->items) table_use(&t, &d->by_id);
     ok = table_next(&t, &first);
-    d->other = t.begun && (t.format != TABLE_TSV || t.header);
+    d->other = t.begun && (t.format != TABLE_TSV || t.header || d->items);
     if (!ok && t.begun && !d->other) ok = true;     // the library says what is wrong with lines
     if (!ok) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->file, (long long)t.line, t.why);
     else if (!d->columns && !d->other) ok = recipe_fail(r, at->line, "%s: the key 'columns' is missing", at->title);
-    for (int i = 0; ok && d->other && i < t.n_columns; i++)
+    for (int i = 0; ok && d->other && i < t.n_columns - (d->items != NULL); i++)
         if (t.column[i].at >= 0) d->set.columns[n++] = RECIPE_ROLES[i + 1];
     if (ok && d->other) memset(d->set.columns + n, 0, sizeof d->set.columns - (size_t)n * sizeof *d->set.columns);
     table_close(&t);
@@ -887,6 +903,7 @@ static bool recipe_read_other(recipe *r, recipe_data *d, const recipe_section *a
         snprintf(wanted + n, sizeof wanted - n, "%s%.*s*", n ? " " : "", (int)strcspn(word, " "), word);
     }
     table_open(&t, d->file, f, (table_format)d->format, wanted, d->columns);
+    if (d->items) table_use(&t, &d->by_id);
     while (ok && (ok = table_next(&t, &line)) && line.data)
         ok = recipe_check_numbers(r, d, line, t.line) && recipe_add_line(r, d, line, &room);
     if (!ok && t.why[0]) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->file, (long long)t.line, t.why);
@@ -1020,8 +1037,12 @@ static bool recipe_open(recipe *r) {
 static void recipe_close(recipe *r) {
     for (int32_t i = 0; i < r->n_data; i++) kpdt_dataset_destroy(r->set[i]);
     kpdt_dataset_destroy(r->dev_set);
-    for (int32_t i = 0; i < r->n_data; i++) free(r->data[i].text);
+    for (int32_t i = 0; i < r->n_data; i++) {
+        free(r->data[i].text);
+        table_items_free(&r->data[i].by_id);
+    }
     free(r->dev.text);
+    table_items_free(&r->dev.by_id);
     kpd_model_destroy(r->start);
     kpd_model_destroy(r->assistant);
     for (int i = 0; i < r->n_owned; i++) free(r->owned[i]);

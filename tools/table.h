@@ -11,6 +11,7 @@
 // Which cell is which: by the names of CSV's first line or of JSON's keys; of TAB-separated text by order, unless all cells of
 // the first line are names (two or more). `columns` says otherwise: words in the file's order, - skips one; or WORD=NAME, by
 // name. A file that is evidently of another form is refused.
+// With `items`, read by table_items_read, a column `item` holds an item's id, and title and category come from there.
 #ifndef TABLE_H
 #define TABLE_H
 
@@ -34,8 +35,18 @@ typedef struct table_column {
     int at;                             // the cell, -1 = the file has none
 } table_column;
 
+typedef struct table_item { size_t id, id_size, text, text_size; int64_t line; } table_item;
+
+typedef struct table_items {            // by id; text: title, or title TAB category
+    char *text; size_t size, room;
+    table_item *list; size_t n, capacity;
+    size_t *bucket, n_buckets;          // number of an item plus 1, 0 = empty
+    const char *name;
+} table_items;
+
 typedef struct table {
     FILE *file;
+    const table_items *items;           // NULL = none
     table_format format;
     bool as_it_is, begun;               // lines need no change; it is known what they hold
     bool forced;                        // the format was said, not guessed
@@ -351,6 +362,7 @@ static bool table_json(table *t) {
     char *p = table_blank(t->raw, t->raw + t->raw_size), *end = t->raw + t->raw_size;
     kpd_text text = {NULL, 0};
     for (int i = 0; i < t->n_columns; i++) { t->cell[i] = text; t->column[i].at = -1; }
+    t->n_cells = t->n_columns;
     if (p == end || *p++ != '{') return table_fail(t, "expected a JSON object, {\"%s\": ...}", t->column[t->main].name);
     for (p = table_blank(p, end); p < end && *p != '}'; p = table_blank(p, end)) {
         kpd_text key, value;
@@ -394,6 +406,15 @@ static bool table_open(table *t, const char *path, FILE *file, table_format form
     return true;
 }
 
+// From now on a column `item` gives title and category.
+static void table_use(table *t, const table_items *items) {
+    table_column *title = table_word(t, "title", 5), *category = table_word(t, "category", 8);
+    t->items = items;
+    if (title) title->optional = true;
+    if (category) category->optional = true;
+    table_want(t, "item");
+}
+
 // What the first bytes are that are no text of this format.
 static bool table_is_no_text(table *t) {
     static const struct { const char *magic; size_t n; const char *what; } others[] = {
@@ -433,6 +454,7 @@ static bool table_header(table *t, bool *names) {
         if (t->columns) return table_by_order(t);
     }
     if (!*names) {                      // by the order that is wanted
+        if (t->items) return table_fail(t, "which column is 'item'? --columns (in a recipe, columns) says so");
         t->as_it_is = t->format == TABLE_TSV;
         return true;
     }
@@ -465,10 +487,55 @@ static bool table_put(table *t, kpd_text cell) {
     return true;
 }
 
+static uint64_t table_hash(kpd_text id) {
+    uint64_t h = 14695981039346656037u;     // FNV-1a
+    for (size_t i = 0; i < id.size; i++) h = (h ^ (uint8_t)id.data[i]) * 1099511628211u;
+    return h;
+}
+
+static const table_item *table_item_of(const table_items *x, kpd_text id) {
+    for (uint64_t h = table_hash(id); x->n_buckets; h++) {
+        size_t at = x->bucket[h & (x->n_buckets - 1)];
+        const table_item *item = at ? &x->list[at - 1] : NULL;
+        if (!item || (item->id_size == id.size && !memcmp(x->text + item->id, id.data, id.size))) return item;
+    }
+    return NULL;
+}
+
+// Title and category of the record's item into their cells, which stand behind those of the file.
+static bool table_from_items(table *t) {
+    const table_column *c = &t->column[t->n_columns - 1];
+    table_column *part[2];
+    const table_item *item;
+    kpd_text id = {"", 0}, text;
+    if (c->at < t->n_cells && c->at >= 0) id = t->cell[c->at];
+    if (!id.data) id.data = "";
+    item = table_item_of(t->items, id);
+    if (!item)
+        return table_fail(t, "item '%.*s' is not in %.200s", (int)(id.size > 60 ? 60 : id.size), id.data, t->items->name);
+    part[0] = table_word(t, "title", 5);
+    part[1] = table_word(t, "category", 8);
+    text.data = t->items->text + item->text; text.size = item->text_size;
+    for (int i = 0; i < 2; i++) {
+        const char *tab = (const char *)memchr(text.data, '\t', text.size);
+        kpd_text rest = {"", 0};
+        if (tab) {
+            rest.data = tab + 1; rest.size = text.size - (size_t)(tab + 1 - text.data);
+            text.size = (size_t)(tab - text.data);
+        }
+        if (t->n_cells == TABLE_MAX_CELLS) return table_fail(t, "more than %d cells", TABLE_MAX_CELLS);
+        if (part[i]) part[i]->at = t->n_cells;
+        t->cell[t->n_cells++] = text;
+        text = rest;
+    }
+    return true;
+}
+
 // The wanted cells with TABs between them.
 static bool table_join(table *t, kpd_text *out) {
-    int n = t->n_columns;
+    int n = t->n_columns - (t->items != NULL);
     t->out_size = 0;
+    if (t->items && !table_from_items(t)) return false;
     while (n > 1 && t->column[n - 1].at < 0 && !t->column[n - 1].kept) n--;
     for (int i = 0; i < n; i++) {
         const table_column *c = &t->column[i];
@@ -507,6 +574,77 @@ static bool table_next(table *t, kpd_text *out) {
     if (!split && (t->format == TABLE_JSONL ? !table_json(t) : t->format == TABLE_CSV ? !table_csv(t) : !table_split(t, '\t')))
         return false;
     return table_join(t, out);
+}
+
+// ---- items -----------------------------------------------------------------------------------------------------------
+
+static void table_items_free(table_items *x) {
+    free(x->text);
+    free(x->list);
+    free(x->bucket);
+    memset(x, 0, sizeof *x);
+}
+
+// A line of id TAB title, perhaps TAB category.
+static bool table_item_add(table *t, table_items *x, kpd_text line) {
+    const char *tab = (const char *)memchr(line.data, '\t', line.size);
+    size_t id = tab ? (size_t)(tab - line.data) : line.size;
+    table_item *item;
+    if (!tab) return table_fail(t, "expected id TAB title");
+    if (!table_grow(t, &x->text, &x->room, x->size, line.size)) return false;
+    if (x->n == x->capacity) {
+        size_t capacity = 2 * x->capacity + 1024;
+        table_item *list = (table_item *)realloc(x->list, capacity * sizeof *list);
+        if (!list) return table_fail(t, "out of memory: %zu items", capacity);
+        x->list = list;
+        x->capacity = capacity;
+    }
+    memcpy(x->text + x->size, line.data, line.size);
+    item = &x->list[x->n++];
+    item->id = x->size; item->id_size = id;
+    item->text = x->size + id + 1; item->text_size = line.size - id - 1;
+    item->line = t->line;
+    x->size += line.size;
+    return true;
+}
+
+static bool table_items_index(table *t, table_items *x) {
+    x->n_buckets = 16;
+    while (x->n_buckets < 2 * x->n) x->n_buckets *= 2;
+    x->bucket = (size_t *)calloc(x->n_buckets, sizeof *x->bucket);
+    if (!x->bucket) return table_fail(t, "out of memory: %zu items", x->n);
+    for (size_t i = 0; i < x->n; i++) {
+        kpd_text id = {x->text + x->list[i].id, x->list[i].id_size};
+        const table_item *other = table_item_of(x, id);
+        uint64_t h = table_hash(id);
+        t->line = x->list[i].line;
+        if (other)
+            return table_fail(t, "id '%.*s' stands in line %lld already", (int)(id.size > 60 ? 60 : id.size), id.data,
+                              (long long)other->line);
+        while (x->bucket[h & (x->n_buckets - 1)]) h++;
+        x->bucket[h & (x->n_buckets - 1)] = i + 1;
+    }
+    return true;
+}
+
+// All items of a file: id, title, category, by names or in this order. path must outlive x; *line: where `why` is, 0 = nowhere.
+static bool table_items_read(table_items *x, const char *path, int64_t *line, char why[400]) {
+    table t;
+    kpd_text text;
+    FILE *f = fopen(path, "rb");
+    bool ok = f != NULL;
+    memset(x, 0, sizeof *x);
+    x->name = path;
+    *line = 0;
+    if (!ok) return snprintf(why, 400, "%s", strerror(errno)) < 0;
+    table_open(&t, path, f, TABLE_BY_NAME, "id title category?", NULL);
+    while (ok && (ok = table_next(&t, &text)) && text.data) ok = table_item_add(&t, x, text);
+    ok = ok && table_items_index(&t, x);
+    *line = t.line;
+    if (!ok) snprintf(why, 400, "%s", t.why);
+    table_close(&t);
+    fclose(f);
+    return ok;
 }
 
 #endif // TABLE_H
