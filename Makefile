@@ -153,6 +153,7 @@ $(B)/fuzz_hf: tools/hf.h tools/files.h
 $(B)/fuzz_dataset $(B)/fuzz_checkpoint $(B)/fuzz_recipe: kpd_train.h
 $(B)/fuzz_recipe: tools/recipe.h tools/files.h tools/table.h
 $(B)/fuzz_shop: tools/shop.h
+$(B)/fuzz_table: tools/table.h
 fuzz: $(patsubst tests/fuzz/%.c,$(B)/fuzz_%,$(wildcard tests/fuzz/*.c)) $(B)/tests
 	@mkdir -p $(B)/tmp $(B)/corpus/model && $(B)/tests --filter=file > $(B)/tmp/seeds.log
 	@for f in $(B)/tmp/*.kp[di]; do [ ! -f $$f ] || cp $$f $(B)/corpus/model || exit 1; done   # one is a folder
