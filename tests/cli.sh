@@ -420,6 +420,10 @@ cp "$dir/out" "$dir/want"; given 'red lamp\n'; run 0 $kpd embed $student --dim 8
 same "$dir/want" "$dir/out"
 printf 'title\n"red\nlamp"\n\nx\n' > "$dir/lines.csv"; run 0 $kpd embed $student "$dir/lines.csv" --dim 8; lines 3
 
+awk -F '\t' '{ print NR "\t" $1 }' $d/items.tsv > "$dir/ids"
+run 0 $kpd embed $student "$dir/ids" --dim 8; says "ids: note: its first column has nothing but numbers; if they are ids, --columns"
+run 0 $kpd embed $student "$dir/ids" --dim 8 --columns 'id title'; quiet
+
 t formats_of_pairs
 printf 'wireless earbuds\tZephyra Wireless Earbuds\tEarbuds\t1\nbike light\tZephyra Wireless Earbuds\tEarbuds\t0\n' > "$dir/p4"
 awk -F '\t' 'BEGIN { print "label,category,keyphrase,title" } { print $4 "," $3 "," $1 "," $2 }' "$dir/p4" > "$dir/p.csv"

@@ -247,9 +247,21 @@ static bool fail_text(const job *j, const kpd_error *e) {
     return fail(j->text.name, placed ? j->text.line[e->where] : 0, "%s", placed ? after_place(e->message) : e->message);
 }
 
+static bool is_a_number(kpd_text t) {
+    for (size_t i = 0; i < t.size; i++)
+        if (t.data[i] < '0' || t.data[i] > '9') return false;
+    return t.size > 0;
+}
+
+// Titles that are all numbers are ids that were taken for titles.
 static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
-    for (int32_t i = 0; i < j->text.n; i++)
+    int32_t numbers = 0;
+    for (int32_t i = 0; i < j->text.n; i++) {
         if (!reader_split(&j->text, i, max_parts, &in[i])) return false;
+        numbers += in[i].n_parts > 1 && is_a_number(in[i].part[0]);
+    }
+    if (j->text.n && numbers == j->text.n && !j->text.first)
+        note(j->text.name, "its first column has nothing but numbers; if they are ids, --columns 'id title' says so");
     return true;
 }
 
