@@ -24,6 +24,12 @@
 #include <string.h>
 #include <sys/types.h>
 
+#if defined(__GNUC__) || defined(__clang__)
+#define TABLE_UNUSED __attribute__((unused))
+#else
+#define TABLE_UNUSED
+#endif
+
 enum { TABLE_MAX_WANTED = 16, TABLE_MAX_CELLS = 256, TABLE_MAX_NAME = 64 };
 
 typedef enum table_format { TABLE_BY_NAME, TABLE_TSV, TABLE_CSV, TABLE_JSONL } table_format;
@@ -407,7 +413,7 @@ static bool table_open(table *t, const char *path, FILE *file, table_format form
 }
 
 // From now on a column `item` gives title and category.
-static void table_use(table *t, const table_items *items) {
+TABLE_UNUSED static void table_use(table *t, const table_items *items) {
     table_column *title = table_word(t, "title", 5), *category = table_word(t, "category", 8);
     t->items = items;
     if (title) title->optional = true;
@@ -578,7 +584,7 @@ static bool table_next(table *t, kpd_text *out) {
 
 // ---- items -----------------------------------------------------------------------------------------------------------
 
-static void table_items_free(table_items *x) {
+TABLE_UNUSED static void table_items_free(table_items *x) {
     free(x->text);
     free(x->list);
     free(x->bucket);
@@ -628,7 +634,7 @@ static bool table_items_index(table *t, table_items *x) {
 }
 
 // All items of a file: id, title, category, by names or in this order. path must outlive x; *line: where `why` is, 0 = nowhere.
-static bool table_items_read(table_items *x, const char *path, int64_t *line, char why[400]) {
+TABLE_UNUSED static bool table_items_read(table_items *x, const char *path, int64_t *line, char why[400]) {
     table t;
     kpd_text text;
     FILE *f = fopen(path, "rb");

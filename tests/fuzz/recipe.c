@@ -19,13 +19,13 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 }
 
 static void files(void) {
-    static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nlamp\n", table[] = "lamp\tred lamp\t1\ncase\tlamp\t0\n";
+    static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nlamp\n", rows[] = "lamp\tred lamp\t1\ncase\tlamp\t0\n";
     FILE *unused;
     if (fuzz_folder[0]) return;
     unused = fopen("/dev/null", "w");
     fuzz_make_folder();
     fuzz_write(fuzz_path("v.txt"), vocab, sizeof vocab - 1);
-    fuzz_write(fuzz_path("t.tsv"), table, sizeof table - 1);
+    fuzz_write(fuzz_path("t.tsv"), rows, sizeof rows - 1);
     if (!unused) abort();
     recipe_help(unused);
     fclose(unused);
