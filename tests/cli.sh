@@ -1119,6 +1119,9 @@ sed "s/^output.*/output = none/" $tr/student.ini > $tr/none.ini; run 1 $kpd trai
 says "none/checkpoint.kpc: "; [ ! -e $tr/none ] || wrong "a folder was made"; rm $tr/none.ini
 run 0 $kpd train $tr/student.ini --export "$dir/now.kpd"; same "$dir/now.kpd" $tr/student/last.kpd
 run 2 $kpd train $tr/student.ini --export "$dir/now.kpd" --force; says "--export trains nothing"
+for f in $student $tr/dev.tsv $tr/student.ini; do
+    cp $f "$dir/before"; run 1 $kpd train $tr/student.ini --export $f; says "is an input too"; same $f "$dir/before"
+done
 for c in "info" "convert -o $dir/x.kpd" "embed"; do
     run 1 $kpd $c $tr/student/checkpoint.kpc; says "a checkpoint, expected a model; \`kpd train RECIPE.ini --export M.kpd\`"
 done

@@ -120,7 +120,11 @@ static void note_recipe(const recipe *r) {
     if (r->model.vocab) note_input(r->model.vocab, NULL);
     if (r->model.assistant) note_input(r->model.assistant, NULL);
     if (r->dev.file) note_input(r->dev.file, NULL);
-    for (int32_t i = 0; i < r->n_data; i++) note_input(r->data[i].file, NULL);
+    if (r->dev.items) note_input(r->dev.items, NULL);
+    for (int32_t i = 0; i < r->n_data; i++) {
+        note_input(r->data[i].file, NULL);
+        if (r->data[i].items) note_input(r->data[i].items, NULL);
+    }
 }
 
 static bool train_folder(training *x, bool resume, bool force) {
@@ -374,6 +378,7 @@ static bool train_export(job *j, training *x) {
     kpd_model *m = NULL;
     kpd_error e;
     bool ok;
+    note_recipe(&x->r);
     if (!open_pool(j) || !can_write(path)) return false;
     d->simd = (kpd_simd)j->o.simd;
     d->parallel = j->parallel;
