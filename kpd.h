@@ -185,7 +185,7 @@
 //     LayerNorm (epsilon 1e-5). A vector's shape is {length, 1, 1}, with the padding where there is one.
 //
 // An index (kind 2) has:
-//     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32, of a tree also 3 int8, 4 int16,
+//     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32, 3 int8, of a tree also 4 int16,
 //                     5 int4), 3 kind (0 flat, 1 tree), 4 and 5 fingerprint of the model (u64, 0 = unknown), 6 partition;
 //                     of a tree 7 count, 8 bits of the recall of default (f32); the others zero
 //     ids             i64  [count]: the id of each slot
@@ -193,6 +193,12 @@
 //                     probing from (id * 0x9E3779B97F4A7C15 mod 2^64) >> (64 - log2 capacity), from 0 if the capacity is 1
 // a flat one then
 //     vectors         f32 panels [count, dim]: 16 vectors side by side; unit length under cosine
+// or, of int8, with each 16 vectors a panel,
+//     rows            f32  [count, dim]: the same, one after the other
+//     codes           u8   [panels, 16 * dim padded to 64]: i8 [dim / 4][16][4], v / step to the nearest even of each number
+//                     v, 0 beyond the vectors and their dimensions; step = the panel's largest |v| / 127
+//     notes           u8   [panels, 128]: 0 i32[16] the sum of each vector's codes; 64 f32 step, 68 f32 how far a vector lies
+//                     from its codes at most, 72 f32 the longest and 76 f32 the shortest vector; then 48 zeros
 // and a tree, whose ids and table count its slots, 16 a block, in which ids of empty places mean nothing,
 //     lists           u8   [lists / 16, node]: panels of the means of 16 lists, the last one filled up with zeros
 //     blocks          u8   [lists, node]: a list's panel: the means of its at most 16 blocks
@@ -645,8 +651,8 @@ KPDDEF float kpd_sigmoid(float logit);                                   // 1 / 
 
 // INDEX  Vectors with the host's own 64-bit ids. One writer, or any number of readers. -------------------------------
 
-// flat compares a query with every vector. tree is k-means lists, cut into blocks of 16 near vectors; it opens what may reach
-// the k-th score.
+// flat compares a query with every vector, or, of int8, with every code and then with the vectors that may be among the best.
+// tree is k-means lists, cut into blocks of 16 near vectors; it opens what may reach the k-th score.
 #define KPD_INDEX_KIND_LIST(X) X(FLAT, "flat") X(TREE, "tree")
 typedef enum kpd_index_kind { KPD_INDEX_KIND_LIST(KPD__ENUM) KPD_INDEX_KIND_COUNT } kpd_index_kind;
 KPDDEF const char *kpd_index_kind_name(kpd_index_kind kind);
@@ -657,7 +663,9 @@ typedef struct kpd_index_desc {
     int32_t dim;                        // 1..KPD_MAX_WIDTH
     kpd_metric metric;
     kpd_index_kind kind;
-    kpd_dtype storage;                  // f32; of a tree also int16, int8, or int4: nothing but its codes
+    kpd_dtype storage;                  // f32; of a flat index also int8: f32 and int8 codes, by which a search finds what f32
+                                        // finds, to the bit, in a fraction of the time; of a tree int16, int8, or int4: nothing
+                                        // but its codes
     int32_t lists;                      // of the k-means of kpd_index_build; 0 = one for 224 vectors
     float recall;                       // of a tree's searches that name none; 0 = 0.95
     uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
@@ -1612,6 +1620,12 @@ typedef struct kpd__probe {
     bool l2;
 } kpd__probe;
 
+// What the sum of a query's bytes with a vector's must reach: (wanted + shift each - near length - far error) scale - 4.
+typedef struct kpd__needs {
+    const float *wanted, *each, *length, *error;    // by query, padded to 16
+    float shift, near, far, scale;                  // of the panel of vectors
+} kpd__needs;
+
 typedef struct kpd__ops {
     kpd_simd level;
     kpd__operand operand;
@@ -1639,6 +1653,7 @@ typedef struct kpd__ops {
     size_t (*above)(const float *scores, size_t n, float least, int32_t *where);   // the i with scores[i] >= least; how many;
                                                                                    // where has room for 16 more than n
     float (*least_of)(const float *scores, size_t n, size_t least, size_t most);   // see there
+    size_t (*reach)(const kpd__needs *needs, const int32_t *sums, const int32_t *codes, size_t rows, uint32_t *which);
     void (*pack)(const float *const *rows, size_t n, float *panel);                // 16 rows of n to [n][16]
     void (*nodes)(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,
                   float *bound);                                                   // [n][16] each: see KPD__TREE_KERNELS
@@ -1650,7 +1665,7 @@ typedef struct kpd__ops {
 #define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, round, walk, N, T)         \
     {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), round, walk, N(rounded_gemm),         \
      int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above),    \
-     N(least_of), N(pack), T(nodes), T(codes)}
+     N(least_of), N(reach), N(pack), T(nodes), T(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1943,7 +1958,7 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 // 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane,
 // store_words (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of
 // c_i), both modulo 2^32; most_bits is the largest of s_i and m's bits as whole numbers, plus_bits the sum of bits modulo 2^32;
-// where takes lane i of a where words[i] is not 0, else of b; store_numbers writes the numbers of a mask's bits, from `from` on,
+// where takes lane i of a where words[i] is not 0, else of b; store_numbers writes the numbers of a mask's bits, from `from` on
 // and spoils up to 16 places; whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the
 // lowest bytes of the bits of a, b, c, d in each lane.
 // Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
@@ -3791,6 +3806,28 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
     if (whole == n) return count;
     return count + kpd__store_numbers(where + count, kpd__mask_ge(kpd__load_n(scores + whole, n - whole), limit) &
                                       (0xFFFFu >> (16 - (n - whole))), (int32_t)whole);
+}
+
+// The rows with a number sums[row][i] - 128 codes[i] that reaches what the row needs: to which, with room for one more, row
+// << 16 | a bit of each such i; how many. Where what is needed is not a number, all are taken.
+static size_t KPD__NAME(reach)(const kpd__needs *p, const int32_t *sums, const int32_t *codes, size_t rows, uint32_t *which) {
+    const kpd__v less = kpd__times(codes, 128), none = kpd__set(-FLT_MAX);
+    size_t n = 0;
+    for (size_t i = 0; i < rows; i += 16) {
+        float least[16];
+        size_t m = rows - i < 16 ? rows - i : 16;
+        kpd__v t = kpd__fmadd(kpd__set(p->shift), kpd__load(p->each + i), kpd__load(p->wanted + i));
+        t = kpd__fmadd(kpd__set(-p->near), kpd__load(p->length + i), t);
+        t = kpd__fmadd(kpd__set(-p->far), kpd__load(p->error + i), t);
+        t = kpd__fmadd(t, kpd__set(p->scale), kpd__set(-4));
+        kpd__store(least, kpd__pick_lt(none, t, t, kpd__set(-INFINITY)));
+        for (size_t r = 0; r < m; r++) {
+            uint32_t mask = kpd__mask_ge(kpd__corrected(sums + (i + r) * 16, less), kpd__set(least[r]));
+            which[n] = (uint32_t)(i + r) << 16 | mask;
+            n += mask != 0;
+        }
+    }
+    return n;
 }
 
 // A score that at least `least` and at most `most` of n, a multiple of 16, reach; where many are equal, as few more as can be;
@@ -8159,8 +8196,9 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 #define KPD__BLOCK 128          // tokens that one task encodes at a time, or one longer text
 #define KPD__CHUNK 42 // rows that go through the feed-forward layer at a time, 7 x 6 and 3 x 14: their F columns stay in L2
 #define KPD__TOGETHER 64        // tokens from which on idle tasks share a text: less is done before they wake
-#define KPD__QUERIES 24         // queries that share one walk over the index
+#define KPD__QUERIES 48         // queries that share one walk over the index, a multiple of 16
 #define KPD__VECTORS 256        // vectors scored before their best are kept
+#define KPD__SIEVED 32          // vectors whose codes are multiplied at a time, two panels
 #define KPD__ITEMS 16           // items that recommend embeds and searches together
 
 // KPD__CHUNK of a level. AMX multiplies so fast that weights should come from behind L2 once a block, and its L2 has room.
@@ -8206,6 +8244,22 @@ typedef struct kpd__branch {    // of a search in a tree
     bool exact;
 } kpd__branch;
 
+typedef struct kpd__sifted { uint32_t slot; float upper; } kpd__sifted;
+
+typedef struct kpd__sieve {     // of a search among int8 codes
+    float wanted[KPD__QUERIES]; // the score that a query needs, in its steps
+    uint32_t which[KPD__QUERIES + 1];
+    int32_t *sums;              // [KPD__SIEVED / 16][KPD__QUERIES][16]
+    void *widened;
+    kpd_hit *lower; int32_t n_lower[KPD__QUERIES];      // [KPD__QUERIES, max_k]: heaps of slots by what they have at least
+    kpd__sifted *kept; size_t room, n_kept[KPD__QUERIES];       // [KPD__QUERIES, room]: what may be among the best
+} kpd__sieve;
+
+typedef struct kpd__sieved {    // the queries of such a search
+    kpd__room room;             // in bytes
+    float length[KPD__QUERIES], error[KPD__QUERIES], each[KPD__QUERIES];        // |q|, of rounding, in steps; 1 / step
+} kpd__sieved;
+
 typedef struct kpd__scratch {   // of one task
     kpd__seen *seen;            // or NULL
     kpd__watch watch;
@@ -8219,6 +8273,7 @@ typedef struct kpd__scratch {   // of one task
     int32_t *above;             // [KPD__VECTORS + 16]
     kpd_hit *best;              // [KPD__QUERIES, max_k]: heaps, the worst on top
     int32_t n_best[KPD__QUERIES];
+    kpd__sieve sieve;
     kpd__branch branch;
 } kpd__scratch;
 
@@ -8255,6 +8310,7 @@ struct kpd_session {
     size_t *blocks;                     // [texts + 1]: first text of each block
     float *hidden;                      // of the first task while tasks share a text, and read its qkv longer than itself
     float *query;                       // [KPD__QUERIES, dim]: normalised
+    kpd__sieved sieved;
     kpd__candidates candidates;
 };
 
@@ -8307,7 +8363,6 @@ static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a)
 }
 
 static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a) {
-    size_t n_best;
     s->x = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->y = (float *)kpd__take(a, z->block, z->width * sizeof(float));
     s->context = (float *)kpd__take(a, z->block, z->width * sizeof(float));
@@ -8320,8 +8375,12 @@ static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a
     s->scores = (float *)kpd__take(a, KPD__QUERIES * KPD__VECTORS, sizeof(float));
     s->above = (int32_t *)kpd__take(a, KPD__VECTORS + 16, sizeof(int32_t));
     kpd__branch_lay(&s->branch, z->dim, z->k, a);
-    if (!kpd__mul_ok(KPD__QUERIES, z->k, &n_best)) a->overflow = true;
-    else s->best = (kpd_hit *)kpd__take(a, n_best, sizeof(kpd_hit));
+    s->sieve.sums = (int32_t *)kpd__take(a, KPD__QUERIES * KPD__SIEVED, sizeof(int32_t));
+    s->sieve.widened = kpd__take(a, KPD__WIDENED, 1);
+    s->sieve.room = 4 * z->k + 512;
+    s->sieve.kept = (kpd__sifted *)kpd__take(a, KPD__QUERIES * s->sieve.room, sizeof(kpd__sifted));
+    s->sieve.lower = (kpd_hit *)kpd__take(a, KPD__QUERIES * z->k, sizeof(kpd_hit));
+    s->best = (kpd_hit *)kpd__take(a, KPD__QUERIES * z->k, sizeof(kpd_hit));
 }
 
 static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__arena *a) {
@@ -8349,6 +8408,9 @@ static void kpd__session_lay(kpd_session *s, kpd__arena *a) {
     s->blocks = (size_t *)kpd__take(a, z->tokens + 1, sizeof(size_t));
     if (!z->dim) return;
     s->query = (float *)kpd__take(a, KPD__QUERIES, z->dim * sizeof(float));
+    s->sieved.room.rows = (uint8_t *)kpd__take(a, kpd__round_up(KPD__QUERIES, 16), 2 * kpd__round_up(z->dim, 64));
+    s->sieved.room.step = (float *)kpd__take(a, KPD__QUERIES, sizeof(float));
+    s->sieved.room.zero = (int32_t *)kpd__take(a, KPD__QUERIES, sizeof(int32_t));
     kpd__candidates_lay(&s->candidates, z, a);
 }
 
@@ -9047,6 +9109,10 @@ typedef struct kpd__texts {
 // What is kept of a vector beside its numbers, and moves with it.
 typedef struct kpd__label { int64_t id; uint64_t text; } kpd__label;
 
+// What is known of a panel of a flat index's int8 codes: of each vector the sum of its codes; the step of all, how far a vector
+// lies from its codes at most, and the longest and the shortest vector.
+typedef struct kpd__note { int32_t sums[16]; float step, error, longest, shortest; uint32_t zero[12]; } kpd__note;
+
 struct kpd_index {
     kpd_allocator allocator;
     kpd__file file;                     // when opened
@@ -9062,7 +9128,9 @@ struct kpd_index {
     size_t count, capacity, table_size; // vectors in use and of room for (a multiple of 16); a power of two
     const int64_t *ids;                 // [capacity]; owned unless read_only
     const int32_t *table;               // [table_size]
-    const float *vectors;               // panels [capacity, dim]
+    const float *vectors;               // panels [capacity, dim]; beside codes rows
+    const int8_t *codes;                // of a flat index of int8: [capacity / 16][dim padded to 64 / 4][16][4]
+    const kpd__note *notes;             // and [capacity / 16]
     kpd__texts texts;
 };
 
@@ -9097,8 +9165,10 @@ static int32_t kpd__index_slot(const kpd_index *x, int64_t id) {
     return at < x->table_size ? x->table[at] : -1;
 }
 
+static bool kpd__is_coded(const kpd_index *x) { return x->kind == KPD_FLAT && x->storage == KPD_INT8; }
+
 static size_t kpd__vector_at(const kpd_index *x, size_t slot, size_t d) {
-    return (slot / 16 * (size_t)x->dim + d) * 16 + slot % 16;
+    return kpd__is_coded(x) ? slot * (size_t)x->dim + d : (slot / 16 * (size_t)x->dim + d) * 16 + slot % 16;
 }
 
 static void *kpd__own(const void *p) { return (void *)(uintptr_t)p; }   // of an index that is not read-only
@@ -9148,8 +9218,19 @@ static void kpd__texts_unlay(kpd_index *x) {
     kpd__free(&x->allocator, kpd__own_text(x), kpd__slot_room(x) * sizeof(uint64_t));
 }
 
+static size_t kpd__coded_depth(const kpd_index *x) { return kpd__round_up((size_t)x->dim, 64); }
+// Bytes of the codes and of the notes of so many vectors.
+static size_t kpd__coded_bytes(const kpd_index *x, size_t count) {
+    return kpd__is_coded(x) ? kpd__round_up(count, 16) * kpd__coded_depth(x) : 0;
+}
+static size_t kpd__notes_bytes(const kpd_index *x, size_t count) {
+    return kpd__is_coded(x) ? kpd__round_up(count, 16) / 16 * sizeof(kpd__note) : 0;
+}
+
 static void kpd__store_free(kpd_index *x) {
     kpd__texts_unlay(x);
+    kpd__free(&x->allocator, kpd__own(x->codes), kpd__coded_bytes(x, x->capacity));
+    kpd__free(&x->allocator, kpd__own(x->notes), kpd__notes_bytes(x, x->capacity));
     kpd__free(&x->allocator, kpd__own_ids(x), x->capacity * sizeof(int64_t));
     kpd__free(&x->allocator, kpd__own_table(x), x->table_size * sizeof(int32_t));
     kpd__free(&x->allocator, kpd__own_vectors(x), kpd__panel_bytes(x->capacity, x->dim));
@@ -9185,20 +9266,26 @@ static kpd_status kpd__store_grow(kpd_index *x, size_t count, kpd_error *e) {
     kpd_index y = *x;
     size_t bytes, twice = x->read_only ? 0 : kpd__min(2 * x->capacity, (size_t)INT32_MAX - 64);
     if (count <= x->capacity && x->table_size && !x->read_only) return KPD_OK;
-    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, (size_t)x->dim * 8 + 40, &bytes))
+    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, kpd__coded_depth(x) * 9 + 64, &bytes))
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)count);
     y.capacity = kpd__round_up(kpd__max(kpd__max(count, 16), twice), 16);
     for (y.table_size = 32; y.table_size < y.capacity * 3 / 2; y.table_size *= 2) {}
     y.ids = (int64_t *)kpd__alloc(&x->allocator, y.capacity * sizeof(int64_t));
     y.table = (int32_t *)kpd__alloc(&x->allocator, y.table_size * sizeof(int32_t));
     y.vectors = (float *)kpd__alloc(&x->allocator, kpd__panel_bytes(y.capacity, y.dim));
-    if (!kpd__texts_lay(x, y.capacity, &y.texts.at) || !y.ids || !y.table || !y.vectors) {
+    y.codes = kpd__is_coded(x) ? (int8_t *)kpd__alloc(&x->allocator, kpd__coded_bytes(x, y.capacity)) : NULL;
+    y.notes = kpd__is_coded(x) ? (kpd__note *)kpd__alloc(&x->allocator, kpd__notes_bytes(x, y.capacity)) : NULL;
+    if (!kpd__texts_lay(x, y.capacity, &y.texts.at) || !y.ids || !y.table || !y.vectors ||
+        (kpd__is_coded(x) && (!y.codes || !y.notes))) {
         kpd__store_free(&y);
         return kpd__no_memory(e, kpd__panel_bytes(y.capacity, y.dim));
     }
     if (x->count) {
         memcpy(kpd__own_ids(&y), x->ids, x->count * sizeof(int64_t));
-        memcpy(kpd__own_vectors(&y), x->vectors, kpd__panel_bytes(x->count, x->dim));
+        memcpy(kpd__own_vectors(&y), x->vectors, kpd__is_coded(x) ? x->count * (size_t)x->dim * sizeof(float)
+                                                                  : kpd__panel_bytes(x->count, x->dim));
+        if (y.codes) memcpy(kpd__own(y.codes), x->codes, kpd__coded_bytes(x, x->count));
+        if (y.notes) memcpy(kpd__own(y.notes), x->notes, kpd__notes_bytes(x, x->count));
     }
     kpd__table_build(&y);
     if (!x->read_only) kpd__store_free(x);
@@ -9231,9 +9318,10 @@ static kpd_status kpd__index_check(int32_t dim, int metric, int storage, int kin
     if (kpd__range(e, "index: dim", dim, 1, KPD_MAX_WIDTH) || kpd__range(e, "index: metric", metric, 0, KPD_L2) ||
         kpd__range(e, "index: kind", kind, 0, KPD_TREE))
         return KPD_ERR_ARGUMENT;
-    if (storage == KPD_F32 || (kind == KPD_TREE && storage >= KPD_INT8 && storage <= KPD_INT4)) return KPD_OK;
+    if (storage == KPD_F32 || storage == KPD_INT8 || (kind == KPD_TREE && (storage == KPD_INT16 || storage == KPD_INT4)))
+        return KPD_OK;
     return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "index: storage type %d, this version has 1 (f32)%s only", storage,
-                     kind == KPD_TREE ? ", 3 (int8), 4 (int16) and 5 (int4)" : "");
+                     kind == KPD_TREE ? ", 3 (int8), 4 (int16) and 5 (int4)" : " and 3 (int8)");
 }
 
 static kpd_status kpd__recall_check(const char *what, float recall, kpd_error *e) {
@@ -9270,7 +9358,8 @@ static kpd_status kpd__index_make(const kpd_index_desc *d, kpd_index **out, kpd_
 static size_t kpd__index_bytes(const kpd_index *x) {
     size_t texts = x->texts.room + (x->texts.at ? kpd__slot_room(x) * sizeof(uint64_t) : 0);
     if (x->kind == KPD_TREE) return x->t.memory_size + texts;
-    return x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) + kpd__panel_bytes(x->capacity, x->dim) + texts;
+    return x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) + kpd__panel_bytes(x->capacity, x->dim) + texts +
+           kpd__coded_bytes(x, x->capacity) + kpd__notes_bytes(x, x->capacity);
 }
 
 KPDDEF int64_t kpd_index_count(const kpd_index *x) { return (int64_t)x->count; }
@@ -9402,7 +9491,7 @@ KPDDEF kpd_status kpd_index_text(const kpd_index *x, int64_t id, kpd_text *out, 
 // >>kmeans  Lloyd's k-means, under cosine with centroids of unit length, and the cutting of lists into blocks. Promises the
 // same centroids for any number of threads: a centroid's sum runs over its vectors in order.
 
-#define KPD__ASSIGNED 240       // vectors that a task assigns at a time, 10 x KPD__QUERIES
+#define KPD__ASSIGNED 240       // vectors that a task assigns at a time, 5 x KPD__QUERIES
 #define KPD__CENTROIDS 256      // centroids that they are compared with at a time
 
 // A key that orders by score, and of equal ones puts the smaller number above.
@@ -10309,16 +10398,53 @@ static size_t kpd__tree_sections(const kpd_index *x, kpd__section *s, const void
     return n;
 }
 
+// A panel of vectors in int8, to codes [dim padded to 64 / 4][16][4] and a note. Lengths and errors are rounded up.
+static void kpd__panel_code(const kpd_index *x, size_t panel, int8_t *codes, kpd__note *note) {
+    const size_t dim = (size_t)x->dim;
+    const float *v = x->vectors + panel * dim * 16;
+    const float up = 1 + 1e-4f;
+    const size_t rows = kpd__min(16, x->count - panel * 16);
+    memset(note, 0, sizeof *note);
+    memset(codes, 0, kpd__coded_depth(x) * 16);
+    note->step = kpd__widest(v, rows * dim) / 127;
+    note->shortest = INFINITY;
+    for (size_t i = 0; i < rows; i++) {
+        float error = 0, square = 0;
+        for (size_t d = 0; d < dim; d++) {
+            float number = v[i * dim + d], part;
+            int code = kpd__to_step(number, note->step, 127);
+            codes[d / 4 * 64 + i * 4 + d % 4] = (int8_t)code;
+            note->sums[i] += code;
+            part = number - (float)code * note->step;
+            error += part * part;
+            square += number * number;
+        }
+        error = sqrtf(error) * up;
+        square = sqrtf(square);
+        note->error = error > note->error ? error : note->error;
+        note->longest = square * up > note->longest ? square * up : note->longest;
+        note->shortest = square / up < note->shortest ? square / up : note->shortest;
+    }
+}
+
+// Codes panels [from, to) again.
+static void kpd__recode(kpd_index *x, size_t from, size_t to) {
+    if (!kpd__is_coded(x)) return;
+    for (size_t p = from; p < to; p++)
+        kpd__panel_code(x, p, (int8_t *)kpd__own(x->codes) + p * kpd__coded_depth(x) * 16, (kpd__note *)kpd__own(x->notes) + p);
+}
+
 static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
     size_t at = kpd__table_find(x, id), slot = x->table[at] < 0 ? x->count++ : (size_t)x->table[at];
     float *to = kpd__own_vectors(x), length = kpd__stored_length(x, v);
     kpd__own_table(x)[at] = (int32_t)slot;
     kpd__own_ids(x)[slot] = id;
     for (size_t d = 0; d < (size_t)x->dim; d++) to[kpd__vector_at(x, slot, d)] = v[d] / length;
+    if (slot + 1 < x->count) kpd__recode(x, slot / 16, slot / 16 + 1);      // the last ones' follow together
 }
 
 static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
-    size_t dim = (size_t)x->dim, n_new = 0, total = 0;
+    size_t dim = (size_t)x->dim, n_new = 0, total = 0, before = x->count;
     kpd_status s = kpd__writable(x, e);
     if (s || !n) return s;
     s = kpd__vectors_check(x, v, n, "vector", e);
@@ -10327,6 +10453,8 @@ static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const floa
     if (!s && !kpd__add_ok(x->count, n_new, &total)) s = kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
     if (!s) s = kpd__store_grow(x, total, e);
     for (size_t i = 0; !s && i < n; i++) kpd__upsert_one(x, ids[i], v + i * dim);
+    if (!s && before) before--;                                 // the last one may have been replaced
+    if (!s) kpd__recode(x, before / 16, (x->count + 15) / 16);
     return s;
 }
 KPD__GUARDED(4, kpd_index_upsert, kpd__index_upsert, kpd_index *, x, const int64_t *, ids, const float *, v, size_t, n)
@@ -10343,6 +10471,8 @@ static void kpd__remove_at(kpd_index *x, size_t at) {
         v[kpd__vector_at(x, last, d)] = 0;
     }
     x->count = last;
+    kpd__recode(x, slot / 16, slot / 16 + (slot < last));
+    kpd__recode(x, last / 16, (last + 15) / 16);
 }
 
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e) {
@@ -10417,10 +10547,20 @@ KPDDEF kpd_status kpd_index_reserve(kpd_index *x, size_t n, kpd_error *e) {
 static size_t kpd__flat_sections(const kpd_index *x, kpd__section *s, const void **data) {
     kpd__section_set(&s[0], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
     kpd__section_set(&s[1], "table", KPD__I32, KPD__REQUIRED, x->table_size, 1, x->table_size * sizeof(int32_t));
-    kpd__section_set(&s[2], "vectors", KPD__F32_PANELS, KPD__REQUIRED, x->count, (uint64_t)x->dim,
-                     kpd__panel_bytes(x->count, x->dim));
     data[0] = x->ids; data[1] = x->table; data[2] = x->vectors;
-    return 3;
+    if (!kpd__is_coded(x)) {
+        kpd__section_set(&s[2], "vectors", KPD__F32_PANELS, KPD__REQUIRED, x->count, (uint64_t)x->dim,
+                         kpd__panel_bytes(x->count, x->dim));
+        return 3;
+    }
+    kpd__section_set(&s[2], "rows", KPD__F32, KPD__REQUIRED, x->count, (uint64_t)x->dim,
+                     x->count * (size_t)x->dim * sizeof(float));
+    kpd__section_set(&s[3], "codes", KPD__U8, KPD__REQUIRED, (x->count + 15) / 16, 16 * kpd__coded_depth(x),
+                     kpd__coded_bytes(x, x->count));
+    kpd__section_set(&s[4], "notes", KPD__U8, KPD__REQUIRED, (x->count + 15) / 16, sizeof(kpd__note),
+                     kpd__notes_bytes(x, x->count));
+    data[3] = x->codes; data[4] = x->notes;
+    return 5;
 }
 
 static size_t kpd__text_sections(const kpd_index *x, kpd__section *s, const void **data) {
@@ -10481,6 +10621,15 @@ static const void *kpd__index_section(kpd__file *f, const char *name, uint32_t t
     return kpd__section_payload(f, kpd__file_find(f, name), name, type, rows, cols, path, e);
 }
 
+static kpd_status kpd__coded_bind(kpd_index *x, const char *path, kpd_error *e) {
+    size_t panels = (x->count + 15) / 16;
+    if (!kpd__is_coded(x)) return KPD_OK;
+    x->codes = (const int8_t *)kpd__index_section(&x->file, "codes", KPD__U8, &panels, 16 * kpd__coded_depth(x), path, e);
+    if (!x->codes) return KPD_ERR_FORMAT;
+    x->notes = (const kpd__note *)kpd__index_section(&x->file, "notes", KPD__U8, &panels, sizeof(kpd__note), path, e);
+    return x->notes ? KPD_OK : KPD_ERR_FORMAT;
+}
+
 // Binds x to the sections of its file.
 static kpd_status kpd__index_bind(kpd_index *x, const char *path, kpd_error *e) {
     x->count = x->table_size = SIZE_MAX;
@@ -10488,13 +10637,15 @@ static kpd_status kpd__index_bind(kpd_index *x, const char *path, kpd_error *e) 
     if (!x->ids) return KPD_ERR_FORMAT;
     x->table = (const int32_t *)kpd__index_section(&x->file, "table", KPD__I32, &x->table_size, 1, path, e);
     if (!x->table) return KPD_ERR_FORMAT;
-    x->vectors = (const float *)kpd__index_section(&x->file, "vectors", KPD__F32_PANELS, &x->count, (size_t)x->dim, path, e);
+    x->vectors = (const float *)kpd__index_section(&x->file, kpd__is_coded(x) ? "rows" : "vectors",
+                                                   kpd__is_coded(x) ? KPD__F32 : KPD__F32_PANELS, &x->count, (size_t)x->dim,
+                                                   path, e);
     if (!x->vectors) return KPD_ERR_FORMAT;
     x->capacity = kpd__round_up(x->count, 16);
     if (x->count > INT32_MAX - 64 || x->table_size & (x->table_size - 1) || (x->count && x->table_size <= x->count))
         return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: a table of %llu places does not fit %llu ids", path,
                          (unsigned long long)x->table_size, (unsigned long long)x->count);
-    return KPD_OK;
+    return kpd__coded_bind(x, path, e);
 }
 
 // Binds x, which is bound else, to the texts of its file, if it has any.
@@ -10537,6 +10688,20 @@ static kpd_status kpd__table_leads(const kpd_index *x, size_t slot, size_t *step
                      (long long)x->ids[slot], (unsigned long long)slot);
 }
 
+// The codes are those of the vectors.
+static kpd_status kpd__coded_verify(const kpd_index *x, const char *path, kpd_error *e) {
+    size_t bytes = 16 * kpd__coded_depth(x);
+    int8_t codes[16 * KPD_MAX_WIDTH];
+    kpd__note note;
+    for (size_t p = 0; kpd__is_coded(x) && p < (x->count + 15) / 16; p++) {
+        kpd__panel_code(x, p, codes, &note);
+        if (memcmp(codes, x->codes + p * bytes, bytes) || memcmp(&note, x->notes + p, sizeof note))
+            return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the codes of vectors %llu to %llu are not theirs", path,
+                             (unsigned long long)p * 16, (unsigned long long)p * 16 + 15);
+    }
+    return KPD_OK;
+}
+
 // Every id is found where it is, and nothing else is in the table.
 static kpd_status kpd__index_verify(const kpd_index *x, const char *path, kpd_error *e) {
     size_t used = 0, steps = 0;
@@ -10546,7 +10711,7 @@ static kpd_status kpd__index_verify(const kpd_index *x, const char *path, kpd_er
         return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the table has %llu entries for %llu ids", path, (unsigned long long)used,
                          (unsigned long long)x->count);
     for (size_t i = 0; !s && i < x->count; i++) s = kpd__table_leads(x, i, &steps, path, e);
-    return s;
+    return s ? s : kpd__coded_verify(x, path, e);
 }
 
 static kpd_status kpd__tree_bind_tuned(kpd_index *x, const char *path, kpd_error *e) {
@@ -10723,7 +10888,8 @@ static kpd_status kpd__index_open(const char *path, const kpd_open_desc *d, kpd_
 KPD__GUARDED(3, kpd_index_open, kpd__index_open, const char *, path, const kpd_open_desc *, d, kpd_index **, out)
 
 // >>index_flat  Exact search. Tasks share out the vectors; each keeps, per query, a heap of the k best it saw, the worst on
-// top. Promises the total order (score descending, id ascending), so the result does not depend on how the work was cut.
+// top. Of int8 codes it keeps what the bounds of both roundings' errors allow, and scores that by the vectors. Promises
+// the total order (score descending, id ascending), so the result does not depend on how the work was cut.
 
 static bool kpd__worse(kpd_hit a, kpd_hit b) { return a.score < b.score || (a.score == b.score && a.id > b.id); }
 
@@ -10794,6 +10960,145 @@ static void kpd__search_task(void *arg, int32_t task) {
         c->s->ops->scan(x->metric, c->q, c->n_queries, (size_t)x->dim, x->vectors + first * (size_t)x->dim, panels, s->scores);
         for (size_t j = 0; j < c->n_queries; j++) kpd__search_keep(c, s, j, s->scores + j * panels * 16, first, n);
     }
+}
+
+// The queries in bytes, and how far from these they lie.
+static void kpd__sieve_queries(const kpd__search *c) {
+    kpd__sieved *t = &c->s->sieved;
+    const kpd__ops *ops = c->s->ops;
+    size_t dim = (size_t)c->x->dim;
+    kpd__matrix w;
+    memset(&w, 0, sizeof w);
+    w.bytes = c->x->codes; w.k = dim; w.rounding = KPD__SIGNED;
+    t->room.n_rows = KPD__QUERIES; t->room.plane = 0;
+    t->room.row_bytes = kpd__coded_depth(c->x) * (ops->operand == KPD__WORDS ? 2 : 1);
+    ops->round_rows(&w, ops->operand, c->q, dim, c->n_queries, &t->room);
+    for (size_t i = 0; i < c->n_queries; i++) {
+        const float *q = c->q + i * dim;
+        float step = t->room.step[i], error = 0, square = 0;
+        for (size_t d = 0; d < dim; d++) {
+            float part = q[d] - (float)kpd__to_step(q[d], step, 127) * step;
+            error += part * part;
+            square += q[d] * q[d];
+        }
+        t->each[i] = 1 / step;                  // infinite of a query without length: then all is looked at
+        t->length[i] = sqrtf(square) * 1.0001f / step;
+        t->error[i] = sqrtf(error) * 1.0001f / step + 1e-3f;
+    }
+}
+
+#define KPD__CHAIN 1.2e-7f       // times dim, |q| and |x|: twice as far as a chain of f32 may lie from their product
+
+// The score that query i needs by now, in its steps and a little less; of l2 what q.x needs before |x|^2 / 2 joins.
+static void kpd__sieve_want(const kpd__search *c, kpd__scratch *s, size_t i) {
+    const kpd__sieved *t = &c->s->sieved;
+    const kpd_hit *heap = s->best + i * (size_t)c->k, *lower = s->sieve.lower + i * (size_t)c->k;
+    float least = c->d->threshold ? c->d->min_score : -INFINITY, wanted;
+    if (s->n_best[i] == c->k && heap[0].score > least) least = heap[0].score;
+    if (c->x->metric == KPD_L2) {
+        float length = t->length[i] / t->each[i], square = length * length;
+        least = 0.5f * (least + square * (0.9997f - 8 * KPD__CHAIN * (float)c->x->dim));
+    }
+    wanted = (least - 1e-5f * fabsf(least)) * t->each[i];
+    s->sieve.wanted[i] = s->sieve.n_lower[i] == c->k && lower[0].score > wanted ? lower[0].score : wanted;
+}
+
+// What the sums of a panel's codes must reach: q.x <= q'.x' + |q| |x - x'| + |q - q'| |x'|, where q' and x' are rounded.
+static void kpd__sieve_needs(const kpd__search *c, const kpd__scratch *s, const kpd__note *note, kpd__needs *to) {
+    const kpd__sieved *t = &c->s->sieved;
+    float off = KPD__CHAIN * (float)c->x->dim, shortest = note->shortest, longest = note->longest;
+    to->wanted = s->sieve.wanted; to->each = t->each; to->length = t->length; to->error = t->error;
+    to->shift = c->x->metric == KPD_L2 ? 0.49999f * shortest * shortest - 4 * off * longest * longest : 0;
+    to->near = note->error + off * longest;
+    to->far = longest + note->error;
+    to->scale = 1 / note->step;
+}
+
+// Scores what query i kept by its vectors, 16 at a time; what lies below what it needs by now is left out.
+static void kpd__sieve_settle(const kpd__search *c, kpd__scratch *s, size_t i) {
+    const kpd_index *x = c->x;
+    kpd__sifted *kept = s->sieve.kept + i * s->sieve.room;
+    size_t dim = (size_t)x->dim, n = 0;
+    float scores[16], least = c->d->threshold ? c->d->min_score : -INFINITY;
+    kpd__sieve_want(c, s, i);
+    for (size_t j = 0; j < s->sieve.n_kept[i]; j++) {
+        if (kept[j].upper < s->sieve.wanted[i]) continue;
+        kept[n++] = kept[j];
+        kpd__prefetch(x->vectors + kept[j].slot * dim, dim * sizeof(float));
+    }
+    for (size_t j = 0; j < n; j += 16) {
+        const float *rows[16];
+        for (size_t r = 0; r < 16; r++) rows[r] = x->vectors + kept[j + r < n ? j + r : j].slot * dim;
+        c->s->ops->pack(rows, dim, s->branch.panel);
+        c->s->ops->scan(x->metric, c->q + i * dim, 1, dim, s->branch.panel, 1, scores);
+        for (size_t r = 0; r < kpd__min(16, n - j); r++) {
+            kpd_hit h;
+            h.id = x->ids[kept[j + r].slot]; h.score = scores[r];
+            if (h.score >= least) kpd__heap_keep(s->best + i * (size_t)c->k, &s->n_best[i], c->k, h);
+        }
+    }
+    s->sieve.n_kept[i] = 0;
+    kpd__sieve_want(c, s, i);
+}
+
+// Keeps the vectors of a panel that mask names for a query: by what their scores are at most and at least, in its steps.
+static void kpd__sieve_keep(const kpd__search *c, kpd__scratch *s, const kpd__needs *needs, size_t panel, size_t query,
+                            uint32_t mask, const int32_t *sums) {
+    kpd__sieve *v = &s->sieve;
+    const kpd__note *note = &c->x->notes[panel];
+    const bool l2 = c->x->metric == KPD_L2;
+    float far = needs->near * needs->length[query] + needs->far * needs->error[query], each = needs->each[query];
+    float square = note->longest * note->longest, half = square * (0.50001f + 4 * KPD__CHAIN * (float)c->x->dim);
+    float high = far - (l2 ? needs->shift * each : 0), low = far + (l2 ? half * each : 0);
+    for (; mask; mask &= mask - 1) {
+        size_t lane = (size_t)kpd__lowest_bit(mask), slot = panel * 16 + lane;
+        float about = (float)(sums[lane] - 128 * note->sums[lane]) * note->step, off = 1e-5f * fabsf(about) + 4 * note->step;
+        kpd_hit h;
+        if (slot >= c->x->count) break;
+        if (c->d->filter && !c->d->filter(c->d->filter_user, c->x->ids[slot])) continue;
+        v->kept[query * v->room + v->n_kept[query]].slot = (uint32_t)slot;
+        v->kept[query * v->room + v->n_kept[query]++].upper = about + off + high;
+        h.id = (int64_t)slot; h.score = about - off - low;
+        if (h.score > -FLT_MAX) kpd__heap_keep(v->lower + query * (size_t)c->k, &v->n_lower[query], c->k, h);
+        if (v->n_kept[query] == v->room) kpd__sieve_settle(c, s, query);
+    }
+    kpd__sieve_want(c, s, query);
+}
+
+static void kpd__sieve_panel(const kpd__search *c, kpd__scratch *s, size_t panel, const int32_t *sums) {
+    kpd__sieve *v = &s->sieve;
+    const kpd__note *note = &c->x->notes[panel];
+    kpd__needs needs;
+    size_t found;
+    kpd__sieve_needs(c, s, note, &needs);
+    found = c->s->ops->reach(&needs, sums, note->sums, c->n_queries, v->which);
+    for (size_t i = 0; i < found; i++) {
+        size_t query = v->which[i] >> 16;
+        kpd__sieve_keep(c, s, &needs, panel, query, v->which[i] & 0xFFFF, sums + query * 16);
+    }
+}
+
+static void kpd__sieve_task(void *arg, int32_t task) {
+    const kpd__search *c = (const kpd__search *)arg;
+    const kpd_index *x = c->x;
+    const kpd__ops *ops = c->s->ops;
+    kpd__scratch *s = &c->s->scratch[task];
+    size_t depth = kpd__coded_depth(x), panels = (x->count + 15) / 16, next = kpd__round_up(c->n_queries, 16) * 16;
+    size_t step = KPD__VECTORS / 16, walk = KPD__SIEVED / 16;
+    memset(s->n_best, 0, sizeof s->n_best);
+    memset(s->sieve.n_lower, 0, sizeof s->sieve.n_lower);
+    memset(s->sieve.n_kept, 0, sizeof s->sieve.n_kept);
+    for (size_t i = 0; i < c->n_queries; i++) kpd__sieve_want(c, s, i);
+    kpd__tiles(ops, true);
+    for (size_t from = (size_t)task * step; from < panels; from += (size_t)c->s->n_tasks * step)
+        for (size_t p = from; p < kpd__min(from + step, panels); p += walk) {
+            size_t n = kpd__min(walk, panels - p);
+            ops->int8_dots(c->s->sieved.room.rows, c->n_queries, depth, x->codes + p * 16 * depth, n, s->sieve.widened,
+                           s->sieve.sums);
+            for (size_t i = 0; i < n; i++) kpd__sieve_panel(c, s, p + i, s->sieve.sums + i * next);
+        }
+    kpd__tiles(ops, false);
+    for (size_t i = 0; i < c->n_queries; i++) kpd__sieve_settle(c, s, i);
 }
 
 // Joins the tasks' heaps into the rows of out.
@@ -11167,7 +11472,9 @@ static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const fl
             else memcpy(s->query + i * dim, v, dim * sizeof *v);
         }
         c.out = out + row * (size_t)c.k; c.counts = counts + row;
-        kpd__run(&s->parallel, s->n_tasks, x->kind == KPD_TREE ? kpd__tree_task : kpd__search_task, &c);
+        if (kpd__is_coded(x)) kpd__sieve_queries(&c);
+        kpd__run(&s->parallel, s->n_tasks, x->kind == KPD_TREE ? kpd__tree_task
+                                           : kpd__is_coded(x) ? kpd__sieve_task : kpd__search_task, &c);
         if (x->kind == KPD_FLAT) kpd__search_join(&c, row, out, counts);
     }
     return status;

@@ -1,21 +1,23 @@
 // A tree's recall and speed on one core: queries a second against the share of the true k best that they find.
 //
-//     bench_index [BASE.npy QUERIES.npy [K [LISTS]]]
+//     bench_index [BASE.npy QUERIES.npy [K [LISTS [STORAGES [LEVEL]]]]]
 //
 // Without files, 60,000 made-up vectors of 64 dimensions around 600 centres and 500 queries. K is 10, LISTS what the build
-// takes by itself. Under cosine; each storage is built, measured against all its vectors, and searched a query a call. Prints,
-// with TABs between them: kpd, storage, k, recall, queries a second, gamma, seconds of the build, bytes a vector, level. Times
-// are processor time, the best of 3 passes, so that other work on the machine shows less.
+// takes by itself (0), STORAGES f32,int16,int8. Under cosine; each storage is built, measured against the true best of a flat
+// index, and searched a query a call. Prints, with TABs between them: kpd, storage, k, recall, queries a second, gamma, seconds
+// of the build, bytes a vector, level; of flat indexes, in the place of gamma, whether queries came one by one or as a batch.
+// Times are processor time, the best of 3 passes, so that other work on the machine shows less.
 #define _XOPEN_SOURCE 700
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
 #include "../kpd.h"
 #include "../tools/npy.h"
+#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
 typedef struct matrix { float *v; size_t rows; int32_t dim; } matrix;
-typedef struct run { kpd_session *s; const kpd_index *x; matrix q; kpd_hit *want, *hits; int32_t *counts, k; } run;
+typedef struct run { kpd_session *s; const kpd_index *x; matrix base, q; kpd_hit *want, *hits; int32_t *counts, k; } run;
 
 static uint32_t state = 1;
 static float draw(void) { return (float)(int32_t)((state = state * 1664525u + 1013904223u) >> 8) * (1.0f / (1 << 23)) - 1.0f; }
@@ -66,56 +68,84 @@ static void made_up(matrix *base, matrix *q) {
     free(centres);
 }
 
-static double pass(const run *r, const kpd_search_desc *d) {
-    double begin = now();
-    kpd_error e;
-    for (size_t i = 0; i < r->q.rows; i++) {
-        const float *q = r->q.v + i * (size_t)r->q.dim;
-        must(kpd_index_search(r->s, r->x, q, 1, d, r->hits + i * (size_t)r->k, r->counts + i, &e), &e);
+// Seconds of all queries, `together` a call: the best of 3 passes.
+static double seconds_of(const run *r, const kpd_search_desc *d, size_t together) {
+    double best = 1e9;
+    for (int pass = 0; pass < 3; pass++) {
+        double begin = now();
+        kpd_error e;
+        for (size_t i = 0; i < r->q.rows; i += together) {
+            size_t n = r->q.rows - i < together ? r->q.rows - i : together;
+            must(kpd_index_search(r->s, r->x, r->q.v + i * (size_t)r->q.dim, n, d, r->hits + i * (size_t)r->k, r->counts + i,
+                                  &e), &e);
+        }
+        begin = now() - begin;
+        best = begin < best ? begin : best;
     }
-    return now() - begin;
+    return best;
 }
 
-// Of equal scores any will do.
+// A hit counts where its vector is as good as the k-th best; stored scores may be rounded.
 static double recall_of(const run *r) {
-    size_t found = 0, all = 0, k = (size_t)r->k;
+    size_t found = 0, all = 0, k = (size_t)r->k, dim = (size_t)r->q.dim;
     for (size_t i = 0; i < r->q.rows; i++, all += k)
-        for (int32_t j = 0; j < r->counts[i]; j++) found += r->hits[i * k + (size_t)j].score >= r->want[i * k + k - 1].score;
+        for (int32_t j = 0; j < r->counts[i]; j++) {
+            const float *q = r->q.v + i * dim, *v = r->base.v + (size_t)r->hits[i * k + (size_t)j].id * dim;
+            double dot = 0, qq = 0, vv = 0;
+            for (size_t d = 0; d < dim; d++) {
+                dot += (double)q[d] * (double)v[d]; qq += (double)q[d] * (double)q[d]; vv += (double)v[d] * (double)v[d];
+            }
+            found += dot / sqrt(qq * vv) >= (double)r->want[i * k + k - 1].score - 1e-6;
+        }
     return (double)found / (double)all;
 }
 
-static void curve(run *r, kpd_dtype storage, double build) {
+static void line(const run *r, const char *what, double seconds, const char *how, double build) {
     kpd_index_info info;
-    kpd_search_desc d;
-    kpd_error e;
     kpd_index_get_info(r->x, &info);
-    memset(&d, 0, sizeof d);
-    d.k = r->k; d.recall = 1;
-    must(kpd_index_search(r->s, r->x, r->q.v, r->q.rows, &d, r->want, r->counts, &e), &e);
-    for (int step = 1; step <= 9; step++) {
-        double best = 1e9;
-        d.gamma = 0.1f * (float)step;
-        for (int i = 0; i < 3; i++) {
-            double seconds = pass(r, &d);
-            best = seconds < best ? seconds : best;
-        }
-        printf("kpd\t%s\t%d\t%.4f\t%.0f\t%.1f\t%.2f\t%.1f\t%s\n", kpd_dtype_name(storage), (int)r->k, recall_of(r),
-               (double)r->q.rows / best, (double)d.gamma, build, (double)info.bytes / (double)info.count,
-               kpd_simd_name(kpd_session_simd(r->s)));
-        fflush(stdout);
-    }
+    printf("kpd\t%s%s\t%d\t%.4f\t%.0f\t%s\t%.2f\t%.1f\t%s\n", what, kpd_dtype_name(info.storage), (int)r->k, recall_of(r),
+           (double)r->q.rows / seconds, how, build, (double)info.bytes / (double)info.count,
+           kpd_simd_name(kpd_session_simd(r->s)));
+    fflush(stdout);
 }
 
-static void one_storage(run *r, const matrix *base, const int64_t *ids, kpd_dtype storage, int32_t lists) {
+static void flat(run *r, const matrix *base, const int64_t *ids, kpd_dtype storage) {
     kpd_index_desc d;
+    kpd_search_desc search;
     kpd_index *x;
     kpd_error e;
-    double begin = now();
-    memset(&d, 0, sizeof d);
-    d.dim = base->dim; d.kind = KPD_TREE; d.storage = storage; d.lists = lists;
-    must(kpd_index_build(&d, NULL, ids, base->v, base->rows, &x, &e), &e);
+    double begin = now(), build, batch;
+    memset(&d, 0, sizeof d); memset(&search, 0, sizeof search);
+    d.dim = base->dim; d.storage = storage; search.k = r->k;
+    must(kpd_index_create(&d, &x, &e), &e);
+    must(kpd_index_upsert(x, ids, base->v, base->rows, &e), &e);
+    build = now() - begin;
     r->x = x;
-    curve(r, storage, now() - begin);
+    batch = seconds_of(r, &search, r->q.rows);
+    if (storage == KPD_F32) memcpy(r->want, r->hits, r->q.rows * (size_t)r->k * sizeof *r->hits);
+    line(r, "flat ", batch, "batch", build);
+    line(r, "flat ", seconds_of(r, &search, 1), "one", build);
+    kpd_index_destroy(x);
+}
+
+static void tree(run *r, const matrix *base, const int64_t *ids, kpd_dtype storage, int32_t lists) {
+    kpd_index_desc d;
+    kpd_search_desc search;
+    kpd_index *x;
+    kpd_error e;
+    double begin = now(), build;
+    memset(&d, 0, sizeof d); memset(&search, 0, sizeof search);
+    d.dim = base->dim; d.kind = KPD_TREE; d.storage = storage; d.lists = lists; search.k = r->k;
+    must(kpd_index_build(&d, NULL, ids, base->v, base->rows, &x, &e), &e);
+    build = now() - begin;
+    r->x = x;
+    for (int step = 4; step <= 17; step++) {
+        char gamma[16];
+        search.gamma = 0.05f * (float)step;
+        snprintf(gamma, sizeof gamma, "%.2f", (double)search.gamma);
+        begin = seconds_of(r, &search, 1);
+        line(r, "", begin, gamma, build);
+    }
     kpd_index_destroy(x);
 }
 
@@ -130,6 +160,7 @@ int main(int argc, char **argv) {
     (void)npy_write_header;             // of npy.h, not needed here
     if (argc > 2) { base = read_matrix(argv[1]); r.q = read_matrix(argv[2]); }
     else made_up(&base, &r.q);
+    r.base = base;
     r.k = argc > 3 ? atoi(argv[3]) : 10;
     if (r.q.dim != base.dim || r.k < 1 || (size_t)r.k > base.rows)
         return fprintf(stderr, "bench_index: queries of dim %d, base of %d; k %d\n", (int)r.q.dim, (int)base.dim, (int)r.k), 1;
@@ -139,8 +170,12 @@ int main(int argc, char **argv) {
     r.hits = (kpd_hit *)need(calloc(r.q.rows * (size_t)r.k, sizeof(kpd_hit)));
     r.counts = (int32_t *)need(calloc(r.q.rows, sizeof(int32_t)));
     d.max_dim = base.dim; d.max_k = r.k;
+    if (argc > 6 && !kpd_simd_from_name(argv[6], &d.simd)) return fprintf(stderr, "bench_index: no level %s\n", argv[6]), 1;
     must(kpd_session_create(&d, &r.s, &e), &e);
-    for (int i = 0; i < 3; i++) one_storage(&r, &base, ids, storage[i], argc > 4 ? atoi(argv[4]) : 0);
+    flat(&r, &base, ids, KPD_F32);
+    flat(&r, &base, ids, KPD_INT8);
+    for (int i = 0; i < 3; i++)
+        if (argc < 6 || strstr(argv[5], kpd_dtype_name(storage[i]))) tree(&r, &base, ids, storage[i], argc > 4 ? atoi(argv[4]) : 0);
     kpd_session_destroy(r.s);
     free(base.v); free(r.q.v); free(ids); free(r.want); free(r.hits); free(r.counts);
     return 0;

@@ -494,6 +494,10 @@ run 0 $kpd index tune $x "$dir/q.npy" -k 2 --recall 0.5; prints "recall 1.0000 a
 run 0 $kpd index add $x "$dir/w.npy" --ids "$dir/ids2"; prints "1 added, 1 replaced, 4 now"
 run 0 $kpd search $x "$dir/q.npy" -k 1; exactly '0\t1\t11\t1\n'
 run 2 $kpd index build "$dir/v.npy" -o $x --lists 4; says "are of --kind tree"
+run 2 $kpd index build "$dir/v.npy" -o $x --store i16; says "--store i16 and none"
+run 0 $kpd index build "$dir/v.npy" -o $x --store int8; run 0 $kpd info $x; prints "flat index, int8"; prints "verified"
+run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t0\t1\n0\t2\t2\t0.707106769\n'
+run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --kind tree
 run 1 $kpd index build "$dir/v.npy" -o $x --kind tree --recall 1.5; says "--recall 1.5: expected above 0 to 1"
 run 1 $kpd search $x "$dir/q.npy" --gamma -1; says "--gamma -1: expected above 0"
 for store in i16 int8 none; do

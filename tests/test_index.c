@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 3000, MOST_DIM = 384, MOST_K = 4096, QUERIES = 29 };      // 29: more than share one walk over the index
+enum { MOST = 3000, MOST_DIM = 384, MOST_K = 4096, QUERIES = 53 };      // 53: more than share one walk over the index
 
 static float vectors[MOST * MOST_DIM], queries[QUERIES * MOST_DIM];
 static int64_t ids[MOST];
@@ -24,14 +24,16 @@ static bool same_hits(const kpd_hit *a, const kpd_hit *b, int32_t n) {
     return true;
 }
 
-static kpd_index *create(int32_t dim, kpd_metric metric) {
+static kpd_index *create_of(int32_t dim, kpd_metric metric, kpd_dtype storage) {
     kpd_index_desc d;
     kpd_index *x = NULL;
     memset(&d, 0, sizeof d);
-    d.dim = dim; d.metric = metric;
+    d.dim = dim; d.metric = metric; d.storage = storage;
     CHECK_OK(kpd_index_create(&d, &x, &error));
     return x;
 }
+
+static kpd_index *create(int32_t dim, kpd_metric metric) { return create_of(dim, metric, KPD_F32); }
 
 static kpd_session *open_session(kpd_simd level, kpd_parallel p) {
     kpd_session_desc d;
@@ -440,7 +442,7 @@ static void bad_descs(void) {
     CHECK_STATUS(kpd_index_create(&d, &x, &error), KPD_ERR_ARGUMENT);
     d.dim = 4; d.metric = (kpd_metric)3;
     CHECK_STATUS(kpd_index_create(&d, &x, &error), KPD_ERR_ARGUMENT);
-    d.metric = KPD_L2; d.storage = KPD_INT8;
+    d.metric = KPD_L2; d.storage = KPD_INT16;
     CHECK_STATUS(kpd_index_create(&d, &x, &error), KPD_ERR_UNSUPPORTED);
     CHECK(x == NULL);
     sd.max_k = KPD_MAX_K + 1;
@@ -719,6 +721,144 @@ static void colliding_file_is_refused(void) {
     kpd_index_destroy(index);
 }
 
+// ---- int8 codes ----------------------------------------------------------------------------------------------------
+
+static bool not_by_seven(void *user, int64_t id) {
+    (void)user;
+    return id % 7 != 0;
+}
+
+// Both indexes find the same, to the bit, whatever is asked.
+static void same_answers(kpd_session *s, const kpd_index *a, const kpd_index *b, size_t n_queries) {
+    for (int how = 0; how < 5; how++) {
+        kpd_search_desc d = best(how == 1 ? 1 : how == 2 ? 300 : 10);
+        if (how == 3) d.filter = not_by_seven;
+        d.threshold = how == 4;
+        CHECK_OK(kpd_index_search(s, a, queries, n_queries, &d, hits, counts, &error));
+        d.min_score = counts[0] > 5 ? hits[5].score : 0;
+        if (how == 4) CHECK_OK(kpd_index_search(s, a, queries, n_queries, &d, hits, counts, &error));
+        CHECK_OK(kpd_index_search(s, b, queries, n_queries, &d, hits2, counts2, &error));
+        for (size_t i = 0; i < n_queries; i++) {
+            if (!CHECK_INT(counts2[i], counts[i])) return;
+            if (!CHECK(same_hits(hits + i * (size_t)d.k, hits2 + i * (size_t)d.k, counts[i]))) return;
+        }
+    }
+}
+
+// n vectors of lengths from nothing to 3, a tenth of them alike, one query without length; some replaced, some removed.
+static void fill_uneven(size_t n, size_t dim, kpd_metric metric, float scale) {
+    fill(n, dim, (uint32_t)(n + dim));
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < dim; d++) {
+            if (i % 10 == 3) vectors[i * dim + d] = vectors[3 * dim + d];
+            if (metric != KPD_COSINE && i % 16 < 15) vectors[i * dim + d] *= i % 50 == 7 ? 0 : (float)(i % 7) * 0.5f;
+            vectors[i * dim + d] *= scale;
+        }
+    if (metric != KPD_COSINE) memset(queries + dim, 0, dim * sizeof *queries);
+}
+
+static void change(kpd_index *x, size_t n, size_t dim, int step) {
+    const size_t part = n / 3;
+    if (step < 3) CHECK_OK(kpd_index_upsert(x, ids + (size_t)step * part, vectors + (size_t)step * part * dim,
+                                            step == 2 ? n - 2 * part : part, &error));
+    if (step == 3) CHECK_OK(kpd_index_upsert(x, ids + n / 2, vectors, n / 5 + 1, &error));
+    if (step == 4) CHECK_OK(kpd_index_remove(x, ids + n / 4, n / 2, NULL, &error));
+    if (step == 5) CHECK_OK(kpd_index_upsert(x, ids + n - 1, vectors, 1, &error));
+}
+
+// An index of int8 gives what one of f32 gives, after any changes and on any level.
+static void coded_is_exact(void) {
+    static const size_t dims[] = {1, 5, 16, 64, 70, 200}, sizes[] = {1, 17, 400};
+    for (size_t i = 0; i < 6 * 3 * 3; i++) {
+        size_t dim = dims[i % 6], n = sizes[i / 6 % 3];
+        kpd_metric metric = (kpd_metric)(i / 18);
+        kpd_index *plain = create(dim ? (int32_t)dim : 1, metric), *coded = create_of((int32_t)dim, metric, KPD_INT8);
+        fill_uneven(n, dim, metric, i % 4 == 3 && metric != KPD_COSINE ? 1e10f : 1);
+        for (int step = 0; step < 6; step++) {
+            change(plain, n, dim, step);
+            change(coded, n, dim, step);
+            for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++) {
+                kpd_parallel none;
+                kpd_session *s;
+                if (!kpd_simd_available((kpd_simd)l) || (step < 5 && l != KPD_SIMD_AVX2 && l != KPD_SIMD_SCALAR)) continue;
+                memset(&none, 0, sizeof none);
+                s = open_session((kpd_simd)l, none);
+                same_answers(s, plain, coded, l == KPD_SIMD_SCALAR ? 3 : QUERIES);
+                kpd_session_destroy(s);
+            }
+        }
+        kpd_index_destroy(plain);
+        kpd_index_destroy(coded);
+    }
+}
+
+static void coded_threads_agree(void) {
+    kpd_index *plain = create(24, KPD_COSINE), *coded = create_of(24, KPD_COSINE, KPD_INT8);
+    fill_uneven(MOST, 24, KPD_COSINE, 1);
+    CHECK_OK(kpd_index_upsert(plain, ids, vectors, MOST, &error));
+    CHECK_OK(kpd_index_upsert(coded, ids, vectors, MOST, &error));
+    for (int32_t threads = 1; threads < 5; threads++) {
+        kpd_pool *pool = NULL;
+        kpd_parallel shared;
+        kpd_session *s;
+        CHECK_OK(kpd_pool_create(threads, NULL, &pool, &error));
+        kpd_pool_parallel(pool, &shared);
+        s = open_session(KPD_SIMD_AUTO, shared);
+        same_answers(s, plain, coded, QUERIES);
+        kpd_session_destroy(s);
+        kpd_pool_destroy(pool);
+    }
+    kpd_index_destroy(plain);
+    kpd_index_destroy(coded);
+}
+
+// More equal vectors than what is kept at a time has room for.
+static void coded_many_equal(void) {
+    kpd_session *s = plain_session();
+    kpd_index *plain = create(8, KPD_DOT), *coded = create_of(8, KPD_DOT, KPD_INT8);
+    for (size_t i = 0; i < MOST; i++) {
+        ids[i] = (int64_t)((i * 7919) % MOST);
+        for (size_t d = 0; d < 8; d++) vectors[i * 8 + d] = (float)d + 1;
+    }
+    for (size_t i = 0; i < 5 * 8; i++) queries[i] = 1;
+    CHECK_OK(kpd_index_upsert(plain, ids, vectors, MOST, &error));
+    CHECK_OK(kpd_index_upsert(coded, ids, vectors, MOST, &error));
+    same_answers(s, plain, coded, 5);
+    kpd_index_destroy(plain);
+    kpd_index_destroy(coded);
+    kpd_session_destroy(s);
+}
+
+// A file keeps the codes, and what is opened from it can be changed.
+static void coded_file(void) {
+    static const char path[] = "build/tmp/coded.kpi";
+    kpd_session *s = plain_session();
+    kpd_open_desc o;
+    kpd_index_info info;
+    kpd_index *x = create_of(20, KPD_COSINE, KPD_INT8), *mapped = NULL, *copied = NULL;
+    memset(&o, 0, sizeof o);
+    o.copy = true;
+    fill(500, 20, 6);
+    CHECK_OK(kpd_index_upsert(x, ids, vectors, 500, &error));
+    CHECK_OK(kpd_index_save(x, path, &error));
+    CHECK_OK(kpd_index_open(path, NULL, &mapped, &error));
+    CHECK_OK(kpd_index_open(path, &o, &copied, &error));
+    if (mapped && copied) {
+        same_answers(s, x, mapped, QUERIES);
+        kpd_index_get_info(copied, &info);
+        CHECK_INT(info.storage, KPD_INT8);
+        CHECK_OK(kpd_index_remove(x, ids + 5, 200, NULL, &error));
+        CHECK_OK(kpd_index_remove(copied, ids + 5, 200, NULL, &error));
+        CHECK_OK(kpd_index_upsert(copied, ids + 100, vectors, 300, &error));
+        CHECK_OK(kpd_index_upsert(x, ids + 100, vectors, 300, &error));
+        same_answers(s, x, copied, QUERIES);
+    }
+    kpd_index_destroy(mapped);
+    kpd_index_destroy(copied);
+    kpd_index_destroy(x);
+    kpd_session_destroy(s);
+}
+
 static size_t n_allocated, most_allocated;
 
 static void *counting_alloc(void *user, size_t size) {
@@ -782,4 +922,8 @@ SUITE(index) {
     RUN(index, mapped_and_copied);
     RUN(index, borrowed);
     RUN(index, empty_file);
+    RUN(index, coded_is_exact);
+    RUN(index, coded_threads_agree);
+    RUN(index, coded_many_equal);
+    RUN(index, coded_file);
 }

@@ -350,7 +350,7 @@ static void bad_arguments(void) {
     d.storage = KPD_BF16;
     CHECK_STATUS(kpd_index_create(&d, &x, &error), KPD_ERR_UNSUPPORTED);
     CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_UNSUPPORTED);
-    d.storage = KPD_INT8; d.kind = KPD_FLAT;
+    d.storage = KPD_INT4; d.kind = KPD_FLAT;
     CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_UNSUPPORTED);
     d.kind = KPD_TREE; d.lists = -1;
     CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_ARGUMENT);

@@ -371,8 +371,8 @@ static int run_index_build(job *j) {
     id_list l = {0};
     bool ok, texts = j->arg[1] != NULL;
     if (!j->o.output) return usage("index build: -o INDEX.kpi is missing");
-    if (j->o.kind == KPD_FLAT && (j->o.store || j->o.lists || j->o.recall > 0))
-        return usage("index build: --store, --lists and --recall are of --kind tree");
+    if (j->o.kind == KPD_FLAT && ((j->o.store && stores[j->o.store] != KPD_INT8) || j->o.lists || j->o.recall > 0))
+        return usage("index build: --store i16 and none, --lists and --recall are of --kind tree");
     if (texts && (j->o.ids || j->o.model))
         return usage("index build: --ids and --model are of vectors; texts may have a column `id`");
     if (!texts && (j->o.dim || j->o.columns || j->o.format))

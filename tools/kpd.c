@@ -141,7 +141,8 @@ static const command COMMANDS[] = {
      "keyphrases these are, so that `recommend` refuses another one (but conversions of it), as it does with texts.\n"
      "Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (a list for\n"
      "224), opens those that may have one of the K best, and finds about R (0.95) of these; it keeps vectors as --store says,\n"
-     "none: by 4 bits a number alone. All vectors are in memory while it is made.\n\n"
+     "none: by 4 bits a number alone. A flat one of --store int8 finds the same as one of f32, faster. All vectors of a tree\n"
+     "are in memory while it is made.\n\n"
      "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
     {NULL, "index add", run_index_add, 2, 3, "--ids --columns --format",
      "adds keyphrases or vectors, or replaces them",
