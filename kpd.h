@@ -1654,18 +1654,20 @@ typedef struct kpd__ops {
                                                                                    // where has room for 16 more than n
     float (*least_of)(const float *scores, size_t n, size_t least, size_t most);   // see there
     size_t (*reach)(const kpd__needs *needs, const int32_t *sums, const int32_t *codes, size_t rows, uint32_t *which);
+    size_t (*greatest)(const float *scores, const float *less, size_t n, float *score);    // see there
+    void (*add_share)(float *to, const float *v, size_t n, float share);           // to += v share, which is rounded first
     void (*pack)(const float *const *rows, size_t n, float *panel);                // 16 rows of n to [n][16]
     void (*nodes)(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,
                   float *bound);                                                   // [n][16] each: see KPD__TREE_KERNELS
-    void (*codes)(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,
-                  const float *halves, size_t n, float *scores);                   // [n][16]; halves: by slot, or NULL
+    size_t (*codes)(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,
+                    const float *halves, size_t n, float least, float *scores, uint32_t *found);    // see there
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
 #define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, round, walk, N, T)         \
     {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), round, walk, N(rounded_gemm),         \
      int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above),    \
-     N(least_of), N(reach), N(pack), T(nodes), T(codes)}
+     N(least_of), N(reach), N(greatest), N(add_share), N(pack), T(nodes), T(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1897,6 +1899,8 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
 // The kernels of a tree, once per kind of integer product. A score is q.mean, under l2 q.mean - |mean|^2/2; of a child without
 // vectors -INFINITY. The sums are whole numbers, so these are the same bits everywhere. which: numbers of the lists whose
 // blocks are meant, or NULL for the panels of lists 0, 1, ... Eight groups, as of 64 dimensions, keep the query in registers.
+// codes scores the vectors of blocks [n][16]; halves: by slot, or NULL. found, with room for one more: the number among these
+// << 16 | a bit of each vector that reaches `least`, of blocks with such; returns how many blocks.
 #define KPD__TREE_KERNELS(nodes, nodes_of, codes, codes_of, nibbles)                                                           \
     KPD__INLINE void nodes_of(const kpd__probe *p, const size_t groups, const int8_t *q, const uint8_t *panels,                \
                                 const uint32_t *which, size_t n, float *order, float *bound) {                                 \
@@ -1924,23 +1928,31 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
         memcpy(q, p->q, sizeof q);                                                                                             \
         nodes_of(p, 8, q, panels, which, n, order, bound);                                                                     \
     }                                                                                                                          \
-    KPD__INLINE void codes_of(const kpd__probe *p, const size_t groups, const int8_t *q, const uint8_t *blocks,                \
-                                const uint32_t *which, const float *steps, const float *halves, size_t n, float *scores) {     \
+    KPD__INLINE size_t codes_of(const kpd__probe *p, const size_t groups, const int8_t *q, const uint8_t *blocks,              \
+                                const uint32_t *which, const float *steps, const float *halves, size_t n, float least,         \
+                                float *scores, uint32_t *found) {                                                              \
         const size_t bytes = groups * 64;                                                                                      \
+        size_t count = 0;                                                                                                      \
         for (size_t i = 0; i < n && i < KPD__BLOCKS_AHEAD; i++) kpd__prefetch(blocks + which[i] * bytes, bytes);               \
         for (size_t i = 0; i < n; i++) {                                                                                       \
             kpd__v s = nibbles(blocks + which[i] * bytes, groups, q);                                                          \
             if (i + KPD__BLOCKS_AHEAD < n) kpd__prefetch(blocks + which[i + KPD__BLOCKS_AHEAD] * bytes, bytes);                \
             s = kpd__mul(kpd__fmadd(s, kpd__set(16), kpd__set(p->offset)), kpd__set(steps[i] * p->step));                      \
-            kpd__store(scores + i * 16, halves ? kpd__sub(s, kpd__load(halves + which[i] * (size_t)16)) : s);                  \
+            if (halves) s = kpd__sub(s, kpd__load(halves + which[i] * (size_t)16));                                            \
+            kpd__store(scores + i * 16, s);                                                                                    \
+            found[count] = (uint32_t)i << 16 | kpd__mask_ge(s, kpd__set(least));                                               \
+            count += (found[count] & 0xFFFF) != 0;                                                                             \
         }                                                                                                                      \
+        return count;                                                                                                          \
     }                                                                                                                          \
-    static void codes(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,                   \
-                      const float *halves, size_t n, float *scores) {                                                          \
+    static size_t codes(const kpd__probe *p, const uint8_t *blocks, const uint32_t *which, const float *steps,                 \
+                      const float *halves, size_t n, float least,                                                              \
+                                float *scores, uint32_t *found) {                                                              \
         int8_t q[64];                                                                                                          \
-        if (p->groups != 8) { codes_of(p, p->groups, p->q, blocks, which, steps, halves, n, scores); return; }                 \
+        if (p->groups != 8)                                                                                                    \
+            return codes_of(p, p->groups, p->q, blocks, which, steps, halves, n, least, scores, found);                        \
         memcpy(q, p->q, sizeof q);                                                                                             \
-        codes_of(p, 8, q, blocks, which, steps, halves, n, scores);                                                            \
+        return codes_of(p, 8, q, blocks, which, steps, halves, n, least, scores, found);                                       \
     }
 
 #endif // part A
@@ -3806,6 +3818,38 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
     if (whole == n) return count;
     return count + kpd__store_numbers(where + count, kpd__mask_ge(kpd__load_n(scores + whole, n - whole), limit) &
                                       (0xFFFFu >> (16 - (n - whole))), (int32_t)whole);
+}
+
+// The first i of n, at most 2^24, with the greatest scores[i] - less[i], and that to *score, if it is more than what is there; n
+// if it is not.
+static size_t KPD__NAME(greatest)(const float *scores, const float *less, size_t n, float *score) {
+    kpd__v most = kpd__set(*score), at = kpd__set((float)n), number;
+    float value[16], place[16];
+    size_t best = n;
+    for (size_t j = 0; j < 16; j++) place[j] = (float)j;
+    number = kpd__load(place);
+    for (size_t i = 0; i < n; i += 16, number = kpd__add(number, kpd__set(16))) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v s = kpd__sub(kpd__load_n(scores + i, m), kpd__load_n(less + i, m));
+        if (m < 16) s = kpd__pick_lt(number, kpd__set((float)n), s, kpd__set(-INFINITY));
+        at = kpd__pick_lt(most, s, number, at);
+        most = kpd__pick_lt(most, s, s, most);
+    }
+    kpd__store(value, most);
+    kpd__store(place, at);
+    for (size_t j = 0; j < 16; j++)
+        if ((size_t)place[j] < n && (value[j] > *score || (value[j] >= *score && best < n && (size_t)place[j] < best))) {
+            *score = value[j];
+            best = (size_t)place[j];
+        }
+    return best;
+}
+
+static void KPD__NAME(add_share)(float *to, const float *v, size_t n, float share) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__store_n(to + i, m, kpd__add(kpd__load_n(to + i, m), kpd__mul(kpd__load_n(v + i, m), kpd__set(share))));
+    }
 }
 
 // The rows with a number sums[row][i] - 128 codes[i] that reaches what the row needs: to which, with room for one more, row
@@ -8236,12 +8280,11 @@ typedef struct kpd__branch {    // of a search in a tree
     float *near_order;          // [2 near_room, padded]
     float *child_order, *child_bound;   // [near_room][16]: of blocks of lists
     uint32_t *open; float *step; uint16_t *live; size_t n_open;     // [open_room]: blocks that wait to be scored
-    float *scores;              // [open_room][16]
+    float *scores; uint32_t *found;     // [open_room][16], [open_room + 1]: see kpd__ops.codes
     int32_t *above, *reach;     // [the most of these, and 16], [KPD__NODES + 16]
     kpd__top rows;              // candidates
-    float *panel, *decoded;     // [KPD__RESCORED / 16][dim][16], [KPD__RESCORED][dim]
+    float *panel, *decoded;     // [KPD__RESCORED / 16][dim][16], [16][dim]
     kpd_hit *hits; int32_t n_hits;      // the task's best
-    bool exact;
 } kpd__branch;
 
 typedef struct kpd__sifted { uint32_t slot; float upper; } kpd__sifted;
@@ -8355,11 +8398,12 @@ static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a)
     b->step = (float *)kpd__take(a, b->open_room, sizeof(float));
     b->live = (uint16_t *)kpd__take(a, b->open_room, sizeof(uint16_t));
     b->scores = (float *)kpd__take(a, b->open_room, 16 * sizeof(float));
+    b->found = (uint32_t *)kpd__take(a, b->open_room + 1, sizeof(uint32_t));
     b->above = (int32_t *)kpd__take(a, most + 16, sizeof(int32_t));
     b->reach = (int32_t *)kpd__take(a, KPD__NODES + 16, sizeof(int32_t));
     b->rows.keys = (uint64_t *)kpd__take(a, kpd__best_rows(k) + KPD__TOP_SLACK, 8);
     b->panel = (float *)kpd__take(a, dim, KPD__RESCORED * sizeof(float));
-    b->decoded = (float *)kpd__take(a, dim, KPD__RESCORED * sizeof(float));
+    b->decoded = (float *)kpd__take(a, dim, 16 * sizeof(float));
 }
 
 static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a) {
@@ -9580,13 +9624,10 @@ static void kpd__assign_some(const kpd__cluster *c, size_t first, size_t n, floa
     for (size_t from = 0; from < c->k; from += KPD__CENTROIDS) {
         size_t m = kpd__min(KPD__CENTROIDS, c->k - from), ld = kpd__round_up(m, 16);
         c->ops->scan(KPD_DOT, rows, n, c->dim, c->panels + from * c->dim, ld / 16, scores);
-        for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < m; j++) {
-                float s = scores[i * ld + j] - c->half[from + j];
-                if (!(s > c->score[first + i])) continue;
-                c->score[first + i] = s;
-                c->nearest[first + i] = (uint32_t)(from + j);
-            }
+        for (size_t i = 0; i < n; i++) {
+            size_t j = c->ops->greatest(scores + i * ld, c->half + from, m, &c->score[first + i]);
+            if (j < m) c->nearest[first + i] = (uint32_t)(from + j);
+        }
     }
 }
 
@@ -9641,10 +9682,8 @@ static void kpd__centroid_task(void *arg, int32_t task) {
         float share = n ? 1.0f / (float)n : 0;
         if (!n) continue;               // fewer different vectors than centroids: it stays
         memset(mean, 0, c->dim * sizeof *mean);
-        for (size_t i = c->start[j]; i < c->start[j + 1]; i++) {
-            const float *v = kpd__cluster_row(c, c->members[i]);
-            for (size_t d = 0; d < c->dim; d++) mean[d] += v[d] * share;
-        }
+        for (size_t i = c->start[j]; i < c->start[j + 1]; i++)
+            c->ops->add_share(mean, kpd__cluster_row(c, c->members[i]), c->dim, share);
         if (c->metric == KPD_COSINE) c->ops->normalize(mean, c->dim, mean);
         kpd__centroid_put(c, j, mean);
     }
@@ -9704,8 +9743,7 @@ static uint32_t kpd__farthest(const kpd__cutter *c, const uint32_t *rows, size_t
 static void kpd__rows_mean(const kpd__cutter *c, const uint32_t *rows, size_t m, float *mean) {
     float share = 1.0f / (float)m;
     memset(mean, 0, c->dim * sizeof *mean);
-    for (size_t i = 0; i < m; i++)
-        for (size_t d = 0; d < c->dim; d++) mean[d] += c->v[(size_t)rows[i] * c->dim + d] * share;
+    for (size_t i = 0; i < m; i++) c->ops->add_share(mean, c->v + (size_t)rows[i] * c->dim, c->dim, share);
 }
 
 // Balanced 2-means: the `left` rows that reach farthest from b's side to a's come first.
@@ -10690,16 +10728,18 @@ static kpd_status kpd__table_leads(const kpd_index *x, size_t slot, size_t *step
 
 // The codes are those of the vectors.
 static kpd_status kpd__coded_verify(const kpd_index *x, const char *path, kpd_error *e) {
-    size_t bytes = 16 * kpd__coded_depth(x);
-    int8_t codes[16 * KPD_MAX_WIDTH];
+    size_t bytes = 16 * kpd__coded_depth(x), n = kpd__is_coded(x) ? (x->count + 15) / 16 : 0, p = 0;
+    int8_t *codes = n ? (int8_t *)kpd__alloc(&x->allocator, bytes) : NULL;
     kpd__note note;
-    for (size_t p = 0; kpd__is_coded(x) && p < (x->count + 15) / 16; p++) {
+    if (n && !codes) return kpd__no_memory(e, bytes);
+    for (; p < n; p++) {
         kpd__panel_code(x, p, codes, &note);
-        if (memcmp(codes, x->codes + p * bytes, bytes) || memcmp(&note, x->notes + p, sizeof note))
-            return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the codes of vectors %llu to %llu are not theirs", path,
-                             (unsigned long long)p * 16, (unsigned long long)p * 16 + 15);
+        if (memcmp(codes, x->codes + p * bytes, bytes) || memcmp(&note, x->notes + p, sizeof note)) break;
     }
-    return KPD_OK;
+    kpd__free(&x->allocator, codes, bytes);
+    if (p == n) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_FORMAT, -1, "%s: the codes of vectors %llu to %llu are not theirs", path,
+                     (unsigned long long)p * 16, (unsigned long long)p * 16 + 15);
 }
 
 // Every id is found where it is, and nothing else is in the table.
@@ -11167,23 +11207,24 @@ typedef struct kpd__descent {
     float list_bound, block_bound;      // gamma of lists, of blocks; times the query's length but under l2
 } kpd__descent;
 
-// Adds those of the open blocks' vectors that reach `least` and may be among the best.
-static void kpd__open_keep(kpd__descent *t, float least) {
+// Adds those of a block's vectors in mask that may be among the best; which: the number of the block among the open ones.
+static void kpd__open_keep(kpd__descent *t, size_t which, uint32_t mask) {
     const kpd_search_desc *d = t->c->d;
     kpd__branch *b = t->to;
-    size_t found = t->ops->above(b->scores, b->n_open * 16, least, b->above);
-    for (size_t i = 0; i < found; i++) {
-        size_t at = (size_t)b->above[i];
-        uint32_t slot = b->open[at / 16] * 16 + at % 16;
-        if (!(b->live[at / 16] >> at % 16 & 1) || b->scores[at] < b->rows.least) continue;
-        if (!d->filter || d->filter(d->filter_user, t->x->ids[slot])) kpd__top_add(&b->rows, b->scores[at], slot);
+    for (mask &= b->live[which]; mask; mask &= mask - 1) {
+        size_t place = (size_t)kpd__lowest_bit(mask);
+        uint32_t slot = b->open[which] * 16 + (uint32_t)place;
+        float score = b->scores[which * 16 + place];
+        if (score >= b->rows.least && (!d->filter || d->filter(d->filter_user, t->x->ids[slot])))
+            kpd__top_add(&b->rows, score, slot);
     }
-    b->n_open = 0;
 }
 
-static void kpd__open_score(kpd__descent *t) {
+// Scores the open blocks, and keeps what reaches `least`.
+static void kpd__open_score(kpd__descent *t, float least) {
     kpd__branch *b = t->to;
-    t->ops->codes(&t->probe, t->x->t.codes, b->open, b->step, t->x->t.halves, b->n_open, b->scores);
+    size_t n = t->ops->codes(&t->probe, t->x->t.codes, b->open, b->step, t->x->t.halves, b->n_open, least, b->scores, b->found);
+    for (size_t i = 0; i < n; i++) kpd__open_keep(t, b->found[i] >> 16, b->found[i] & 0xFFFF);
 }
 
 // Opens the n children b->above of lists[0..], 16 each: they wait to be scored, as many as there is room for.
@@ -11248,13 +11289,15 @@ static void kpd__phase_one(kpd__descent *t, size_t keep) {
     found = kpd__min(found, kpd__few_more(keep));
     for (size_t i = 0; i < found; i++) b->child_bound[b->above[i]] = -INFINITY;
     kpd__open(t, b->near, found);
-    kpd__open_score(t);
+    kpd__open_score(t, INFINITY);
     for (size_t i = 0; i < b->n_open; i++)
         for (unsigned p = 0; b->live[i] != 0xFFFF && p < 16; p++)
             if (!(b->live[i] >> p & 1)) b->scores[i * 16 + p] = -INFINITY;
     n = b->rows.keep;
     least = t->c->d->filter ? -FLT_MAX : t->ops->least_of(b->scores, b->n_open * 16, n, n + n / 4);
-    kpd__open_keep(t, least);
+    found = t->ops->above(b->scores, b->n_open * 16, least, b->above);
+    for (size_t i = 0; i < found; i++) kpd__open_keep(t, (size_t)b->above[i] / 16, 1u << b->above[i] % 16);
+    b->n_open = 0;
     kpd__top_cut(&b->rows);
 }
 
@@ -11266,8 +11309,8 @@ static void kpd__blocks_reach(kpd__descent *t, const uint32_t *lists, size_t n, 
         m = kpd__min(n - i, b->open_room / 16);
         found = t->ops->above(b->child_bound + i * 16, m * 16, s, b->above);
         if (b->n_open + found > b->open_room) {
-            kpd__open_score(t);
-            kpd__open_keep(t, b->rows.least);
+            kpd__open_score(t, b->rows.least);
+            b->n_open = 0;
             found = t->ops->above(b->child_bound + i * 16, m * 16, s, b->above);
         }
         kpd__open(t, lists + i, found);
@@ -11300,17 +11343,15 @@ static void kpd__phase_two(kpd__descent *t, float s) {
         if (n_lists > KPD__NODES) kpd__lists_score(t, from, n);
         kpd__lists_reach(t, from, n, s);
     }
-    kpd__open_score(t);
-    kpd__open_keep(t, t->to->rows.least);
+    kpd__open_score(t, t->to->rows.least);
     kpd__top_cut(&t->to->rows);
 }
 
-// The vector of a slot where it lies, or decoded into place i.
-static const float *kpd__row_at(kpd__descent *t, uint32_t slot, size_t i) {
-    size_t dim = (size_t)t->x->dim;
-    if (t->x->storage == KPD_F32) return (const float *)t->x->t.rows + slot * dim;
-    kpd__row_get(t->x, slot, t->to->decoded + i * dim);
-    return t->to->decoded + i * dim;
+// The vector of a slot where it lies, or decoded into `room`.
+static const float *kpd__row_at(const kpd_index *x, size_t slot, float *room) {
+    if (x->storage == KPD_F32) return (const float *)x->t.rows + slot * (size_t)x->dim;
+    kpd__row_get(x, slot, room);
+    return room;
 }
 
 // Scores the vectors of up to KPD__RESCORED slots from what is kept of them.
@@ -11318,7 +11359,8 @@ static void kpd__rows_score(kpd__descent *t, const uint32_t *slots, size_t n, fl
     size_t dim = (size_t)t->x->dim;
     for (size_t i = 0; i < n; i += 16) {
         const float *rows[16];
-        for (size_t j = 0; j < 16; j++) rows[j] = i + j < n ? kpd__row_at(t, slots[i + j], i + j) : rows[0];
+        for (size_t j = 0; j < 16; j++)
+            rows[j] = i + j < n ? kpd__row_at(t->x, slots[i + j], t->to->decoded + j * dim) : rows[0];
         t->ops->pack(rows, dim, t->to->panel + i * dim);
     }
     t->ops->scan(t->x->metric, t->q, 1, dim, t->to->panel, (n + 15) / 16, scores);
@@ -11333,8 +11375,7 @@ static void kpd__rows_keep(kpd__descent *t, const uint32_t *slots, size_t n) {
     for (size_t i = 0; i < n; i++) {
         kpd_hit h;
         h.id = t->x->ids[slots[i]]; h.score = scores[i];
-        if (h.score >= least && (b->n_hits < t->c->k || kpd__worse(b->hits[0], h)) &&
-            (!b->exact || !d->filter || d->filter(d->filter_user, h.id)))
+        if (h.score >= least && (b->n_hits < t->c->k || kpd__worse(b->hits[0], h)))
             kpd__heap_keep(b->hits, &b->n_hits, t->c->k, h);
     }
 }
@@ -11349,23 +11390,6 @@ static void kpd__candidates_keep(kpd__descent *t) {
         size_t n = kpd__min(KPD__RESCORED, b->rows.n - i);
         uint32_t slots[KPD__RESCORED];
         for (size_t j = 0; j < n; j++) slots[j] = kpd__key_number(b->rows.keys[i + j]);
-        kpd__rows_keep(t, slots, n);
-    }
-}
-
-// Every vector.
-static void kpd__tree_all(kpd__descent *t) {
-    const char *rows = (const char *)t->x->t.rows;
-    const size_t bytes = 16 * kpd__row_bytes(t->x);
-    for (size_t i = 0; i < t->x->t.n_lists * 16; i++) {
-        const kpd__node *node = kpd__list_node(t->x, i / 16);
-        uint32_t slots[16];
-        size_t n = 0;
-        if (!node->live[i % 16] || node->child[i % 16] >= t->x->t.n_blocks) continue;
-        for (uint32_t p = 0; p < 16; p++)
-            if (node->live[i % 16] >> p & 1) slots[n++] = node->child[i % 16] * 16 + p;
-        if (bytes && node->child[i % 16] + 1 < t->x->t.n_blocks)    // the next, mostly
-            kpd__prefetch(rows + (node->child[i % 16] + 1) * bytes, bytes);
         kpd__rows_keep(t, slots, n);
     }
 }
@@ -11422,8 +11446,6 @@ static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query)
     memset(&t, 0, sizeof t);
     t.c = c; t.x = c->x; t.ops = c->s->ops; t.to = to; t.q = c->q + query * (size_t)c->x->dim;
     to->n_hits = 0; to->n_open = 0;
-    to->exact = c->x->dim < KPD__CODED || (!(d->gamma > 0) && recall >= 1);
-    if (to->exact) { kpd__tree_all(&t); return; }
     kpd__probe_make(&t.probe, t.x, t.q, to->q);
     gamma = d->gamma > 0 ? d->gamma : kpd__gamma_for(c->x, c->k, recall);
     length = t.probe.l2 ? 1 : sqrtf(t.probe.square);    // under l2 the distance to the node takes its place
@@ -11435,6 +11457,44 @@ static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query)
     kpd__phase_one(&t, kpd__near_blocks((size_t)c->k));
     kpd__phase_two(&t, kpd__reach(&t));
     kpd__candidates_keep(&t);
+}
+
+// Whether all vectors are looked at.
+static bool kpd__is_exact(const kpd__search *c) {
+    float recall = c->d->recall > 0 ? c->d->recall : c->x->recall;
+    return c->x->kind == KPD_FLAT || c->x->dim < KPD__CODED || (!(c->d->gamma > 0) && recall >= 1);
+}
+
+// The vectors of a block for all queries.
+static void kpd__block_keep(const kpd__search *c, kpd__scratch *s, size_t block, unsigned live) {
+    const kpd_index *x = c->x;
+    const float *rows[16];
+    size_t dim = (size_t)x->dim;
+    for (size_t i = 0; i < 16; i++) rows[i] = kpd__row_at(x, block * 16 + i, s->branch.decoded + i * dim);
+    c->s->ops->pack(rows, dim, s->branch.panel);
+    c->s->ops->scan(x->metric, c->q, c->n_queries, dim, s->branch.panel, 1, s->scores);
+    for (size_t q = 0; q < c->n_queries; q++) {
+        for (size_t i = 0; live != 0xFFFF && i < 16; i++)
+            if (!(live >> i & 1)) s->scores[q * 16 + i] = NAN;          // reaches nothing
+        kpd__search_keep(c, s, q, s->scores + q * 16, block * 16, 16);
+    }
+}
+
+// All vectors; tasks share out the lists.
+static void kpd__tree_all_task(void *arg, int32_t task) {
+    const kpd__search *c = (const kpd__search *)arg;
+    const kpd_index *x = c->x;
+    kpd__scratch *s = &c->s->scratch[task];
+    const size_t bytes = 16 * kpd__row_bytes(x);
+    memset(s->n_best, 0, sizeof s->n_best);
+    for (size_t i = (size_t)task * 16; i < x->t.n_lists * 16; i += i % 16 == 15 ? (size_t)c->s->n_tasks * 16 - 15 : 1) {
+        const kpd__node *node = kpd__list_node(x, i / 16);
+        size_t block = node->child[i % 16];
+        if (!node->live[i % 16] || block >= x->t.n_blocks) continue;
+        if (bytes && block + 1 < x->t.n_blocks)         // the next, mostly
+            kpd__prefetch((const char *)x->t.rows + (block + 1) * bytes, bytes);
+        kpd__block_keep(c, s, block, node->live[i % 16]);
+    }
 }
 
 // One query a task.
@@ -11473,9 +11533,10 @@ static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const fl
         }
         c.out = out + row * (size_t)c.k; c.counts = counts + row;
         if (kpd__is_coded(x)) kpd__sieve_queries(&c);
-        kpd__run(&s->parallel, s->n_tasks, x->kind == KPD_TREE ? kpd__tree_task
+        kpd__run(&s->parallel, s->n_tasks, !kpd__is_exact(&c) ? kpd__tree_task
+                                           : x->kind == KPD_TREE ? kpd__tree_all_task
                                            : kpd__is_coded(x) ? kpd__sieve_task : kpd__search_task, &c);
-        if (x->kind == KPD_FLAT) kpd__search_join(&c, row, out, counts);
+        if (kpd__is_exact(&c)) kpd__search_join(&c, row, out, counts);
     }
     return status;
 }

@@ -799,11 +799,9 @@ static void coded_threads_agree(void) {
     CHECK_OK(kpd_index_upsert(coded, ids, vectors, MOST, &error));
     for (int32_t threads = 1; threads < 5; threads++) {
         kpd_pool *pool = NULL;
-        kpd_parallel shared;
         kpd_session *s;
         CHECK_OK(kpd_pool_create(threads, NULL, &pool, &error));
-        kpd_pool_parallel(pool, &shared);
-        s = open_session(KPD_SIMD_AUTO, shared);
+        s = open_session(KPD_SIMD_AUTO, *kpd_pool_parallel(pool));
         same_answers(s, plain, coded, QUERIES);
         kpd_session_destroy(s);
         kpd_pool_destroy(pool);

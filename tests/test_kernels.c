@@ -483,6 +483,30 @@ static void levels_attention(void) { all_sizes(attentions); all_sizes(half_atten
 static void levels_unused_lanes(void) { all_sizes(unused_lanes); }
 static void levels_scan(void) { all_sizes(scans); }
 
+// The first of the greatest, above what there was, and sums of shares.
+static void greatest_and_add(const kpd__ops *ops, size_t n) {
+    static float v[2][MOST], to[2][MOST];
+    numbers(v[0], n, 2);
+    numbers(v[1], n, 1);
+    numbers(to[0], n, 1);
+    memcpy(to[1], to[0], n * sizeof to[0][0]);
+    for (size_t i = 0; i < n; i++) v[0][i] = (float)(int)(v[0][i] * 4);     // many are equal
+    for (size_t i = 0; i < n; i++) v[1][i] = (float)(int)v[1][i];
+    for (int below = 0; below < 3; below++) {
+        float floor = below == 0 ? -INFINITY : below == 1 ? 6 : 100, score = floor, most = floor;
+        size_t best = n;
+        for (size_t i = 0; i < n; i++)
+            if (v[0][i] - v[1][i] > most) { most = v[0][i] - v[1][i]; best = i; }
+        CHECK_INT(ops->greatest(v[0], v[1], n, &score), best);
+        CHECK(!memcmp(&score, &most, sizeof most));
+    }
+    ops->add_share(to[0], v[0], n, 0.3f);
+    kpd__scalar_ops.add_share(to[1], v[0], n, 0.3f);
+    same_bits(to[1], to[0], n, "add", ops->level, n);
+}
+
+static void levels_greatest(void) { all_sizes(greatest_and_add); }
+
 // A threshold lets as many through as asked for, the same on all levels; ties, dead places and overflow only ever let more.
 static void levels_least_of(void) {
     static float v[1024];
@@ -712,6 +736,7 @@ SUITE(kernels) {
     TEST(scratch_of_heads_suffices);
     TEST(levels_scan);
     TEST(levels_least_of);
+    TEST(levels_greatest);
     TEST(activations_are_accurate);
     TEST(weights_are_accurate);
     TEST(exp_is_accurate);
