@@ -199,7 +199,7 @@ static const command COMMANDS[] = {
      "              [--all] [--bad FILE] [--columns WORDS] [--format F]",
      "Writes the pairs of a log whose click-through rate is over T (0.05): keyphrase TAB title TAB category, for mnr.\n"
      "A line: keyphrase TAB title TAB category TAB impressions TAB clicks, and perhaps TAB position. Rows of a pair follow\n"
-     "each other, and are added up; 24 bytes a pair are held, of the log nothing. --weights: how likely a buyer looks at\n"
+     "each other, and are added up; at most 100 bytes a pair are held, of the log nothing. --weights: how likely a buyer looks at\n"
      "position 1, 2, ..., the last also beyond; the rate is clicks / the sum of impressions times weight. That a pair is not\n"
      "clicked says little, so negatives come only with --all. Negative counts, more clicks than impressions, a pair that\n"
      "comes again elsewhere: the first is an error, or with --bad all go there (line TAB why TAB row) and are counted.\n\n"
@@ -238,7 +238,7 @@ static const command COMMANDS[] = {
      "Refusals, what is neither, and failed requests are counted, so are tokens. --soft: the label is the probability of yes\n"
      "against no at the first token that is one of them, where the answers have logprobs. A line that is no JSON, an answer to none of\n"
      "the pairs, a second answer that contradicts: the first is an error, or with --bad all go there, as do refusals (line\n"
-     "TAB why TAB the line). 24 bytes an answer are held.\n\n"
+     "TAB why TAB the line). At most 100 bytes an answer are held.\n\n"
      "    kpd llm answers pairs.tsv answers.jsonl -o llm.tsv --bad unclear.tsv"},
     {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased --columns --format",
      "a WordPiece vocabulary out of texts",
