@@ -208,7 +208,8 @@
 //                     dim / 8 * 4], which are the low nibbles of each block, laid out as its codes; int4 has no such section
 //     halves          f32  [slots], only under l2: |v|^2 / 2
 //     tuned           f32  [at most 8, 3], or missing: the gamma of a k and a recall, as k, recall, gamma. Summed, not required
-// and either, where it keeps texts,
+// and either, where they are kept,
+//     partition       i32  [count, of a tree slots], or missing: that of each one, where not all are of config's
 //     text            i64  [count, of a tree slots]: where each one's text begins in texts << 24 | its bytes; 0 in empty places
 //     texts           u8   [bytes]: the texts, in any order; bytes of none may be between them
 //
@@ -669,7 +670,7 @@ typedef struct kpd_index_desc {
     int32_t lists;                      // of the k-means of kpd_index_build; 0 = one for 224 vectors
     float recall;                       // of a tree's searches that name none; 0 = 0.95
     uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
-    int32_t partition;                  // which part of a set this is, a number of the host's. Only kept
+    int32_t partition;                  // of its vectors, a number of the host's; see kpd_index_set_partition
     kpd_simd simd;                      // of its own sums, forced as a session's; AUTO is never AMX
     kpd_allocator allocator;
     int32_t reserved[4];
@@ -727,6 +728,9 @@ KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_
 // that of an id, valid until the index changes, empty where it has none: NOT_FOUND; FORMAT where an unverified file lies.
 KPDDEF kpd_status kpd_index_set_text(kpd_index *x, const int64_t *ids, const kpd_text *texts, size_t n, kpd_error *e);
 KPDDEF kpd_status kpd_index_text(const kpd_index *x, int64_t id, kpd_text *out, kpd_error *e);
+// The same for the partition that an id is of, a language or a shop, say, by which searches can be filtered.
+KPDDEF kpd_status kpd_index_set_partition(kpd_index *x, const int64_t *ids, const int32_t *partitions, size_t n, kpd_error *e);
+KPDDEF kpd_status kpd_index_partition(const kpd_index *x, int64_t id, int32_t *out, kpd_error *e);
 KPDDEF bool       kpd_index_contains(const kpd_index *x, int64_t id);
 // The id of a slot, 0..info.slots-1, in no particular order; false (id untouched) beyond, and where a slot is empty, as some of
 // a tree are.
@@ -739,6 +743,10 @@ typedef struct kpd_search_desc {
     uint32_t abi;
     int32_t k;                          // 0 = 10, also where that is over the session's max_k: rows of out are k long
     bool threshold; float min_score;    // leave out scores below
+    // Filters: an id may be returned that passes all there are. Lists ascend.
+    bool only_ids; const int64_t *ids; size_t n_ids;                        // these ids; n_ids 0 = none
+    bool only_bits; const uint64_t *bits; int64_t first_bit; size_t n_bits;     // bit i % 64 of bits[i / 64]: first_bit + i
+    bool only_partitions; const int32_t *partitions; size_t n_partitions;   // ids of these partitions
     kpd_filter_t *filter; void *filter_user;
     float recall;                       // of a tree: about what share of the true k best is found; 0 = the index's, 1 = all
     float gamma;                        // of a tree, over recall: a node is opened where its score + gamma * radius may count
@@ -746,12 +754,14 @@ typedef struct kpd_search_desc {
 } kpd_search_desc;
 
 // The k best of each of n queries q [n, dim], by score descending, then id ascending: the same whatever the threads. A flat
-// index finds all, and so does a tree with recall 1 or fewer than 16 dimensions; else some may be missing. Scores are those of
-// the vectors that kpd_index_get gives, a chain over dim each. out [n, k]; counts [n] says how many of each row are written (of
-// all fewer than k only when no more qualify). d NULL = defaults. Errors: ARGUMENT (k < 0; recall, gamma or min_score out of
-// range), INPUT (a query that is not finite or, under cosine, has no direction, `where` = its row), LIMIT (k or dim over the
-// session's). Allocates nothing. Cost: n * count * dim multiply-adds, of a tree a few hundredths of that. Threads share out the
-// vectors of a flat index, but the queries of a tree.
+// index finds all, and so does a tree with recall 1 or fewer than 16 dimensions; else some may be missing. With filters it is
+// the k best of what passes, at the same recall; where ids, bits or partitions leave few vectors, these are all compared.
+// Scores are those of the vectors that kpd_index_get gives, a chain over dim each. out [n, k]; counts [n] says how many of each
+// row are written (of all fewer than k only when no more qualify). d NULL = defaults. Errors: ARGUMENT (k < 0; recall, gamma or
+// min_score out of range; a filter's list that does not ascend), INPUT (a query that is not finite or, under cosine, has no
+// direction, `where` = its row), LIMIT (k or dim over the session's). Allocates nothing. Cost: n * count * dim multiply-adds,
+// of a tree a few hundredths of that, and reading the filter's lists once. Threads share out the vectors of a flat index, but
+// the queries of a tree.
 KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *d,
                                    kpd_hit *out, int32_t *counts, kpd_error *e);
 
@@ -9151,7 +9161,7 @@ typedef struct kpd__texts {
 } kpd__texts;
 
 // What is kept of a vector beside its numbers, and moves with it.
-typedef struct kpd__label { int64_t id; uint64_t text; } kpd__label;
+typedef struct kpd__label { int64_t id; uint64_t text; int32_t partition; } kpd__label;
 
 // What is known of a panel of a flat index's int8 codes: of each vector the sum of its codes; the step of all, how far a vector
 // lies from its codes at most, and the longest and the shortest vector.
@@ -9176,6 +9186,7 @@ struct kpd_index {
     const int8_t *codes;                // of a flat index of int8: [capacity / 16][dim padded to 64 / 4][16][4]
     const kpd__note *notes;             // and [capacity / 16]
     kpd__texts texts;
+    const int32_t *parts;               // by slot: its partition; NULL where all are of `partition`
 };
 
 static size_t kpd__panel_bytes(size_t count, int32_t dim) { return kpd__round_up(count, 16) * (size_t)dim * sizeof(float); }
@@ -9221,22 +9232,23 @@ static int32_t *kpd__own_table(const kpd_index *x) { return (int32_t *)kpd__own(
 static float *kpd__own_vectors(const kpd_index *x) { return (float *)kpd__own(x->vectors); }
 static uint64_t *kpd__own_text(const kpd_index *x) { return (uint64_t *)kpd__own(x->texts.at); }
 
-static kpd__label kpd__label_get(const kpd_index *x, size_t slot) {
+static kpd__label kpd__label_of(const kpd_index *x, int64_t id) {
     kpd__label l;
-    l.id = x->ids[slot];
-    l.text = x->texts.at ? x->texts.at[slot] : 0;
+    l.id = id; l.text = 0; l.partition = x->partition;
+    return l;
+}
+
+static kpd__label kpd__label_get(const kpd_index *x, size_t slot) {
+    kpd__label l = kpd__label_of(x, x->ids[slot]);
+    if (x->texts.at) l.text = x->texts.at[slot];
+    if (x->parts) l.partition = x->parts[slot];
     return l;
 }
 
 static void kpd__label_put(kpd_index *x, size_t slot, kpd__label l) {
     kpd__own_ids(x)[slot] = l.id;
     if (x->texts.at) kpd__own_text(x)[slot] = l.text;
-}
-
-static kpd__label kpd__label_of(int64_t id) {
-    kpd__label l;
-    l.id = id; l.text = 0;
-    return l;
+    if (x->parts) ((int32_t *)kpd__own(x->parts))[slot] = l.partition;
 }
 
 static size_t kpd__text_size(uint64_t at) { return (size_t)(at & 0xFFFFFF); }
@@ -9247,19 +9259,25 @@ static void kpd__text_drop(kpd_index *x, size_t slot) {
     kpd__own_text(x)[slot] = 0;
 }
 
-// Where texts lie, for so many slots: to *at, NULL where there are none. False without memory.
-static bool kpd__texts_lay(const kpd_index *x, size_t slots, const uint64_t **at) {
-    uint64_t *to;
-    *at = NULL;
-    if (!x->texts.at) return true;
-    to = (uint64_t *)kpd__alloc(&x->allocator, slots * sizeof *to);
-    if (to) memcpy(to, x->texts.at, kpd__n_slots(x) * sizeof *to);
-    *at = to;
-    return to != NULL;
+// An array by slot as x has it, `from`, with y's room: to *to, NULL where it has none. False without memory.
+static bool kpd__slots_lay(const kpd_index *x, const void *from, size_t size, const kpd_index *y, void **to) {
+    *to = from ? kpd__alloc(&x->allocator, kpd__slot_room(y) * size) : NULL;
+    if (*to) memcpy(*to, from, kpd__n_slots(x) * size);
+    return !from == !*to;
 }
 
-static void kpd__texts_unlay(kpd_index *x) {
-    kpd__free(&x->allocator, kpd__own_text(x), kpd__slot_room(x) * sizeof(uint64_t));
+// Gives y, whose other arrays it has, the texts and partitions of x. False without memory.
+static bool kpd__labels_lay(const kpd_index *x, kpd_index *y) {
+    void *at, *parts;
+    bool ok = kpd__slots_lay(x, x->texts.at, sizeof *x->texts.at, y, &at);
+    if (!kpd__slots_lay(x, x->parts, sizeof *x->parts, y, &parts)) ok = false;
+    y->texts.at = (const uint64_t *)at; y->parts = (const int32_t *)parts;
+    return ok;
+}
+
+static void kpd__labels_free(kpd_index *x) {
+    kpd__free(&x->allocator, kpd__own_text(x), kpd__slot_room(x) * sizeof *x->texts.at);
+    kpd__free(&x->allocator, kpd__own(x->parts), kpd__slot_room(x) * sizeof *x->parts);
 }
 
 static size_t kpd__coded_depth(const kpd_index *x) { return kpd__round_up((size_t)x->dim, 64); }
@@ -9272,7 +9290,7 @@ static size_t kpd__notes_bytes(const kpd_index *x, size_t count) {
 }
 
 static void kpd__store_free(kpd_index *x) {
-    kpd__texts_unlay(x);
+    kpd__labels_free(x);
     kpd__free(&x->allocator, kpd__own(x->codes), kpd__coded_bytes(x, x->capacity));
     kpd__free(&x->allocator, kpd__own(x->notes), kpd__notes_bytes(x, x->capacity));
     kpd__free(&x->allocator, kpd__own_ids(x), x->capacity * sizeof(int64_t));
@@ -9310,7 +9328,7 @@ static kpd_status kpd__store_grow(kpd_index *x, size_t count, kpd_error *e) {
     kpd_index y = *x;
     size_t bytes, twice = x->read_only ? 0 : kpd__min(2 * x->capacity, (size_t)INT32_MAX - 64);
     if (count <= x->capacity && x->table_size && !x->read_only) return KPD_OK;
-    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, kpd__coded_depth(x) * 9 + 64, &bytes))
+    if (count > (size_t)INT32_MAX - 64 || !kpd__mul_ok(count + 16, kpd__coded_depth(x) * 9 + 72, &bytes))
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)count);
     y.capacity = kpd__round_up(kpd__max(kpd__max(count, 16), twice), 16);
     for (y.table_size = 32; y.table_size < y.capacity * 3 / 2; y.table_size *= 2) {}
@@ -9319,7 +9337,7 @@ static kpd_status kpd__store_grow(kpd_index *x, size_t count, kpd_error *e) {
     y.vectors = (float *)kpd__alloc(&x->allocator, kpd__panel_bytes(y.capacity, y.dim));
     y.codes = kpd__is_coded(x) ? (int8_t *)kpd__alloc(&x->allocator, kpd__coded_bytes(x, y.capacity)) : NULL;
     y.notes = kpd__is_coded(x) ? (kpd__note *)kpd__alloc(&x->allocator, kpd__notes_bytes(x, y.capacity)) : NULL;
-    if (!kpd__texts_lay(x, y.capacity, &y.texts.at) || !y.ids || !y.table || !y.vectors ||
+    if (!kpd__labels_lay(x, &y) || !y.ids || !y.table || !y.vectors ||
         (kpd__is_coded(x) && (!y.codes || !y.notes))) {
         kpd__store_free(&y);
         return kpd__no_memory(e, kpd__panel_bytes(y.capacity, y.dim));
@@ -9338,7 +9356,7 @@ static kpd_status kpd__store_grow(kpd_index *x, size_t count, kpd_error *e) {
 }
 
 static void kpd__tree_free(kpd_index *x) {
-    kpd__texts_unlay(x);
+    kpd__labels_free(x);
     kpd__free(&x->allocator, x->t.memory, x->t.memory_size);
 }
 
@@ -9400,7 +9418,8 @@ static kpd_status kpd__index_make(const kpd_index_desc *d, kpd_index **out, kpd_
 
 // Of the arrays that are its own.
 static size_t kpd__index_bytes(const kpd_index *x) {
-    size_t texts = x->texts.room + (x->texts.at ? kpd__slot_room(x) * sizeof(uint64_t) : 0);
+    size_t a_slot = (x->texts.at ? sizeof *x->texts.at : 0) + (x->parts ? sizeof *x->parts : 0);
+    size_t texts = x->texts.room + kpd__slot_room(x) * a_slot;
     if (x->kind == KPD_TREE) return x->t.memory_size + texts;
     return x->capacity * sizeof(int64_t) + x->table_size * sizeof(int32_t) + kpd__panel_bytes(x->capacity, x->dim) + texts +
            kpd__coded_bytes(x, x->capacity) + kpd__notes_bytes(x, x->capacity);
@@ -9453,15 +9472,19 @@ static void kpd__unit_row(const kpd_index *x, const float *v, float *out) {
     for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = v[d] / length;
 }
 
-// TEXTS
+// LABELS  Texts and partitions.
+
+static kpd_status kpd__has_id(const kpd_index *x, int64_t id, const char *what, size_t i, kpd_error *e) {
+    if (kpd__index_slot(x, id) >= 0) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_NOT_FOUND, (int64_t)i, "%s %llu: the index has no id %lld", what, (unsigned long long)i,
+                     (long long)id);
+}
 
 static kpd_status kpd__texts_check(const kpd_index *x, const int64_t *ids, const kpd_text *texts, size_t n, size_t *bytes,
                                    kpd_error *e) {
     *bytes = 0;
     for (size_t i = 0; i < n; i++) {
-        if (kpd__index_slot(x, ids[i]) < 0)
-            return kpd__fail(e, KPD_ERR_NOT_FOUND, (int64_t)i, "text %llu: the index has no id %lld", (unsigned long long)i,
-                             (long long)ids[i]);
+        if (kpd__has_id(x, ids[i], "text", i, e)) return KPD_ERR_NOT_FOUND;
         if (texts[i].size && !texts[i].data)
             return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "text %llu: is NULL, but has a size", (unsigned long long)i);
         if (texts[i].size > KPD_MAX_TEXT || !kpd__add_ok(*bytes, texts[i].size, bytes))
@@ -9513,9 +9536,32 @@ KPDDEF kpd_status kpd_index_set_text(kpd_index *x, const int64_t *ids, const kpd
     if (first) x->texts.at = (const uint64_t *)kpd__alloc(&x->allocator, slots * sizeof(uint64_t));
     if (!x->texts.at) return kpd__no_memory(e, slots * sizeof(uint64_t));
     s = kpd__texts_room(x, bytes, e);
-    if (s && first) { kpd__texts_unlay(x); x->texts.at = NULL; }
+    if (s && first) { kpd__free(&x->allocator, kpd__own_text(x), slots * sizeof(uint64_t)); x->texts.at = NULL; }
     for (size_t i = 0; !s && i < n; i++) kpd__text_put(x, (size_t)kpd__index_slot(x, ids[i]), texts[i]);
     return kpd__end(s, e);
+}
+
+KPDDEF kpd_status kpd_index_set_partition(kpd_index *x, const int64_t *ids, const int32_t *partitions, size_t n, kpd_error *e) {
+    size_t bytes = kpd__slot_room(x) * sizeof *x->parts;
+    kpd_status s = kpd__writable(x, e);
+    int32_t *parts = (int32_t *)kpd__own(x->parts);
+    for (size_t i = 0; !s && i < n; i++) s = kpd__has_id(x, ids[i], "partition", i, e);
+    if (s || !n) return kpd__end(s, e);
+    if (!parts) {
+        parts = (int32_t *)kpd__alloc(&x->allocator, bytes);
+        if (!parts) return kpd__no_memory(e, bytes);
+        for (size_t i = 0; i < kpd__slot_room(x); i++) parts[i] = x->partition;
+        x->parts = parts;
+    }
+    for (size_t i = 0; i < n; i++) parts[kpd__index_slot(x, ids[i])] = partitions[i];
+    return kpd__end(KPD_OK, e);
+}
+
+KPDDEF kpd_status kpd_index_partition(const kpd_index *x, int64_t id, int32_t *out, kpd_error *e) {
+    int32_t slot = kpd__index_slot(x, id);
+    if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
+    *out = x->parts ? x->parts[slot] : x->partition;
+    return kpd__end(KPD_OK, e);
 }
 
 KPDDEF kpd_status kpd_index_text(const kpd_index *x, int64_t id, kpd_text *out, kpd_error *e) {
@@ -10018,7 +10064,7 @@ static void kpd__put_task(void *arg, int32_t task) {
         for (size_t i = 0; i < b->size[l]; i++) {
             uint32_t row = b->c.members[b->first[l] + i];
             memcpy(rows + i * dim, b->c.v + row * dim, dim * sizeof *rows);
-            labels[i] = kpd__label_of(b->ids[b->given[row]]);
+            labels[i] = kpd__label_of(b->x, b->ids[b->given[row]]);
         }
         for (uint32_t i = 0; i < 16; i++) use[i] = b->block[l] + i;
         kpd__list_put(b->x, l, use, rows, labels, b->size[l], work);
@@ -10173,9 +10219,9 @@ static kpd_status kpd__tree_move(kpd_index *x, size_t lists, size_t blocks, kpd_
     kpd_index y = *x;
     kpd_status s = kpd__tree_room(&y, lists, blocks, e);
     if (s) return s;
-    if (!kpd__texts_lay(x, kpd__slot_room(&y), &y.texts.at)) {
+    if (!kpd__labels_lay(x, &y)) {
         kpd__tree_free(&y);
-        return kpd__no_memory(e, kpd__slot_room(&y) * sizeof(uint64_t));
+        return kpd__no_memory(e, kpd__slot_room(&y) * sizeof *x->texts.at);
     }
     kpd__tree_copy(&y, x);
     kpd__tree_table(&y);
@@ -10365,7 +10411,7 @@ static void kpd__list_changed(kpd_index *x, size_t list, kpd__bench *w) {
 static bool kpd__tree_add(kpd_index *x, int64_t id, const float *v, size_t n_new, kpd__bench *w) {
     size_t at = kpd__table_find(x, id), list, child;
     size_t old = x->table[at] < 0 ? SIZE_MAX : (size_t)x->t.owner[x->table[at] / 16];
-    kpd__label label = x->table[at] < 0 ? kpd__label_of(id) : kpd__tree_remove_at(x, at);
+    kpd__label label = x->table[at] < 0 ? kpd__label_of(x, id) : kpd__tree_remove_at(x, at);
     kpd__probe p;
     kpd__unit_row(x, v, w->unit);
     list = kpd__list_for(x, w, &p);
@@ -10391,6 +10437,7 @@ static kpd_status kpd__tree_begin(kpd_index *x, const int64_t *ids, const float 
     kpd_status s;
     memset(&alone, 0, sizeof alone);
     memset(&y.texts, 0, sizeof y.texts);
+    y.parts = NULL;
     s = kpd__tree_build(&y, &alone, 0, ids, v, n, e);
     if (s) return s;
     kpd__index_free(x);
@@ -10475,8 +10522,8 @@ static void kpd__recode(kpd_index *x, size_t from, size_t to) {
 static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
     size_t at = kpd__table_find(x, id), slot = x->table[at] < 0 ? x->count++ : (size_t)x->table[at];
     float *to = kpd__own_vectors(x), length = kpd__stored_length(x, v);
+    if (x->table[at] < 0) kpd__label_put(x, slot, kpd__label_of(x, id));
     kpd__own_table(x)[at] = (int32_t)slot;
-    kpd__own_ids(x)[slot] = id;
     for (size_t d = 0; d < (size_t)x->dim; d++) to[kpd__vector_at(x, slot, d)] = v[d] / length;
     if (slot + 1 < x->count) kpd__recode(x, slot / 16, slot / 16 + 1);      // the last ones' follow together
 }
@@ -10503,7 +10550,7 @@ static void kpd__remove_at(kpd_index *x, size_t at) {
     kpd__table_remove(x, at);
     if (slot != last) kpd__own_table(x)[kpd__table_find(x, x->ids[last])] = (int32_t)slot;
     kpd__label_put(x, slot, kpd__label_get(x, last));
-    kpd__label_put(x, last, kpd__label_of(0));
+    kpd__label_put(x, last, kpd__label_of(x, 0));
     for (size_t d = 0; d < (size_t)x->dim; d++) {
         v[kpd__vector_at(x, slot, d)] = v[kpd__vector_at(x, last, d)];
         v[kpd__vector_at(x, last, d)] = 0;
@@ -10601,12 +10648,18 @@ static size_t kpd__flat_sections(const kpd_index *x, kpd__section *s, const void
     return 5;
 }
 
-static size_t kpd__text_sections(const kpd_index *x, kpd__section *s, const void **data) {
-    size_t slots = kpd__n_slots(x);
-    kpd__section_set(&s[0], "text", KPD__I64, KPD__REQUIRED, slots, 1, slots * sizeof(uint64_t));
-    kpd__section_set(&s[1], "texts", KPD__U8, KPD__REQUIRED, x->texts.used, 1, x->texts.used);
-    data[0] = x->texts.at; data[1] = x->texts.bytes;
-    return 2;
+static size_t kpd__label_sections(const kpd_index *x, kpd__section *s, const void **data) {
+    size_t slots = kpd__n_slots(x), n = 0;
+    if (x->parts) {
+        kpd__section_set(&s[n], "partition", KPD__I32, KPD__REQUIRED, slots, 1, slots * sizeof *x->parts);
+        data[n++] = x->parts;
+    }
+    if (!x->texts.at) return n;
+    kpd__section_set(&s[n], "text", KPD__I64, KPD__REQUIRED, slots, 1, slots * sizeof *x->texts.at);
+    data[n++] = x->texts.at;
+    kpd__section_set(&s[n], "texts", KPD__U8, KPD__REQUIRED, x->texts.used, 1, x->texts.used);
+    data[n++] = x->texts.bytes;
+    return n;
 }
 
 static void kpd__index_config(const kpd_index *x, int32_t config[16]) {
@@ -10628,15 +10681,15 @@ static void kpd__index_sums(const kpd_index *x, kpd__section *s, size_t n) {
 }
 
 KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e) {
-    kpd__section s[12];
-    const void *data[12];
+    kpd__section s[13];
+    const void *data[13];
     int32_t config[16] = {0};
     size_t n = 1;
     kpd__index_config(x, config);
     kpd__section_set(&s[0], "config", KPD__I32, KPD__REQUIRED | KPD__SUMMED, 16, 1, sizeof config);
     data[0] = config;
     n += (x->kind == KPD_TREE ? kpd__tree_sections : kpd__flat_sections)(x, s + 1, data + 1);
-    if (x->texts.at) n += kpd__text_sections(x, s + n, data + n);
+    n += kpd__label_sections(x, s + n, data + n);
     kpd__index_sums(x, s + 1, n - 1);
     return kpd__end(kpd__file_save(path, KPD_FILE_INDEX, s, data, n, e), e);
 }
@@ -10686,11 +10739,14 @@ static kpd_status kpd__index_bind(kpd_index *x, const char *path, kpd_error *e) 
     return kpd__coded_bind(x, path, e);
 }
 
-// Binds x, which is bound else, to the texts of its file, if it has any.
-static kpd_status kpd__texts_bind(kpd_index *x, const char *path, kpd_error *e) {
+// Binds x, which is bound else, to the partitions and texts of its file, if it has any.
+static kpd_status kpd__labels_bind(kpd_index *x, const char *path, kpd_error *e) {
     kpd__texts *t = &x->texts;
+    const kpd__section *parts = kpd__file_find(&x->file, "partition");
     const kpd__section *at = kpd__file_find(&x->file, "text"), *bytes = kpd__file_find(&x->file, "texts");
     size_t slots = kpd__n_slots(x);
+    if (parts) x->parts = (const int32_t *)kpd__section_payload(&x->file, parts, "partition", KPD__I32, &slots, 1, path, e);
+    if (parts && !x->parts) return KPD_ERR_FORMAT;
     if (!at && !bytes) return KPD_OK;
     t->at = (const uint64_t *)kpd__section_payload(&x->file, at, "text", KPD__I64, &slots, 1, path, e);
     t->used = SIZE_MAX;
@@ -10897,7 +10953,7 @@ static kpd_status kpd__index_assemble(kpd__file *f, const kpd_open_desc *d, cons
     (*out)->read_only = true;
     if (desc.kind == KPD_TREE) (*out)->count = (size_t)c[7];
     status = (desc.kind == KPD_TREE ? kpd__tree_bind : kpd__index_bind)(*out, path, e);
-    if (!status) status = kpd__texts_bind(*out, path, e);
+    if (!status) status = kpd__labels_bind(*out, path, e);
     if (!status) status = kpd__file_unknown(&(*out)->file, path, e);
     if (!status && d && (d->verify || d->copy)) {
         status = (desc.kind == KPD_TREE ? kpd__tree_verify : kpd__index_verify)(*out, path, e);
@@ -10964,6 +11020,9 @@ static void kpd__heap_sort(kpd_hit *heap, int32_t n) {
     }
 }
 
+// How what passes is walked through where it is little enough to be compared with one by one.
+typedef enum kpd__few { KPD__NOT_FEW, KPD__FEW_IDS, KPD__FEW_BITS, KPD__FEW_PARTS } kpd__few;
+
 typedef struct kpd__search {
     kpd_session *s;
     const kpd_index *x;
@@ -10972,7 +11031,54 @@ typedef struct kpd__search {
     size_t n_queries;
     int32_t k;
     kpd_hit *out; int32_t *counts;      // of a tree: rows of these queries
+    bool filtered;
+    kpd__few few;                       // what little passes, to be walked through
 } kpd__search;
+
+// How many of n ascending numbers are below one.
+static size_t kpd__ids_below(const int64_t *ids, size_t n, int64_t id) {
+    size_t from = 0;
+    for (size_t to = n; from < to;) {
+        size_t middle = from + (to - from) / 2;
+        if (ids[middle] < id) from = middle + 1;
+        else to = middle;
+    }
+    return from;
+}
+
+static size_t kpd__parts_below(const int32_t *parts, size_t n, int32_t part) {
+    size_t from = 0;
+    for (size_t to = n; from < to;) {
+        size_t middle = from + (to - from) / 2;
+        if (parts[middle] < part) from = middle + 1;
+        else to = middle;
+    }
+    return from;
+}
+
+static bool kpd__part_passes(const kpd__search *c, size_t slot) {
+    const kpd_search_desc *d = c->d;
+    int32_t part = c->x->parts ? c->x->parts[slot] : c->x->partition;
+    size_t at = kpd__parts_below(d->partitions, d->n_partitions, part);
+    return at < d->n_partitions && d->partitions[at] == part;
+}
+
+// Whether the vector of a slot may be returned.
+static bool kpd__passes(const kpd__search *c, size_t slot) {
+    const kpd_search_desc *d = c->d;
+    int64_t id = c->x->ids[slot];
+    if (!c->filtered) return true;
+    if (d->only_partitions && !kpd__part_passes(c, slot)) return false;
+    if (d->only_bits) {
+        uint64_t i = (uint64_t)id - (uint64_t)d->first_bit;
+        if (id < d->first_bit || i >= d->n_bits || !(d->bits[i / 64] >> i % 64 & 1)) return false;
+    }
+    if (d->only_ids) {
+        size_t at = kpd__ids_below(d->ids, d->n_ids, id);
+        if (at == d->n_ids || d->ids[at] != id) return false;
+    }
+    return !d->filter || d->filter(d->filter_user, id);
+}
 
 static void kpd__search_keep(const kpd__search *c, kpd__scratch *s, size_t query, const float *scores, size_t first, size_t n) {
     kpd_hit *heap = s->best + query * (size_t)c->k;
@@ -10985,7 +11091,7 @@ static void kpd__search_keep(const kpd__search *c, kpd__scratch *s, size_t query
         h.id = c->x->ids[first + (size_t)s->above[i]];
         h.score = scores[s->above[i]];
         if (s->n_best[query] == c->k && !kpd__worse(heap[0], h)) continue;
-        if (!c->d->filter || c->d->filter(c->d->filter_user, h.id)) kpd__heap_keep(heap, &s->n_best[query], c->k, h);
+        if (kpd__passes(c, first + (size_t)s->above[i])) kpd__heap_keep(heap, &s->n_best[query], c->k, h);
     }
 }
 
@@ -11095,7 +11201,7 @@ static void kpd__sieve_keep(const kpd__search *c, kpd__scratch *s, const kpd__ne
         float about = (float)(sums[lane] - 128 * note->sums[lane]) * note->step, off = 1e-5f * fabsf(about) + 4 * note->step;
         kpd_hit h;
         if (slot >= c->x->count) break;
-        if (c->d->filter && !c->d->filter(c->d->filter_user, c->x->ids[slot])) continue;
+        if (!kpd__passes(c, slot)) continue;
         v->kept[query * v->room + v->n_kept[query]].slot = (uint32_t)slot;
         v->kept[query * v->room + v->n_kept[query]++].upper = about + off + high;
         h.id = (int64_t)slot; h.score = about - off - low;
@@ -11157,6 +11263,22 @@ static void kpd__search_join(const kpd__search *c, size_t row, kpd_hit *out, int
     }
 }
 
+static kpd_status kpd__ascends(size_t bad, size_t n, const char *what, kpd_error *e) {
+    if (bad >= n) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)bad, "search: %s do not ascend, or are NULL, at number %llu of %llu", what,
+                     (unsigned long long)bad, (unsigned long long)n);
+}
+
+static kpd_status kpd__filter_check(const kpd_search_desc *d, kpd_error *e) {
+    size_t ids = d->ids ? 1 : 0, parts = d->partitions ? 1 : 0;
+    while (ids && ids < d->n_ids && d->ids[ids] >= d->ids[ids - 1]) ids++;
+    while (parts && parts < d->n_partitions && d->partitions[parts] >= d->partitions[parts - 1]) parts++;
+    if (d->only_ids && kpd__ascends(ids, d->n_ids, "ids", e)) return KPD_ERR_ARGUMENT;
+    if (d->only_partitions && kpd__ascends(parts, d->n_partitions, "partitions", e)) return KPD_ERR_ARGUMENT;
+    if (!d->only_bits || d->bits || !d->n_bits) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: bits are NULL, but n_bits is %llu", (unsigned long long)d->n_bits);
+}
+
 static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, const kpd_search_desc *d, kpd_error *e) {
     if (kpd__desc_check("search", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (d->k < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: k is %d, expected 1 or more, or 0 for 10", (int)d->k);
@@ -11171,6 +11293,7 @@ static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, co
     if (!(d->gamma >= 0 && d->gamma < INFINITY))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: gamma is %g, expected above 0, or 0 to follow recall",
                          (double)d->gamma);
+    if (kpd__filter_check(d, e)) return KPD_ERR_ARGUMENT;
     return kpd__recall_check("search", d->recall, e);
 }
 
@@ -11209,14 +11332,12 @@ typedef struct kpd__descent {
 
 // Adds those of a block's vectors in mask that may be among the best; which: the number of the block among the open ones.
 static void kpd__open_keep(kpd__descent *t, size_t which, uint32_t mask) {
-    const kpd_search_desc *d = t->c->d;
     kpd__branch *b = t->to;
     for (mask &= b->live[which]; mask; mask &= mask - 1) {
         size_t place = (size_t)kpd__lowest_bit(mask);
         uint32_t slot = b->open[which] * 16 + (uint32_t)place;
         float score = b->scores[which * 16 + place];
-        if (score >= b->rows.least && (!d->filter || d->filter(d->filter_user, t->x->ids[slot])))
-            kpd__top_add(&b->rows, score, slot);
+        if (score >= b->rows.least && kpd__passes(t->c, slot)) kpd__top_add(&b->rows, score, slot);
     }
 }
 
@@ -11294,7 +11415,7 @@ static void kpd__phase_one(kpd__descent *t, size_t keep) {
         for (unsigned p = 0; b->live[i] != 0xFFFF && p < 16; p++)
             if (!(b->live[i] >> p & 1)) b->scores[i * 16 + p] = -INFINITY;
     n = b->rows.keep;
-    least = t->c->d->filter ? -FLT_MAX : t->ops->least_of(b->scores, b->n_open * 16, n, n + n / 4);
+    least = t->c->filtered ? -FLT_MAX : t->ops->least_of(b->scores, b->n_open * 16, n, n + n / 4);
     found = t->ops->above(b->scores, b->n_open * 16, least, b->above);
     for (size_t i = 0; i < found; i++) kpd__open_keep(t, (size_t)b->above[i] / 16, 1u << b->above[i] % 16);
     b->n_open = 0;
@@ -11349,6 +11470,10 @@ static void kpd__phase_two(kpd__descent *t, float s) {
 
 // The vector of a slot where it lies, or decoded into `room`.
 static const float *kpd__row_at(const kpd_index *x, size_t slot, float *room) {
+    if (x->kind == KPD_FLAT) {
+        for (size_t d = 0; d < (size_t)x->dim; d++) room[d] = x->vectors[kpd__vector_at(x, slot, d)];
+        return room;
+    }
     if (x->storage == KPD_F32) return (const float *)x->t.rows + slot * (size_t)x->dim;
     kpd__row_get(x, slot, room);
     return room;
@@ -11392,6 +11517,60 @@ static void kpd__candidates_keep(kpd__descent *t) {
         for (size_t j = 0; j < n; j++) slots[j] = kpd__key_number(b->rows.keys[i + j]);
         kpd__rows_keep(t, slots, n);
     }
+}
+
+// The next of the few slots that pass, after *at of what is walked through; false at the end.
+static bool kpd__few_next(const kpd__search *c, size_t *at, uint32_t *slot) {
+    const kpd_search_desc *d = c->d;
+    size_t n = c->few == KPD__FEW_IDS ? d->n_ids : c->few == KPD__FEW_BITS ? d->n_bits : kpd__n_slots(c->x);
+    while (*at < n) {
+        size_t i = (*at)++;
+        int32_t found = (int32_t)i;
+        if (c->few == KPD__FEW_BITS && !(d->bits[i / 64] >> i % 64)) { *at = (i / 64 + 1) * 64; continue; }
+        if (c->few == KPD__FEW_BITS && !(d->bits[i / 64] >> i % 64 & 1)) continue;
+        if (c->few == KPD__FEW_IDS && i && d->ids[i] == d->ids[i - 1]) continue;
+        if (c->few == KPD__FEW_PARTS && !kpd__part_passes(c, i)) continue;
+        if (c->few == KPD__FEW_IDS) found = kpd__index_slot(c->x, d->ids[i]);
+        if (c->few == KPD__FEW_BITS) found = kpd__index_slot(c->x, (int64_t)((uint64_t)d->first_bit + i));
+        if (found < 0 || (c->x->kind == KPD_TREE && !kpd__lives(c->x, (size_t)found))) continue;
+        if (!kpd__passes(c, (size_t)found)) continue;
+        *slot = (uint32_t)found;
+        return true;
+    }
+    return false;
+}
+
+static void kpd__few_all(kpd__descent *t) {
+    uint32_t slots[KPD__RESCORED];
+    size_t at = 0, n;
+    do {
+        for (n = 0; n < KPD__RESCORED && kpd__few_next(t->c, &at, &slots[n]);) n++;
+        if (n) kpd__rows_keep(t, slots, n);
+    } while (n == KPD__RESCORED);
+}
+
+static size_t kpd__bits_set(const uint64_t *bits, size_t n) {
+    size_t set = 0;
+    for (size_t i = 0; i < (n + 63) / 64; i++)
+        for (uint64_t b = bits[i]; b; b &= b - 1) set++;
+    return set;
+}
+
+// About how many of the slots are of the partitions, by some of them.
+static size_t kpd__parts_share(const kpd__search *c) {
+    size_t n = kpd__n_slots(c->x), step = n / 1024 + 1, found = 0;
+    for (size_t i = 0; i < n; i += step) found += kpd__part_passes(c, i);
+    return found * step;
+}
+
+// Whether what passes is so little, by ids, bits or partitions, that searching for the best of it is dearer than comparing all.
+static kpd__few kpd__few_of(const kpd__search *c) {
+    const kpd_search_desc *d = c->d;
+    size_t few = kpd__max(c->x->count / 50, 64);
+    if (d->only_ids && d->n_ids <= few) return KPD__FEW_IDS;
+    if (d->only_bits && kpd__bits_set(d->bits, d->n_bits) <= few) return KPD__FEW_BITS;
+    if (d->only_partitions && kpd__parts_share(c) <= few) return KPD__FEW_PARTS;
+    return KPD__NOT_FEW;
 }
 
 // What a recall takes: measured on real titles of 64 dimensions, k 10. Members of fewer dimensions reach farther to any side.
@@ -11446,6 +11625,7 @@ static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query)
     memset(&t, 0, sizeof t);
     t.c = c; t.x = c->x; t.ops = c->s->ops; t.to = to; t.q = c->q + query * (size_t)c->x->dim;
     to->n_hits = 0; to->n_open = 0;
+    if (c->few) { kpd__few_all(&t); return; }
     kpd__probe_make(&t.probe, t.x, t.q, to->q);
     gamma = d->gamma > 0 ? d->gamma : kpd__gamma_for(c->x, c->k, recall);
     length = t.probe.l2 ? 1 : sqrtf(t.probe.square);    // under l2 the distance to the node takes its place
@@ -11462,7 +11642,7 @@ static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query)
 // Whether all vectors are looked at.
 static bool kpd__is_exact(const kpd__search *c) {
     float recall = c->d->recall > 0 ? c->d->recall : c->x->recall;
-    return c->x->kind == KPD_FLAT || c->x->dim < KPD__CODED || (!(c->d->gamma > 0) && recall >= 1);
+    return !c->few && (c->x->kind == KPD_FLAT || c->x->dim < KPD__CODED || (!(c->d->gamma > 0) && recall >= 1));
 }
 
 // The vectors of a block for all queries.
@@ -11524,6 +11704,8 @@ static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const fl
     status = kpd__vectors_check(x, q, n, "query", e);
     c.s = s; c.x = x; c.d = &d; c.q = s->query;
     c.k = d.k;
+    c.filtered = d.filter || d.only_ids || d.only_bits || d.only_partitions;
+    c.few = kpd__few_of(&c);
     for (size_t row = 0; !status && row < n; row += c.n_queries) {
         c.n_queries = kpd__min(KPD__QUERIES, n - row);
         for (size_t i = 0; i < c.n_queries; i++) {
@@ -11532,7 +11714,7 @@ static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const fl
             else memcpy(s->query + i * dim, v, dim * sizeof *v);
         }
         c.out = out + row * (size_t)c.k; c.counts = counts + row;
-        if (kpd__is_coded(x)) kpd__sieve_queries(&c);
+        if (kpd__is_coded(x) && !c.few) kpd__sieve_queries(&c);
         kpd__run(&s->parallel, s->n_tasks, !kpd__is_exact(&c) ? kpd__tree_task
                                            : x->kind == KPD_TREE ? kpd__tree_all_task
                                            : kpd__is_coded(x) ? kpd__sieve_task : kpd__search_task, &c);

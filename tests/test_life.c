@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIM = 20, IDS = 700, MOST_K = 64, BATCH = 40 };
+enum { DIM = 20, IDS = 700, MOST_K = 64, BATCH = 40, PART = 3 };     // PART: the partition of the index
 
 static kpd_error error;
 
-typedef struct entry { bool there; float v[DIM]; uint32_t text; } entry;
+typedef struct entry { bool there; float v[DIM]; uint32_t text; int32_t part; } entry;
 typedef struct life {
     kpd_index *x;
     kpd_session *s;
@@ -68,14 +68,19 @@ static void upsert(life *l) {
     CHECK_OK(kpd_index_upsert(l->x, ids, v, n, &error));
 }
 
+static void forget(life *l, size_t i) {
+    l->at[i].there = false;
+    l->at[i].text = 0;
+    l->at[i].part = PART;
+}
+
 static void drop(life *l) {
     size_t which[BATCH], n, removed = 0, there = 0;
     int64_t ids[BATCH];
     n = draw(l, which, ids);
     for (size_t i = 0; i < n; i++) {
         there += l->at[which[i]].there;
-        l->at[which[i]].there = false;
-        l->at[which[i]].text = 0;
+        forget(l, which[i]);
     }
     CHECK_OK(kpd_index_remove(l->x, ids, n, &removed, &error));
     CHECK_INT(removed, there);
@@ -108,14 +113,27 @@ static kpd_index *reopen(const kpd_index *x, bool copy) {
     return y;
 }
 
+static void set_partitions(life *l) {
+    int32_t parts[BATCH];
+    size_t which[BATCH], n, kept = 0;
+    int64_t ids[BATCH];
+    n = draw(l, which, ids);
+    for (size_t i = 0; i < n; i++) {
+        entry *e = &l->at[which[i]];
+        if (!e->there) continue;
+        parts[kept] = e->part = (int32_t)below(l, 4) * (below(l, 9) ? 1 : -1000000000);
+        ids[kept++] = ids[i];
+    }
+    CHECK_OK(kpd_index_set_partition(l->x, ids, parts, kept, &error));
+}
+
 static void reserve(life *l) { CHECK_OK(kpd_index_reserve(l->x, below(l, IDS), &error)); }
 
 static void drop_all(life *l) {
     int64_t ids[IDS];
     for (size_t i = 0; i < IDS; i++) {
         ids[i] = id_of(i);
-        l->at[i].there = false;
-        l->at[i].text = 0;
+        forget(l, i);
     }
     CHECK_OK(kpd_index_remove(l->x, ids, IDS, NULL, &error));
     CHECK_INT(info_of(l->x).count, 0);
@@ -134,6 +152,7 @@ static bool check_entry(const life *l, const kpd_index *x, size_t i) {
     float row[DIM];
     char bytes[64];
     kpd_text text, want = text_of(e->text, bytes);
+    int32_t part;
     CHECK(kpd_index_contains(x, id_of(i)) == e->there);
     if (!e->there)
         return CHECK_STATUS(kpd_index_get(x, id_of(i), row, NULL), KPD_ERR_NOT_FOUND) &&
@@ -141,6 +160,7 @@ static bool check_entry(const life *l, const kpd_index *x, size_t i) {
     return CHECK_OK(kpd_index_get(x, id_of(i), row, &error)) &&
            CHECK(l->metric == KPD_COSINE || l->storage != KPD_F32 || !memcmp(row, e->v, sizeof row)) &&
            CHECK_OK(kpd_index_text(x, id_of(i), &text, &error)) &&
+           CHECK_OK(kpd_index_partition(x, id_of(i), &part, &error)) && CHECK_INT(part, e->part) &&
            CHECK_THAT(text.size == want.size && !memcmp(text.data, want.data, want.size), "id %lld: another text",
                       (long long)id_of(i));
 }
@@ -162,13 +182,56 @@ static int order(const void *a, const void *b) {
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+// Filters, drawn at random, and what they let pass.
+typedef struct filters {
+    kpd_search_desc d;
+    int64_t ids[2 * IDS]; uint64_t bits[IDS / 64 + 2]; int32_t parts[8];
+} filters;
+
+static bool odd(void *user, int64_t id) {
+    (void)user;
+    return id & 1;
+}
+
+static int by_id(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void draw_filters(life *l, filters *f) {
+    uint32_t which = below(l, 3) ? below(l, 16) : 0, sparse = 1 + below(l, 40);
+    memset(f, 0, sizeof *f);
+    f->d.filter = which & 1 ? odd : NULL;
+    f->d.only_ids = which >> 1 & 1; f->d.only_bits = which >> 2 & 1; f->d.only_partitions = which >> 3 & 1;
+    f->d.ids = f->ids; f->d.bits = f->bits; f->d.partitions = f->parts;
+    for (size_t i = 0; i < IDS; i++)                                    // some of them twice, some that the index has not
+        for (uint32_t j = below(l, sparse) ? 0 : 1 + below(l, 2); j--;) f->ids[f->d.n_ids++] = id_of(i) + (below(l, 9) == 0);
+    qsort(f->ids, f->d.n_ids, sizeof *f->ids, by_id);
+    f->d.first_bit = below(l, 3) ? -1 : id_of(below(l, IDS)) - 3;
+    f->d.n_bits = below(l, IDS);
+    for (size_t i = 0; i < f->d.n_bits; i++) f->bits[i / 64] |= (uint64_t)(below(l, sparse) == 0) << i % 64;
+    for (int32_t i = -1; i < 4; i++)
+        if (below(l, 2)) f->parts[f->d.n_partitions++] = i < 0 ? -2000000000 : i;
+}
+
+static bool pass(const filters *f, int64_t id, int32_t part) {
+    uint64_t bit = (uint64_t)id - (uint64_t)f->d.first_bit;
+    bool found = false;
+    if (f->d.filter && !odd(NULL, id)) return false;
+    if (f->d.only_ids && !bsearch(&id, f->ids, f->d.n_ids, sizeof id, by_id)) return false;
+    if (f->d.only_bits && (id < f->d.first_bit || bit >= f->d.n_bits || !(f->bits[bit / 64] >> bit % 64 & 1))) return false;
+    for (size_t i = 0; i < f->d.n_partitions; i++) found |= f->parts[i] == part;
+    return !f->d.only_partitions || found;
+}
+
 // What the library finds of the rows it keeps, by the documented chain.
-static size_t find_all(const life *l, const kpd_index *x, const float *q, kpd_hit *want) {
+static size_t find_all(const life *l, const kpd_index *x, const float *q, const filters *f, kpd_hit *want) {
     float row[DIM];
     size_t n = 0;
     for (size_t i = 0; i < IDS; i++) {
         float sum = 0;
-        if (!l->at[i].there || !CHECK_OK(kpd_index_get(x, id_of(i), row, NULL))) continue;
+        if (!l->at[i].there || !pass(f, id_of(i), l->at[i].part)) continue;
+        CHECK_OK(kpd_index_get(x, id_of(i), row, NULL));
         for (size_t d = 0; d < DIM; d++)
             sum = l->metric == KPD_L2 ? fmaf(q[d] - row[d], q[d] - row[d], sum) : fmaf(q[d], row[d], sum);
         want[n].id = id_of(i);
@@ -184,18 +247,29 @@ static void make_query(life *l, float q[DIM]) {
     for (uint32_t i = 0; l->metric == KPD_COSINE && i < 4; i++) q[below(l, DIM / 4) * 4 + i] = below(l, 2) ? 0.5f : -0.5f;
 }
 
+static bool is_in(const kpd_hit *hits, size_t n, int64_t id) {
+    for (size_t i = 0; i < n; i++)
+        if (hits[i].id == id) return true;
+    return false;
+}
+
+// With recall 1 no difference at all; below it as many, which pass.
 static bool check_search(life *l, const kpd_index *x) {
     static kpd_hit want[IDS], hits[MOST_K];
     float q[DIM];
-    kpd_search_desc d;
+    filters f;
     size_t n, expected;
     int32_t count = -1;
-    memset(&d, 0, sizeof d);
-    d.k = 1 + (int32_t)below(l, MOST_K); d.recall = 1;
+    draw_filters(l, &f);
+    f.d.k = 1 + (int32_t)below(l, MOST_K); f.d.recall = 0.8f;
     make_query(l, q);
-    n = find_all(l, x, q, want);
-    expected = n < (size_t)d.k ? n : (size_t)d.k;
-    if (!CHECK_OK(kpd_index_search(l->s, x, q, 1, &d, hits, &count, &error)) || !CHECK_INT(count, expected)) return false;
+    n = find_all(l, x, q, &f, want);
+    expected = n < (size_t)f.d.k ? n : (size_t)f.d.k;
+    if (!CHECK_OK(kpd_index_search(l->s, x, q, 1, &f.d, hits, &count, &error)) || !CHECK_INT(count, expected)) return false;
+    for (size_t i = 0; i < expected; i++)
+        if (!CHECK(hits[i].score <= want[i].score && is_in(want, n, hits[i].id))) return false;
+    f.d.recall = 1;
+    if (!CHECK_OK(kpd_index_search(l->s, x, q, 1, &f.d, hits, &count, &error)) || !CHECK_INT(count, expected)) return false;
     for (size_t i = 0; i < expected; i++)
         if (!CHECK_THAT(hits[i].id == want[i].id && !memcmp(&hits[i].score, &want[i].score, 4),
                         "hit %zu of %zu: id %lld %.9g, expected %lld %.9g", i, expected, (long long)hits[i].id,
@@ -219,6 +293,7 @@ static bool begin(life *l, kpd_index_kind kind, kpd_metric metric, kpd_dtype sto
     memset(l, 0, sizeof *l);
     memset(&d, 0, sizeof d);
     memset(&sd, 0, sizeof sd);
+    for (size_t i = 0; i < IDS; i++) l->at[i].part = d.partition = PART;
     l->kind = kind; l->metric = metric; l->storage = storage; l->state = seed;
     d.dim = sd.max_dim = DIM; d.metric = metric; d.kind = kind; d.storage = storage; sd.max_k = MOST_K;
     return CHECK_OK(kpd_session_create(&sd, &l->s, &error)) && CHECK_OK(kpd_index_create(&d, &l->x, &error));
@@ -234,7 +309,8 @@ static bool step(life *l, long i) {
     uint32_t what = below(l, 100), growing = i / 150 % 2 ? 20 : 50;
     if (what < growing) upsert(l);
     else if (what < 70) drop(l);
-    else if (what < 85) set_texts(l);
+    else if (what < 80) set_texts(l);
+    else if (what < 85) set_partitions(l);
     else if (what < 88) save_and_open(l);
     else if (what < 90) reserve(l);
     else if (what < 91 && !below(l, 3)) drop_all(l);
@@ -370,8 +446,6 @@ static void reserved_room_is_enough(void) {
     }
 }
 
-// ---- texts ---------------------------------------------------------------------------------------------------------
-
 static kpd_index *of_two(kpd_index_kind kind) {
     const int64_t ids[2] = {7, -1};
     const float v[2 * DIM] = {1};
@@ -382,6 +456,160 @@ static kpd_index *of_two(kpd_index_kind kind) {
     CHECK_OK(kpd_index_build(&d, NULL, ids, v, 2, &x, &error));
     return x;
 }
+
+// ---- filters -------------------------------------------------------------------------------------------------------
+
+enum { QUERIES = 30, K = 10 };
+static kpd_hit found[QUERIES * K], wanted[QUERIES * K];
+static int32_t n_found[QUERIES], n_wanted[QUERIES];
+
+// A tree of 6000 whose vector i is of partition i mod 100; queries near vectors.
+static kpd_index *partitioned(float *q) {
+    static int32_t parts[MANY];
+    kpd_allocator none;
+    kpd_index *x;
+    uint32_t state = 4;
+    memset(&none, 0, sizeof none);
+    fill_many(8);
+    x = tree_of(MANY, none);
+    for (int32_t i = 0; i < MANY; i++) parts[i] = i % 100;
+    CHECK_OK(kpd_index_set_partition(x, many_ids, parts, MANY, &error));
+    for (size_t i = 0; i < QUERIES * DIM; i++) q[i] = many[i / DIM * 97 * DIM + i % DIM] + tiny_uniform(&state) * 0.3f;
+    return x;
+}
+
+static kpd_session *session_of(kpd_simd level, kpd_pool *pool) {
+    kpd_session_desc d;
+    kpd_session *s = NULL;
+    memset(&d, 0, sizeof d);
+    d.max_dim = DIM; d.max_k = 64; d.simd = level;
+    if (pool) d.parallel = kpd_pool_parallel(pool);
+    CHECK_OK(kpd_session_create(&d, &s, &error));
+    return s;
+}
+
+// The share of the true best that is found does not fall under the dial, whatever passes: from all to one in a hundred, by
+// partitions, bits, ids and callback; the same by all of them.
+static void filters_keep_the_recall(void) {
+    static float q[QUERIES * DIM];
+    static int64_t ids[MANY];
+    static uint64_t bits[MANY / 64 + 1];
+    static const int32_t share[] = {100, 50, 10, 3, 1};
+    kpd_session *s = session_of(KPD_SIMD_AUTO, NULL);
+    kpd_index *x = partitioned(q);
+    for (int i = 0; i < 5; i++)
+        for (int way = 0; way < 3; way++) {
+            int32_t parts[100];
+            int good = 0, all = 0;
+            kpd_search_desc d;
+            memset(&d, 0, sizeof d);
+            memset(bits, 0, sizeof bits);
+            d.k = K; d.ids = ids; d.bits = bits; d.n_bits = MANY; d.partitions = parts; d.n_partitions = (size_t)share[i];
+            for (int32_t j = 0; j < share[i]; j++) parts[j] = j;
+            for (int64_t j = 0; j < MANY; j++) {
+                if (j % 100 >= share[i]) continue;
+                ids[d.n_ids++] = j;
+                bits[j / 64] |= UINT64_C(1) << j % 64;
+            }
+            d.only_ids = way == 0; d.only_bits = way == 1; d.only_partitions = way == 2;
+            d.recall = 1;
+            CHECK_OK(kpd_index_search(s, x, q, QUERIES, &d, wanted, n_wanted, &error));
+            d.recall = 0.9f;
+            CHECK_OK(kpd_index_search(s, x, q, QUERIES, &d, found, n_found, &error));
+            for (int j = 0; j < QUERIES; j++) {
+                CHECK_INT(n_found[j], K);
+                for (int k = 0; k < K; k++) {
+                    CHECK(found[j * K + k].id % 100 < share[i]);
+                    good += found[j * K + k].score >= wanted[j * K + K - 1].score;
+                    all++;
+                }
+            }
+            CHECK_THAT(good >= 0.88 * all, "%d%% pass by %d: %d of %d", (int)share[i], way, good, all);
+        }
+    kpd_index_close(x);
+    kpd_session_destroy(s);
+}
+
+static bool same_found(void) {
+    for (int i = 0; i < QUERIES; i++) {
+        if (n_found[i] != n_wanted[i]) return false;
+        for (int j = i * K; j < i * K + n_found[i]; j++)
+            if (found[j].id != wanted[j].id || memcmp(&found[j].score, &wanted[j].score, 4)) return false;
+    }
+    return true;
+}
+
+// The same bits whatever the level, the threads and the batch, where little passes and where much does.
+static void filters_agree(void) {
+    static float q[QUERIES * DIM];
+    int32_t parts[30];
+    kpd_index *x = partitioned(q), *mapped = reopen(x, false);
+    for (int32_t i = 0; i < 30; i++) parts[i] = i;
+    for (size_t n = 1; n <= 30; n += 29) {
+        kpd_search_desc d;
+        memset(&d, 0, sizeof d);
+        d.k = K; d.recall = 0.9f; d.only_partitions = true; d.partitions = parts; d.n_partitions = n;
+        for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
+            for (int32_t threads = 1; threads <= 3 && kpd_simd_available((kpd_simd)l); threads += 2) {
+                kpd_pool *pool = NULL;
+                kpd_session *s;
+                CHECK_OK(kpd_pool_create(threads, NULL, &pool, &error));
+                s = session_of((kpd_simd)l, pool);
+                if (l == KPD_SIMD_SCALAR && threads == 1)
+                    CHECK_OK(kpd_index_search(s, x, q, QUERIES, &d, wanted, n_wanted, &error));
+                CHECK_OK(kpd_index_search(s, mapped, q, QUERIES, &d, found, n_found, &error));
+                CHECK_THAT(same_found(), "%s, %d threads", kpd_simd_name((kpd_simd)l), (int)threads);
+                for (size_t i = 0; i < QUERIES; i++)
+                    CHECK_OK(kpd_index_search(s, x, q + i * DIM, 1, &d, found + i * K, n_found + i, &error));
+                CHECK_THAT(same_found(), "%s, %d threads, one by one", kpd_simd_name((kpd_simd)l), (int)threads);
+                kpd_session_destroy(s);
+                kpd_pool_destroy(pool);
+            }
+    }
+    kpd_index_close(mapped);
+    kpd_index_close(x);
+}
+
+static void filters_refused(void) {
+    for (int kind = KPD_FLAT; kind <= KPD_TREE; kind++) {
+        const int64_t ids[4] = {-1, 7, 9, 8};
+        const int32_t parts[3] = {5, 6, 2};
+        const float q[DIM] = {1};
+        kpd_session *s = session_of(KPD_SIMD_AUTO, NULL);
+        kpd_index *x = of_two((kpd_index_kind)kind);
+        kpd_search_desc d;
+        int32_t part = 1;
+        memset(&d, 0, sizeof d);
+        d.k = K; d.only_ids = true; d.ids = ids; d.n_ids = 4;
+        CHECK_STATUS(kpd_index_search(s, x, q, 1, &d, found, n_found, &error), KPD_ERR_ARGUMENT);
+        CHECK_INT(error.where, 3);
+        d.ids = NULL;
+        CHECK_STATUS(kpd_index_search(s, x, q, 1, &d, found, n_found, &error), KPD_ERR_ARGUMENT);
+        d.n_ids = 0;                                                    // none: not all
+        CHECK_OK(kpd_index_search(s, x, q, 1, &d, found, n_found, &error));
+        CHECK_INT(n_found[0], 0);
+        d.only_ids = false; d.only_partitions = true; d.partitions = parts; d.n_partitions = 3;
+        CHECK_STATUS(kpd_index_search(s, x, q, 1, &d, found, n_found, &error), KPD_ERR_ARGUMENT);
+        CHECK_INT(error.where, 2);
+        d.n_partitions = 2;
+        CHECK_OK(kpd_index_search(s, x, q, 1, &d, found, n_found, &error));
+        CHECK_INT(n_found[0], 0);
+        CHECK_OK(kpd_index_set_partition(x, ids + 1, parts, 1, &error));
+        CHECK_STATUS(kpd_index_set_partition(x, ids, parts, 3, &error), KPD_ERR_NOT_FOUND);
+        CHECK_INT(error.where, 2);
+        CHECK_OK(kpd_index_search(s, x, q, 1, &d, found, n_found, &error));
+        CHECK(n_found[0] == 1 && found[0].id == 7);
+        CHECK_OK(kpd_index_partition(x, -1, &part, &error));
+        CHECK_INT(part, 0);
+        CHECK_STATUS(kpd_index_partition(x, 1, &part, &error), KPD_ERR_NOT_FOUND);
+        d.only_partitions = false; d.only_bits = true; d.n_bits = 1;
+        CHECK_STATUS(kpd_index_search(s, x, q, 1, &d, found, n_found, &error), KPD_ERR_ARGUMENT);
+        kpd_index_close(x);
+        kpd_session_destroy(s);
+    }
+}
+
+// ---- texts ---------------------------------------------------------------------------------------------------------
 
 static kpd_text text(const char *data, size_t size) {
     kpd_text t;
@@ -461,7 +689,7 @@ static void texts_lie(void) {
         kpd_text texts[2];
         kpd_index *x = of_two((kpd_index_kind)kind), *y;
         tiny_bytes b;
-        const uint8_t *found = NULL;
+        const uint8_t *place = NULL;
         kpd_open_desc d;
         texts[0] = text("six by", 6); texts[1] = text("five", 4);
         CHECK_OK(kpd_index_set_text(x, ids, texts, 2, &error));
@@ -470,13 +698,13 @@ static void texts_lie(void) {
         b = tiny_bytes_read(test_tmp("lie.kpi"));
         for (size_t i = 0; i + 8 < b.size; i += 8) {                    // the second text's begin and size
             const uint64_t at = (UINT64_C(6) << 24) + 4;
-            if (!memcmp(b.data + i, &at, 8)) found = b.data + i;
+            if (!memcmp(b.data + i, &at, 8)) place = b.data + i;
         }
-        CHECK(found != NULL);
+        CHECK(place != NULL);
         memset(&d, 0, sizeof d);
         d.data = b.data; d.size = b.size;
-        for (size_t i = 0; found && i < sizeof lies / sizeof *lies; i++) {
-            memcpy(b.data + (found - b.data), &lies[i], 8);
+        for (size_t i = 0; place && i < sizeof lies / sizeof *lies; i++) {
+            memcpy(b.data + (place - b.data), &lies[i], 8);
             d.verify = false;
             if (CHECK_OK(kpd_index_open(NULL, &d, &y, &error))) {
                 CHECK_STATUS(kpd_index_text(y, -1, &texts[0], &error), KPD_ERR_FORMAT);
@@ -494,6 +722,9 @@ SUITE(life) {
     RUN(life, random_lives);
     RUN(life, replacing_in_a_tree_needs_no_room);
     RUN(life, reserved_room_is_enough);
+    RUN(life, filters_keep_the_recall);
+    RUN(life, filters_agree);
+    RUN(life, filters_refused);
     RUN(life, texts_refused);
     RUN(life, texts_take_room);
     RUN(life, texts_lie);

@@ -95,7 +95,10 @@ class Hit(Structure):
 
 
 class SearchDesc(Structure):
-    _fields_ = [("abi", c_uint32), ("k", c_int32), ("threshold", c_bool), ("min_score", c_float), ("filter", c_void_p),
+    _fields_ = [("abi", c_uint32), ("k", c_int32), ("threshold", c_bool), ("min_score", c_float),
+                ("only_ids", c_bool), ("ids", c_void_p), ("n_ids", c_size_t), ("only_bits", c_bool), ("bits", c_void_p),
+                ("first_bit", c_int64), ("n_bits", c_size_t), ("only_partitions", c_bool), ("partitions", c_void_p),
+                ("n_partitions", c_size_t), ("filter", c_void_p),
                 ("filter_user", c_void_p), ("recall", c_float), ("gamma", c_float), ("reserved", Reserved)]
 
 
