@@ -721,11 +721,20 @@ KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float
 KPDDEF kpd_status kpd_index_reserve(kpd_index *x, size_t n, kpd_error *e);
 // Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);
+// compact makes an index anew of what it holds: a tree as kpd_index_build would of these vectors in the order of their ids and
+// with lists 0, a flat one without spare room, and texts without gaps. merge takes in the vectors, texts and partitions of n
+// others too, which may be of any kind and storage, and keeps all ids: of equal ones what the last index has.
+// p NULL = one thread. Vectors as int16, int8 or int4 are rounded once more. On failure nothing has changed. Errors: ARGUMENT
+// (read-only; another dim, metric or known fingerprint: `where` = the other's number), FORMAT (an unverified file lies), LIMIT,
+// MEMORY. Memory: as kpd_index_build, beside the old index, and some 40 bytes a vector.
+KPDDEF kpd_status kpd_index_compact(kpd_index *x, const kpd_parallel *p, kpd_error *e);
+KPDDEF kpd_status kpd_index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p, kpd_error *e);
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e);       // [dim] as stored; NOT_FOUND
 // Texts, of any bytes, that the index keeps for its ids, and its file with it: keyphrases, say. set_text gives n ids theirs, in
 // place of what they had; an empty one is none. They go with their ids; a vector that is replaced keeps its text. Copied. All
-// or nothing: NOT_FOUND (an id that is not there, `where` = its number), LIMIT (over KPD_MAX_TEXT bytes), MEMORY. text gives
-// that of an id, valid until the index changes, empty where it has none: NOT_FOUND; FORMAT where an unverified file lies.
+// or nothing: NOT_FOUND (an id that is not there, `where` = its number), INPUT (NULL with a size), LIMIT (over KPD_MAX_TEXT
+// bytes), MEMORY. text gives that of an id, valid until the index changes, empty where it has none: NOT_FOUND; FORMAT where an
+// unverified file lies.
 KPDDEF kpd_status kpd_index_set_text(kpd_index *x, const int64_t *ids, const kpd_text *texts, size_t n, kpd_error *e);
 KPDDEF kpd_status kpd_index_text(const kpd_index *x, int64_t id, kpd_text *out, kpd_error *e);
 // The same for the partition that an id is of, a language or a shop, say, by which searches can be filtered.
@@ -9486,7 +9495,7 @@ static kpd_status kpd__texts_check(const kpd_index *x, const int64_t *ids, const
     for (size_t i = 0; i < n; i++) {
         if (kpd__has_id(x, ids[i], "text", i, e)) return KPD_ERR_NOT_FOUND;
         if (texts[i].size && !texts[i].data)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "text %llu: is NULL, but has a size", (unsigned long long)i);
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "text %llu: is NULL, but has a size", (unsigned long long)i);
         if (texts[i].size > KPD_MAX_TEXT || !kpd__add_ok(*bytes, texts[i].size, bytes))
             return kpd__fail(e, KPD_ERR_LIMIT, (int64_t)i, "text %llu: has %llu bytes, at most %d", (unsigned long long)i,
                              (unsigned long long)texts[i].size, KPD_MAX_TEXT);
@@ -9934,7 +9943,7 @@ static void kpd__mean_put(const kpd_index *x, uint8_t *panels, size_t panel, siz
     }
     node->scale[place] = kpd__widest(mean, dim) / 127;
     node->radius[place] = sqrtf(square);
-    node->half[place] = x->metric == KPD_L2 ? 0.5f * x->ops->dot(mean, mean, dim) : 0;
+    node->half[place] = 0.5f * x->ops->dot(mean, mean, dim);     // which finding the nearest mean needs under any metric
     for (size_t d = 0; d < dim; d++)
         kpd__nibble_put(codes, place, d, (unsigned)(kpd__to_step(mean[d], node->scale[place], 127) + 128) >> 4);
 }
@@ -10019,6 +10028,14 @@ static void kpd__tree_table(kpd_index *x) {
 
 // >>tree  Making and changing a tree. Promises that every operation is all or nothing, and the same tree for any number of
 // threads.
+
+// What an index is made of: n vectors of the host's, or those of indexes.
+typedef struct kpd__given {
+    const int64_t *ids;                 // [n]
+    const float *v;                     // [n, dim] or NULL
+    const kpd_index *const *from; const uint64_t *where;        // then [n]: number of the index << 32 | slot
+    size_t n;
+} kpd__given;
 
 typedef struct kpd__builder {
     kpd_index *x;
@@ -10106,8 +10123,21 @@ static size_t kpd__default_lists(size_t n) {
     return n < 4096 ? kpd__max(n / 224, 1) : kpd__min(kpd__round_up(n / 224, 16), 65536);
 }
 
-static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, int32_t lists, const int64_t *ids, const float *v,
-                                  size_t n, kpd_error *e) {
+// The vector of a slot, as it is kept.
+static void kpd__slot_get(const kpd_index *x, size_t slot, float *out) {
+    if (x->kind == KPD_TREE) kpd__row_get(x, slot, out);
+    else
+        for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = x->vectors[kpd__vector_at(x, slot, d)];
+}
+
+// Vector i of what is given, of the length that an index keeps.
+static void kpd__given_get(const kpd_index *x, const kpd__given *g, size_t i, float *out) {
+    if (g->v) kpd__unit_row(x, g->v + i * (size_t)x->dim, out);
+    else kpd__slot_get(g->from[g->where[i] >> 32], (uint32_t)g->where[i], out);
+}
+
+static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, int32_t lists, const kpd__given *g, kpd_error *e) {
+    size_t n = g->n;
     kpd__builder b;
     kpd__arena a;
     kpd_status s;
@@ -10117,7 +10147,7 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, int32_t l
     size_t size, table_size = 32, n_blocks;
     memset(&b, 0, sizeof b); memset(&a, 0, sizeof a);
     while (table_size < n + n / 2) table_size *= 2;
-    b.x = x; b.ids = ids;
+    b.x = x; b.ids = g->ids;
     b.c.ops = x->ops; b.c.metric = x->metric; b.c.parallel = p; b.c.n_tasks = kpd__n_tasks(p); b.c.dim = (size_t)x->dim;
     b.c.k = kpd__max(kpd__min(lists ? (size_t)lists : kpd__default_lists(n), n), 1);
     kpd__builder_lay(&b, n, table_size, &table, &unit, &a);
@@ -10125,9 +10155,9 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, int32_t l
     if (s) return s;
     kpd__builder_lay(&b, n, table_size, &table, &unit, &a);
     b.c.v = unit;
-    b.c.n = kpd__last_of_ids(x, ids, n, table, table_size, b.given);
+    b.c.n = kpd__last_of_ids(x, g->ids, n, table, table_size, b.given);
     b.c.k = kpd__min(b.c.k, kpd__max(b.c.n, 1));
-    for (size_t i = 0; i < b.c.n; i++) kpd__unit_row(x, v + b.given[i] * b.c.dim, unit + i * b.c.dim);
+    for (size_t i = 0; i < b.c.n; i++) kpd__given_get(x, g, b.given[i], unit + i * b.c.dim);
     if (b.c.n) {
         kpd__cluster_run(&b.c, 64 * b.c.k, 10, 1);
         kpd__run(p, b.c.n_tasks, kpd__cut_task, &b);
@@ -10433,12 +10463,13 @@ static bool kpd__tree_add(kpd_index *x, int64_t id, const float *v, size_t n_new
 // A tree of nothing is built anew.
 static kpd_status kpd__tree_begin(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
     kpd_index y = *x;
+    kpd__given g = {ids, v, NULL, NULL, n};
     kpd_parallel alone;
     kpd_status s;
     memset(&alone, 0, sizeof alone);
     memset(&y.texts, 0, sizeof y.texts);
     y.parts = NULL;
-    s = kpd__tree_build(&y, &alone, 0, ids, v, n, e);
+    s = kpd__tree_build(&y, &alone, 0, &g, e);
     if (s) return s;
     kpd__index_free(x);
     *x = y;
@@ -10578,6 +10609,7 @@ KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, s
 static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v, size_t n,
                                    kpd_index **out, kpd_error *e) {
     kpd_parallel alone;
+    kpd__given g = {ids, v, NULL, NULL, n};
     kpd_index *x = NULL;
     kpd_status s;
     memset(&alone, 0, sizeof alone);
@@ -10590,7 +10622,7 @@ static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *
     if (s) return s;
     if (x->kind == KPD_FLAT) s = kpd__index_upsert(x, ids, v, n, e);
     else s = kpd__vectors_check(x, v, n, "vector", e);
-    if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p ? p : &alone, d->lists, ids, v, n, e);
+    if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p ? p : &alone, d->lists, &g, e);
     if (s) kpd_index_destroy(x);
     else *out = x;
     return s;
@@ -10609,8 +10641,7 @@ KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, 
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e) {
     int32_t slot = kpd__index_slot(x, id);
     if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
-    if (x->kind == KPD_TREE) { kpd__row_get(x, (size_t)slot, out); return kpd__end(KPD_OK, e); }
-    for (size_t d = 0; d < (size_t)x->dim; d++) out[d] = x->vectors[kpd__vector_at(x, (size_t)slot, d)];
+    kpd__slot_get(x, (size_t)slot, out);
     return kpd__end(KPD_OK, e);
 }
 
@@ -10628,6 +10659,186 @@ KPDDEF kpd_status kpd_index_reserve(kpd_index *x, size_t n, kpd_error *e) {
     if (!s && n > x->count) s = x->kind == KPD_TREE ? kpd__tree_reserve(x, n - x->count, e) : kpd__store_grow(x, n, e);
     return kpd__end(s, e);
 }
+
+// MERGE
+
+static kpd_status kpd__merge_check(const kpd_index *x, const kpd_index *y, size_t i, kpd_error *e) {
+    if (y->dim != x->dim)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has dim %d, expected %d", (unsigned long long)i,
+                         (int)y->dim, (int)x->dim);
+    if (y->metric != x->metric)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has metric %s, expected %s", (unsigned long long)i,
+                         kpd_metric_name(y->metric), kpd_metric_name(x->metric));
+    if (!x->fingerprint || !y->fingerprint || x->fingerprint == y->fingerprint) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has vectors of model %016llx, expected %016llx",
+                     (unsigned long long)i, (unsigned long long)y->fingerprint, (unsigned long long)x->fingerprint);
+}
+
+// The vectors of n_from indexes by id, of equal ids the last.
+typedef struct kpd__merger {
+    const kpd_index **from; size_t n_from;      // [n_from]
+    int64_t *all_ids, *ids; uint64_t *all_where, *where;        // [n]: as they lie, and in order
+    uint32_t *order;                    // [n]
+    size_t n;
+} kpd__merger;
+
+static void kpd__merger_lay(kpd__merger *m, kpd__arena *a) {
+    m->from = (const kpd_index **)kpd__take(a, m->n_from, sizeof *m->from);
+    m->all_ids = (int64_t *)kpd__take(a, m->n, sizeof(int64_t));
+    m->ids = (int64_t *)kpd__take(a, m->n, sizeof(int64_t));
+    m->all_where = (uint64_t *)kpd__take(a, m->n, sizeof(uint64_t));
+    m->where = (uint64_t *)kpd__take(a, m->n, sizeof(uint64_t));
+    m->order = (uint32_t *)kpd__take(a, m->n, sizeof(uint32_t));
+}
+
+static bool kpd__merged_before(const void *merger, uint32_t i, uint32_t j) {
+    const int64_t *ids = ((const kpd__merger *)merger)->all_ids;
+    return ids[i] < ids[j] || (ids[i] == ids[j] && i < j);
+}
+
+// Lists what lives in each; a file that lies may hold less than it says.
+static void kpd__merger_fill(kpd__merger *m) {
+    size_t n = 0, kept = 0;
+    for (size_t i = 0; i < m->n_from; i++)
+        for (size_t slot = 0, slots = kpd__n_slots(m->from[i]); slot < slots && n < m->n; slot++) {
+            if (!kpd_index_id(m->from[i], (int64_t)slot, &m->all_ids[n])) continue;
+            m->all_where[n++] = (uint64_t)i << 32 | slot;
+        }
+    for (size_t i = 0; i < n; i++) m->order[i] = (uint32_t)i;
+    kpd__sort(m->order, n, kpd__merged_before, m);
+    for (size_t i = 0; i < n; i++) {
+        int64_t id = m->all_ids[m->order[i]];
+        if (i + 1 < n && m->all_ids[m->order[i + 1]] == id) continue;
+        m->ids[kept] = id;
+        m->where[kept++] = m->all_where[m->order[i]];
+    }
+    m->n = kept;
+}
+
+static const kpd_index *kpd__merged_from(const kpd__merger *m, size_t i, size_t *slot) {
+    *slot = (uint32_t)m->where[i];
+    return m->from[m->where[i] >> 32];
+}
+
+// What is to be merged can be; how many bytes its texts have, and whether a vector is of another partition than y's.
+static kpd_status kpd__merger_check(const kpd__merger *m, const kpd_index *y, float *row, size_t *bytes, bool *parts,
+                                    kpd_error *e) {
+    *bytes = 0; *parts = false;
+    for (size_t i = 0, slot; i < m->n; i++) {
+        const kpd_index *x = kpd__merged_from(m, i, &slot);
+        kpd__label l = kpd__label_get(x, slot);
+        size_t size = kpd__text_size(l.text);
+        if (x->read_only) kpd__slot_get(x, slot, row);
+        if (x->read_only && kpd__not_finite(row, (size_t)x->dim) < (size_t)x->dim)
+            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the vector of id %lld is not finite", (long long)l.id);
+        if ((l.text >> 24) + size > x->texts.used || !kpd__add_ok(*bytes, size, bytes))
+            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the text of id %lld is not inside its index's texts",
+                             (long long)l.id);
+        *parts |= l.partition != y->partition;
+    }
+    if (!((uint64_t)*bytes >> 40)) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_LIMIT, -1, "merge: texts of %llu bytes are over the limit", (unsigned long long)*bytes);
+}
+
+// Gives y, which holds the merged vectors, their texts and partitions.
+static kpd_status kpd__merge_labels(const kpd__merger *m, kpd_index *y, size_t bytes, bool parts, kpd_error *e) {
+    size_t room = kpd__slot_room(y);
+    if (bytes) {
+        y->texts.at = (const uint64_t *)kpd__alloc(&y->allocator, room * sizeof(uint64_t));
+        y->texts.bytes = (const char *)kpd__alloc(&y->allocator, bytes);
+        if (y->texts.bytes) y->texts.room = bytes;
+    }
+    if (parts) y->parts = (const int32_t *)kpd__alloc(&y->allocator, room * sizeof(int32_t));
+    if ((bytes && (!y->texts.at || !y->texts.bytes)) || (parts && !y->parts)) return kpd__no_memory(e, room * 12 + bytes);
+    for (size_t i = 0; i < m->n && (bytes || parts); i++) {
+        size_t slot, to = (size_t)kpd__index_slot(y, m->ids[i]);
+        const kpd_index *x = kpd__merged_from(m, i, &slot);
+        kpd__label l = kpd__label_get(x, slot);
+        kpd_text t;
+        t.data = x->texts.bytes + (l.text >> 24); t.size = kpd__text_size(l.text);
+        l.text = 0;
+        kpd__label_put(y, to, l);
+        if (t.size) kpd__text_put(y, to, t);
+    }
+    return KPD_OK;
+}
+
+static kpd_status kpd__flat_build(kpd_index *y, const kpd__given *g, float *row, kpd_error *e) {
+    kpd_status s = kpd__store_grow(y, g->n, e);
+    for (size_t i = 0; !s && i < g->n; i++) {
+        kpd__given_get(y, g, i, row);
+        for (size_t d = 0; d < (size_t)y->dim; d++) kpd__own_vectors(y)[kpd__vector_at(y, i, d)] = row[d];
+        kpd__own_ids(y)[i] = g->ids[i];
+    }
+    y->count = s ? 0 : g->n;
+    if (!s) kpd__table_build(y);
+    return s;
+}
+
+// Makes y, which is like x but without arrays, of what m lists.
+static kpd_status kpd__merge_build(const kpd__merger *m, kpd_index *y, const kpd_parallel *p, float *row, kpd_error *e) {
+    kpd__given g;
+    size_t bytes;
+    bool parts;
+    kpd_status s = kpd__merger_check(m, y, row, &bytes, &parts, e);
+    memset(&g, 0, sizeof g);
+    g.ids = m->ids; g.from = m->from; g.where = m->where; g.n = m->n;
+    if (!s) s = y->kind == KPD_TREE ? kpd__tree_build(y, p, 0, &g, e) : kpd__flat_build(y, &g, row, e);
+    return s ? s : kpd__merge_labels(m, y, bytes, parts, e);
+}
+
+static kpd_status kpd__merge_into(kpd_index *x, kpd__merger *m, const kpd_index *const *others, const kpd_parallel *p,
+                                  kpd_error *e) {
+    kpd__arena a;
+    kpd_index y = *x;
+    kpd_status s;
+    void *memory;
+    float *row;
+    size_t size;
+    memset(&a, 0, sizeof a);
+    kpd__merger_lay(m, &a);
+    kpd__take(&a, (size_t)x->dim, sizeof *row);
+    s = kpd__arena_block(&a, &x->allocator, "merge", &memory, &size, e);
+    if (s) return s;
+    kpd__merger_lay(m, &a);
+    row = (float *)kpd__take(&a, (size_t)x->dim, sizeof *row);
+    for (size_t i = 0; i < m->n_from; i++) m->from[i] = i ? others[i - 1] : x;
+    kpd__merger_fill(m);
+    memset(&y.t, 0, sizeof y.t);
+    memcpy(y.t.tuned, x->t.tuned, sizeof y.t.tuned);
+    y.t.n_tuned = x->t.n_tuned;
+    memset(&y.texts, 0, sizeof y.texts);
+    y.ids = NULL; y.table = NULL; y.vectors = NULL; y.parts = NULL;
+    y.count = y.capacity = y.table_size = 0;
+    s = kpd__merge_build(m, &y, p, row, e);
+    kpd__free(&x->allocator, memory, size);
+    kpd__index_free(s ? &y : x);
+    if (!s) *x = y;
+    return s;
+}
+
+static kpd_status kpd__index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p,
+                                   kpd_error *e) {
+    kpd__merger m;
+    kpd_parallel alone;
+    kpd_status s = kpd__writable(x, e);
+    memset(&m, 0, sizeof m); memset(&alone, 0, sizeof alone);
+    m.n_from = n + 1; m.n = x->count;
+    if (!s) s = kpd__parallel_check(p ? p : &alone, e);
+    for (size_t i = 0; !s && i < n; i++) {
+        s = kpd__merge_check(x, others[i], i, e);
+        if (!s && (!kpd__add_ok(m.n, others[i]->count, &m.n) || m.n > (size_t)INT32_MAX - 64))
+            s = kpd__fail(e, KPD_ERR_LIMIT, (int64_t)i, "merge: %llu vectors are over the limit", (unsigned long long)m.n);
+    }
+    return s ? s : kpd__merge_into(x, &m, others, p ? p : &alone, e);
+}
+KPD__GUARDED(4, kpd_index_merge, kpd__index_merge, kpd_index *, x, const kpd_index *const *, others, size_t, n,
+             const kpd_parallel *, p)
+
+static kpd_status kpd__index_compact(kpd_index *x, const kpd_parallel *p, kpd_error *e) {
+    return kpd__index_merge(x, NULL, 0, p, e);
+}
+KPD__GUARDED(2, kpd_index_compact, kpd__index_compact, kpd_index *, x, const kpd_parallel *, p)
 
 static size_t kpd__flat_sections(const kpd_index *x, kpd__section *s, const void **data) {
     kpd__section_set(&s[0], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));

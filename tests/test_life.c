@@ -54,17 +54,27 @@ static size_t draw(life *l, size_t which[BATCH], int64_t ids[BATCH]) {
     return n;
 }
 
-static void upsert(life *l) {
-    size_t which[BATCH], n;
-    int64_t ids[BATCH];
-    float v[BATCH * DIM];
-    n = draw(l, which, ids);
+static void draw_vectors(life *l, const size_t *which, size_t n, float *v) {
     for (size_t i = 0; i < n; i++) {
         uint32_t centre = (uint32_t)which[i] % 17 + 1;                  // vectors in some clusters
         entry *e = &l->at[which[i]];
         for (size_t d = 0; d < DIM; d++) e->v[d] = v[i * DIM + d] = tiny_uniform(&centre) + tiny_uniform(&l->state) * 0.4f;
         e->there = true;
     }
+}
+
+static int32_t part_of(const kpd_index *x, int64_t id) {
+    int32_t part = -1;
+    CHECK_OK(kpd_index_partition(x, id, &part, &error));
+    return part;
+}
+
+static void upsert(life *l) {
+    size_t which[BATCH], n;
+    int64_t ids[BATCH];
+    float v[BATCH * DIM];
+    n = draw(l, which, ids);
+    draw_vectors(l, which, n, v);
     CHECK_OK(kpd_index_upsert(l->x, ids, v, n, &error));
 }
 
@@ -143,6 +153,49 @@ static void save_and_open(life *l) {
     kpd_index *y = reopen(l->x, true);
     kpd_index_destroy(l->x);
     l->x = y;
+}
+
+static void compact(life *l) {
+    CHECK_OK(kpd_index_compact(l->x, NULL, &error));
+    CHECK_THAT(info_of(l->x).text_bytes <= 64 * info_of(l->x).count, "texts have gaps");
+}
+
+// What an upsert draws, and texts and partitions for all of it, into another index, of either kind.
+static void fill_other(life *l, kpd_index *y) {
+    size_t which[BATCH], n;
+    int64_t ids[BATCH];
+    float v[BATCH * DIM];
+    n = draw(l, which, ids);
+    draw_vectors(l, which, n, v);
+    CHECK_OK(kpd_index_upsert(y, ids, v, n, &error));
+    for (size_t i = 0; i < n; i++) {
+        entry *e = &l->at[which[i]];
+        char bytes[64];
+        kpd_text text;
+        e->text = below(l, 2) ? tiny_random(&l->state) : 0;
+        text = text_of(e->text, bytes);
+        CHECK_OK(kpd_index_set_text(y, ids + i, &text, 1, &error));
+        e->part = below(l, 2) ? 1 : PART + 1;                           // that of the other index
+        if (e->part == 1) CHECK_OK(kpd_index_set_partition(y, ids + i, &e->part, 1, &error));
+        else e->part = part_of(y, ids[i]);
+    }
+}
+
+static void merge(life *l) {
+    kpd_index *other[2] = {NULL, NULL}, *mapped;
+    for (int i = 0; i < 2; i++) {
+        kpd_index_desc d;
+        memset(&d, 0, sizeof d);
+        d.dim = DIM; d.metric = l->metric; d.kind = below(l, 2) ? KPD_FLAT : KPD_TREE; d.partition = PART + 1;
+        CHECK_OK(kpd_index_create(&d, &other[i], &error));
+        fill_other(l, other[i]);
+    }
+    mapped = reopen(other[1], false);
+    kpd_index_destroy(other[1]);
+    other[1] = mapped;
+    CHECK_OK(kpd_index_merge(l->x, (const kpd_index *const *)other, 2, NULL, &error));
+    kpd_index_destroy(other[0]);
+    kpd_index_destroy(other[1]);
 }
 
 // ---- what must hold ------------------------------------------------------------------------------------------------
@@ -314,6 +367,8 @@ static bool step(life *l, long i) {
     else if (what < 88) save_and_open(l);
     else if (what < 90) reserve(l);
     else if (what < 91 && !below(l, 3)) drop_all(l);
+    else if (what < 93) compact(l);
+    else if (what < 95) merge(l);
     return l->x && (below(l, 4) || check_search(l, l->x)) && (i % 50 || check_entries(l, l->x)) && (i % 200 || check_mapped(l));
 }
 
@@ -459,9 +514,9 @@ static kpd_index *of_two(kpd_index_kind kind) {
 
 // ---- filters -------------------------------------------------------------------------------------------------------
 
-enum { QUERIES = 30, K = 10 };
-static kpd_hit found[QUERIES * K], wanted[QUERIES * K];
-static int32_t n_found[QUERIES], n_wanted[QUERIES];
+enum { QUERIES = 30, MORE = 300, K = 10 };
+static kpd_hit found[MORE * K], wanted[MORE * K];
+static int32_t n_found[MORE], n_wanted[MORE];
 
 // A tree of 6000 whose vector i is of partition i mod 100; queries near vectors.
 static kpd_index *partitioned(float *q) {
@@ -483,7 +538,7 @@ static kpd_session *session_of(kpd_simd level, kpd_pool *pool) {
     kpd_session *s = NULL;
     memset(&d, 0, sizeof d);
     d.max_dim = DIM; d.max_k = 64; d.simd = level;
-    if (pool) d.parallel = kpd_pool_parallel(pool);
+    if (pool) d.parallel = *kpd_pool_parallel(pool);
     CHECK_OK(kpd_session_create(&d, &s, &error));
     return s;
 }
@@ -526,7 +581,7 @@ static void filters_keep_the_recall(void) {
             }
             CHECK_THAT(good >= 0.88 * all, "%d%% pass by %d: %d of %d", (int)share[i], way, good, all);
         }
-    kpd_index_close(x);
+    kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
 
@@ -566,8 +621,8 @@ static void filters_agree(void) {
                 kpd_pool_destroy(pool);
             }
     }
-    kpd_index_close(mapped);
-    kpd_index_close(x);
+    kpd_index_destroy(mapped);
+    kpd_index_destroy(x);
 }
 
 static void filters_refused(void) {
@@ -604,9 +659,121 @@ static void filters_refused(void) {
         CHECK_STATUS(kpd_index_partition(x, 1, &part, &error), KPD_ERR_NOT_FOUND);
         d.only_partitions = false; d.only_bits = true; d.n_bits = 1;
         CHECK_STATUS(kpd_index_search(s, x, q, 1, &d, found, n_found, &error), KPD_ERR_ARGUMENT);
-        kpd_index_close(x);
+        kpd_index_destroy(x);
         kpd_session_destroy(s);
     }
+}
+
+// ---- compact and merge ---------------------------------------------------------------------------------------------
+
+// How many of the best that flat search finds a tree finds at its dial.
+static int good_hits(kpd_session *s, const kpd_index *x, const float *q) {
+    kpd_search_desc d;
+    int good = 0;
+    memset(&d, 0, sizeof d);
+    d.k = K; d.recall = 1;
+    CHECK_OK(kpd_index_search(s, x, q, MORE, &d, wanted, n_wanted, &error));
+    d.recall = 0.95f;
+    CHECK_OK(kpd_index_search(s, x, q, MORE, &d, found, n_found, &error));
+    for (int i = 0; i < MORE * K; i++) good += found[i].score >= wanted[i / K * K + K - 1].score;
+    return good;
+}
+
+static bool same_files(const kpd_index *x, const kpd_index *y) {
+    tiny_bytes a, b;
+    bool same;
+    CHECK_OK(kpd_index_save(x, test_tmp("life_x.kpi"), &error));
+    CHECK_OK(kpd_index_save(y, test_tmp("life_y.kpi"), &error));
+    a = tiny_bytes_read(test_tmp("life_x.kpi"));
+    b = tiny_bytes_read(test_tmp("life_y.kpi"));
+    same = a.size == b.size && !memcmp(a.data, b.data, a.size);
+    tiny_bytes_free(&a);
+    tiny_bytes_free(&b);
+    return same;
+}
+
+// A tree of which half was appended, a few at a time, finds within a hundredth what a fresh one finds; compacted it is that one
+// to the bit, whatever the threads, and so is what is merged of its halves.
+static void appended_and_compacted(void) {
+    static float q[MORE * DIM];
+    for (int metric = KPD_COSINE; metric <= KPD_L2; metric++) {
+        kpd_session *s = session_of(KPD_SIMD_AUTO, NULL);
+        kpd_index_desc d;
+        kpd_index *fresh = NULL, *x = NULL, *half = NULL;
+        kpd_pool *pool = NULL;
+        kpd_parallel p;
+        uint32_t state = 4;
+        int good, all;
+        memset(&d, 0, sizeof d);
+        fill_many(8);
+        d.dim = DIM; d.metric = (kpd_metric)metric; d.kind = KPD_TREE;
+        for (size_t i = 0; i < MORE * DIM; i++) q[i] = many[i / DIM * 19 % MANY * DIM + i % DIM] + tiny_uniform(&state) * 0.3f;
+        CHECK_OK(kpd_index_build(&d, NULL, many_ids, many, MANY, &fresh, &error));
+        CHECK_OK(kpd_index_build(&d, NULL, many_ids, many, MANY / 2, &x, &error));
+        CHECK_OK(kpd_index_build(&d, NULL, many_ids + MANY / 2, many + MANY / 2 * DIM, MANY / 2, &half, &error));
+        for (size_t i = MANY / 2; i < MANY; i += 7)
+            CHECK_OK(kpd_index_upsert(x, many_ids + i, many + i * DIM, MANY - i < 7 ? MANY - i : 7, &error));
+        all = good_hits(s, fresh, q);
+        good = good_hits(s, x, q);
+        CHECK_THAT(good >= all - MORE * K / 100, "%s: %d of %d, fresh %d", kpd_metric_name(d.metric), good, MORE * K, all);
+        CHECK_OK(kpd_pool_create(3, NULL, &pool, &error));
+        p = *kpd_pool_parallel(pool);
+        CHECK(!same_files(x, fresh));
+        CHECK_OK(kpd_index_compact(x, &p, &error));
+        CHECK(same_files(x, fresh));
+        CHECK_OK(kpd_index_remove(x, many_ids + MANY / 2, MANY / 2, NULL, &error));
+        CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&half, 1, &p, &error));
+        CHECK(same_files(x, fresh));
+        kpd_pool_destroy(pool);
+        kpd_index_destroy(fresh);
+        kpd_index_destroy(x);
+        kpd_index_destroy(half);
+        kpd_session_destroy(s);
+    }
+}
+
+static void check_merge_refused(kpd_index *x, const kpd_index *y, const char *named) {
+    const kpd_index *others[2];
+    const kpd_index *before;
+    others[0] = x; others[1] = y;
+    before = reopen(x, true);
+    CHECK_STATUS(kpd_index_merge(x, others, 2, NULL, &error), KPD_ERR_ARGUMENT);
+    CHECK_INT(error.where, 1);
+    CHECK_THAT(strstr(error.message, named), "%s", error.message);
+    CHECK(same_files(x, before));
+    kpd_index_destroy((kpd_index *)(uintptr_t)before);
+}
+
+static void merge_refused(void) {
+    kpd_index_desc d;
+    kpd_index *x = NULL, *y = NULL;
+    float v[DIM + 1] = {1};
+    int64_t id = 3;
+    memset(&d, 0, sizeof d);
+    d.dim = DIM; d.metric = KPD_DOT; d.fingerprint = 0xABC;
+    CHECK_OK(kpd_index_create(&d, &x, &error));
+    CHECK_OK(kpd_index_upsert(x, &id, v, 1, &error));
+    d.dim = DIM + 1;
+    CHECK_OK(kpd_index_create(&d, &y, &error));
+    check_merge_refused(x, y, "dim 21");
+    kpd_index_destroy(y);
+    d.dim = DIM; d.metric = KPD_L2;
+    CHECK_OK(kpd_index_create(&d, &y, &error));
+    check_merge_refused(x, y, "metric l2");
+    kpd_index_destroy(y);
+    d.metric = KPD_DOT; d.fingerprint = 0xABCD;
+    CHECK_OK(kpd_index_create(&d, &y, &error));
+    check_merge_refused(x, y, "000000000000abcd");
+    kpd_index_destroy(y);
+    d.fingerprint = 0;                                                  // nothing is known
+    CHECK_OK(kpd_index_create(&d, &y, &error));
+    CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&y, 1, NULL, &error));
+    CHECK_INT(info_of(x).count, 1);
+    kpd_index_destroy(y);
+    y = reopen(x, false);
+    CHECK_STATUS(kpd_index_compact(y, NULL, &error), KPD_ERR_ARGUMENT);        // read-only
+    kpd_index_destroy(y);
+    kpd_index_destroy(x);
 }
 
 // ---- texts ---------------------------------------------------------------------------------------------------------
@@ -641,7 +808,7 @@ static void texts_refused(void) {
         CHECK_STATUS(kpd_index_set_text(x, ids, texts, 2, &error), KPD_ERR_LIMIT);
         CHECK_INT(error.where, 1);
         texts[1] = text(NULL, 1);
-        CHECK_STATUS(kpd_index_set_text(x, ids, texts, 2, &error), KPD_ERR_ARGUMENT);
+        CHECK_STATUS(kpd_index_set_text(x, ids, texts, 2, &error), KPD_ERR_INPUT);
         CHECK_INT(error.where, 1);
         CHECK_STATUS(kpd_index_text(x, 8, &t, &error), KPD_ERR_NOT_FOUND);
         CHECK(!t.data && t.size == 99);
@@ -725,6 +892,8 @@ SUITE(life) {
     RUN(life, filters_keep_the_recall);
     RUN(life, filters_agree);
     RUN(life, filters_refused);
+    RUN(life, appended_and_compacted);
+    RUN(life, merge_refused);
     RUN(life, texts_refused);
     RUN(life, texts_take_room);
     RUN(life, texts_lie);

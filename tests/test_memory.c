@@ -3,6 +3,7 @@
 #define KPD_THREADS
 #include "test.h"
 #include "tiny_model.h"
+#include "values.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,6 +250,35 @@ static kpd_status fill_texts_of(host *h, kpd_index_kind kind) {
     return s;
 }
 
+// Compacting, and taking in another with texts and partitions: refused, it leaves the index as it was.
+static kpd_status merge_of(host *h, kpd_index_kind kind) {
+    kpd_index_desc d;
+    kpd_index *x = UNTOUCHED(kpd_index), *y = NULL;
+    kpd_status s;
+    float v[2 * 8] = {1, 2, 3};
+    const int64_t ids[2] = {1, 2};
+    const int32_t part = 5;
+    const kpd_text t = {"some text", 9};
+    memset(&d, 0, sizeof d);
+    d.dim = 8; d.metric = KPD_DOT;
+    CHECK_OK(kpd_index_build(&d, NULL, ids, v, 2, &y, NULL));
+    CHECK_OK(kpd_index_set_text(y, ids, &t, 1, NULL));
+    CHECK_OK(kpd_index_set_partition(y, ids, &part, 1, NULL));
+    d.kind = kind; d.allocator = allocator(h);
+    s = kpd_index_build(&d, NULL, ids, v, 1, &x, h->e);
+    if (!s) {
+        s = kpd_index_merge(x, (const kpd_index *const *)&y, 1, NULL, h->e);
+        CHECK_INT(info_of(x).count, s ? 1 : 2);
+        if (!s) s = kpd_index_compact(x, NULL, h->e);
+        kpd_index_destroy(x);
+    }
+    kpd_index_destroy(y);
+    return s;
+}
+
+static kpd_status merge_flat(host *h) { return merge_of(h, KPD_FLAT); }
+static kpd_status merge_tree(host *h) { return merge_of(h, KPD_TREE); }
+
 static kpd_status fill_texts(host *h) { return fill_texts_of(h, KPD_FLAT); }
 static kpd_status fill_tree_texts(host *h) { return fill_texts_of(h, KPD_TREE); }
 
@@ -319,6 +349,8 @@ static void each_refusal(void) {
     check_each_refusal(copy_index, 6, "kpd_index_open, copied");
     check_each_refusal(copy_empty_index, 2, "kpd_index_open, empty and copied");
     check_each_refusal(fill_index, 7, "kpd_index_create and _upsert");
+    check_each_refusal(merge_flat, 12, "kpd_index_merge");
+    check_each_refusal(merge_tree, 8, "kpd_index_merge of a tree");
     check_each_refusal(fill_texts, 8, "kpd_index_set_text");
     check_each_refusal(fill_tree_texts, 8, "kpd_index_set_text of a tree");
     check_each_refusal(save_index, 3, "kpd_index_save");
