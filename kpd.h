@@ -10755,7 +10755,8 @@ static kpd_status kpd__merge_labels(const kpd__merger *m, kpd_index *y, size_t b
         const kpd_index *x = kpd__merged_from(m, i, &slot);
         kpd__label l = kpd__label_get(x, slot);
         kpd_text t;
-        t.data = x->texts.bytes + (l.text >> 24); t.size = kpd__text_size(l.text);
+        t.size = kpd__text_size(l.text);
+        t.data = t.size ? x->texts.bytes + (l.text >> 24) : NULL;
         l.text = 0;
         kpd__label_put(y, to, l);
         if (t.size) kpd__text_put(y, to, t);
@@ -10770,9 +10771,11 @@ static kpd_status kpd__flat_build(kpd_index *y, const kpd__given *g, float *row,
         for (size_t d = 0; d < (size_t)y->dim; d++) kpd__own_vectors(y)[kpd__vector_at(y, i, d)] = row[d];
         kpd__own_ids(y)[i] = g->ids[i];
     }
-    y->count = s ? 0 : g->n;
-    if (!s) kpd__table_build(y);
-    return s;
+    if (s) return s;
+    y->count = g->n;
+    kpd__table_build(y);
+    kpd__recode(y, 0, (y->count + 15) / 16);
+    return KPD_OK;
 }
 
 // Makes y, which is like x but without arrays, of what m lists.
@@ -10808,7 +10811,7 @@ static kpd_status kpd__merge_into(kpd_index *x, kpd__merger *m, const kpd_index 
     memcpy(y.t.tuned, x->t.tuned, sizeof y.t.tuned);
     y.t.n_tuned = x->t.n_tuned;
     memset(&y.texts, 0, sizeof y.texts);
-    y.ids = NULL; y.table = NULL; y.vectors = NULL; y.parts = NULL;
+    y.ids = NULL; y.table = NULL; y.vectors = NULL; y.codes = NULL; y.notes = NULL; y.parts = NULL;
     y.count = y.capacity = y.table_size = 0;
     s = kpd__merge_build(m, &y, p, row, e);
     kpd__free(&x->allocator, memory, size);

@@ -63,7 +63,8 @@ x128=$(printf '%0128d' 0 | sed 's/00/a /g')
 
 t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
-for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index info" "index tune" \
+for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index compact" \
+         "index merge" "index info" "index tune" \
          search recommend vocab train "eval pairs" "eval auction" simulate "simulate judge"; do
     run 0 $kpd help $c
     prints "kpd $c"
@@ -503,6 +504,34 @@ run 1 $kpd search $x "$dir/q.npy" --gamma -1; says "--gamma -1: expected above 0
 for store in i16 int8 none; do
     run 0 $kpd index build "$dir/v.npy" -o $x --kind tree --store $store; run 0 $kpd index info $x; prints "3 of dim 2, cosine"
 done
+
+t index_life
+for kind in flat tree; do
+    run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --kind $kind --partition 3
+    printf '20\n21\n' > "$dir/ids3"
+    run 0 $kpd index add $x "$dir/w.npy" --ids "$dir/ids3" --partition 4; prints "2 added"
+    run 0 $kpd index compact $x; prints "5 vectors, 5 before"
+    run 0 $kpd index info $x; prints "5 of dim 2"; prints "partition    3"; prints "verified"
+    run 0 $kpd search $x "$dir/q.npy" --partition 4; exactly '0\t1\t21\t1\n0\t2\t20\t0\n'
+    run 0 $kpd search $x "$dir/q.npy" --partition 5; lines 0
+    printf '20\n-20\n10\n777\n' > "$dir/only"
+    run 0 $kpd search $x "$dir/q.npy" --filter "$dir/only"; exactly '0\t1\t10\t1\n0\t2\t-20\t0\n0\t3\t20\t0\n'
+    run 0 $kpd search $x "$dir/q.npy" --filter "$dir/only" --partition 4; exactly '0\t1\t20\t0\n'
+    : > "$dir/only"; run 0 $kpd search $x "$dir/q.npy" --filter "$dir/only"; lines 0
+    run 1 $kpd search $x "$dir/q.npy" --filter "$dir/missing"; says "missing: "; says "No such file"
+    printf '20\nx\n' > "$dir/only"; run 1 $kpd search $x "$dir/q.npy" --filter "$dir/only"; says "only:2: "
+    y=$dir/y.kpi
+    run 0 $kpd index build "$dir/w.npy" -o $y --ids "$dir/ids2"
+    run 0 $kpd index merge $x $y $y; prints "6 vectors, 5 before"
+    run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t11\t1\n0\t2\t21\t1\n'
+    run 0 $kpd search $x "$dir/q.npy" -k 9 --partition 0; exactly '0\t1\t11\t1\n0\t2\t10\t0\n'
+    run 0 $kpd index build "$dir/w.npy" -o $y --metric l2
+    cp $x "$dir/before"; run 1 $kpd index merge $x $y; says "y.kpi: merge: index 0 has metric l2, expected cosine"
+    same $x "$dir/before"
+done
+run 1 $kpd index compact "$dir/missing"; says "No such file"
+run 1 $kpd index merge $x "$dir/missing"; says "missing: "; says "No such file"
+run 2 $kpd index merge $x; says "an argument is missing"
 
 t index_duplicates
 printf '5\n6\n5\n' > "$dir/ids"

@@ -131,7 +131,7 @@ static void set_partitions(life *l) {
     for (size_t i = 0; i < n; i++) {
         entry *e = &l->at[which[i]];
         if (!e->there) continue;
-        parts[kept] = e->part = (int32_t)below(l, 4) * (below(l, 9) ? 1 : -1000000000);
+        parts[kept] = e->part = (int32_t)below(l, 4) * (below(l, 9) ? 1 : -500000000);
         ids[kept++] = ids[i];
     }
     CHECK_OK(kpd_index_set_partition(l->x, ids, parts, kept, &error));
@@ -258,13 +258,13 @@ static void draw_filters(life *l, filters *f) {
     f->d.only_ids = which >> 1 & 1; f->d.only_bits = which >> 2 & 1; f->d.only_partitions = which >> 3 & 1;
     f->d.ids = f->ids; f->d.bits = f->bits; f->d.partitions = f->parts;
     for (size_t i = 0; i < IDS; i++)                                    // some of them twice, some that the index has not
-        for (uint32_t j = below(l, sparse) ? 0 : 1 + below(l, 2); j--;) f->ids[f->d.n_ids++] = id_of(i) + (below(l, 9) == 0);
+        for (uint32_t j = below(l, sparse) ? 0 : 1 + below(l, 2); j--;) f->ids[f->d.n_ids++] = id_of(i) - (i && !below(l, 9));
     qsort(f->ids, f->d.n_ids, sizeof *f->ids, by_id);
     f->d.first_bit = below(l, 3) ? -1 : id_of(below(l, IDS)) - 3;
     f->d.n_bits = below(l, IDS);
     for (size_t i = 0; i < f->d.n_bits; i++) f->bits[i / 64] |= (uint64_t)(below(l, sparse) == 0) << i % 64;
     for (int32_t i = -1; i < 4; i++)
-        if (below(l, 2)) f->parts[f->d.n_partitions++] = i < 0 ? -2000000000 : i;
+        if (below(l, 2)) f->parts[f->d.n_partitions++] = i < 0 ? -1000000000 : i;
 }
 
 static bool pass(const filters *f, int64_t id, int32_t part) {
@@ -385,9 +385,10 @@ static void live(kpd_index_kind kind, kpd_metric metric, kpd_dtype storage, long
 static void random_lives(void) {
     static const kpd_dtype storage[] = {KPD_F32, KPD_INT16, KPD_INT8, KPD_INT4};
     const char *asked = getenv("KPD_LIFE_OPERATIONS");
-    long each = (asked ? atol(asked) : 4500) / 15;
+    long each = (asked ? atol(asked) : 4500) / 18;
     for (int m = KPD_COSINE; m <= KPD_L2; m++) {
         live(KPD_FLAT, (kpd_metric)m, KPD_F32, each);
+        live(KPD_FLAT, (kpd_metric)m, KPD_INT8, each);
         for (int i = 0; i < 4; i++) live(KPD_TREE, (kpd_metric)m, storage[i], each);
     }
 }

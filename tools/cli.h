@@ -98,6 +98,7 @@ typedef struct options {
     int32_t queries, seed, by;          // of a simulated shop; 0 = not given
     int32_t world, placebo;             // -1 = not given
     int32_t kind, store, lists;         // of an index
+    int32_t partition;                  // -1 = not given
     float recall, gamma;                // 0 = not given
     int32_t format;                     // of text: a table_format
     int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
@@ -142,6 +143,7 @@ static const option OPTIONS[] = {
     {"--lists", INTEGER, FIELD(lists), 1, 1 << 24, NULL, "N", "lists of a tree (one for 224 vectors)"},
     {"--recall", NUMBER, FIELD(recall), 0, 0, NULL, "R", "share of the K best that a tree is to find (0.95)"},
     {"--gamma", NUMBER, FIELD(gamma), 0, 0, NULL, "G", "how far a tree is opened, in place of --recall"},
+    {"--partition", INTEGER, FIELD(partition), 0, INT32_MAX, NULL, "P", "a number that vectors get, or are to have"},
     {"--model", FILE_NAME, FIELD(model), 0, 0, NULL, "M.kpd", "the model that scores, or that made the vectors"},
     {"--threshold", NUMBER, FIELD(threshold), 0, 0, NULL, "T", "the least score that counts"},
     {"--keyphrases", FILE_NAME, FIELD(keyphrases), 0, 0, NULL, "FILE", "of an index that keeps none: id TAB keyphrase"},
@@ -165,7 +167,7 @@ static const option OPTIONS[] = {
     {"--yes", TEXT, FIELD(yes), 0, 0, NULL, "W1,W2,...", "words that mean yes, in lower case (yes)"},
     {"--no", TEXT, FIELD(no), 0, 0, NULL, "W1,W2,...", "words that mean no (no)"},
     {"--dev", FILE_NAME, FIELD(dev), 0, 0, NULL, "FILE", "pairs on which the threshold is chosen"},
-    {"--filter", FILE_NAME, FIELD(filter), 0, 0, NULL, "FILE", "values that --threshold is held against"},
+    {"--filter", FILE_NAME, FIELD(filter), 0, 0, NULL, "FILE", "search: ids that may be found; else values for --threshold"},
     {"--against", FILE_NAME, FIELD(against), 0, 0, NULL, "FILE", "a second system's recommendations"},
     {"--items", INTEGER, FIELD(items), 1, INT32_MAX, NULL, "N", "how many items"},
     {"--queries", INTEGER, FIELD(queries), 20, 1000000, NULL, "N", "how many keyphrases (4000)"},

@@ -179,6 +179,13 @@ static bool fail_row(const char *path, const kpd_error *e, int64_t first) {
     return fail(path, 0, "row %lld: %s", (long long)(first + e->where), after_place(e->message));
 }
 
+static bool give_partition(job *j, const int64_t *ids, size_t n) {
+    kpd_error e;
+    for (size_t i = 0; i < n && j->o.partition >= 0; i++)
+        if (kpd_index_set_partition(j->index, ids + i, &j->o.partition, 1, &e)) return fail(NULL, 0, "%s", e.message);
+    return true;
+}
+
 static bool upsert_all(job *j, const char *path, const int64_t *ids, float *v) {
     kpd_error e;
     size_t n;
@@ -187,6 +194,7 @@ static bool upsert_all(job *j, const char *path, const int64_t *ids, float *v) {
         int64_t first = j->vectors.next;
         if (!next_vectors(j, path, v, &n)) return false;
         if (n && kpd_index_upsert(j->index, ids + first, v, n, &e)) return fail_row(path, &e, first);
+        if (!give_partition(j, ids + first, n)) return false;
         progress(j, (int64_t)n, j->vectors.next, j->vectors.rows);
     } while (n);
     return true;
@@ -292,6 +300,7 @@ static bool text_index_chunk(job *j, void *state) {
     if (!check_finite(j, x->b.out, x->b.cols)) return false;
     if (x->tree) return text_index_keep(j, x);
     if (kpd_index_upsert(j->index, x->id, x->b.out, n, &e)) return fail_text(j, &e);
+    if (!give_partition(j, x->id, n)) return false;
     return !kpd_index_set_text(j->index, x->id, x->text, n, &e) || fail_text(j, &e);
 }
 
@@ -382,6 +391,7 @@ static int run_index_build(job *j) {
     d.metric = (kpd_metric)j->o.metric;
     d.kind = (kpd_index_kind)j->o.kind; d.storage = stores[j->o.store];
     d.lists = j->o.lists; d.recall = j->o.recall;
+    d.partition = j->o.partition < 0 ? 0 : j->o.partition;
     ok = texts ? build_of_texts(j, &d) : build_of_vectors(j, &d, &l);
     free(l.id);
     return ok ? DONE : BAD_DATA;
@@ -453,6 +463,43 @@ static int run_index_remove(job *j) {
     return ok ? DONE : BAD_DATA;
 }
 
+static bool save_smaller(job *j, const char *path, int64_t before) {
+    kpd_index_info i = index_info(j->index);
+    if (!save_index(j, path)) return false;
+    say("%s: %lld vectors, %lld before", path, (long long)i.count, (long long)before);
+    return true;
+}
+
+static int run_index_compact(job *j) {
+    kpd_error e;
+    lock_index(j, j->arg[0]);
+    if (!open_index(j, j->arg[0], true) || !open_pool(j)) return BAD_DATA;
+    if (kpd_index_compact(j->index, &j->parallel, &e)) return fail(j->arg[0], 0, "%s", e.message), BAD_DATA;
+    return save_smaller(j, j->arg[0], index_info(j->index).count) ? DONE : BAD_DATA;
+}
+
+static bool merge_all(job *j, kpd_index **other) {
+    int64_t before = index_info(j->index).count;
+    kpd_open_desc d = {0};
+    kpd_error e;
+    size_t n = 0;
+    d.verify = true;
+    for (; j->arg[n + 1]; n++)
+        if (kpd_index_open(j->arg[n + 1], &d, &other[n], &e)) return fail_with(j->arg[n + 1], &e);
+    if (kpd_index_merge(j->index, (const kpd_index *const *)other, n, &j->parallel, &e))
+        return fail(j->arg[e.where < 0 ? 0 : e.where + 1], 0, "%s", e.message);
+    return save_smaller(j, j->arg[0], before);
+}
+
+static int run_index_merge(job *j) {
+    kpd_index *other[8] = {0};
+    bool ok;
+    lock_index(j, j->arg[0]);
+    ok = open_index(j, j->arg[0], true) && open_pool(j) && merge_all(j, other);
+    for (size_t i = 0; i < 8; i++) kpd_index_destroy(other[i]);
+    return ok ? DONE : BAD_DATA;
+}
+
 // >>search  By vectors, which gives ids, or by texts, which gives texts. ---------------------------------------------------
 
 typedef struct search_state {
@@ -519,7 +566,30 @@ static int32_t clamp_k(const job *j) {
     return (int64_t)k <= count ? k : count ? (int32_t)count : 1;
 }
 
+static int compare_ids(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool search_filters(job *j, search_state *s) {
+    id_list l = {0};
+    int64_t *ids = NULL;
+    s->d.only_partitions = j->o.partition >= 0;
+    s->d.partitions = &j->o.partition; s->d.n_partitions = 1;
+    if (!j->o.filter) return true;
+    if (read_ids(j, j->o.filter, &l)) ids = (int64_t *)job_alloc(j, l.n + 1, sizeof *ids);
+    if (ids && l.n) {
+        memcpy(ids, l.id, l.n * sizeof *ids);
+        qsort(ids, l.n, sizeof *ids, compare_ids);
+    }
+    s->d.only_ids = true; s->d.ids = ids; s->d.n_ids = l.n;
+    reader_close(&j->text);
+    free(l.id);
+    return ids != NULL;
+}
+
 static bool search_begin(job *j, search_state *s, size_t rows) {
+    if (!search_filters(j, s)) return false;
     s->d.k = clamp_k(j);
     s->d.threshold = isfinite(j->o.threshold);
     s->d.min_score = s->d.threshold ? j->o.threshold : 0;

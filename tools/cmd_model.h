@@ -153,6 +153,7 @@ static void print_index(const kpd_index *x, const char *path) {
         printf("lists        %d, %d blocks of 16; recall %g\n", (int)i.lists, (int)i.blocks, (double)i.recall);
     if (i.fingerprint) printf("fingerprint  %016llx\n", (unsigned long long)i.fingerprint);
     if (i.partition) printf("partition    %d\n", (int)i.partition);
+    if (i.text_bytes) printf("texts        %lld bytes\n", (long long)i.text_bytes);
     printf("vectors      %lld of dim %d, %s\n", (long long)i.count, (int)i.dim, kpd_metric_name(i.metric));
 }
 

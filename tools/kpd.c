@@ -130,10 +130,10 @@ static const command COMMANDS[] = {
      "from BEGIN up to END, counted from 0 as segments are.\n\n"
      "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
     {"Keyphrases for items", "index build", run_index_build, 1, 2,
-     "-o --kind --dim --metric --store --lists --recall --columns --format --ids --model",
+     "-o --kind --dim --metric --store --lists --recall --partition --columns --format --ids --model",
      "an index of keyphrases, or of vectors",
      "index build STUDENT.kpd KEYPHRASES.txt -o INDEX.kpi [--kind flat|tree] [--dim D] [--metric cosine|dot|l2]\n"
-     "                [--store f32|i16|int8|none] [--lists N] [--recall R] [--columns WORDS] [--format F]\n"
+     "                [--store f32|i16|int8|none] [--lists N] [--recall R] [--partition P] [--columns WORDS] [--format F]\n"
      "kpd index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--model STUDENT.kpd] [--kind ...]",
      "Embeds keyphrases, one a line, and keeps them in the index, by which `search` and `recommend` then give words. A line\n"
      "may be id TAB keyphrase (an id is a 64-bit integer); else ids are 0, 1, 2, ... D less than the model's takes the first\n"
@@ -142,14 +142,14 @@ static const command COMMANDS[] = {
      "Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (a list for\n"
      "224), opens those that may have one of the K best, and finds about R (0.95) of these; it keeps vectors as --store says,\n"
      "none: by 4 bits a number alone. A flat one of --store int8 finds the same as one of f32, faster. All vectors of a tree\n"
-     "are in memory while it is made.\n\n"
+     "are in memory while it is made. A partition, of a language or a shop, say, is what `search --partition` looks for.\n\n"
      "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
-    {NULL, "index add", run_index_add, 2, 3, "--ids --columns --format",
+    {NULL, "index add", run_index_add, 2, 3, "--partition --ids --columns --format",
      "adds keyphrases or vectors, or replaces them",
-     "index add INDEX.kpi STUDENT.kpd KEYPHRASES.txt [--columns WORDS] [--format F]\n"
+     "index add INDEX.kpi STUDENT.kpd KEYPHRASES.txt [--partition P] [--columns WORDS] [--format F]\n"
      "kpd index add INDEX.kpi VECTORS.npy --ids FILE",
      "Adds what `index build` reads, or replaces those whose id is there; keyphrases without ids get those behind the\n"
-     "greatest. Waits while another kpd changes the index.\n\n"
+     "greatest. All get the partition P, or what is new that of the index. Waits while another kpd changes the index.\n\n"
      "    kpd index add keyphrases.kpi student.kpd new.txt"},
     {NULL, "index remove", run_index_remove, 2, 2, "",
      "removes ids",
@@ -157,6 +157,19 @@ static const command COMMANDS[] = {
      "Removes the ids of a file, one a line. Those that are not there are not an error. Waits while another\n"
      "kpd changes the index.\n\n"
      "    kpd index remove keyphrases.kpi gone.txt"},
+    {NULL, "index compact", run_index_compact, 1, 1, "",
+     "makes an index anew of what it holds",
+     "index compact INDEX.kpi",
+     "Makes an index of which much was added, replaced or removed as small and fast as a new one. Waits while another kpd\n"
+     "changes the index.\n\n"
+     "    kpd index compact keyphrases.kpi"},
+    {NULL, "index merge", run_index_merge, 2, 8, "",
+     "takes other indexes into one",
+     "index merge INDEX.kpi OTHER.kpi ...",
+     "Takes the vectors, texts and partitions of up to 7 others into the index, with their ids: of equal ones those of the\n"
+     "last file. The others may be of any kind; their dim, metric and student must be the index's. Waits while another kpd\n"
+     "changes the index.\n\n"
+     "    kpd index merge keyphrases.kpi monday.kpi tuesday.kpi"},
     {NULL, "index tune", run_index_tune, 2, 2, "-k --recall",
      "how far a tree must be opened, by queries",
      "index tune INDEX.kpi QUERIES.npy [-k K] [--recall R]",
@@ -168,16 +181,18 @@ static const command COMMANDS[] = {
      "index info INDEX.kpi",
      "Says what an index is, after checking every byte of it.\n\n"
      "    kpd index info keyphrases.kpi"},
-    {NULL, "search", run_search, 2, 3, "-o -k --threshold --recall --gamma --tower --columns --format",
+    {NULL, "search", run_search, 2, 3,
+     "-o -k --threshold --recall --gamma --filter --partition --tower --columns --format",
      "the nearest in an index, by words or vectors",
      "search STUDENT.kpd INDEX.kpi TEXT [-o OUT.tsv] [-k K] [--threshold T] [--recall R | --gamma G]\n"
-     "           [--tower item|keyphrase] [--columns WORDS] [--format F]\n"
+     "           [--filter FILE] [--partition P] [--tower item|keyphrase] [--columns WORDS] [--format F]\n"
      "kpd search INDEX.kpi QUERIES.npy [-o OUT.tsv] [-k K] ...",
      "Prints the K (10) best of each query, with a score of at least T: query row from 0 TAB rank from 1 TAB keyphrase TAB\n"
      "score, or of vectors id TAB score. TEXT is a file of items, title or title TAB category (of keyphrases with --tower\n"
      "keyphrase), or where there is no such file a text itself.\n"
      "A score is larger when nearer: cosine, product, or minus the squared distance. A flat index finds all; a tree about a\n"
-     "share of R of the K best, all with 1. G says directly how far it is opened: where score + G * radius may count.\n\n"
+     "share of R of the K best, all with 1. G says directly how far it is opened: where score + G * radius may count.\n"
+     "--filter looks only among the ids of FILE, one a line, --partition among those of partition P.\n\n"
      "    kpd search student.kpd keyphrases.kpi 'Grey Felt Sleeve 13 inch' -k 5"},
     {NULL, "recommend", run_recommend, 3, 4,
      "-o -k --threshold --min-similarity --by-relevance --same-words --columns --format --keyphrases",
@@ -458,6 +473,7 @@ static int run_command(int argc, char **argv) {
     j.lock = -1;
     j.command = run_command;
     j.o.threshold = j.o.min_similarity = -INFINITY;
+    j.o.partition = -1;
     j.o.world = j.o.placebo = -1;
     status = run(c, argc - 1 - n_words, argv + 1 + n_words, &j);
     job_close(&j);
