@@ -136,27 +136,37 @@ extern "C" {
 //                  t_i - t_j as in [D2LLM]; none: 0. O(n^2) within a query                            [Burges 2005]
 // On texts, by a trainer only (kpdt_trainer_mlm):
 //   MLM            mean over masked tokens of -log softmax(logits)[the token that stood there]                  [BERT]
+#define KPDT__ENUM(name, text) KPDT_##name,              // lists of names as kpd.h has them
 #define KPDT_LOSS_LIST(X)                                                                                              \
-    X(MNR, "mnr") X(MNR_SYMMETRIC, "mnr-symmetric") X(CONTRASTIVE, "contrastive")                                      \
+    X(LOSS_NONE, "none") X(MNR, "mnr") X(MNR_SYMMETRIC, "mnr-symmetric") X(CONTRASTIVE, "contrastive")               \
     X(ONLINE_CONTRASTIVE, "online-contrastive") X(MSE, "mse") X(COSENT, "cosent") X(PEARSON, "pearson") X(BCE, "bce")  \
     X(MARGIN_MSE, "margin-mse") X(KL, "kl") X(RANKNET, "ranknet") X(MLM, "mlm")
-#define KPDT__ENUM(name, text) KPDT_##name,
-typedef enum kpdt_loss { KPDT_LOSS_NONE, KPDT_LOSS_LIST(KPDT__ENUM) KPDT_LOSS_COUNT } kpdt_loss;
+typedef enum kpdt_loss { KPDT_LOSS_LIST(KPDT__ENUM) KPDT_LOSS_COUNT } kpdt_loss;
+KPDDEF const char *kpdt_loss_name(kpdt_loss loss);
+KPDDEF bool        kpdt_loss_from_name(const char *name, kpdt_loss *out);
 
 // As what the teacher's score enters. LOGIT and COSINE take t as a probability; LOGIT first clamps it to
 // [2^-20, 1 - 2^-20] (our default: a teacher's exact 0 or 1 would be infinite). kpd_sigmoid makes a probability of a logit.
-typedef enum kpdt_target {
-    KPDT_TARGET_AS_GIVEN, KPDT_TARGET_LOGIT /* log(t / (1-t)) */, KPDT_TARGET_COSINE /* 2t-1 */
-} kpdt_target;
+#define KPDT_TARGET_LIST(X)                                                                                            \
+    X(TARGET_AS_GIVEN, "probability") X(TARGET_LOGIT, "logit") /* log(t / (1-t)) */ X(TARGET_COSINE, "cosine") /* 2t-1 */
+typedef enum kpdt_target { KPDT_TARGET_LIST(KPDT__ENUM) KPDT_TARGET_COUNT } kpdt_target;
+KPDDEF const char *kpdt_target_name(kpdt_target target);
+KPDDEF bool        kpdt_target_from_name(const char *name, kpdt_target *out);
 
 // Whence a trainer takes a pair's t.
-typedef enum kpdt_teacher { KPDT_BY_LABEL, KPDT_BY_SCORE, KPDT_BY_ASSISTANT } kpdt_teacher;
+#define KPDT_TEACHER_LIST(X) X(BY_LABEL, "label") X(BY_SCORE, "score") X(BY_ASSISTANT, "assistant")
+typedef enum kpdt_teacher { KPDT_TEACHER_LIST(KPDT__ENUM) KPDT_TEACHER_COUNT } kpdt_teacher;
+KPDDEF const char *kpdt_teacher_name(kpdt_teacher teacher);
+KPDDEF bool        kpdt_teacher_from_name(const char *name, kpdt_teacher *out);
 
 // cosine a.b / (|a||b|); dot a.b; angle [AnglE]: with the halves of a vector as real and imaginary parts, the absolute
 // value of the sum of real and imaginary parts of the quotient a/b, divided by |a|/|b|, which is
 // |a.r(b)| / (|a||b|), r(c, d) = (c-d, c+d): ANGLE under COSENT is AnglE. A zero vector has similarity 0 and gets
 // gradient 0 (with dot it gets the other vector).
-typedef enum kpdt_similarity { KPDT_SIM_COSINE, KPDT_SIM_DOT, KPDT_SIM_ANGLE } kpdt_similarity;
+#define KPDT_SIMILARITY_LIST(X) X(SIM_COSINE, "cosine") X(SIM_DOT, "dot") X(SIM_ANGLE, "angle")
+typedef enum kpdt_similarity { KPDT_SIMILARITY_LIST(KPDT__ENUM) KPDT_SIMILARITY_COUNT } kpdt_similarity;
+KPDDEF const char *kpdt_similarity_name(kpdt_similarity similarity);
+KPDDEF bool        kpdt_similarity_from_name(const char *name, kpdt_similarity *out);
 
 typedef struct kpdt_loss_desc {
     kpdt_loss loss;                     // required
@@ -253,21 +263,23 @@ KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors 
 
 #define KPDT_MAX_COLUMNS 16
 
-typedef enum kpdt_column {              // what a column holds; each role but SKIP at most once
-    KPDT_COL_END,                       // no more columns
-    KPDT_COL_SKIP,
-    KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY,
-    KPDT_COL_QUERY,                     // of which query a row is: the same bytes in rows that follow each other
-    KPDT_COL_LABEL,                     // a number from 0 to 1
-    KPDT_COL_SCORE                      // a teacher's score: a finite number
-} kpdt_column;
+// What a column holds; each role but SKIP at most once. QUERY says of which query a row is, by the same bytes in rows that
+// follow each other; LABEL is a number from 0 to 1, SCORE a teacher's, any finite number.
+#define KPDT_COLUMN_LIST(X)                                                                                            \
+    X(COL_END, "end") /* no more columns */ X(COL_SKIP, "-") X(COL_KEYPHRASE, "keyphrase") X(COL_TITLE, "title")       \
+    X(COL_CATEGORY, "category") X(COL_QUERY, "query") X(COL_LABEL, "label") X(COL_SCORE, "score")
+typedef enum kpdt_column { KPDT_COLUMN_LIST(KPDT__ENUM) KPDT_COLUMN_COUNT } kpdt_column;
+KPDDEF const char *kpdt_column_name(kpdt_column column);
+KPDDEF bool        kpdt_column_from_name(const char *name, kpdt_column *out);
 
 typedef struct kpdt_dataset_desc {
+    uint32_t abi;                       // abi and reserved as in kpd.h's descs
     const char *path;                   // mapped, and must not be changed while open
     const char *data; size_t size;      // or these bytes: borrowed, must outlive; path is then their name in messages, or NULL
     kpdt_column columns[KPDT_MAX_COLUMNS];
     bool skip_bad_rows;                 // leaves them out and counts them; else the first one is an error
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpdt_dataset_desc;
 
 typedef struct kpdt_row {               // {NULL, 0} and NaN where there is no such column
@@ -306,14 +318,14 @@ KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *o
 
 #define KPDT_MAX_LOSSES 4
 
-typedef enum kpdt_batching {            // of the rows of a data set
-    KPDT_RANDOM,                        // another order each epoch, by the seed
-    KPDT_NO_DUPLICATES,                 // as RANDOM, and to MNR no text counts twice in a batch: see below
-    KPDT_BY_QUERY,                      // and the rows of a query stand together: see below
-    KPDT_IN_ORDER                       // as in the file
-} kpdt_batching;
+// Of the rows of a data set. RANDOM is another order each epoch, by the seed; IN_ORDER as in the file.
+#define KPDT_BATCHING_LIST(X)                                                                                          \
+    X(RANDOM, "random") X(NO_DUPLICATES, "no-duplicates") X(BY_QUERY, "by-query") X(IN_ORDER, "in-order")
+typedef enum kpdt_batching { KPDT_BATCHING_LIST(KPDT__ENUM) KPDT_BATCHING_COUNT } kpdt_batching;
+KPDDEF const char *kpdt_batching_name(kpdt_batching batching);
+KPDDEF bool        kpdt_batching_from_name(const char *name, kpdt_batching *out);
 
-// NO_DUPLICATES. Texts are the same where the model reads the same tokens. A keyphrase that stands in a batch several times is
+// NO_DUPLICATES. As RANDOM, and to MNR no text counts twice in a batch. Texts are the same where the model reads the same tokens. A keyphrase that stands in a batch several times is
 // one candidate, its first, and none to the items with which a row of the batch pairs it, whose false negative it would be;
 // items likewise under MNR_SYMMETRIC. So batches are full, and no row waits for a batch without its like. The texts are
 // tokenized once more to be compared, and a batch that has the same one twice gets a mask, batch^2 bytes.
@@ -333,8 +345,11 @@ typedef struct kpdt_source {            // a data set, and what is to be learned
 // After learning: cosine or logit of the dev pairs against their labels, yes at .5 and over. MLM_LOSS is minus the loss of its
 // texts, whose masks are always the same. Higher is better. A figure may be NaN, as a correlation with scores that are all
 // equal is: that is never the best, and until there is a best, no look counts against `patience`.
-typedef enum kpdt_dev_metric { KPDT_DEV_AUC, KPDT_DEV_AP, KPDT_DEV_F1, KPDT_DEV_PEARSON, KPDT_DEV_SPEARMAN, KPDT_DEV_MLM_LOSS }
-    kpdt_dev_metric;
+#define KPDT_DEV_METRIC_LIST(X)                                                                                        \
+    X(DEV_AUC, "auc") X(DEV_AP, "ap") X(DEV_F1, "f1") X(DEV_PEARSON, "pearson") X(DEV_SPEARMAN, "spearman") X(DEV_MLM_LOSS, "mlm")
+typedef enum kpdt_dev_metric { KPDT_DEV_METRIC_LIST(KPDT__ENUM) KPDT_DEV_METRIC_COUNT } kpdt_dev_metric;
+KPDDEF const char *kpdt_dev_metric_name(kpdt_dev_metric metric);
+KPDDEF bool        kpdt_dev_metric_from_name(const char *name, kpdt_dev_metric *out);
 
 // A model to begin with, of shape d: matrices and tables are N(0, .02) as in [BERT], biases 0, norms' weights 1; then every
 // tensor of `from` (NULL = none) that has a namesake of the same rows and cols here is copied over it, and over that of the
@@ -346,6 +361,7 @@ KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *fro
                                    kpd_error *e);
 
 typedef struct kpdt_trainer_desc {
+    uint32_t abi;
     const kpd_model *start;             // required; copied. Either kind; separate towers are trained separately
     const kpdt_source *sources; int32_t n_sources;   // none: the host brings its batches
     const kpd_model *assistant;         // whose probability is t where a loss has teacher KPDT_BY_ASSISTANT; must outlive
@@ -374,8 +390,10 @@ typedef struct kpdt_trainer_desc {
     uint64_t weights_seed;              // of what begins at random, which is mlm's head; to these hosts the same
     bool mlm;                           // a bi-encoder gets the head of kpdt_trainer_mlm, as where a source's loss is MLM
     kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
+    kpd_progress progress;              // of a learn, in texts forward and back, and of a look, in texts; see kpdt_trainer_learn
     kpd_parallel parallel;
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpdt_trainer_desc;
 
 typedef struct kpdt_report {
@@ -424,9 +442,10 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
 // Forward, losses and backward of a batch: adds the gradient of the sum of its losses, divided by `accumulate`. A batch larger
 // than max_tokens, over both towers, or than max_texts goes in pieces, each twice forward (GradCache), with the same bits; only
 // MLM wants it whole. What the assistant says of a row is kept for the epochs to come, as long as the batch has the texts of
-// that row: of others, which the host has put there, it is asked anew. Errors: ARGUMENT (`where` = the row of the batch; where
-// its label or score is to blame and b->row says whence it comes, the message begins with file and line), LIMIT; UNSUPPORTED (a
-// cross-encoder of several logits, since losses read one).
+// that row: of others, which the host has put there, it is asked anew. Errors: ARGUMENT; INPUT (`where` = the row of the batch;
+// where its label or score is to blame and b->row says whence it comes, the message begins with file and line); LIMIT;
+// UNSUPPORTED (a cross-encoder of several logits, since losses read one); CANCELLED. After one that came while it went back the
+// gradient has a part of the batch's: kpdt_trainer_cancel ends the step, as kpdt_trainer_step does by itself.
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
@@ -537,6 +556,7 @@ KPDDEF void kpdt_rank(const float *gain, int32_t n, int32_t k, const float *idea
 typedef double kpdt_statistic_t(void *user, const size_t *run, size_t runs, const size_t *item, size_t n);
 
 typedef struct kpdt_bootstrap_desc {
+    uint32_t abi;
     const float *a, *a_weight;          // [runs, n]; a_weight NULL = 1
     const float *b, *b_weight;          // [runs, n]; b NULL = the statistic of a alone
     kpdt_statistic_t *statistic; void *statistic_user;   // in place of a
@@ -545,6 +565,7 @@ typedef struct kpdt_bootstrap_desc {
     float level;                        // of the interval, 0 = .95
     uint64_t seed;                      // the same seed gives the same interval
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpdt_bootstrap_desc;
 typedef struct kpdt_interval {
     double estimate, low, high;         // percentile interval
@@ -598,9 +619,10 @@ KPDDEF kpd_status kpdt_auction_total(const kpdt_auction_row *rows, size_t n, kpd
 // tokenizer makes [UNK] whatever the vocabulary, are left out here and count there. Special tokens written in a text are
 // text, as there.
 
-typedef kpd_text kpdt_line_t(void *user);                   // the next text, valid until the next call; data NULL = the end
+typedef bool kpdt_line_t(void *user, kpd_text *out);        // the next text, valid until the next call; false = no more
 
 typedef struct kpdt_vocabulary_desc {
+    uint32_t abi;
     int32_t size;                       // tokens, 0 = 8000
     int32_t min_count;                  // of a merge, 0 = 2
     int32_t max_alphabet;               // characters, 0 = 1000
@@ -608,6 +630,7 @@ typedef struct kpdt_vocabulary_desc {
     int32_t strip_accents;              // 0 = unless cased, 1 = yes, -1 = no
     kpdt_line_t *next; void *next_user; // required
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpdt_vocabulary_desc;
 
 // *vocab gets the text of vocab.txt, a token a line, with a zero behind it that *size does not count: size + 1 bytes which the
@@ -730,6 +753,14 @@ static kpd_status kpdt__check_labels(const int32_t *label, size_t n, size_t clas
                              (int)label[i], (unsigned long long)classes - 1);
     return KPD_OK;
 }
+
+KPD__ENUM_NAMES(kpdt_loss, KPDT_LOSS_LIST)
+KPD__ENUM_NAMES(kpdt_target, KPDT_TARGET_LIST)
+KPD__ENUM_NAMES(kpdt_teacher, KPDT_TEACHER_LIST)
+KPD__ENUM_NAMES(kpdt_similarity, KPDT_SIMILARITY_LIST)
+KPD__ENUM_NAMES(kpdt_column, KPDT_COLUMN_LIST)
+KPD__ENUM_NAMES(kpdt_batching, KPDT_BATCHING_LIST)
+KPD__ENUM_NAMES(kpdt_dev_metric, KPDT_DEV_METRIC_LIST)
 
 // >>tape  What training keeps beside a model: its parameters and their gradients, each one flat buffer, and the tape, which
 // holds what a forward pass leaves for the backward one. Relies on kpd.h's model and memory. Promises that nothing is
@@ -3753,6 +3784,7 @@ static kpd_status kpdt__dataset_open(const kpdt_dataset_desc *d, kpdt_dataset **
     int32_t n = 0;
     kpd_status s;
     if (!d) d = (const kpdt_dataset_desc *)memset(&none, 0, sizeof none);
+    if (kpd__desc_check("data", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     n_path = d->path ? strlen(d->path) + 1 : 0;
     s = kpdt__columns_check(d, &n, e);
     if (s) return s;
@@ -4104,6 +4136,7 @@ struct kpdt_trainer {
     uint64_t seed, weights_seed;
     kpdt__content start_is, assistant_is;   // the latter 0 where nobody asks it
     int64_t texts, tokens;              // through learn since the last apply
+    kpd_progress host; kpd__progress progress;      // of a learn or a look
     bool begun;                         // a step: draw, learn, forward or mlm since the last apply
     int32_t mask;                       // the mask token's id
 };
@@ -4145,9 +4178,6 @@ static kpd_status kpdt__trainer_numbers_check(const kpdt_trainer_desc *d, kpd_er
     return s;
 }
 
-#define KPDT__NAME_OF(name, text) #name,
-static const char *const kpdt__loss_names[KPDT_LOSS_COUNT] = {"none", KPDT_LOSS_LIST(KPDT__NAME_OF)};
-
 // Whether a loss compares the pairs of a query: in batches that do not keep them together it learns nothing.
 static bool kpdt__of_queries(const kpdt_loss_desc *l) {
     return l->loss == KPDT_MARGIN_MSE || l->loss == KPDT_KL || l->loss == KPDT_RANKNET ||
@@ -4159,13 +4189,14 @@ static bool kpdt__on_matrix(kpdt_loss l) { return l == KPDT_MNR || l == KPDT_MNR
 // Losses on queries would be computed, and mean nothing.
 static kpd_status kpdt__source_queries_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
     const kpdt_source *x = &d->sources[i];
-    const char *name = kpdt__loss_names[l->loss], *per = l->loss == KPDT_PEARSON ? " per query" : "";
+    const char *name = kpdt_loss_name(l->loss), *per = l->loss == KPDT_PEARSON ? " per query" : "";
     if (kpdt__of_queries(l) && !kpdt__has(x->data, KPDT_COL_QUERY))
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: %s%s compares the rows of a query, and there is no "
                          "query column", (int)i, name, per);
     if (kpdt__of_queries(l) && x->batching != KPDT_BY_QUERY)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: %s%s compares the rows of a query, which batching %d "
-                         "scatters; expected KPDT_BY_QUERY", (int)i, name, per, (int)x->batching);
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: %s%s compares the rows of a query, which batching %s "
+                         "scatters; expected %s", (int)i, name, per, kpdt_batching_name(x->batching),
+                         kpdt_batching_name(KPDT_BY_QUERY));
     return KPD_OK;
 }
 
@@ -4283,6 +4314,7 @@ static bool kpdt__wants_mlm(const kpdt_trainer_desc *d) {
 
 static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
     kpd_status s;
+    if (d && kpd__desc_check("training", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d || !d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
@@ -4534,6 +4566,7 @@ static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
 // Sizes, before anything is laid out.
 static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     t->allocator = d->allocator;
+    t->host = d->progress;
     t->n_sides = d->start->desc.kind == KPD_CROSS_ENCODER ? 1 : 2;
     t->max_tokens = kpd__max((size_t)d->start->desc.max_tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
     t->batch = d->batch ? (size_t)d->batch : 32;
@@ -4695,6 +4728,12 @@ static void kpdt__make_room(kpdt_trainer *t, const kpdt__batch *b) {
     if (kpdt__kept_beside(t, b->tower) + b->first[b->n_texts] > t->max_tokens) t->side[1 - (int)b->tower].kept = false;
 }
 
+static void kpdt__progress_begin(kpdt_trainer *t, size_t texts) {
+    t->progress.host = &t->host;
+    t->progress.done = 0;
+    t->progress.of = texts;
+}
+
 // A tower's texts forward in as many pieces as it takes.
 static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, bool drop, float *out,
                                       kpd_error *e) {
@@ -4705,6 +4744,7 @@ static kpd_status kpdt__tower_forward(kpdt_trainer *t, kpd_tower tower, const kp
         if (!s) kpdt__make_room(t, &b);
         if (!s) s = kpdt__side_forward(t, &b, drop, out + at * dim, e);
         if (!s) s = kpdt__diverged(t, out + at * dim, b.n_texts * dim, e);
+        if (!s) s = kpd__progress_add(&t->progress, b.n_texts, e);
         if (s) return s;
         t->side[tower].kept = b.n_texts == n;
         if (drop) t->tokens += (int64_t)b.first[b.n_texts];
@@ -4725,6 +4765,8 @@ static kpd_status kpdt__tower_backward(kpdt_trainer *t, kpd_tower tower, const k
         if (!s && !x->kept) s = kpdt__side_forward(t, &b, true, out + at * dim, e);
         if (s) return s;
         kpdt__backward(x->tape, dout + at * dim);
+        s = kpd__progress_add(&t->progress, b.n_texts, e);
+        if (s) return s;
     }
     x->kept = false;
     x->n_texts += n;
@@ -5121,6 +5163,7 @@ static kpd_status kpdt__trainer_learn(kpdt_trainer *t, const kpdt_batch *b, floa
     kpd_status s = kpdt__batch_argument(t, b, e);
     size_t n = s ? 0 : (size_t)b->n;
     t->begun = t->begun || !s;
+    kpdt__progress_begin(t, 2 * n * (size_t)t->n_sides);
     if (!s && b->losses[0].loss == KPDT_MLM) return kpdt__learn_texts(t, b, loss, e);
     for (int i = 0; !s && i < t->n_sides; i++)
         s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], n, true, t->side[i].out, e);
@@ -5190,6 +5233,7 @@ static kpd_status kpdt__dev_mlm_slice(kpdt_trainer *t, kpd_tower tower, int64_t 
         kpd_status s = kpdt__side_batch(t, tower, x->in, at, n, &b, e);
         b.first_text = (uint64_t)row + at;
         if (!s) s = kpdt__mlm_run(t, x, &b, 0, &loss, &masked, e);
+        if (!s) s = kpd__progress_add(&t->progress, b.n_texts, e);
         if (s) return s;
         kpdt__mlm_sum(&x->tape->mlm, &b, sum);
         *count += (double)masked;
@@ -5220,6 +5264,7 @@ static kpd_status kpdt__look(kpdt_trainer *t, float *figure, kpd_error *e) {
     bool pairs = t->dev.metric != KPDT_DEV_MLM_LOSS;
     kpd_status s = KPD_OK;
     size_t n;
+    kpdt__progress_begin(t, (size_t)t->dev.data->rows * (pairs ? (size_t)t->n_sides : 1));
     for (int64_t at = 0; pairs && !s && at < t->dev.data->rows; at += (int64_t)n) {
         n = kpd__min(t->batch, (size_t)(t->dev.data->rows - at));
         s = kpdt__dev_slice(t, at, n, e);
@@ -5941,6 +5986,7 @@ static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *al
     static const char *const name[4] = {"a", "a_weight", "b", "b_weight"};
     kpd_status s = KPD_OK;
     column[0] = d->a; column[1] = d->a_weight; column[2] = d->b; column[3] = d->b_weight;
+    if (kpd__desc_check("bootstrap", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (d->statistic && (d->a || d->b))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "bootstrap: a statistic, and a or b, expected one of them");
     if (!(d->a || d->statistic) || !d->n || d->resamples < 0 || !(d->level >= 0 && d->level < 1) ||
@@ -6210,7 +6256,7 @@ static void kpdt__read_words(kpdt__vocabulary *v, const kpdt_vocabulary_desc *d)
     v->status = kpd_tokenizer_create(&td, &t, v->e);
     scan.t = t;
     scan.take = kpdt__take_word; scan.taker = v;
-    while (!v->status && (text = d->next(d->next_user)).data) {
+    while (!v->status && d->next(d->next_user, &text)) {
         scan.part = text;
         kpd__plain(&scan, 0, text.size);
     }
@@ -6517,6 +6563,7 @@ static void kpdt__free_vocabulary(kpdt__vocabulary *v) {
 }
 
 static kpd_status kpdt__vocabulary_check(const kpdt_vocabulary_desc *d, kpd_error *e) {
+    if (d && kpd__desc_check("vocabulary", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d || !d->next || !kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "vocabulary: next is required, and an allocator has both functions or none");
     if (d->size < 0 || d->size > KPD_MAX_VOCAB || d->min_count < 0 || d->max_alphabet < 0)

@@ -342,6 +342,64 @@ static void descs_of_another_abi_are_refused(void) {
     kpd_tokenizer_destroy(t);
 }
 
+static bool one_line(void *user, kpd_text *out) {
+    out->data = "blue blue case";
+    out->size = 14;
+    return !(*(int *)user)++;
+}
+
+static void training_descs_of_another_abi_are_refused(void) {
+    static const char table[] = "red phone\tred case\t1\nblue\tlamp\t0\n";
+    static const float a[3] = {1, 2, 3};
+    int lines = 0;
+    char *vocab = NULL;
+    size_t size;
+    kpdt_dataset_desc dd;
+    kpdt_vocabulary_desc vd;
+    kpdt_bootstrap_desc bd;
+    kpdt_trainer_desc d;
+    kpdt_source source;
+    kpdt_dataset *data = NULL;
+    kpdt_trainer *t = NULL;
+    kpdt_interval interval;
+    tiny_options o;
+    kpd_error e;
+    memset(&o, 0, sizeof o); memset(&dd, 0, sizeof dd); memset(&vd, 0, sizeof vd); memset(&bd, 0, sizeof bd);
+    memset(&d, 0, sizeof d); memset(&source, 0, sizeof source);
+    vd.next = one_line; vd.next_user = &lines;
+    CHECK_DESC(vd, kpdt_vocabulary_train(&vd, &vocab, &size, &e), "vocabulary");
+    free(vocab);
+    bd.a = a; bd.n = 3; bd.resamples = 10;
+    CHECK_DESC(bd, kpdt_bootstrap(&bd, &interval, &e), "bootstrap");
+    dd.data = table; dd.size = strlen(table);
+    dd.columns[0] = KPDT_COL_KEYPHRASE; dd.columns[1] = KPDT_COL_TITLE; dd.columns[2] = KPDT_COL_LABEL;
+    CHECK_DESC(dd, kpdt_dataset_open(&dd, &data, &e), "data");
+    source.data = data; source.losses[0].loss = KPDT_CONTRASTIVE;
+    d.start = tiny_model(&o); d.sources = &source; d.n_sources = 1;
+    CHECK_DESC(d, kpdt_trainer_create(&d, &t, &e), "training");
+    kpdt_trainer_destroy(t);
+    kpdt_dataset_destroy(data);
+    kpd_model_destroy((kpd_model *)d.start);
+}
+
+#define CHECK_NAMES(type, count)                                                                                       \
+    for (int i = 0; i < (count); i++) {                                                                                \
+        type back = (type)((i + 1) % (count));                                                                         \
+        CHECK(type##_from_name(type##_name((type)i), &back) && (int)back == i);                                        \
+        CHECK(!type##_from_name("?", &back) && !strcmp(type##_name((type)(count)), "?"));                               \
+    }
+
+static void enums_of_training_have_names(void) {
+    CHECK_NAMES(kpdt_loss, KPDT_LOSS_COUNT);
+    CHECK_NAMES(kpdt_target, KPDT_TARGET_COUNT);
+    CHECK_NAMES(kpdt_teacher, KPDT_TEACHER_COUNT);
+    CHECK_NAMES(kpdt_similarity, KPDT_SIMILARITY_COUNT);
+    CHECK_NAMES(kpdt_column, KPDT_COLUMN_COUNT);
+    CHECK_NAMES(kpdt_batching, KPDT_BATCHING_COUNT);
+    CHECK_NAMES(kpdt_dev_metric, KPDT_DEV_METRIC_COUNT);
+    CHECK(!strcmp(kpdt_loss_name(KPDT_MNR), "mnr") && !strcmp(kpdt_column_name(KPDT_COL_LABEL), "label"));
+}
+
 static void success_of_losses_is_said(void) {
     static const int32_t labels[2] = {0, 1};
     float s[8] = {1, 2, 3, 4, 5, 6, 7, 9}, t[2] = {0, 1}, ds[8], loss, work[16], da[8], db[8], dw[24];
@@ -384,13 +442,6 @@ static void success_of_metrics_is_said(void) {
     SUCCEEDS(kpdt_spearman(s, s, 4, NULL, &rho, spoilt()));
     SUCCEEDS(kpdt_bootstrap(&d, &interval, spoilt()));
     SUCCEEDS(kpdt_auction_total(&row, 1, &result, spoilt()));
-}
-
-static kpd_text one_line(void *user) {
-    kpd_text t;
-    t.data = (*(int *)user)++ ? NULL : "blue blue case";
-    t.size = t.data ? 14 : 0;
-    return t;
 }
 
 static void use_trainer(kpdt_trainer *t, const char *path) {
@@ -505,6 +556,8 @@ SUITE(errors) {
     RUN(errors, quoted_texts_leave_room);
     RUN(errors, success_is_said);
     RUN(errors, descs_of_another_abi_are_refused);
+    RUN(errors, training_descs_of_another_abi_are_refused);
+    RUN(errors, enums_of_training_have_names);
     RUN(errors, success_of_losses_is_said);
     RUN(errors, success_of_metrics_is_said);
     RUN(errors, success_of_training_is_said);

@@ -712,18 +712,18 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
     REFUSED(KPD_CROSS_ENCODER, j.sources[0].losses[0].loss = KPDT_MNR, "cross-encoder");
     REFUSED(KPD_BI_ENCODER, j.sources[0].batching = (kpdt_batching)9, "batching");
     for (int l = KPDT_PEARSON; l <= KPDT_RANKNET; l++) {    // those that compare the rows of a query
-        static const char *const name[] = {"PEARSON per query", "", "MARGIN_MSE", "KL", "RANKNET"};
+        static const char *const name[] = {"pearson per query", "", "margin-mse", "kl", "ranknet"};
         if (l == KPDT_BCE) continue;
         for (int cross = 0; cross < 2; cross++) {
-            char says[100];
-            snprintf(says, sizeof says, "source 0: %s compares the rows of a query, which batching 0 scatters",
+            char says[120];
+            snprintf(says, sizeof says, "source 0: %s compares the rows of a query, which batching random scatters; expected by-query",
                      name[l - KPDT_PEARSON]);
             REFUSED((kpd_kind)cross, j.sources[0].losses[0].loss = (kpdt_loss)l; j.sources[0].losses[0].per_query = true,
                     says);
         }
     }
     REFUSED(KPD_BI_ENCODER, j.sources[0].data = no_query; j.sources[0].losses[0].loss = KPDT_KL,
-            "source 0: KL compares the rows of a query, and there is no query column");
+            "source 0: kl compares the rows of a query, and there is no query column");
     REFUSED(KPD_BI_ENCODER, j.sources[0].losses[0].loss = KPDT_BCE, "source 0: loss: BCE takes a logit");
     for (int metric = KPDT_DEV_AUC; metric <= KPDT_DEV_SPEARMAN; metric++)
         REFUSED(KPD_BI_ENCODER, j.d.dev = one_class; j.d.dev_metric = (kpdt_dev_metric)metric, "dev: all 2 labels are");
@@ -1039,6 +1039,55 @@ static void looks_by_hand_are_those_of_steps(void) {
 }
 
 // A checkpoint has no gradient: between draw and apply it would lose what was drawn and learned.
+typedef struct stop { int left; int64_t done, of; } stop;
+
+static bool stop_after(void *user, int64_t done, int64_t of) {
+    stop *x = (stop *)user;
+    CHECK(done <= of && (x->done == x->of || (of == x->of && done > x->done)));
+    x->done = done; x->of = of;
+    return x->left-- > 0;
+}
+
+static bool gradient_is_zero(kpdt_trainer *t) {
+    size_t n;
+    const float *g = kpdt_trainer_gradient(t, &n);
+    for (size_t i = 0; i < n; i++)
+        if (g[i] != 0) return false;
+    return true;
+}
+
+// Cancelled at any call of its progress, a step is not done; one that goes on is, and so is a look.
+static void a_step_and_a_look_can_be_cancelled(void) {
+    job j;
+    stop x = {0, 0, 0};
+    kpdt_trainer *t;
+    kpdt_report r;
+    kpd_error e;
+    kpd_status s = KPD_ERR_CANCELLED;
+    int calls = 0;
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.progress.report = stop_after; j.d.progress.user = &x;
+    j.d.max_tokens = 70; j.d.dev_steps = 100;           // a batch goes in pieces
+    t = job_trainer(&j);
+    for (; s && calls < 100; calls++) {
+        x.left = calls; x.done = x.of = 0;
+        s = kpdt_trainer_step(t, &r, &e);
+        if (s) CHECK_STATUS(s, KPD_ERR_CANCELLED);
+        if (s) CHECK(gradient_is_zero(t));
+        CHECK_INT(report_of(t).step, s ? 0 : 1);
+    }
+    CHECK_THAT(calls > 3 && x.done == x.of, "%d calls, %d of %d", calls, (int)x.done, (int)x.of);
+    for (calls = 0, s = KPD_ERR_CANCELLED; s && calls < 100; calls++) {
+        x.left = calls; x.done = x.of = 0;
+        s = kpdt_trainer_look(t, &r, &e);
+        if (s) CHECK_STATUS(s, KPD_ERR_CANCELLED);
+        CHECK(s == KPD_OK || report_of(t).best_dev != report_of(t).best_dev);
+    }
+    CHECK(calls > 2 && x.done == x.of);
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
 static void a_step_under_way_is_not_saved(void) {
     const char *path = test_tmp("under_way.kpc");
     job j;
@@ -1309,6 +1358,7 @@ SUITE(trainer) {
     RUN(trainer, a_row_that_a_step_cannot_take_is_named_by_file_and_line);
     RUN(trainer, a_training_that_diverges_says_so);
     RUN(trainer, refused_memory_is_reported);
+    RUN(trainer, a_step_and_a_look_can_be_cancelled);
     RUN(trainer, memory_is_what_it_is_said_to_be);
     RUN(trainer, a_batch_of_short_texts_goes_in_one_piece);
     RUN(trainer, dev_by_mlm_goes_many_texts_at_a_time);

@@ -10,10 +10,11 @@ static kpd_error error;
 // A corpus is an array of texts, handed out one by one.
 typedef struct corpus { const kpd_text *texts; size_t n, at; } corpus;
 
-static kpd_text next_text(void *user) {
+static bool next_text(void *user, kpd_text *out) {
     corpus *c = (corpus *)user;
-    kpd_text none = {NULL, 0};
-    return c->at < c->n ? c->texts[c->at++] : none;
+    if (c->at == c->n) return false;
+    *out = c->texts[c->at++];
+    return true;
 }
 
 static kpd_text text_of(const char *s) {

@@ -41,11 +41,12 @@ static bool corpus_chunk(corpus *c) {
 }
 
 // The library asks for texts; that there are no more may be a failure.
-static kpd_text corpus_line(void *user) {
+static bool corpus_line(void *user, kpd_text *out) {
     corpus *c = (corpus *)user;
-    kpd_text none = {NULL, 0};
     if (c->next_line == c->j->text.n) c->failed = c->failed || !corpus_chunk(c);
-    return c->failed || !c->j->text.n ? none : c->j->text.lines[c->next_line++];
+    if (c->failed || !c->j->text.n) return false;
+    *out = c->j->text.lines[c->next_line++];
+    return true;
 }
 
 static int64_t count_lines(const char *text, size_t size) {
@@ -366,9 +367,7 @@ static bool train_begin(job *j, training *x) {
 static bool train_is_finished(const training *x) { return file_exists(x->path[LAST]); }
 
 static void name_metric(training *x) {
-    const char *word = RECIPE_METRIC_WORDS;
-    for (int i = 0; i < (int)x->r.train.d.dev_metric; i++) word = strchr(word, ' ') + 1;
-    snprintf(x->metric, sizeof x->metric, "%.*s", (int)strcspn(word, " "), word);
+    snprintf(x->metric, sizeof x->metric, "%s", kpdt_dev_metric_name(x->r.train.d.dev_metric));
 }
 
 // The model of a checkpoint, which may be one of a training that goes on.

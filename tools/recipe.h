@@ -103,9 +103,8 @@ typedef struct recipe_key {
     const char *absent, *help;          // what holds without the key; what it means
 } recipe_key;
 
-#define RECIPE_LOSS_WORDS WORDS(KPDT_LOSS_LIST)
-#define RECIPE_METRIC_WORDS "auc ap f1 pearson spearman mlm"
-#define RECIPE_COLUMN_WORDS "- keyphrase title category query label score item"
+#define RECIPE_LOSS_WORDS (WORDS(KPDT_LOSS_LIST) + sizeof "none")     // from 1 on
+#define RECIPE_COLUMN_WORDS (&(KPDT_COLUMN_LIST(RECIPE_WORD) " item")[sizeof " end"])     // from 1 on, and item
 
 #define M(f) offsetof(recipe_model, f)
 #define T(f) offsetof(recipe_train, f)
@@ -190,18 +189,18 @@ static const recipe_key RECIPE_KEYS[] = {
      "leaves them out and counts them; else the first is an error"},
     {RECIPE_DATA, "loss", RECIPE_LOSSES, D(source.losses), 0, 0, 0, RECIPE_LOSS_WORDS, "required",
      "one or more with a comma between them, each with options (below)"},
-    {RECIPE_DATA, "batching", RECIPE_CHOICE, D(source.batching), 0, 0, 0, "random no-duplicates by-query in-order", "random",
+    {RECIPE_DATA, "batching", RECIPE_CHOICE, D(source.batching), 0, 0, 0, WORDS(KPDT_BATCHING_LIST), "random",
      "no-duplicates: to mnr no text counts twice in a batch; by-query: its rows together, which margin-mse, kl, ranknet and "
      "pearson per_query=yes want"},
     {RECIPE_DATA, "share", RECIPE_NUMBER, D(source.share), 0, HUGE_VAL, RECIPE_OVER, NULL, "as its rows",
      "of the batches, beside that of the others; for all sets or for none"},
-    {RECIPE_DATA, "similarity", RECIPE_CHOICE, D(similarity), 0, 0, 0, "cosine dot angle", "cosine",
+    {RECIPE_DATA, "similarity", RECIPE_CHOICE, D(similarity), 0, 0, 0, WORDS(KPDT_SIMILARITY_LIST), "cosine",
      "of a bi-encoder's vectors"},
     {RECIPE_DATA, "dims", RECIPE_WIDTHS, D(dims), 1, KPD_MAX_WIDTH, 0, NULL, "all columns",
      "widths at which the losses count, descending (Matryoshka)"},
     {RECIPE_DATA, "dim_weights", RECIPE_WEIGHTS, D(dim_weights), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1 each", "of the dims"},
 
-    {RECIPE_DEV, "metric", RECIPE_CHOICE, offsetof(recipe_train, d.dev_metric), 0, 0, 0, RECIPE_METRIC_WORDS, "auc",
+    {RECIPE_DEV, "metric", RECIPE_CHOICE, offsetof(recipe_train, d.dev_metric), 0, 0, 0, WORDS(KPDT_DEV_METRIC_LIST), "auc",
      "of cosine or logit against label; mlm: minus the loss"},
     {RECIPE_DEV, "steps", RECIPE_LONG, T(d.dev_steps), 1, 1e15, 0, NULL, "the last only", "between looks at dev"},
     {RECIPE_DEV, "patience", RECIPE_INTEGER, T(d.patience), 0, 1 << 24, 0, NULL, "0",
@@ -222,11 +221,11 @@ static const recipe_key RECIPE_KEYS[] = {
 #define L(f) offsetof(kpdt_loss_desc, f)
 static const recipe_key RECIPE_LOSS_OPTIONS[] = {
     {RECIPE_ALL_LOSSES, "weight", RECIPE_NUMBER, L(weight), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1", "beside the other losses"},
-    {RECIPE_ON_PAIRS, "teacher", RECIPE_CHOICE, L(teacher), 0, 0, 0, "label score assistant", "label",
+    {RECIPE_ON_PAIRS, "teacher", RECIPE_CHOICE, L(teacher), 0, 0, 0, WORDS(KPDT_TEACHER_LIST), "label",
      "whom it follows: a column, or the assistant's probability"},
     {RECIPE_BIT(KPDT_MSE) | RECIPE_BIT(KPDT_PEARSON) | RECIPE_BIT(KPDT_MARGIN_MSE) | RECIPE_BIT(KPDT_KL),
      "target", RECIPE_CHOICE,
-     L(target), 0, 0, 0, "probability logit cosine", "probability", "as what: t as it is, log(t / (1-t)), 2t-1"},
+     L(target), 0, 0, 0, WORDS(KPDT_TARGET_LIST), "probability", "as what: t as it is, log(t / (1-t)), 2t-1"},
     {RECIPE_BIT(KPDT_MNR) | RECIPE_BIT(KPDT_MNR_SYMMETRIC) | RECIPE_BIT(KPDT_COSENT) | RECIPE_BIT(KPDT_RANKNET), "scale",
      RECIPE_NUMBER, L(scale), 0, HUGE_VAL, RECIPE_OVER, NULL, "20", "of the scores"},
     {RECIPE_BIT(KPDT_CONTRASTIVE) | RECIPE_BIT(KPDT_ONLINE_CONTRASTIVE), "margin", RECIPE_NUMBER, L(margin), 0, HUGE_VAL,
@@ -408,8 +407,8 @@ static bool recipe_file(recipe *r, const recipe_key *k, const char *value, const
     return true;
 }
 
-static const kpdt_column RECIPE_ROLES[] = {KPDT_COL_SKIP, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_QUERY,
-                                           KPDT_COL_LABEL, KPDT_COL_SCORE, KPDT_COL_SKIP};     // as in RECIPE_COLUMN_WORDS
+// Of column word `at`; the library has no item.
+static kpdt_column recipe_role(int at) { return at + 1 < KPDT_COLUMN_COUNT ? (kpdt_column)(at + 1) : KPDT_COL_SKIP; }
 
 // Columns by the file's names are known when the file is.
 static bool recipe_columns(recipe *r, const recipe_key *k, char *value, kpdt_column *out) {
@@ -425,7 +424,7 @@ static bool recipe_columns(recipe *r, const recipe_key *k, char *value, kpdt_col
         if (at && seen & 1 << at) return recipe_fail(r, r->line, "columns: '%s' twice", word);
         if (n == KPDT_MAX_COLUMNS) return recipe_fail(r, r->line, "columns: more than %d", KPDT_MAX_COLUMNS);
         seen |= 1 << at;
-        out[n++] = RECIPE_ROLES[at];
+        out[n++] = recipe_role(at);
     }
     return true;
 }
@@ -650,9 +649,7 @@ static bool recipe_has_column(const recipe_data *d, kpdt_column role) {
 
 // Its word, and the option that makes it one of queries.
 static void recipe_loss_text(const kpdt_loss_desc *d, char *out, size_t size) {
-    const char *words = RECIPE_LOSS_WORDS;
-    for (int i = 1; i < (int)d->loss; i++) words += strcspn(words, " ") + 1;
-    snprintf(out, size, "%.*s%s", (int)strcspn(words, " "), words, d->per_query ? " per_query=yes" : "");
+    snprintf(out, size, "%s%s", kpdt_loss_name(d->loss), d->per_query ? " per_query=yes" : "");
 }
 
 static bool recipe_items(recipe *r, recipe_data *d) {
@@ -686,7 +683,7 @@ static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
     if (!ok) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->file, (long long)t.line, t.why);
     else if (!d->columns && !d->other) ok = recipe_fail(r, at->line, "%s: the key 'columns' is missing", at->title);
     for (int i = 0; ok && d->other && i < t.n_columns - (d->items != NULL); i++)
-        if (t.column[i].at >= 0) d->set.columns[n++] = RECIPE_ROLES[i + 1];
+        if (t.column[i].at >= 0) d->set.columns[n++] = recipe_role(i + 1);
     if (ok && d->other) memset(d->set.columns + n, 0, sizeof d->set.columns - (size_t)n * sizeof *d->set.columns);
     table_close(&t);
     fclose(f);
@@ -897,10 +894,8 @@ static bool recipe_read_other(recipe *r, recipe_data *d, const recipe_section *a
     bool ok = f || recipe_fail(r, recipe_line_of(at, "file"), "%.300s: %s", d->file, why);
     if (!ok) return false;
     for (int i = 0; i < KPDT_MAX_COLUMNS && d->set.columns[i] != KPDT_COL_END; i++) {
-        const char *word = RECIPE_COLUMN_WORDS;
         size_t n = strlen(wanted);
-        for (int k = 0; RECIPE_ROLES[k] != d->set.columns[i]; k++) word = strchr(word, ' ') + 1;
-        snprintf(wanted + n, sizeof wanted - n, "%s%.*s*", n ? " " : "", (int)strcspn(word, " "), word);
+        snprintf(wanted + n, sizeof wanted - n, "%s%s*", n ? " " : "", kpdt_column_name(d->set.columns[i]));
     }
     table_open(&t, d->file, f, (table_format)d->format, wanted, d->columns);
     if (d->items) table_use(&t, &d->by_id);
@@ -1061,15 +1056,11 @@ static void recipe_help_options(FILE *f) {
     fprintf(f, "\noptions of a loss, as in pearson teacher=assistant weight=2\n");
     for (int i = 0; i < RECIPE_N_LOSS_OPTIONS; i++) {
         const recipe_key *k = &RECIPE_LOSS_OPTIONS[i];
-        const char *words = RECIPE_LOSS_WORDS;
         recipe_help_key(f, k);
         if (k->sections == RECIPE_ALL_LOSSES) continue;
         fprintf(f, "  %-21s of", "");
-        for (int loss = 1; *words; loss++) {
-            int n = (int)strcspn(words, " ");
-            if (k->sections & RECIPE_BIT(loss)) fprintf(f, " %.*s", n, words);
-            words += n + (words[n] == ' ');
-        }
+        for (int loss = 1; loss < KPDT_LOSS_COUNT; loss++)
+            if (k->sections & RECIPE_BIT(loss)) fprintf(f, " %s", kpdt_loss_name((kpdt_loss)loss));
         fputc('\n', f);
     }
 }
