@@ -110,120 +110,6 @@
 // in matrix products y = x W^T + b, W is [N, K]. Matrices are f32 row-major unless they say "panels".
 // References: [BERT] Devlin et al. 2019; [SBERT] Reimers and Gurevych 2019; [MRL] Kusupati et al. 2022 (Matryoshka).
 //
-// >>format
-//
-// A file is a header, a table of sections, and the sections. All numbers are little-endian. Offsets are from the start.
-//
-//     header, 64 bytes                               section entry, 128 bytes, from byte 64 on
-//      0  u8[8]  89 4B 50 44 0D 0A 1A 0A               0  char[64] name, zero-padded, at least one zero
-//      8  u16    major version = 2                    64  u32      type (below)
-//     10  u16    minor version                        68  u32      flags: 1 = required, 2 = summed at open
-//     12  u32    kind: 1 model, 2 index,              72  u64[3]   shape: logical sizes, unused ones are 1
-//                3 checkpoint                         96  u64      offset, a multiple of 64
-//     16  u32    0x01020304                          104  u64      size in bytes
-//     20  u32    required features: 0                112  u64      XXH64 of the payload
-//     24  u64    size of the whole file              120  u64      zero
-//     32  u32    number of sections, at most 65536
-//     36  u32    zero                                Sections follow the table and each other in the table's order,
-//     40  u64    XXH64 of the table                  each at the next multiple of 64, zero-filled between. Of equal
-//     48  u64    zero                                names the first counts. A reader skips sections it does not know,
-//     56  u64    XXH64 of bytes 0 to 55              unless they are flagged required.
-//
-// The sections below are written as required; config, templates, special and vocab also as summed. Readers demand neither.
-// XXH64 is Collet's 64-bit xxHash with seed 0. A higher minor version adds sections and flags of them that may be ignored, and
-// gives a meaning to what is zero in config: a reader refuses a number or bit there that it does not know. Another major
-// version or an unknown feature bit is refused.
-//
-//     type                 payload
-//     1 u8, 2 i32, 3 i64, 4 f32, 5 bf16     row-major
-//     8  f32 panels  [N, K]   [N/16][K][16]        N padded to 16 with zeros
-//     9  bf16 panels [N, K]   [N/16][K/2][16][2]   N padded to 16, K to 32
-//     10 int8 panels [N, K]   [N/16][K/4][16][4]   N padded to 16, K to 64; value = int8 * scale[n]
-//
-// Panels are how kernels read weights: 16 output columns side by side, so a mapped model runs as it lies. 1 KB of a bf16 or
-// int8 panel (16 rows of 64 bytes) is one AMX B tile at stride 64; a row is one operand of VDPBF16PS or VPDPBUSD; AVX2 and
-// NEON widen the same bytes. A matrix that joins several (query, key, value) pads each to 16 columns by itself; its shape is
-// {3, N, K}, K at least 2.
-//
-// int8: weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32 and `m.colsum` i32 (the
-// plain sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K padded to 64, one for all
-// matrices that are joined. A row x of the input is rounded to whole numbers u: with t = x * inscale, levels L, all in f32,
-//     step = range / L, u = t * (L / range) + z, once to nearest even, cut to 0..255 (or 0..65535), where
-//     as a rule       range = the largest |t|,           L = 127,   z = 128
-//     GELU's output   range = most - least, the largest t, at least 0, and the least, at most 0;
-//                                                        L = 255,   z = -least * (L / range) to nearest even
-//     16-bit inputs   range = the largest |t|,           L = 32767, z = 32768
-// and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias);
-// the sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is
-// rounded to nearest even and summed in f32. GELU before a product of bf16 or int8 is a shorter polynomial, off by up to 2e-4.
-// Attention is in whole numbers too where query, key and value come from 8-bit inputs; see >>quantised.
-// Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
-//
-// A model (kind 1) has these sections; [..] = shape:
-//     config          i32  [64]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
-//                     7 positions, 8 token types, 9 labels, 10 activation, 11 pooling, 12 bits of layer norm epsilon (f32),
-//                     13 tokens per text, 14 bits: 0 no final normalisation, 1..2 similarity (0 cosine, 1 dot, 2 l2), 8..30
-//                     columns that vectors are cut to (0 = all); 15 number of modules, 16..27 four modules of
-//                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
-//                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
-//                     30 arithmetic of int8, bits: 1 the feed-forward layer's inner activations are rounded as GELU's output, 2
-//                     the inputs of query, key and value have 16 bits, 31 architecture (0 BERT), 32 kind of tokenizer (0
-//                     WordPiece), 33 and 34 fingerprint of the model that this one was converted from (u64, 0 = none); the
-//                     others zero
-//     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte; see
-//                     kpd_model_desc
-//     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
-//     vocab           u8   vocab.txt: a token a line, line i = id i; Unicode's White_Space at the end of a line is left out
-//     per encoder, names as in Hugging Face's BERT, behind "keyphrase." for the second of separate towers:
-//     embeddings.word_embeddings.weight [V, H], .position_embeddings.weight [P, H], .token_type_embeddings.weight [types, H]
-//     (f32, or bf16 where the weight type is bf16 or int8), .LayerNorm.weight and .bias [H]; per layer i panels of the weight
-//     type, encoder.layer.i.attention.self.qkv.weight {3, H, H} (query, key, value), .qkv.bias f32 [3][H padded to 16];
-//     .attention.output.dense, .intermediate.dense, .output.dense .weight and .bias (padded to 16), .attention.output.LayerNorm
-//     and .output.LayerNorm .weight and .bias [H]
-//     and once, always as f32 panels, of a cross-encoder: pooler.dense and classifier .weight, .bias (padded to 16); of a
-//     bi-encoder, for both towers: modules.j.linear.weight, .bias (padded to 16) for Dense, modules.j.norm.weight and .bias for
-//     LayerNorm (epsilon 1e-5). A vector's shape is {length, 1, 1}, with the padding where there is one.
-//
-// An index (kind 2) has:
-//     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32, 3 int8, of a tree also 4 int16,
-//                     5 int4), 3 kind (0 flat, 1 tree), 4 and 5 fingerprint of the model (u64, 0 = unknown), 6 partition;
-//                     of a tree 7 count, 8 bits of the recall of default (f32); the others zero
-//     ids             i64  [count]: the id of each slot
-//     table           i32  [capacity, a power of two over count; may be 0 when count is]: slot of an id, -1 = empty; linear
-//                     probing from (id * 0x9E3779B97F4A7C15 mod 2^64) >> (64 - log2 capacity), from 0 if the capacity is 1
-// a flat one then
-//     vectors         f32 panels [count, dim]: 16 vectors side by side; unit length under cosine
-// or, of int8, with each 16 vectors a panel,
-//     rows            f32  [count, dim]: the same, one after the other
-//     codes           u8   [panels, 16 * dim padded to 64]: i8 [dim / 4][16][4], v / step to the nearest even of each number
-//                     v, 0 beyond the vectors and their dimensions; step = the panel's largest |v| / 127
-//     notes           u8   [panels, 128]: 0 i32[16] the sum of each vector's codes; 64 f32 step, 68 f32 how far a vector lies
-//                     from its codes at most, 72 f32 the longest and 76 f32 the shortest vector; then 48 zeros
-// and a tree, whose ids and table count its slots, 16 a block, in which ids of empty places mean nothing,
-//     lists           u8   [lists / 16, node]: panels of the means of 16 lists, the last one filled up with zeros
-//     blocks          u8   [lists, node]: a list's panel: the means of its at most 16 blocks
-//     codes           u8   [blocks, dim / 8 * 64]: the vectors of a block in 4 bits
-//     owner           i32  [blocks]: list * 16 + child of the block
-//     rows            what is kept of each slot's vector: f32 [slots, dim], int16 u8 [slots, 2 dim]; int8 u8 [slots,
-//                     dim / 8 * 4], which are the low nibbles of each block, laid out as its codes; int4 has no such section
-//     halves          f32  [slots], only under l2: |v|^2 / 2
-//     tuned           f32  [at most 8, 3], or missing: the gamma of a k and a recall, as k, recall, gamma. Summed, not required
-// and either, where they are kept,
-//     partition       i32  [count, of a tree slots], or missing: that of each one, where not all are of config's
-//     text            i64  [count, of a tree slots]: where each one's text begins in texts << 24 | its bytes; 0 in empty places
-//     texts           u8   [bytes]: the texts, in any order; bytes of none may be between them
-//
-// dim / 8 and lists / 16 are rounded up. 64 bytes of codes are 8 dimensions of 16 vectors: byte 4 i + j has dimension j of
-// vector i in its low four bits, dimension 4 + j in its high ones. A number v becomes u = v / step to the nearest even, + 128,
-// 1 to 255; a block has one step, its largest |v| / 127. The code is u >> 4, taken as (16 code - 120.5) step; int8 keeps
-// (u - 128) step with the low nibble u & 15; int16 keeps w step 127/32767. A node is such codes of 16 means, each with its own
-// step, and then
-//      0  f32[16] scale: the step              192  f32[16] step of the child block's codes
-//     64  f32[16] radius: root mean square     256  u32[16] number of the child block
-//                 distance of the members      320  u16[16] its places that hold a vector, as bits
-//    128  f32[16] |mean|^2 / 2                 352  u32     vectors since the list was cut into blocks, then 28 zeros
-// of which a panel of lists has the first three, else zeros. A child that owner does not name is none.
-
 // ------------------------------------------------------------------------------------------------------------------
 #ifndef KPD_H
 #define KPD_H
@@ -842,7 +728,7 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #endif // KPD_H
 
 // ------------------------------------------------------------------------------------------------------------------
-// IMPLEMENTATION, part A: everything above the SIMD levels.
+// IMPLEMENTATION, part A: all but the kernels of a SIMD level.
 #if defined(KPD_IMPLEMENTATION) && !defined(KPD__IMPLEMENTED)
 #define KPD__IMPLEMENTED
 #define KPD__IMPLEMENTING
@@ -1973,2113 +1859,6 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
         memcpy(q, p->q, sizeof q);                                                                                             \
         return codes_of(p, 8, q, blocks, which, steps, halves, n, least, scores, found);                                       \
     }
-
-#endif // part A
-#endif // !KPD__LEVEL
-
-// ------------------------------------------------------------------------------------------------------------------
-// IMPLEMENTATION, part B: read once per level.
-#ifdef KPD__LEVEL
-
-// >>kernels  First the level's primitives, then what is built from them alone.
-// kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
-// root; zip_low takes lanes of the first halves of a and b in turn, zip_high of the second; pick_lt(a, b, x, y) is a < b ? x :
-// y; max(a, b) is a > b ? a : b, min(a, b) a < b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5
-// 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens
-// 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane,
-// store_words (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of
-// c_i), both modulo 2^32; most_bits is the largest of s_i and m's bits as whole numbers, plus_bits the sum of bits modulo 2^32;
-// where takes lane i of a where words[i] is not 0, else of b; store_numbers writes the numbers of a mask's bits, from `from` on
-// and spoils up to 16 places; whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the
-// lowest bytes of the bits of a, b, c, d in each lane.
-// Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
-
-#if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
-#if KPD__LEVEL == 1
-#define KPD__NAME(name) kpd__scalar_##name
-#elif KPD__LEVEL == 2
-#define KPD__NAME(name) kpd__avx2_##name
-#elif KPD__LEVEL == 3
-#define KPD__NAME(name) kpd__avx512_##name
-#else
-#define KPD__NAME(name) kpd__neon_##name
-#endif
-#if KPD__LEVEL == 1   // arrays are slow to compile when all is inlined; this level is for truth, not speed
-#define KPD__INLINE static inline KPD__UNUSED
-#else
-#define KPD__INLINE KPD__ALWAYS_INLINE
-#endif
-
-#define kpd__v        KPD__NAME(v)
-#define kpd__load     KPD__NAME(load)
-#define kpd__load_n   KPD__NAME(load_n)
-#define kpd__store    KPD__NAME(store)
-#define kpd__store_n  KPD__NAME(store_n)
-#define kpd__set      KPD__NAME(set)
-#define kpd__add      KPD__NAME(add)
-#define kpd__sub      KPD__NAME(sub)
-#define kpd__mul      KPD__NAME(mul)
-#define kpd__div      KPD__NAME(div)
-#define kpd__root     KPD__NAME(root)
-#define kpd__fmadd    KPD__NAME(fmadd)
-#define kpd__vmax     KPD__NAME(vmax)
-#define kpd__vmin     KPD__NAME(vmin)
-#define kpd__pick_lt  KPD__NAME(pick_lt)
-#define kpd__pow2     KPD__NAME(pow2)
-#define kpd__mask_ge  KPD__NAME(mask_ge)
-#define kpd__fold     KPD__NAME(fold)
-#define kpd__sum      KPD__NAME(sum)
-#define kpd__hmax     KPD__NAME(hmax)
-#define kpd__tree      KPD__NAME(tree)
-#define kpd__tree_zero KPD__NAME(tree_zero)
-#define kpd__tree_sum  KPD__NAME(tree_sum)
-#define kpd__part_n    KPD__NAME(part_n)
-#define kpd__exp       KPD__NAME(exp)
-#define kpd__phi       KPD__NAME(phi)
-#define kpd__tanh      KPD__NAME(tanh)
-#define kpd__activate  KPD__NAME(activate)
-#define kpd__mean      KPD__NAME(mean)
-#define kpd__inverse_deviation KPD__NAME(inverse_deviation)
-#define kpd__micro     KPD__NAME(micro)
-#define kpd__finish    KPD__NAME(finish)
-#define kpd__gemm_panel KPD__NAME(gemm_panel)
-#define kpd__micro_half KPD__NAME(micro_half)
-#define kpd__outer     KPD__NAME(outer)
-#define kpd__zip_low   KPD__NAME(zip_low)
-#define kpd__zip_high  KPD__NAME(zip_high)
-#define kpd__load_half KPD__NAME(load_half)
-#define kpd__half_even KPD__NAME(half_even)
-#define kpd__half_odd  KPD__NAME(half_odd)
-#define kpd__store_words KPD__NAME(store_words)
-#define kpd__store_bytes KPD__NAME(store_bytes)
-#define kpd__times     KPD__NAME(times)
-#define kpd__corrected KPD__NAME(corrected)
-#define kpd__whole     KPD__NAME(whole)
-#define kpd__where     KPD__NAME(where)
-#define kpd__store_numbers KPD__NAME(store_numbers)
-#define kpd__most_bits KPD__NAME(most_bits)
-#define kpd__plus_bits KPD__NAME(plus_bits)
-#define kpd__wide      KPD__NAME(wide)
-#define kpd__quads     KPD__NAME(quads)
-#define kpd__table_row KPD__NAME(table_row)
-#define kpd__finish_by KPD__NAME(finish_by)
-#define kpd__bias      KPD__NAME(bias)
-
-#if KPD__LEVEL == 1
-#define KPD__ROWS 4
-#elif KPD__LEVEL == 3
-#define KPD__ROWS 14   // of 32 AVX-512 registers: more chains than the latency of two multiply-adds a cycle needs
-#else
-#define KPD__ROWS 6    // 12 of 16 AVX2 registers, 24 of 32 NEON registers
-#endif
-#if KPD__ROWS == 4   // X of every height that a tile can have
-#define KPD__EACH_HEIGHT KPD__HEIGHTS_4
-#elif KPD__ROWS == 6
-#define KPD__EACH_HEIGHT KPD__HEIGHTS_6
-#else
-#define KPD__EACH_HEIGHT KPD__HEIGHTS_14
-#endif
-#define KPD__HALF_ROWS (KPD__LEVEL == 2 ? 5 : KPD__ROWS)   // widening takes registers too
-
-// Applies term(i, lanes) to i = 0, 16, 32, ... of a row of n: 64 at a time to the four partials, then the rest.
-#define KPD__TREE(t, n, FULL, PART)                                                                                    \
-    do {                                                                                                               \
-        size_t i_ = 0;                                                                                                 \
-        for (; i_ + 64 <= (n); i_ += 64) {                                                                             \
-            FULL((t).p0, i_); FULL((t).p1, i_ + 16); FULL((t).p2, i_ + 32); FULL((t).p3, i_ + 48);                     \
-        }                                                                                                              \
-        if (i_ < (n)) PART((t).p0, i_, kpd__part_n(i_, n));                                                            \
-        if (i_ + 16 < (n)) PART((t).p1, i_ + 16, kpd__part_n(i_ + 16, n));                                             \
-        if (i_ + 32 < (n)) PART((t).p2, i_ + 32, kpd__part_n(i_ + 32, n));                                             \
-        if (i_ + 48 < (n)) PART((t).p3, i_ + 48, kpd__part_n(i_ + 48, n));                                             \
-    } while (0)
-#endif
-
-#ifndef KPD__NAMES
-
-#if KPD__LEVEL == 1   // float[16]: the specification
-
-typedef struct kpd__v { float x[16]; } kpd__v;
-#define KPD__LANES(expression) kpd__v r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
-
-KPD__INLINE kpd__v kpd__load(const float *p) { KPD__LANES(p[i]); }
-KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) { KPD__LANES((size_t)i < n ? p[i] : 0); }
-KPD__INLINE void kpd__store(float *p, kpd__v a) { memcpy(p, a.x, sizeof a.x); }
-KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) { memcpy(p, a.x, n * sizeof *p); }
-KPD__INLINE kpd__v kpd__set(float f) { KPD__LANES(f); }
-KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] + b.x[i]); }
-KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] - b.x[i]); }
-KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] * b.x[i]); }
-KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] / b.x[i]); }
-KPD__INLINE kpd__v kpd__root(kpd__v a) { KPD__LANES(sqrtf(a.x[i])); }
-KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { KPD__LANES(kpd__fma(a.x[i], b.x[i], c.x[i])); }
-KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
-KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] < b.x[i] ? a.x[i] : b.x[i]); }
-KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) { KPD__LANES(a.x[i] < b.x[i] ? x.x[i] : y.x[i]); }
-KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
-    KPD__LANES(kpd__from_bits(kpd__to_bits(p.x[i]) + (kpd__to_bits(t.x[i]) << 23)));
-}
-KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
-    uint32_t m = 0;
-    for (int i = 0; i < 16; i++) m |= (uint32_t)(a.x[i] >= b.x[i]) << i;
-    return m;
-}
-KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) { KPD__LANES(words[i] ? a.x[i] : b.x[i]); }
-KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[i] << 16)); }
-KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i] << 16)); }
-KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i + 1] << 16)); }
-KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) { KPD__LANES(kpd__from_bits((uint32_t)c[i] * (uint32_t)f)); }
-KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
-    KPD__LANES((float)(int32_t)((uint32_t)s[i] - kpd__to_bits(c.x[i])));
-}
-KPD__INLINE kpd__v kpd__whole(const int32_t *s) { KPD__LANES((float)s[i]); }
-KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
-    KPD__LANES(s[i] > (int32_t)kpd__to_bits(m.x[i]) ? kpd__from_bits((uint32_t)s[i]) : m.x[i]);
-}
-KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
-    KPD__LANES(kpd__from_bits(kpd__to_bits(a.x[i]) + kpd__to_bits(b.x[i])));
-}
-KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
-    KPD__LANES((float)((int64_t)high[i] * 256 + low[i] - (int64_t)c[i] * 32768));
-}
-KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
-    KPD__LANES(kpd__from_bits((kpd__to_bits(a.x[i]) & 255) | (kpd__to_bits(b.x[i]) & 255) << 8 |
-                              (kpd__to_bits(c.x[i]) & 255) << 16 | kpd__to_bits(d.x[i]) << 24));
-}
-KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
-    for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(a.x[i]) >> shift);
-}
-KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) { KPD__LANES(i % 2 ? b.x[i / 2] : a.x[i / 2]); }
-KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) { KPD__LANES(i % 2 ? b.x[8 + i / 2] : a.x[8 + i / 2]); }
-#undef KPD__LANES
-KPD__INLINE float kpd__sum(kpd__v a) {
-    for (int half = 8; half; half /= 2)
-        for (int i = 0; i < half; i++) a.x[i] = a.x[i] + a.x[i + half];
-    return a.x[0];
-}
-KPD__INLINE float kpd__hmax(kpd__v a) {
-    for (int half = 8; half; half /= 2)
-        for (int i = 0; i < half; i++) a.x[i] = a.x[i] > a.x[i + half] ? a.x[i] : a.x[i + half];
-    return a.x[0];
-}
-
-#elif KPD__LEVEL == 2   // two AVX2 registers
-
-typedef struct kpd__v { __m256 lo, hi; } kpd__v;
-KPD__INLINE kpd__v kpd__fold(__m256 lo, __m256 hi) { kpd__v r; r.lo = lo; r.hi = hi; return r; }
-#define KPD__BOTH(op) kpd__fold(_mm256_##op##_ps(a.lo, b.lo), _mm256_##op##_ps(a.hi, b.hi))
-
-// A mask of the first n lanes of 8.
-KPD__INLINE __m256i KPD__NAME(first)(size_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < 8 ? (int)n : 8), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-KPD__INLINE kpd__v kpd__load(const float *p) { return kpd__fold(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
-KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
-    if (n == 16) return kpd__load(p);
-    if (n <= 8) return kpd__fold(_mm256_maskload_ps(p, KPD__NAME(first)(n)), _mm256_setzero_ps());
-    return kpd__fold(_mm256_loadu_ps(p), _mm256_maskload_ps(p + 8, KPD__NAME(first)(n - 8)));
-}
-KPD__INLINE void kpd__store(float *p, kpd__v a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
-KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) {
-    if (n == 16) { kpd__store(p, a); return; }
-    _mm256_maskstore_ps(p, KPD__NAME(first)(n), a.lo);
-    if (n > 8) _mm256_maskstore_ps(p + 8, KPD__NAME(first)(n - 8), a.hi);
-}
-KPD__INLINE kpd__v kpd__set(float f) { return kpd__fold(_mm256_set1_ps(f), _mm256_set1_ps(f)); }
-KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { return KPD__BOTH(add); }
-KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return KPD__BOTH(sub); }
-KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return KPD__BOTH(mul); }
-KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return KPD__BOTH(div); }
-KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return KPD__BOTH(max); }
-KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { return KPD__BOTH(min); }
-#undef KPD__BOTH
-KPD__INLINE kpd__v kpd__root(kpd__v a) { return kpd__fold(_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)); }
-KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) {
-    return kpd__fold(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
-}
-KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
-    return kpd__fold(_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
-                     _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)));
-}
-KPD__INLINE kpd__v KPD__NAME(zip8)(__m256 a, __m256 b) {
-    __m256 x = _mm256_unpacklo_ps(a, b), y = _mm256_unpackhi_ps(a, b);
-    return kpd__fold(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
-}
-KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) { return KPD__NAME(zip8)(a.lo, b.lo); }
-KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) { return KPD__NAME(zip8)(a.hi, b.hi); }
-KPD__INLINE __m256 KPD__NAME(pow2_8)(__m256 p, __m256 t) {
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
-}
-KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
-    return kpd__fold(KPD__NAME(pow2_8)(p.lo, t.lo), KPD__NAME(pow2_8)(p.hi, t.hi));
-}
-KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
-    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)) |
-           (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ)) << 8;
-}
-KPD__INLINE __m256i KPD__NAME(bits8)(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-KPD__INLINE __m256 KPD__NAME(none8)(__m128i words) {
-    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_cvtepu16_epi32(words), _mm256_setzero_si256()));
-}
-KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) {
-    __m256i w = KPD__NAME(bits8)(words);
-    return kpd__fold(_mm256_blendv_ps(a.lo, b.lo, KPD__NAME(none8)(_mm256_castsi256_si128(w))),
-                     _mm256_blendv_ps(a.hi, b.hi, KPD__NAME(none8)(_mm256_extracti128_si256(w, 1))));
-}
-KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
-    __m256i x = KPD__NAME(bits8)(p);
-    return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)), 16)),
-                     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1)), 16)));
-}
-KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
-    return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p), 16)),
-                     _mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p + 16), 16)));
-}
-KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
-    const __m256i high = _mm256_set1_epi32(-65536);
-    return kpd__fold(_mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p), high)),
-                     _mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p + 16), high)));
-}
-KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
-    __m256i by = _mm256_set1_epi32(f);
-    return kpd__fold(_mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c), by)),
-                     _mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c + 8), by)));
-}
-KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
-    return kpd__fold(_mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(c.lo))),
-                     _mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s + 8), _mm256_castps_si256(c.hi))));
-}
-KPD__INLINE __m256 KPD__NAME(most8)(const int32_t *s, __m256 m) {
-    return _mm256_castsi256_ps(_mm256_max_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(m)));
-}
-KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
-    return kpd__fold(KPD__NAME(most8)(s, m.lo), KPD__NAME(most8)(s + 8, m.hi));
-}
-KPD__INLINE __m256 KPD__NAME(plus8)(__m256 a, __m256 b) {
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
-}
-KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
-    return kpd__fold(KPD__NAME(plus8)(a.lo, b.lo), KPD__NAME(plus8)(a.hi, b.hi));
-}
-KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
-    return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(bits8)(s)), _mm256_cvtepi32_ps(KPD__NAME(bits8)(s + 8)));
-}
-KPD__INLINE __m256d KPD__NAME(double4)(const int32_t *s) {
-    return _mm256_cvtepi32_pd(_mm_loadu_si128((const __m128i *)(const void *)s));
-}
-KPD__INLINE __m128 KPD__NAME(wide4)(const int32_t *low, const int32_t *high, const int32_t *c) {
-    __m256d s = _mm256_fmadd_pd(KPD__NAME(double4)(high), _mm256_set1_pd(256), KPD__NAME(double4)(low));
-    return _mm256_cvtpd_ps(_mm256_fmadd_pd(KPD__NAME(double4)(c), _mm256_set1_pd(-32768), s));
-}
-KPD__INLINE __m256 KPD__NAME(wide8)(const int32_t *low, const int32_t *high, const int32_t *c) {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(KPD__NAME(wide4)(low, high, c)),
-                                KPD__NAME(wide4)(low + 4, high + 4, c + 4), 1);
-}
-KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
-    return kpd__fold(KPD__NAME(wide8)(low, high, c), KPD__NAME(wide8)(low + 8, high + 8, c + 8));
-}
-KPD__INLINE __m256 KPD__NAME(quads8)(__m256 a, __m256 b, __m256 c, __m256 d) {
-    __m256i w = _mm256_castps_si256(a), x = _mm256_slli_epi32(_mm256_castps_si256(b), 8),
-            y = _mm256_castps_si256(c), z = _mm256_slli_epi32(_mm256_castps_si256(d), 8);
-    const __m256i low = _mm256_set1_epi16(255);
-    w = _mm256_blendv_epi8(x, w, low);
-    y = _mm256_blendv_epi8(z, y, low);
-    return _mm256_castsi256_ps(_mm256_blend_epi16(w, _mm256_slli_epi32(y, 16), 0xAA));
-}
-KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
-    return kpd__fold(KPD__NAME(quads8)(a.lo, b.lo, c.lo, d.lo), KPD__NAME(quads8)(a.hi, b.hi, c.hi, d.hi));
-}
-// Bits shift to shift + 7 of each lane as 16 bits, in order.
-KPD__INLINE __m256i KPD__NAME(words)(kpd__v a, int shift) {
-    const __m256i low = _mm256_set1_epi32(255);
-    const __m128i by = _mm_cvtsi32_si128(shift);
-    __m256i x = _mm256_and_si256(_mm256_srl_epi32(_mm256_castps_si256(a.lo), by), low),
-            y = _mm256_and_si256(_mm256_srl_epi32(_mm256_castps_si256(a.hi), by), low);
-    return _mm256_permute4x64_epi64(_mm256_packus_epi32(x, y), 0xD8);
-}
-KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
-    __m256i w = KPD__NAME(words)(a, shift);
-    _mm_storeu_si128((__m128i *)(void *)p, _mm_packus_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
-}
-KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v a, int shift) {
-    __m256i w = KPD__NAME(words)(a, shift);
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(w, 0xD8), 0xD8));
-}
-KPD__INLINE float KPD__NAME(sum8)(__m256 s) {
-    __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
-}
-KPD__INLINE float kpd__sum(kpd__v a) { return KPD__NAME(sum8)(_mm256_add_ps(a.lo, a.hi)); }
-KPD__INLINE float kpd__hmax(kpd__v a) {
-    __m256 s = _mm256_max_ps(a.lo, a.hi);
-    __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
-}
-
-#elif KPD__LEVEL == 3   // one AVX-512 register
-
-typedef __m512 kpd__v;
-KPD__INLINE __mmask16 KPD__NAME(first)(size_t n) { return (__mmask16)((1u << n) - 1); }
-KPD__INLINE kpd__v kpd__load(const float *p) { return _mm512_loadu_ps(p); }
-KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(KPD__NAME(first)(n), p); }
-KPD__INLINE void kpd__store(float *p, kpd__v a) { _mm512_storeu_ps(p, a); }
-KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) { _mm512_mask_storeu_ps(p, KPD__NAME(first)(n), a); }
-KPD__INLINE kpd__v kpd__set(float f) { return _mm512_set1_ps(f); }
-KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { return _mm512_add_ps(a, b); }
-KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return _mm512_sub_ps(a, b); }
-KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return _mm512_mul_ps(a, b); }
-KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return _mm512_div_ps(a, b); }
-KPD__INLINE kpd__v kpd__root(kpd__v a) { return _mm512_maskz_sqrt_ps(0xFFFF, a); }
-KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { return _mm512_fmadd_ps(a, b, c); }
-KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return _mm512_maskz_max_ps(0xFFFF, a, b); }   // gcc 12 warns of plain max
-KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { return _mm512_maskz_min_ps(0xFFFF, a, b); }
-KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
-    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
-}
-KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
-    return _mm512_castsi512_ps(
-        _mm512_add_epi32(_mm512_castps_si512(p), _mm512_maskz_slli_epi32(0xFFFF, _mm512_castps_si512(t), 23)));
-}
-KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) {
-    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
-}
-KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) {
-    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
-}
-KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) { return (uint32_t)_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
-KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) {
-    __m512i w = _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256((const __m256i *)(const void *)words));
-    return _mm512_mask_blend_ps(_mm512_test_epi32_mask(w, w), b, a);
-}
-KPD__INLINE size_t kpd__store_numbers(int32_t *to, uint32_t mask, int32_t from) {
-    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    __m512i numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(from));
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)mask, numbers));
-    return (size_t)__builtin_popcount(mask);
-}
-KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
-    __m512i x = _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256((const __m256i *)(const void *)p));
-    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, x, 16));
-}
-KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
-    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, _mm512_loadu_si512(p), 16));
-}
-KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(-65536)));
-}
-KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
-    return _mm512_castsi512_ps(_mm512_mullo_epi32(_mm512_loadu_si512(c), _mm512_set1_epi32(f)));
-}
-KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
-    return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), _mm512_castps_si512(c)));
-}
-KPD__INLINE kpd__v kpd__whole(const int32_t *s) { return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_loadu_si512(s)); }
-KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
-    return _mm512_castsi512_ps(_mm512_maskz_max_epi32(0xFFFF, _mm512_loadu_si512(s), _mm512_castps_si512(m)));
-}
-KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
-}
-KPD__INLINE __m512d KPD__NAME(double8)(const int32_t *s) {
-    return _mm512_maskz_cvtepi32_pd(0xFF, _mm256_loadu_si256((const __m256i *)(const void *)s));
-}
-KPD__INLINE __m256 KPD__NAME(wide8)(const int32_t *low, const int32_t *high, const int32_t *c) {
-    __m512d s = _mm512_fmadd_pd(KPD__NAME(double8)(high), _mm512_set1_pd(256), KPD__NAME(double8)(low));
-    return _mm512_maskz_cvtpd_ps(0xFF, _mm512_fmadd_pd(KPD__NAME(double8)(c), _mm512_set1_pd(-32768), s));
-}
-KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
-    __m512d first = _mm512_castpd256_pd512(_mm256_castps_pd(KPD__NAME(wide8)(low, high, c)));
-    __m256d second = _mm256_castps_pd(KPD__NAME(wide8)(low + 8, high + 8, c + 8));
-    return _mm512_castpd_ps(_mm512_maskz_insertf64x4(0xFF, first, second, 1));
-}
-// Bits of a where the mask is 1, elsewhere those of b, moved up; a shift is a constant of its instruction.
-#define KPD__JOIN(a, b, bits, mask)                                                                                            \
-    _mm512_ternarylogic_epi32(_mm512_set1_epi32(mask), a, _mm512_maskz_slli_epi32(0xFFFF, b, bits), 0xCA)
-KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
-    __m512i low = KPD__JOIN(_mm512_castps_si512(a), _mm512_castps_si512(b), 8, 255);
-    __m512i high = KPD__JOIN(_mm512_castps_si512(c), _mm512_castps_si512(d), 8, 255);
-    return _mm512_castsi512_ps(KPD__JOIN(low, high, 16, 65535));
-}
-#undef KPD__JOIN
-KPD__INLINE __m512i KPD__NAME(shifted)(kpd__v a, int shift) {
-    __m512i x = _mm512_castps_si512(a);
-    return shift ? _mm512_maskz_srl_epi32(0xFFFF, x, _mm_cvtsi32_si128(shift)) : x;
-}
-KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
-    _mm_storeu_si128((__m128i *)(void *)p, _mm512_maskz_cvtepi32_epi8(0xFFFF, KPD__NAME(shifted)(a, shift)));
-}
-KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v a, int shift) {
-    __m512i x = _mm512_and_si512(KPD__NAME(shifted)(a, shift), _mm512_set1_epi32(255));
-    __m256i w = _mm512_maskz_cvtepi32_epi16(0xFFFF, x);
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(w, 0xD8), 0xD8));
-}
-#define KPD__HALF(a, i) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xF, _mm512_castps_pd(a), i))
-KPD__INLINE float kpd__sum(kpd__v a) {
-    __m256 s = _mm256_add_ps(KPD__HALF(a, 0), KPD__HALF(a, 1));
-    __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
-}
-KPD__INLINE float kpd__hmax(kpd__v a) {
-    __m256 s = _mm256_max_ps(KPD__HALF(a, 0), KPD__HALF(a, 1));
-    __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
-}
-
-#else   // four NEON registers
-
-typedef struct kpd__v { float32x4_t a, b, c, d; } kpd__v;
-KPD__INLINE kpd__v kpd__fold(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
-    kpd__v r;
-    r.a = a; r.b = b; r.c = c; r.d = d;
-    return r;
-}
-#define KPD__FOUR(op) kpd__fold(op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d))
-
-KPD__INLINE kpd__v kpd__load(const float *p) {
-    return kpd__fold(vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12));
-}
-KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
-    float t[16] = {0};
-    if (n == 16) return kpd__load(p);
-    memcpy(t, p, n * sizeof *t);
-    return kpd__load(t);
-}
-KPD__INLINE void kpd__store(float *p, kpd__v x) {
-    vst1q_f32(p, x.a);
-    vst1q_f32(p + 4, x.b);
-    vst1q_f32(p + 8, x.c);
-    vst1q_f32(p + 12, x.d);
-}
-KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v x) {
-    float t[16];
-    if (n == 16) { kpd__store(p, x); return; }
-    kpd__store(t, x);
-    memcpy(p, t, n * sizeof *t);
-}
-KPD__INLINE kpd__v kpd__set(float f) { float32x4_t x = vdupq_n_f32(f); return kpd__fold(x, x, x, x); }
-KPD__INLINE kpd__v kpd__add(kpd__v x, kpd__v y) { return KPD__FOUR(vaddq_f32); }
-KPD__INLINE kpd__v kpd__sub(kpd__v x, kpd__v y) { return KPD__FOUR(vsubq_f32); }
-KPD__INLINE kpd__v kpd__mul(kpd__v x, kpd__v y) { return KPD__FOUR(vmulq_f32); }
-KPD__INLINE kpd__v kpd__div(kpd__v x, kpd__v y) { return KPD__FOUR(vdivq_f32); }
-KPD__INLINE kpd__v kpd__root(kpd__v x) {
-    return kpd__fold(vsqrtq_f32(x.a), vsqrtq_f32(x.b), vsqrtq_f32(x.c), vsqrtq_f32(x.d));
-}
-KPD__INLINE kpd__v kpd__fmadd(kpd__v x, kpd__v y, kpd__v z) {
-    return kpd__fold(vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d));
-}
-KPD__INLINE float32x4_t KPD__NAME(max4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); }
-KPD__INLINE float32x4_t KPD__NAME(min4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcltq_f32(x, y), x, y); }
-KPD__INLINE kpd__v kpd__vmax(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(max4)); }
-KPD__INLINE kpd__v kpd__vmin(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(min4)); }
-#undef KPD__FOUR
-KPD__INLINE kpd__v kpd__pick_lt(kpd__v l, kpd__v r, kpd__v x, kpd__v y) {
-    return kpd__fold(vbslq_f32(vcltq_f32(l.a, r.a), x.a, y.a), vbslq_f32(vcltq_f32(l.b, r.b), x.b, y.b),
-                     vbslq_f32(vcltq_f32(l.c, r.c), x.c, y.c), vbslq_f32(vcltq_f32(l.d, r.d), x.d, y.d));
-}
-KPD__INLINE kpd__v kpd__zip_low(kpd__v x, kpd__v y) {
-    return kpd__fold(vzip1q_f32(x.a, y.a), vzip2q_f32(x.a, y.a), vzip1q_f32(x.b, y.b), vzip2q_f32(x.b, y.b));
-}
-KPD__INLINE kpd__v kpd__zip_high(kpd__v x, kpd__v y) {
-    return kpd__fold(vzip1q_f32(x.c, y.c), vzip2q_f32(x.c, y.c), vzip1q_f32(x.d, y.d), vzip2q_f32(x.d, y.d));
-}
-KPD__INLINE float32x4_t KPD__NAME(pow2_4)(float32x4_t p, float32x4_t t) {
-    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), vshlq_n_s32(vreinterpretq_s32_f32(t), 23)));
-}
-KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
-    return kpd__fold(KPD__NAME(pow2_4)(p.a, t.a), KPD__NAME(pow2_4)(p.b, t.b), KPD__NAME(pow2_4)(p.c, t.c),
-                     KPD__NAME(pow2_4)(p.d, t.d));
-}
-KPD__INLINE uint32_t kpd__mask_ge(kpd__v x, kpd__v y) {
-    float s[16], t[16];
-    uint32_t m = 0;
-    kpd__store(s, x);
-    kpd__store(t, y);
-    for (int i = 0; i < 16; i++) m |= (uint32_t)(s[i] >= t[i]) << i;
-    return m;
-}
-KPD__INLINE float32x4_t KPD__NAME(where4)(uint16x4_t words, float32x4_t a, float32x4_t b) {
-    uint32x4_t w = vmovl_u16(words);
-    return vbslq_f32(vtstq_u32(w, w), a, b);
-}
-KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v x, kpd__v y) {
-    return kpd__fold(KPD__NAME(where4)(vld1_u16(words), x.a, y.a), KPD__NAME(where4)(vld1_u16(words + 4), x.b, y.b),
-                     KPD__NAME(where4)(vld1_u16(words + 8), x.c, y.c), KPD__NAME(where4)(vld1_u16(words + 12), x.d, y.d));
-}
-KPD__INLINE kpd__v KPD__NAME(bits16)(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
-    return kpd__fold(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b), vreinterpretq_f32_u32(c), vreinterpretq_f32_u32(d));
-}
-KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
-    uint16x8_t x = vld1q_u16(p), y = vld1q_u16(p + 8);
-    return KPD__NAME(bits16)(vshll_n_u16(vget_low_u16(x), 16), vshll_n_u16(vget_high_u16(x), 16),
-                             vshll_n_u16(vget_low_u16(y), 16), vshll_n_u16(vget_high_u16(y), 16));
-}
-KPD__INLINE uint32x4_t KPD__NAME(pairs)(const uint16_t *p) { return vreinterpretq_u32_u16(vld1q_u16(p)); }
-KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
-    return KPD__NAME(bits16)(vshlq_n_u32(KPD__NAME(pairs)(p), 16), vshlq_n_u32(KPD__NAME(pairs)(p + 8), 16),
-                             vshlq_n_u32(KPD__NAME(pairs)(p + 16), 16), vshlq_n_u32(KPD__NAME(pairs)(p + 24), 16));
-}
-KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
-    const uint32x4_t high = vdupq_n_u32(0xFFFF0000u);
-    return KPD__NAME(bits16)(vandq_u32(KPD__NAME(pairs)(p), high), vandq_u32(KPD__NAME(pairs)(p + 8), high),
-                             vandq_u32(KPD__NAME(pairs)(p + 16), high), vandq_u32(KPD__NAME(pairs)(p + 24), high));
-}
-KPD__INLINE float32x4_t KPD__NAME(times4)(const int32_t *c, int32_t f) {
-    return vreinterpretq_f32_s32(vmulq_n_s32(vld1q_s32(c), f));
-}
-KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
-    return kpd__fold(KPD__NAME(times4)(c, f), KPD__NAME(times4)(c + 4, f), KPD__NAME(times4)(c + 8, f),
-                     KPD__NAME(times4)(c + 12, f));
-}
-KPD__INLINE float32x4_t KPD__NAME(corrected4)(const int32_t *s, float32x4_t c) {
-    return vcvtq_f32_s32(vsubq_s32(vld1q_s32(s), vreinterpretq_s32_f32(c)));
-}
-KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v x) {
-    return kpd__fold(KPD__NAME(corrected4)(s, x.a), KPD__NAME(corrected4)(s + 4, x.b), KPD__NAME(corrected4)(s + 8, x.c),
-                     KPD__NAME(corrected4)(s + 12, x.d));
-}
-KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
-    return kpd__fold(vcvtq_f32_s32(vld1q_s32(s)), vcvtq_f32_s32(vld1q_s32(s + 4)), vcvtq_f32_s32(vld1q_s32(s + 8)),
-                     vcvtq_f32_s32(vld1q_s32(s + 12)));
-}
-KPD__INLINE float32x4_t KPD__NAME(most4)(const int32_t *s, float32x4_t m) {
-    return vreinterpretq_f32_s32(vmaxq_s32(vld1q_s32(s), vreinterpretq_s32_f32(m)));
-}
-KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
-    return kpd__fold(KPD__NAME(most4)(s, m.a), KPD__NAME(most4)(s + 4, m.b), KPD__NAME(most4)(s + 8, m.c),
-                     KPD__NAME(most4)(s + 12, m.d));
-}
-KPD__INLINE float32x4_t KPD__NAME(plus4)(float32x4_t x, float32x4_t y) {
-    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), vreinterpretq_s32_f32(y)));
-}
-KPD__INLINE kpd__v kpd__plus_bits(kpd__v x, kpd__v y) {
-    return kpd__fold(KPD__NAME(plus4)(x.a, y.a), KPD__NAME(plus4)(x.b, y.b), KPD__NAME(plus4)(x.c, y.c),
-                     KPD__NAME(plus4)(x.d, y.d));
-}
-KPD__INLINE float32x2_t KPD__NAME(wide2)(int32x2_t low, int32x2_t high, int32x2_t c) {
-    int64x2_t s = vaddw_s32(vmull_s32(high, vdup_n_s32(256)), low);
-    return vcvt_f32_f64(vcvtq_f64_s64(vmlsl_s32(s, c, vdup_n_s32(32768))));
-}
-KPD__INLINE float32x4_t KPD__NAME(wide4)(const int32_t *low, const int32_t *high, const int32_t *c) {
-    return vcombine_f32(KPD__NAME(wide2)(vld1_s32(low), vld1_s32(high), vld1_s32(c)),
-                        KPD__NAME(wide2)(vld1_s32(low + 2), vld1_s32(high + 2), vld1_s32(c + 2)));
-}
-KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
-    return kpd__fold(KPD__NAME(wide4)(low, high, c), KPD__NAME(wide4)(low + 4, high + 4, c + 4),
-                     KPD__NAME(wide4)(low + 8, high + 8, c + 8), KPD__NAME(wide4)(low + 12, high + 12, c + 12));
-}
-KPD__INLINE float32x4_t KPD__NAME(quads4)(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
-    uint32x4_t x = vsliq_n_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b), 8);
-    x = vsliq_n_u32(x, vreinterpretq_u32_f32(c), 16);
-    return vreinterpretq_f32_u32(vsliq_n_u32(x, vreinterpretq_u32_f32(d), 24));
-}
-KPD__INLINE kpd__v kpd__quads(kpd__v x, kpd__v y, kpd__v z, kpd__v w) {
-    return kpd__fold(KPD__NAME(quads4)(x.a, y.a, z.a, w.a), KPD__NAME(quads4)(x.b, y.b, z.b, w.b),
-                     KPD__NAME(quads4)(x.c, y.c, z.c, w.c), KPD__NAME(quads4)(x.d, y.d, z.d, w.d));
-}
-KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v x, int shift) {
-    float t[16];
-    kpd__store(t, x);
-    for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(t[i]) >> shift);
-}
-KPD__INLINE float kpd__sum(kpd__v x) {   // lanes i and i + 8, then + 4, + 2, + 1
-    float32x4_t q = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
-    float32x2_t h = vadd_f32(vget_low_f32(q), vget_high_f32(q));
-    return vget_lane_f32(h, 0) + vget_lane_f32(h, 1);
-}
-KPD__INLINE float kpd__hmax(kpd__v x) {
-    float t[4], m, n;
-    vst1q_f32(t, KPD__NAME(max4)(KPD__NAME(max4)(x.a, x.c), KPD__NAME(max4)(x.b, x.d)));
-    m = t[0] > t[2] ? t[0] : t[2];
-    n = t[1] > t[3] ? t[1] : t[3];
-    return m > n ? m : n;
-}
-#endif
-
-// The tree: 64 partial sums in four vectors, then (0+1)+(2+3), then the lanes.
-typedef struct KPD__NAME(tree) { kpd__v p0, p1, p2, p3; } KPD__NAME(tree);
-KPD__INLINE kpd__tree kpd__tree_zero(void) {
-    kpd__tree t;
-    t.p0 = t.p1 = t.p2 = t.p3 = kpd__set(0);
-    return t;
-}
-KPD__INLINE float kpd__tree_sum(kpd__tree t) { return kpd__sum(kpd__add(kpd__add(t.p0, t.p1), kpd__add(t.p2, t.p3))); }
-
-// Lanes of the vector that begins at i in a row of n: 0 to 16.
-KPD__INLINE size_t kpd__part_n(size_t i, size_t n) { return i >= n ? 0 : n - i < 16 ? n - i : 16; }
-
-// exp(x) within 1 ulp or so: x = n ln2 + r, then 2^n (1 + r (1 + r q(r))). Clamped to [-87.3, 88.3]: no denormal, no overflow.
-KPD__INLINE kpd__v kpd__exp(kpd__v x) {
-    const kpd__v magic = kpd__set(KPD__MAGIC), one = kpd__set(1.0f), hi = kpd__set(88.3f);
-    kpd__v t, n, r, p;
-    x = kpd__vmax(kpd__set(-87.3f), x);
-    x = kpd__vmin(hi, x);
-    t = kpd__fmadd(x, kpd__set(KPD__LOG2_E), magic);
-    n = kpd__sub(t, magic);
-    r = kpd__fmadd(n, kpd__set(-0.693359375f), x);            // ln2 in two parts, the first exact in a few bits
-    r = kpd__fmadd(n, kpd__set(2.12194440e-4f), r);
-    p = kpd__set(kpd__exp_c[4]);
-    KPD__UNROLL
-    for (int i = 3; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__exp_c[i]));
-    p = kpd__fmadd(kpd__fmadd(p, r, one), r, one);
-    return kpd__pow2(p, t);
-}
-
-// Phi, the normal distribution function, by one polynomial of t; exactly symmetric about 1/2, constant beyond +-limit. Of the
-// short one, for what is rounded next, t is x^2 as it stands.
-KPD__INLINE kpd__v KPD__NAME(within)(kpd__v x, float limit) {
-    return kpd__vmin(kpd__set(limit), kpd__vmax(kpd__set(-limit), x));
-}
-KPD__INLINE kpd__v KPD__NAME(phi_by)(kpd__v x, kpd__v t, const float *coefficients, int degree) {
-    kpd__v p = kpd__set(coefficients[degree]);
-    KPD__UNROLL
-    for (int i = degree - 1; i >= 0; i--) p = kpd__fmadd(p, t, kpd__set(coefficients[i]));
-    return kpd__fmadd(x, p, kpd__set(0.5f));
-}
-KPD__INLINE kpd__v kpd__phi(kpd__v x) {
-    x = KPD__NAME(within)(x, 5.4f);
-    return KPD__NAME(phi_by)(x, kpd__fmadd(kpd__mul(x, x), kpd__set(2 / (5.4f * 5.4f)), kpd__set(-1.0f)), kpd__phi_c, 15);
-}
-KPD__INLINE kpd__v KPD__NAME(short_phi)(kpd__v x) {
-    x = KPD__NAME(within)(x, 4.0f);
-    return KPD__NAME(phi_by)(x, kpd__mul(x, x), kpd__short_phi_c, 6);
-}
-
-// tanh: a polynomial where |x| < .625, else 1 - 2 / (exp(2|x|) + 1) with the sign of x.
-KPD__INLINE kpd__v kpd__tanh(kpd__v x) {
-    const kpd__v zero = kpd__set(0), one = kpd__set(1.0f);
-    kpd__v minus = kpd__sub(zero, x), a = kpd__vmax(minus, x), u = kpd__mul(x, x), s, big;
-    s = kpd__set(kpd__tanh_c[4]);
-    KPD__UNROLL
-    for (int i = 3; i >= 0; i--) s = kpd__fmadd(s, u, kpd__set(kpd__tanh_c[i]));
-    s = kpd__fmadd(kpd__mul(x, u), s, x);
-    big = kpd__sub(one, kpd__div(kpd__set(2.0f), kpd__add(kpd__exp(kpd__add(a, a)), one)));
-    big = kpd__pick_lt(x, zero, kpd__sub(zero, big), big);
-    return kpd__pick_lt(a, kpd__set(0.625f), s, big);
-}
-
-KPD__INLINE kpd__v kpd__activate(int f, kpd__v x) {
-    kpd__v half, y;
-    switch (f) {
-    case KPD_GELU: return kpd__mul(x, kpd__phi(x));
-    case KPD__SHORT_GELU: return kpd__mul(x, KPD__NAME(short_phi)(x));
-    case KPD_GELU_TANH:
-        half = kpd__mul(kpd__set(0.5f), x);
-        y = kpd__mul(kpd__set(0.797884561f), kpd__fmadd(kpd__mul(kpd__set(0.044715f), x), kpd__mul(x, x), x));
-        return kpd__fmadd(half, kpd__tanh(y), half);
-    case KPD_RELU: return kpd__vmax(x, kpd__set(0));
-    case KPD_TANH: return kpd__tanh(x);
-    default: return x;
-    }
-}
-
-// Mean of a row, then 1 / sqrt(var + eps), both from trees.
-KPD__INLINE float kpd__mean(const float *x, size_t width) {
-    kpd__tree sum = kpd__tree_zero();
-#define KPD__FULL(acc, i) acc = kpd__add(acc, kpd__load(x + (i)))
-#define KPD__PART(acc, i, n) acc = kpd__add(acc, kpd__load_n(x + (i), n))
-    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
-#undef KPD__FULL
-#undef KPD__PART
-    return kpd__tree_sum(sum) / (float)width;
-}
-KPD__INLINE float kpd__inverse_deviation(const float *x, size_t width, float mu, float eps) {
-    const kpd__v mean = kpd__set(mu);
-    kpd__tree square = kpd__tree_zero();
-#define KPD__FULL(acc, i) do { kpd__v d_ = kpd__sub(kpd__load(x + (i)), mean); acc = kpd__fmadd(d_, d_, acc); } while (0)
-#define KPD__PART(acc, i, n) do { float tail_[16]; kpd__v d_; kpd__store(tail_, kpd__sub(kpd__load_n(x + (i), n), mean));    \
-        d_ = kpd__load_n(tail_, n); acc = kpd__fmadd(d_, d_, acc); } while (0)
-    KPD__TREE(square, width, KPD__FULL, KPD__PART);
-#undef KPD__FULL
-#undef KPD__PART
-    return 1.0f / sqrtf(kpd__tree_sum(square) / (float)width + eps);
-}
-
-// x += y; returns the mean of x.
-KPD__INLINE float KPD__NAME(add_row)(const float *y, size_t width, float *x) {
-    kpd__tree sum = kpd__tree_zero();
-#define KPD__PART(acc, i, n)                                                                                                   \
-    do {                                                                                                                       \
-        kpd__v s_ = kpd__add(kpd__load_n(x + (i), n), kpd__load_n(y + (i), n));                                                \
-        acc = kpd__add(acc, s_);                                                                                               \
-        kpd__store_n(x + (i), n, s_);                                                                                          \
-    } while (0)
-#define KPD__FULL(acc, i) KPD__PART(acc, i, 16)
-    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
-#undef KPD__FULL
-#undef KPD__PART
-    return kpd__tree_sum(sum) / (float)width;
-}
-
-// (x - mean) scale gamma + beta of columns [i, i + n) of rows.
-KPD__INLINE void KPD__NAME(norm_part)(const kpd__norm *p, const float *mean, const float *scale, size_t rows, size_t width,
-                                      size_t i, size_t n, float *x) {
-    const kpd__v gamma = kpd__load_n(p->gamma + i, n), beta = kpd__load_n(p->beta + i, n);
-    for (size_t r = 0; r < rows; r++, x += width) {
-        kpd__v z = kpd__mul(kpd__sub(kpd__load_n(x + i, n), kpd__set(mean[r])), kpd__set(scale[r]));
-        kpd__store_n(x + i, n, kpd__fmadd(z, gamma, beta));
-    }
-}
-
-// Layer norm of rows of x + y, or of x where y is NULL, into x. Some rows take each step before the next: alone, a row would
-// wait for its sums.
-static void KPD__NAME(add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x) {
-    for (size_t at = 0, n; at < rows; at += n, x += n * width) {
-        float mean[KPD__NORM_ROWS], scale[KPD__NORM_ROWS];
-        size_t i = 0;
-        n = kpd__min(KPD__NORM_ROWS, rows - at);
-        for (size_t r = 0; r < n; r++)
-            mean[r] = y ? KPD__NAME(add_row)(y + (at + r) * width, width, x + r * width) : kpd__mean(x + r * width, width);
-        for (size_t r = 0; r < n; r++) scale[r] = kpd__inverse_deviation(x + r * width, width, mean[r], p->eps);
-        if (n == KPD__NORM_ROWS)
-            for (; i + 16 <= width; i += 16) KPD__NAME(norm_part)(p, mean, scale, KPD__NORM_ROWS, width, i, 16, x);
-        for (; i < width; i += 16) KPD__NAME(norm_part)(p, mean, scale, n, width, i, kpd__part_n(i, width), x);
-    }
-}
-
-// n (1 to 16) values of a table's row from element `at` on.
-KPD__INLINE kpd__v kpd__table_row(const kpd__table *t, size_t at, size_t n) {
-    uint16_t last[16] = {0};
-    if (t->f32) return kpd__load_n(t->f32 + at, n);
-    if (n == 16) return kpd__load_half(t->half + at);
-    memcpy(last, t->half + at, n * sizeof *last);
-    return kpd__load_half(last);
-}
-
-// Rows of words lie anywhere in memory: one is asked for while the one before is at work.
-KPD__INLINE void KPD__NAME(ask_row)(const kpd__table *t, size_t at, size_t n) {
-    size_t size = t->f32 ? sizeof *t->f32 : sizeof *t->half;
-    const char *row = (const char *)(t->f32 ? (const void *)(t->f32 + at) : (const void *)(t->half + at));
-    for (size_t byte = 0; byte < n * size; byte += 64) KPD__PREFETCH(row, byte);
-}
-
-// x[t] = norm(word[ids[t]] + type[types[t]] + position[t]), in this order of addition.
-static void KPD__NAME(embed)(const kpd__embedding *e, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x) {
-    const size_t h = e->width;
-    for (size_t t = 0; t < n_tokens; t++) {
-        size_t w = (size_t)ids[t] * h, y = (size_t)types[t] * h, p = t * h;
-        if (t + 1 < n_tokens) KPD__NAME(ask_row)(&e->word, (size_t)ids[t + 1] * h, h);
-        for (size_t i = 0; i < h; i += 16) {
-            size_t n = kpd__part_n(i, h);
-            kpd__v sum = kpd__add(kpd__table_row(&e->word, w + i, n), kpd__table_row(&e->type, y + i, n));
-            kpd__store_n(x + p + i, n, kpd__add(sum, kpd__table_row(&e->position, p + i, n)));
-        }
-    }
-    KPD__NAME(add_norm)(&e->norm, NULL, n_tokens, h, x);
-}
-
-static float KPD__NAME(dot)(const float *x, const float *y, size_t n) {
-    kpd__tree t = kpd__tree_zero();
-#define KPD__FULL(acc, i) acc = kpd__fmadd(kpd__load(x + (i)), kpd__load(y + (i)), acc)
-#define KPD__PART(acc, i, m) acc = kpd__fmadd(kpd__load_n(x + (i), m), kpd__load_n(y + (i), m), acc)
-    KPD__TREE(t, n, KPD__FULL, KPD__PART);
-#undef KPD__FULL
-#undef KPD__PART
-    return kpd__tree_sum(t);
-}
-
-static void KPD__NAME(normalize)(const float *x, size_t n, float *out) {
-    float length = sqrtf(KPD__NAME(dot)(x, x, n));
-    kpd__v d = kpd__set(length > 1e-12f ? length : 1e-12f);
-    for (size_t i = 0; i < n; i += 16)
-        kpd__store_n(out + i, kpd__part_n(i, n), kpd__div(kpd__load_n(x + i, kpd__part_n(i, n)), d));
-}
-
-// Per column a chain over the tokens; see kpd_pooling for the formulas. x: [T, H].
-static void KPD__NAME(pool)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, float *out) {
-    size_t first = kind == KPD_POOL_LAST ? n_tokens - 1 : 0, end = kind == KPD_POOL_CLS ? 1 : n_tokens;
-    float count = (float)n_tokens, divisor = kind == KPD_POOL_MEAN ? count : kind == KPD_POOL_SQRT_LEN ? sqrtf(count) : 1;
-    if (kind == KPD_POOL_WEIGHTED) divisor = (float)((uint64_t)n_tokens * (n_tokens + 1) / 2);
-    for (size_t i = 0; i < width; i += 16) {
-        size_t n = kpd__part_n(i, width);
-        kpd__v acc = kpd__load_n(x + first * width + i, n);
-        for (size_t t = first + 1; t < end; t++) {
-            kpd__v row = kpd__load_n(x + t * width + i, n);
-            if (kind == KPD_POOL_MAX) acc = kpd__vmax(acc, row);
-            else acc = kpd__fmadd(kpd__set(kind == KPD_POOL_WEIGHTED ? (float)(t + 1) : 1), row, acc);
-        }
-        kpd__store_n(out + i, n, kpd__div(acc, kpd__set(divisor)));
-    }
-}
-
-// >>gemm  Chains. A micro-kernel holds a tile of R rows by 16 columns in registers and walks k once; the same one serves
-// weights in panels, attention and index scans. Every result is one chain whatever R is, so tails need no care.
-
-// tile[r][0..15] = sum over k of f(a[r][k], b[k][0..15]); rows of a are lda apart, rows of b ldb.
-#define KPD__ACC(r) kpd__v c##r = kpd__set(0);
-#define KPD__STORE(r) kpd__store(tile + r * 16, c##r);
-#define KPD__NEXT(r) KPD__THREE_STEP(r, 1)
-#define KPD__DOT_STEP(r) c##r = kpd__fmadd(kpd__set(*KPD__THREE_AT(r)), w, c##r);
-#define KPD__L2_STEP(r) { kpd__v d = kpd__sub(kpd__set(*KPD__THREE_AT(r)), w); c##r = kpd__fmadd(d, d, c##r); }
-#define KPD__MICRO(name, R, STEP)                                                                                      \
-    static void KPD__NAME(name##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {  \
-        const float *three[(R + 2) / 3];                                                                               \
-        const size_t next = n_k * ldb * sizeof *b;                                                                     \
-        KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
-        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
-        for (size_t k = 0; k < n_k; k++, b += ldb) {                                                                   \
-            kpd__v w = kpd__load(b);                                                                                   \
-            KPD__PREFETCH(b, next);                                                                                    \
-            KPD__ROW_LIST_##R(STEP)                                                                                    \
-            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
-        }                                                                                                              \
-        KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
-    }
-#define KPD__MICRO_DOT(R) KPD__MICRO(dot, R, KPD__DOT_STEP)
-KPD__EACH_HEIGHT(KPD__MICRO_DOT)
-KPD__MICRO(l2_, 1, KPD__L2_STEP) KPD__MICRO(l2_, 4, KPD__L2_STEP)
-
-// The same with b in bf16, [n_k/2][16][2]: widened, so that it is the chain of f32.
-#define KPD__MICRO_HALF(R)                                                                                             \
-    static void KPD__NAME(half##R)(const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) {           \
-        const float *three[(R + 2) / 3];                                                                               \
-        KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
-        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
-        for (size_t k = 0; k < n_k; k += 2, b += 32) {                                                                 \
-            kpd__v w = kpd__half_even(b);                                                                              \
-            KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                           \
-            if (k + 1 == n_k) break;                                                                                   \
-            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
-            w = kpd__half_odd(b);                                                                                      \
-            KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                           \
-            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
-        }                                                                                                              \
-        KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
-    }
-KPD__EACH_HEIGHT(KPD__MICRO_HALF)
-
-#if KPD__LEVEL == 3
-// The same with two panels [n_k][16] one behind the other: each number of a serves two sums, so that loads are half as many as
-// multiply-adds. out = the sums + bias, rows ldo apart, of the second panel `next` behind. ask: bytes from b to the panels that
-// come next, or 0.
-// The empty assembly keeps the compiler from reading each number of a twice, once for each multiply-add.
-#ifdef KPD__EMULATED
-#define KPD__HIDE_VECTOR(v)
-#else
-#define KPD__HIDE_VECTOR(v) __asm__("" : "+v"(v))
-#endif
-#define KPD__PAIR_ACC(r) kpd__v c##r = kpd__set(0), d##r = c##r;
-#define KPD__PAIR_OUT(r) __asm__ volatile("prefetchw %0\n\tprefetchw %1" : : "m"(out[r * ldo]), "m"(out[r * ldo + next]));
-#define KPD__PAIR_STEP(r) {                                                                                            \
-        kpd__v x = kpd__set(*KPD__THREE_AT(r));                                                                        \
-        KPD__HIDE_VECTOR(x);                                                                                           \
-        c##r = kpd__fmadd(x, w, c##r);                                                                                 \
-        d##r = kpd__fmadd(x, v, d##r);                                                                                 \
-    }
-#define KPD__PAIR_STORE(r)                                                                                             \
-    kpd__store(out + r * ldo, kpd__add(c##r, bias[0]));                                                                \
-    kpd__store(out + r * ldo + next, kpd__add(d##r, bias[1]));
-#define KPD__PAIR(R)                                                                                                   \
-    static void KPD__NAME(pair##R)(const float *a, size_t lda, const float *b, size_t n_k, size_t ask,                 \
-                                   const kpd__v bias[2], float *out, size_t ldo, size_t next) {                        \
-        const float *three[(R + 2) / 3], *other = b + 16 * n_k;                                                        \
-        KPD__ROW_LIST_##R(KPD__PAIR_ACC)                                                                               \
-        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
-        KPD__ROW_LIST_##R(KPD__PAIR_OUT)                                                                               \
-        for (size_t k = 0; k < n_k; k++, b += 16, other += 16) {                                                       \
-            kpd__v w = kpd__load(b), v = kpd__load(other);                                                             \
-            if (ask) { KPD__PREFETCH(b, ask); KPD__PREFETCH(other, ask); }                                             \
-            KPD__ROW_LIST_##R(KPD__PAIR_STEP)                                                                          \
-            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
-        }                                                                                                              \
-        KPD__ROW_LIST_##R(KPD__PAIR_STORE)                                                                             \
-    }
-KPD__EACH_HEIGHT(KPD__PAIR)
-#endif
-
-// tile = rows of a (1 to KPD__ROWS of them) times one panel.
-#define KPD__ENTRY(R) KPD__NAME(dot##R),
-KPD__INLINE void kpd__micro(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {
-    static void (*const micro[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k,
-                                 float *tile) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
-    micro[rows - 1](a, lda, b, ldb, n_k, tile);
-}
-#undef KPD__ENTRY
-
-#define KPD__ENTRY(R) KPD__NAME(half##R),
-KPD__INLINE void kpd__micro_half(size_t rows, const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) {
-    static void (*const micro[])(const float *a, size_t lda, const uint16_t *b, size_t n_k,
-                                 float *tile) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
-    micro[rows - 1](a, lda, b, n_k, tile);
-}
-#undef KPD__ENTRY
-
-// The micro-kernel of sums over rows: c[r][0..15] += sum over t of a[t][r] b[t][0..15], each element one chain that goes on
-// from what c holds. Rows of a are lda apart, of b ldb, of c ldc.
-#define KPD__OUTER_ACC(r) kpd__v c##r = kpd__load(c + r * ldc);
-#define KPD__OUTER_STEP(r) c##r = kpd__fmadd(kpd__set(a[r]), w, c##r);
-#define KPD__OUTER_STORE(r) kpd__store(c + r * ldc, c##r);
-#define KPD__OUTER(R)                                                                                                          \
-    static void KPD__NAME(outer##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) {  \
-        KPD__ROW_LIST_##R(KPD__OUTER_ACC)                                                                                      \
-        for (size_t t = 0; t < n; t++, a += lda, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(KPD__OUTER_STEP) }     \
-        KPD__ROW_LIST_##R(KPD__OUTER_STORE)                                                                                    \
-    }
-KPD__EACH_HEIGHT(KPD__OUTER)
-
-#define KPD__ENTRY(R) KPD__NAME(outer##R),
-KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
-                            size_t ldc) {
-    static void (*const outer[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
-                                 size_t ldc) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
-    outer[rows - 1](a, lda, b, ldb, n, c, ldc);
-}
-#undef KPD__ENTRY
-
-// y = f(tile + bias), the first n columns.
-KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, int f, float *y, size_t ldy) {
-    for (size_t r = 0; r < rows; r++) {
-        kpd__v v = kpd__activate(f, kpd__add(kpd__load(tile + r * 16), bias));
-        if (n == 16) kpd__store(y + r * ldy, v);
-        else kpd__store_n(y + r * ldy, n, v);
-    }
-}
-
-// The same with an activation that is not a constant: the switch goes outside the loops.
-static void kpd__finish_by(const float *tile, size_t rows, size_t n, kpd__v bias, int f, float *y, size_t ldy) {
-    switch (f) {
-    case KPD_GELU: kpd__finish(tile, rows, n, bias, KPD_GELU, y, ldy); break;
-    case KPD__SHORT_GELU: kpd__finish(tile, rows, n, bias, KPD__SHORT_GELU, y, ldy); break;
-    case KPD_GELU_TANH: kpd__finish(tile, rows, n, bias, KPD_GELU_TANH, y, ldy); break;
-    case KPD_RELU: kpd__finish(tile, rows, n, bias, KPD_RELU, y, ldy); break;
-    case KPD_TANH: kpd__finish(tile, rows, n, bias, KPD_TANH, y, ldy); break;
-    default: kpd__finish(tile, rows, n, bias, KPD_IDENTITY, y, ldy);
-    }
-}
-
-KPD__INLINE kpd__v kpd__bias(const kpd__matrix *w, size_t col) { return w->bias ? kpd__load(w->bias + col) : kpd__set(0); }
-
-// Asks for the lines that results of some rows and panels go to, before the products: else stores wait for them.
-KPD__INLINE void KPD__NAME(ask_results)(const float *y, size_t ldy, size_t rows, size_t n_panels) {
-    for (size_t r = 0; r < rows; r++)
-        for (size_t p = 0; p < n_panels; p++) KPD__PREFETCH(y + r * ldy, p * 64);
-}
-
-// One panel of columns for a block of rows.
-KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *x, size_t ldx, size_t rows, float *y,
-                                 size_t ldy) {
-    float tile[KPD__ROWS * 16];
-    kpd__v bias = kpd__bias(w, col);
-    for (size_t r = 0, step = kpd__even_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
-        size_t m = rows - r < step ? rows - r : step;
-        KPD__NAME(ask_results)(y + r * ldy + col, ldy, m, 1);
-        if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
-        else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
-        kpd__finish_by(tile, m, kpd__part_n(col, w->n), bias, w->activation, y + r * ldy + col, ldy);
-    }
-}
-
-// y = f(x W^T + bias). Rows go in blocks whose x stays in half of a small L2, so that each panel is read from L1.
-static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
-    const size_t block = kpd__even_rows(rows, kpd__max(192 * 1024 / sizeof(float) / w->k, KPD__ROWS));
-    for (size_t r = 0; r < rows; r += block) {
-        size_t m = rows - r < block ? rows - r : block;
-        for (size_t col = 0; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
-    }
-}
-
-#if KPD__LEVEL == 3
-// Rows of x [rows, k] times the panels of columns [col, col + 32), all of them whole.
-static void KPD__NAME(gemm_pair)(const kpd__matrix *w, size_t col, const float *x, size_t ldx, size_t rows, float *y,
-                                 size_t ldy) {
-#define KPD__ENTRY(R) KPD__NAME(pair##R),
-    static void (*const pair[])(const float *a, size_t lda, const float *b, size_t n_k, size_t ask, const kpd__v bias[2],
-                                float *out, size_t ldo, size_t next) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
-#undef KPD__ENTRY
-    const kpd__v bias[2] = {kpd__bias(w, col), kpd__bias(w, col + 16)}, added = kpd__set(-0.0f);   // x + -0 is x
-    const bool direct = w->activation == KPD_IDENTITY;
-    float tile[2][KPD__ROWS * 16];
-    for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS), m; r < rows; r += m, y += m * ldy) {
-        const size_t ask = r ? 0 : w->k * 32 * sizeof *w->panels;   // once: the next pair comes into L2 as the first rows go by
-        m = kpd__min(step, rows - r);
-        pair[m - 1](x + r * ldx, ldx, w->panels + col * w->k, w->k, ask, bias, direct ? y : tile[0], direct ? ldy : 16,
-                    direct ? 16 : KPD__ROWS * 16);
-        if (direct) continue;
-        kpd__finish_by(tile[0], m, 16, added, w->activation, y, ldy);
-        kpd__finish_by(tile[1], m, 16, added, w->activation, y + 16, ldy);
-    }
-}
-
-// gemm by pairs of panels, for processors of two multiply-adds a cycle, which 14 by 1 sums cannot feed. The same bits: each sum
-// is still one chain. Blocks of rows may be as tall as half of an L2 of 2 MB.
-static void KPD__NAME(gemm_pairs)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
-    const size_t block = kpd__even_rows(rows, kpd__max(1024 * 1024 / sizeof(float) / w->k, KPD__ROWS)), whole = w->n / 32 * 32;
-    if (w->half) { KPD__NAME(gemm)(w, x, ldx, rows, y, ldy); return; }
-    for (size_t r = 0, m; r < rows; r += m) {
-        m = kpd__min(block, rows - r);
-        for (size_t col = 0; col < whole; col += 32)
-            KPD__NAME(gemm_pair)(w, col, x + r * ldx, ldx, m, y + r * ldy + col, ldy);
-        for (size_t col = whole; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
-    }
-}
-#endif
-
-// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them, see >>format; attention in f32
-// and by such products. int8 rounds each row of x to u8, sums whole numbers, and scales the sums: the same bits on every
-// level.
-
-// Where a row of groups begins, and how far apart its groups are.
-KPD__INLINE uint8_t *KPD__NAME(operand_row)(kpd__operand operand, void *rows, size_t r, size_t row_bytes, size_t *step) {
-    *step = operand == KPD__TILES ? 1024 : operand == KPD__WORDS ? 128 : 64;
-    if (operand == KPD__TILES) return (uint8_t *)rows + r / 16 * 16 * row_bytes + r % 16 * 64;
-    return (uint8_t *)rows + r * row_bytes;
-}
-
-KPD__INLINE void KPD__NAME(store_operand)(kpd__operand operand, uint8_t *to, kpd__v u, int shift) {
-#if KPD__LEVEL == 2 || KPD__LEVEL == 3
-    if (operand == KPD__WORDS) { kpd__store_words((uint16_t *)(void *)to, u, shift); return; }
-#endif
-    (void)operand;
-    kpd__store_bytes(to, u, shift);
-}
-
-// x * inscale of 16 columns from the i-th, zeros behind the k-th. whole: the k-th is not among them, a constant.
-KPD__INLINE kpd__v KPD__NAME(scaled)(const float *inscale, size_t k, const float *x, size_t i, bool whole) {
-    kpd__v t = whole ? kpd__load(x + i) : kpd__load_n(x + i, kpd__part_n(i, k));
-    return inscale ? kpd__mul(t, kpd__load(inscale + i)) : t;
-}
-
-// The largest and least of four parts of a row, and of 0; 64 columns more of it.
-typedef struct KPD__NAME(limits) { kpd__v most[4], least[4]; } KPD__NAME(limits);
-KPD__INLINE void KPD__NAME(limits_of)(KPD__NAME(limits) *l, const float *inscale, size_t k, const float *x, size_t i,
-                                      bool whole) {
-    KPD__UNROLL
-    for (size_t j = 0; j < 4; j++) {
-        kpd__v t = KPD__NAME(scaled)(inscale, k, x, i + 16 * j, whole);
-        l->most[j] = kpd__vmax(t, l->most[j]);
-        l->least[j] = kpd__vmin(t, l->least[j]);
-    }
-}
-
-// How one row of x becomes u: its step and zero, and *by, what it is multiplied by.
-KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *scale, int32_t *zero, float *by) {
-    const float *inscale = w->inscale, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767;
-    const size_t k = w->k;
-    KPD__NAME(limits) l;
-    float up, down, range;
-    size_t i = 0;
-    for (size_t j = 0; j < 4; j++) l.most[j] = l.least[j] = kpd__set(0);
-    if (inscale) for (; i + 64 <= k; i += 64) KPD__NAME(limits_of)(&l, inscale, k, x, i, true);
-    else for (; i + 64 <= k; i += 64) KPD__NAME(limits_of)(&l, NULL, k, x, i, true);
-    if (i < k) KPD__NAME(limits_of)(&l, inscale, k, x, i, false);
-    up = kpd__hmax(kpd__vmax(kpd__vmax(l.most[0], l.most[1]), kpd__vmax(l.most[2], l.most[3])));
-    down = kpd__hmax(kpd__sub(kpd__set(0), kpd__vmin(kpd__vmin(l.least[0], l.least[1]), kpd__vmin(l.least[2], l.least[3]))));
-    range = w->rounding == KPD__OFFSET ? up + down : up > down ? up : down;
-    *by = range < KPD__NOTHING ? 0 : levels / range;
-    *scale = range < KPD__NOTHING ? 0 : range / levels;
-    *zero = w->rounding == KPD__SIGNED ? 128 : w->rounding == KPD__SIGNED_16 ? 32768
-          : (int32_t)kpd__to_bits(down * *by + KPD__MAGIC) & 0xFFFF;
-}
-
-// 64 columns of x as u: times f, plus offset, cut at most. A NaN becomes 0; what is cut else is zero's rounding.
-KPD__INLINE void KPD__NAME(round_group)(const float *inscale, size_t k, const float *x, size_t i, bool whole, kpd__v f,
-                                        kpd__v offset, kpd__v most, kpd__operand operand, uint8_t *low, uint8_t *high) {
-    const size_t unit = operand == KPD__WORDS ? 2 : 1;
-    KPD__UNROLL
-    for (size_t j = 0; j < 64; j += 16) {
-        kpd__v t = KPD__NAME(scaled)(inscale, k, x, i + j, whole);
-        t = kpd__vmin(kpd__vmax(kpd__fmadd(t, f, offset), kpd__set(KPD__MAGIC)), most);
-        KPD__NAME(store_operand)(operand, low + j * unit, t, 0);
-        if (high) KPD__NAME(store_operand)(operand, high + j * unit, t, 8);
-    }
-}
-
-// One row of x as u, its groups a step apart. low: the u8, or the low bytes of 16 bits; high: the high ones, or NULL.
-KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand, const float *x, float by, int32_t zero,
-                                      uint8_t *low, uint8_t *high, size_t step) {
-    const kpd__v f = kpd__set(by), offset = kpd__set(KPD__MAGIC + (float)zero),
-                 most = kpd__set(KPD__MAGIC + (w->rounding == KPD__SIGNED_16 ? 65535 : 255));
-    const float *inscale = w->inscale;
-    const size_t k = w->k;
-    size_t i = 0;
-    if (high)
-        for (; i + 64 <= k; i += 64, low += step, high += step)
-            KPD__NAME(round_group)(inscale, k, x, i, true, f, offset, most, operand, low, high);
-    else if (inscale)
-        for (; i + 64 <= k; i += 64, low += step)
-            KPD__NAME(round_group)(inscale, k, x, i, true, f, offset, most, operand, low, NULL);
-    else
-        for (; i + 64 <= k; i += 64, low += step)
-            KPD__NAME(round_group)(NULL, k, x, i, true, f, offset, most, operand, low, NULL);
-    if (i < k) KPD__NAME(round_group)(inscale, k, x, i, false, f, offset, most, operand, low, high);
-}
-
-// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias), of panel p: the product of the scales is rounded, the rest is one
-// fused step. kind and f are constants. Rows of KPD__SIGNED all have one zero.
-KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__block *b, size_t p, float *y, size_t ldy) {
-    const size_t col = b->col + 16 * p, at = kpd__sums_at(b, p);
-    const int32_t *colsum = b->w->colsum + col, *low = b->sums + at, *high = b->high + at, *zero = b->zero + b->row;
-    const float *step = b->step + b->row;
-    const kpd__v bias = kpd__bias(b->w, col), by = kpd__load(b->w->scale + col), one = kpd__times(colsum, zero[0]);
-    for (size_t r = 0; r < b->rows; r++) {
-        kpd__v sum = kind == KPD__SIGNED_16 ? kpd__wide(low + r * 16, high + r * 16, colsum)
-                   : kpd__corrected(low + r * 16, kind == KPD__SIGNED ? one : kpd__times(colsum, zero[r]));
-        kpd__store(y + r * ldy, kpd__activate(f, kpd__fmadd(sum, kpd__mul(kpd__set(step[r]), by), bias)));
-    }
-}
-
-// What is no whole panel, or has another activation, takes its end in the place of the sums.
-static void KPD__NAME(rescale)(const kpd__block *b, size_t p) {
-    const kpd__matrix *w = b->w;
-    const size_t col = b->col + 16 * p, n = kpd__part_n(col, w->n);
-    const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
-    const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
-    float *sums = (float *)(void *)b->sums + kpd__sums_at(b, p), *results = b->y + b->row * b->ldy + col;
-    float *y = done ? results : sums;
-    const size_t ld = done ? b->ldy : 16;
-    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, y, ld);
-    else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, b, p, y, ld);
-    else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, b, p, y, ld);
-    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, b, p, y, ld);
-    if (!done) kpd__finish_by(sums, b->rows, n, kpd__set(0), w->activation, results, b->ldy);
-}
-
-#if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
-#define KPD__ROUNDS_TO_HALF   // some processors of this level have an instruction for products of bf16
-#endif
-
-// store_halves rounds the lanes of a, then of b, to bf16, to nearest even, and a NaN stays one; store_pairs does it to lanes of
-// a and b in turn.
-#if KPD__LEVEL == 3
-#ifndef KPD__EMULATED   // written out, since the intrinsic wants a function of another target; subnormal numbers become 0
-KPD__INLINE __m512i KPD__NAME(halves)(kpd__v a, kpd__v b) {
-    __m512i r;
-    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(r) : "v"(a), "v"(b));
-    return r;
-}
-#endif
-KPD__INLINE void KPD__NAME(store_halves)(uint16_t *p, kpd__v a, kpd__v b) { _mm512_storeu_si512(p, KPD__NAME(halves)(a, b)); }
-KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v a, kpd__v b) {
-    static const uint16_t in_turn[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    _mm512_storeu_si512(p, _mm512_permutexvar_epi16(_mm512_loadu_si512(in_turn), KPD__NAME(halves)(a, b)));
-}
-#elif defined(KPD__ROUNDS_TO_HALF)
-// Four rounded. A NaN is made quiet, since all it has may lie in the half that is cut.
-KPD__INLINE uint16x4_t KPD__NAME(rounded_half)(float32x4_t a) {
-    uint32x4_t x = vreinterpretq_u32_f32(a), odd = vandq_u32(vshrq_n_u32(x, 16), vdupq_n_u32(1));
-    uint32x4_t near = vaddq_u32(x, vaddq_u32(odd, vdupq_n_u32(0x7FFF))), quiet = vorrq_u32(x, vdupq_n_u32(0x400000));
-    return vshrn_n_u32(vbslq_u32(vceqq_f32(a, a), near, quiet), 16);
-}
-KPD__INLINE uint16x8_t KPD__NAME(rounded_halves)(float32x4_t a, float32x4_t b) {
-    return vcombine_u16(KPD__NAME(rounded_half)(a), KPD__NAME(rounded_half)(b));
-}
-KPD__INLINE void KPD__NAME(store_halves)(uint16_t *p, kpd__v x, kpd__v y) {
-    vst1q_u16(p, KPD__NAME(rounded_halves)(x.a, x.b));
-    vst1q_u16(p + 8, KPD__NAME(rounded_halves)(x.c, x.d));
-    vst1q_u16(p + 16, KPD__NAME(rounded_halves)(y.a, y.b));
-    vst1q_u16(p + 24, KPD__NAME(rounded_halves)(y.c, y.d));
-}
-KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v x, kpd__v y) {
-    uint16x8x2_t low, high;
-    low.val[0] = KPD__NAME(rounded_halves)(x.a, x.b); low.val[1] = KPD__NAME(rounded_halves)(y.a, y.b);
-    high.val[0] = KPD__NAME(rounded_halves)(x.c, x.d); high.val[1] = KPD__NAME(rounded_halves)(y.c, y.d);
-    vst2q_u16(p, low);
-    vst2q_u16(p + 16, high);
-}
-#endif
-
-#ifdef KPD__ROUNDS_TO_HALF
-// 32 columns of x in bf16, zeros behind the n-th.
-KPD__INLINE void KPD__NAME(half_group)(const float *x, size_t n, uint8_t *to) {
-    KPD__NAME(store_halves)((uint16_t *)(void *)to, kpd__load_n(x, n < 16 ? n : 16),
-                            n > 16 ? kpd__load_n(x + 16, n - 16) : kpd__set(0));
-}
-
-// Rows of x [rows, k] in bf16, as a product reads them, k padded to 32.
-KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size_t ldx, size_t rows, size_t k, void *to) {
-    size_t padded = kpd__round_up(k, 32), step;
-    for (size_t r = 0; r < rows; r++) {
-        uint8_t *row = KPD__NAME(operand_row)(operand, to, r, padded * 2, &step);
-        size_t i = 0;
-        for (; i + 32 <= k; i += 32, row += step) KPD__NAME(half_group)(x + r * ldx + i, 32, row);
-        if (i < k) KPD__NAME(half_group)(x + r * ldx + i, k - i, row);
-    }
-}
-#endif
-
-// Rows of x as u, and their steps and zeros.
-static void KPD__NAME(int8_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                                 const kpd__room *to) {
-    for (size_t r = 0; r < rows; r++, x += ldx) {
-        size_t next;
-        uint8_t *row = KPD__NAME(operand_row)(operand, to->rows, r, to->row_bytes, &next);
-        float by;
-        KPD__NAME(range)(w, x, &to->step[r], &to->zero[r], &by);
-        KPD__NAME(round_row)(w, operand, x, by, to->zero[r], row, to->plane ? row + to->plane : NULL, next);
-    }
-}
-
-static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                                  const kpd__room *to) {
-#ifdef KPD__ROUNDS_TO_HALF
-    if (w->half) { KPD__NAME(half_rows)(operand, x, ldx, rows, w->k, to->rows); return; }
-#endif
-    KPD__NAME(int8_rows)(w, operand, x, ldx, rows, to);
-}
-
-#ifdef KPD__ROUNDS_TO_HALF
-// bf16 sums through GELU to bf16, a pair of panels being a group of 64 bytes. Columns past the last are 0.
-static void KPD__NAME(finish_halves)(const kpd__block *b) {
-    const size_t row_bytes = kpd__round_up(b->w->n, 32) * 2;
-    for (size_t p = 0; p < b->n_panels; p += 2) {
-        const size_t col = b->col + 16 * p;
-        const bool two = p + 1 < b->n_panels;
-        const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p);
-        const float *others = two ? sums + kpd__sums_at(b, 1) : sums;
-        const kpd__v bias = kpd__bias(b->w, col), other = two ? kpd__bias(b->w, col + 16) : bias, zero = kpd__set(0);
-        for (size_t r = 0, step; r < b->rows; r++) {
-            uint8_t *row = KPD__NAME(operand_row)(b->operand, b->y, b->row + r, row_bytes, &step);
-            kpd__v first = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(sums + r * 16), bias));
-            kpd__v second = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(others + r * 16), other));
-            KPD__NAME(store_halves)((uint16_t *)(void *)(row + col / 32 * step), first, two ? second : zero);
-        }
-    }
-}
-#endif
-
-// f32 sums of panel p.
-static void KPD__NAME(finish_panel)(const kpd__block *b, size_t p) {
-    const size_t col = b->col + 16 * p;
-    const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p);
-    kpd__finish_by(sums, b->rows, kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
-                   b->y + b->row * b->ldy + col, b->ldy);
-}
-
-// Sums of a block become results.
-static void KPD__NAME(finish_block)(const kpd__block *b) {
-#ifdef KPD__ROUNDS_TO_HALF
-    if (b->ldy == KPD__HALVES) { KPD__NAME(finish_halves)(b); return; }
-#endif
-    for (size_t p = 0; p < b->n_panels; p++)
-        if (b->w->bytes) KPD__NAME(rescale)(b, p);
-        else KPD__NAME(finish_panel)(b, p);
-}
-
-// Up to m->n_rows rounded rows times the panels of columns [from, w->n), some panels and rows at a time.
-static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *m, size_t rows, float *y,
-                            size_t ldy) {
-    const size_t depth = kpd__depth(w), group = kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
-    kpd__dots *dots = w->bytes ? ops->int8_dots : ops->half_dots;
-    kpd__block b;
-    memset(&b, 0, sizeof b);
-    b.w = w; b.operand = ops->operand; b.sums = m->sums[0]; b.high = m->sums[1]; b.step = m->step; b.zero = m->zero;
-    b.y = y; b.ldy = ldy;
-    for (b.col = from; b.col < w->n; b.col += 16 * b.n_panels) {
-        const char *panels = (w->bytes ? (const char *)w->bytes : (const char *)w->half) + b.col * depth;
-        b.n_panels = kpd__min(KPD__DOT_PANELS, (w->n - b.col + 15) / 16);
-        for (b.row = 0; b.row < rows; b.row += b.rows) {
-            const uint8_t *a = m->rows + b.row * m->row_bytes;
-            b.rows = kpd__min(group, rows - b.row);
-            if (ldy != KPD__HALVES) KPD__NAME(ask_results)(y + b.row * ldy + b.col, ldy, b.rows, b.n_panels);
-            dots(a, b.rows, depth, panels, b.n_panels, m->widened, b.sums);
-            if (m->plane) dots(a + m->plane, b.rows, depth, panels, b.n_panels, m->widened, b.high);
-            KPD__NAME(finish_block)(&b);
-        }
-    }
-}
-
-// Products whose inputs are rounded to the weights' type: of int8, and of bf16 by the level's instruction. Rows are rounded as
-// many at a time as the room holds, a multiple of 16.
-static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
-                                    float *y, size_t ldy, void *scratch) {
-    kpd__arena a = {(char *)scratch, 0, false};
-    kpd__room m = kpd__room_lay(ops->operand, w, &a);
-    const size_t next = ldy == KPD__HALVES ? kpd__round_up(w->n, 32) / 2 : ldy;   // floats' worth of a row of y
-    for (size_t r = 0, n; r < rows; r += n) {
-        n = kpd__min(m.n_rows, rows - r);
-        if (ldx == KPD__HALVES) m.rows = (uint8_t *)(uintptr_t)x + r * m.row_bytes;
-        else ops->round_rows(w, ops->operand, x + r * ldx, ldx, n, &m);
-        ops->walk(ops, w, 0, &m, n, y + r * next, ldy);
-    }
-}
-
-// sums = a W^T, see kpd__dots.
-#if KPD__LEVEL == 2 || KPD__LEVEL == 3   // by products of 16 bits, two at a time: pmaddwd never saturates here
-
-#if KPD__LEVEL == 2
-typedef struct KPD__NAME(i) { __m256i lo, hi; } KPD__NAME(i);
-KPD__INLINE KPD__NAME(i) KPD__NAME(iload)(const void *p) {
-    KPD__NAME(i) r;
-    r.lo = KPD__NAME(bits8)(p); r.hi = KPD__NAME(bits8)((const char *)p + 32);
-    return r;
-}
-KPD__INLINE void KPD__NAME(istore)(void *p, KPD__NAME(i) a) {
-    _mm256_storeu_si256((__m256i *)p, a.lo);
-    _mm256_storeu_si256((__m256i *)p + 1, a.hi);
-}
-KPD__INLINE KPD__NAME(i) KPD__NAME(madd)(KPD__NAME(i) c, KPD__NAME(i) w, uint32_t pair) {
-    __m256i a = _mm256_set1_epi32((int)pair);
-    c.lo = _mm256_add_epi32(c.lo, _mm256_madd_epi16(w.lo, a));
-    c.hi = _mm256_add_epi32(c.hi, _mm256_madd_epi16(w.hi, a));
-    return c;
-}
-// Bytes 0 and 2 of each quad as 16 bits, then 1 and 3.
-KPD__INLINE KPD__NAME(i) KPD__NAME(even)(KPD__NAME(i) w) {
-    w.lo = _mm256_srai_epi16(_mm256_slli_epi16(w.lo, 8), 8); w.hi = _mm256_srai_epi16(_mm256_slli_epi16(w.hi, 8), 8);
-    return w;
-}
-KPD__INLINE KPD__NAME(i) KPD__NAME(odd)(KPD__NAME(i) w) {
-    w.lo = _mm256_srai_epi16(w.lo, 8); w.hi = _mm256_srai_epi16(w.hi, 8);
-    return w;
-}
-#else
-typedef __m512i KPD__NAME(i);
-KPD__INLINE KPD__NAME(i) KPD__NAME(iload)(const void *p) { return _mm512_loadu_si512(p); }
-KPD__INLINE void KPD__NAME(istore)(void *p, KPD__NAME(i) a) { _mm512_storeu_si512(p, a); }
-KPD__INLINE KPD__NAME(i) KPD__NAME(madd)(KPD__NAME(i) c, KPD__NAME(i) w, uint32_t pair) {
-    return _mm512_add_epi32(c, _mm512_madd_epi16(w, _mm512_set1_epi32((int)pair)));
-}
-KPD__INLINE KPD__NAME(i) KPD__NAME(even)(KPD__NAME(i) w) { return _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8); }
-KPD__INLINE KPD__NAME(i) KPD__NAME(odd)(KPD__NAME(i) w) { return _mm512_srai_epi16(w, 8); }
-#endif
-
-// k bytes a column, a multiple of 4, to [k/2][16][2] of 16 bits.
-KPD__INLINE void KPD__NAME(widen_bytes)(const int8_t *panel, size_t k, int16_t *out) {
-    for (size_t i = 0; i < k; i += 4, panel += 64, out += 64) {
-        KPD__NAME(i) w = KPD__NAME(iload)(panel);
-        KPD__PREFETCH(panel, k * 16);
-        KPD__NAME(istore)(out, KPD__NAME(even)(w));
-        KPD__NAME(istore)(out + 32, KPD__NAME(odd)(w));
-    }
-}
-
-#define KPD__SUM(r) KPD__NAME(i) c##r = KPD__NAME(iload)(sums + r * 16);
-#define KPD__SUM_STORE(r) KPD__NAME(istore)(sums + r * 16, c##r);
-#define KPD__SUM_NEXT(r) KPD__THREE_STEP(r, 2)
-#define KPD__MADD_STEP(r) { uint32_t pair; memcpy(&pair, KPD__THREE_AT(r), 4); c##r = KPD__NAME(madd)(c##r, w, pair); }
-#define KPD__MADDS(R)                                                                                                          \
-    static void KPD__NAME(madds##R)(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) {              \
-        const uint16_t *three[(R + 2) / 3];                                                                                    \
-        KPD__ROW_LIST_##R(KPD__SUM)                                                                                            \
-        KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
-        for (size_t k = 0; k < n_k; k += 2, b += 32) {                                                                         \
-            KPD__NAME(i) w = KPD__NAME(iload)(b);                                                                              \
-            KPD__ROW_LIST_##R(KPD__MADD_STEP)                                                                                  \
-            KPD__ROW_LIST_##R(KPD__SUM_NEXT)                                                                                   \
-        }                                                                                                                      \
-        KPD__ROW_LIST_##R(KPD__SUM_STORE)                                                                                      \
-    }
-KPD__EACH_HEIGHT(KPD__MADDS)
-
-#define KPD__ENTRY(R) KPD__NAME(madds##R),
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
-                                 void *widened, void *out) {
-    const int8_t *panels = (const int8_t *)all;
-    int32_t *sums = (int32_t *)out;
-    static void (*const madds[])(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k,
-                                 int32_t *sums) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
-    size_t rows16 = kpd__round_up(rows, 16);
-    memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
-    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
-        for (size_t at = 0; at < k; at += 512) {
-            size_t n = kpd__min(512, k - at);
-            KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)widened);
-            for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS); r < rows; r += step)
-                madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k,
-                                                    (const int16_t *)widened, n, sums + r * 16);
-        }
-}
-#undef KPD__SUM
-#undef KPD__SUM_STORE
-#undef KPD__MADD_STEP
-#undef KPD__SUM_NEXT
-#undef KPD__MADDS
-#undef KPD__ENTRY
-
-#elif KPD__LEVEL == 1
-
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
-                                 void *widened, void *out) {
-    const int8_t *panels = (const int8_t *)all;
-    int32_t *sums = (int32_t *)out;
-    const uint8_t *a = (const uint8_t *)operand;
-    size_t rows16 = kpd__round_up(rows, 16);
-    (void)widened;
-    memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
-    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
-        for (size_t r = 0; r < rows; r++)
-            for (size_t i = 0; i < k; i++)
-                for (size_t n = 0; n < 16; n++)
-                    sums[r * 16 + n] += (int32_t)a[r * k + i] * panels[(i / 4 * 16 + n) * 4 + i % 4];
-}
-
-#else   // NEON: four columns of 16 products at a time
-
-static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
-                                 void *widened, void *out) {
-    const int8_t *panels = (const int8_t *)all;
-    int32_t *sums = (int32_t *)out;
-    const uint8_t *a = (const uint8_t *)operand;
-    size_t rows16 = kpd__round_up(rows, 16);
-    (void)widened;
-    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
-        for (size_t r = 0; r < rows; r++) {
-            int32x4_t c0 = vdupq_n_s32(0), c1 = c0, c2 = c0, c3 = c0;
-            for (size_t i = 0; i < k; i += 4) {
-                int8x16x4_t w = vld4q_s8(panels + i * 16);   // val[j]: k = i + j of all 16 columns
-                for (size_t j = 0; j < 4; j++) {
-                    int16x8_t lo = vmovl_s8(vget_low_s8(w.val[j])), hi = vmovl_s8(vget_high_s8(w.val[j]));
-                    int16_t u = (int16_t)a[r * k + i + j];
-                    c0 = vmlal_n_s16(c0, vget_low_s16(lo), u); c1 = vmlal_n_s16(c1, vget_high_s16(lo), u);
-                    c2 = vmlal_n_s16(c2, vget_low_s16(hi), u); c3 = vmlal_n_s16(c3, vget_high_s16(hi), u);
-                }
-            }
-            vst1q_s32(sums + r * 16, c0); vst1q_s32(sums + r * 16 + 4, c1);
-            vst1q_s32(sums + r * 16 + 8, c2); vst1q_s32(sums + r * 16 + 12, c3);
-        }
-}
-#endif
-
-// out[c][r] = in[r][c]: a block of at most 16 x 16. `lanes` of each row of out are written, as many as rows or 16: those behind
-// the rows are 0, so that what is computed on lanes that nobody reads takes no longer than the rest. (What lay there before may
-// be subnormal, on which an instruction takes a hundred times as long.) Four times halves are zipped, as cards are shuffled.
-#define KPD__TURN_LOAD(r) kpd__v x##r = r < rows ? kpd__load_n(in + r * ldi, columns) : kpd__set(0);
-#define KPD__TURN_ROUND(x, y)                                                                                                  \
-    kpd__v y##0 = kpd__zip_low(x##0, x##8), y##1 = kpd__zip_high(x##0, x##8), y##2 = kpd__zip_low(x##1, x##9),                 \
-           y##3 = kpd__zip_high(x##1, x##9), y##4 = kpd__zip_low(x##2, x##10), y##5 = kpd__zip_high(x##2, x##10),              \
-           y##6 = kpd__zip_low(x##3, x##11), y##7 = kpd__zip_high(x##3, x##11), y##8 = kpd__zip_low(x##4, x##12),              \
-           y##9 = kpd__zip_high(x##4, x##12), y##10 = kpd__zip_low(x##5, x##13), y##11 = kpd__zip_high(x##5, x##13),           \
-           y##12 = kpd__zip_low(x##6, x##14), y##13 = kpd__zip_high(x##6, x##14), y##14 = kpd__zip_low(x##7, x##15),           \
-           y##15 = kpd__zip_high(x##7, x##15);
-#define KPD__TURN_STORE(r) if (r < columns) kpd__store_n(out + r * ldo, lanes, v##r);
-static void KPD__NAME(turn)(const float *in, size_t ldi, size_t rows, size_t columns, float *out, size_t ldo, size_t lanes) {
-    KPD__ROW_LIST_16(KPD__TURN_LOAD)
-    KPD__TURN_ROUND(x, y)
-    KPD__TURN_ROUND(y, z)
-    KPD__TURN_ROUND(z, u)
-    KPD__TURN_ROUND(u, v)
-    KPD__ROW_LIST_16(KPD__TURN_STORE)
-}
-
-// 16 rows of n, which may lie anywhere, to panel [n][16].
-#define KPD__PACK_LOAD(r) kpd__v x##r = kpd__load_n(rows[r] + at, m);
-#define KPD__PACK_STORE(r) if (r < m) kpd__store(panel + (at + r) * 16, v##r);
-static void KPD__NAME(pack)(const float *const *rows, size_t n, float *panel) {
-    for (size_t at = 0; at < n; at += 16) {
-        const size_t m = kpd__part_n(at, n);
-        KPD__ROW_LIST_16(KPD__PACK_LOAD)
-        KPD__TURN_ROUND(x, y)
-        KPD__TURN_ROUND(y, z)
-        KPD__TURN_ROUND(z, u)
-        KPD__TURN_ROUND(u, v)
-        KPD__ROW_LIST_16(KPD__PACK_STORE)
-    }
-}
-#undef KPD__PACK_LOAD
-#undef KPD__PACK_STORE
-#undef KPD__TURN_LOAD
-#undef KPD__TURN_ROUND
-#undef KPD__TURN_STORE
-
-// The tree over rows s[0..n) of 16 lanes, lane by lane; what a row would add behind the last is zero.
-KPD__INLINE kpd__v KPD__NAME(tree_rows)(const float *s, size_t n) {
-    kpd__v lane[16];
-    for (size_t i = 0; i < 16; i++) {
-        kpd__v part[4];
-        for (size_t k = 0; k < 4; k++) {
-            part[k] = kpd__set(0);
-            for (size_t j = k * 16 + i; j < n; j += 64) part[k] = kpd__add(part[k], kpd__load(s + j * 16));
-        }
-        lane[i] = kpd__add(kpd__add(part[0], part[1]), kpd__add(part[2], part[3]));
-    }
-    for (size_t half = 8; half; half /= 2)
-        for (size_t i = 0; i < half; i++) lane[i] = kpd__add(lane[i], lane[i + half]);
-    return lane[0];
-}
-
-// The largest of each of 16 columns of n scores.
-KPD__INLINE kpd__v KPD__NAME(largest)(const float *s, size_t n) {
-    kpd__v top = kpd__load(s);
-    for (size_t i = 16; i < n * 16; i += 16) top = kpd__vmax(top, kpd__load(s + i));
-    return top;
-}
-
-// Softmax numerators of 16 columns of n scores in place, scaled (by what is above 0) first. Returns 1 / sums.
-KPD__INLINE kpd__v KPD__NAME(softmax)(float *s, size_t n, float scale) {
-    const kpd__v f = kpd__set(scale), top = kpd__mul(KPD__NAME(largest)(s, n), f);   // also the largest once scaled
-    for (size_t i = 0; i < n * 16; i += 16) kpd__store(s + i, kpd__exp(kpd__sub(kpd__mul(kpd__load(s + i), f), top)));
-    return kpd__div(kpd__set(1), KPD__NAME(tree_rows)(s, n));
-}
-
-// 2^y to 8e-5, y from -100 to 0, for weights that are rounded next; below it is that of -100.
-KPD__INLINE kpd__v KPD__NAME(short_exp2)(kpd__v y) {
-    const kpd__v magic = kpd__set(KPD__MAGIC);
-    kpd__v t, r, p = kpd__set(kpd__short_exp2_c[3]);
-    y = kpd__vmax(y, kpd__set(-100));
-    t = kpd__add(y, magic);
-    r = kpd__sub(y, kpd__sub(t, magic));
-    KPD__UNROLL
-    for (int i = 2; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__short_exp2_c[i]));
-    return kpd__pow2(p, t);
-}
-
-// out [queries, depth] = values [depth][16], a lane a query, times the lanes of inverse.
-KPD__INLINE void KPD__NAME(give_values)(float *values, size_t depth, kpd__v inverse, size_t queries, float *out, size_t ldo) {
-    for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
-    for (size_t d = 0, n; d < depth; d += 16) {
-        n = kpd__part_n(d, depth);
-        KPD__NAME(turn)(values + d * 16, 16, n, queries, out + d, ldo, n);
-    }
-}
-
-// One head, up to 16 queries, each a lane: scores are chains over d, softmax's sums trees over the keys, values chains over the
-// keys; 1 / sum last. Lanes without a query are zero throughout, and nobody reads them.
-static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const float *k, const float *v, size_t n, size_t depth,
-                              float *scratch, float *out, size_t ldo) {
-    size_t deep = kpd__round_up(depth, 16), step = kpd__even_rows(n, KPD__ROWS);
-    float *columns = scratch, *values = columns + deep * 16, *scores = values + deep * 16;
-    kpd__v inverse;
-    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, depth), columns + d * 16, 16, 16);
-    for (size_t j = 0; j < n; j += step)
-        kpd__micro(kpd__min(step, n - j), k + j * ld, ld, columns, 16, depth, scores + j * 16);
-    inverse = KPD__NAME(softmax)(scores, n, 1.0f / sqrtf((float)depth));
-    memset(values, 0, deep * 16 * sizeof *values);
-    step = kpd__even_rows(depth, KPD__ROWS);
-    for (size_t d = 0; d < depth; d += step)
-        kpd__outer(kpd__min(step, depth - d), v + d, ld, scores, 16, n, values + d * 16, 16);
-    KPD__NAME(give_values)(values, depth, inverse, queries, out, ldo);
-}
-
-// softmax(q k^T / sqrt(depth)) v for every head of one text of n tokens, of queries [begin, end). qkv: [T][3][H padded to 16];
-// out: [T, H].
-static void KPD__NAME(attention)(const float *qkv, size_t n, size_t begin, size_t end, size_t width, size_t heads,
-                                 float *scratch, float *out) {
-    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
-    for (size_t h = 0; h < heads; h++) {
-        const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
-        for (size_t r = begin; r < end; r += 16)
-            KPD__NAME(attend)(q + r * ld, ld, kpd__part_n(r, end), k, v, n, depth, scratch, out + r * width + h * depth, width);
-    }
-}
-
-#ifdef KPD__ROUNDS_TO_HALF
-// v of one head [n, depth], keys side by side, as rows of a product. What scores will be has room for it until then.
-KPD__INLINE void KPD__NAME(half_values)(const kpd__half_head *h, const float *v, size_t ld) {
-    for (size_t d = 0; d < h->depth; d += 16) {
-        size_t m = kpd__part_n(d, h->depth);
-        for (size_t j = 0; j < h->n; j += 16)
-            KPD__NAME(turn)(v + j * ld + d, ld, kpd__part_n(j, h->n), m, h->scores + j, h->n16, kpd__part_n(j, h->n));
-        KPD__NAME(half_rows)(h->operand, h->scores, h->n16, m, h->n, h->values + d * h->n32);
-    }
-}
-
-// Up to 16 queries as a panel.
-KPD__INLINE void KPD__NAME(half_queries)(const kpd__half_head *h, const float *q, size_t ld, size_t queries, uint16_t *panel) {
-    size_t words = h->d32 / 2;
-    KPD__NAME(half_rows)(KPD__BYTES, q, ld, queries, h->depth, h->room);
-    for (size_t c = 0; c < words; c += 16)
-        KPD__NAME(turn)((const float *)(const void *)h->room + c, words, queries, 16, (float *)(void *)panel + c * 16, 16, 16);
-}
-
-// Softmax numerators of 16 columns of n scores, times scale, in bf16 as a panel: [n32/2][16][2], zeros behind the n-th. Returns
-// 1 / sums, of what was not rounded yet: two chains, of the even and the odd keys.
-KPD__INLINE kpd__v KPD__NAME(half_softmax)(const float *s, size_t n, float scale, uint16_t *out) {
-    const kpd__v zero = kpd__set(0), f = kpd__set(KPD__LOG2_E * scale);
-    const kpd__v top = KPD__NAME(largest)(s, n);
-    kpd__v even = zero, odd = zero;
-    for (size_t j = 0; j < kpd__round_up(n, 32); j += 2, s += 32, out += 32) {
-        kpd__v a = zero, b = zero;
-        if (j < n) a = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s), top), f));
-        if (j + 1 < n) b = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s + 16), top), f));
-        even = kpd__add(even, a);
-        odd = kpd__add(odd, b);
-        KPD__NAME(store_pairs)(out, a, b);
-    }
-    return kpd__div(kpd__set(1), kpd__add(even, odd));
-}
-
-// Attention by products of bf16: their rows are the keys, then the columns of v; a panel is 16 queries, then their weights.
-static void KPD__NAME(half_attention)(const kpd__ops *ops, const float *qkv, size_t n, size_t begin, size_t end, size_t width,
-                                      size_t heads, float *scratch, float *out) {
-    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
-    kpd__arena a = {(char *)scratch, 0, false};
-    const kpd__half_head h = kpd__half_head_lay(ops->operand, n, depth, &a);
-    for (size_t i = 0; i < heads; i++) {
-        const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
-        KPD__NAME(half_rows)(h.operand, k, ld, n, depth, h.keys);
-        KPD__NAME(half_values)(&h, v, ld);
-        for (size_t r = begin; r < end; r += KPD__WALK) {
-            size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
-            kpd__v inverse[2];
-            for (size_t p = 0; p < panels; p++)
-                KPD__NAME(half_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
-                                        h.queries + p * 16 * h.d32);
-            ops->half_dots(h.keys, n, 2 * h.d32, h.queries, panels, NULL, h.scores);
-            for (size_t p = 0; p < panels; p++)
-                inverse[p] = KPD__NAME(half_softmax)(h.scores + p * h.n16 * 16, n, 1.0f / sqrtf((float)depth),
-                                                     h.weights + p * 16 * h.n32);
-            ops->half_dots(h.values, depth, 2 * h.n32, h.weights, panels, NULL, h.sums);
-            for (size_t p = 0; p < panels; p++)
-                KPD__NAME(give_values)(h.sums + p * h.d16 * 16, depth, inverse[p], kpd__part_n(p * 16, queries),
-                                       out + (r + p * 16) * width + i * depth, width);
-        }
-    }
-}
-#endif
-
-// Attention in whole numbers. A softmax does not see what is added to all scores of a query, and its weights sum to 1: so keys
-// and values are rounded to u8 between the least and the largest of each column, and neither product needs to know the least.
-//     k = key_least + key_step u, v = value_least + value_step u, both 0..255; the query times key_step is rounded as
-//     KPD__SIGNED, to s8; the weights e^(score - the largest) to 255ths; then value_least + value_step (sum w u / sum w).
-
-typedef struct KPD__NAME(spread) { kpd__v least, step, by; } KPD__NAME(spread);
-
-// Of each of up to 16 columns of x [n].
-KPD__INLINE KPD__NAME(spread) KPD__NAME(spread_of)(const float *x, size_t ld, size_t n, size_t columns) {
-    const kpd__v zero = kpd__set(0), nothing = kpd__set(KPD__NOTHING), levels = kpd__set(255);
-    KPD__NAME(spread) s;
-    kpd__v most = kpd__load_n(x, columns), range;
-    s.least = most;
-    for (size_t j = 1; j < n; j++) {
-        kpd__v v = kpd__load_n(x + j * ld, columns);
-        most = kpd__vmax(most, v);
-        s.least = kpd__vmin(v, s.least);
-    }
-    range = kpd__sub(most, s.least);
-    s.by = kpd__pick_lt(range, nothing, zero, kpd__div(levels, range));
-    s.step = kpd__pick_lt(range, nothing, zero, kpd__div(range, levels));
-    return s;
-}
-
-// In the lowest byte u, or u + offset.
-KPD__INLINE kpd__v KPD__NAME(level_of)(const KPD__NAME(spread) *s, kpd__v x, float offset) {
-    return kpd__fmadd(kpd__sub(x, s->least), s->by, kpd__set(KPD__MAGIC + offset));
-}
-
-static void KPD__NAME(int8_keys)(const kpd__int8_head *h, const float *k, size_t ld) {
-    const size_t row_bytes = h->d_row * h->unit, next = h->operand == KPD__TILES ? 64 : row_bytes;
-    for (size_t d = 0; d < h->depth; d += 16) {
-        size_t m = kpd__part_n(d, h->depth), step;
-        KPD__NAME(spread) s = KPD__NAME(spread_of)(k + d, ld, h->n, m);
-        kpd__store(h->key_step + d, s.step);
-        for (size_t j = 0; j < h->n; j += 16) {
-            uint8_t *to = KPD__NAME(operand_row)(h->operand, h->keys, j, row_bytes, &step);
-            to += d / 64 * step + d % 64 * h->unit;
-            for (size_t i = j; i < h->n && i < j + 16; i++, to += next)
-                KPD__NAME(store_operand)(h->operand, to, KPD__NAME(level_of)(&s, kpd__load_n(k + i * ld + d, m), 0), 0);
-        }
-    }
-}
-
-// As a panel less 128; keys past the last are 0.
-static void KPD__NAME(int8_values)(const kpd__int8_head *h, const float *v, size_t ld) {
-    for (size_t d = 0; d < h->depth; d += 16) {
-        size_t m = kpd__part_n(d, h->depth);
-        KPD__NAME(spread) s = KPD__NAME(spread_of)(v + d, ld, h->n, m);
-        int8_t *panel = h->values + d * h->n_row;
-        kpd__store(h->value_least + d, s.least);
-        kpd__store(h->value_step + d, s.step);
-        for (size_t j = 0; j < h->n_row; j += 4, panel += 64) {
-            kpd__v u[4];
-            KPD__UNROLL
-            for (size_t i = 0; i < 4; i++)
-                u[i] = j + i < h->n ? KPD__NAME(level_of)(&s, kpd__load_n(v + (j + i) * ld + d, m), -128) : kpd__set(0);
-            kpd__store((float *)(void *)panel, kpd__quads(u[0], u[1], u[2], u[3]));
-        }
-    }
-}
-
-// Up to 16 queries as a panel. Returns what a score of each is to be multiplied by, to be a power of 2 in softmax.
-static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, size_t ld, size_t queries, int8_t *panel) {
-    const kpd__v zero = kpd__set(0);
-    kpd__v most = zero, least = zero, by;
-    for (size_t d = 0; d < h->depth; d += 16)
-        KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, h->depth), h->columns + d * 16, 16, 16);
-    for (size_t d = 0; d < h->depth; d++) {
-        kpd__v x = kpd__mul(kpd__load(h->columns + d * 16), kpd__set(h->key_step[d]));
-        kpd__store(h->columns + d * 16, x);
-        most = kpd__vmax(x, most);
-        least = kpd__vmin(x, least);
-    }
-    most = kpd__vmax(kpd__sub(zero, least), most);
-    by = kpd__pick_lt(most, kpd__set(KPD__NOTHING), zero, kpd__div(kpd__set(127), most));
-    for (size_t d = 0; d < h->d_row; d += 4, panel += 64) {
-        kpd__v x[4];
-        KPD__UNROLL
-        for (size_t i = 0; i < 4; i++)
-            x[i] = d + i < h->depth ? kpd__fmadd(kpd__load(h->columns + (d + i) * 16), by, kpd__set(KPD__MAGIC)) : zero;
-        kpd__store((float *)(void *)panel, kpd__quads(x[0], x[1], x[2], x[3]));
-    }
-    return kpd__mul(most, kpd__set(KPD__LOG2_E / 127 / sqrtf((float)h->depth)));
-}
-
-// 2^y in 255ths, in the lowest byte.
-KPD__INLINE kpd__v KPD__NAME(weight)(kpd__v y) {
-    return kpd__fmadd(KPD__NAME(short_exp2)(y), kpd__set(255), kpd__set(KPD__MAGIC));
-}
-
-// Weights of 16 columns of n (at most 4) scores, 2^((score - top) f); of what is behind them 0. Adds their bits to sum.
-KPD__INLINE void KPD__NAME(four_weights)(const int32_t *s, size_t n, kpd__v top, kpd__v f, kpd__v *sum, kpd__v w[4]) {
-    KPD__UNROLL
-    for (size_t i = 0; i < 4; i++) {
-        w[i] = i < n ? KPD__NAME(weight)(kpd__mul(kpd__corrected(s + i * 16, top), f)) : kpd__set(KPD__MAGIC);
-        *sum = kpd__plus_bits(*sum, w[i]);
-    }
-}
-
-// Four weights as bytes of a lane, or of two lanes as KPD__WORDS; returns where the next lie.
-KPD__INLINE float *KPD__NAME(store_weights)(kpd__operand operand, const kpd__v w[4], float *to) {
-    const kpd__v zero = kpd__set(0);
-    if (operand != KPD__WORDS) { kpd__store(to, kpd__quads(w[0], w[1], w[2], w[3])); return to + 16; }
-    kpd__store(to, kpd__quads(w[0], zero, w[2], zero));
-    kpd__store(to + 16, kpd__quads(w[1], zero, w[3], zero));
-    return to + 32;
-}
-
-// Softmax of 16 columns of scores s [n][16], times f, as weights in place of them. Returns 1 / their sums: whole numbers, to
-// which each weight also brings the bits of KPD__MAGIC, so these are taken off first.
-KPD__INLINE kpd__v KPD__NAME(int8_softmax)(const kpd__int8_head *h, int32_t *s, kpd__v f) {
-    float *to = (float *)(void *)s;
-    kpd__v top = kpd__load(to), sum = kpd__set(kpd__from_bits((uint32_t)h->n_row * (0u - KPD__MAGIC_BITS))), w[4];
-    int32_t sums[16];
-    size_t j = 0;
-    for (size_t i = 1; i < h->n; i++) top = kpd__most_bits(s + i * 16, top);
-    for (; j + 4 <= h->n; j += 4) {
-        KPD__NAME(four_weights)(s + j * 16, 4, top, f, &sum, w);
-        to = KPD__NAME(store_weights)(h->operand, w, to);
-    }
-    for (; j < h->n_row; j += 4) {
-        KPD__NAME(four_weights)(s + j * 16, h->n > j ? h->n - j : 0, top, f, &sum, w);
-        to = KPD__NAME(store_weights)(h->operand, w, to);
-    }
-    kpd__store((float *)(void *)sums, sum);
-    return kpd__div(kpd__set(1), kpd__whole(sums));
-}
-
-// Weights of up to 16 queries, in lanes, as rows of a product.
-KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t *lanes, size_t queries, uint8_t *rows) {
-    size_t n = h->n_row * h->unit / 4;
-    bool tiles = h->operand == KPD__TILES;
-    for (size_t c = 0; c < n; c += 16)
-        KPD__NAME(turn)((const float *)(const void *)lanes + c * 16, 16, kpd__part_n(c, n), queries,
-                        (float *)(void *)(rows + c * (tiles ? 64 : 4)), tiles ? 16 : n, kpd__part_n(c, n));
-}
-
-// out [queries, depth] from the sums of up to KPD__WALK queries over their weights.
-static void KPD__NAME(int8_give)(const kpd__ops *ops, const kpd__int8_head *h, size_t queries, float *out, size_t ldo) {
-    size_t next = kpd__round_up(queries, 16) * 16;
-    for (size_t d = 0; d < h->depth; d += 16 * KPD__DOT_PANELS) {
-        size_t panels = kpd__min(KPD__DOT_PANELS, (h->depth - d + 15) / 16);
-        ops->int8_dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, h->widened, h->sums);
-        for (size_t p = 0, at = d; p < panels; p++, at += 16) {
-            const kpd__v least = kpd__load(h->value_least + at), step = kpd__load(h->value_step + at), middle = kpd__set(128);
-            for (size_t r = 0; r < queries; r++) {
-                kpd__v mean = kpd__fmadd(kpd__whole(h->sums + p * next + r * 16), kpd__set(h->inverse[r]), middle);
-                kpd__store_n(out + r * ldo + at, kpd__part_n(at, h->depth), kpd__fmadd(step, mean, least));
-            }
-        }
-    }
-}
-
-static void KPD__NAME(int8_attention)(const kpd__ops *ops, const float *qkv, size_t n, size_t begin, size_t end, size_t width,
-                                      size_t heads, float *scratch, float *out) {
-    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
-    kpd__arena a = {(char *)scratch, 0, false};
-    const kpd__int8_head h = kpd__int8_head_lay(ops->operand, n, depth, &a);
-    for (size_t i = 0; i < heads; i++) {
-        const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
-        KPD__NAME(int8_keys)(&h, k, ld);
-        KPD__NAME(int8_values)(&h, v, ld);
-        for (size_t r = begin; r < end; r += KPD__WALK) {
-            size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
-            kpd__v f[2];
-            for (size_t p = 0; p < panels; p++)
-                f[p] = KPD__NAME(int8_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
-                                               h.queries + p * 16 * h.d_row);
-            ops->int8_dots(h.keys, n, h.d_row, h.queries, panels, h.widened, h.scores);
-            for (size_t p = 0; p < panels; p++) {
-                int32_t *scores = h.scores + p * h.n16 * 16;
-                kpd__store(h.inverse + p * 16, KPD__NAME(int8_softmax)(&h, scores, f[p]));
-                KPD__NAME(int8_weights)(&h, scores, kpd__part_n(p * 16, queries),
-                                        h.weights + p * 16 * h.n_row * h.unit);
-            }
-            KPD__NAME(int8_give)(ops, &h, queries, out + r * width + i * depth, width);
-        }
-    }
-}
-
-// scores[query][16 n_panels]: cosine and dot are q.v, l2 is -sum (q-v)^2; chains over dim. q: [n_queries, dim].
-static void KPD__NAME(scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
-                            float *scores) {
-    float tile[KPD__ROWS * 16];
-    size_t step = m == KPD_L2 ? 4 : KPD__ROWS, ld = n_panels * 16;
-    for (size_t p = 0; p < n_panels; p++, panels += dim * 16)
-        for (size_t i = 0; i < n_queries; i += step) {
-            size_t rows = n_queries - i < step ? n_queries - i : step;
-            const float *a = q + i * dim;
-            if (m != KPD_L2) kpd__micro(rows, a, dim, panels, 16, dim, tile);
-            else if (rows == 4) KPD__NAME(l2_4)(a, dim, panels, 16, dim, tile);
-            else for (size_t r = 0; r < rows; r++) KPD__NAME(l2_1)(a + r * dim, dim, panels, 16, dim, tile + r * 16);
-            for (size_t r = 0; r < rows; r++) {
-                kpd__v v = kpd__load(tile + r * 16);
-                kpd__store(scores + (i + r) * ld + p * 16, m == KPD_L2 ? kpd__sub(kpd__set(0), v) : v);
-            }
-        }
-}
-
-#if KPD__LEVEL != 3
-KPD__INLINE size_t kpd__store_numbers(int32_t *to, uint32_t mask, int32_t from) {
-    size_t n = 0;
-    for (; mask; mask &= mask - 1) to[n++] = from + kpd__lowest_bit(mask);
-    return n;
-}
-#endif
-
-static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32_t *where) {
-    size_t count = 0, whole = n / 16 * 16;
-    kpd__v limit = kpd__set(least);
-    for (size_t i = 0; i < whole; i += 16)
-        count += kpd__store_numbers(where + count, kpd__mask_ge(kpd__load(scores + i), limit), (int32_t)i);
-    if (whole == n) return count;
-    return count + kpd__store_numbers(where + count, kpd__mask_ge(kpd__load_n(scores + whole, n - whole), limit) &
-                                      (0xFFFFu >> (16 - (n - whole))), (int32_t)whole);
-}
-
-// The first i of n, at most 2^24, with the greatest scores[i] - less[i], and that to *score, if it is more than what is there; n
-// if it is not.
-static size_t KPD__NAME(greatest)(const float *scores, const float *less, size_t n, float *score) {
-    kpd__v most = kpd__set(*score), at = kpd__set((float)n), number;
-    float value[16], place[16];
-    size_t best = n;
-    for (size_t j = 0; j < 16; j++) place[j] = (float)j;
-    number = kpd__load(place);
-    for (size_t i = 0; i < n; i += 16, number = kpd__add(number, kpd__set(16))) {
-        size_t m = kpd__part_n(i, n);
-        kpd__v s = kpd__sub(kpd__load_n(scores + i, m), kpd__load_n(less + i, m));
-        if (m < 16) s = kpd__pick_lt(number, kpd__set((float)n), s, kpd__set(-INFINITY));
-        at = kpd__pick_lt(most, s, number, at);
-        most = kpd__pick_lt(most, s, s, most);
-    }
-    kpd__store(value, most);
-    kpd__store(place, at);
-    for (size_t j = 0; j < 16; j++)
-        if ((size_t)place[j] < n && (value[j] > *score || (value[j] >= *score && best < n && (size_t)place[j] < best))) {
-            *score = value[j];
-            best = (size_t)place[j];
-        }
-    return best;
-}
-
-static void KPD__NAME(add_share)(float *to, const float *v, size_t n, float share) {
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__store_n(to + i, m, kpd__add(kpd__load_n(to + i, m), kpd__mul(kpd__load_n(v + i, m), kpd__set(share))));
-    }
-}
-
-// The rows with a number sums[row][i] - 128 codes[i] that reaches what the row needs: to which, with room for one more, row
-// << 16 | a bit of each such i; how many. Where what is needed is not a number, all are taken.
-static size_t KPD__NAME(reach)(const kpd__needs *p, const int32_t *sums, const int32_t *codes, size_t rows, uint32_t *which) {
-    const kpd__v less = kpd__times(codes, 128), none = kpd__set(-FLT_MAX);
-    size_t n = 0;
-    for (size_t i = 0; i < rows; i += 16) {
-        float least[16];
-        size_t m = rows - i < 16 ? rows - i : 16;
-        kpd__v t = kpd__fmadd(kpd__set(p->shift), kpd__load(p->each + i), kpd__load(p->wanted + i));
-        t = kpd__fmadd(kpd__set(-p->near), kpd__load(p->length + i), t);
-        t = kpd__fmadd(kpd__set(-p->far), kpd__load(p->error + i), t);
-        t = kpd__fmadd(t, kpd__set(p->scale), kpd__set(-4));
-        kpd__store(least, kpd__pick_lt(none, t, t, kpd__set(-INFINITY)));
-        for (size_t r = 0; r < m; r++) {
-            uint32_t mask = kpd__mask_ge(kpd__corrected(sums + (i + r) * 16, less), kpd__set(least[r]));
-            which[n] = (uint32_t)(i + r) << 16 | mask;
-            n += mask != 0;
-        }
-    }
-    return n;
-}
-
-// A score that at least `least` and at most `most` of n, a multiple of 16, reach; where many are equal, as few more as can be;
-// -FLT_MAX if there are not so many. -INFINITY counts as none. Found by halves, from the middle between the mean and the top:
-// what is counted is whole, so the same bits everywhere.
-static float KPD__NAME(least_of)(const float *scores, size_t n, size_t least, size_t most) {
-    const kpd__v none = kpd__set(-FLT_MAX), zero = kpd__set(0);
-    kpd__v top = kpd__set(-INFINITY), sum = zero, live = zero;
-    float low = -INFINITY, high, step, at;
-    for (size_t i = 0; i < n; i += 16) {
-        kpd__v s = kpd__load(scores + i);
-        top = kpd__vmax(top, s);
-        sum = kpd__add(sum, kpd__pick_lt(s, none, zero, s));
-        live = kpd__add(live, kpd__pick_lt(s, none, zero, kpd__set(1)));
-    }
-    high = kpd__hmax(top);
-    step = 0.5f * (high - kpd__sum(sum) / kpd__sum(live));
-    at = high - step;
-    if (n <= least || !(step >= 0)) return -FLT_MAX;    // nothing lives, or sums overflow
-    for (int round = 0; round < 128; round++) {
-        size_t count = 0;
-        kpd__v limit = kpd__set(at);
-        for (size_t i = 0; i < n; i += 16) count += kpd__count_bits(kpd__mask_ge(kpd__load(scores + i), limit));
-        if (count >= least && count <= most) return at;
-        if (count >= least) low = at;
-        else {
-            high = at;
-            if (!(low >= -FLT_MAX)) {
-                if (!(at >= -FLT_MAX)) return -FLT_MAX;
-                at -= step *= 2;
-                continue;
-            }
-        }
-        at = 0.5f * low + 0.5f * high;
-        if (!(at > low && at < high)) return low;
-    }
-    return low;
-}
-
-// 4-bit panels: lane i is the sum over d of nibble d of vector i times q[d]. 64 bytes are 8 dimensions of 16 vectors, 4 bytes
-// of each: the low nibbles are the first four, the high ones the others. Eight products of a nibble and a byte fit 16 bits.
-#if KPD__LEVEL == 2
-KPD__INLINE __m256i KPD__NAME(nibbles8)(const uint8_t *codes, size_t groups, const int8_t *q) {
-    const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    __m256i sum = _mm256_setzero_si256();
-    for (size_t g = 0; g < groups;) {
-        __m256i a = _mm256_setzero_si256(), b = a;
-        for (size_t end = g + 8 < groups ? g + 8 : groups; g < end; g++) {
-            __m256i w = KPD__NAME(bits8)(codes + g * 64);
-            int32_t four[2];
-            memcpy(four, q + g * 8, sizeof four);
-            a = _mm256_add_epi16(a, _mm256_maddubs_epi16(_mm256_and_si256(w, low), _mm256_set1_epi32(four[0])));
-            b = _mm256_add_epi16(b, _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(w, 4), low),
-                                                         _mm256_set1_epi32(four[1])));
-        }
-        sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)));
-    }
-    return sum;
-}
-KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
-    return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes, groups, q)),
-                     _mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes + 32, groups, q)));
-}
-#elif KPD__LEVEL == 3
-KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
-    const __m512i low = _mm512_set1_epi8(15), ones = _mm512_set1_epi16(1);
-    __m512i sum = _mm512_setzero_si512();
-    for (size_t g = 0; g < groups;) {
-        __m512i a = _mm512_setzero_si512(), b = a;
-        for (size_t end = g + 8 < groups ? g + 8 : groups; g < end; g++) {
-            __m512i w = _mm512_loadu_si512(codes + g * 64);
-            int32_t four[2];
-            memcpy(four, q + g * 8, sizeof four);
-            a = _mm512_add_epi16(a, _mm512_maddubs_epi16(_mm512_and_si512(w, low), _mm512_set1_epi32(four[0])));
-            b = _mm512_add_epi16(b, _mm512_maddubs_epi16(_mm512_and_si512(_mm512_srli_epi16(w, 4), low),
-                                                         _mm512_set1_epi32(four[1])));
-        }
-        sum = _mm512_add_epi32(sum, _mm512_add_epi32(_mm512_madd_epi16(a, ones), _mm512_madd_epi16(b, ones)));
-    }
-    return _mm512_maskz_cvtepi32_ps(0xFFFF, sum);
-}
-#else
-KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
-    int32_t sum[16] = {0};
-    for (size_t g = 0; g < groups; g++, q += 8)
-        for (size_t i = 0; i < 16; i++, codes += 4)
-            for (size_t j = 0; j < 4; j++) sum[i] += (codes[j] & 15) * q[j] + (codes[j] >> 4) * q[4 + j];
-    return kpd__whole(sum);
-}
-#endif
-KPD__TREE_KERNELS(KPD__NAME(nodes), KPD__NAME(nodes_of), KPD__NAME(codes), KPD__NAME(codes_of), KPD__NAME(nibbles))
-
-#if KPD__LEVEL == 2 || KPD__LEVEL == 3
-#define KPD__OPERAND KPD__WORDS
-#else
-#define KPD__OPERAND KPD__BYTES
-#endif
-static const kpd__ops KPD__NAME(ops) =
-    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), KPD__NAME(int8_attention), NULL, NULL, gemm,
-             KPD__NAME(round_rows), KPD__NAME(walk), KPD__NAME, KPD__NAME);
-#undef KPD__OPERAND
-#undef KPD__ROUNDS_TO_HALF
-
-#endif // !KPD__NAMES
-
-#if !defined(KPD__NAMES) || KPD__NAMES == 0
-#undef kpd__v
-#undef kpd__load
-#undef kpd__load_n
-#undef kpd__store
-#undef kpd__store_n
-#undef kpd__set
-#undef kpd__add
-#undef kpd__sub
-#undef kpd__mul
-#undef kpd__div
-#undef kpd__root
-#undef kpd__fmadd
-#undef kpd__vmax
-#undef kpd__vmin
-#undef kpd__pick_lt
-#undef kpd__pow2
-#undef kpd__mask_ge
-#undef kpd__fold
-#undef kpd__sum
-#undef kpd__hmax
-#undef kpd__tree
-#undef kpd__tree_zero
-#undef kpd__tree_sum
-#undef kpd__part_n
-#undef kpd__exp
-#undef kpd__phi
-#undef kpd__tanh
-#undef kpd__activate
-#undef kpd__mean
-#undef kpd__inverse_deviation
-#undef kpd__micro
-#undef kpd__finish
-#undef kpd__gemm_panel
-#undef kpd__micro_half
-#undef kpd__outer
-#undef kpd__zip_low
-#undef kpd__zip_high
-#undef kpd__load_half
-#undef kpd__half_even
-#undef kpd__half_odd
-#undef kpd__store_words
-#undef kpd__store_bytes
-#undef kpd__times
-#undef kpd__corrected
-#undef kpd__whole
-#undef kpd__most_bits
-#undef kpd__plus_bits
-#undef kpd__wide
-#undef kpd__quads
-#undef kpd__table_row
-#undef kpd__finish_by
-#undef kpd__bias
-#undef KPD__HALF
-#undef KPD__NAME
-#undef KPD__ROWS
-#undef KPD__HALF_ROWS
-#undef KPD__EACH_HEIGHT
-#undef KPD__INLINE
-#undef KPD__TREE
-#undef KPD__MICRO
-#undef KPD__MICRO_HALF
-#undef KPD__MICRO_DOT
-#undef KPD__ACC
-#undef KPD__STORE
-#undef KPD__DOT_STEP
-#undef KPD__L2_STEP
-#undef KPD__NEXT
-#undef KPD__OUTER
-#undef KPD__OUTER_ACC
-#undef KPD__OUTER_STEP
-#undef KPD__OUTER_STORE
-#undef KPD__PAIR
-#undef KPD__HIDE_VECTOR
-#undef KPD__PAIR_STORE
-#undef KPD__PAIR_STEP
-#undef KPD__PAIR_OUT
-#undef KPD__PAIR_ACC
-#endif
-#endif // KPD__LEVEL
-
-// ------------------------------------------------------------------------------------------------------------------
-// IMPLEMENTATION, part C: everything below the SIMD levels.
-#if !defined(KPD__LEVEL) && defined(KPD__IMPLEMENTING)
 
 // >>levels  The kernels once per level: this file, read again.
 
@@ -5573,225 +3352,9 @@ typedef struct kpd__nfd_run { uint32_t first; uint16_t count, at; } kpd__nfd_run
 
 // kpd__classes: first code point << 5 | class, up to the next entry. kpd__nfd_values: the canonical decomposition without
 // its marks; 0 = itself, from 0xD800 on an index into kpd__nfd_long, which holds what is more than one 16-bit value.
-// generated by tools/unicode.py: begin
-// As in tokenizers 0.23.3: categories of Unicode 8.0, NFD of Unicode 9.0, lower case of Unicode 17.0.
-static const uint32_t kpd__classes[1069] = {
-    1,290,353,418,449,1026,1059,1536,1859,2080,2915,3104,3939,4065,5122,5155,5184,5347,5376,5475,5504,5537,5568,5827,5888,5987,
-    6016,6115,6144,24593,25266,25292,25426,25451,25484,25642,25708,25834,25900,26246,26412,26545,26802,26833,26860,26961,27052,
-    27109,27153,27244,27377,27410,27436,27505,27538,27761,28160,28611,28640,28899,28928,36977,37120,43843,44032,45347,45408,
-    45612,45649,45772,45809,45900,45969,46156,46353,46412,46449,46508,46544,46577,46602,47043,47082,47107,47146,47203,47249,
-    47276,47299,47338,47360,48739,48800,49153,49344,49443,49504,49539,49600,49681,49930,50019,50049,50080,50115,50176,51562,
-    51825,51884,51953,52108,52145,52204,52224,52547,52672,52746,52768,55939,55968,56017,56225,56256,56305,56428,56465,56480,
-    56561,56608,56652,56689,56748,56768,57347,57792,57825,57856,57898,57920,58897,58924,58961,59020,59057,59116,59217,59244,
-    59313,59340,59377,59468,59505,59532,59569,59596,59633,59660,59697,59744,62661,63008,64881,65100,65137,65152,65251,65344,
-    66257,66368,66417,66688,66737,66816,66865,67008,67075,67552,68396,68480,68547,68576,72344,72768,72812,72849,72908,72945,
-    73004,73041,73132,73226,73329,73420,73457,73516,73585,73733,73824,75589,75616,75655,75680,75813,76064,76201,76224,76337,
-    76364,76401,76453,76544,76869,76931,76992,77315,77344,77861,77888,79751,79776,79909,80032,80297,80320,80965,81024,81957,
-    82016,83847,83872,84005,84064,84197,84256,84325,84393,84416,84517,84544,85509,85568,85669,85696,86053,86112,87943,87968,
-    88101,88256,88293,88352,88489,88512,89157,89216,89603,89632,90149,90176,92039,92064,92133,92160,92197,92320,92585,92608,
-    92869,92896,93253,93312,94277,94304,96261,96288,96681,96704,98309,98336,100293,100384,100549,100640,100677,100777,100800,
-    101034,101088,101445,101504,102437,102464,104327,104352,104421,104448,104645,104672,104837,104873,104896,105541,105600,
-    106533,106560,108581,108704,108969,108992,109637,109696,112969,112992,113221,113312,113349,113376,114307,114336,116261,
-    116288,116357,116490,116553,116576,116965,117002,117125,117219,117248,117571,117632,120357,120384,120453,120586,120640,
-    120677,120736,121098,121221,121280,123011,123488,123523,123552,123660,123712,124588,124608,124652,124672,124715,124739,
-    124864,126506,126661,126794,126917,126944,126986,127057,127113,127139,127185,127232,127397,127744,127781,128928,129228,
-    129248,129539,129696,129827,129888,132517,132640,132677,132839,132864,132905,132960,133029,133088,133443,133632,133893,
-    133952,134085,134176,134693,134816,135237,135264,135333,135392,135596,135616,136101,136128,139107,139136,158641,158723,
-    159008,163843,163872,183715,183776,184322,184352,185187,185248,187747,187840,188997,189065,189088,190021,190089,190115,
-    190176,191045,191104,192069,192128,194181,194240,194277,194496,194757,194784,194853,195145,195173,195203,195296,195331,
-    195424,195505,195520,196611,196965,197057,197088,202032,202048,205829,205920,206053,206112,206405,206432,206636,206673,
-    206700,206720,206979,207040,213745,213772,213792,213861,213888,213955,214016,215749,215776,215813,216032,216073,216096,
-    216133,216160,216229,216480,216677,216753,216992,217068,217088,218115,218336,218371,218560,218641,218796,218993,219052,
-    219072,221189,221312,222855,222880,222917,223072,223109,223136,223301,223328,223380,223392,224067,224288,224625,224652,
-    224689,224896,225285,225344,226373,226496,226565,226644,226665,226693,226752,228551,228576,228613,228672,228773,228800,
-    228837,228948,228992,229251,229376,230789,231040,231109,231143,231168,231267,231424,233411,233472,235523,235776,236049,
-    236131,236166,236204,236369,236428,236561,236576,236614,236832,236972,236992,237201,237216,237329,237376,243729,243788,
-    243825,244044,244081,244146,244170,244204,244234,244273,245440,245624,245650,245676,245713,245740,245760,262146,262497,
-    262659,263426,263489,263650,263683,264320,264355,264768,264803,265186,265217,265376,265409,265728,266147,266208,266659,
-    266720,268817,268870,268945,269062,269169,269216,269361,269376,269478,269553,269580,269617,269638,269708,269841,269856,
-    286979,287104,288035,288096,322819,323264,325795,325856,326851,327168,340067,340768,342787,342912,343939,344000,368113,
-    368192,368419,368544,368579,368640,372227,372256,372713,372736,375825,376835,378336,378371,378976,393218,393251,393344,
-    393475,393792,393859,394240,394572,394608,394642,394668,394710,394755,394784,395171,395200,398120,398176,398339,398368,
-    401251,401280,425988,636928,638980,1310720,1351619,1351680,1360291,1360384,1363441,1363456,1363555,1363601,1363907,1363936,
-    1364945,1364992,1367569,1367619,1367808,1376325,1376352,1376457,1376480,1376613,1376640,1377445,1377504,1379971,1380096,
-    1382537,1382560,1382851,1382912,1383441,1384000,1384195,1384288,1384323,1384352,1385669,1385836,1385923,1385984,1386725,
-    1387072,1387124,1387136,1387491,1387520,1388549,1388640,1390183,1390208,1390277,1390400,1390469,1390496,1390612,1390627,
-    1391040,1391555,1391616,1391781,1391808,1393957,1394144,1394213,1394272,1394341,1394400,1394789,1394816,1395077,1395104,
-    1395587,1395712,1396613,1396640,1398289,1398304,1398353,1398412,1398432,1398513,1398560,1398737,1398784,1398833,1398848,
-    1399747,1399808,1400197,1400256,1400323,1400384,1400521,1400544,1408165,1408192,1408261,1408288,1408355,1408384,1408425,
-    1408448,1835009,2039812,2056192,2057162,2057184,2074563,2074624,2080773,2081283,2081600,2081809,2082028,2082257,2082307,
-    2083424,2083459,2083904,2083939,2083968,2084099,2084128,2084163,2084224,2088929,2088960,2088995,2089088,2089123,2089312,
-    2089347,2089472,2089795,2089856,2089955,2090016,2090851,2090944,2090979,2091008,2091875,2091904,2091939,2091968,2092003,
-    2092224,2096929,2097024,2097057,2097088,2105347,2105440,2113452,2113472,2120716,2120736,2125521,2125664,2126819,2126848,
-    2128387,2128416,2141667,2141696,2165475,2165504,2171875,2171904,2172899,2172928,2179109,2179200,2179237,2179296,2179461,
-    2179500,2179525,2179569,2179584,2180881,2180902,2180940,2180960,2181097,2181120,2181635,2181920,2183139,2183168,2186417,
-    2186444,2186464,2186755,2186976,2189091,2189312,2192163,2192288,2228261,2228288,2230021,2230473,2230499,2230720,2232297,
-    2232325,2232384,2233957,2234080,2234153,2234183,2234211,2234273,2234307,2234432,2236433,2236512,2237669,2237824,2237861,
-    2238057,2238112,2238467,2238592,2240103,2240131,2240192,2240517,2240576,2242245,2242528,2242580,2242592,2242723,2242887,
-    2242917,2242979,2243008,2243427,2243456,2243491,2243584,2246117,2246208,2246277,2246324,2246343,2246373,2246403,2246592,
-    2250019,2250048,2251749,2251776,2251877,2252071,2252105,2252128,2252805,2252864,2254727,2254752,2254853,2254880,2255284,
-    2255296,2256081,2256288,2256401,2256544,2263124,2263136,2263251,2263264,2266725,2266912,2266949,2266976,2267109,2267168,
-    2267209,2267239,2267264,2267331,2267360,2274885,2275008,2275205,2275264,2275305,2275335,2275363,2276096,2276229,2276288,
-    2279013,2279264,2279333,2279360,2279401,2279429,2279459,2279552,2282853,2282880,2282917,2282944,2283013,2283220,2283239,
-    2283264,2286501,2286592,2286661,2286784,2286821,2286953,2286976,2287491,2287584,2328564,2328576,2395651,2395808,2969027,
-    2969088,2973190,2973347,2973376,2975249,2975459,2975616,2975875,2975904,3011045,3011168,3642277,3642310,3642339,3642369,
-    3642496,3812533,3812582,3812672,3812791,3812821,3812961,3813228,3813472,3813553,3813708,3813760,3814737,3814848,3819601,
-    3819680,3883013,3884768,3884901,3886496,3886757,3886784,3887237,3887264,3887331,3887488,3887973,3888128,3888165,3888640,
-    3932184,3932384,3932440,3932960,3933048,3933248,3933304,3933344,3933400,3933536,4004364,4004576,4008088,4008275,4008288,
-    4194308,5561344,5562372,5702656,5710852,5887488,6225924,6243328,29360161,29360192,29361153,29364224,29368325,29376000,
-    31457281,33554368,33554433,35651520};
-static const kpd__lower_run kpd__lower_runs[185] = {
-    {65,90,32,1},{192,214,32,1},{216,222,32,1},{256,302,1,2},{306,310,1,2},{313,327,1,2},{330,374,1,2},{376,376,-121,1},
-    {377,381,1,2},{385,385,210,1},{386,388,1,2},{390,390,206,1},{391,391,1,1},{393,394,205,1},{395,395,1,1},{398,398,79,1},
-    {399,399,202,1},{400,400,203,1},{401,401,1,1},{403,403,205,1},{404,404,207,1},{406,406,211,1},{407,407,209,1},{408,408,1,1},
-    {412,412,211,1},{413,413,213,1},{415,415,214,1},{416,420,1,2},{422,422,218,1},{423,423,1,1},{425,425,218,1},{428,428,1,1},
-    {430,430,218,1},{431,431,1,1},{433,434,217,1},{435,437,1,2},{439,439,219,1},{440,440,1,1},{444,444,1,1},{452,452,2,1},
-    {453,453,1,1},{455,455,2,1},{456,456,1,1},{458,458,2,1},{459,475,1,2},{478,494,1,2},{497,497,2,1},{498,500,1,2},
-    {502,502,-97,1},{503,503,-56,1},{504,542,1,2},{544,544,-130,1},{546,562,1,2},{570,570,10795,1},{571,571,1,1},
-    {573,573,-163,1},{574,574,10792,1},{577,577,1,1},{579,579,-195,1},{580,580,69,1},{581,581,71,1},{582,590,1,2},{880,882,1,2},
-    {886,886,1,1},{895,895,116,1},{902,902,38,1},{904,906,37,1},{908,908,64,1},{910,911,63,1},{913,929,32,1},{931,939,32,1},
-    {975,975,8,1},{984,1006,1,2},{1012,1012,-60,1},{1015,1015,1,1},{1017,1017,-7,1},{1018,1018,1,1},{1021,1023,-130,1},
-    {1024,1039,80,1},{1040,1071,32,1},{1120,1152,1,2},{1162,1214,1,2},{1216,1216,15,1},{1217,1229,1,2},{1232,1326,1,2},
-    {1329,1366,48,1},{4256,4293,7264,1},{4295,4295,7264,1},{4301,4301,7264,1},{5024,5103,38864,1},{5104,5109,8,1},
-    {7305,7305,1,1},{7312,7354,-3008,1},{7357,7359,-3008,1},{7680,7828,1,2},{7838,7838,-7615,1},{7840,7934,1,2},
-    {7944,7951,-8,1},{7960,7965,-8,1},{7976,7983,-8,1},{7992,7999,-8,1},{8008,8013,-8,1},{8025,8031,-8,2},{8040,8047,-8,1},
-    {8072,8079,-8,1},{8088,8095,-8,1},{8104,8111,-8,1},{8120,8121,-8,1},{8122,8123,-74,1},{8124,8124,-9,1},{8136,8139,-86,1},
-    {8140,8140,-9,1},{8152,8153,-8,1},{8154,8155,-100,1},{8168,8169,-8,1},{8170,8171,-112,1},{8172,8172,-7,1},
-    {8184,8185,-128,1},{8186,8187,-126,1},{8188,8188,-9,1},{8486,8486,-7517,1},{8490,8490,-8383,1},{8491,8491,-8262,1},
-    {8498,8498,28,1},{8544,8559,16,1},{8579,8579,1,1},{9398,9423,26,1},{11264,11311,48,1},{11360,11360,1,1},
-    {11362,11362,-10743,1},{11363,11363,-3814,1},{11364,11364,-10727,1},{11367,11371,1,2},{11373,11373,-10780,1},
-    {11374,11374,-10749,1},{11375,11375,-10783,1},{11376,11376,-10782,1},{11378,11378,1,1},{11381,11381,1,1},
-    {11390,11391,-10815,1},{11392,11490,1,2},{11499,11501,1,2},{11506,11506,1,1},{42560,42604,1,2},{42624,42650,1,2},
-    {42786,42798,1,2},{42802,42862,1,2},{42873,42875,1,2},{42877,42877,-35332,1},{42878,42886,1,2},{42891,42891,1,1},
-    {42893,42893,-42280,1},{42896,42898,1,2},{42902,42920,1,2},{42922,42922,-42308,1},{42923,42923,-42319,1},
-    {42924,42924,-42315,1},{42925,42925,-42305,1},{42926,42926,-42308,1},{42928,42928,-42258,1},{42929,42929,-42282,1},
-    {42930,42930,-42261,1},{42931,42931,928,1},{42932,42946,1,2},{42948,42948,-48,1},{42949,42949,-42307,1},
-    {42950,42950,-35384,1},{42951,42953,1,2},{42955,42955,-42343,1},{42956,42970,1,2},{42972,42972,-42561,1},{42997,42997,1,1},
-    {65313,65338,32,1},{66560,66599,40,1},{66736,66771,40,1},{66928,66938,39,1},{66940,66954,39,1},{66956,66962,39,1},
-    {66964,66965,39,1},{68736,68786,64,1},{68944,68965,32,1},{71840,71871,32,1},{93760,93791,32,1},{93856,93880,27,1},
-    {125184,125217,34,1}};
-static const kpd__nfd_run kpd__nfd_runs[67] = {
-    {192,191,0},{416,2,191},{431,2,193},{461,103,195},{884,1,298},{894,19,299},{938,7,318},{970,11,325},{1024,15,336},
-    {1049,1,351},{1081,1,352},{1104,15,353},{1142,2,368},{1217,2,370},{1232,42,372},{1570,5,414},{1728,3,419},{1747,1,422},
-    {2345,12,423},{2392,8,435},{2507,2,443},{2524,4,445},{2611,4,449},{2649,6,453},{2888,5,459},{2908,2,464},{2964,1,466},
-    {3018,3,467},{3264,12,470},{3402,3,482},{3546,5,485},{3907,1,490},{3917,16,491},{3945,1,507},{4134,1,508},{6918,13,509},
-    {6971,9,522},{7680,514,531},{8486,6,1045},{8602,2,1051},{8622,1,1053},{8653,3,1054},{8708,9,1057},{8740,3,1066},
-    {8769,9,1069},{8800,3,1078},{8813,29,1081},{8876,4,1110},{8928,14,1114},{9001,2,1128},{10972,1,1130},{12364,50,1131},
-    {12436,1,1181},{12446,1,1182},{12460,50,1183},{12532,11,1233},{63744,474,1244},{64285,3,1718},{64298,37,1721},
-    {69786,3,1758},{69803,1,1761},{70475,2,1762},{70843,4,1764},{71098,2,1768},{119134,7,1770},{119227,6,1777},
-    {194560,542,1783}};
-static const uint16_t kpd__nfd_values[2325] = {
-    65,65,65,65,65,65,0,67,69,69,69,69,73,73,73,73,0,78,79,79,79,79,79,0,0,85,85,85,85,89,0,0,97,97,97,97,97,97,0,99,101,101,
-    101,101,105,105,105,105,0,110,111,111,111,111,111,0,0,117,117,117,117,121,0,121,65,97,65,97,65,97,67,99,67,99,67,99,67,99,
-    68,100,0,0,69,101,69,101,69,101,69,101,69,101,71,103,71,103,71,103,71,103,72,104,0,0,73,105,73,105,73,105,73,105,73,0,0,0,
-    74,106,75,107,0,76,108,76,108,76,108,0,0,0,0,78,110,78,110,78,110,0,0,0,79,111,79,111,79,111,0,0,82,114,82,114,82,114,83,
-    115,83,115,83,115,83,115,84,116,84,116,0,0,85,117,85,117,85,117,85,117,85,117,85,117,87,119,89,121,89,90,122,90,122,90,122,
-    79,111,85,117,65,97,73,105,79,111,85,117,85,117,85,117,85,117,85,117,0,65,97,65,97,198,230,0,0,71,103,75,107,79,111,79,111,
-    439,658,106,0,0,0,71,103,0,0,78,110,65,97,198,230,216,248,65,97,65,97,69,101,69,101,73,105,73,105,79,111,79,111,82,114,82,
-    114,85,117,85,117,83,115,84,116,0,0,72,104,0,0,0,0,0,0,65,97,69,101,79,111,79,111,79,111,79,111,89,121,697,59,0,0,0,0,0,0,
-    168,913,183,917,919,921,0,927,0,933,937,953,921,933,945,949,951,953,965,953,965,959,965,969,0,0,0,0,978,978,1045,1045,0,
-    1043,0,0,0,1030,0,0,0,0,1050,1048,1059,1048,1080,1077,1077,0,1075,0,0,0,1110,0,0,0,0,1082,1080,1091,1140,1141,1046,1078,
-    1040,1072,1040,1072,0,0,1045,1077,0,0,1240,1241,1046,1078,1047,1079,0,0,1048,1080,1048,1080,1054,1086,0,0,1256,1257,1069,
-    1101,1059,1091,1059,1091,1059,1091,1063,1095,0,0,1067,1099,1575,1575,1608,1575,1610,1749,0,1729,1746,2344,0,0,0,0,0,0,0,
-    2352,0,0,2355,2325,2326,2327,2332,2337,2338,2347,2351,55296,55297,2465,2466,0,2479,2610,0,0,2616,2582,2583,2588,0,0,2603,
-    2887,0,0,55298,55299,2849,2850,55300,55301,55302,55303,3285,0,0,0,0,0,0,3285,3286,0,3266,55304,55305,55306,55307,3545,0,
-    55308,55308,55309,3906,3916,0,0,0,0,3921,0,0,0,0,3926,0,0,0,0,3931,3904,4133,55310,0,55311,0,55312,0,55313,0,55314,0,0,0,
-    55315,6965,0,6965,0,0,55316,55317,0,6965,65,97,66,98,66,98,66,98,67,99,68,100,68,100,68,100,68,100,68,100,69,101,69,101,69,
-    101,69,101,69,101,70,102,71,103,72,104,72,104,72,104,72,104,72,104,73,105,73,105,75,107,75,107,75,107,76,108,76,108,76,108,
-    76,108,77,109,77,109,77,109,78,110,78,110,78,110,78,110,79,111,79,111,79,111,79,111,80,112,80,112,82,114,82,114,82,114,82,
-    114,83,115,83,115,83,115,83,115,83,115,84,116,84,116,84,116,84,116,85,117,85,117,85,117,85,117,85,117,86,118,86,118,87,119,
-    87,119,87,119,87,119,87,119,88,120,88,120,89,121,90,122,90,122,90,122,104,116,119,121,0,383,0,0,0,0,65,97,65,97,65,97,65,97,
-    65,97,65,97,65,97,65,97,65,97,65,97,65,97,65,97,69,101,69,101,69,101,69,101,69,101,69,101,69,101,69,101,73,105,73,105,79,
-    111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,85,117,85,117,85,117,85,117,85,117,85,117,
-    85,117,89,121,89,121,89,121,89,121,0,0,0,0,0,0,945,945,945,945,945,945,945,945,913,913,913,913,913,913,913,913,949,949,949,
-    949,949,949,0,0,917,917,917,917,917,917,0,0,951,951,951,951,951,951,951,951,919,919,919,919,919,919,919,919,953,953,953,953,
-    953,953,953,953,921,921,921,921,921,921,921,921,959,959,959,959,959,959,0,0,927,927,927,927,927,927,0,0,965,965,965,965,965,
-    965,965,965,0,933,0,933,0,933,0,933,969,969,969,969,969,969,969,969,937,937,937,937,937,937,937,937,945,945,949,949,951,951,
-    953,953,959,959,965,965,969,969,0,0,945,945,945,945,945,945,945,945,913,913,913,913,913,913,913,913,951,951,951,951,951,951,
-    951,951,919,919,919,919,919,919,919,919,969,969,969,969,969,969,969,969,937,937,937,937,937,937,937,937,945,945,945,945,945,
-    0,945,945,913,913,913,913,913,0,953,0,0,168,951,951,951,0,951,951,917,917,919,919,919,8127,8127,8127,953,953,953,953,0,0,
-    953,953,921,921,921,921,0,8190,8190,8190,965,965,965,965,961,961,965,965,933,933,933,933,929,168,168,96,0,0,969,969,969,0,
-    969,969,927,927,937,937,937,180,0,0,8194,8195,937,0,0,0,75,65,8592,8594,8596,8656,8660,8658,8707,0,0,0,0,8712,0,0,8715,8739,
-    0,8741,8764,0,0,8771,0,0,8773,0,8776,61,0,8801,8781,60,62,8804,8805,0,0,8818,8819,0,0,8822,8823,0,0,0,0,0,0,8826,8827,0,0,
-    8834,8835,0,0,8838,8839,8866,8872,8873,8875,8828,8829,8849,8850,0,0,0,0,0,0,8882,8883,8884,8885,12296,12297,10973,12363,0,
-    12365,0,12367,0,12369,0,12371,0,12373,0,12375,0,12377,0,12379,0,12381,0,12383,0,12385,0,0,12388,0,12390,0,12392,0,0,0,0,0,0,
-    12399,12399,0,12402,12402,0,12405,12405,0,12408,12408,0,12411,12411,12358,12445,12459,0,12461,0,12463,0,12465,0,12467,0,
-    12469,0,12471,0,12473,0,12475,0,12477,0,12479,0,12481,0,0,12484,0,12486,0,12488,0,0,0,0,0,0,12495,12495,0,12498,12498,0,
-    12501,12501,0,12504,12504,0,12507,12507,12454,0,0,12527,12528,12529,12530,0,0,0,12541,35912,26356,36554,36040,28369,20018,
-    21477,40860,40860,22865,37329,21895,22856,25078,30313,32645,34367,34746,35064,37007,27138,27931,28889,29662,33853,37226,
-    39409,20098,21365,27396,29211,34349,40478,23888,28651,34253,35172,25289,33240,34847,24266,26391,28010,29436,37070,20358,
-    20919,21214,25796,27347,29200,30439,32769,34310,34396,36335,38706,39791,40442,30860,31103,32160,33737,37636,40575,35542,
-    22751,24324,31840,32894,29282,30922,36034,38647,22744,23650,27155,28122,28431,32047,32311,38475,21202,32907,20956,20940,
-    31260,32190,33777,38517,35712,25295,27138,35582,20025,23527,24594,29575,30064,21271,30971,20415,24489,19981,27852,25976,
-    32034,21443,22622,30465,33865,35498,27578,36784,27784,25342,33509,25504,30053,20142,20841,20937,26753,31975,33391,35538,
-    37327,21237,21570,22899,24300,26053,28670,31018,38317,39530,40599,40654,21147,26310,27511,36706,24180,24976,25088,25754,
-    28451,29001,29833,31178,32244,32879,36646,34030,36899,37706,21015,21155,21693,28872,35010,35498,24265,24565,25467,27566,
-    31806,29557,20196,22265,23527,23994,24604,29618,29801,32666,32838,37428,38646,38728,38936,20363,31150,37300,38584,24801,
-    20102,20698,23534,23615,26009,27138,29134,30274,34044,36988,40845,26248,38446,21129,26491,26611,27969,28316,29705,30041,
-    30827,32016,39006,20845,25134,38520,20523,23833,28138,36650,24459,24900,26647,29575,38534,21033,21519,23653,26131,26446,
-    26792,27877,29702,30178,32633,35023,35041,37324,38626,21311,28346,21533,29136,29848,34298,38563,40023,40607,26519,28107,
-    33256,31435,31520,31890,29376,28825,35672,20160,33590,21050,20999,24230,25299,31958,23429,27934,26292,36667,34892,38477,
-    35211,24275,20800,21952,0,0,22618,0,26228,0,0,20958,29482,30410,31036,31070,31077,31119,38742,31934,32701,0,34322,0,35576,0,
-    0,36920,37117,0,0,0,39151,39164,39208,40372,37086,38583,20398,20711,20813,21193,21220,21329,21917,22022,22120,22592,22696,
-    23652,23662,24724,24936,24974,25074,25935,26082,26257,26757,28023,28186,28450,29038,29227,29730,30865,31038,31049,31048,
-    31056,31062,31069,31117,31118,31296,31361,31680,32244,32265,32321,32626,32773,33261,33401,33401,33879,35088,35222,35585,
-    35641,36051,36104,36790,36920,38627,38911,38971,24693,55318,33304,0,0,20006,20917,20840,20352,20805,20864,21191,21242,21917,
-    21845,21913,21986,22618,22707,22852,22868,23138,23336,24274,24281,24425,24493,24792,24910,24840,24974,24928,25074,25140,
-    25540,25628,25682,25942,26228,26391,26395,26454,27513,27578,27969,28379,28363,28450,28702,29038,30631,29237,29359,29482,
-    29809,29958,30011,30237,30239,30410,30427,30452,30538,30528,30924,31409,31680,31867,32091,32244,32574,32773,33618,33775,
-    34681,35137,35206,35222,35519,35576,35531,35585,35582,35565,35641,35722,36104,36664,36978,37273,37494,38524,38627,38742,
-    38875,38911,38923,38971,39698,40860,55319,55320,55321,15261,16408,16441,55322,55323,55324,40771,40846,1497,0,1522,1513,1513,
-    1513,1513,1488,1488,1488,1489,1490,1491,1492,1493,1494,0,1496,1497,1498,1499,1500,0,1502,0,1504,1505,0,1507,1508,0,1510,
-    1511,1512,1513,1514,1493,1489,1499,1508,55325,0,55326,55327,55328,55329,55330,55331,0,55332,55333,55334,55335,55336,55337,
-    55338,55339,55340,55341,55342,55343,55344,55345,55346,55347,20029,20024,20033,55348,20320,20398,20411,20482,20602,20633,
-    20711,20687,13470,55349,20813,20820,20836,20855,55350,13497,20839,20877,55351,20887,20900,20172,20908,20917,55352,20981,
-    20995,13535,21051,21062,21106,21111,13589,21191,21193,21220,21242,21253,21254,21271,21321,21329,21338,21363,21373,21375,
-    21375,21375,55353,28784,21450,21471,55354,21483,21489,21510,21662,21560,21576,21608,21666,21750,21776,21843,21859,21892,
-    21892,21913,21931,21939,21954,22294,22022,22295,22097,22132,20999,22766,22478,22516,22541,22411,22578,22577,22700,55355,
-    22770,22775,22790,22810,22818,22882,55356,55357,23020,23067,23079,23000,23142,14062,14076,23304,23358,23358,55358,23491,
-    23512,23527,23539,55359,23551,23558,24403,23586,14209,23648,23662,23744,23693,55360,23875,55361,23918,23915,23932,24033,
-    24034,14383,24061,24104,24125,24169,14434,55362,14460,24240,24243,24246,24266,55363,24318,55364,55364,33281,24354,24354,
-    14535,55365,55366,24418,24427,14563,24474,24525,24535,24569,24705,14650,14620,24724,55367,24775,24904,24908,24910,24908,
-    24954,24974,25010,24996,25007,25054,25074,25078,25104,25115,25181,25265,25300,25424,55368,25405,25340,25448,25475,25572,
-    55369,25634,25541,25513,14894,25705,25726,25757,25719,14956,25935,25964,55370,26083,26360,26185,15129,26257,15112,15076,
-    20882,20885,26368,26268,32941,17369,26391,26395,26401,26462,26451,55371,15177,26618,26501,26706,26757,55372,26766,26655,
-    26900,15261,26946,27043,27114,27304,55373,27355,15384,27425,55374,27476,15438,27506,27551,27578,27579,55375,55376,55377,
-    27726,55378,27839,27853,27751,27926,27966,28023,27969,28009,28024,28037,55379,27956,28207,28270,15667,28363,28359,55380,
-    28153,28526,55381,55382,28614,28729,28702,28699,15766,28746,28797,28791,28845,55383,28997,55384,29084,55385,29224,29237,
-    29264,55386,29312,29333,55387,55388,29562,29579,16044,29605,16056,16056,29767,29788,29809,29829,29898,16155,29988,55389,
-    30014,55390,30064,55391,30224,55392,55393,55394,16380,16392,30452,55395,55396,55397,55398,30494,30495,30495,30538,16441,
-    30603,16454,16534,55399,30798,30860,30924,16611,55400,31062,55401,55402,31119,31211,16687,31296,31306,31311,55403,55404,
-    55404,31470,16898,55405,31686,31689,16935,55406,31954,17056,31976,31971,32000,55407,32099,17153,32199,32258,32325,17204,
-    55408,55409,17241,55410,32634,55411,32661,32762,32773,55412,55413,32864,55414,32880,55415,17365,32946,33027,17419,33086,
-    23221,55416,55417,55418,55419,33281,33284,36766,17515,33425,33419,33437,21171,33457,33459,33469,33510,55420,33509,33565,
-    33635,33709,33571,33725,33767,33879,33619,33738,33740,33756,55421,55422,55423,17707,34033,34035,34070,55424,34148,55425,
-    17757,17761,55426,55427,17771,34384,34396,34407,34409,34473,34440,34574,34530,34681,34600,34667,34694,17879,34785,34817,
-    17913,34912,34915,55428,35031,35038,17973,35066,13499,55429,55430,18110,18119,35488,35565,35722,35925,55431,36011,36033,
-    36123,36215,55432,55433,36299,36284,36336,55434,36564,36664,55435,55436,37012,37105,37137,55437,37147,37432,37591,37592,
-    37500,37881,37909,55438,38283,18837,38327,55439,18918,38595,23986,38691,55440,55441,19054,19062,38880,55442,19122,55443,
-    38923,38923,38953,55444,39138,19251,39209,39335,39362,39422,19406,55445,39698,40000,40189,19662,19693,40295,55446,19704,
-    55447,55448,55449,40635,19798,40697,40702,40709,40719,40726,40763,55450};
-static const uint32_t kpd__nfd_long[155][3] = {
-    {2503,2494,0},{2503,2519,0},{2887,2878,0},{2887,2903,0},{2962,3031,0},{3014,3006,0},{3015,3006,0},{3014,3031,0},
-    {3266,3285,0},{3398,3390,0},{3399,3390,0},{3398,3415,0},{3545,3535,0},{3545,3551,0},{6917,6965,0},{6919,6965,0},
-    {6921,6965,0},{6923,6965,0},{6925,6965,0},{6929,6965,0},{6974,6965,0},{6975,6965,0},{148206,0,0},{141386,0,0},{141380,0,0},
-    {144341,0,0},{152137,0,0},{154832,0,0},{163539,0,0},{69785,0,0},{69787,0,0},{69797,0,0},{70471,70462,0},{70471,70487,0},
-    {70841,0,0},{70841,70832,0},{70841,70845,0},{71096,71087,0},{71097,71087,0},{119127,119141,0},{119128,119141,0},
-    {119128,119141,119150},{119128,119141,119151},{119128,119141,119152},{119128,119141,119153},{119128,119141,119154},
-    {119225,119141,0},{119226,119141,0},{119225,119141,119150},{119226,119141,119150},{119225,119141,119151},
-    {119226,119141,119151},{131362,0,0},{132666,0,0},{132380,0,0},{132427,0,0},{168415,0,0},{133676,0,0},{133987,0,0},
-    {136420,0,0},{136872,0,0},{136938,0,0},{137672,0,0},{138008,0,0},{138724,0,0},{138726,0,0},{139651,0,0},{172946,0,0},
-    {140081,0,0},{144056,0,0},{156122,0,0},{141012,0,0},{142092,0,0},{142321,0,0},{143370,0,0},{144323,0,0},{144493,0,0},
-    {145059,0,0},{145575,0,0},{146061,0,0},{138507,0,0},{146170,0,0},{146620,0,0},{146718,0,0},{147153,0,0},{147294,0,0},
-    {147342,0,0},{132389,0,0},{148067,0,0},{148395,0,0},{149000,0,0},{149301,0,0},{149524,0,0},{150582,0,0},{150674,0,0},
-    {139679,0,0},{151457,0,0},{151480,0,0},{151620,0,0},{151795,0,0},{151794,0,0},{151833,0,0},{151859,0,0},{152605,0,0},
-    {153126,0,0},{153242,0,0},{153285,0,0},{153980,0,0},{154279,0,0},{154539,0,0},{154752,0,0},{155526,0,0},{156200,0,0},
-    {156231,0,0},{156377,0,0},{156478,0,0},{156890,0,0},{156963,0,0},{157096,0,0},{144223,0,0},{157607,0,0},{157621,0,0},
-    {144275,0,0},{144284,0,0},{158524,0,0},{158774,0,0},{159083,0,0},{158933,0,0},{160714,0,0},{159532,0,0},{159665,0,0},
-    {159954,0,0},{161383,0,0},{161966,0,0},{162150,0,0},{162984,0,0},{163631,0,0},{133124,0,0},{133342,0,0},{165330,0,0},
-    {165357,0,0},{165678,0,0},{166906,0,0},{167287,0,0},{168261,0,0},{168474,0,0},{168970,0,0},{169110,0,0},{169398,0,0},
-    {170800,0,0},{172238,0,0},{172293,0,0},{172558,0,0},{172689,0,0},{173568,0,0}};
-// generated by tools/unicode.py: end
+#define KPD__LEVEL 0
+#include KPD_SELF
+#undef KPD__LEVEL
 #define KPD__LENGTH(array) (sizeof(array) / sizeof(array)[0])
 
 static uint32_t kpd__class_of(uint32_t c) {
@@ -6731,6 +4294,120 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
     }
     return kpd__end(kpd__encode(t, pieces, n, max_tokens, no_special, out, e), e);
 }
+
+// >>format
+//
+// A file is a header, a table of sections, and the sections. All numbers are little-endian. Offsets are from the start.
+//
+//     header, 64 bytes                               section entry, 128 bytes, from byte 64 on
+//      0  u8[8]  89 4B 50 44 0D 0A 1A 0A               0  char[64] name, zero-padded, at least one zero
+//      8  u16    major version = 2                    64  u32      type (below)
+//     10  u16    minor version                        68  u32      flags: 1 = required, 2 = summed at open
+//     12  u32    kind: 1 model, 2 index,              72  u64[3]   shape: logical sizes, unused ones are 1
+//                3 checkpoint                         96  u64      offset, a multiple of 64
+//     16  u32    0x01020304                          104  u64      size in bytes
+//     20  u32    required features: 0                112  u64      XXH64 of the payload
+//     24  u64    size of the whole file              120  u64      zero
+//     32  u32    number of sections, at most 65536
+//     36  u32    zero                                Sections follow the table and each other in the table's order,
+//     40  u64    XXH64 of the table                  each at the next multiple of 64, zero-filled between. Of equal
+//     48  u64    zero                                names the first counts. A reader skips sections it does not know,
+//     56  u64    XXH64 of bytes 0 to 55              unless they are flagged required.
+//
+// The sections below are written as required; config, templates, special and vocab also as summed. Readers demand neither.
+// XXH64 is Collet's 64-bit xxHash with seed 0. A higher minor version adds sections and flags of them that may be ignored, and
+// gives a meaning to what is zero in config: a reader refuses a number or bit there that it does not know. Another major
+// version or an unknown feature bit is refused.
+//
+//     type                 payload
+//     1 u8, 2 i32, 3 i64, 4 f32, 5 bf16     row-major
+//     8  f32 panels  [N, K]   [N/16][K][16]        N padded to 16 with zeros
+//     9  bf16 panels [N, K]   [N/16][K/2][16][2]   N padded to 16, K to 32
+//     10 int8 panels [N, K]   [N/16][K/4][16][4]   N padded to 16, K to 64; value = int8 * scale[n]
+//
+// Panels are how kernels read weights: 16 output columns side by side, so a mapped model runs as it lies. 1 KB of a bf16 or
+// int8 panel (16 rows of 64 bytes) is one AMX B tile at stride 64; a row is one operand of VDPBF16PS or VPDPBUSD; AVX2 and
+// NEON widen the same bytes. A matrix that joins several (query, key, value) pads each to 16 columns by itself; its shape is
+// {3, N, K}, K at least 2.
+//
+// int8: weights are in -127..127 and stand for w * scale[n]. Beside `m.weight` stand `m.scale` f32 and `m.colsum` i32 (the
+// plain sum over k), both padded to 16 with zeros as a bias is, and optionally `m.inscale` f32, K padded to 64, one for all
+// matrices that are joined. A row x of the input is rounded to whole numbers u: with t = x * inscale, levels L, all in f32,
+//     step = range / L, u = t * (L / range) + z, once to nearest even, cut to 0..255 (or 0..65535), where
+//     as a rule       range = the largest |t|,           L = 127,   z = 128
+//     GELU's output   range = most - least, the largest t, at least 0, and the least, at most 0;
+//                                                        L = 255,   z = -least * (L / range) to nearest even
+//     16-bit inputs   range = the largest |t|,           L = 32767, z = 32768
+// and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias);
+// the sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is
+// rounded to nearest even and summed in f32. GELU before a product of bf16 or int8 is a shorter polynomial, off by up to 2e-4.
+// Attention is in whole numbers too where query, key and value come from 8-bit inputs; see >>quantised.
+// Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
+//
+// A model (kind 1) has these sections; [..] = shape:
+//     config          i32  [64]: 0 kind (0 bi-encoder, 1 cross-encoder), 1 separate towers, 2 layers, 3 H, 4 A, 5 F, 6 V,
+//                     7 positions, 8 token types, 9 labels, 10 activation, 11 pooling, 12 bits of layer norm epsilon (f32),
+//                     13 tokens per text, 14 bits: 0 no final normalisation, 1..2 similarity (0 cosine, 1 dot, 2 l2), 8..30
+//                     columns that vectors are cut to (0 = all); 15 number of modules, 16..27 four modules of
+//                     {kind, width, activation | no_bias << 8}, 28 tokenizer: cased | keep_cjk_joined << 1 |
+//                     (strip_accents + 1) << 2, 29 weight type (1 f32, 2 bf16, 3 int8),
+//                     30 arithmetic of int8, bits: 1 the feed-forward layer's inner activations are rounded as GELU's output, 2
+//                     the inputs of query, key and value have 16 bits, 31 architecture (0 BERT), 32 kind of tokenizer (0
+//                     WordPiece), 33 and 34 fingerprint of the model that this one was converted from (u64, 0 = none); the
+//                     others zero
+//     templates       u8   the item's, the keyphrase's and the pair's input template, each ended by a zero byte; see
+//                     kpd_model_desc
+//     special         u8   the five special tokens unk, cls, sep, pad, mask, each ended by a zero byte
+//     vocab           u8   vocab.txt: a token a line, line i = id i; Unicode's White_Space at the end of a line is left out
+//     per encoder, names as in Hugging Face's BERT, behind "keyphrase." for the second of separate towers:
+//     embeddings.word_embeddings.weight [V, H], .position_embeddings.weight [P, H], .token_type_embeddings.weight [types, H]
+//     (f32, or bf16 where the weight type is bf16 or int8), .LayerNorm.weight and .bias [H]; per layer i panels of the weight
+//     type, encoder.layer.i.attention.self.qkv.weight {3, H, H} (query, key, value), .qkv.bias f32 [3][H padded to 16];
+//     .attention.output.dense, .intermediate.dense, .output.dense .weight and .bias (padded to 16), .attention.output.LayerNorm
+//     and .output.LayerNorm .weight and .bias [H]
+//     and once, always as f32 panels, of a cross-encoder: pooler.dense and classifier .weight, .bias (padded to 16); of a
+//     bi-encoder, for both towers: modules.j.linear.weight, .bias (padded to 16) for Dense, modules.j.norm.weight and .bias for
+//     LayerNorm (epsilon 1e-5). A vector's shape is {length, 1, 1}, with the padding where there is one.
+//
+// An index (kind 2) has:
+//     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32, 3 int8, of a tree also 4 int16,
+//                     5 int4), 3 kind (0 flat, 1 tree), 4 and 5 fingerprint of the model (u64, 0 = unknown), 6 partition;
+//                     of a tree 7 count, 8 bits of the recall of default (f32); the others zero
+//     ids             i64  [count]: the id of each slot
+//     table           i32  [capacity, a power of two over count; may be 0 when count is]: slot of an id, -1 = empty; linear
+//                     probing from (id * 0x9E3779B97F4A7C15 mod 2^64) >> (64 - log2 capacity), from 0 if the capacity is 1
+// a flat one then
+//     vectors         f32 panels [count, dim]: 16 vectors side by side; unit length under cosine
+// or, of int8, with each 16 vectors a panel,
+//     rows            f32  [count, dim]: the same, one after the other
+//     codes           u8   [panels, 16 * dim padded to 64]: i8 [dim / 4][16][4], v / step to the nearest even of each number
+//                     v, 0 beyond the vectors and their dimensions; step = the panel's largest |v| / 127
+//     notes           u8   [panels, 128]: 0 i32[16] the sum of each vector's codes; 64 f32 step, 68 f32 how far a vector lies
+//                     from its codes at most, 72 f32 the longest and 76 f32 the shortest vector; then 48 zeros
+// and a tree, whose ids and table count its slots, 16 a block, in which ids of empty places mean nothing,
+//     lists           u8   [lists / 16, node]: panels of the means of 16 lists, the last one filled up with zeros
+//     blocks          u8   [lists, node]: a list's panel: the means of its at most 16 blocks
+//     codes           u8   [blocks, dim / 8 * 64]: the vectors of a block in 4 bits
+//     owner           i32  [blocks]: list * 16 + child of the block
+//     rows            what is kept of each slot's vector: f32 [slots, dim], int16 u8 [slots, 2 dim]; int8 u8 [slots,
+//                     dim / 8 * 4], which are the low nibbles of each block, laid out as its codes; int4 has no such section
+//     halves          f32  [slots], only under l2: |v|^2 / 2
+//     tuned           f32  [at most 8, 3], or missing: the gamma of a k and a recall, as k, recall, gamma. Summed, not required
+// and either, where they are kept,
+//     partition       i32  [count, of a tree slots], or missing: that of each one, where not all are of config's
+//     text            i64  [count, of a tree slots]: where each one's text begins in texts << 24 | its bytes; 0 in empty places
+//     texts           u8   [bytes]: the texts, in any order; bytes of none may be between them
+//
+// dim / 8 and lists / 16 are rounded up. 64 bytes of codes are 8 dimensions of 16 vectors: byte 4 i + j has dimension j of
+// vector i in its low four bits, dimension 4 + j in its high ones. A number v becomes u = v / step to the nearest even, + 128,
+// 1 to 255; a block has one step, its largest |v| / 127. The code is u >> 4, taken as (16 code - 120.5) step; int8 keeps
+// (u - 128) step with the low nibble u & 15; int16 keeps w step 127/32767. A node is such codes of 16 means, each with its own
+// step, and then
+//      0  f32[16] scale: the step              192  f32[16] step of the child block's codes
+//     64  f32[16] radius: root mean square     256  u32[16] number of the child block
+//                 distance of the members      320  u16[16] its places that hold a vector, as bits
+//    128  f32[16] |mean|^2 / 2                 352  u32     vectors since the list was cut into blocks, then 28 zeros
+// of which a panel of lists has the first three, else zeros. A child that owner does not name is none.
 
 // >>file  The container of models and indexes: mapping or reading, checking, atomic saving. Relies on the operating system's
 // files. Promises that after kpd__file_check every section lies inside the file, and that a save replaces a file whole or
@@ -12332,7 +10009,2332 @@ KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recom
 #elif defined(__GNUC__)
 #pragma GCC pop_options
 #endif
-#endif // part C
+#endif // part A
+#endif // !KPD__LEVEL
+
+// ------------------------------------------------------------------------------------------------------------------
+// IMPLEMENTATION, part B: read once per level.
+#if defined(KPD__LEVEL) && KPD__LEVEL > 0
+
+// >>kernels  First the level's primitives, then what is built from them alone.
+// kpd__v is 16 floats. load_n and store_n touch the first n lanes (0 to 16) only, load_n fills with zeros; root is the square
+// root; zip_low takes lanes of the first halves of a and b in turn, zip_high of the second; pick_lt(a, b, x, y) is a < b ? x :
+// y; max(a, b) is a > b ? a : b, min(a, b) a < b ? a : b, so a NaN in b stays; pow2(p, t) multiplies p by 2^n, where t = 1.5
+// 2^23 + n; sum folds the lanes by halves 8, 4, 2, 1, hmax likewise; mask_ge has bit i set when a_i >= b_i. load_half widens
+// 16 bf16; half_even and half_odd the first and second of 16 pairs. store_bytes writes bits shift to shift + 7 of each lane,
+// store_words (of a level that has it) the same as KPD__WORDS; times has the bits of f c_i, corrected is float(s_i - bits of
+// c_i), both modulo 2^32; most_bits is the largest of s_i and m's bits as whole numbers, plus_bits the sum of bits modulo 2^32;
+// where takes lane i of a where words[i] is not 0, else of b; store_numbers writes the numbers of a mask's bits, from `from` on
+// and spoils up to 16 places; whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the
+// lowest bytes of the bits of a, b, c, d in each lane.
+// Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
+
+#if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
+#if KPD__LEVEL == 1
+#define KPD__NAME(name) kpd__scalar_##name
+#elif KPD__LEVEL == 2
+#define KPD__NAME(name) kpd__avx2_##name
+#elif KPD__LEVEL == 3
+#define KPD__NAME(name) kpd__avx512_##name
+#else
+#define KPD__NAME(name) kpd__neon_##name
+#endif
+#if KPD__LEVEL == 1   // arrays are slow to compile when all is inlined; this level is for truth, not speed
+#define KPD__INLINE static inline KPD__UNUSED
+#else
+#define KPD__INLINE KPD__ALWAYS_INLINE
+#endif
+
+#define kpd__v        KPD__NAME(v)
+#define kpd__load     KPD__NAME(load)
+#define kpd__load_n   KPD__NAME(load_n)
+#define kpd__store    KPD__NAME(store)
+#define kpd__store_n  KPD__NAME(store_n)
+#define kpd__set      KPD__NAME(set)
+#define kpd__add      KPD__NAME(add)
+#define kpd__sub      KPD__NAME(sub)
+#define kpd__mul      KPD__NAME(mul)
+#define kpd__div      KPD__NAME(div)
+#define kpd__root     KPD__NAME(root)
+#define kpd__fmadd    KPD__NAME(fmadd)
+#define kpd__vmax     KPD__NAME(vmax)
+#define kpd__vmin     KPD__NAME(vmin)
+#define kpd__pick_lt  KPD__NAME(pick_lt)
+#define kpd__pow2     KPD__NAME(pow2)
+#define kpd__mask_ge  KPD__NAME(mask_ge)
+#define kpd__fold     KPD__NAME(fold)
+#define kpd__sum      KPD__NAME(sum)
+#define kpd__hmax     KPD__NAME(hmax)
+#define kpd__tree      KPD__NAME(tree)
+#define kpd__tree_zero KPD__NAME(tree_zero)
+#define kpd__tree_sum  KPD__NAME(tree_sum)
+#define kpd__part_n    KPD__NAME(part_n)
+#define kpd__exp       KPD__NAME(exp)
+#define kpd__phi       KPD__NAME(phi)
+#define kpd__tanh      KPD__NAME(tanh)
+#define kpd__activate  KPD__NAME(activate)
+#define kpd__mean      KPD__NAME(mean)
+#define kpd__inverse_deviation KPD__NAME(inverse_deviation)
+#define kpd__micro     KPD__NAME(micro)
+#define kpd__finish    KPD__NAME(finish)
+#define kpd__gemm_panel KPD__NAME(gemm_panel)
+#define kpd__micro_half KPD__NAME(micro_half)
+#define kpd__outer     KPD__NAME(outer)
+#define kpd__zip_low   KPD__NAME(zip_low)
+#define kpd__zip_high  KPD__NAME(zip_high)
+#define kpd__load_half KPD__NAME(load_half)
+#define kpd__half_even KPD__NAME(half_even)
+#define kpd__half_odd  KPD__NAME(half_odd)
+#define kpd__store_words KPD__NAME(store_words)
+#define kpd__store_bytes KPD__NAME(store_bytes)
+#define kpd__times     KPD__NAME(times)
+#define kpd__corrected KPD__NAME(corrected)
+#define kpd__whole     KPD__NAME(whole)
+#define kpd__where     KPD__NAME(where)
+#define kpd__store_numbers KPD__NAME(store_numbers)
+#define kpd__most_bits KPD__NAME(most_bits)
+#define kpd__plus_bits KPD__NAME(plus_bits)
+#define kpd__wide      KPD__NAME(wide)
+#define kpd__quads     KPD__NAME(quads)
+#define kpd__table_row KPD__NAME(table_row)
+#define kpd__finish_by KPD__NAME(finish_by)
+#define kpd__bias      KPD__NAME(bias)
+
+#if KPD__LEVEL == 1
+#define KPD__ROWS 4
+#elif KPD__LEVEL == 3
+#define KPD__ROWS 14   // of 32 AVX-512 registers: more chains than the latency of two multiply-adds a cycle needs
+#else
+#define KPD__ROWS 6    // 12 of 16 AVX2 registers, 24 of 32 NEON registers
+#endif
+#if KPD__ROWS == 4   // X of every height that a tile can have
+#define KPD__EACH_HEIGHT KPD__HEIGHTS_4
+#elif KPD__ROWS == 6
+#define KPD__EACH_HEIGHT KPD__HEIGHTS_6
+#else
+#define KPD__EACH_HEIGHT KPD__HEIGHTS_14
+#endif
+#define KPD__HALF_ROWS (KPD__LEVEL == 2 ? 5 : KPD__ROWS)   // widening takes registers too
+
+// Applies term(i, lanes) to i = 0, 16, 32, ... of a row of n: 64 at a time to the four partials, then the rest.
+#define KPD__TREE(t, n, FULL, PART)                                                                                    \
+    do {                                                                                                               \
+        size_t i_ = 0;                                                                                                 \
+        for (; i_ + 64 <= (n); i_ += 64) {                                                                             \
+            FULL((t).p0, i_); FULL((t).p1, i_ + 16); FULL((t).p2, i_ + 32); FULL((t).p3, i_ + 48);                     \
+        }                                                                                                              \
+        if (i_ < (n)) PART((t).p0, i_, kpd__part_n(i_, n));                                                            \
+        if (i_ + 16 < (n)) PART((t).p1, i_ + 16, kpd__part_n(i_ + 16, n));                                             \
+        if (i_ + 32 < (n)) PART((t).p2, i_ + 32, kpd__part_n(i_ + 32, n));                                             \
+        if (i_ + 48 < (n)) PART((t).p3, i_ + 48, kpd__part_n(i_ + 48, n));                                             \
+    } while (0)
+#endif
+
+#ifndef KPD__NAMES
+
+#if KPD__LEVEL == 1   // float[16]: the specification
+
+typedef struct kpd__v { float x[16]; } kpd__v;
+#define KPD__LANES(expression) kpd__v r; for (int i = 0; i < 16; i++) r.x[i] = (expression); return r
+
+KPD__INLINE kpd__v kpd__load(const float *p) { KPD__LANES(p[i]); }
+KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) { KPD__LANES((size_t)i < n ? p[i] : 0); }
+KPD__INLINE void kpd__store(float *p, kpd__v a) { memcpy(p, a.x, sizeof a.x); }
+KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) { memcpy(p, a.x, n * sizeof *p); }
+KPD__INLINE kpd__v kpd__set(float f) { KPD__LANES(f); }
+KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] + b.x[i]); }
+KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] - b.x[i]); }
+KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] * b.x[i]); }
+KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] / b.x[i]); }
+KPD__INLINE kpd__v kpd__root(kpd__v a) { KPD__LANES(sqrtf(a.x[i])); }
+KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { KPD__LANES(kpd__fma(a.x[i], b.x[i], c.x[i])); }
+KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
+KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { KPD__LANES(a.x[i] < b.x[i] ? a.x[i] : b.x[i]); }
+KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) { KPD__LANES(a.x[i] < b.x[i] ? x.x[i] : y.x[i]); }
+KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
+    KPD__LANES(kpd__from_bits(kpd__to_bits(p.x[i]) + (kpd__to_bits(t.x[i]) << 23)));
+}
+KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
+    uint32_t m = 0;
+    for (int i = 0; i < 16; i++) m |= (uint32_t)(a.x[i] >= b.x[i]) << i;
+    return m;
+}
+KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) { KPD__LANES(words[i] ? a.x[i] : b.x[i]); }
+KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[i] << 16)); }
+KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i] << 16)); }
+KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) { KPD__LANES(kpd__from_bits((uint32_t)p[2 * i + 1] << 16)); }
+KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) { KPD__LANES(kpd__from_bits((uint32_t)c[i] * (uint32_t)f)); }
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
+    KPD__LANES((float)(int32_t)((uint32_t)s[i] - kpd__to_bits(c.x[i])));
+}
+KPD__INLINE kpd__v kpd__whole(const int32_t *s) { KPD__LANES((float)s[i]); }
+KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
+    KPD__LANES(s[i] > (int32_t)kpd__to_bits(m.x[i]) ? kpd__from_bits((uint32_t)s[i]) : m.x[i]);
+}
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
+    KPD__LANES(kpd__from_bits(kpd__to_bits(a.x[i]) + kpd__to_bits(b.x[i])));
+}
+KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
+    KPD__LANES((float)((int64_t)high[i] * 256 + low[i] - (int64_t)c[i] * 32768));
+}
+KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
+    KPD__LANES(kpd__from_bits((kpd__to_bits(a.x[i]) & 255) | (kpd__to_bits(b.x[i]) & 255) << 8 |
+                              (kpd__to_bits(c.x[i]) & 255) << 16 | kpd__to_bits(d.x[i]) << 24));
+}
+KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
+    for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(a.x[i]) >> shift);
+}
+KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) { KPD__LANES(i % 2 ? b.x[i / 2] : a.x[i / 2]); }
+KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) { KPD__LANES(i % 2 ? b.x[8 + i / 2] : a.x[8 + i / 2]); }
+#undef KPD__LANES
+KPD__INLINE float kpd__sum(kpd__v a) {
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) a.x[i] = a.x[i] + a.x[i + half];
+    return a.x[0];
+}
+KPD__INLINE float kpd__hmax(kpd__v a) {
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) a.x[i] = a.x[i] > a.x[i + half] ? a.x[i] : a.x[i + half];
+    return a.x[0];
+}
+
+#elif KPD__LEVEL == 2   // two AVX2 registers
+
+typedef struct kpd__v { __m256 lo, hi; } kpd__v;
+KPD__INLINE kpd__v kpd__fold(__m256 lo, __m256 hi) { kpd__v r; r.lo = lo; r.hi = hi; return r; }
+#define KPD__BOTH(op) kpd__fold(_mm256_##op##_ps(a.lo, b.lo), _mm256_##op##_ps(a.hi, b.hi))
+
+// A mask of the first n lanes of 8.
+KPD__INLINE __m256i KPD__NAME(first)(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < 8 ? (int)n : 8), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+KPD__INLINE kpd__v kpd__load(const float *p) { return kpd__fold(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
+KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
+    if (n == 16) return kpd__load(p);
+    if (n <= 8) return kpd__fold(_mm256_maskload_ps(p, KPD__NAME(first)(n)), _mm256_setzero_ps());
+    return kpd__fold(_mm256_loadu_ps(p), _mm256_maskload_ps(p + 8, KPD__NAME(first)(n - 8)));
+}
+KPD__INLINE void kpd__store(float *p, kpd__v a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
+KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) {
+    if (n == 16) { kpd__store(p, a); return; }
+    _mm256_maskstore_ps(p, KPD__NAME(first)(n), a.lo);
+    if (n > 8) _mm256_maskstore_ps(p + 8, KPD__NAME(first)(n - 8), a.hi);
+}
+KPD__INLINE kpd__v kpd__set(float f) { return kpd__fold(_mm256_set1_ps(f), _mm256_set1_ps(f)); }
+KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { return KPD__BOTH(add); }
+KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return KPD__BOTH(sub); }
+KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return KPD__BOTH(mul); }
+KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return KPD__BOTH(div); }
+KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return KPD__BOTH(max); }
+KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { return KPD__BOTH(min); }
+#undef KPD__BOTH
+KPD__INLINE kpd__v kpd__root(kpd__v a) { return kpd__fold(_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)); }
+KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) {
+    return kpd__fold(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
+}
+KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
+    return kpd__fold(_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
+                     _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)));
+}
+KPD__INLINE kpd__v KPD__NAME(zip8)(__m256 a, __m256 b) {
+    __m256 x = _mm256_unpacklo_ps(a, b), y = _mm256_unpackhi_ps(a, b);
+    return kpd__fold(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+}
+KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) { return KPD__NAME(zip8)(a.lo, b.lo); }
+KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) { return KPD__NAME(zip8)(a.hi, b.hi); }
+KPD__INLINE __m256 KPD__NAME(pow2_8)(__m256 p, __m256 t) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
+}
+KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
+    return kpd__fold(KPD__NAME(pow2_8)(p.lo, t.lo), KPD__NAME(pow2_8)(p.hi, t.hi));
+}
+KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)) |
+           (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ)) << 8;
+}
+KPD__INLINE __m256i KPD__NAME(bits8)(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+KPD__INLINE __m256 KPD__NAME(none8)(__m128i words) {
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_cvtepu16_epi32(words), _mm256_setzero_si256()));
+}
+KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) {
+    __m256i w = KPD__NAME(bits8)(words);
+    return kpd__fold(_mm256_blendv_ps(a.lo, b.lo, KPD__NAME(none8)(_mm256_castsi256_si128(w))),
+                     _mm256_blendv_ps(a.hi, b.hi, KPD__NAME(none8)(_mm256_extracti128_si256(w, 1))));
+}
+KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
+    __m256i x = KPD__NAME(bits8)(p);
+    return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)), 16)),
+                     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1)), 16)));
+}
+KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
+    return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p), 16)),
+                     _mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p + 16), 16)));
+}
+KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
+    const __m256i high = _mm256_set1_epi32(-65536);
+    return kpd__fold(_mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p), high)),
+                     _mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p + 16), high)));
+}
+KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
+    __m256i by = _mm256_set1_epi32(f);
+    return kpd__fold(_mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c), by)),
+                     _mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c + 8), by)));
+}
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
+    return kpd__fold(_mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(c.lo))),
+                     _mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s + 8), _mm256_castps_si256(c.hi))));
+}
+KPD__INLINE __m256 KPD__NAME(most8)(const int32_t *s, __m256 m) {
+    return _mm256_castsi256_ps(_mm256_max_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(m)));
+}
+KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
+    return kpd__fold(KPD__NAME(most8)(s, m.lo), KPD__NAME(most8)(s + 8, m.hi));
+}
+KPD__INLINE __m256 KPD__NAME(plus8)(__m256 a, __m256 b) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
+    return kpd__fold(KPD__NAME(plus8)(a.lo, b.lo), KPD__NAME(plus8)(a.hi, b.hi));
+}
+KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
+    return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(bits8)(s)), _mm256_cvtepi32_ps(KPD__NAME(bits8)(s + 8)));
+}
+KPD__INLINE __m256d KPD__NAME(double4)(const int32_t *s) {
+    return _mm256_cvtepi32_pd(_mm_loadu_si128((const __m128i *)(const void *)s));
+}
+KPD__INLINE __m128 KPD__NAME(wide4)(const int32_t *low, const int32_t *high, const int32_t *c) {
+    __m256d s = _mm256_fmadd_pd(KPD__NAME(double4)(high), _mm256_set1_pd(256), KPD__NAME(double4)(low));
+    return _mm256_cvtpd_ps(_mm256_fmadd_pd(KPD__NAME(double4)(c), _mm256_set1_pd(-32768), s));
+}
+KPD__INLINE __m256 KPD__NAME(wide8)(const int32_t *low, const int32_t *high, const int32_t *c) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(KPD__NAME(wide4)(low, high, c)),
+                                KPD__NAME(wide4)(low + 4, high + 4, c + 4), 1);
+}
+KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
+    return kpd__fold(KPD__NAME(wide8)(low, high, c), KPD__NAME(wide8)(low + 8, high + 8, c + 8));
+}
+KPD__INLINE __m256 KPD__NAME(quads8)(__m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256i w = _mm256_castps_si256(a), x = _mm256_slli_epi32(_mm256_castps_si256(b), 8),
+            y = _mm256_castps_si256(c), z = _mm256_slli_epi32(_mm256_castps_si256(d), 8);
+    const __m256i low = _mm256_set1_epi16(255);
+    w = _mm256_blendv_epi8(x, w, low);
+    y = _mm256_blendv_epi8(z, y, low);
+    return _mm256_castsi256_ps(_mm256_blend_epi16(w, _mm256_slli_epi32(y, 16), 0xAA));
+}
+KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
+    return kpd__fold(KPD__NAME(quads8)(a.lo, b.lo, c.lo, d.lo), KPD__NAME(quads8)(a.hi, b.hi, c.hi, d.hi));
+}
+// Bits shift to shift + 7 of each lane as 16 bits, in order.
+KPD__INLINE __m256i KPD__NAME(words)(kpd__v a, int shift) {
+    const __m256i low = _mm256_set1_epi32(255);
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    __m256i x = _mm256_and_si256(_mm256_srl_epi32(_mm256_castps_si256(a.lo), by), low),
+            y = _mm256_and_si256(_mm256_srl_epi32(_mm256_castps_si256(a.hi), by), low);
+    return _mm256_permute4x64_epi64(_mm256_packus_epi32(x, y), 0xD8);
+}
+KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
+    __m256i w = KPD__NAME(words)(a, shift);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_packus_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+}
+KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v a, int shift) {
+    __m256i w = KPD__NAME(words)(a, shift);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(w, 0xD8), 0xD8));
+}
+KPD__INLINE float KPD__NAME(sum8)(__m256 s) {
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+KPD__INLINE float kpd__sum(kpd__v a) { return KPD__NAME(sum8)(_mm256_add_ps(a.lo, a.hi)); }
+KPD__INLINE float kpd__hmax(kpd__v a) {
+    __m256 s = _mm256_max_ps(a.lo, a.hi);
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+#elif KPD__LEVEL == 3   // one AVX-512 register
+
+typedef __m512 kpd__v;
+KPD__INLINE __mmask16 KPD__NAME(first)(size_t n) { return (__mmask16)((1u << n) - 1); }
+KPD__INLINE kpd__v kpd__load(const float *p) { return _mm512_loadu_ps(p); }
+KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(KPD__NAME(first)(n), p); }
+KPD__INLINE void kpd__store(float *p, kpd__v a) { _mm512_storeu_ps(p, a); }
+KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) { _mm512_mask_storeu_ps(p, KPD__NAME(first)(n), a); }
+KPD__INLINE kpd__v kpd__set(float f) { return _mm512_set1_ps(f); }
+KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { return _mm512_add_ps(a, b); }
+KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return _mm512_sub_ps(a, b); }
+KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return _mm512_mul_ps(a, b); }
+KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return _mm512_div_ps(a, b); }
+KPD__INLINE kpd__v kpd__root(kpd__v a) { return _mm512_maskz_sqrt_ps(0xFFFF, a); }
+KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) { return _mm512_fmadd_ps(a, b, c); }
+KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return _mm512_maskz_max_ps(0xFFFF, a, b); }   // gcc 12 warns of plain max
+KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { return _mm512_maskz_min_ps(0xFFFF, a, b); }
+KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(p), _mm512_maskz_slli_epi32(0xFFFF, _mm512_castps_si512(t), 23)));
+}
+KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+}
+KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+}
+KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) { return (uint32_t)_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) {
+    __m512i w = _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256((const __m256i *)(const void *)words));
+    return _mm512_mask_blend_ps(_mm512_test_epi32_mask(w, w), b, a);
+}
+KPD__INLINE size_t kpd__store_numbers(int32_t *to, uint32_t mask, int32_t from) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(from));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)mask, numbers));
+    return (size_t)__builtin_popcount(mask);
+}
+KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
+    __m512i x = _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256((const __m256i *)(const void *)p));
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, x, 16));
+}
+KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, _mm512_loadu_si512(p), 16));
+}
+KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(-65536)));
+}
+KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
+    return _mm512_castsi512_ps(_mm512_mullo_epi32(_mm512_loadu_si512(c), _mm512_set1_epi32(f)));
+}
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
+    return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_sub_epi32(_mm512_loadu_si512(s), _mm512_castps_si512(c)));
+}
+KPD__INLINE kpd__v kpd__whole(const int32_t *s) { return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_loadu_si512(s)); }
+KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
+    return _mm512_castsi512_ps(_mm512_maskz_max_epi32(0xFFFF, _mm512_loadu_si512(s), _mm512_castps_si512(m)));
+}
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+KPD__INLINE __m512d KPD__NAME(double8)(const int32_t *s) {
+    return _mm512_maskz_cvtepi32_pd(0xFF, _mm256_loadu_si256((const __m256i *)(const void *)s));
+}
+KPD__INLINE __m256 KPD__NAME(wide8)(const int32_t *low, const int32_t *high, const int32_t *c) {
+    __m512d s = _mm512_fmadd_pd(KPD__NAME(double8)(high), _mm512_set1_pd(256), KPD__NAME(double8)(low));
+    return _mm512_maskz_cvtpd_ps(0xFF, _mm512_fmadd_pd(KPD__NAME(double8)(c), _mm512_set1_pd(-32768), s));
+}
+KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
+    __m512d first = _mm512_castpd256_pd512(_mm256_castps_pd(KPD__NAME(wide8)(low, high, c)));
+    __m256d second = _mm256_castps_pd(KPD__NAME(wide8)(low + 8, high + 8, c + 8));
+    return _mm512_castpd_ps(_mm512_maskz_insertf64x4(0xFF, first, second, 1));
+}
+// Bits of a where the mask is 1, elsewhere those of b, moved up; a shift is a constant of its instruction.
+#define KPD__JOIN(a, b, bits, mask)                                                                                            \
+    _mm512_ternarylogic_epi32(_mm512_set1_epi32(mask), a, _mm512_maskz_slli_epi32(0xFFFF, b, bits), 0xCA)
+KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
+    __m512i low = KPD__JOIN(_mm512_castps_si512(a), _mm512_castps_si512(b), 8, 255);
+    __m512i high = KPD__JOIN(_mm512_castps_si512(c), _mm512_castps_si512(d), 8, 255);
+    return _mm512_castsi512_ps(KPD__JOIN(low, high, 16, 65535));
+}
+#undef KPD__JOIN
+KPD__INLINE __m512i KPD__NAME(shifted)(kpd__v a, int shift) {
+    __m512i x = _mm512_castps_si512(a);
+    return shift ? _mm512_maskz_srl_epi32(0xFFFF, x, _mm_cvtsi32_si128(shift)) : x;
+}
+KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v a, int shift) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_maskz_cvtepi32_epi8(0xFFFF, KPD__NAME(shifted)(a, shift)));
+}
+KPD__INLINE void kpd__store_words(uint16_t *p, kpd__v a, int shift) {
+    __m512i x = _mm512_and_si512(KPD__NAME(shifted)(a, shift), _mm512_set1_epi32(255));
+    __m256i w = _mm512_maskz_cvtepi32_epi16(0xFFFF, x);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(w, 0xD8), 0xD8));
+}
+#define KPD__HALF(a, i) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xF, _mm512_castps_pd(a), i))
+KPD__INLINE float kpd__sum(kpd__v a) {
+    __m256 s = _mm256_add_ps(KPD__HALF(a, 0), KPD__HALF(a, 1));
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+KPD__INLINE float kpd__hmax(kpd__v a) {
+    __m256 s = _mm256_max_ps(KPD__HALF(a, 0), KPD__HALF(a, 1));
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+#else   // four NEON registers
+
+typedef struct kpd__v { float32x4_t a, b, c, d; } kpd__v;
+KPD__INLINE kpd__v kpd__fold(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
+    kpd__v r;
+    r.a = a; r.b = b; r.c = c; r.d = d;
+    return r;
+}
+#define KPD__FOUR(op) kpd__fold(op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d))
+
+KPD__INLINE kpd__v kpd__load(const float *p) {
+    return kpd__fold(vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12));
+}
+KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
+    float t[16] = {0};
+    if (n == 16) return kpd__load(p);
+    memcpy(t, p, n * sizeof *t);
+    return kpd__load(t);
+}
+KPD__INLINE void kpd__store(float *p, kpd__v x) {
+    vst1q_f32(p, x.a);
+    vst1q_f32(p + 4, x.b);
+    vst1q_f32(p + 8, x.c);
+    vst1q_f32(p + 12, x.d);
+}
+KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v x) {
+    float t[16];
+    if (n == 16) { kpd__store(p, x); return; }
+    kpd__store(t, x);
+    memcpy(p, t, n * sizeof *t);
+}
+KPD__INLINE kpd__v kpd__set(float f) { float32x4_t x = vdupq_n_f32(f); return kpd__fold(x, x, x, x); }
+KPD__INLINE kpd__v kpd__add(kpd__v x, kpd__v y) { return KPD__FOUR(vaddq_f32); }
+KPD__INLINE kpd__v kpd__sub(kpd__v x, kpd__v y) { return KPD__FOUR(vsubq_f32); }
+KPD__INLINE kpd__v kpd__mul(kpd__v x, kpd__v y) { return KPD__FOUR(vmulq_f32); }
+KPD__INLINE kpd__v kpd__div(kpd__v x, kpd__v y) { return KPD__FOUR(vdivq_f32); }
+KPD__INLINE kpd__v kpd__root(kpd__v x) {
+    return kpd__fold(vsqrtq_f32(x.a), vsqrtq_f32(x.b), vsqrtq_f32(x.c), vsqrtq_f32(x.d));
+}
+KPD__INLINE kpd__v kpd__fmadd(kpd__v x, kpd__v y, kpd__v z) {
+    return kpd__fold(vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d));
+}
+KPD__INLINE float32x4_t KPD__NAME(max4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); }
+KPD__INLINE float32x4_t KPD__NAME(min4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcltq_f32(x, y), x, y); }
+KPD__INLINE kpd__v kpd__vmax(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(max4)); }
+KPD__INLINE kpd__v kpd__vmin(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(min4)); }
+#undef KPD__FOUR
+KPD__INLINE kpd__v kpd__pick_lt(kpd__v l, kpd__v r, kpd__v x, kpd__v y) {
+    return kpd__fold(vbslq_f32(vcltq_f32(l.a, r.a), x.a, y.a), vbslq_f32(vcltq_f32(l.b, r.b), x.b, y.b),
+                     vbslq_f32(vcltq_f32(l.c, r.c), x.c, y.c), vbslq_f32(vcltq_f32(l.d, r.d), x.d, y.d));
+}
+KPD__INLINE kpd__v kpd__zip_low(kpd__v x, kpd__v y) {
+    return kpd__fold(vzip1q_f32(x.a, y.a), vzip2q_f32(x.a, y.a), vzip1q_f32(x.b, y.b), vzip2q_f32(x.b, y.b));
+}
+KPD__INLINE kpd__v kpd__zip_high(kpd__v x, kpd__v y) {
+    return kpd__fold(vzip1q_f32(x.c, y.c), vzip2q_f32(x.c, y.c), vzip1q_f32(x.d, y.d), vzip2q_f32(x.d, y.d));
+}
+KPD__INLINE float32x4_t KPD__NAME(pow2_4)(float32x4_t p, float32x4_t t) {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), vshlq_n_s32(vreinterpretq_s32_f32(t), 23)));
+}
+KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
+    return kpd__fold(KPD__NAME(pow2_4)(p.a, t.a), KPD__NAME(pow2_4)(p.b, t.b), KPD__NAME(pow2_4)(p.c, t.c),
+                     KPD__NAME(pow2_4)(p.d, t.d));
+}
+KPD__INLINE uint32_t kpd__mask_ge(kpd__v x, kpd__v y) {
+    float s[16], t[16];
+    uint32_t m = 0;
+    kpd__store(s, x);
+    kpd__store(t, y);
+    for (int i = 0; i < 16; i++) m |= (uint32_t)(s[i] >= t[i]) << i;
+    return m;
+}
+KPD__INLINE float32x4_t KPD__NAME(where4)(uint16x4_t words, float32x4_t a, float32x4_t b) {
+    uint32x4_t w = vmovl_u16(words);
+    return vbslq_f32(vtstq_u32(w, w), a, b);
+}
+KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v x, kpd__v y) {
+    return kpd__fold(KPD__NAME(where4)(vld1_u16(words), x.a, y.a), KPD__NAME(where4)(vld1_u16(words + 4), x.b, y.b),
+                     KPD__NAME(where4)(vld1_u16(words + 8), x.c, y.c), KPD__NAME(where4)(vld1_u16(words + 12), x.d, y.d));
+}
+KPD__INLINE kpd__v KPD__NAME(bits16)(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
+    return kpd__fold(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b), vreinterpretq_f32_u32(c), vreinterpretq_f32_u32(d));
+}
+KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
+    uint16x8_t x = vld1q_u16(p), y = vld1q_u16(p + 8);
+    return KPD__NAME(bits16)(vshll_n_u16(vget_low_u16(x), 16), vshll_n_u16(vget_high_u16(x), 16),
+                             vshll_n_u16(vget_low_u16(y), 16), vshll_n_u16(vget_high_u16(y), 16));
+}
+KPD__INLINE uint32x4_t KPD__NAME(pairs)(const uint16_t *p) { return vreinterpretq_u32_u16(vld1q_u16(p)); }
+KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
+    return KPD__NAME(bits16)(vshlq_n_u32(KPD__NAME(pairs)(p), 16), vshlq_n_u32(KPD__NAME(pairs)(p + 8), 16),
+                             vshlq_n_u32(KPD__NAME(pairs)(p + 16), 16), vshlq_n_u32(KPD__NAME(pairs)(p + 24), 16));
+}
+KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
+    const uint32x4_t high = vdupq_n_u32(0xFFFF0000u);
+    return KPD__NAME(bits16)(vandq_u32(KPD__NAME(pairs)(p), high), vandq_u32(KPD__NAME(pairs)(p + 8), high),
+                             vandq_u32(KPD__NAME(pairs)(p + 16), high), vandq_u32(KPD__NAME(pairs)(p + 24), high));
+}
+KPD__INLINE float32x4_t KPD__NAME(times4)(const int32_t *c, int32_t f) {
+    return vreinterpretq_f32_s32(vmulq_n_s32(vld1q_s32(c), f));
+}
+KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
+    return kpd__fold(KPD__NAME(times4)(c, f), KPD__NAME(times4)(c + 4, f), KPD__NAME(times4)(c + 8, f),
+                     KPD__NAME(times4)(c + 12, f));
+}
+KPD__INLINE float32x4_t KPD__NAME(corrected4)(const int32_t *s, float32x4_t c) {
+    return vcvtq_f32_s32(vsubq_s32(vld1q_s32(s), vreinterpretq_s32_f32(c)));
+}
+KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v x) {
+    return kpd__fold(KPD__NAME(corrected4)(s, x.a), KPD__NAME(corrected4)(s + 4, x.b), KPD__NAME(corrected4)(s + 8, x.c),
+                     KPD__NAME(corrected4)(s + 12, x.d));
+}
+KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
+    return kpd__fold(vcvtq_f32_s32(vld1q_s32(s)), vcvtq_f32_s32(vld1q_s32(s + 4)), vcvtq_f32_s32(vld1q_s32(s + 8)),
+                     vcvtq_f32_s32(vld1q_s32(s + 12)));
+}
+KPD__INLINE float32x4_t KPD__NAME(most4)(const int32_t *s, float32x4_t m) {
+    return vreinterpretq_f32_s32(vmaxq_s32(vld1q_s32(s), vreinterpretq_s32_f32(m)));
+}
+KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
+    return kpd__fold(KPD__NAME(most4)(s, m.a), KPD__NAME(most4)(s + 4, m.b), KPD__NAME(most4)(s + 8, m.c),
+                     KPD__NAME(most4)(s + 12, m.d));
+}
+KPD__INLINE float32x4_t KPD__NAME(plus4)(float32x4_t x, float32x4_t y) {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), vreinterpretq_s32_f32(y)));
+}
+KPD__INLINE kpd__v kpd__plus_bits(kpd__v x, kpd__v y) {
+    return kpd__fold(KPD__NAME(plus4)(x.a, y.a), KPD__NAME(plus4)(x.b, y.b), KPD__NAME(plus4)(x.c, y.c),
+                     KPD__NAME(plus4)(x.d, y.d));
+}
+KPD__INLINE float32x2_t KPD__NAME(wide2)(int32x2_t low, int32x2_t high, int32x2_t c) {
+    int64x2_t s = vaddw_s32(vmull_s32(high, vdup_n_s32(256)), low);
+    return vcvt_f32_f64(vcvtq_f64_s64(vmlsl_s32(s, c, vdup_n_s32(32768))));
+}
+KPD__INLINE float32x4_t KPD__NAME(wide4)(const int32_t *low, const int32_t *high, const int32_t *c) {
+    return vcombine_f32(KPD__NAME(wide2)(vld1_s32(low), vld1_s32(high), vld1_s32(c)),
+                        KPD__NAME(wide2)(vld1_s32(low + 2), vld1_s32(high + 2), vld1_s32(c + 2)));
+}
+KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
+    return kpd__fold(KPD__NAME(wide4)(low, high, c), KPD__NAME(wide4)(low + 4, high + 4, c + 4),
+                     KPD__NAME(wide4)(low + 8, high + 8, c + 8), KPD__NAME(wide4)(low + 12, high + 12, c + 12));
+}
+KPD__INLINE float32x4_t KPD__NAME(quads4)(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
+    uint32x4_t x = vsliq_n_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b), 8);
+    x = vsliq_n_u32(x, vreinterpretq_u32_f32(c), 16);
+    return vreinterpretq_f32_u32(vsliq_n_u32(x, vreinterpretq_u32_f32(d), 24));
+}
+KPD__INLINE kpd__v kpd__quads(kpd__v x, kpd__v y, kpd__v z, kpd__v w) {
+    return kpd__fold(KPD__NAME(quads4)(x.a, y.a, z.a, w.a), KPD__NAME(quads4)(x.b, y.b, z.b, w.b),
+                     KPD__NAME(quads4)(x.c, y.c, z.c, w.c), KPD__NAME(quads4)(x.d, y.d, z.d, w.d));
+}
+KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v x, int shift) {
+    float t[16];
+    kpd__store(t, x);
+    for (int i = 0; i < 16; i++) p[i] = (uint8_t)(kpd__to_bits(t[i]) >> shift);
+}
+KPD__INLINE float kpd__sum(kpd__v x) {   // lanes i and i + 8, then + 4, + 2, + 1
+    float32x4_t q = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
+    float32x2_t h = vadd_f32(vget_low_f32(q), vget_high_f32(q));
+    return vget_lane_f32(h, 0) + vget_lane_f32(h, 1);
+}
+KPD__INLINE float kpd__hmax(kpd__v x) {
+    float t[4], m, n;
+    vst1q_f32(t, KPD__NAME(max4)(KPD__NAME(max4)(x.a, x.c), KPD__NAME(max4)(x.b, x.d)));
+    m = t[0] > t[2] ? t[0] : t[2];
+    n = t[1] > t[3] ? t[1] : t[3];
+    return m > n ? m : n;
+}
+#endif
+
+// The tree: 64 partial sums in four vectors, then (0+1)+(2+3), then the lanes.
+typedef struct KPD__NAME(tree) { kpd__v p0, p1, p2, p3; } KPD__NAME(tree);
+KPD__INLINE kpd__tree kpd__tree_zero(void) {
+    kpd__tree t;
+    t.p0 = t.p1 = t.p2 = t.p3 = kpd__set(0);
+    return t;
+}
+KPD__INLINE float kpd__tree_sum(kpd__tree t) { return kpd__sum(kpd__add(kpd__add(t.p0, t.p1), kpd__add(t.p2, t.p3))); }
+
+// Lanes of the vector that begins at i in a row of n: 0 to 16.
+KPD__INLINE size_t kpd__part_n(size_t i, size_t n) { return i >= n ? 0 : n - i < 16 ? n - i : 16; }
+
+// exp(x) within 1 ulp or so: x = n ln2 + r, then 2^n (1 + r (1 + r q(r))). Clamped to [-87.3, 88.3]: no denormal, no overflow.
+KPD__INLINE kpd__v kpd__exp(kpd__v x) {
+    const kpd__v magic = kpd__set(KPD__MAGIC), one = kpd__set(1.0f), hi = kpd__set(88.3f);
+    kpd__v t, n, r, p;
+    x = kpd__vmax(kpd__set(-87.3f), x);
+    x = kpd__vmin(hi, x);
+    t = kpd__fmadd(x, kpd__set(KPD__LOG2_E), magic);
+    n = kpd__sub(t, magic);
+    r = kpd__fmadd(n, kpd__set(-0.693359375f), x);            // ln2 in two parts, the first exact in a few bits
+    r = kpd__fmadd(n, kpd__set(2.12194440e-4f), r);
+    p = kpd__set(kpd__exp_c[4]);
+    KPD__UNROLL
+    for (int i = 3; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__exp_c[i]));
+    p = kpd__fmadd(kpd__fmadd(p, r, one), r, one);
+    return kpd__pow2(p, t);
+}
+
+// Phi, the normal distribution function, by one polynomial of t; exactly symmetric about 1/2, constant beyond +-limit. Of the
+// short one, for what is rounded next, t is x^2 as it stands.
+KPD__INLINE kpd__v KPD__NAME(within)(kpd__v x, float limit) {
+    return kpd__vmin(kpd__set(limit), kpd__vmax(kpd__set(-limit), x));
+}
+KPD__INLINE kpd__v KPD__NAME(phi_by)(kpd__v x, kpd__v t, const float *coefficients, int degree) {
+    kpd__v p = kpd__set(coefficients[degree]);
+    KPD__UNROLL
+    for (int i = degree - 1; i >= 0; i--) p = kpd__fmadd(p, t, kpd__set(coefficients[i]));
+    return kpd__fmadd(x, p, kpd__set(0.5f));
+}
+KPD__INLINE kpd__v kpd__phi(kpd__v x) {
+    x = KPD__NAME(within)(x, 5.4f);
+    return KPD__NAME(phi_by)(x, kpd__fmadd(kpd__mul(x, x), kpd__set(2 / (5.4f * 5.4f)), kpd__set(-1.0f)), kpd__phi_c, 15);
+}
+KPD__INLINE kpd__v KPD__NAME(short_phi)(kpd__v x) {
+    x = KPD__NAME(within)(x, 4.0f);
+    return KPD__NAME(phi_by)(x, kpd__mul(x, x), kpd__short_phi_c, 6);
+}
+
+// tanh: a polynomial where |x| < .625, else 1 - 2 / (exp(2|x|) + 1) with the sign of x.
+KPD__INLINE kpd__v kpd__tanh(kpd__v x) {
+    const kpd__v zero = kpd__set(0), one = kpd__set(1.0f);
+    kpd__v minus = kpd__sub(zero, x), a = kpd__vmax(minus, x), u = kpd__mul(x, x), s, big;
+    s = kpd__set(kpd__tanh_c[4]);
+    KPD__UNROLL
+    for (int i = 3; i >= 0; i--) s = kpd__fmadd(s, u, kpd__set(kpd__tanh_c[i]));
+    s = kpd__fmadd(kpd__mul(x, u), s, x);
+    big = kpd__sub(one, kpd__div(kpd__set(2.0f), kpd__add(kpd__exp(kpd__add(a, a)), one)));
+    big = kpd__pick_lt(x, zero, kpd__sub(zero, big), big);
+    return kpd__pick_lt(a, kpd__set(0.625f), s, big);
+}
+
+KPD__INLINE kpd__v kpd__activate(int f, kpd__v x) {
+    kpd__v half, y;
+    switch (f) {
+    case KPD_GELU: return kpd__mul(x, kpd__phi(x));
+    case KPD__SHORT_GELU: return kpd__mul(x, KPD__NAME(short_phi)(x));
+    case KPD_GELU_TANH:
+        half = kpd__mul(kpd__set(0.5f), x);
+        y = kpd__mul(kpd__set(0.797884561f), kpd__fmadd(kpd__mul(kpd__set(0.044715f), x), kpd__mul(x, x), x));
+        return kpd__fmadd(half, kpd__tanh(y), half);
+    case KPD_RELU: return kpd__vmax(x, kpd__set(0));
+    case KPD_TANH: return kpd__tanh(x);
+    default: return x;
+    }
+}
+
+// Mean of a row, then 1 / sqrt(var + eps), both from trees.
+KPD__INLINE float kpd__mean(const float *x, size_t width) {
+    kpd__tree sum = kpd__tree_zero();
+#define KPD__FULL(acc, i) acc = kpd__add(acc, kpd__load(x + (i)))
+#define KPD__PART(acc, i, n) acc = kpd__add(acc, kpd__load_n(x + (i), n))
+    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return kpd__tree_sum(sum) / (float)width;
+}
+KPD__INLINE float kpd__inverse_deviation(const float *x, size_t width, float mu, float eps) {
+    const kpd__v mean = kpd__set(mu);
+    kpd__tree square = kpd__tree_zero();
+#define KPD__FULL(acc, i) do { kpd__v d_ = kpd__sub(kpd__load(x + (i)), mean); acc = kpd__fmadd(d_, d_, acc); } while (0)
+#define KPD__PART(acc, i, n) do { float tail_[16]; kpd__v d_; kpd__store(tail_, kpd__sub(kpd__load_n(x + (i), n), mean));    \
+        d_ = kpd__load_n(tail_, n); acc = kpd__fmadd(d_, d_, acc); } while (0)
+    KPD__TREE(square, width, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return 1.0f / sqrtf(kpd__tree_sum(square) / (float)width + eps);
+}
+
+// x += y; returns the mean of x.
+KPD__INLINE float KPD__NAME(add_row)(const float *y, size_t width, float *x) {
+    kpd__tree sum = kpd__tree_zero();
+#define KPD__PART(acc, i, n)                                                                                                   \
+    do {                                                                                                                       \
+        kpd__v s_ = kpd__add(kpd__load_n(x + (i), n), kpd__load_n(y + (i), n));                                                \
+        acc = kpd__add(acc, s_);                                                                                               \
+        kpd__store_n(x + (i), n, s_);                                                                                          \
+    } while (0)
+#define KPD__FULL(acc, i) KPD__PART(acc, i, 16)
+    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return kpd__tree_sum(sum) / (float)width;
+}
+
+// (x - mean) scale gamma + beta of columns [i, i + n) of rows.
+KPD__INLINE void KPD__NAME(norm_part)(const kpd__norm *p, const float *mean, const float *scale, size_t rows, size_t width,
+                                      size_t i, size_t n, float *x) {
+    const kpd__v gamma = kpd__load_n(p->gamma + i, n), beta = kpd__load_n(p->beta + i, n);
+    for (size_t r = 0; r < rows; r++, x += width) {
+        kpd__v z = kpd__mul(kpd__sub(kpd__load_n(x + i, n), kpd__set(mean[r])), kpd__set(scale[r]));
+        kpd__store_n(x + i, n, kpd__fmadd(z, gamma, beta));
+    }
+}
+
+// Layer norm of rows of x + y, or of x where y is NULL, into x. Some rows take each step before the next: alone, a row would
+// wait for its sums.
+static void KPD__NAME(add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x) {
+    for (size_t at = 0, n; at < rows; at += n, x += n * width) {
+        float mean[KPD__NORM_ROWS], scale[KPD__NORM_ROWS];
+        size_t i = 0;
+        n = kpd__min(KPD__NORM_ROWS, rows - at);
+        for (size_t r = 0; r < n; r++)
+            mean[r] = y ? KPD__NAME(add_row)(y + (at + r) * width, width, x + r * width) : kpd__mean(x + r * width, width);
+        for (size_t r = 0; r < n; r++) scale[r] = kpd__inverse_deviation(x + r * width, width, mean[r], p->eps);
+        if (n == KPD__NORM_ROWS)
+            for (; i + 16 <= width; i += 16) KPD__NAME(norm_part)(p, mean, scale, KPD__NORM_ROWS, width, i, 16, x);
+        for (; i < width; i += 16) KPD__NAME(norm_part)(p, mean, scale, n, width, i, kpd__part_n(i, width), x);
+    }
+}
+
+// n (1 to 16) values of a table's row from element `at` on.
+KPD__INLINE kpd__v kpd__table_row(const kpd__table *t, size_t at, size_t n) {
+    uint16_t last[16] = {0};
+    if (t->f32) return kpd__load_n(t->f32 + at, n);
+    if (n == 16) return kpd__load_half(t->half + at);
+    memcpy(last, t->half + at, n * sizeof *last);
+    return kpd__load_half(last);
+}
+
+// Rows of words lie anywhere in memory: one is asked for while the one before is at work.
+KPD__INLINE void KPD__NAME(ask_row)(const kpd__table *t, size_t at, size_t n) {
+    size_t size = t->f32 ? sizeof *t->f32 : sizeof *t->half;
+    const char *row = (const char *)(t->f32 ? (const void *)(t->f32 + at) : (const void *)(t->half + at));
+    for (size_t byte = 0; byte < n * size; byte += 64) KPD__PREFETCH(row, byte);
+}
+
+// x[t] = norm(word[ids[t]] + type[types[t]] + position[t]), in this order of addition.
+static void KPD__NAME(embed)(const kpd__embedding *e, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x) {
+    const size_t h = e->width;
+    for (size_t t = 0; t < n_tokens; t++) {
+        size_t w = (size_t)ids[t] * h, y = (size_t)types[t] * h, p = t * h;
+        if (t + 1 < n_tokens) KPD__NAME(ask_row)(&e->word, (size_t)ids[t + 1] * h, h);
+        for (size_t i = 0; i < h; i += 16) {
+            size_t n = kpd__part_n(i, h);
+            kpd__v sum = kpd__add(kpd__table_row(&e->word, w + i, n), kpd__table_row(&e->type, y + i, n));
+            kpd__store_n(x + p + i, n, kpd__add(sum, kpd__table_row(&e->position, p + i, n)));
+        }
+    }
+    KPD__NAME(add_norm)(&e->norm, NULL, n_tokens, h, x);
+}
+
+static float KPD__NAME(dot)(const float *x, const float *y, size_t n) {
+    kpd__tree t = kpd__tree_zero();
+#define KPD__FULL(acc, i) acc = kpd__fmadd(kpd__load(x + (i)), kpd__load(y + (i)), acc)
+#define KPD__PART(acc, i, m) acc = kpd__fmadd(kpd__load_n(x + (i), m), kpd__load_n(y + (i), m), acc)
+    KPD__TREE(t, n, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return kpd__tree_sum(t);
+}
+
+static void KPD__NAME(normalize)(const float *x, size_t n, float *out) {
+    float length = sqrtf(KPD__NAME(dot)(x, x, n));
+    kpd__v d = kpd__set(length > 1e-12f ? length : 1e-12f);
+    for (size_t i = 0; i < n; i += 16)
+        kpd__store_n(out + i, kpd__part_n(i, n), kpd__div(kpd__load_n(x + i, kpd__part_n(i, n)), d));
+}
+
+// Per column a chain over the tokens; see kpd_pooling for the formulas. x: [T, H].
+static void KPD__NAME(pool)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, float *out) {
+    size_t first = kind == KPD_POOL_LAST ? n_tokens - 1 : 0, end = kind == KPD_POOL_CLS ? 1 : n_tokens;
+    float count = (float)n_tokens, divisor = kind == KPD_POOL_MEAN ? count : kind == KPD_POOL_SQRT_LEN ? sqrtf(count) : 1;
+    if (kind == KPD_POOL_WEIGHTED) divisor = (float)((uint64_t)n_tokens * (n_tokens + 1) / 2);
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        kpd__v acc = kpd__load_n(x + first * width + i, n);
+        for (size_t t = first + 1; t < end; t++) {
+            kpd__v row = kpd__load_n(x + t * width + i, n);
+            if (kind == KPD_POOL_MAX) acc = kpd__vmax(acc, row);
+            else acc = kpd__fmadd(kpd__set(kind == KPD_POOL_WEIGHTED ? (float)(t + 1) : 1), row, acc);
+        }
+        kpd__store_n(out + i, n, kpd__div(acc, kpd__set(divisor)));
+    }
+}
+
+// >>gemm  Chains. A micro-kernel holds a tile of R rows by 16 columns in registers and walks k once; the same one serves
+// weights in panels, attention and index scans. Every result is one chain whatever R is, so tails need no care.
+
+// tile[r][0..15] = sum over k of f(a[r][k], b[k][0..15]); rows of a are lda apart, rows of b ldb.
+#define KPD__ACC(r) kpd__v c##r = kpd__set(0);
+#define KPD__STORE(r) kpd__store(tile + r * 16, c##r);
+#define KPD__NEXT(r) KPD__THREE_STEP(r, 1)
+#define KPD__DOT_STEP(r) c##r = kpd__fmadd(kpd__set(*KPD__THREE_AT(r)), w, c##r);
+#define KPD__L2_STEP(r) { kpd__v d = kpd__sub(kpd__set(*KPD__THREE_AT(r)), w); c##r = kpd__fmadd(d, d, c##r); }
+#define KPD__MICRO(name, R, STEP)                                                                                      \
+    static void KPD__NAME(name##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {  \
+        const float *three[(R + 2) / 3];                                                                               \
+        const size_t next = n_k * ldb * sizeof *b;                                                                     \
+        KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
+        for (size_t k = 0; k < n_k; k++, b += ldb) {                                                                   \
+            kpd__v w = kpd__load(b);                                                                                   \
+            KPD__PREFETCH(b, next);                                                                                    \
+            KPD__ROW_LIST_##R(STEP)                                                                                    \
+            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
+        }                                                                                                              \
+        KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
+    }
+#define KPD__MICRO_DOT(R) KPD__MICRO(dot, R, KPD__DOT_STEP)
+KPD__EACH_HEIGHT(KPD__MICRO_DOT)
+KPD__MICRO(l2_, 1, KPD__L2_STEP) KPD__MICRO(l2_, 4, KPD__L2_STEP)
+
+// The same with b in bf16, [n_k/2][16][2]: widened, so that it is the chain of f32.
+#define KPD__MICRO_HALF(R)                                                                                             \
+    static void KPD__NAME(half##R)(const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) {           \
+        const float *three[(R + 2) / 3];                                                                               \
+        KPD__ROW_LIST_##R(KPD__ACC)                                                                                    \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
+        for (size_t k = 0; k < n_k; k += 2, b += 32) {                                                                 \
+            kpd__v w = kpd__half_even(b);                                                                              \
+            KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                           \
+            if (k + 1 == n_k) break;                                                                                   \
+            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
+            w = kpd__half_odd(b);                                                                                      \
+            KPD__ROW_LIST_##R(KPD__DOT_STEP)                                                                           \
+            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
+        }                                                                                                              \
+        KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
+    }
+KPD__EACH_HEIGHT(KPD__MICRO_HALF)
+
+#if KPD__LEVEL == 3
+// The same with two panels [n_k][16] one behind the other: each number of a serves two sums, so that loads are half as many as
+// multiply-adds. out = the sums + bias, rows ldo apart, of the second panel `next` behind. ask: bytes from b to the panels that
+// come next, or 0.
+// The empty assembly keeps the compiler from reading each number of a twice, once for each multiply-add.
+#ifdef KPD__EMULATED
+#define KPD__HIDE_VECTOR(v)
+#else
+#define KPD__HIDE_VECTOR(v) __asm__("" : "+v"(v))
+#endif
+#define KPD__PAIR_ACC(r) kpd__v c##r = kpd__set(0), d##r = c##r;
+#define KPD__PAIR_OUT(r) __asm__ volatile("prefetchw %0\n\tprefetchw %1" : : "m"(out[r * ldo]), "m"(out[r * ldo + next]));
+#define KPD__PAIR_STEP(r) {                                                                                            \
+        kpd__v x = kpd__set(*KPD__THREE_AT(r));                                                                        \
+        KPD__HIDE_VECTOR(x);                                                                                           \
+        c##r = kpd__fmadd(x, w, c##r);                                                                                 \
+        d##r = kpd__fmadd(x, v, d##r);                                                                                 \
+    }
+#define KPD__PAIR_STORE(r)                                                                                             \
+    kpd__store(out + r * ldo, kpd__add(c##r, bias[0]));                                                                \
+    kpd__store(out + r * ldo + next, kpd__add(d##r, bias[1]));
+#define KPD__PAIR(R)                                                                                                   \
+    static void KPD__NAME(pair##R)(const float *a, size_t lda, const float *b, size_t n_k, size_t ask,                 \
+                                   const kpd__v bias[2], float *out, size_t ldo, size_t next) {                        \
+        const float *three[(R + 2) / 3], *other = b + 16 * n_k;                                                        \
+        KPD__ROW_LIST_##R(KPD__PAIR_ACC)                                                                               \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                  \
+        KPD__ROW_LIST_##R(KPD__PAIR_OUT)                                                                               \
+        for (size_t k = 0; k < n_k; k++, b += 16, other += 16) {                                                       \
+            kpd__v w = kpd__load(b), v = kpd__load(other);                                                             \
+            if (ask) { KPD__PREFETCH(b, ask); KPD__PREFETCH(other, ask); }                                             \
+            KPD__ROW_LIST_##R(KPD__PAIR_STEP)                                                                          \
+            KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
+        }                                                                                                              \
+        KPD__ROW_LIST_##R(KPD__PAIR_STORE)                                                                             \
+    }
+KPD__EACH_HEIGHT(KPD__PAIR)
+#endif
+
+// tile = rows of a (1 to KPD__ROWS of them) times one panel.
+#define KPD__ENTRY(R) KPD__NAME(dot##R),
+KPD__INLINE void kpd__micro(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n_k, float *tile) {
+    static void (*const micro[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n_k,
+                                 float *tile) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
+    micro[rows - 1](a, lda, b, ldb, n_k, tile);
+}
+#undef KPD__ENTRY
+
+#define KPD__ENTRY(R) KPD__NAME(half##R),
+KPD__INLINE void kpd__micro_half(size_t rows, const float *a, size_t lda, const uint16_t *b, size_t n_k, float *tile) {
+    static void (*const micro[])(const float *a, size_t lda, const uint16_t *b, size_t n_k,
+                                 float *tile) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
+    micro[rows - 1](a, lda, b, n_k, tile);
+}
+#undef KPD__ENTRY
+
+// The micro-kernel of sums over rows: c[r][0..15] += sum over t of a[t][r] b[t][0..15], each element one chain that goes on
+// from what c holds. Rows of a are lda apart, of b ldb, of c ldc.
+#define KPD__OUTER_ACC(r) kpd__v c##r = kpd__load(c + r * ldc);
+#define KPD__OUTER_STEP(r) c##r = kpd__fmadd(kpd__set(a[r]), w, c##r);
+#define KPD__OUTER_STORE(r) kpd__store(c + r * ldc, c##r);
+#define KPD__OUTER(R)                                                                                                          \
+    static void KPD__NAME(outer##R)(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c, size_t ldc) {  \
+        KPD__ROW_LIST_##R(KPD__OUTER_ACC)                                                                                      \
+        for (size_t t = 0; t < n; t++, a += lda, b += ldb) { kpd__v w = kpd__load(b); KPD__ROW_LIST_##R(KPD__OUTER_STEP) }     \
+        KPD__ROW_LIST_##R(KPD__OUTER_STORE)                                                                                    \
+    }
+KPD__EACH_HEIGHT(KPD__OUTER)
+
+#define KPD__ENTRY(R) KPD__NAME(outer##R),
+KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
+                            size_t ldc) {
+    static void (*const outer[])(const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
+                                 size_t ldc) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
+    outer[rows - 1](a, lda, b, ldb, n, c, ldc);
+}
+#undef KPD__ENTRY
+
+// y = f(tile + bias), the first n columns.
+KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, int f, float *y, size_t ldy) {
+    for (size_t r = 0; r < rows; r++) {
+        kpd__v v = kpd__activate(f, kpd__add(kpd__load(tile + r * 16), bias));
+        if (n == 16) kpd__store(y + r * ldy, v);
+        else kpd__store_n(y + r * ldy, n, v);
+    }
+}
+
+// The same with an activation that is not a constant: the switch goes outside the loops.
+static void kpd__finish_by(const float *tile, size_t rows, size_t n, kpd__v bias, int f, float *y, size_t ldy) {
+    switch (f) {
+    case KPD_GELU: kpd__finish(tile, rows, n, bias, KPD_GELU, y, ldy); break;
+    case KPD__SHORT_GELU: kpd__finish(tile, rows, n, bias, KPD__SHORT_GELU, y, ldy); break;
+    case KPD_GELU_TANH: kpd__finish(tile, rows, n, bias, KPD_GELU_TANH, y, ldy); break;
+    case KPD_RELU: kpd__finish(tile, rows, n, bias, KPD_RELU, y, ldy); break;
+    case KPD_TANH: kpd__finish(tile, rows, n, bias, KPD_TANH, y, ldy); break;
+    default: kpd__finish(tile, rows, n, bias, KPD_IDENTITY, y, ldy);
+    }
+}
+
+KPD__INLINE kpd__v kpd__bias(const kpd__matrix *w, size_t col) { return w->bias ? kpd__load(w->bias + col) : kpd__set(0); }
+
+// Asks for the lines that results of some rows and panels go to, before the products: else stores wait for them.
+KPD__INLINE void KPD__NAME(ask_results)(const float *y, size_t ldy, size_t rows, size_t n_panels) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t p = 0; p < n_panels; p++) KPD__PREFETCH(y + r * ldy, p * 64);
+}
+
+// One panel of columns for a block of rows.
+KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *x, size_t ldx, size_t rows, float *y,
+                                 size_t ldy) {
+    float tile[KPD__ROWS * 16];
+    kpd__v bias = kpd__bias(w, col);
+    for (size_t r = 0, step = kpd__even_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
+        size_t m = rows - r < step ? rows - r : step;
+        KPD__NAME(ask_results)(y + r * ldy + col, ldy, m, 1);
+        if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
+        else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
+        kpd__finish_by(tile, m, kpd__part_n(col, w->n), bias, w->activation, y + r * ldy + col, ldy);
+    }
+}
+
+// y = f(x W^T + bias). Rows go in blocks whose x stays in half of a small L2, so that each panel is read from L1.
+static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
+    const size_t block = kpd__even_rows(rows, kpd__max(192 * 1024 / sizeof(float) / w->k, KPD__ROWS));
+    for (size_t r = 0; r < rows; r += block) {
+        size_t m = rows - r < block ? rows - r : block;
+        for (size_t col = 0; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
+    }
+}
+
+#if KPD__LEVEL == 3
+// Rows of x [rows, k] times the panels of columns [col, col + 32), all of them whole.
+static void KPD__NAME(gemm_pair)(const kpd__matrix *w, size_t col, const float *x, size_t ldx, size_t rows, float *y,
+                                 size_t ldy) {
+#define KPD__ENTRY(R) KPD__NAME(pair##R),
+    static void (*const pair[])(const float *a, size_t lda, const float *b, size_t n_k, size_t ask, const kpd__v bias[2],
+                                float *out, size_t ldo, size_t next) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
+#undef KPD__ENTRY
+    const kpd__v bias[2] = {kpd__bias(w, col), kpd__bias(w, col + 16)}, added = kpd__set(-0.0f);   // x + -0 is x
+    const bool direct = w->activation == KPD_IDENTITY;
+    float tile[2][KPD__ROWS * 16];
+    for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS), m; r < rows; r += m, y += m * ldy) {
+        const size_t ask = r ? 0 : w->k * 32 * sizeof *w->panels;   // once: the next pair comes into L2 as the first rows go by
+        m = kpd__min(step, rows - r);
+        pair[m - 1](x + r * ldx, ldx, w->panels + col * w->k, w->k, ask, bias, direct ? y : tile[0], direct ? ldy : 16,
+                    direct ? 16 : KPD__ROWS * 16);
+        if (direct) continue;
+        kpd__finish_by(tile[0], m, 16, added, w->activation, y, ldy);
+        kpd__finish_by(tile[1], m, 16, added, w->activation, y + 16, ldy);
+    }
+}
+
+// gemm by pairs of panels, for processors of two multiply-adds a cycle, which 14 by 1 sums cannot feed. The same bits: each sum
+// is still one chain. Blocks of rows may be as tall as half of an L2 of 2 MB.
+static void KPD__NAME(gemm_pairs)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy) {
+    const size_t block = kpd__even_rows(rows, kpd__max(1024 * 1024 / sizeof(float) / w->k, KPD__ROWS)), whole = w->n / 32 * 32;
+    if (w->half) { KPD__NAME(gemm)(w, x, ldx, rows, y, ldy); return; }
+    for (size_t r = 0, m; r < rows; r += m) {
+        m = kpd__min(block, rows - r);
+        for (size_t col = 0; col < whole; col += 32)
+            KPD__NAME(gemm_pair)(w, col, x + r * ldx, ldx, m, y + r * ldy + col, ldy);
+        for (size_t col = whole; col < w->n; col += 16) kpd__gemm_panel(w, col, x + r * ldx, ldx, m, y + r * ldy, ldy);
+    }
+}
+#endif
+
+// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them, see >>format; attention in f32
+// and by such products. int8 rounds each row of x to u8, sums whole numbers, and scales the sums: the same bits on every
+// level.
+
+// Where a row of groups begins, and how far apart its groups are.
+KPD__INLINE uint8_t *KPD__NAME(operand_row)(kpd__operand operand, void *rows, size_t r, size_t row_bytes, size_t *step) {
+    *step = operand == KPD__TILES ? 1024 : operand == KPD__WORDS ? 128 : 64;
+    if (operand == KPD__TILES) return (uint8_t *)rows + r / 16 * 16 * row_bytes + r % 16 * 64;
+    return (uint8_t *)rows + r * row_bytes;
+}
+
+KPD__INLINE void KPD__NAME(store_operand)(kpd__operand operand, uint8_t *to, kpd__v u, int shift) {
+#if KPD__LEVEL == 2 || KPD__LEVEL == 3
+    if (operand == KPD__WORDS) { kpd__store_words((uint16_t *)(void *)to, u, shift); return; }
+#endif
+    (void)operand;
+    kpd__store_bytes(to, u, shift);
+}
+
+// x * inscale of 16 columns from the i-th, zeros behind the k-th. whole: the k-th is not among them, a constant.
+KPD__INLINE kpd__v KPD__NAME(scaled)(const float *inscale, size_t k, const float *x, size_t i, bool whole) {
+    kpd__v t = whole ? kpd__load(x + i) : kpd__load_n(x + i, kpd__part_n(i, k));
+    return inscale ? kpd__mul(t, kpd__load(inscale + i)) : t;
+}
+
+// The largest and least of four parts of a row, and of 0; 64 columns more of it.
+typedef struct KPD__NAME(limits) { kpd__v most[4], least[4]; } KPD__NAME(limits);
+KPD__INLINE void KPD__NAME(limits_of)(KPD__NAME(limits) *l, const float *inscale, size_t k, const float *x, size_t i,
+                                      bool whole) {
+    KPD__UNROLL
+    for (size_t j = 0; j < 4; j++) {
+        kpd__v t = KPD__NAME(scaled)(inscale, k, x, i + 16 * j, whole);
+        l->most[j] = kpd__vmax(t, l->most[j]);
+        l->least[j] = kpd__vmin(t, l->least[j]);
+    }
+}
+
+// How one row of x becomes u: its step and zero, and *by, what it is multiplied by.
+KPD__INLINE void KPD__NAME(range)(const kpd__matrix *w, const float *x, float *scale, int32_t *zero, float *by) {
+    const float *inscale = w->inscale, levels = w->rounding == KPD__SIGNED ? 127 : w->rounding == KPD__OFFSET ? 255 : 32767;
+    const size_t k = w->k;
+    KPD__NAME(limits) l;
+    float up, down, range;
+    size_t i = 0;
+    for (size_t j = 0; j < 4; j++) l.most[j] = l.least[j] = kpd__set(0);
+    if (inscale) for (; i + 64 <= k; i += 64) KPD__NAME(limits_of)(&l, inscale, k, x, i, true);
+    else for (; i + 64 <= k; i += 64) KPD__NAME(limits_of)(&l, NULL, k, x, i, true);
+    if (i < k) KPD__NAME(limits_of)(&l, inscale, k, x, i, false);
+    up = kpd__hmax(kpd__vmax(kpd__vmax(l.most[0], l.most[1]), kpd__vmax(l.most[2], l.most[3])));
+    down = kpd__hmax(kpd__sub(kpd__set(0), kpd__vmin(kpd__vmin(l.least[0], l.least[1]), kpd__vmin(l.least[2], l.least[3]))));
+    range = w->rounding == KPD__OFFSET ? up + down : up > down ? up : down;
+    *by = range < KPD__NOTHING ? 0 : levels / range;
+    *scale = range < KPD__NOTHING ? 0 : range / levels;
+    *zero = w->rounding == KPD__SIGNED ? 128 : w->rounding == KPD__SIGNED_16 ? 32768
+          : (int32_t)kpd__to_bits(down * *by + KPD__MAGIC) & 0xFFFF;
+}
+
+// 64 columns of x as u: times f, plus offset, cut at most. A NaN becomes 0; what is cut else is zero's rounding.
+KPD__INLINE void KPD__NAME(round_group)(const float *inscale, size_t k, const float *x, size_t i, bool whole, kpd__v f,
+                                        kpd__v offset, kpd__v most, kpd__operand operand, uint8_t *low, uint8_t *high) {
+    const size_t unit = operand == KPD__WORDS ? 2 : 1;
+    KPD__UNROLL
+    for (size_t j = 0; j < 64; j += 16) {
+        kpd__v t = KPD__NAME(scaled)(inscale, k, x, i + j, whole);
+        t = kpd__vmin(kpd__vmax(kpd__fmadd(t, f, offset), kpd__set(KPD__MAGIC)), most);
+        KPD__NAME(store_operand)(operand, low + j * unit, t, 0);
+        if (high) KPD__NAME(store_operand)(operand, high + j * unit, t, 8);
+    }
+}
+
+// One row of x as u, its groups a step apart. low: the u8, or the low bytes of 16 bits; high: the high ones, or NULL.
+KPD__INLINE void KPD__NAME(round_row)(const kpd__matrix *w, kpd__operand operand, const float *x, float by, int32_t zero,
+                                      uint8_t *low, uint8_t *high, size_t step) {
+    const kpd__v f = kpd__set(by), offset = kpd__set(KPD__MAGIC + (float)zero),
+                 most = kpd__set(KPD__MAGIC + (w->rounding == KPD__SIGNED_16 ? 65535 : 255));
+    const float *inscale = w->inscale;
+    const size_t k = w->k;
+    size_t i = 0;
+    if (high)
+        for (; i + 64 <= k; i += 64, low += step, high += step)
+            KPD__NAME(round_group)(inscale, k, x, i, true, f, offset, most, operand, low, high);
+    else if (inscale)
+        for (; i + 64 <= k; i += 64, low += step)
+            KPD__NAME(round_group)(inscale, k, x, i, true, f, offset, most, operand, low, NULL);
+    else
+        for (; i + 64 <= k; i += 64, low += step)
+            KPD__NAME(round_group)(NULL, k, x, i, true, f, offset, most, operand, low, NULL);
+    if (i < k) KPD__NAME(round_group)(inscale, k, x, i, false, f, offset, most, operand, low, high);
+}
+
+// y = f(float(sum (u - zero) w) * (step * scale[n]) + bias), of panel p: the product of the scales is rounded, the rest is one
+// fused step. kind and f are constants. Rows of KPD__SIGNED all have one zero.
+KPD__INLINE void KPD__NAME(rescale_by)(kpd__rounding kind, int f, const kpd__block *b, size_t p, float *y, size_t ldy) {
+    const size_t col = b->col + 16 * p, at = kpd__sums_at(b, p);
+    const int32_t *colsum = b->w->colsum + col, *low = b->sums + at, *high = b->high + at, *zero = b->zero + b->row;
+    const float *step = b->step + b->row;
+    const kpd__v bias = kpd__bias(b->w, col), by = kpd__load(b->w->scale + col), one = kpd__times(colsum, zero[0]);
+    for (size_t r = 0; r < b->rows; r++) {
+        kpd__v sum = kind == KPD__SIGNED_16 ? kpd__wide(low + r * 16, high + r * 16, colsum)
+                   : kpd__corrected(low + r * 16, kind == KPD__SIGNED ? one : kpd__times(colsum, zero[r]));
+        kpd__store(y + r * ldy, kpd__activate(f, kpd__fmadd(sum, kpd__mul(kpd__set(step[r]), by), bias)));
+    }
+}
+
+// What is no whole panel, or has another activation, takes its end in the place of the sums.
+static void KPD__NAME(rescale)(const kpd__block *b, size_t p) {
+    const kpd__matrix *w = b->w;
+    const size_t col = b->col + 16 * p, n = kpd__part_n(col, w->n);
+    const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
+    const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
+    float *sums = (float *)(void *)b->sums + kpd__sums_at(b, p), *results = b->y + b->row * b->ldy + col;
+    float *y = done ? results : sums;
+    const size_t ld = done ? b->ldy : 16;
+    if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, y, ld);
+    else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, b, p, y, ld);
+    else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, b, p, y, ld);
+    else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, b, p, y, ld);
+    if (!done) kpd__finish_by(sums, b->rows, n, kpd__set(0), w->activation, results, b->ldy);
+}
+
+#if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
+#define KPD__ROUNDS_TO_HALF   // some processors of this level have an instruction for products of bf16
+#endif
+
+// store_halves rounds the lanes of a, then of b, to bf16, to nearest even, and a NaN stays one; store_pairs does it to lanes of
+// a and b in turn.
+#if KPD__LEVEL == 3
+#ifndef KPD__EMULATED   // written out, since the intrinsic wants a function of another target; subnormal numbers become 0
+KPD__INLINE __m512i KPD__NAME(halves)(kpd__v a, kpd__v b) {
+    __m512i r;
+    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(r) : "v"(a), "v"(b));
+    return r;
+}
+#endif
+KPD__INLINE void KPD__NAME(store_halves)(uint16_t *p, kpd__v a, kpd__v b) { _mm512_storeu_si512(p, KPD__NAME(halves)(a, b)); }
+KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v a, kpd__v b) {
+    static const uint16_t in_turn[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi16(_mm512_loadu_si512(in_turn), KPD__NAME(halves)(a, b)));
+}
+#elif defined(KPD__ROUNDS_TO_HALF)
+// Four rounded. A NaN is made quiet, since all it has may lie in the half that is cut.
+KPD__INLINE uint16x4_t KPD__NAME(rounded_half)(float32x4_t a) {
+    uint32x4_t x = vreinterpretq_u32_f32(a), odd = vandq_u32(vshrq_n_u32(x, 16), vdupq_n_u32(1));
+    uint32x4_t near = vaddq_u32(x, vaddq_u32(odd, vdupq_n_u32(0x7FFF))), quiet = vorrq_u32(x, vdupq_n_u32(0x400000));
+    return vshrn_n_u32(vbslq_u32(vceqq_f32(a, a), near, quiet), 16);
+}
+KPD__INLINE uint16x8_t KPD__NAME(rounded_halves)(float32x4_t a, float32x4_t b) {
+    return vcombine_u16(KPD__NAME(rounded_half)(a), KPD__NAME(rounded_half)(b));
+}
+KPD__INLINE void KPD__NAME(store_halves)(uint16_t *p, kpd__v x, kpd__v y) {
+    vst1q_u16(p, KPD__NAME(rounded_halves)(x.a, x.b));
+    vst1q_u16(p + 8, KPD__NAME(rounded_halves)(x.c, x.d));
+    vst1q_u16(p + 16, KPD__NAME(rounded_halves)(y.a, y.b));
+    vst1q_u16(p + 24, KPD__NAME(rounded_halves)(y.c, y.d));
+}
+KPD__INLINE void KPD__NAME(store_pairs)(uint16_t *p, kpd__v x, kpd__v y) {
+    uint16x8x2_t low, high;
+    low.val[0] = KPD__NAME(rounded_halves)(x.a, x.b); low.val[1] = KPD__NAME(rounded_halves)(y.a, y.b);
+    high.val[0] = KPD__NAME(rounded_halves)(x.c, x.d); high.val[1] = KPD__NAME(rounded_halves)(y.c, y.d);
+    vst2q_u16(p, low);
+    vst2q_u16(p + 16, high);
+}
+#endif
+
+#ifdef KPD__ROUNDS_TO_HALF
+// 32 columns of x in bf16, zeros behind the n-th.
+KPD__INLINE void KPD__NAME(half_group)(const float *x, size_t n, uint8_t *to) {
+    KPD__NAME(store_halves)((uint16_t *)(void *)to, kpd__load_n(x, n < 16 ? n : 16),
+                            n > 16 ? kpd__load_n(x + 16, n - 16) : kpd__set(0));
+}
+
+// Rows of x [rows, k] in bf16, as a product reads them, k padded to 32.
+KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size_t ldx, size_t rows, size_t k, void *to) {
+    size_t padded = kpd__round_up(k, 32), step;
+    for (size_t r = 0; r < rows; r++) {
+        uint8_t *row = KPD__NAME(operand_row)(operand, to, r, padded * 2, &step);
+        size_t i = 0;
+        for (; i + 32 <= k; i += 32, row += step) KPD__NAME(half_group)(x + r * ldx + i, 32, row);
+        if (i < k) KPD__NAME(half_group)(x + r * ldx + i, k - i, row);
+    }
+}
+#endif
+
+// Rows of x as u, and their steps and zeros.
+static void KPD__NAME(int8_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
+                                 const kpd__room *to) {
+    for (size_t r = 0; r < rows; r++, x += ldx) {
+        size_t next;
+        uint8_t *row = KPD__NAME(operand_row)(operand, to->rows, r, to->row_bytes, &next);
+        float by;
+        KPD__NAME(range)(w, x, &to->step[r], &to->zero[r], &by);
+        KPD__NAME(round_row)(w, operand, x, by, to->zero[r], row, to->plane ? row + to->plane : NULL, next);
+    }
+}
+
+static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
+                                  const kpd__room *to) {
+#ifdef KPD__ROUNDS_TO_HALF
+    if (w->half) { KPD__NAME(half_rows)(operand, x, ldx, rows, w->k, to->rows); return; }
+#endif
+    KPD__NAME(int8_rows)(w, operand, x, ldx, rows, to);
+}
+
+#ifdef KPD__ROUNDS_TO_HALF
+// bf16 sums through GELU to bf16, a pair of panels being a group of 64 bytes. Columns past the last are 0.
+static void KPD__NAME(finish_halves)(const kpd__block *b) {
+    const size_t row_bytes = kpd__round_up(b->w->n, 32) * 2;
+    for (size_t p = 0; p < b->n_panels; p += 2) {
+        const size_t col = b->col + 16 * p;
+        const bool two = p + 1 < b->n_panels;
+        const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p);
+        const float *others = two ? sums + kpd__sums_at(b, 1) : sums;
+        const kpd__v bias = kpd__bias(b->w, col), other = two ? kpd__bias(b->w, col + 16) : bias, zero = kpd__set(0);
+        for (size_t r = 0, step; r < b->rows; r++) {
+            uint8_t *row = KPD__NAME(operand_row)(b->operand, b->y, b->row + r, row_bytes, &step);
+            kpd__v first = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(sums + r * 16), bias));
+            kpd__v second = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(others + r * 16), other));
+            KPD__NAME(store_halves)((uint16_t *)(void *)(row + col / 32 * step), first, two ? second : zero);
+        }
+    }
+}
+#endif
+
+// f32 sums of panel p.
+static void KPD__NAME(finish_panel)(const kpd__block *b, size_t p) {
+    const size_t col = b->col + 16 * p;
+    const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p);
+    kpd__finish_by(sums, b->rows, kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
+                   b->y + b->row * b->ldy + col, b->ldy);
+}
+
+// Sums of a block become results.
+static void KPD__NAME(finish_block)(const kpd__block *b) {
+#ifdef KPD__ROUNDS_TO_HALF
+    if (b->ldy == KPD__HALVES) { KPD__NAME(finish_halves)(b); return; }
+#endif
+    for (size_t p = 0; p < b->n_panels; p++)
+        if (b->w->bytes) KPD__NAME(rescale)(b, p);
+        else KPD__NAME(finish_panel)(b, p);
+}
+
+// Up to m->n_rows rounded rows times the panels of columns [from, w->n), some panels and rows at a time.
+static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *m, size_t rows, float *y,
+                            size_t ldy) {
+    const size_t depth = kpd__depth(w), group = kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
+    kpd__dots *dots = w->bytes ? ops->int8_dots : ops->half_dots;
+    kpd__block b;
+    memset(&b, 0, sizeof b);
+    b.w = w; b.operand = ops->operand; b.sums = m->sums[0]; b.high = m->sums[1]; b.step = m->step; b.zero = m->zero;
+    b.y = y; b.ldy = ldy;
+    for (b.col = from; b.col < w->n; b.col += 16 * b.n_panels) {
+        const char *panels = (w->bytes ? (const char *)w->bytes : (const char *)w->half) + b.col * depth;
+        b.n_panels = kpd__min(KPD__DOT_PANELS, (w->n - b.col + 15) / 16);
+        for (b.row = 0; b.row < rows; b.row += b.rows) {
+            const uint8_t *a = m->rows + b.row * m->row_bytes;
+            b.rows = kpd__min(group, rows - b.row);
+            if (ldy != KPD__HALVES) KPD__NAME(ask_results)(y + b.row * ldy + b.col, ldy, b.rows, b.n_panels);
+            dots(a, b.rows, depth, panels, b.n_panels, m->widened, b.sums);
+            if (m->plane) dots(a + m->plane, b.rows, depth, panels, b.n_panels, m->widened, b.high);
+            KPD__NAME(finish_block)(&b);
+        }
+    }
+}
+
+// Products whose inputs are rounded to the weights' type: of int8, and of bf16 by the level's instruction. Rows are rounded as
+// many at a time as the room holds, a multiple of 16.
+static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
+                                    float *y, size_t ldy, void *scratch) {
+    kpd__arena a = {(char *)scratch, 0, false};
+    kpd__room m = kpd__room_lay(ops->operand, w, &a);
+    const size_t next = ldy == KPD__HALVES ? kpd__round_up(w->n, 32) / 2 : ldy;   // floats' worth of a row of y
+    for (size_t r = 0, n; r < rows; r += n) {
+        n = kpd__min(m.n_rows, rows - r);
+        if (ldx == KPD__HALVES) m.rows = (uint8_t *)(uintptr_t)x + r * m.row_bytes;
+        else ops->round_rows(w, ops->operand, x + r * ldx, ldx, n, &m);
+        ops->walk(ops, w, 0, &m, n, y + r * next, ldy);
+    }
+}
+
+// sums = a W^T, see kpd__dots.
+#if KPD__LEVEL == 2 || KPD__LEVEL == 3   // by products of 16 bits, two at a time: pmaddwd never saturates here
+
+#if KPD__LEVEL == 2
+typedef struct KPD__NAME(i) { __m256i lo, hi; } KPD__NAME(i);
+KPD__INLINE KPD__NAME(i) KPD__NAME(iload)(const void *p) {
+    KPD__NAME(i) r;
+    r.lo = KPD__NAME(bits8)(p); r.hi = KPD__NAME(bits8)((const char *)p + 32);
+    return r;
+}
+KPD__INLINE void KPD__NAME(istore)(void *p, KPD__NAME(i) a) {
+    _mm256_storeu_si256((__m256i *)p, a.lo);
+    _mm256_storeu_si256((__m256i *)p + 1, a.hi);
+}
+KPD__INLINE KPD__NAME(i) KPD__NAME(madd)(KPD__NAME(i) c, KPD__NAME(i) w, uint32_t pair) {
+    __m256i a = _mm256_set1_epi32((int)pair);
+    c.lo = _mm256_add_epi32(c.lo, _mm256_madd_epi16(w.lo, a));
+    c.hi = _mm256_add_epi32(c.hi, _mm256_madd_epi16(w.hi, a));
+    return c;
+}
+// Bytes 0 and 2 of each quad as 16 bits, then 1 and 3.
+KPD__INLINE KPD__NAME(i) KPD__NAME(even)(KPD__NAME(i) w) {
+    w.lo = _mm256_srai_epi16(_mm256_slli_epi16(w.lo, 8), 8); w.hi = _mm256_srai_epi16(_mm256_slli_epi16(w.hi, 8), 8);
+    return w;
+}
+KPD__INLINE KPD__NAME(i) KPD__NAME(odd)(KPD__NAME(i) w) {
+    w.lo = _mm256_srai_epi16(w.lo, 8); w.hi = _mm256_srai_epi16(w.hi, 8);
+    return w;
+}
+#else
+typedef __m512i KPD__NAME(i);
+KPD__INLINE KPD__NAME(i) KPD__NAME(iload)(const void *p) { return _mm512_loadu_si512(p); }
+KPD__INLINE void KPD__NAME(istore)(void *p, KPD__NAME(i) a) { _mm512_storeu_si512(p, a); }
+KPD__INLINE KPD__NAME(i) KPD__NAME(madd)(KPD__NAME(i) c, KPD__NAME(i) w, uint32_t pair) {
+    return _mm512_add_epi32(c, _mm512_madd_epi16(w, _mm512_set1_epi32((int)pair)));
+}
+KPD__INLINE KPD__NAME(i) KPD__NAME(even)(KPD__NAME(i) w) { return _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8); }
+KPD__INLINE KPD__NAME(i) KPD__NAME(odd)(KPD__NAME(i) w) { return _mm512_srai_epi16(w, 8); }
+#endif
+
+// k bytes a column, a multiple of 4, to [k/2][16][2] of 16 bits.
+KPD__INLINE void KPD__NAME(widen_bytes)(const int8_t *panel, size_t k, int16_t *out) {
+    for (size_t i = 0; i < k; i += 4, panel += 64, out += 64) {
+        KPD__NAME(i) w = KPD__NAME(iload)(panel);
+        KPD__PREFETCH(panel, k * 16);
+        KPD__NAME(istore)(out, KPD__NAME(even)(w));
+        KPD__NAME(istore)(out + 32, KPD__NAME(odd)(w));
+    }
+}
+
+#define KPD__SUM(r) KPD__NAME(i) c##r = KPD__NAME(iload)(sums + r * 16);
+#define KPD__SUM_STORE(r) KPD__NAME(istore)(sums + r * 16, c##r);
+#define KPD__SUM_NEXT(r) KPD__THREE_STEP(r, 2)
+#define KPD__MADD_STEP(r) { uint32_t pair; memcpy(&pair, KPD__THREE_AT(r), 4); c##r = KPD__NAME(madd)(c##r, w, pair); }
+#define KPD__MADDS(R)                                                                                                          \
+    static void KPD__NAME(madds##R)(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k, int32_t *sums) {              \
+        const uint16_t *three[(R + 2) / 3];                                                                                    \
+        KPD__ROW_LIST_##R(KPD__SUM)                                                                                            \
+        KPD__ROW_LIST_##R(KPD__THREE)                                                                                          \
+        for (size_t k = 0; k < n_k; k += 2, b += 32) {                                                                         \
+            KPD__NAME(i) w = KPD__NAME(iload)(b);                                                                              \
+            KPD__ROW_LIST_##R(KPD__MADD_STEP)                                                                                  \
+            KPD__ROW_LIST_##R(KPD__SUM_NEXT)                                                                                   \
+        }                                                                                                                      \
+        KPD__ROW_LIST_##R(KPD__SUM_STORE)                                                                                      \
+    }
+KPD__EACH_HEIGHT(KPD__MADDS)
+
+#define KPD__ENTRY(R) KPD__NAME(madds##R),
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
+                                 void *widened, void *out) {
+    const int8_t *panels = (const int8_t *)all;
+    int32_t *sums = (int32_t *)out;
+    static void (*const madds[])(const uint16_t *a, size_t lda, const int16_t *b, size_t n_k,
+                                 int32_t *sums) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
+    size_t rows16 = kpd__round_up(rows, 16);
+    memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t at = 0; at < k; at += 512) {
+            size_t n = kpd__min(512, k - at);
+            KPD__NAME(widen_bytes)(panels + at * 16, n, (int16_t *)widened);
+            for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS); r < rows; r += step)
+                madds[kpd__min(step, rows - r) - 1]((const uint16_t *)operand + r * k + at, k,
+                                                    (const int16_t *)widened, n, sums + r * 16);
+        }
+}
+#undef KPD__SUM
+#undef KPD__SUM_STORE
+#undef KPD__MADD_STEP
+#undef KPD__SUM_NEXT
+#undef KPD__MADDS
+#undef KPD__ENTRY
+
+#elif KPD__LEVEL == 1
+
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
+                                 void *widened, void *out) {
+    const int8_t *panels = (const int8_t *)all;
+    int32_t *sums = (int32_t *)out;
+    const uint8_t *a = (const uint8_t *)operand;
+    size_t rows16 = kpd__round_up(rows, 16);
+    (void)widened;
+    memset(sums, 0, n_panels * rows16 * 16 * sizeof *sums);
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t i = 0; i < k; i++)
+                for (size_t n = 0; n < 16; n++)
+                    sums[r * 16 + n] += (int32_t)a[r * k + i] * panels[(i / 4 * 16 + n) * 4 + i % 4];
+}
+
+#else   // NEON: four columns of 16 products at a time
+
+static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
+                                 void *widened, void *out) {
+    const int8_t *panels = (const int8_t *)all;
+    int32_t *sums = (int32_t *)out;
+    const uint8_t *a = (const uint8_t *)operand;
+    size_t rows16 = kpd__round_up(rows, 16);
+    (void)widened;
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += rows16 * 16)
+        for (size_t r = 0; r < rows; r++) {
+            int32x4_t c0 = vdupq_n_s32(0), c1 = c0, c2 = c0, c3 = c0;
+            for (size_t i = 0; i < k; i += 4) {
+                int8x16x4_t w = vld4q_s8(panels + i * 16);   // val[j]: k = i + j of all 16 columns
+                for (size_t j = 0; j < 4; j++) {
+                    int16x8_t lo = vmovl_s8(vget_low_s8(w.val[j])), hi = vmovl_s8(vget_high_s8(w.val[j]));
+                    int16_t u = (int16_t)a[r * k + i + j];
+                    c0 = vmlal_n_s16(c0, vget_low_s16(lo), u); c1 = vmlal_n_s16(c1, vget_high_s16(lo), u);
+                    c2 = vmlal_n_s16(c2, vget_low_s16(hi), u); c3 = vmlal_n_s16(c3, vget_high_s16(hi), u);
+                }
+            }
+            vst1q_s32(sums + r * 16, c0); vst1q_s32(sums + r * 16 + 4, c1);
+            vst1q_s32(sums + r * 16 + 8, c2); vst1q_s32(sums + r * 16 + 12, c3);
+        }
+}
+#endif
+
+// out[c][r] = in[r][c]: a block of at most 16 x 16. `lanes` of each row of out are written, as many as rows or 16: those behind
+// the rows are 0, so that what is computed on lanes that nobody reads takes no longer than the rest. (What lay there before may
+// be subnormal, on which an instruction takes a hundred times as long.) Four times halves are zipped, as cards are shuffled.
+#define KPD__TURN_LOAD(r) kpd__v x##r = r < rows ? kpd__load_n(in + r * ldi, columns) : kpd__set(0);
+#define KPD__TURN_ROUND(x, y)                                                                                                  \
+    kpd__v y##0 = kpd__zip_low(x##0, x##8), y##1 = kpd__zip_high(x##0, x##8), y##2 = kpd__zip_low(x##1, x##9),                 \
+           y##3 = kpd__zip_high(x##1, x##9), y##4 = kpd__zip_low(x##2, x##10), y##5 = kpd__zip_high(x##2, x##10),              \
+           y##6 = kpd__zip_low(x##3, x##11), y##7 = kpd__zip_high(x##3, x##11), y##8 = kpd__zip_low(x##4, x##12),              \
+           y##9 = kpd__zip_high(x##4, x##12), y##10 = kpd__zip_low(x##5, x##13), y##11 = kpd__zip_high(x##5, x##13),           \
+           y##12 = kpd__zip_low(x##6, x##14), y##13 = kpd__zip_high(x##6, x##14), y##14 = kpd__zip_low(x##7, x##15),           \
+           y##15 = kpd__zip_high(x##7, x##15);
+#define KPD__TURN_STORE(r) if (r < columns) kpd__store_n(out + r * ldo, lanes, v##r);
+static void KPD__NAME(turn)(const float *in, size_t ldi, size_t rows, size_t columns, float *out, size_t ldo, size_t lanes) {
+    KPD__ROW_LIST_16(KPD__TURN_LOAD)
+    KPD__TURN_ROUND(x, y)
+    KPD__TURN_ROUND(y, z)
+    KPD__TURN_ROUND(z, u)
+    KPD__TURN_ROUND(u, v)
+    KPD__ROW_LIST_16(KPD__TURN_STORE)
+}
+
+// 16 rows of n, which may lie anywhere, to panel [n][16].
+#define KPD__PACK_LOAD(r) kpd__v x##r = kpd__load_n(rows[r] + at, m);
+#define KPD__PACK_STORE(r) if (r < m) kpd__store(panel + (at + r) * 16, v##r);
+static void KPD__NAME(pack)(const float *const *rows, size_t n, float *panel) {
+    for (size_t at = 0; at < n; at += 16) {
+        const size_t m = kpd__part_n(at, n);
+        KPD__ROW_LIST_16(KPD__PACK_LOAD)
+        KPD__TURN_ROUND(x, y)
+        KPD__TURN_ROUND(y, z)
+        KPD__TURN_ROUND(z, u)
+        KPD__TURN_ROUND(u, v)
+        KPD__ROW_LIST_16(KPD__PACK_STORE)
+    }
+}
+#undef KPD__PACK_LOAD
+#undef KPD__PACK_STORE
+#undef KPD__TURN_LOAD
+#undef KPD__TURN_ROUND
+#undef KPD__TURN_STORE
+
+// The tree over rows s[0..n) of 16 lanes, lane by lane; what a row would add behind the last is zero.
+KPD__INLINE kpd__v KPD__NAME(tree_rows)(const float *s, size_t n) {
+    kpd__v lane[16];
+    for (size_t i = 0; i < 16; i++) {
+        kpd__v part[4];
+        for (size_t k = 0; k < 4; k++) {
+            part[k] = kpd__set(0);
+            for (size_t j = k * 16 + i; j < n; j += 64) part[k] = kpd__add(part[k], kpd__load(s + j * 16));
+        }
+        lane[i] = kpd__add(kpd__add(part[0], part[1]), kpd__add(part[2], part[3]));
+    }
+    for (size_t half = 8; half; half /= 2)
+        for (size_t i = 0; i < half; i++) lane[i] = kpd__add(lane[i], lane[i + half]);
+    return lane[0];
+}
+
+// The largest of each of 16 columns of n scores.
+KPD__INLINE kpd__v KPD__NAME(largest)(const float *s, size_t n) {
+    kpd__v top = kpd__load(s);
+    for (size_t i = 16; i < n * 16; i += 16) top = kpd__vmax(top, kpd__load(s + i));
+    return top;
+}
+
+// Softmax numerators of 16 columns of n scores in place, scaled (by what is above 0) first. Returns 1 / sums.
+KPD__INLINE kpd__v KPD__NAME(softmax)(float *s, size_t n, float scale) {
+    const kpd__v f = kpd__set(scale), top = kpd__mul(KPD__NAME(largest)(s, n), f);   // also the largest once scaled
+    for (size_t i = 0; i < n * 16; i += 16) kpd__store(s + i, kpd__exp(kpd__sub(kpd__mul(kpd__load(s + i), f), top)));
+    return kpd__div(kpd__set(1), KPD__NAME(tree_rows)(s, n));
+}
+
+// 2^y to 8e-5, y from -100 to 0, for weights that are rounded next; below it is that of -100.
+KPD__INLINE kpd__v KPD__NAME(short_exp2)(kpd__v y) {
+    const kpd__v magic = kpd__set(KPD__MAGIC);
+    kpd__v t, r, p = kpd__set(kpd__short_exp2_c[3]);
+    y = kpd__vmax(y, kpd__set(-100));
+    t = kpd__add(y, magic);
+    r = kpd__sub(y, kpd__sub(t, magic));
+    KPD__UNROLL
+    for (int i = 2; i >= 0; i--) p = kpd__fmadd(p, r, kpd__set(kpd__short_exp2_c[i]));
+    return kpd__pow2(p, t);
+}
+
+// out [queries, depth] = values [depth][16], a lane a query, times the lanes of inverse.
+KPD__INLINE void KPD__NAME(give_values)(float *values, size_t depth, kpd__v inverse, size_t queries, float *out, size_t ldo) {
+    for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
+    for (size_t d = 0, n; d < depth; d += 16) {
+        n = kpd__part_n(d, depth);
+        KPD__NAME(turn)(values + d * 16, 16, n, queries, out + d, ldo, n);
+    }
+}
+
+// One head, up to 16 queries, each a lane: scores are chains over d, softmax's sums trees over the keys, values chains over the
+// keys; 1 / sum last. Lanes without a query are zero throughout, and nobody reads them.
+static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const float *k, const float *v, size_t n, size_t depth,
+                              float *scratch, float *out, size_t ldo) {
+    size_t deep = kpd__round_up(depth, 16), step = kpd__even_rows(n, KPD__ROWS);
+    float *columns = scratch, *values = columns + deep * 16, *scores = values + deep * 16;
+    kpd__v inverse;
+    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, depth), columns + d * 16, 16, 16);
+    for (size_t j = 0; j < n; j += step)
+        kpd__micro(kpd__min(step, n - j), k + j * ld, ld, columns, 16, depth, scores + j * 16);
+    inverse = KPD__NAME(softmax)(scores, n, 1.0f / sqrtf((float)depth));
+    memset(values, 0, deep * 16 * sizeof *values);
+    step = kpd__even_rows(depth, KPD__ROWS);
+    for (size_t d = 0; d < depth; d += step)
+        kpd__outer(kpd__min(step, depth - d), v + d, ld, scores, 16, n, values + d * 16, 16);
+    KPD__NAME(give_values)(values, depth, inverse, queries, out, ldo);
+}
+
+// softmax(q k^T / sqrt(depth)) v for every head of one text of n tokens, of queries [begin, end). qkv: [T][3][H padded to 16];
+// out: [T, H].
+static void KPD__NAME(attention)(const float *qkv, size_t n, size_t begin, size_t end, size_t width, size_t heads,
+                                 float *scratch, float *out) {
+    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
+    for (size_t h = 0; h < heads; h++) {
+        const float *q = qkv + h * depth, *k = q + padded, *v = k + padded;
+        for (size_t r = begin; r < end; r += 16)
+            KPD__NAME(attend)(q + r * ld, ld, kpd__part_n(r, end), k, v, n, depth, scratch, out + r * width + h * depth, width);
+    }
+}
+
+#ifdef KPD__ROUNDS_TO_HALF
+// v of one head [n, depth], keys side by side, as rows of a product. What scores will be has room for it until then.
+KPD__INLINE void KPD__NAME(half_values)(const kpd__half_head *h, const float *v, size_t ld) {
+    for (size_t d = 0; d < h->depth; d += 16) {
+        size_t m = kpd__part_n(d, h->depth);
+        for (size_t j = 0; j < h->n; j += 16)
+            KPD__NAME(turn)(v + j * ld + d, ld, kpd__part_n(j, h->n), m, h->scores + j, h->n16, kpd__part_n(j, h->n));
+        KPD__NAME(half_rows)(h->operand, h->scores, h->n16, m, h->n, h->values + d * h->n32);
+    }
+}
+
+// Up to 16 queries as a panel.
+KPD__INLINE void KPD__NAME(half_queries)(const kpd__half_head *h, const float *q, size_t ld, size_t queries, uint16_t *panel) {
+    size_t words = h->d32 / 2;
+    KPD__NAME(half_rows)(KPD__BYTES, q, ld, queries, h->depth, h->room);
+    for (size_t c = 0; c < words; c += 16)
+        KPD__NAME(turn)((const float *)(const void *)h->room + c, words, queries, 16, (float *)(void *)panel + c * 16, 16, 16);
+}
+
+// Softmax numerators of 16 columns of n scores, times scale, in bf16 as a panel: [n32/2][16][2], zeros behind the n-th. Returns
+// 1 / sums, of what was not rounded yet: two chains, of the even and the odd keys.
+KPD__INLINE kpd__v KPD__NAME(half_softmax)(const float *s, size_t n, float scale, uint16_t *out) {
+    const kpd__v zero = kpd__set(0), f = kpd__set(KPD__LOG2_E * scale);
+    const kpd__v top = KPD__NAME(largest)(s, n);
+    kpd__v even = zero, odd = zero;
+    for (size_t j = 0; j < kpd__round_up(n, 32); j += 2, s += 32, out += 32) {
+        kpd__v a = zero, b = zero;
+        if (j < n) a = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s), top), f));
+        if (j + 1 < n) b = KPD__NAME(short_exp2)(kpd__mul(kpd__sub(kpd__load(s + 16), top), f));
+        even = kpd__add(even, a);
+        odd = kpd__add(odd, b);
+        KPD__NAME(store_pairs)(out, a, b);
+    }
+    return kpd__div(kpd__set(1), kpd__add(even, odd));
+}
+
+// Attention by products of bf16: their rows are the keys, then the columns of v; a panel is 16 queries, then their weights.
+static void KPD__NAME(half_attention)(const kpd__ops *ops, const float *qkv, size_t n, size_t begin, size_t end, size_t width,
+                                      size_t heads, float *scratch, float *out) {
+    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
+    kpd__arena a = {(char *)scratch, 0, false};
+    const kpd__half_head h = kpd__half_head_lay(ops->operand, n, depth, &a);
+    for (size_t i = 0; i < heads; i++) {
+        const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
+        KPD__NAME(half_rows)(h.operand, k, ld, n, depth, h.keys);
+        KPD__NAME(half_values)(&h, v, ld);
+        for (size_t r = begin; r < end; r += KPD__WALK) {
+            size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
+            kpd__v inverse[2];
+            for (size_t p = 0; p < panels; p++)
+                KPD__NAME(half_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
+                                        h.queries + p * 16 * h.d32);
+            ops->half_dots(h.keys, n, 2 * h.d32, h.queries, panels, NULL, h.scores);
+            for (size_t p = 0; p < panels; p++)
+                inverse[p] = KPD__NAME(half_softmax)(h.scores + p * h.n16 * 16, n, 1.0f / sqrtf((float)depth),
+                                                     h.weights + p * 16 * h.n32);
+            ops->half_dots(h.values, depth, 2 * h.n32, h.weights, panels, NULL, h.sums);
+            for (size_t p = 0; p < panels; p++)
+                KPD__NAME(give_values)(h.sums + p * h.d16 * 16, depth, inverse[p], kpd__part_n(p * 16, queries),
+                                       out + (r + p * 16) * width + i * depth, width);
+        }
+    }
+}
+#endif
+
+// Attention in whole numbers. A softmax does not see what is added to all scores of a query, and its weights sum to 1: so keys
+// and values are rounded to u8 between the least and the largest of each column, and neither product needs to know the least.
+//     k = key_least + key_step u, v = value_least + value_step u, both 0..255; the query times key_step is rounded as
+//     KPD__SIGNED, to s8; the weights e^(score - the largest) to 255ths; then value_least + value_step (sum w u / sum w).
+
+typedef struct KPD__NAME(spread) { kpd__v least, step, by; } KPD__NAME(spread);
+
+// Of each of up to 16 columns of x [n].
+KPD__INLINE KPD__NAME(spread) KPD__NAME(spread_of)(const float *x, size_t ld, size_t n, size_t columns) {
+    const kpd__v zero = kpd__set(0), nothing = kpd__set(KPD__NOTHING), levels = kpd__set(255);
+    KPD__NAME(spread) s;
+    kpd__v most = kpd__load_n(x, columns), range;
+    s.least = most;
+    for (size_t j = 1; j < n; j++) {
+        kpd__v v = kpd__load_n(x + j * ld, columns);
+        most = kpd__vmax(most, v);
+        s.least = kpd__vmin(v, s.least);
+    }
+    range = kpd__sub(most, s.least);
+    s.by = kpd__pick_lt(range, nothing, zero, kpd__div(levels, range));
+    s.step = kpd__pick_lt(range, nothing, zero, kpd__div(range, levels));
+    return s;
+}
+
+// In the lowest byte u, or u + offset.
+KPD__INLINE kpd__v KPD__NAME(level_of)(const KPD__NAME(spread) *s, kpd__v x, float offset) {
+    return kpd__fmadd(kpd__sub(x, s->least), s->by, kpd__set(KPD__MAGIC + offset));
+}
+
+static void KPD__NAME(int8_keys)(const kpd__int8_head *h, const float *k, size_t ld) {
+    const size_t row_bytes = h->d_row * h->unit, next = h->operand == KPD__TILES ? 64 : row_bytes;
+    for (size_t d = 0; d < h->depth; d += 16) {
+        size_t m = kpd__part_n(d, h->depth), step;
+        KPD__NAME(spread) s = KPD__NAME(spread_of)(k + d, ld, h->n, m);
+        kpd__store(h->key_step + d, s.step);
+        for (size_t j = 0; j < h->n; j += 16) {
+            uint8_t *to = KPD__NAME(operand_row)(h->operand, h->keys, j, row_bytes, &step);
+            to += d / 64 * step + d % 64 * h->unit;
+            for (size_t i = j; i < h->n && i < j + 16; i++, to += next)
+                KPD__NAME(store_operand)(h->operand, to, KPD__NAME(level_of)(&s, kpd__load_n(k + i * ld + d, m), 0), 0);
+        }
+    }
+}
+
+// As a panel less 128; keys past the last are 0.
+static void KPD__NAME(int8_values)(const kpd__int8_head *h, const float *v, size_t ld) {
+    for (size_t d = 0; d < h->depth; d += 16) {
+        size_t m = kpd__part_n(d, h->depth);
+        KPD__NAME(spread) s = KPD__NAME(spread_of)(v + d, ld, h->n, m);
+        int8_t *panel = h->values + d * h->n_row;
+        kpd__store(h->value_least + d, s.least);
+        kpd__store(h->value_step + d, s.step);
+        for (size_t j = 0; j < h->n_row; j += 4, panel += 64) {
+            kpd__v u[4];
+            KPD__UNROLL
+            for (size_t i = 0; i < 4; i++)
+                u[i] = j + i < h->n ? KPD__NAME(level_of)(&s, kpd__load_n(v + (j + i) * ld + d, m), -128) : kpd__set(0);
+            kpd__store((float *)(void *)panel, kpd__quads(u[0], u[1], u[2], u[3]));
+        }
+    }
+}
+
+// Up to 16 queries as a panel. Returns what a score of each is to be multiplied by, to be a power of 2 in softmax.
+static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, size_t ld, size_t queries, int8_t *panel) {
+    const kpd__v zero = kpd__set(0);
+    kpd__v most = zero, least = zero, by;
+    for (size_t d = 0; d < h->depth; d += 16)
+        KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, h->depth), h->columns + d * 16, 16, 16);
+    for (size_t d = 0; d < h->depth; d++) {
+        kpd__v x = kpd__mul(kpd__load(h->columns + d * 16), kpd__set(h->key_step[d]));
+        kpd__store(h->columns + d * 16, x);
+        most = kpd__vmax(x, most);
+        least = kpd__vmin(x, least);
+    }
+    most = kpd__vmax(kpd__sub(zero, least), most);
+    by = kpd__pick_lt(most, kpd__set(KPD__NOTHING), zero, kpd__div(kpd__set(127), most));
+    for (size_t d = 0; d < h->d_row; d += 4, panel += 64) {
+        kpd__v x[4];
+        KPD__UNROLL
+        for (size_t i = 0; i < 4; i++)
+            x[i] = d + i < h->depth ? kpd__fmadd(kpd__load(h->columns + (d + i) * 16), by, kpd__set(KPD__MAGIC)) : zero;
+        kpd__store((float *)(void *)panel, kpd__quads(x[0], x[1], x[2], x[3]));
+    }
+    return kpd__mul(most, kpd__set(KPD__LOG2_E / 127 / sqrtf((float)h->depth)));
+}
+
+// 2^y in 255ths, in the lowest byte.
+KPD__INLINE kpd__v KPD__NAME(weight)(kpd__v y) {
+    return kpd__fmadd(KPD__NAME(short_exp2)(y), kpd__set(255), kpd__set(KPD__MAGIC));
+}
+
+// Weights of 16 columns of n (at most 4) scores, 2^((score - top) f); of what is behind them 0. Adds their bits to sum.
+KPD__INLINE void KPD__NAME(four_weights)(const int32_t *s, size_t n, kpd__v top, kpd__v f, kpd__v *sum, kpd__v w[4]) {
+    KPD__UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        w[i] = i < n ? KPD__NAME(weight)(kpd__mul(kpd__corrected(s + i * 16, top), f)) : kpd__set(KPD__MAGIC);
+        *sum = kpd__plus_bits(*sum, w[i]);
+    }
+}
+
+// Four weights as bytes of a lane, or of two lanes as KPD__WORDS; returns where the next lie.
+KPD__INLINE float *KPD__NAME(store_weights)(kpd__operand operand, const kpd__v w[4], float *to) {
+    const kpd__v zero = kpd__set(0);
+    if (operand != KPD__WORDS) { kpd__store(to, kpd__quads(w[0], w[1], w[2], w[3])); return to + 16; }
+    kpd__store(to, kpd__quads(w[0], zero, w[2], zero));
+    kpd__store(to + 16, kpd__quads(w[1], zero, w[3], zero));
+    return to + 32;
+}
+
+// Softmax of 16 columns of scores s [n][16], times f, as weights in place of them. Returns 1 / their sums: whole numbers, to
+// which each weight also brings the bits of KPD__MAGIC, so these are taken off first.
+KPD__INLINE kpd__v KPD__NAME(int8_softmax)(const kpd__int8_head *h, int32_t *s, kpd__v f) {
+    float *to = (float *)(void *)s;
+    kpd__v top = kpd__load(to), sum = kpd__set(kpd__from_bits((uint32_t)h->n_row * (0u - KPD__MAGIC_BITS))), w[4];
+    int32_t sums[16];
+    size_t j = 0;
+    for (size_t i = 1; i < h->n; i++) top = kpd__most_bits(s + i * 16, top);
+    for (; j + 4 <= h->n; j += 4) {
+        KPD__NAME(four_weights)(s + j * 16, 4, top, f, &sum, w);
+        to = KPD__NAME(store_weights)(h->operand, w, to);
+    }
+    for (; j < h->n_row; j += 4) {
+        KPD__NAME(four_weights)(s + j * 16, h->n > j ? h->n - j : 0, top, f, &sum, w);
+        to = KPD__NAME(store_weights)(h->operand, w, to);
+    }
+    kpd__store((float *)(void *)sums, sum);
+    return kpd__div(kpd__set(1), kpd__whole(sums));
+}
+
+// Weights of up to 16 queries, in lanes, as rows of a product.
+KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t *lanes, size_t queries, uint8_t *rows) {
+    size_t n = h->n_row * h->unit / 4;
+    bool tiles = h->operand == KPD__TILES;
+    for (size_t c = 0; c < n; c += 16)
+        KPD__NAME(turn)((const float *)(const void *)lanes + c * 16, 16, kpd__part_n(c, n), queries,
+                        (float *)(void *)(rows + c * (tiles ? 64 : 4)), tiles ? 16 : n, kpd__part_n(c, n));
+}
+
+// out [queries, depth] from the sums of up to KPD__WALK queries over their weights.
+static void KPD__NAME(int8_give)(const kpd__ops *ops, const kpd__int8_head *h, size_t queries, float *out, size_t ldo) {
+    size_t next = kpd__round_up(queries, 16) * 16;
+    for (size_t d = 0; d < h->depth; d += 16 * KPD__DOT_PANELS) {
+        size_t panels = kpd__min(KPD__DOT_PANELS, (h->depth - d + 15) / 16);
+        ops->int8_dots(h->weights, queries, h->n_row, h->values + d * h->n_row, panels, h->widened, h->sums);
+        for (size_t p = 0, at = d; p < panels; p++, at += 16) {
+            const kpd__v least = kpd__load(h->value_least + at), step = kpd__load(h->value_step + at), middle = kpd__set(128);
+            for (size_t r = 0; r < queries; r++) {
+                kpd__v mean = kpd__fmadd(kpd__whole(h->sums + p * next + r * 16), kpd__set(h->inverse[r]), middle);
+                kpd__store_n(out + r * ldo + at, kpd__part_n(at, h->depth), kpd__fmadd(step, mean, least));
+            }
+        }
+    }
+}
+
+static void KPD__NAME(int8_attention)(const kpd__ops *ops, const float *qkv, size_t n, size_t begin, size_t end, size_t width,
+                                      size_t heads, float *scratch, float *out) {
+    size_t padded = kpd__round_up(width, 16), ld = 3 * padded, depth = width / heads;
+    kpd__arena a = {(char *)scratch, 0, false};
+    const kpd__int8_head h = kpd__int8_head_lay(ops->operand, n, depth, &a);
+    for (size_t i = 0; i < heads; i++) {
+        const float *q = qkv + i * depth, *k = q + padded, *v = k + padded;
+        KPD__NAME(int8_keys)(&h, k, ld);
+        KPD__NAME(int8_values)(&h, v, ld);
+        for (size_t r = begin; r < end; r += KPD__WALK) {
+            size_t queries = kpd__min(KPD__WALK, end - r), panels = (queries + 15) / 16;
+            kpd__v f[2];
+            for (size_t p = 0; p < panels; p++)
+                f[p] = KPD__NAME(int8_queries)(&h, q + (r + p * 16) * ld, ld, kpd__part_n(p * 16, queries),
+                                               h.queries + p * 16 * h.d_row);
+            ops->int8_dots(h.keys, n, h.d_row, h.queries, panels, h.widened, h.scores);
+            for (size_t p = 0; p < panels; p++) {
+                int32_t *scores = h.scores + p * h.n16 * 16;
+                kpd__store(h.inverse + p * 16, KPD__NAME(int8_softmax)(&h, scores, f[p]));
+                KPD__NAME(int8_weights)(&h, scores, kpd__part_n(p * 16, queries),
+                                        h.weights + p * 16 * h.n_row * h.unit);
+            }
+            KPD__NAME(int8_give)(ops, &h, queries, out + r * width + i * depth, width);
+        }
+    }
+}
+
+// scores[query][16 n_panels]: cosine and dot are q.v, l2 is -sum (q-v)^2; chains over dim. q: [n_queries, dim].
+static void KPD__NAME(scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,
+                            float *scores) {
+    float tile[KPD__ROWS * 16];
+    size_t step = m == KPD_L2 ? 4 : KPD__ROWS, ld = n_panels * 16;
+    for (size_t p = 0; p < n_panels; p++, panels += dim * 16)
+        for (size_t i = 0; i < n_queries; i += step) {
+            size_t rows = n_queries - i < step ? n_queries - i : step;
+            const float *a = q + i * dim;
+            if (m != KPD_L2) kpd__micro(rows, a, dim, panels, 16, dim, tile);
+            else if (rows == 4) KPD__NAME(l2_4)(a, dim, panels, 16, dim, tile);
+            else for (size_t r = 0; r < rows; r++) KPD__NAME(l2_1)(a + r * dim, dim, panels, 16, dim, tile + r * 16);
+            for (size_t r = 0; r < rows; r++) {
+                kpd__v v = kpd__load(tile + r * 16);
+                kpd__store(scores + (i + r) * ld + p * 16, m == KPD_L2 ? kpd__sub(kpd__set(0), v) : v);
+            }
+        }
+}
+
+#if KPD__LEVEL != 3
+KPD__INLINE size_t kpd__store_numbers(int32_t *to, uint32_t mask, int32_t from) {
+    size_t n = 0;
+    for (; mask; mask &= mask - 1) to[n++] = from + kpd__lowest_bit(mask);
+    return n;
+}
+#endif
+
+static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32_t *where) {
+    size_t count = 0, whole = n / 16 * 16;
+    kpd__v limit = kpd__set(least);
+    for (size_t i = 0; i < whole; i += 16)
+        count += kpd__store_numbers(where + count, kpd__mask_ge(kpd__load(scores + i), limit), (int32_t)i);
+    if (whole == n) return count;
+    return count + kpd__store_numbers(where + count, kpd__mask_ge(kpd__load_n(scores + whole, n - whole), limit) &
+                                      (0xFFFFu >> (16 - (n - whole))), (int32_t)whole);
+}
+
+// The first i of n, at most 2^24, with the greatest scores[i] - less[i], and that to *score, if it is more than what is there; n
+// if it is not.
+static size_t KPD__NAME(greatest)(const float *scores, const float *less, size_t n, float *score) {
+    kpd__v most = kpd__set(*score), at = kpd__set((float)n), number;
+    float value[16], place[16];
+    size_t best = n;
+    for (size_t j = 0; j < 16; j++) place[j] = (float)j;
+    number = kpd__load(place);
+    for (size_t i = 0; i < n; i += 16, number = kpd__add(number, kpd__set(16))) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v s = kpd__sub(kpd__load_n(scores + i, m), kpd__load_n(less + i, m));
+        if (m < 16) s = kpd__pick_lt(number, kpd__set((float)n), s, kpd__set(-INFINITY));
+        at = kpd__pick_lt(most, s, number, at);
+        most = kpd__pick_lt(most, s, s, most);
+    }
+    kpd__store(value, most);
+    kpd__store(place, at);
+    for (size_t j = 0; j < 16; j++)
+        if ((size_t)place[j] < n && (value[j] > *score || (value[j] >= *score && best < n && (size_t)place[j] < best))) {
+            *score = value[j];
+            best = (size_t)place[j];
+        }
+    return best;
+}
+
+static void KPD__NAME(add_share)(float *to, const float *v, size_t n, float share) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__store_n(to + i, m, kpd__add(kpd__load_n(to + i, m), kpd__mul(kpd__load_n(v + i, m), kpd__set(share))));
+    }
+}
+
+// The rows with a number sums[row][i] - 128 codes[i] that reaches what the row needs: to which, with room for one more, row
+// << 16 | a bit of each such i; how many. Where what is needed is not a number, all are taken.
+static size_t KPD__NAME(reach)(const kpd__needs *p, const int32_t *sums, const int32_t *codes, size_t rows, uint32_t *which) {
+    const kpd__v less = kpd__times(codes, 128), none = kpd__set(-FLT_MAX);
+    size_t n = 0;
+    for (size_t i = 0; i < rows; i += 16) {
+        float least[16];
+        size_t m = rows - i < 16 ? rows - i : 16;
+        kpd__v t = kpd__fmadd(kpd__set(p->shift), kpd__load(p->each + i), kpd__load(p->wanted + i));
+        t = kpd__fmadd(kpd__set(-p->near), kpd__load(p->length + i), t);
+        t = kpd__fmadd(kpd__set(-p->far), kpd__load(p->error + i), t);
+        t = kpd__fmadd(t, kpd__set(p->scale), kpd__set(-4));
+        kpd__store(least, kpd__pick_lt(none, t, t, kpd__set(-INFINITY)));
+        for (size_t r = 0; r < m; r++) {
+            uint32_t mask = kpd__mask_ge(kpd__corrected(sums + (i + r) * 16, less), kpd__set(least[r]));
+            which[n] = (uint32_t)(i + r) << 16 | mask;
+            n += mask != 0;
+        }
+    }
+    return n;
+}
+
+// A score that at least `least` and at most `most` of n, a multiple of 16, reach; where many are equal, as few more as can be;
+// -FLT_MAX if there are not so many. -INFINITY counts as none. Found by halves, from the middle between the mean and the top:
+// what is counted is whole, so the same bits everywhere.
+static float KPD__NAME(least_of)(const float *scores, size_t n, size_t least, size_t most) {
+    const kpd__v none = kpd__set(-FLT_MAX), zero = kpd__set(0);
+    kpd__v top = kpd__set(-INFINITY), sum = zero, live = zero;
+    float low = -INFINITY, high, step, at;
+    for (size_t i = 0; i < n; i += 16) {
+        kpd__v s = kpd__load(scores + i);
+        top = kpd__vmax(top, s);
+        sum = kpd__add(sum, kpd__pick_lt(s, none, zero, s));
+        live = kpd__add(live, kpd__pick_lt(s, none, zero, kpd__set(1)));
+    }
+    high = kpd__hmax(top);
+    step = 0.5f * (high - kpd__sum(sum) / kpd__sum(live));
+    at = high - step;
+    if (n <= least || !(step >= 0)) return -FLT_MAX;    // nothing lives, or sums overflow
+    for (int round = 0; round < 128; round++) {
+        size_t count = 0;
+        kpd__v limit = kpd__set(at);
+        for (size_t i = 0; i < n; i += 16) count += kpd__count_bits(kpd__mask_ge(kpd__load(scores + i), limit));
+        if (count >= least && count <= most) return at;
+        if (count >= least) low = at;
+        else {
+            high = at;
+            if (!(low >= -FLT_MAX)) {
+                if (!(at >= -FLT_MAX)) return -FLT_MAX;
+                at -= step *= 2;
+                continue;
+            }
+        }
+        at = 0.5f * low + 0.5f * high;
+        if (!(at > low && at < high)) return low;
+    }
+    return low;
+}
+
+// 4-bit panels: lane i is the sum over d of nibble d of vector i times q[d]. 64 bytes are 8 dimensions of 16 vectors, 4 bytes
+// of each: the low nibbles are the first four, the high ones the others. Eight products of a nibble and a byte fit 16 bits.
+#if KPD__LEVEL == 2
+KPD__INLINE __m256i KPD__NAME(nibbles8)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t g = 0; g < groups;) {
+        __m256i a = _mm256_setzero_si256(), b = a;
+        for (size_t end = g + 8 < groups ? g + 8 : groups; g < end; g++) {
+            __m256i w = KPD__NAME(bits8)(codes + g * 64);
+            int32_t four[2];
+            memcpy(four, q + g * 8, sizeof four);
+            a = _mm256_add_epi16(a, _mm256_maddubs_epi16(_mm256_and_si256(w, low), _mm256_set1_epi32(four[0])));
+            b = _mm256_add_epi16(b, _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(w, 4), low),
+                                                         _mm256_set1_epi32(four[1])));
+        }
+        sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)));
+    }
+    return sum;
+}
+KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes, groups, q)),
+                     _mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes + 32, groups, q)));
+}
+#elif KPD__LEVEL == 3
+KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    const __m512i low = _mm512_set1_epi8(15), ones = _mm512_set1_epi16(1);
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t g = 0; g < groups;) {
+        __m512i a = _mm512_setzero_si512(), b = a;
+        for (size_t end = g + 8 < groups ? g + 8 : groups; g < end; g++) {
+            __m512i w = _mm512_loadu_si512(codes + g * 64);
+            int32_t four[2];
+            memcpy(four, q + g * 8, sizeof four);
+            a = _mm512_add_epi16(a, _mm512_maddubs_epi16(_mm512_and_si512(w, low), _mm512_set1_epi32(four[0])));
+            b = _mm512_add_epi16(b, _mm512_maddubs_epi16(_mm512_and_si512(_mm512_srli_epi16(w, 4), low),
+                                                         _mm512_set1_epi32(four[1])));
+        }
+        sum = _mm512_add_epi32(sum, _mm512_add_epi32(_mm512_madd_epi16(a, ones), _mm512_madd_epi16(b, ones)));
+    }
+    return _mm512_maskz_cvtepi32_ps(0xFFFF, sum);
+}
+#else
+KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    int32_t sum[16] = {0};
+    for (size_t g = 0; g < groups; g++, q += 8)
+        for (size_t i = 0; i < 16; i++, codes += 4)
+            for (size_t j = 0; j < 4; j++) sum[i] += (codes[j] & 15) * q[j] + (codes[j] >> 4) * q[4 + j];
+    return kpd__whole(sum);
+}
+#endif
+KPD__TREE_KERNELS(KPD__NAME(nodes), KPD__NAME(nodes_of), KPD__NAME(codes), KPD__NAME(codes_of), KPD__NAME(nibbles))
+
+#if KPD__LEVEL == 2 || KPD__LEVEL == 3
+#define KPD__OPERAND KPD__WORDS
+#else
+#define KPD__OPERAND KPD__BYTES
+#endif
+static const kpd__ops KPD__NAME(ops) =
+    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), KPD__NAME(int8_attention), NULL, NULL, gemm,
+             KPD__NAME(round_rows), KPD__NAME(walk), KPD__NAME, KPD__NAME);
+#undef KPD__OPERAND
+#undef KPD__ROUNDS_TO_HALF
+
+#endif // !KPD__NAMES
+
+#if !defined(KPD__NAMES) || KPD__NAMES == 0
+#undef kpd__v
+#undef kpd__load
+#undef kpd__load_n
+#undef kpd__store
+#undef kpd__store_n
+#undef kpd__set
+#undef kpd__add
+#undef kpd__sub
+#undef kpd__mul
+#undef kpd__div
+#undef kpd__root
+#undef kpd__fmadd
+#undef kpd__vmax
+#undef kpd__vmin
+#undef kpd__pick_lt
+#undef kpd__pow2
+#undef kpd__mask_ge
+#undef kpd__fold
+#undef kpd__sum
+#undef kpd__hmax
+#undef kpd__tree
+#undef kpd__tree_zero
+#undef kpd__tree_sum
+#undef kpd__part_n
+#undef kpd__exp
+#undef kpd__phi
+#undef kpd__tanh
+#undef kpd__activate
+#undef kpd__mean
+#undef kpd__inverse_deviation
+#undef kpd__micro
+#undef kpd__finish
+#undef kpd__gemm_panel
+#undef kpd__micro_half
+#undef kpd__outer
+#undef kpd__zip_low
+#undef kpd__zip_high
+#undef kpd__load_half
+#undef kpd__half_even
+#undef kpd__half_odd
+#undef kpd__store_words
+#undef kpd__store_bytes
+#undef kpd__times
+#undef kpd__corrected
+#undef kpd__whole
+#undef kpd__most_bits
+#undef kpd__plus_bits
+#undef kpd__wide
+#undef kpd__quads
+#undef kpd__table_row
+#undef kpd__finish_by
+#undef kpd__bias
+#undef KPD__HALF
+#undef KPD__NAME
+#undef KPD__ROWS
+#undef KPD__HALF_ROWS
+#undef KPD__EACH_HEIGHT
+#undef KPD__INLINE
+#undef KPD__TREE
+#undef KPD__MICRO
+#undef KPD__MICRO_HALF
+#undef KPD__MICRO_DOT
+#undef KPD__ACC
+#undef KPD__STORE
+#undef KPD__DOT_STEP
+#undef KPD__L2_STEP
+#undef KPD__NEXT
+#undef KPD__OUTER
+#undef KPD__OUTER_ACC
+#undef KPD__OUTER_STEP
+#undef KPD__OUTER_STORE
+#undef KPD__PAIR
+#undef KPD__HIDE_VECTOR
+#undef KPD__PAIR_STORE
+#undef KPD__PAIR_STEP
+#undef KPD__PAIR_OUT
+#undef KPD__PAIR_ACC
+#endif
+#endif // KPD__LEVEL
+
+// ------------------------------------------------------------------------------------------------------------------
+// IMPLEMENTATION, part C: the tables of >>unicode.
+#if defined(KPD__LEVEL) && KPD__LEVEL == 0
+// generated by tools/unicode.py: begin
+// As in tokenizers 0.23.3: categories of Unicode 8.0, NFD of Unicode 9.0, lower case of Unicode 17.0.
+static const uint32_t kpd__classes[1069] = {
+    1,290,353,418,449,1026,1059,1536,1859,2080,2915,3104,3939,4065,5122,5155,5184,5347,5376,5475,5504,5537,5568,5827,5888,5987,
+    6016,6115,6144,24593,25266,25292,25426,25451,25484,25642,25708,25834,25900,26246,26412,26545,26802,26833,26860,26961,27052,
+    27109,27153,27244,27377,27410,27436,27505,27538,27761,28160,28611,28640,28899,28928,36977,37120,43843,44032,45347,45408,
+    45612,45649,45772,45809,45900,45969,46156,46353,46412,46449,46508,46544,46577,46602,47043,47082,47107,47146,47203,47249,
+    47276,47299,47338,47360,48739,48800,49153,49344,49443,49504,49539,49600,49681,49930,50019,50049,50080,50115,50176,51562,
+    51825,51884,51953,52108,52145,52204,52224,52547,52672,52746,52768,55939,55968,56017,56225,56256,56305,56428,56465,56480,
+    56561,56608,56652,56689,56748,56768,57347,57792,57825,57856,57898,57920,58897,58924,58961,59020,59057,59116,59217,59244,
+    59313,59340,59377,59468,59505,59532,59569,59596,59633,59660,59697,59744,62661,63008,64881,65100,65137,65152,65251,65344,
+    66257,66368,66417,66688,66737,66816,66865,67008,67075,67552,68396,68480,68547,68576,72344,72768,72812,72849,72908,72945,
+    73004,73041,73132,73226,73329,73420,73457,73516,73585,73733,73824,75589,75616,75655,75680,75813,76064,76201,76224,76337,
+    76364,76401,76453,76544,76869,76931,76992,77315,77344,77861,77888,79751,79776,79909,80032,80297,80320,80965,81024,81957,
+    82016,83847,83872,84005,84064,84197,84256,84325,84393,84416,84517,84544,85509,85568,85669,85696,86053,86112,87943,87968,
+    88101,88256,88293,88352,88489,88512,89157,89216,89603,89632,90149,90176,92039,92064,92133,92160,92197,92320,92585,92608,
+    92869,92896,93253,93312,94277,94304,96261,96288,96681,96704,98309,98336,100293,100384,100549,100640,100677,100777,100800,
+    101034,101088,101445,101504,102437,102464,104327,104352,104421,104448,104645,104672,104837,104873,104896,105541,105600,
+    106533,106560,108581,108704,108969,108992,109637,109696,112969,112992,113221,113312,113349,113376,114307,114336,116261,
+    116288,116357,116490,116553,116576,116965,117002,117125,117219,117248,117571,117632,120357,120384,120453,120586,120640,
+    120677,120736,121098,121221,121280,123011,123488,123523,123552,123660,123712,124588,124608,124652,124672,124715,124739,
+    124864,126506,126661,126794,126917,126944,126986,127057,127113,127139,127185,127232,127397,127744,127781,128928,129228,
+    129248,129539,129696,129827,129888,132517,132640,132677,132839,132864,132905,132960,133029,133088,133443,133632,133893,
+    133952,134085,134176,134693,134816,135237,135264,135333,135392,135596,135616,136101,136128,139107,139136,158641,158723,
+    159008,163843,163872,183715,183776,184322,184352,185187,185248,187747,187840,188997,189065,189088,190021,190089,190115,
+    190176,191045,191104,192069,192128,194181,194240,194277,194496,194757,194784,194853,195145,195173,195203,195296,195331,
+    195424,195505,195520,196611,196965,197057,197088,202032,202048,205829,205920,206053,206112,206405,206432,206636,206673,
+    206700,206720,206979,207040,213745,213772,213792,213861,213888,213955,214016,215749,215776,215813,216032,216073,216096,
+    216133,216160,216229,216480,216677,216753,216992,217068,217088,218115,218336,218371,218560,218641,218796,218993,219052,
+    219072,221189,221312,222855,222880,222917,223072,223109,223136,223301,223328,223380,223392,224067,224288,224625,224652,
+    224689,224896,225285,225344,226373,226496,226565,226644,226665,226693,226752,228551,228576,228613,228672,228773,228800,
+    228837,228948,228992,229251,229376,230789,231040,231109,231143,231168,231267,231424,233411,233472,235523,235776,236049,
+    236131,236166,236204,236369,236428,236561,236576,236614,236832,236972,236992,237201,237216,237329,237376,243729,243788,
+    243825,244044,244081,244146,244170,244204,244234,244273,245440,245624,245650,245676,245713,245740,245760,262146,262497,
+    262659,263426,263489,263650,263683,264320,264355,264768,264803,265186,265217,265376,265409,265728,266147,266208,266659,
+    266720,268817,268870,268945,269062,269169,269216,269361,269376,269478,269553,269580,269617,269638,269708,269841,269856,
+    286979,287104,288035,288096,322819,323264,325795,325856,326851,327168,340067,340768,342787,342912,343939,344000,368113,
+    368192,368419,368544,368579,368640,372227,372256,372713,372736,375825,376835,378336,378371,378976,393218,393251,393344,
+    393475,393792,393859,394240,394572,394608,394642,394668,394710,394755,394784,395171,395200,398120,398176,398339,398368,
+    401251,401280,425988,636928,638980,1310720,1351619,1351680,1360291,1360384,1363441,1363456,1363555,1363601,1363907,1363936,
+    1364945,1364992,1367569,1367619,1367808,1376325,1376352,1376457,1376480,1376613,1376640,1377445,1377504,1379971,1380096,
+    1382537,1382560,1382851,1382912,1383441,1384000,1384195,1384288,1384323,1384352,1385669,1385836,1385923,1385984,1386725,
+    1387072,1387124,1387136,1387491,1387520,1388549,1388640,1390183,1390208,1390277,1390400,1390469,1390496,1390612,1390627,
+    1391040,1391555,1391616,1391781,1391808,1393957,1394144,1394213,1394272,1394341,1394400,1394789,1394816,1395077,1395104,
+    1395587,1395712,1396613,1396640,1398289,1398304,1398353,1398412,1398432,1398513,1398560,1398737,1398784,1398833,1398848,
+    1399747,1399808,1400197,1400256,1400323,1400384,1400521,1400544,1408165,1408192,1408261,1408288,1408355,1408384,1408425,
+    1408448,1835009,2039812,2056192,2057162,2057184,2074563,2074624,2080773,2081283,2081600,2081809,2082028,2082257,2082307,
+    2083424,2083459,2083904,2083939,2083968,2084099,2084128,2084163,2084224,2088929,2088960,2088995,2089088,2089123,2089312,
+    2089347,2089472,2089795,2089856,2089955,2090016,2090851,2090944,2090979,2091008,2091875,2091904,2091939,2091968,2092003,
+    2092224,2096929,2097024,2097057,2097088,2105347,2105440,2113452,2113472,2120716,2120736,2125521,2125664,2126819,2126848,
+    2128387,2128416,2141667,2141696,2165475,2165504,2171875,2171904,2172899,2172928,2179109,2179200,2179237,2179296,2179461,
+    2179500,2179525,2179569,2179584,2180881,2180902,2180940,2180960,2181097,2181120,2181635,2181920,2183139,2183168,2186417,
+    2186444,2186464,2186755,2186976,2189091,2189312,2192163,2192288,2228261,2228288,2230021,2230473,2230499,2230720,2232297,
+    2232325,2232384,2233957,2234080,2234153,2234183,2234211,2234273,2234307,2234432,2236433,2236512,2237669,2237824,2237861,
+    2238057,2238112,2238467,2238592,2240103,2240131,2240192,2240517,2240576,2242245,2242528,2242580,2242592,2242723,2242887,
+    2242917,2242979,2243008,2243427,2243456,2243491,2243584,2246117,2246208,2246277,2246324,2246343,2246373,2246403,2246592,
+    2250019,2250048,2251749,2251776,2251877,2252071,2252105,2252128,2252805,2252864,2254727,2254752,2254853,2254880,2255284,
+    2255296,2256081,2256288,2256401,2256544,2263124,2263136,2263251,2263264,2266725,2266912,2266949,2266976,2267109,2267168,
+    2267209,2267239,2267264,2267331,2267360,2274885,2275008,2275205,2275264,2275305,2275335,2275363,2276096,2276229,2276288,
+    2279013,2279264,2279333,2279360,2279401,2279429,2279459,2279552,2282853,2282880,2282917,2282944,2283013,2283220,2283239,
+    2283264,2286501,2286592,2286661,2286784,2286821,2286953,2286976,2287491,2287584,2328564,2328576,2395651,2395808,2969027,
+    2969088,2973190,2973347,2973376,2975249,2975459,2975616,2975875,2975904,3011045,3011168,3642277,3642310,3642339,3642369,
+    3642496,3812533,3812582,3812672,3812791,3812821,3812961,3813228,3813472,3813553,3813708,3813760,3814737,3814848,3819601,
+    3819680,3883013,3884768,3884901,3886496,3886757,3886784,3887237,3887264,3887331,3887488,3887973,3888128,3888165,3888640,
+    3932184,3932384,3932440,3932960,3933048,3933248,3933304,3933344,3933400,3933536,4004364,4004576,4008088,4008275,4008288,
+    4194308,5561344,5562372,5702656,5710852,5887488,6225924,6243328,29360161,29360192,29361153,29364224,29368325,29376000,
+    31457281,33554368,33554433,35651520};
+static const kpd__lower_run kpd__lower_runs[185] = {
+    {65,90,32,1},{192,214,32,1},{216,222,32,1},{256,302,1,2},{306,310,1,2},{313,327,1,2},{330,374,1,2},{376,376,-121,1},
+    {377,381,1,2},{385,385,210,1},{386,388,1,2},{390,390,206,1},{391,391,1,1},{393,394,205,1},{395,395,1,1},{398,398,79,1},
+    {399,399,202,1},{400,400,203,1},{401,401,1,1},{403,403,205,1},{404,404,207,1},{406,406,211,1},{407,407,209,1},{408,408,1,1},
+    {412,412,211,1},{413,413,213,1},{415,415,214,1},{416,420,1,2},{422,422,218,1},{423,423,1,1},{425,425,218,1},{428,428,1,1},
+    {430,430,218,1},{431,431,1,1},{433,434,217,1},{435,437,1,2},{439,439,219,1},{440,440,1,1},{444,444,1,1},{452,452,2,1},
+    {453,453,1,1},{455,455,2,1},{456,456,1,1},{458,458,2,1},{459,475,1,2},{478,494,1,2},{497,497,2,1},{498,500,1,2},
+    {502,502,-97,1},{503,503,-56,1},{504,542,1,2},{544,544,-130,1},{546,562,1,2},{570,570,10795,1},{571,571,1,1},
+    {573,573,-163,1},{574,574,10792,1},{577,577,1,1},{579,579,-195,1},{580,580,69,1},{581,581,71,1},{582,590,1,2},{880,882,1,2},
+    {886,886,1,1},{895,895,116,1},{902,902,38,1},{904,906,37,1},{908,908,64,1},{910,911,63,1},{913,929,32,1},{931,939,32,1},
+    {975,975,8,1},{984,1006,1,2},{1012,1012,-60,1},{1015,1015,1,1},{1017,1017,-7,1},{1018,1018,1,1},{1021,1023,-130,1},
+    {1024,1039,80,1},{1040,1071,32,1},{1120,1152,1,2},{1162,1214,1,2},{1216,1216,15,1},{1217,1229,1,2},{1232,1326,1,2},
+    {1329,1366,48,1},{4256,4293,7264,1},{4295,4295,7264,1},{4301,4301,7264,1},{5024,5103,38864,1},{5104,5109,8,1},
+    {7305,7305,1,1},{7312,7354,-3008,1},{7357,7359,-3008,1},{7680,7828,1,2},{7838,7838,-7615,1},{7840,7934,1,2},
+    {7944,7951,-8,1},{7960,7965,-8,1},{7976,7983,-8,1},{7992,7999,-8,1},{8008,8013,-8,1},{8025,8031,-8,2},{8040,8047,-8,1},
+    {8072,8079,-8,1},{8088,8095,-8,1},{8104,8111,-8,1},{8120,8121,-8,1},{8122,8123,-74,1},{8124,8124,-9,1},{8136,8139,-86,1},
+    {8140,8140,-9,1},{8152,8153,-8,1},{8154,8155,-100,1},{8168,8169,-8,1},{8170,8171,-112,1},{8172,8172,-7,1},
+    {8184,8185,-128,1},{8186,8187,-126,1},{8188,8188,-9,1},{8486,8486,-7517,1},{8490,8490,-8383,1},{8491,8491,-8262,1},
+    {8498,8498,28,1},{8544,8559,16,1},{8579,8579,1,1},{9398,9423,26,1},{11264,11311,48,1},{11360,11360,1,1},
+    {11362,11362,-10743,1},{11363,11363,-3814,1},{11364,11364,-10727,1},{11367,11371,1,2},{11373,11373,-10780,1},
+    {11374,11374,-10749,1},{11375,11375,-10783,1},{11376,11376,-10782,1},{11378,11378,1,1},{11381,11381,1,1},
+    {11390,11391,-10815,1},{11392,11490,1,2},{11499,11501,1,2},{11506,11506,1,1},{42560,42604,1,2},{42624,42650,1,2},
+    {42786,42798,1,2},{42802,42862,1,2},{42873,42875,1,2},{42877,42877,-35332,1},{42878,42886,1,2},{42891,42891,1,1},
+    {42893,42893,-42280,1},{42896,42898,1,2},{42902,42920,1,2},{42922,42922,-42308,1},{42923,42923,-42319,1},
+    {42924,42924,-42315,1},{42925,42925,-42305,1},{42926,42926,-42308,1},{42928,42928,-42258,1},{42929,42929,-42282,1},
+    {42930,42930,-42261,1},{42931,42931,928,1},{42932,42946,1,2},{42948,42948,-48,1},{42949,42949,-42307,1},
+    {42950,42950,-35384,1},{42951,42953,1,2},{42955,42955,-42343,1},{42956,42970,1,2},{42972,42972,-42561,1},{42997,42997,1,1},
+    {65313,65338,32,1},{66560,66599,40,1},{66736,66771,40,1},{66928,66938,39,1},{66940,66954,39,1},{66956,66962,39,1},
+    {66964,66965,39,1},{68736,68786,64,1},{68944,68965,32,1},{71840,71871,32,1},{93760,93791,32,1},{93856,93880,27,1},
+    {125184,125217,34,1}};
+static const kpd__nfd_run kpd__nfd_runs[67] = {
+    {192,191,0},{416,2,191},{431,2,193},{461,103,195},{884,1,298},{894,19,299},{938,7,318},{970,11,325},{1024,15,336},
+    {1049,1,351},{1081,1,352},{1104,15,353},{1142,2,368},{1217,2,370},{1232,42,372},{1570,5,414},{1728,3,419},{1747,1,422},
+    {2345,12,423},{2392,8,435},{2507,2,443},{2524,4,445},{2611,4,449},{2649,6,453},{2888,5,459},{2908,2,464},{2964,1,466},
+    {3018,3,467},{3264,12,470},{3402,3,482},{3546,5,485},{3907,1,490},{3917,16,491},{3945,1,507},{4134,1,508},{6918,13,509},
+    {6971,9,522},{7680,514,531},{8486,6,1045},{8602,2,1051},{8622,1,1053},{8653,3,1054},{8708,9,1057},{8740,3,1066},
+    {8769,9,1069},{8800,3,1078},{8813,29,1081},{8876,4,1110},{8928,14,1114},{9001,2,1128},{10972,1,1130},{12364,50,1131},
+    {12436,1,1181},{12446,1,1182},{12460,50,1183},{12532,11,1233},{63744,474,1244},{64285,3,1718},{64298,37,1721},
+    {69786,3,1758},{69803,1,1761},{70475,2,1762},{70843,4,1764},{71098,2,1768},{119134,7,1770},{119227,6,1777},
+    {194560,542,1783}};
+static const uint16_t kpd__nfd_values[2325] = {
+    65,65,65,65,65,65,0,67,69,69,69,69,73,73,73,73,0,78,79,79,79,79,79,0,0,85,85,85,85,89,0,0,97,97,97,97,97,97,0,99,101,101,
+    101,101,105,105,105,105,0,110,111,111,111,111,111,0,0,117,117,117,117,121,0,121,65,97,65,97,65,97,67,99,67,99,67,99,67,99,
+    68,100,0,0,69,101,69,101,69,101,69,101,69,101,71,103,71,103,71,103,71,103,72,104,0,0,73,105,73,105,73,105,73,105,73,0,0,0,
+    74,106,75,107,0,76,108,76,108,76,108,0,0,0,0,78,110,78,110,78,110,0,0,0,79,111,79,111,79,111,0,0,82,114,82,114,82,114,83,
+    115,83,115,83,115,83,115,84,116,84,116,0,0,85,117,85,117,85,117,85,117,85,117,85,117,87,119,89,121,89,90,122,90,122,90,122,
+    79,111,85,117,65,97,73,105,79,111,85,117,85,117,85,117,85,117,85,117,0,65,97,65,97,198,230,0,0,71,103,75,107,79,111,79,111,
+    439,658,106,0,0,0,71,103,0,0,78,110,65,97,198,230,216,248,65,97,65,97,69,101,69,101,73,105,73,105,79,111,79,111,82,114,82,
+    114,85,117,85,117,83,115,84,116,0,0,72,104,0,0,0,0,0,0,65,97,69,101,79,111,79,111,79,111,79,111,89,121,697,59,0,0,0,0,0,0,
+    168,913,183,917,919,921,0,927,0,933,937,953,921,933,945,949,951,953,965,953,965,959,965,969,0,0,0,0,978,978,1045,1045,0,
+    1043,0,0,0,1030,0,0,0,0,1050,1048,1059,1048,1080,1077,1077,0,1075,0,0,0,1110,0,0,0,0,1082,1080,1091,1140,1141,1046,1078,
+    1040,1072,1040,1072,0,0,1045,1077,0,0,1240,1241,1046,1078,1047,1079,0,0,1048,1080,1048,1080,1054,1086,0,0,1256,1257,1069,
+    1101,1059,1091,1059,1091,1059,1091,1063,1095,0,0,1067,1099,1575,1575,1608,1575,1610,1749,0,1729,1746,2344,0,0,0,0,0,0,0,
+    2352,0,0,2355,2325,2326,2327,2332,2337,2338,2347,2351,55296,55297,2465,2466,0,2479,2610,0,0,2616,2582,2583,2588,0,0,2603,
+    2887,0,0,55298,55299,2849,2850,55300,55301,55302,55303,3285,0,0,0,0,0,0,3285,3286,0,3266,55304,55305,55306,55307,3545,0,
+    55308,55308,55309,3906,3916,0,0,0,0,3921,0,0,0,0,3926,0,0,0,0,3931,3904,4133,55310,0,55311,0,55312,0,55313,0,55314,0,0,0,
+    55315,6965,0,6965,0,0,55316,55317,0,6965,65,97,66,98,66,98,66,98,67,99,68,100,68,100,68,100,68,100,68,100,69,101,69,101,69,
+    101,69,101,69,101,70,102,71,103,72,104,72,104,72,104,72,104,72,104,73,105,73,105,75,107,75,107,75,107,76,108,76,108,76,108,
+    76,108,77,109,77,109,77,109,78,110,78,110,78,110,78,110,79,111,79,111,79,111,79,111,80,112,80,112,82,114,82,114,82,114,82,
+    114,83,115,83,115,83,115,83,115,83,115,84,116,84,116,84,116,84,116,85,117,85,117,85,117,85,117,85,117,86,118,86,118,87,119,
+    87,119,87,119,87,119,87,119,88,120,88,120,89,121,90,122,90,122,90,122,104,116,119,121,0,383,0,0,0,0,65,97,65,97,65,97,65,97,
+    65,97,65,97,65,97,65,97,65,97,65,97,65,97,65,97,69,101,69,101,69,101,69,101,69,101,69,101,69,101,69,101,73,105,73,105,79,
+    111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,79,111,85,117,85,117,85,117,85,117,85,117,85,117,
+    85,117,89,121,89,121,89,121,89,121,0,0,0,0,0,0,945,945,945,945,945,945,945,945,913,913,913,913,913,913,913,913,949,949,949,
+    949,949,949,0,0,917,917,917,917,917,917,0,0,951,951,951,951,951,951,951,951,919,919,919,919,919,919,919,919,953,953,953,953,
+    953,953,953,953,921,921,921,921,921,921,921,921,959,959,959,959,959,959,0,0,927,927,927,927,927,927,0,0,965,965,965,965,965,
+    965,965,965,0,933,0,933,0,933,0,933,969,969,969,969,969,969,969,969,937,937,937,937,937,937,937,937,945,945,949,949,951,951,
+    953,953,959,959,965,965,969,969,0,0,945,945,945,945,945,945,945,945,913,913,913,913,913,913,913,913,951,951,951,951,951,951,
+    951,951,919,919,919,919,919,919,919,919,969,969,969,969,969,969,969,969,937,937,937,937,937,937,937,937,945,945,945,945,945,
+    0,945,945,913,913,913,913,913,0,953,0,0,168,951,951,951,0,951,951,917,917,919,919,919,8127,8127,8127,953,953,953,953,0,0,
+    953,953,921,921,921,921,0,8190,8190,8190,965,965,965,965,961,961,965,965,933,933,933,933,929,168,168,96,0,0,969,969,969,0,
+    969,969,927,927,937,937,937,180,0,0,8194,8195,937,0,0,0,75,65,8592,8594,8596,8656,8660,8658,8707,0,0,0,0,8712,0,0,8715,8739,
+    0,8741,8764,0,0,8771,0,0,8773,0,8776,61,0,8801,8781,60,62,8804,8805,0,0,8818,8819,0,0,8822,8823,0,0,0,0,0,0,8826,8827,0,0,
+    8834,8835,0,0,8838,8839,8866,8872,8873,8875,8828,8829,8849,8850,0,0,0,0,0,0,8882,8883,8884,8885,12296,12297,10973,12363,0,
+    12365,0,12367,0,12369,0,12371,0,12373,0,12375,0,12377,0,12379,0,12381,0,12383,0,12385,0,0,12388,0,12390,0,12392,0,0,0,0,0,0,
+    12399,12399,0,12402,12402,0,12405,12405,0,12408,12408,0,12411,12411,12358,12445,12459,0,12461,0,12463,0,12465,0,12467,0,
+    12469,0,12471,0,12473,0,12475,0,12477,0,12479,0,12481,0,0,12484,0,12486,0,12488,0,0,0,0,0,0,12495,12495,0,12498,12498,0,
+    12501,12501,0,12504,12504,0,12507,12507,12454,0,0,12527,12528,12529,12530,0,0,0,12541,35912,26356,36554,36040,28369,20018,
+    21477,40860,40860,22865,37329,21895,22856,25078,30313,32645,34367,34746,35064,37007,27138,27931,28889,29662,33853,37226,
+    39409,20098,21365,27396,29211,34349,40478,23888,28651,34253,35172,25289,33240,34847,24266,26391,28010,29436,37070,20358,
+    20919,21214,25796,27347,29200,30439,32769,34310,34396,36335,38706,39791,40442,30860,31103,32160,33737,37636,40575,35542,
+    22751,24324,31840,32894,29282,30922,36034,38647,22744,23650,27155,28122,28431,32047,32311,38475,21202,32907,20956,20940,
+    31260,32190,33777,38517,35712,25295,27138,35582,20025,23527,24594,29575,30064,21271,30971,20415,24489,19981,27852,25976,
+    32034,21443,22622,30465,33865,35498,27578,36784,27784,25342,33509,25504,30053,20142,20841,20937,26753,31975,33391,35538,
+    37327,21237,21570,22899,24300,26053,28670,31018,38317,39530,40599,40654,21147,26310,27511,36706,24180,24976,25088,25754,
+    28451,29001,29833,31178,32244,32879,36646,34030,36899,37706,21015,21155,21693,28872,35010,35498,24265,24565,25467,27566,
+    31806,29557,20196,22265,23527,23994,24604,29618,29801,32666,32838,37428,38646,38728,38936,20363,31150,37300,38584,24801,
+    20102,20698,23534,23615,26009,27138,29134,30274,34044,36988,40845,26248,38446,21129,26491,26611,27969,28316,29705,30041,
+    30827,32016,39006,20845,25134,38520,20523,23833,28138,36650,24459,24900,26647,29575,38534,21033,21519,23653,26131,26446,
+    26792,27877,29702,30178,32633,35023,35041,37324,38626,21311,28346,21533,29136,29848,34298,38563,40023,40607,26519,28107,
+    33256,31435,31520,31890,29376,28825,35672,20160,33590,21050,20999,24230,25299,31958,23429,27934,26292,36667,34892,38477,
+    35211,24275,20800,21952,0,0,22618,0,26228,0,0,20958,29482,30410,31036,31070,31077,31119,38742,31934,32701,0,34322,0,35576,0,
+    0,36920,37117,0,0,0,39151,39164,39208,40372,37086,38583,20398,20711,20813,21193,21220,21329,21917,22022,22120,22592,22696,
+    23652,23662,24724,24936,24974,25074,25935,26082,26257,26757,28023,28186,28450,29038,29227,29730,30865,31038,31049,31048,
+    31056,31062,31069,31117,31118,31296,31361,31680,32244,32265,32321,32626,32773,33261,33401,33401,33879,35088,35222,35585,
+    35641,36051,36104,36790,36920,38627,38911,38971,24693,55318,33304,0,0,20006,20917,20840,20352,20805,20864,21191,21242,21917,
+    21845,21913,21986,22618,22707,22852,22868,23138,23336,24274,24281,24425,24493,24792,24910,24840,24974,24928,25074,25140,
+    25540,25628,25682,25942,26228,26391,26395,26454,27513,27578,27969,28379,28363,28450,28702,29038,30631,29237,29359,29482,
+    29809,29958,30011,30237,30239,30410,30427,30452,30538,30528,30924,31409,31680,31867,32091,32244,32574,32773,33618,33775,
+    34681,35137,35206,35222,35519,35576,35531,35585,35582,35565,35641,35722,36104,36664,36978,37273,37494,38524,38627,38742,
+    38875,38911,38923,38971,39698,40860,55319,55320,55321,15261,16408,16441,55322,55323,55324,40771,40846,1497,0,1522,1513,1513,
+    1513,1513,1488,1488,1488,1489,1490,1491,1492,1493,1494,0,1496,1497,1498,1499,1500,0,1502,0,1504,1505,0,1507,1508,0,1510,
+    1511,1512,1513,1514,1493,1489,1499,1508,55325,0,55326,55327,55328,55329,55330,55331,0,55332,55333,55334,55335,55336,55337,
+    55338,55339,55340,55341,55342,55343,55344,55345,55346,55347,20029,20024,20033,55348,20320,20398,20411,20482,20602,20633,
+    20711,20687,13470,55349,20813,20820,20836,20855,55350,13497,20839,20877,55351,20887,20900,20172,20908,20917,55352,20981,
+    20995,13535,21051,21062,21106,21111,13589,21191,21193,21220,21242,21253,21254,21271,21321,21329,21338,21363,21373,21375,
+    21375,21375,55353,28784,21450,21471,55354,21483,21489,21510,21662,21560,21576,21608,21666,21750,21776,21843,21859,21892,
+    21892,21913,21931,21939,21954,22294,22022,22295,22097,22132,20999,22766,22478,22516,22541,22411,22578,22577,22700,55355,
+    22770,22775,22790,22810,22818,22882,55356,55357,23020,23067,23079,23000,23142,14062,14076,23304,23358,23358,55358,23491,
+    23512,23527,23539,55359,23551,23558,24403,23586,14209,23648,23662,23744,23693,55360,23875,55361,23918,23915,23932,24033,
+    24034,14383,24061,24104,24125,24169,14434,55362,14460,24240,24243,24246,24266,55363,24318,55364,55364,33281,24354,24354,
+    14535,55365,55366,24418,24427,14563,24474,24525,24535,24569,24705,14650,14620,24724,55367,24775,24904,24908,24910,24908,
+    24954,24974,25010,24996,25007,25054,25074,25078,25104,25115,25181,25265,25300,25424,55368,25405,25340,25448,25475,25572,
+    55369,25634,25541,25513,14894,25705,25726,25757,25719,14956,25935,25964,55370,26083,26360,26185,15129,26257,15112,15076,
+    20882,20885,26368,26268,32941,17369,26391,26395,26401,26462,26451,55371,15177,26618,26501,26706,26757,55372,26766,26655,
+    26900,15261,26946,27043,27114,27304,55373,27355,15384,27425,55374,27476,15438,27506,27551,27578,27579,55375,55376,55377,
+    27726,55378,27839,27853,27751,27926,27966,28023,27969,28009,28024,28037,55379,27956,28207,28270,15667,28363,28359,55380,
+    28153,28526,55381,55382,28614,28729,28702,28699,15766,28746,28797,28791,28845,55383,28997,55384,29084,55385,29224,29237,
+    29264,55386,29312,29333,55387,55388,29562,29579,16044,29605,16056,16056,29767,29788,29809,29829,29898,16155,29988,55389,
+    30014,55390,30064,55391,30224,55392,55393,55394,16380,16392,30452,55395,55396,55397,55398,30494,30495,30495,30538,16441,
+    30603,16454,16534,55399,30798,30860,30924,16611,55400,31062,55401,55402,31119,31211,16687,31296,31306,31311,55403,55404,
+    55404,31470,16898,55405,31686,31689,16935,55406,31954,17056,31976,31971,32000,55407,32099,17153,32199,32258,32325,17204,
+    55408,55409,17241,55410,32634,55411,32661,32762,32773,55412,55413,32864,55414,32880,55415,17365,32946,33027,17419,33086,
+    23221,55416,55417,55418,55419,33281,33284,36766,17515,33425,33419,33437,21171,33457,33459,33469,33510,55420,33509,33565,
+    33635,33709,33571,33725,33767,33879,33619,33738,33740,33756,55421,55422,55423,17707,34033,34035,34070,55424,34148,55425,
+    17757,17761,55426,55427,17771,34384,34396,34407,34409,34473,34440,34574,34530,34681,34600,34667,34694,17879,34785,34817,
+    17913,34912,34915,55428,35031,35038,17973,35066,13499,55429,55430,18110,18119,35488,35565,35722,35925,55431,36011,36033,
+    36123,36215,55432,55433,36299,36284,36336,55434,36564,36664,55435,55436,37012,37105,37137,55437,37147,37432,37591,37592,
+    37500,37881,37909,55438,38283,18837,38327,55439,18918,38595,23986,38691,55440,55441,19054,19062,38880,55442,19122,55443,
+    38923,38923,38953,55444,39138,19251,39209,39335,39362,39422,19406,55445,39698,40000,40189,19662,19693,40295,55446,19704,
+    55447,55448,55449,40635,19798,40697,40702,40709,40719,40726,40763,55450};
+static const uint32_t kpd__nfd_long[155][3] = {
+    {2503,2494,0},{2503,2519,0},{2887,2878,0},{2887,2903,0},{2962,3031,0},{3014,3006,0},{3015,3006,0},{3014,3031,0},
+    {3266,3285,0},{3398,3390,0},{3399,3390,0},{3398,3415,0},{3545,3535,0},{3545,3551,0},{6917,6965,0},{6919,6965,0},
+    {6921,6965,0},{6923,6965,0},{6925,6965,0},{6929,6965,0},{6974,6965,0},{6975,6965,0},{148206,0,0},{141386,0,0},{141380,0,0},
+    {144341,0,0},{152137,0,0},{154832,0,0},{163539,0,0},{69785,0,0},{69787,0,0},{69797,0,0},{70471,70462,0},{70471,70487,0},
+    {70841,0,0},{70841,70832,0},{70841,70845,0},{71096,71087,0},{71097,71087,0},{119127,119141,0},{119128,119141,0},
+    {119128,119141,119150},{119128,119141,119151},{119128,119141,119152},{119128,119141,119153},{119128,119141,119154},
+    {119225,119141,0},{119226,119141,0},{119225,119141,119150},{119226,119141,119150},{119225,119141,119151},
+    {119226,119141,119151},{131362,0,0},{132666,0,0},{132380,0,0},{132427,0,0},{168415,0,0},{133676,0,0},{133987,0,0},
+    {136420,0,0},{136872,0,0},{136938,0,0},{137672,0,0},{138008,0,0},{138724,0,0},{138726,0,0},{139651,0,0},{172946,0,0},
+    {140081,0,0},{144056,0,0},{156122,0,0},{141012,0,0},{142092,0,0},{142321,0,0},{143370,0,0},{144323,0,0},{144493,0,0},
+    {145059,0,0},{145575,0,0},{146061,0,0},{138507,0,0},{146170,0,0},{146620,0,0},{146718,0,0},{147153,0,0},{147294,0,0},
+    {147342,0,0},{132389,0,0},{148067,0,0},{148395,0,0},{149000,0,0},{149301,0,0},{149524,0,0},{150582,0,0},{150674,0,0},
+    {139679,0,0},{151457,0,0},{151480,0,0},{151620,0,0},{151795,0,0},{151794,0,0},{151833,0,0},{151859,0,0},{152605,0,0},
+    {153126,0,0},{153242,0,0},{153285,0,0},{153980,0,0},{154279,0,0},{154539,0,0},{154752,0,0},{155526,0,0},{156200,0,0},
+    {156231,0,0},{156377,0,0},{156478,0,0},{156890,0,0},{156963,0,0},{157096,0,0},{144223,0,0},{157607,0,0},{157621,0,0},
+    {144275,0,0},{144284,0,0},{158524,0,0},{158774,0,0},{159083,0,0},{158933,0,0},{160714,0,0},{159532,0,0},{159665,0,0},
+    {159954,0,0},{161383,0,0},{161966,0,0},{162150,0,0},{162984,0,0},{163631,0,0},{133124,0,0},{133342,0,0},{165330,0,0},
+    {165357,0,0},{165678,0,0},{166906,0,0},{167287,0,0},{168261,0,0},{168474,0,0},{168970,0,0},{169110,0,0},{169398,0,0},
+    {170800,0,0},{172238,0,0},{172293,0,0},{172558,0,0},{172689,0,0},{173568,0,0}};
+// generated by tools/unicode.py: end
+#endif // KPD__LEVEL == 0
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY

@@ -645,7 +645,7 @@ KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vo
 #endif // KPD_TRAIN_H
 
 // ------------------------------------------------------------------------------------------------------------------
-// IMPLEMENTATION, part A: everything above the SIMD levels.
+// IMPLEMENTATION, part A: all but the kernels of a SIMD level.
 #if defined(KPD_TRAIN_IMPLEMENTATION) && !defined(KPD__TRAIN_IMPLEMENTED)
 #define KPD__TRAIN_IMPLEMENTED
 #define KPD__TRAIN_IMPLEMENTING
@@ -1347,527 +1347,6 @@ static kpd_status kpdt__tape_create(kpdt__net *net, size_t max_tokens, size_t ma
     *out = t;
     return KPD_OK;
 }
-
-#endif // part A
-#endif // !KPD__LEVEL
-
-// ------------------------------------------------------------------------------------------------------------------
-// IMPLEMENTATION, part B: read once per level.
-#ifdef KPD__LEVEL
-
-// >>layers  Each layer's kernels, forward beside backward, on the 16 lanes of kpd.h's levels; then the passes over a batch.
-// Relies on the tape and on the kernels of kpd.h, whose names the next lines bring back. Promises the same bits on every
-// level, at any number of tasks, and in the forward pass the same as kpd_embed and kpd_score.
-
-#define KPD__NAMES 1
-#include "kpd.h"
-#undef KPD__NAMES
-#define KPDT__NAME(name) KPD__NAME(train_##name)
-
-// y = x + mask y: dropout and residual. The mask holds 0 and 1 / (1 - p); NULL = ones.
-static void KPDT__NAME(add)(const float *x, const float *mask, size_t n, float *y) {
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__v a = kpd__load_n(x + i, m), b = kpd__load_n(y + i, m);
-        kpd__store_n(y + i, m, mask ? kpd__fmadd(kpd__load_n(mask + i, m), b, a) : kpd__add(a, b));
-    }
-}
-
-// y = mask x: dropout, and its own backward.
-static void KPDT__NAME(mul)(const float *x, const float *mask, size_t n, float *y) {
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__store_n(y + i, m, kpd__mul(kpd__load_n(x + i, m), kpd__load_n(mask + i, m)));
-    }
-}
-
-// Activation a = f(u). Backward: du = da f'(u), where
-//   gelu       f' = Phi(u) + u phi(u), phi the normal density
-//   gelu_tanh  f' = (1 + t) / 2 + u/2 (1 - t^2) y', t = tanh(y), y = c (u + .044715 u^3), c = sqrt(2/pi)
-//   relu       f' = 1 where u > 0, else 0        tanh  f' = 1 - f^2
-KPD__INLINE kpd__v KPDT__NAME(slope)(kpd_activation f, kpd__v u) {
-    const kpd__v one = kpd__set(1.0f), half = kpd__set(0.5f), square = kpd__mul(u, u);
-    kpd__v t, y;
-    switch (f) {
-    case KPD_GELU:
-        t = kpd__exp(kpd__mul(square, kpd__set(-0.5f)));
-        return kpd__fmadd(kpd__mul(u, kpd__set(0.398942280f)), t, kpd__phi(u));
-    case KPD_GELU_TANH:
-        y = kpd__mul(kpd__set(0.797884561f), kpd__fmadd(kpd__mul(kpd__set(0.044715f), u), square, u));
-        t = kpd__tanh(y);
-        y = kpd__fmadd(square, kpd__set(0.797884561f * 3 * 0.044715f), kpd__set(0.797884561f));
-        y = kpd__mul(kpd__mul(half, u), y);
-        return kpd__fmadd(kpd__fmadd(kpd__sub(kpd__set(0), t), t, one), y, kpd__fmadd(half, t, half));
-    case KPD_RELU: return kpd__pick_lt(kpd__set(0), u, one, kpd__set(0));
-    case KPD_TANH:
-        t = kpd__tanh(u);
-        return kpd__fmadd(kpd__sub(kpd__set(0), t), t, one);
-    default: return one;
-    }
-}
-
-KPD__INLINE void KPDT__NAME(activate_as)(kpd_activation f, const float *u, size_t n, float *a) {
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__store_n(a + i, m, kpd__activate((int)f, kpd__load_n(u + i, m)));
-    }
-}
-
-// d holds da and becomes du; a becomes f(u) again.
-KPD__INLINE void KPDT__NAME(activate_backward_as)(kpd_activation f, const float *u, size_t n, float *a, float *d) {
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__v x = kpd__load_n(u + i, m);
-        kpd__store_n(a + i, m, kpd__activate((int)f, x));
-        kpd__store_n(d + i, m, kpd__mul(kpd__load_n(d + i, m), KPDT__NAME(slope)(f, x)));
-    }
-}
-
-// f is a constant in each call, so that the switches inside go away.
-static void KPDT__NAME(activate)(kpd_activation f, const float *u, size_t n, float *a) {
-    switch (f) {
-    case KPD_GELU: KPDT__NAME(activate_as)(KPD_GELU, u, n, a); break;
-    case KPD_GELU_TANH: KPDT__NAME(activate_as)(KPD_GELU_TANH, u, n, a); break;
-    case KPD_RELU: KPDT__NAME(activate_as)(KPD_RELU, u, n, a); break;
-    case KPD_TANH: KPDT__NAME(activate_as)(KPD_TANH, u, n, a); break;
-    default: memmove(a, u, n * sizeof *a);
-    }
-}
-
-static void KPDT__NAME(activate_backward)(kpd_activation f, const float *u, size_t n, float *a, float *d) {
-    switch (f) {
-    case KPD_GELU: KPDT__NAME(activate_backward_as)(KPD_GELU, u, n, a, d); break;
-    case KPD_GELU_TANH: KPDT__NAME(activate_backward_as)(KPD_GELU_TANH, u, n, a, d); break;
-    case KPD_RELU: KPDT__NAME(activate_backward_as)(KPD_RELU, u, n, a, d); break;
-    case KPD_TANH: KPDT__NAME(activate_backward_as)(KPD_TANH, u, n, a, d); break;
-    default: memmove(a, u, n * sizeof *a);
-    }
-}
-
-// Layer norm z = (x - mean) / sigma, y = gamma z + beta, sigma = sqrt(var + eps); mean and variance are trees. Returns
-// 1 / sigma.
-static float KPDT__NAME(norm)(const kpd__norm *p, const float *x, size_t width, float *z, float *y) {
-    float mu = kpd__mean(x, width), scale = kpd__inverse_deviation(x, width, mu, p->eps);
-    kpd__v mean = kpd__set(mu), s = kpd__set(scale);
-    for (size_t i = 0; i < width; i += 16) {
-        size_t n = kpd__part_n(i, width);
-        kpd__v v = kpd__mul(kpd__sub(kpd__load_n(x + i, n), mean), s);
-        kpd__store_n(z + i, n, v);
-        kpd__store_n(y + i, n, kpd__fmadd(v, kpd__load_n(p->gamma + i, n), kpd__load_n(p->beta + i, n)));
-    }
-    return scale;
-}
-
-// With dz = gamma dy: dx = (dz - mean(dz) - z mean(z dz)) / sigma; the two means are trees. scale = 1 / sigma.
-static void KPDT__NAME(norm_backward)(const kpd__norm *p, const float *dy, const float *z, float scale, size_t width,
-                                      float *dx) {
-    kpd__tree sum = kpd__tree_zero(), product = kpd__tree_zero();
-    kpd__v a, b, s = kpd__set(scale);
-#define KPD__PART(acc, i, n) acc = kpd__fmadd(kpd__load_n(p->gamma + (i), n), kpd__load_n(dy + (i), n), acc)
-#define KPD__FULL(acc, i) KPD__PART(acc, i, 16)
-    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
-#undef KPD__PART
-#define KPD__PART(acc, i, n)                                                                                                   \
-    acc = kpd__fmadd(kpd__mul(kpd__load_n(p->gamma + (i), n), kpd__load_n(dy + (i), n)), kpd__load_n(z + (i), n), acc)
-    KPD__TREE(product, width, KPD__FULL, KPD__PART);
-#undef KPD__PART
-#undef KPD__FULL
-    a = kpd__set(-kpd__tree_sum(sum) / (float)width);
-    b = kpd__set(-kpd__tree_sum(product) / (float)width);
-    for (size_t i = 0; i < width; i += 16) {
-        size_t n = kpd__part_n(i, width);
-        kpd__v v = kpd__fmadd(kpd__load_n(p->gamma + i, n), kpd__load_n(dy + i, n), a);
-        kpd__store_n(dx + i, n, kpd__mul(kpd__fmadd(kpd__load_n(z + i, n), b, v), s));
-    }
-}
-
-// dgamma += sum over rows of dy z, dbeta += sum of dy: chains. n columns of rows ld apart.
-static void KPDT__NAME(norm_gradient)(const float *dy, const float *z, size_t ld, size_t rows, size_t n, float *dgamma,
-                                      float *dbeta) {
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__v g = kpd__load_n(dgamma + i, m), b = kpd__load_n(dbeta + i, m);
-        for (size_t r = 0; r < rows; r++) {
-            kpd__v d = kpd__load_n(dy + r * ld + i, m);
-            g = kpd__fmadd(d, kpd__load_n(z + r * ld + i, m), g);
-            b = kpd__add(b, d);
-        }
-        kpd__store_n(dgamma + i, m, g);
-        kpd__store_n(dbeta + i, m, b);
-    }
-}
-
-// Embedding x = word[id] + type[type] + position[place], in the order of kpd.h; a norm follows. Backward: the same three rows
-// get += dx, token by token.
-static void KPDT__NAME(embed)(const kpd__embedding *e, int32_t id, int32_t type, size_t position, float *x) {
-    const float *w = e->word.f32 + (size_t)id * e->width, *y = e->type.f32 + (size_t)type * e->width,
-                *p = e->position.f32 + position * e->width;
-    for (size_t i = 0; i < e->width; i += 16) {
-        size_t n = kpd__part_n(i, e->width);
-        kpd__store_n(x + i, n, kpd__add(kpd__add(kpd__load_n(w + i, n), kpd__load_n(y + i, n)), kpd__load_n(p + i, n)));
-    }
-}
-
-// The same for a tile of which only m columns exist: through a copy.
-KPD__INLINE void KPDT__NAME(outer_part)(size_t rows, const float *a, size_t lda, const float *b, size_t n, float *c, size_t ldc,
-                                        size_t m) {
-    float tile[KPD__ROWS * 16];
-    for (size_t r = 0; r < rows; r++) kpd__store(tile + r * 16, kpd__load_n(c + r * ldc, m));
-    kpd__outer(rows, a, lda, b, 16, n, tile, 16);
-    for (size_t r = 0; r < rows; r++) kpd__store_n(c + r * ldc, m, kpd__load(tile + r * 16));
-}
-
-// out[t][0..KPD__ROWS) = the first columns of each row of dy, of which n are left.
-KPD__INLINE void KPDT__NAME(pack_tile)(const float *dy, size_t ldy, size_t tokens, size_t n, float *out) {
-    for (size_t t = 0; t < tokens; t++, dy += ldy, out += KPD__ROWS)
-        if (n >= KPD__ROWS) memcpy(out, dy, KPD__ROWS * sizeof *out);   // of constant size: no call
-        else memcpy(out, dy, n * sizeof *out);
-}
-
-// out[panel][t][0..16) = up to KPDT__PANELS x 16 columns of each row of x, of which k are left.
-KPD__INLINE void KPDT__NAME(pack_panels)(const float *x, size_t ldx, size_t tokens, size_t k, float *out) {
-    if (k > KPDT__PANELS * 16) k = KPDT__PANELS * 16;
-    for (size_t t = 0; t < tokens; t++, x += ldx)
-        for (size_t c = 0; c < k; c += 16) kpd__store(out + (c * tokens + t * 16), kpd__load_n(x + c, kpd__part_n(c, k)));
-}
-
-// 16 columns of dW, of which m exist: all n rows.
-KPD__INLINE void KPDT__NAME(panel_gradient)(const float *tiles, const float *panel, size_t tokens, size_t n, size_t m,
-                                            float *dw, size_t k) {
-    for (size_t r = 0; r < n; r += KPD__ROWS) {
-        size_t rows = n - r < KPD__ROWS ? n - r : KPD__ROWS;
-        if (m == 16) kpd__outer(rows, tiles + r * tokens, KPD__ROWS, panel, 16, tokens, dw + r * k, k);
-        else KPDT__NAME(outer_part)(rows, tiles + r * tokens, KPD__ROWS, panel, tokens, dw + r * k, k, m);
-    }
-}
-
-// Matrix product y = x W^T + b. Backward: dx = dy W is kpd.h's gemm on panels of W^T; db[n] += sum over t of dy[t][n]; and here
-// dW[n][k] += sum over t of dy[t][n] x[t][k] for n <= KPDT__GROUP columns of dy. KPDT__TOKENS tokens at a time are packed, dy
-// by tiles of rows and x by panels, so that the micro-kernel reads L1 in order; a longer chain rests in dW meanwhile.
-static void KPDT__NAME(weight_gradient)(const float *dy, size_t ldy, const float *x, size_t ldx, size_t rows, size_t n,
-                                        size_t k, float *dw, float *scratch) {
-    float *panels = scratch + KPDT__TOKENS * KPDT__GROUP;   // before them [n / KPD__ROWS][tokens][KPD__ROWS]
-    for (size_t at = 0; at < rows; at += KPDT__TOKENS, dy += KPDT__TOKENS * ldy, x += KPDT__TOKENS * ldx) {
-        size_t tokens = rows - at < KPDT__TOKENS ? rows - at : KPDT__TOKENS;
-        for (size_t r = 0; r < n; r += KPD__ROWS) KPDT__NAME(pack_tile)(dy + r, ldy, tokens, n - r, scratch + r * tokens);
-        for (size_t c = 0; c < k; c += 16) {
-            size_t i = c / 16 % KPDT__PANELS;
-            if (!i) KPDT__NAME(pack_panels)(x + c, ldx, tokens, k - c, panels);
-            KPDT__NAME(panel_gradient)(scratch, panels + i * tokens * 16, tokens, n, kpd__part_n(c, k), dw + c, k);
-        }
-    }
-}
-
-static void KPDT__NAME(bias_gradient)(const float *dy, size_t ldy, size_t rows, size_t n, float *db) {
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__v b = kpd__load_n(db + i, m);
-        for (size_t r = 0; r < rows; r++) b = kpd__add(b, kpd__load_n(dy + r * ldy + i, m));
-        kpd__store_n(db + i, m, b);
-    }
-}
-
-// Softmax numerators of one row of n scores in place, scaled first; lanes up to a multiple of 16 become 0. Returns 1 / sum.
-KPD__INLINE float KPDT__NAME(softmax)(float *s, size_t n, float scale) {
-    const kpd__v f = kpd__set(scale);
-    kpd__tree sum = kpd__tree_zero();
-    kpd__v top = kpd__set(-INFINITY), last;
-    size_t full = n / 16 * 16;
-    for (size_t i = 0; i < full; i += 16) {
-        kpd__v v = kpd__mul(kpd__load(s + i), f);
-        kpd__store(s + i, v);
-        top = kpd__vmax(top, v);
-    }
-    for (size_t i = full; i < n; i++) {
-        s[i] = s[i] * scale;
-        top = kpd__vmax(top, kpd__set(s[i]));
-    }
-    top = kpd__set(kpd__hmax(top));
-    if (full < n) {   // the exponentials of the last lanes, then zeros behind them
-        last = kpd__exp(kpd__sub(kpd__load_n(s + full, n - full), top));
-        kpd__store(s + full, last);
-        kpd__store(s + full, kpd__load_n(s + full, n - full));
-    }
-#define KPD__FULL(acc, i)                                                                                                      \
-    do {                                                                                                                       \
-        kpd__v e_ = kpd__exp(kpd__sub(kpd__load(s + (i)), top));                                                               \
-        kpd__store(s + (i), e_);                                                                                               \
-        acc = kpd__add(acc, e_);                                                                                               \
-    } while (0)
-#define KPD__PART(acc, i, m) do { if ((m) == 16) KPD__FULL(acc, i); else acc = kpd__add(acc, kpd__load(s + (i))); } while (0)
-    KPD__TREE(sum, n, KPD__FULL, KPD__PART);
-#undef KPD__FULL
-#undef KPD__PART
-    return 1.0f / kpd__tree_sum(sum);
-}
-
-// Keys of one head as panels: out[j/16][d][j%16] = keys[j][d], zeros behind the last key.
-KPD__INLINE void KPDT__NAME(pack_keys)(const float *keys, size_t ld, size_t n, size_t depth, float *out) {
-    for (size_t j = 0; j < n; j += 16, out += depth * 16)
-        for (size_t lane = 0; lane < 16; lane++)
-            for (size_t d = 0; d < depth; d++) out[d * 16 + lane] = j + lane < n ? keys[(j + lane) * ld + d] : 0;
-}
-
-// Attention of one head: P = softmax(Q K^T / sqrt(depth)), O = (M P) V with M dropout's mask. Numerators of P for a block of
-// query rows, and what to divide by, turned over.
-KPD__INLINE void KPDT__NAME(numerators)(const float *q, size_t ld, size_t rows, size_t n, size_t depth, const float *kt,
-                                        float *p, float *inverse) {
-    float tile[KPD__ROWS * 16], scale = 1.0f / sqrtf((float)depth);
-    size_t ldp = kpd__round_up(n, 16);
-    for (size_t j = 0; j < n; j += 16) {
-        kpd__micro(rows, q, ld, kt + j * depth, 16, depth, tile);
-        for (size_t r = 0; r < rows; r++) kpd__store(p + r * ldp + j, kpd__load(tile + r * 16));
-    }
-    for (size_t r = 0; r < rows; r++) inverse[r] = KPDT__NAME(softmax)(p + r * ldp, n, scale);
-}
-
-// The mask of one query's row, or NULL.
-KPD__INLINE const float *KPDT__NAME(attention_mask)(const kpdt__heads *a, size_t row, size_t head, float *mask) {
-    if (!a->dropout) return NULL;
-    kpdt__mask(a->dropout, a->site, a->text, row * a->heads + head, a->n_tokens, mask);
-    return mask;
-}
-
-static void KPDT__NAME(attention)(const kpdt__heads *a, const float *qkv, float *out) {
-    size_t n = a->n_tokens, depth = a->width / a->heads, padded = kpd__round_up(a->width, 16), ld = 3 * padded;
-    size_t ldp = kpd__round_up(n, 16);
-    float *kt = a->scratch, *p = kt + ldp * depth, *mask = p + n * ldp, tile[KPD__ROWS * 16], inverse[KPD__ROWS];
-    for (size_t h = 0; h < a->heads; h++) {
-        const float *q = qkv + h * depth, *v = q + 2 * padded;
-        KPDT__NAME(pack_keys)(q + padded, ld, n, depth, kt);
-        for (size_t i = 0; i < n; i += KPD__ROWS) {
-            size_t rows = n - i < KPD__ROWS ? n - i : KPD__ROWS;
-            KPDT__NAME(numerators)(q + i * ld, ld, rows, n, depth, kt, p, inverse);
-            for (size_t r = 0; a->dropout && r < rows; r++)
-                KPDT__NAME(mul)(p + r * ldp, KPDT__NAME(attention_mask)(a, i + r, h, mask), n, p + r * ldp);
-            for (size_t d = 0; d < depth; d += 16) {
-                kpd__micro(rows, p, ldp, v + d, ld, n, tile);
-                for (size_t r = 0; r < rows; r++)
-                    kpd__store_n(out + (i + r) * a->width + h * depth + d, kpd__part_n(d, depth),
-                                 kpd__mul(kpd__load(tile + r * 16), kpd__set(inverse[r])));
-            }
-        }
-    }
-}
-
-// Softmax backward of one row: dP = M (dO V^T), dS = P (dP - sum_j P dP) / sqrt(depth), the sum a tree. p holds numerators and
-// becomes M P; d holds dO V^T and becomes dS. Both are n padded to 16, p with zeros.
-KPD__INLINE void KPDT__NAME(softmax_backward)(float *p, float *d, const float *mask, float inverse, float scale, size_t n) {
-    kpd__tree sum = kpd__tree_zero();
-    kpd__v mean, f = kpd__set(scale);
-    for (size_t i = 0; i < n; i += 16) {
-        kpd__store(p + i, kpd__mul(kpd__load(p + i), kpd__set(inverse)));
-        if (mask) kpd__store(d + i, kpd__mul(kpd__load(d + i), kpd__load_n(mask + i, kpd__part_n(i, n))));
-    }
-#define KPD__FULL(acc, i) acc = kpd__fmadd(kpd__load(p + (i)), kpd__load(d + (i)), acc)
-#define KPD__PART(acc, i, m) do { (void)(m); KPD__FULL(acc, i); } while (0)
-    KPD__TREE(sum, n, KPD__FULL, KPD__PART);
-#undef KPD__FULL
-#undef KPD__PART
-    mean = kpd__set(kpd__tree_sum(sum));
-    for (size_t i = 0; i < n; i += 16) {
-        kpd__v x = kpd__load(p + i);
-        kpd__store(d + i, kpd__mul(kpd__mul(x, kpd__sub(kpd__load(d + i), mean)), f));
-        if (mask) kpd__store(p + i, kpd__mul(x, kpd__load_n(mask + i, kpd__part_n(i, n))));
-    }
-}
-
-// out[j][0..depth) = sum over rows i of p[i][j] b[i][0..depth): dV of M P and dO, dK of dS and Q.
-KPD__INLINE void KPDT__NAME(columns)(const float *p, size_t ldp, const float *b, size_t ldb, size_t n, size_t depth, float *out,
-                                     size_t ldo) {
-    float tile[KPD__ROWS * 16];
-    for (size_t d = 0; d < depth; d += 16)
-        for (size_t j = 0; j < n; j += KPD__ROWS) {
-            size_t rows = n - j < KPD__ROWS ? n - j : KPD__ROWS;
-            memset(tile, 0, sizeof tile);
-            kpd__outer(rows, p + j, ldp, b + d, ldb, n, tile, 16);
-            for (size_t r = 0; r < rows; r++)
-                kpd__store_n(out + (j + r) * ldo + d, kpd__part_n(d, depth), kpd__load(tile + r * 16));
-        }
-}
-
-// dV = (M P)^T dO, dQ = dS K, dK = dS^T Q: chains over the text. qkv, dqkv: [T][3][P], dout: [T, H], readable 16 floats
-// behind their ends; the last panel of a head reads into the next, and those lanes are not stored.
-static void KPDT__NAME(attention_backward)(const kpdt__heads *a, const float *qkv, const float *dout, float *dqkv) {
-    size_t n = a->n_tokens, depth = a->width / a->heads, padded = kpd__round_up(a->width, 16), ld = 3 * padded;
-    size_t ldp = kpd__round_up(n, 16);
-    float *kt = a->scratch, *vt = kt + ldp * depth, *p = vt + ldp * depth, *ds = p + n * ldp, *mask = ds + n * ldp;
-    float tile[KPD__ROWS * 16], inverse[KPD__ROWS], scale = 1.0f / sqrtf((float)depth);
-    for (size_t h = 0; h < a->heads; h++) {
-        const float *q = qkv + h * depth, *k = q + padded, *go = dout + h * depth;
-        float *gq = dqkv + h * depth;
-        KPDT__NAME(pack_keys)(k, ld, n, depth, kt);
-        KPDT__NAME(pack_keys)(k + padded, ld, n, depth, vt);
-        for (size_t i = 0; i < n; i += KPD__ROWS) {
-            size_t rows = n - i < KPD__ROWS ? n - i : KPD__ROWS;
-            float *pi = p + i * ldp, *di = ds + i * ldp;
-            KPDT__NAME(numerators)(q + i * ld, ld, rows, n, depth, kt, pi, inverse);
-            for (size_t j = 0; j < n; j += 16) {
-                kpd__micro(rows, go + i * a->width, a->width, vt + j * depth, 16, depth, tile);
-                for (size_t r = 0; r < rows; r++) kpd__store(di + r * ldp + j, kpd__load(tile + r * 16));
-            }
-            for (size_t r = 0; r < rows; r++)
-                KPDT__NAME(softmax_backward)(pi + r * ldp, di + r * ldp, KPDT__NAME(attention_mask)(a, i + r, h, mask),
-                                             inverse[r], scale, n);
-            for (size_t d = 0; d < depth; d += 16) {
-                kpd__micro(rows, di, ldp, k + d, ld, n, tile);
-                for (size_t r = 0; r < rows; r++)
-                    kpd__store_n(gq + (i + r) * ld + d, kpd__part_n(d, depth), kpd__load(tile + r * 16));
-            }
-        }
-        KPDT__NAME(columns)(ds, ldp, q, ld, n, depth, gq + padded, ld);
-        KPDT__NAME(columns)(p, ldp, go, a->width, n, depth, gq + 2 * padded, ld);
-    }
-}
-
-// Which token holds the maximum of each of 16 columns: the first of several.
-KPD__INLINE kpd__v KPDT__NAME(top)(const float *x, size_t n_tokens, size_t width, size_t n) {
-    kpd__v best = kpd__load_n(x, n), at = kpd__set(0);
-    for (size_t t = 1; t < n_tokens; t++) {
-        kpd__v row = kpd__load_n(x + t * width, n);
-        at = kpd__pick_lt(best, row, kpd__set((float)t), at);
-        best = kpd__pick_lt(best, row, row, best);
-    }
-    return at;
-}
-
-// Pooling's backward, forward in kpd.h: dx[t] = w_t d, with w_t 1/T (mean), 1/sqrt(T) (sqrt-len), t / sum t from 1 (weighted),
-// 1 for the first (cls), the last, or the largest of a column (max), else 0. x: [T, H] is what was pooled.
-static void KPDT__NAME(pool_backward)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, const float *d,
-                                      float *dx) {
-    float count = (float)n_tokens, divisor = kind == KPD_POOL_MEAN ? count : kind == KPD_POOL_SQRT_LEN ? sqrtf(count) : 1;
-    if (kind == KPD_POOL_WEIGHTED) divisor = (float)(n_tokens * (n_tokens + 1) / 2);
-    for (size_t i = 0; i < width; i += 16) {
-        size_t n = kpd__part_n(i, width);
-        kpd__v v = kpd__load_n(d + i, n), top = kind == KPD_POOL_MAX ? KPDT__NAME(top)(x + i, n_tokens, width, n) : v, off;
-        for (size_t t = 0; t < n_tokens; t++) {
-            bool none = (kind == KPD_POOL_CLS && t) || (kind == KPD_POOL_LAST && t + 1 < n_tokens);
-            float w = none ? 0 : (kind == KPD_POOL_WEIGHTED ? (float)(t + 1) : 1) / divisor;
-            kpd__v g = kpd__mul(v, kpd__set(w));
-            off = kpd__sub(top, kpd__set((float)t));
-            if (kind == KPD_POOL_MAX) g = kpd__pick_lt(kpd__mul(off, off), kpd__set(0.25f), g, kpd__set(0));
-            kpd__store_n(dx + t * width + i, n, g);
-        }
-    }
-}
-
-// y = x / |x|: dx = (dy - x (x . dy) / |x|^2) / |x|, both products trees. A vector without length, which the forward pass
-// divides by 1e-12, has no direction to turn: its gradient is zero.
-static void KPDT__NAME(normalize_backward)(const float *x, const float *dy, size_t n, float *dx) {
-    float square = KPD__NAME(dot)(x, x, n), length = sqrtf(square);
-    kpd__v s;
-    if (!(length > 1e-12f)) { memset(dx, 0, n * sizeof *dx); return; }
-    s = kpd__set(-KPD__NAME(dot)(x, dy, n) / square);
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__v v = kpd__fmadd(kpd__load_n(x + i, m), s, kpd__load_n(dy + i, m));
-        kpd__store_n(dx + i, m, kpd__div(v, kpd__set(length)));
-    }
-}
-
-// AdamW [Loshchilov 2019], element by element, as PyTorch orders it: w -= rate decay w; m = b1 m + (1 - b1) g;
-// v = b2 v + (1 - b2) g^2; w -= rate / correct1 * m / (sqrt(v) / correct2 + epsilon).
-static void KPDT__NAME(adamw)(const kpdt__adamw *o, size_t n, float *w, const float *g, float *m, float *v) {
-    const kpd__v keep = kpd__set(kpd__fma(-o->rate, o->decay, 1.0f)), b1 = kpd__set(o->beta1), b2 = kpd__set(o->beta2);
-    const kpd__v c1 = kpd__set(1 - o->beta1), c2 = kpd__set(1 - o->beta2), step = kpd__set(-o->rate / o->correct1);
-    const kpd__v root = kpd__set(o->correct2);
-    for (size_t i = 0; i < n; i += 16) {
-        size_t k = kpd__part_n(i, n);
-        kpd__v d = kpd__mul(kpd__load_n(g + i, k), kpd__set(o->scale)), a = kpd__load_n(m + i, k), b = kpd__load_n(v + i, k), u;
-        a = kpd__fmadd(c1, d, kpd__mul(b1, a));
-        b = kpd__fmadd(kpd__mul(c2, d), d, kpd__mul(b2, b));
-        u = kpd__div(a, kpd__add(kpd__div(kpd__root(b), root), kpd__set(o->epsilon)));
-        kpd__store_n(m + i, k, a);
-        kpd__store_n(v + i, k, b);
-        kpd__store_n(w + i, k, kpd__fmadd(step, u, kpd__mul(keep, kpd__load_n(w + i, k))));
-    }
-}
-
-// Cross-entropy of one row of logits x [n], with room up to a multiple of 16: becomes scale (softmax(x) - onehot(label)).
-// -log softmax(x)[label] = -log(returned) - margin, where margin = x[label] - max x and what is returned is
-// 1 / sum exp(x - max x), the sum a tree.
-static float KPDT__NAME(entropy)(float *x, size_t n, size_t label, float scale, float *margin) {
-    kpd__v top = kpd__set(-INFINITY), s;
-    float inverse;
-    for (size_t i = n; i % 16; i++) x[i] = -INFINITY;
-    for (size_t i = 0; i < n; i += 16) top = kpd__vmax(top, kpd__load(x + i));
-    *margin = x[label] - kpd__hmax(top);
-    inverse = KPDT__NAME(softmax)(x, n, 1.0f);
-    s = kpd__set(inverse * scale);
-    for (size_t i = 0; i < n; i += 16) kpd__store(x + i, kpd__mul(kpd__load(x + i), s));
-    x[label] -= scale;
-    return inverse;
-}
-
-// s [rows, n] = (x panel, added to s if asked) times the row's scale, or as it is.
-static void KPDT__NAME(scores)(const kpdt__products *p, const float *scale, size_t n, float *s, size_t lds) {
-    float tile[KPD__ROWS * 16];
-    for (size_t r = 0, step = kpd__even_rows(p->rows, KPD__ROWS), m; r < p->rows; r += m) {
-        m = kpd__min(step, p->rows - r);
-        kpd__micro(m, p->x + r * p->ldx, p->ldx, p->panel, 16, p->n_k, tile);
-        for (size_t i = 0; i < m; i++) {
-            float *y = s + (r + i) * lds;
-            kpd__v v = kpd__load(tile + i * 16);
-            if (p->add) v = kpd__add(kpd__load_n(y, n), v);
-            if (scale) v = kpd__mul(v, kpd__set(scale[r + i]));
-            if (n == 16) kpd__store(y, v);
-            else kpd__store_n(y, n, v);
-        }
-    }
-}
-
-// The same sums g of rows of x, or of its columns; d [rows, n] += scale g, dot += g own. Rows of own and d are ldo apart.
-static void KPDT__NAME(score_gradient)(const kpdt__products *p, bool columns, const float *scale, size_t n, const float *own,
-                                       size_t ldo, double *dot, float *d) {
-    float tile[KPD__ROWS * 16], product[16];
-    double part[4];
-    for (size_t r = 0, step = kpd__even_rows(p->rows, KPD__ROWS), m; r < p->rows; r += m) {
-        m = kpd__min(step, p->rows - r);
-        if (columns) {
-            memset(tile, 0, m * 16 * sizeof *tile);
-            kpd__outer(m, p->x + r, p->ldx, p->panel, 16, p->n_k, tile, 16);
-        } else kpd__micro(m, p->x + r * p->ldx, p->ldx, p->panel, 16, p->n_k, tile);
-        for (size_t i = 0; i < m; i++) {
-            size_t at = (r + i) * ldo;
-            kpd__v g = kpd__load(tile + i * 16);
-            kpd__store_n(d + at, n, kpd__fmadd(g, kpd__set(scale[r + i]), kpd__load_n(d + at, n)));
-            kpd__store(product, kpd__mul(g, kpd__load_n(own + at, n)));
-            for (size_t k = 0; k < 4; k++)
-                part[k] = ((double)product[k] + (double)product[k + 4]) + ((double)product[k + 8] + (double)product[k + 12]);
-            dot[r + i] += (part[0] + part[1]) + (part[2] + part[3]);
-        }
-    }
-}
-
-// Numerators of a softmax: top is one number, or one for each score.
-static void KPDT__NAME(exps)(const float *s, size_t n, float scale, const float *top, bool each, float *e) {
-    for (size_t i = 0; i < n; i += 16) {
-        size_t m = kpd__part_n(i, n);
-        kpd__v t = each ? kpd__load_n(top + i, m) : kpd__set(*top);
-        kpd__store_n(e + i, m, kpd__exp(kpd__fmadd(kpd__load_n(s + i, m), kpd__set(scale), kpd__sub(kpd__set(0), t))));
-    }
-}
-
-static const kpdt__ops KPDT__NAME(ops) = {
-    KPDT__NAME(embed), KPDT__NAME(norm), KPDT__NAME(norm_backward), KPDT__NAME(norm_gradient), KPDT__NAME(activate),
-    KPDT__NAME(activate_backward), KPDT__NAME(add), KPDT__NAME(mul), KPDT__NAME(weight_gradient), KPDT__NAME(bias_gradient),
-    KPDT__NAME(attention), KPDT__NAME(attention_backward), KPDT__NAME(pool_backward), KPDT__NAME(normalize_backward),
-    KPDT__NAME(adamw), KPDT__NAME(entropy), KPDT__NAME(scores), KPDT__NAME(score_gradient),
-    KPDT__NAME(exps)};
-
-#undef KPDT__NAME
-#undef KPDT__ACC
-#undef KPDT__STEP
-#undef KPDT__STORE
-#undef KPDT__OUTER
-#define KPD__NAMES 0
-#include "kpd.h"
-#undef KPD__NAMES
-#endif // KPD__LEVEL
-
-// ------------------------------------------------------------------------------------------------------------------
-// IMPLEMENTATION, part C: everything below the SIMD levels.
-#if !defined(KPD__LEVEL) && defined(KPD__TRAIN_IMPLEMENTING)
 
 #ifndef KPDT_SELF
 #ifdef __FILE_NAME__
@@ -6599,7 +6078,522 @@ KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vo
 #pragma GCC pop_options
 #endif
 #undef KPD__TRAIN_IMPLEMENTING
-#endif // part C
+#endif // part A
+#endif // !KPD__LEVEL
+
+// ------------------------------------------------------------------------------------------------------------------
+// IMPLEMENTATION, part B: read once per level.
+#ifdef KPD__LEVEL
+
+// >>layers  Each layer's kernels, forward beside backward, on the 16 lanes of kpd.h's levels; then the passes over a batch.
+// Relies on the tape and on the kernels of kpd.h, whose names the next lines bring back. Promises the same bits on every
+// level, at any number of tasks, and in the forward pass the same as kpd_embed and kpd_score.
+
+#define KPD__NAMES 1
+#include "kpd.h"
+#undef KPD__NAMES
+#define KPDT__NAME(name) KPD__NAME(train_##name)
+
+// y = x + mask y: dropout and residual. The mask holds 0 and 1 / (1 - p); NULL = ones.
+static void KPDT__NAME(add)(const float *x, const float *mask, size_t n, float *y) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v a = kpd__load_n(x + i, m), b = kpd__load_n(y + i, m);
+        kpd__store_n(y + i, m, mask ? kpd__fmadd(kpd__load_n(mask + i, m), b, a) : kpd__add(a, b));
+    }
+}
+
+// y = mask x: dropout, and its own backward.
+static void KPDT__NAME(mul)(const float *x, const float *mask, size_t n, float *y) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__store_n(y + i, m, kpd__mul(kpd__load_n(x + i, m), kpd__load_n(mask + i, m)));
+    }
+}
+
+// Activation a = f(u). Backward: du = da f'(u), where
+//   gelu       f' = Phi(u) + u phi(u), phi the normal density
+//   gelu_tanh  f' = (1 + t) / 2 + u/2 (1 - t^2) y', t = tanh(y), y = c (u + .044715 u^3), c = sqrt(2/pi)
+//   relu       f' = 1 where u > 0, else 0        tanh  f' = 1 - f^2
+KPD__INLINE kpd__v KPDT__NAME(slope)(kpd_activation f, kpd__v u) {
+    const kpd__v one = kpd__set(1.0f), half = kpd__set(0.5f), square = kpd__mul(u, u);
+    kpd__v t, y;
+    switch (f) {
+    case KPD_GELU:
+        t = kpd__exp(kpd__mul(square, kpd__set(-0.5f)));
+        return kpd__fmadd(kpd__mul(u, kpd__set(0.398942280f)), t, kpd__phi(u));
+    case KPD_GELU_TANH:
+        y = kpd__mul(kpd__set(0.797884561f), kpd__fmadd(kpd__mul(kpd__set(0.044715f), u), square, u));
+        t = kpd__tanh(y);
+        y = kpd__fmadd(square, kpd__set(0.797884561f * 3 * 0.044715f), kpd__set(0.797884561f));
+        y = kpd__mul(kpd__mul(half, u), y);
+        return kpd__fmadd(kpd__fmadd(kpd__sub(kpd__set(0), t), t, one), y, kpd__fmadd(half, t, half));
+    case KPD_RELU: return kpd__pick_lt(kpd__set(0), u, one, kpd__set(0));
+    case KPD_TANH:
+        t = kpd__tanh(u);
+        return kpd__fmadd(kpd__sub(kpd__set(0), t), t, one);
+    default: return one;
+    }
+}
+
+KPD__INLINE void KPDT__NAME(activate_as)(kpd_activation f, const float *u, size_t n, float *a) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__store_n(a + i, m, kpd__activate((int)f, kpd__load_n(u + i, m)));
+    }
+}
+
+// d holds da and becomes du; a becomes f(u) again.
+KPD__INLINE void KPDT__NAME(activate_backward_as)(kpd_activation f, const float *u, size_t n, float *a, float *d) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v x = kpd__load_n(u + i, m);
+        kpd__store_n(a + i, m, kpd__activate((int)f, x));
+        kpd__store_n(d + i, m, kpd__mul(kpd__load_n(d + i, m), KPDT__NAME(slope)(f, x)));
+    }
+}
+
+// f is a constant in each call, so that the switches inside go away.
+static void KPDT__NAME(activate)(kpd_activation f, const float *u, size_t n, float *a) {
+    switch (f) {
+    case KPD_GELU: KPDT__NAME(activate_as)(KPD_GELU, u, n, a); break;
+    case KPD_GELU_TANH: KPDT__NAME(activate_as)(KPD_GELU_TANH, u, n, a); break;
+    case KPD_RELU: KPDT__NAME(activate_as)(KPD_RELU, u, n, a); break;
+    case KPD_TANH: KPDT__NAME(activate_as)(KPD_TANH, u, n, a); break;
+    default: memmove(a, u, n * sizeof *a);
+    }
+}
+
+static void KPDT__NAME(activate_backward)(kpd_activation f, const float *u, size_t n, float *a, float *d) {
+    switch (f) {
+    case KPD_GELU: KPDT__NAME(activate_backward_as)(KPD_GELU, u, n, a, d); break;
+    case KPD_GELU_TANH: KPDT__NAME(activate_backward_as)(KPD_GELU_TANH, u, n, a, d); break;
+    case KPD_RELU: KPDT__NAME(activate_backward_as)(KPD_RELU, u, n, a, d); break;
+    case KPD_TANH: KPDT__NAME(activate_backward_as)(KPD_TANH, u, n, a, d); break;
+    default: memmove(a, u, n * sizeof *a);
+    }
+}
+
+// Layer norm z = (x - mean) / sigma, y = gamma z + beta, sigma = sqrt(var + eps); mean and variance are trees. Returns
+// 1 / sigma.
+static float KPDT__NAME(norm)(const kpd__norm *p, const float *x, size_t width, float *z, float *y) {
+    float mu = kpd__mean(x, width), scale = kpd__inverse_deviation(x, width, mu, p->eps);
+    kpd__v mean = kpd__set(mu), s = kpd__set(scale);
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        kpd__v v = kpd__mul(kpd__sub(kpd__load_n(x + i, n), mean), s);
+        kpd__store_n(z + i, n, v);
+        kpd__store_n(y + i, n, kpd__fmadd(v, kpd__load_n(p->gamma + i, n), kpd__load_n(p->beta + i, n)));
+    }
+    return scale;
+}
+
+// With dz = gamma dy: dx = (dz - mean(dz) - z mean(z dz)) / sigma; the two means are trees. scale = 1 / sigma.
+static void KPDT__NAME(norm_backward)(const kpd__norm *p, const float *dy, const float *z, float scale, size_t width,
+                                      float *dx) {
+    kpd__tree sum = kpd__tree_zero(), product = kpd__tree_zero();
+    kpd__v a, b, s = kpd__set(scale);
+#define KPD__PART(acc, i, n) acc = kpd__fmadd(kpd__load_n(p->gamma + (i), n), kpd__load_n(dy + (i), n), acc)
+#define KPD__FULL(acc, i) KPD__PART(acc, i, 16)
+    KPD__TREE(sum, width, KPD__FULL, KPD__PART);
+#undef KPD__PART
+#define KPD__PART(acc, i, n)                                                                                                   \
+    acc = kpd__fmadd(kpd__mul(kpd__load_n(p->gamma + (i), n), kpd__load_n(dy + (i), n)), kpd__load_n(z + (i), n), acc)
+    KPD__TREE(product, width, KPD__FULL, KPD__PART);
+#undef KPD__PART
+#undef KPD__FULL
+    a = kpd__set(-kpd__tree_sum(sum) / (float)width);
+    b = kpd__set(-kpd__tree_sum(product) / (float)width);
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        kpd__v v = kpd__fmadd(kpd__load_n(p->gamma + i, n), kpd__load_n(dy + i, n), a);
+        kpd__store_n(dx + i, n, kpd__mul(kpd__fmadd(kpd__load_n(z + i, n), b, v), s));
+    }
+}
+
+// dgamma += sum over rows of dy z, dbeta += sum of dy: chains. n columns of rows ld apart.
+static void KPDT__NAME(norm_gradient)(const float *dy, const float *z, size_t ld, size_t rows, size_t n, float *dgamma,
+                                      float *dbeta) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v g = kpd__load_n(dgamma + i, m), b = kpd__load_n(dbeta + i, m);
+        for (size_t r = 0; r < rows; r++) {
+            kpd__v d = kpd__load_n(dy + r * ld + i, m);
+            g = kpd__fmadd(d, kpd__load_n(z + r * ld + i, m), g);
+            b = kpd__add(b, d);
+        }
+        kpd__store_n(dgamma + i, m, g);
+        kpd__store_n(dbeta + i, m, b);
+    }
+}
+
+// Embedding x = word[id] + type[type] + position[place], in the order of kpd.h; a norm follows. Backward: the same three rows
+// get += dx, token by token.
+static void KPDT__NAME(embed)(const kpd__embedding *e, int32_t id, int32_t type, size_t position, float *x) {
+    const float *w = e->word.f32 + (size_t)id * e->width, *y = e->type.f32 + (size_t)type * e->width,
+                *p = e->position.f32 + position * e->width;
+    for (size_t i = 0; i < e->width; i += 16) {
+        size_t n = kpd__part_n(i, e->width);
+        kpd__store_n(x + i, n, kpd__add(kpd__add(kpd__load_n(w + i, n), kpd__load_n(y + i, n)), kpd__load_n(p + i, n)));
+    }
+}
+
+// The same for a tile of which only m columns exist: through a copy.
+KPD__INLINE void KPDT__NAME(outer_part)(size_t rows, const float *a, size_t lda, const float *b, size_t n, float *c, size_t ldc,
+                                        size_t m) {
+    float tile[KPD__ROWS * 16];
+    for (size_t r = 0; r < rows; r++) kpd__store(tile + r * 16, kpd__load_n(c + r * ldc, m));
+    kpd__outer(rows, a, lda, b, 16, n, tile, 16);
+    for (size_t r = 0; r < rows; r++) kpd__store_n(c + r * ldc, m, kpd__load(tile + r * 16));
+}
+
+// out[t][0..KPD__ROWS) = the first columns of each row of dy, of which n are left.
+KPD__INLINE void KPDT__NAME(pack_tile)(const float *dy, size_t ldy, size_t tokens, size_t n, float *out) {
+    for (size_t t = 0; t < tokens; t++, dy += ldy, out += KPD__ROWS)
+        if (n >= KPD__ROWS) memcpy(out, dy, KPD__ROWS * sizeof *out);   // of constant size: no call
+        else memcpy(out, dy, n * sizeof *out);
+}
+
+// out[panel][t][0..16) = up to KPDT__PANELS x 16 columns of each row of x, of which k are left.
+KPD__INLINE void KPDT__NAME(pack_panels)(const float *x, size_t ldx, size_t tokens, size_t k, float *out) {
+    if (k > KPDT__PANELS * 16) k = KPDT__PANELS * 16;
+    for (size_t t = 0; t < tokens; t++, x += ldx)
+        for (size_t c = 0; c < k; c += 16) kpd__store(out + (c * tokens + t * 16), kpd__load_n(x + c, kpd__part_n(c, k)));
+}
+
+// 16 columns of dW, of which m exist: all n rows.
+KPD__INLINE void KPDT__NAME(panel_gradient)(const float *tiles, const float *panel, size_t tokens, size_t n, size_t m,
+                                            float *dw, size_t k) {
+    for (size_t r = 0; r < n; r += KPD__ROWS) {
+        size_t rows = n - r < KPD__ROWS ? n - r : KPD__ROWS;
+        if (m == 16) kpd__outer(rows, tiles + r * tokens, KPD__ROWS, panel, 16, tokens, dw + r * k, k);
+        else KPDT__NAME(outer_part)(rows, tiles + r * tokens, KPD__ROWS, panel, tokens, dw + r * k, k, m);
+    }
+}
+
+// Matrix product y = x W^T + b. Backward: dx = dy W is kpd.h's gemm on panels of W^T; db[n] += sum over t of dy[t][n]; and here
+// dW[n][k] += sum over t of dy[t][n] x[t][k] for n <= KPDT__GROUP columns of dy. KPDT__TOKENS tokens at a time are packed, dy
+// by tiles of rows and x by panels, so that the micro-kernel reads L1 in order; a longer chain rests in dW meanwhile.
+static void KPDT__NAME(weight_gradient)(const float *dy, size_t ldy, const float *x, size_t ldx, size_t rows, size_t n,
+                                        size_t k, float *dw, float *scratch) {
+    float *panels = scratch + KPDT__TOKENS * KPDT__GROUP;   // before them [n / KPD__ROWS][tokens][KPD__ROWS]
+    for (size_t at = 0; at < rows; at += KPDT__TOKENS, dy += KPDT__TOKENS * ldy, x += KPDT__TOKENS * ldx) {
+        size_t tokens = rows - at < KPDT__TOKENS ? rows - at : KPDT__TOKENS;
+        for (size_t r = 0; r < n; r += KPD__ROWS) KPDT__NAME(pack_tile)(dy + r, ldy, tokens, n - r, scratch + r * tokens);
+        for (size_t c = 0; c < k; c += 16) {
+            size_t i = c / 16 % KPDT__PANELS;
+            if (!i) KPDT__NAME(pack_panels)(x + c, ldx, tokens, k - c, panels);
+            KPDT__NAME(panel_gradient)(scratch, panels + i * tokens * 16, tokens, n, kpd__part_n(c, k), dw + c, k);
+        }
+    }
+}
+
+static void KPDT__NAME(bias_gradient)(const float *dy, size_t ldy, size_t rows, size_t n, float *db) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v b = kpd__load_n(db + i, m);
+        for (size_t r = 0; r < rows; r++) b = kpd__add(b, kpd__load_n(dy + r * ldy + i, m));
+        kpd__store_n(db + i, m, b);
+    }
+}
+
+// Softmax numerators of one row of n scores in place, scaled first; lanes up to a multiple of 16 become 0. Returns 1 / sum.
+KPD__INLINE float KPDT__NAME(softmax)(float *s, size_t n, float scale) {
+    const kpd__v f = kpd__set(scale);
+    kpd__tree sum = kpd__tree_zero();
+    kpd__v top = kpd__set(-INFINITY), last;
+    size_t full = n / 16 * 16;
+    for (size_t i = 0; i < full; i += 16) {
+        kpd__v v = kpd__mul(kpd__load(s + i), f);
+        kpd__store(s + i, v);
+        top = kpd__vmax(top, v);
+    }
+    for (size_t i = full; i < n; i++) {
+        s[i] = s[i] * scale;
+        top = kpd__vmax(top, kpd__set(s[i]));
+    }
+    top = kpd__set(kpd__hmax(top));
+    if (full < n) {   // the exponentials of the last lanes, then zeros behind them
+        last = kpd__exp(kpd__sub(kpd__load_n(s + full, n - full), top));
+        kpd__store(s + full, last);
+        kpd__store(s + full, kpd__load_n(s + full, n - full));
+    }
+#define KPD__FULL(acc, i)                                                                                                      \
+    do {                                                                                                                       \
+        kpd__v e_ = kpd__exp(kpd__sub(kpd__load(s + (i)), top));                                                               \
+        kpd__store(s + (i), e_);                                                                                               \
+        acc = kpd__add(acc, e_);                                                                                               \
+    } while (0)
+#define KPD__PART(acc, i, m) do { if ((m) == 16) KPD__FULL(acc, i); else acc = kpd__add(acc, kpd__load(s + (i))); } while (0)
+    KPD__TREE(sum, n, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    return 1.0f / kpd__tree_sum(sum);
+}
+
+// Keys of one head as panels: out[j/16][d][j%16] = keys[j][d], zeros behind the last key.
+KPD__INLINE void KPDT__NAME(pack_keys)(const float *keys, size_t ld, size_t n, size_t depth, float *out) {
+    for (size_t j = 0; j < n; j += 16, out += depth * 16)
+        for (size_t lane = 0; lane < 16; lane++)
+            for (size_t d = 0; d < depth; d++) out[d * 16 + lane] = j + lane < n ? keys[(j + lane) * ld + d] : 0;
+}
+
+// Attention of one head: P = softmax(Q K^T / sqrt(depth)), O = (M P) V with M dropout's mask. Numerators of P for a block of
+// query rows, and what to divide by, turned over.
+KPD__INLINE void KPDT__NAME(numerators)(const float *q, size_t ld, size_t rows, size_t n, size_t depth, const float *kt,
+                                        float *p, float *inverse) {
+    float tile[KPD__ROWS * 16], scale = 1.0f / sqrtf((float)depth);
+    size_t ldp = kpd__round_up(n, 16);
+    for (size_t j = 0; j < n; j += 16) {
+        kpd__micro(rows, q, ld, kt + j * depth, 16, depth, tile);
+        for (size_t r = 0; r < rows; r++) kpd__store(p + r * ldp + j, kpd__load(tile + r * 16));
+    }
+    for (size_t r = 0; r < rows; r++) inverse[r] = KPDT__NAME(softmax)(p + r * ldp, n, scale);
+}
+
+// The mask of one query's row, or NULL.
+KPD__INLINE const float *KPDT__NAME(attention_mask)(const kpdt__heads *a, size_t row, size_t head, float *mask) {
+    if (!a->dropout) return NULL;
+    kpdt__mask(a->dropout, a->site, a->text, row * a->heads + head, a->n_tokens, mask);
+    return mask;
+}
+
+static void KPDT__NAME(attention)(const kpdt__heads *a, const float *qkv, float *out) {
+    size_t n = a->n_tokens, depth = a->width / a->heads, padded = kpd__round_up(a->width, 16), ld = 3 * padded;
+    size_t ldp = kpd__round_up(n, 16);
+    float *kt = a->scratch, *p = kt + ldp * depth, *mask = p + n * ldp, tile[KPD__ROWS * 16], inverse[KPD__ROWS];
+    for (size_t h = 0; h < a->heads; h++) {
+        const float *q = qkv + h * depth, *v = q + 2 * padded;
+        KPDT__NAME(pack_keys)(q + padded, ld, n, depth, kt);
+        for (size_t i = 0; i < n; i += KPD__ROWS) {
+            size_t rows = n - i < KPD__ROWS ? n - i : KPD__ROWS;
+            KPDT__NAME(numerators)(q + i * ld, ld, rows, n, depth, kt, p, inverse);
+            for (size_t r = 0; a->dropout && r < rows; r++)
+                KPDT__NAME(mul)(p + r * ldp, KPDT__NAME(attention_mask)(a, i + r, h, mask), n, p + r * ldp);
+            for (size_t d = 0; d < depth; d += 16) {
+                kpd__micro(rows, p, ldp, v + d, ld, n, tile);
+                for (size_t r = 0; r < rows; r++)
+                    kpd__store_n(out + (i + r) * a->width + h * depth + d, kpd__part_n(d, depth),
+                                 kpd__mul(kpd__load(tile + r * 16), kpd__set(inverse[r])));
+            }
+        }
+    }
+}
+
+// Softmax backward of one row: dP = M (dO V^T), dS = P (dP - sum_j P dP) / sqrt(depth), the sum a tree. p holds numerators and
+// becomes M P; d holds dO V^T and becomes dS. Both are n padded to 16, p with zeros.
+KPD__INLINE void KPDT__NAME(softmax_backward)(float *p, float *d, const float *mask, float inverse, float scale, size_t n) {
+    kpd__tree sum = kpd__tree_zero();
+    kpd__v mean, f = kpd__set(scale);
+    for (size_t i = 0; i < n; i += 16) {
+        kpd__store(p + i, kpd__mul(kpd__load(p + i), kpd__set(inverse)));
+        if (mask) kpd__store(d + i, kpd__mul(kpd__load(d + i), kpd__load_n(mask + i, kpd__part_n(i, n))));
+    }
+#define KPD__FULL(acc, i) acc = kpd__fmadd(kpd__load(p + (i)), kpd__load(d + (i)), acc)
+#define KPD__PART(acc, i, m) do { (void)(m); KPD__FULL(acc, i); } while (0)
+    KPD__TREE(sum, n, KPD__FULL, KPD__PART);
+#undef KPD__FULL
+#undef KPD__PART
+    mean = kpd__set(kpd__tree_sum(sum));
+    for (size_t i = 0; i < n; i += 16) {
+        kpd__v x = kpd__load(p + i);
+        kpd__store(d + i, kpd__mul(kpd__mul(x, kpd__sub(kpd__load(d + i), mean)), f));
+        if (mask) kpd__store(p + i, kpd__mul(x, kpd__load_n(mask + i, kpd__part_n(i, n))));
+    }
+}
+
+// out[j][0..depth) = sum over rows i of p[i][j] b[i][0..depth): dV of M P and dO, dK of dS and Q.
+KPD__INLINE void KPDT__NAME(columns)(const float *p, size_t ldp, const float *b, size_t ldb, size_t n, size_t depth, float *out,
+                                     size_t ldo) {
+    float tile[KPD__ROWS * 16];
+    for (size_t d = 0; d < depth; d += 16)
+        for (size_t j = 0; j < n; j += KPD__ROWS) {
+            size_t rows = n - j < KPD__ROWS ? n - j : KPD__ROWS;
+            memset(tile, 0, sizeof tile);
+            kpd__outer(rows, p + j, ldp, b + d, ldb, n, tile, 16);
+            for (size_t r = 0; r < rows; r++)
+                kpd__store_n(out + (j + r) * ldo + d, kpd__part_n(d, depth), kpd__load(tile + r * 16));
+        }
+}
+
+// dV = (M P)^T dO, dQ = dS K, dK = dS^T Q: chains over the text. qkv, dqkv: [T][3][P], dout: [T, H], readable 16 floats
+// behind their ends; the last panel of a head reads into the next, and those lanes are not stored.
+static void KPDT__NAME(attention_backward)(const kpdt__heads *a, const float *qkv, const float *dout, float *dqkv) {
+    size_t n = a->n_tokens, depth = a->width / a->heads, padded = kpd__round_up(a->width, 16), ld = 3 * padded;
+    size_t ldp = kpd__round_up(n, 16);
+    float *kt = a->scratch, *vt = kt + ldp * depth, *p = vt + ldp * depth, *ds = p + n * ldp, *mask = ds + n * ldp;
+    float tile[KPD__ROWS * 16], inverse[KPD__ROWS], scale = 1.0f / sqrtf((float)depth);
+    for (size_t h = 0; h < a->heads; h++) {
+        const float *q = qkv + h * depth, *k = q + padded, *go = dout + h * depth;
+        float *gq = dqkv + h * depth;
+        KPDT__NAME(pack_keys)(k, ld, n, depth, kt);
+        KPDT__NAME(pack_keys)(k + padded, ld, n, depth, vt);
+        for (size_t i = 0; i < n; i += KPD__ROWS) {
+            size_t rows = n - i < KPD__ROWS ? n - i : KPD__ROWS;
+            float *pi = p + i * ldp, *di = ds + i * ldp;
+            KPDT__NAME(numerators)(q + i * ld, ld, rows, n, depth, kt, pi, inverse);
+            for (size_t j = 0; j < n; j += 16) {
+                kpd__micro(rows, go + i * a->width, a->width, vt + j * depth, 16, depth, tile);
+                for (size_t r = 0; r < rows; r++) kpd__store(di + r * ldp + j, kpd__load(tile + r * 16));
+            }
+            for (size_t r = 0; r < rows; r++)
+                KPDT__NAME(softmax_backward)(pi + r * ldp, di + r * ldp, KPDT__NAME(attention_mask)(a, i + r, h, mask),
+                                             inverse[r], scale, n);
+            for (size_t d = 0; d < depth; d += 16) {
+                kpd__micro(rows, di, ldp, k + d, ld, n, tile);
+                for (size_t r = 0; r < rows; r++)
+                    kpd__store_n(gq + (i + r) * ld + d, kpd__part_n(d, depth), kpd__load(tile + r * 16));
+            }
+        }
+        KPDT__NAME(columns)(ds, ldp, q, ld, n, depth, gq + padded, ld);
+        KPDT__NAME(columns)(p, ldp, go, a->width, n, depth, gq + 2 * padded, ld);
+    }
+}
+
+// Which token holds the maximum of each of 16 columns: the first of several.
+KPD__INLINE kpd__v KPDT__NAME(top)(const float *x, size_t n_tokens, size_t width, size_t n) {
+    kpd__v best = kpd__load_n(x, n), at = kpd__set(0);
+    for (size_t t = 1; t < n_tokens; t++) {
+        kpd__v row = kpd__load_n(x + t * width, n);
+        at = kpd__pick_lt(best, row, kpd__set((float)t), at);
+        best = kpd__pick_lt(best, row, row, best);
+    }
+    return at;
+}
+
+// Pooling's backward, forward in kpd.h: dx[t] = w_t d, with w_t 1/T (mean), 1/sqrt(T) (sqrt-len), t / sum t from 1 (weighted),
+// 1 for the first (cls), the last, or the largest of a column (max), else 0. x: [T, H] is what was pooled.
+static void KPDT__NAME(pool_backward)(kpd_pooling kind, const float *x, size_t n_tokens, size_t width, const float *d,
+                                      float *dx) {
+    float count = (float)n_tokens, divisor = kind == KPD_POOL_MEAN ? count : kind == KPD_POOL_SQRT_LEN ? sqrtf(count) : 1;
+    if (kind == KPD_POOL_WEIGHTED) divisor = (float)(n_tokens * (n_tokens + 1) / 2);
+    for (size_t i = 0; i < width; i += 16) {
+        size_t n = kpd__part_n(i, width);
+        kpd__v v = kpd__load_n(d + i, n), top = kind == KPD_POOL_MAX ? KPDT__NAME(top)(x + i, n_tokens, width, n) : v, off;
+        for (size_t t = 0; t < n_tokens; t++) {
+            bool none = (kind == KPD_POOL_CLS && t) || (kind == KPD_POOL_LAST && t + 1 < n_tokens);
+            float w = none ? 0 : (kind == KPD_POOL_WEIGHTED ? (float)(t + 1) : 1) / divisor;
+            kpd__v g = kpd__mul(v, kpd__set(w));
+            off = kpd__sub(top, kpd__set((float)t));
+            if (kind == KPD_POOL_MAX) g = kpd__pick_lt(kpd__mul(off, off), kpd__set(0.25f), g, kpd__set(0));
+            kpd__store_n(dx + t * width + i, n, g);
+        }
+    }
+}
+
+// y = x / |x|: dx = (dy - x (x . dy) / |x|^2) / |x|, both products trees. A vector without length, which the forward pass
+// divides by 1e-12, has no direction to turn: its gradient is zero.
+static void KPDT__NAME(normalize_backward)(const float *x, const float *dy, size_t n, float *dx) {
+    float square = KPD__NAME(dot)(x, x, n), length = sqrtf(square);
+    kpd__v s;
+    if (!(length > 1e-12f)) { memset(dx, 0, n * sizeof *dx); return; }
+    s = kpd__set(-KPD__NAME(dot)(x, dy, n) / square);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v v = kpd__fmadd(kpd__load_n(x + i, m), s, kpd__load_n(dy + i, m));
+        kpd__store_n(dx + i, m, kpd__div(v, kpd__set(length)));
+    }
+}
+
+// AdamW [Loshchilov 2019], element by element, as PyTorch orders it: w -= rate decay w; m = b1 m + (1 - b1) g;
+// v = b2 v + (1 - b2) g^2; w -= rate / correct1 * m / (sqrt(v) / correct2 + epsilon).
+static void KPDT__NAME(adamw)(const kpdt__adamw *o, size_t n, float *w, const float *g, float *m, float *v) {
+    const kpd__v keep = kpd__set(kpd__fma(-o->rate, o->decay, 1.0f)), b1 = kpd__set(o->beta1), b2 = kpd__set(o->beta2);
+    const kpd__v c1 = kpd__set(1 - o->beta1), c2 = kpd__set(1 - o->beta2), step = kpd__set(-o->rate / o->correct1);
+    const kpd__v root = kpd__set(o->correct2);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t k = kpd__part_n(i, n);
+        kpd__v d = kpd__mul(kpd__load_n(g + i, k), kpd__set(o->scale)), a = kpd__load_n(m + i, k), b = kpd__load_n(v + i, k), u;
+        a = kpd__fmadd(c1, d, kpd__mul(b1, a));
+        b = kpd__fmadd(kpd__mul(c2, d), d, kpd__mul(b2, b));
+        u = kpd__div(a, kpd__add(kpd__div(kpd__root(b), root), kpd__set(o->epsilon)));
+        kpd__store_n(m + i, k, a);
+        kpd__store_n(v + i, k, b);
+        kpd__store_n(w + i, k, kpd__fmadd(step, u, kpd__mul(keep, kpd__load_n(w + i, k))));
+    }
+}
+
+// Cross-entropy of one row of logits x [n], with room up to a multiple of 16: becomes scale (softmax(x) - onehot(label)).
+// -log softmax(x)[label] = -log(returned) - margin, where margin = x[label] - max x and what is returned is
+// 1 / sum exp(x - max x), the sum a tree.
+static float KPDT__NAME(entropy)(float *x, size_t n, size_t label, float scale, float *margin) {
+    kpd__v top = kpd__set(-INFINITY), s;
+    float inverse;
+    for (size_t i = n; i % 16; i++) x[i] = -INFINITY;
+    for (size_t i = 0; i < n; i += 16) top = kpd__vmax(top, kpd__load(x + i));
+    *margin = x[label] - kpd__hmax(top);
+    inverse = KPDT__NAME(softmax)(x, n, 1.0f);
+    s = kpd__set(inverse * scale);
+    for (size_t i = 0; i < n; i += 16) kpd__store(x + i, kpd__mul(kpd__load(x + i), s));
+    x[label] -= scale;
+    return inverse;
+}
+
+// s [rows, n] = (x panel, added to s if asked) times the row's scale, or as it is.
+static void KPDT__NAME(scores)(const kpdt__products *p, const float *scale, size_t n, float *s, size_t lds) {
+    float tile[KPD__ROWS * 16];
+    for (size_t r = 0, step = kpd__even_rows(p->rows, KPD__ROWS), m; r < p->rows; r += m) {
+        m = kpd__min(step, p->rows - r);
+        kpd__micro(m, p->x + r * p->ldx, p->ldx, p->panel, 16, p->n_k, tile);
+        for (size_t i = 0; i < m; i++) {
+            float *y = s + (r + i) * lds;
+            kpd__v v = kpd__load(tile + i * 16);
+            if (p->add) v = kpd__add(kpd__load_n(y, n), v);
+            if (scale) v = kpd__mul(v, kpd__set(scale[r + i]));
+            if (n == 16) kpd__store(y, v);
+            else kpd__store_n(y, n, v);
+        }
+    }
+}
+
+// The same sums g of rows of x, or of its columns; d [rows, n] += scale g, dot += g own. Rows of own and d are ldo apart.
+static void KPDT__NAME(score_gradient)(const kpdt__products *p, bool columns, const float *scale, size_t n, const float *own,
+                                       size_t ldo, double *dot, float *d) {
+    float tile[KPD__ROWS * 16], product[16];
+    double part[4];
+    for (size_t r = 0, step = kpd__even_rows(p->rows, KPD__ROWS), m; r < p->rows; r += m) {
+        m = kpd__min(step, p->rows - r);
+        if (columns) {
+            memset(tile, 0, m * 16 * sizeof *tile);
+            kpd__outer(m, p->x + r, p->ldx, p->panel, 16, p->n_k, tile, 16);
+        } else kpd__micro(m, p->x + r * p->ldx, p->ldx, p->panel, 16, p->n_k, tile);
+        for (size_t i = 0; i < m; i++) {
+            size_t at = (r + i) * ldo;
+            kpd__v g = kpd__load(tile + i * 16);
+            kpd__store_n(d + at, n, kpd__fmadd(g, kpd__set(scale[r + i]), kpd__load_n(d + at, n)));
+            kpd__store(product, kpd__mul(g, kpd__load_n(own + at, n)));
+            for (size_t k = 0; k < 4; k++)
+                part[k] = ((double)product[k] + (double)product[k + 4]) + ((double)product[k + 8] + (double)product[k + 12]);
+            dot[r + i] += (part[0] + part[1]) + (part[2] + part[3]);
+        }
+    }
+}
+
+// Numerators of a softmax: top is one number, or one for each score.
+static void KPDT__NAME(exps)(const float *s, size_t n, float scale, const float *top, bool each, float *e) {
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v t = each ? kpd__load_n(top + i, m) : kpd__set(*top);
+        kpd__store_n(e + i, m, kpd__exp(kpd__fmadd(kpd__load_n(s + i, m), kpd__set(scale), kpd__sub(kpd__set(0), t))));
+    }
+}
+
+static const kpdt__ops KPDT__NAME(ops) = {
+    KPDT__NAME(embed), KPDT__NAME(norm), KPDT__NAME(norm_backward), KPDT__NAME(norm_gradient), KPDT__NAME(activate),
+    KPDT__NAME(activate_backward), KPDT__NAME(add), KPDT__NAME(mul), KPDT__NAME(weight_gradient), KPDT__NAME(bias_gradient),
+    KPDT__NAME(attention), KPDT__NAME(attention_backward), KPDT__NAME(pool_backward), KPDT__NAME(normalize_backward),
+    KPDT__NAME(adamw), KPDT__NAME(entropy), KPDT__NAME(scores), KPDT__NAME(score_gradient),
+    KPDT__NAME(exps)};
+
+#undef KPDT__NAME
+#undef KPDT__ACC
+#undef KPDT__STEP
+#undef KPDT__STORE
+#undef KPDT__OUTER
+#define KPD__NAMES 0
+#include "kpd.h"
+#undef KPD__NAMES
+#endif // KPD__LEVEL
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
