@@ -1,4 +1,4 @@
-#ifndef KPD__LEVEL   // the header includes itself once per SIMD level (see >>simd); nothing up to there is read twice
+#ifndef KPD__LEVEL   // see "How it reads itself"
 // kpd.h - v0.1 - keyphrase retrieval in one C header: WordPiece tokenizer, BERT bi-encoder and cross-encoder, vector index.
 //
 //   No dependency but libc and libm. C99, also C++11; gcc or clang, not MSVC. MIT or public domain: see the end of this file.
@@ -32,15 +32,60 @@
 //         return 0;
 //     }
 //
-// CONTENTS  Search for the marker. The API comes first, each part documented; the implementation follows in the same
-// order, and each of its sections uses only what stands above it (there is no forward declaration).
+// CONTENTS  Search for the marker. The API comes first, each part documented; in the implementation each section uses only
+// what stands above it (there is no forward declaration). Behind a name: its lines, what it has, where to enter.
 //
-//     >>concepts   ownership, threads, errors, numbers, trust         >>format  the file, byte by byte
-//     >>api        status, host, text, tokenizer, model, session, student and assistant, index, recommend
-//     implementation:
-//     >>config  >>status  >>memory  >>threads  >>math  >>simd  >>kernels  >>gemm  >>quantised  >>levels  >>dots  >>machine
-//     >>unicode  >>tokenizer  >>file  >>model  >>session  >>encoder  >>assistant  >>student  >>convert
-//     >>index_store  >>kmeans  >>tree_store  >>tree  >>index_flat  >>index_tree  >>tune  >>recommend
+//     >>concepts     100  ownership, threads, errors, numbers, trust
+//     >>api          580  status, host, text, tokenizer, model, session, student and assistant, index, recommend
+//     part A: all but kernels
+//     >>config        90  what compiler and machine must be
+//     >>status       110  names, messages                                 kpd__fail
+//     >>memory       170  sizes, allocator, arenas, checksum, sorting     kpd__alloc, kpd__take
+//     >>threads      270  floating-point state, tasks, the built-in pool  kpd__guarded, kpd__run
+//     >>math          50  constants of exp, tanh, the normal distribution
+//     >>simd         440  a level as a table of functions, its layouts    kpd__ops, kpd__product
+//     >>levels        30  part B, once per level
+//     >>dots         190  int8 and bf16 sums by single instructions       kpd__dots
+//     >>heads        320  attention by AVX-512 VNNI
+//     >>amx          760  products by tiles                               kpd__amx_ops
+//     >>machine      170  which levels there are, a self-test             kpd__choose_level
+//     >>unicode      150  classes, lower case, decomposition              kpd__fold
+//     >>tokenizer    810  bytes to token ids                              kpd__encode
+//     >>format       110  the file, byte by byte
+//     >>file         560  mapping, checking, atomic saving                kpd__file_open, kpd__file_check, kpd__file_save
+//     >>model        960  shapes, templates, weights                      kpd__plan_model, kpd__model_assemble
+//     >>session      320  one arena, laid out once                        kpd__session_create
+//     >>encoder      270  the transformer over packed texts               kpd__call_run
+//     >>assistant     40  the cross-encoder's head                        kpd__score
+//     >>student       60  pooling, modules, unit length                   kpd__embed
+//     >>convert      200  f32 to bf16 and int8                            kpd__model_convert
+//     >>index_store  440  vectors, ids, texts                             kpd__index_upsert
+//     >>kmeans       250  centroids                                       kpd__kmeans
+//     >>tree_store   190  a tree's nodes and codes                        kpd__tree_lay
+//     >>tree        1170  making and changing it                          kpd__index_build
+//     >>index_flat   310  exact search                                    kpd__index_search
+//     >>index_tree   430  search by bounds
+//     >>tune         150  the bound that a recall takes                   kpd__index_tune
+//     >>recommend    250  embed, search, drop duplicates, filter          kpd__recommend
+//     part B: kernels, read once per level
+//     >>kernels      820  16 lanes, and what is built from them alone
+//     >>gemm         210  chains: f32 products                            gemm
+//     >>quantised   1060  int8 and bf16 products, attention, scans        rounded_gemm, attention, scan
+//     part C: the tables of >>unicode
+//
+// How it reads itself. Part A includes this file again with KPD__LEVEL set: then line 1 leaves out all that stands before part
+// B, whose kernels are compiled for that level, under its names.
+//
+// From a call to a multiply-add:
+//
+//     kpd_embed                       sets the floating-point state (kpd__guarded)
+//       kpd__call_run                 takes texts by slices that the arena holds: tokens, and blocks of whole texts
+//         kpd__run, kpd__call_task    one task a thread, each with every n-th block
+//           kpd__encode_block         embeddings; the layers; pooling
+//             kpd__layer_begin, _end  query, key, value, attention; feed-forward
+//               kpd__product          y = f(x W^T + bias), by what W is stored as
+//                 gemm, gemm_panel    rows that fit L2, 16 columns at a time (or rounded_gemm: int8, bf16)
+//                   micro, dotR       a tile of R rows and 16 columns stays in registers while k goes by
 //
 // OPTIONS  Define before including; "all" = the same in every file, "impl" = only beside KPD_IMPLEMENTATION.
 //

@@ -1,4 +1,4 @@
-#ifndef KPD__LEVEL   // the header includes itself once per SIMD level (see >>layers); nothing up to there is read twice
+#ifndef KPD__LEVEL   // as kpd.h, this file reads itself once per SIMD level
 // kpd_train.h - v0.1 - makes models for kpd.h: the encoder's gradient, AdamW, losses, metrics, auction.
 //
 //   The second header of kpd. Needs kpd.h beside it, libc and libm. C99, also C++11. MIT or public domain: see the end.
@@ -33,14 +33,26 @@
 //         return 0;
 //     }
 //
-// CONTENTS  Search for the marker. The API comes first; the implementation follows in the same order, and each of its
-// sections uses only what stands above it (there is no forward declaration).
+// CONTENTS  Search for the marker. The API comes first; in the implementation each section uses only what stands above it
+// (there is no forward declaration). Behind a name: its lines, what it has, where to enter.
 //
-//     >>concepts   scores and similarities, memory, threads, numbers, limits
-//     >>api        losses, data, trainer, metrics, auction, vocabulary
-//     implementation:
-//     >>numbers  >>tape  >>layers  >>optimizer  >>losses  >>data  >>sampler  >>trainer  >>checkpoint  >>metrics  >>auction
-//     >>vocabulary
+//     >>concepts      40  scores and similarities, memory, threads, numbers, limits
+//     >>api          550  losses, data, trainer, metrics, auction, vocabulary
+//     part A: all but kernels
+//     >>numbers      100  exp, log, random numbers; names
+//     >>tape         590  parameters, gradients, what backward reads                              kpdt__net_create
+//     >>passes       560  forward and backward over a batch                                       kpdt__encode, kpdt__backward
+//     >>optimizer    140  AdamW, clipping, rates                                                  kpdt__optimizer_step
+//     >>losses       970  value and gradient of each                                              kpdt__loss_pairs, _matrix
+//     >>data         300  mapped tables                                                           kpdt__dataset_open
+//     >>sampler      150  which rows make the next batch                                          kpdt__trainer_draw
+//     >>trainer     1370  towers, batches, a step, dev                                            kpdt__trainer_step
+//     >>checkpoint   300  a trainer's state as a file                                             kpdt__trainer_save
+//     >>metrics      360  classification, correlation, ranking, bootstrap
+//     >>auction       50  the paper's evaluation
+//     >>vocabulary   530  WordPiece out of texts                                                  kpdt_vocabulary_train
+//     part B: kernels, read once per level as kpd.h's
+//     >>layers       520  each layer's kernels, forward beside backward
 //
 // This version trains in f32. It has no mining of negatives, no batches by cluster, no explicit negatives beside those of the
 // batch, no moving average of the weights, and no bf16.
@@ -1347,6 +1359,9 @@ static kpd_status kpdt__tape_create(kpdt__net *net, size_t max_tokens, size_t ma
     *out = t;
     return KPD_OK;
 }
+
+// >>passes  Part B once per level, and the passes over a batch that are made of its kernels. Relies on >>tape and on kpd.h's
+// encoder, with whose bits the forward pass agrees.
 
 #ifndef KPDT_SELF
 #ifdef __FILE_NAME__
@@ -6085,7 +6100,7 @@ KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vo
 // IMPLEMENTATION, part B: read once per level.
 #ifdef KPD__LEVEL
 
-// >>layers  Each layer's kernels, forward beside backward, on the 16 lanes of kpd.h's levels; then the passes over a batch.
+// >>layers  Each layer's kernels, forward beside backward, on the 16 lanes of kpd.h's levels.
 // Relies on the tape and on the kernels of kpd.h, whose names the next lines bring back. Promises the same bits on every
 // level, at any number of tasks, and in the forward pass the same as kpd_embed and kpd_score.
 

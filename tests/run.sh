@@ -6,6 +6,7 @@ log=$build/tmp/test.log
 {
     "$build/tests"
     sh tests/cli.sh "$build/kpd"
+    sh tests/contents.sh
     sh tests/install.sh "$build"
     sh tests/python.sh "$build"
     for example in "$build"/[0-9]*_*; do

@@ -1,0 +1,20 @@
+#!/bin/sh
+# The contents on page one of each header: every section that the file has, in its order, with about as many lines as it says.
+for header in kpd.h kpd_train.h; do
+    if awk -v header=$header '
+        function close_section() { if (name) lines[name] = NR - from; name = "" }
+        /^\/\/     >>/ { listed[++n] = $2; says[n] = $3 }
+        /^\/\/ >>[a-z_]+( |$)/ { close_section(); name = $2; from = NR; order[++found] = name }
+        /^\/\/ (IMPLEMENTATION|HISTORY)/ { close_section() }
+        END {
+            bad = n != found
+            for (i = 1; i <= n; i++) {
+                off = says[i] - lines[order[i]]
+                if (listed[i] != order[i] || off * off > (30 + says[i] / 10) ^ 2) {
+                    printf "%s: listed %s, %d lines; found %s, %d lines\n", header, listed[i], says[i], order[i], lines[order[i]]
+                    bad = 1
+                }
+            }
+            exit bad
+        }' $header; then echo "ok   contents.$header"; else echo "FAIL contents.$header"; fi
+done
