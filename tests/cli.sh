@@ -65,7 +65,7 @@ t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
 for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index compact" \
          "index merge" "index info" "index tune" \
-         search recommend vocab train "eval pairs" "eval auction" simulate "simulate judge"; do
+         search recommend vocab train "eval pairs" "eval auction" "eval retrieval" simulate "simulate judge"; do
     run 0 $kpd help $c
     prints "kpd $c"
     grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
@@ -1420,6 +1420,115 @@ judge_bad '0\ta\t1\n1\ta\t0\n0\ta\t0\n' "3: item 0, 'a' has another value in lin
 run 2 $kpd eval auction a b --filter c; says "--filter needs --threshold"
 run 1 $kpd eval auction "$dir/missing" "$dir/j.tsv"; says "No such file"
 
+# Figures of each query as trec_eval has them: tools/golden_retrieval.py made the files.
+t eval_retrieval
+g=$golden/retrieval
+run 0 $kpd eval retrieval $g/qrels.tsv $g/run.tsv --at 1,3,10,100 --per-query "$dir/b.q.tsv"; lines 28
+same $g/expected.tsv "$dir/b.q.tsv"; cp "$dir/out" "$dir/first"
+says "run.tsv: note: queries that are not in $g/qrels.tsv and do not count: 1"
+says "queries of 21 that have no documents and count as 0: 2"
+figure queries 21 - -; figure without_relevant 3 - -; figure unanswered 2 - -
+for c in 12 22 23; do               # ndcg@10, and map and mrr of all: the means of the file
+    awk -F'\t' -v c=$c 'NR == 1 { name = $c } NR > 1 && $c != "-" { s += $c; n++ } END { printf "%s\t%.5f\n", name, s / n }' \
+        $g/expected.tsv
+done > "$dir/want"
+for f in ndcg@10 map mrr; do grep "^$f	" "$dir/first" | awk -F'\t' '{ printf "%s\t%.5f\n", $1, $2 }'; done > "$dir/means"
+same "$dir/want" "$dir/means"
+# The same judgements and run in other forms.
+awk 'NR > 1 { print $1, "0", $2, $3 }' $g/qrels.tsv > "$dir/trec.qrels"
+awk '{ print $1 "  Q0 " $2, "1", $3, "x" }' $g/run.tsv > "$dir/trec.run"
+run 0 $kpd eval retrieval "$dir/trec.qrels" "$dir/trec.run" --at 1,3,10,100 -o "$dir/e.tsv"; same "$dir/first" "$dir/e.tsv"
+prints "e.tsv: figures of 21 queries"
+sort -t'	' -k1,1 -k3,3gr -k2,2r $g/run.tsv |
+    awk -F'\t' -v OFS='\t' '{ r = $1 == q ? r + 1 : 1; q = $1; print $1, r, $2, "-1" }' > "$dir/ranked"
+run 0 $kpd eval retrieval $g/qrels.tsv "$dir/ranked" --at 1,3,10,100; same "$dir/first" "$dir/out"
+{ printf 'rank\tquery\tdocument\n'; awk -F'\t' -v OFS='\t' '{ print $2, $1, $3 }' "$dir/ranked"; } > "$dir/named"
+run 0 $kpd eval retrieval $g/qrels.tsv "$dir/named" --at 1,3,10,100; same "$dir/first" "$dir/out"
+run 0 $kpd eval retrieval $g/qrels.tsv $g/run.tsv --against "$dir/ranked" --at 10; lines 13
+[ "$(grep '^ndcg@10	' "$dir/out" | cut -f8-)" = "0.000000	0.000000	0.000000	1.000000" ] || wrong "a run differs from itself"
+
+# By hand: b and a have equal scores, b is first. Gains 0 1 2 of ideal 2 1: (1 / log2 3 + 2 / 2) / (2 + 1 / log2 3).
+t eval_retrieval_by_hand
+printf 'q a 1\nq c 2\nq b 0\nq c 2\nq e -1\nr a 0\n' > "$dir/q"; printf 'q c 1\nq a 2\nq b 2\nq e 0.5\n' > "$dir/r"
+run 0 $kpd eval retrieval "$dir/q" "$dir/r" --at 2,3 --per-query "$dir/p"
+says "$dir/q:5: a grade below 0; such are not relevant: 1"
+figure ndcg@3 0.619906 0.619906 0.619906; figure map@2 0.250000 0.250000 0.250000; figure map 0.583333 0.583333 0.583333
+figure recall@2 0.500000 0.500000 0.500000; figure precision@3 0.666667 0.666667 0.666667; figure mrr 0.500000 0.500000 0.500000
+figure judged 4 - -; grep '^r	-	-' "$dir/p" > /dev/null || wrong "a query without relevant documents has figures"
+
+t eval_retrieval_bad
+qrels_bad() { printf "$1" > "$dir/in"; run 1 $kpd eval retrieval "$dir/in" "$dir/r"; says "$dir/in:$2"; }
+qrels_bad '' " it has no judgements"
+qrels_bad 'query-id\tcorpus-id\tscore\n' " it has no judgements"
+qrels_bad 'q\ta\n' "1: 2 cell(s), expected query document grade"
+qrels_bad 'q\ta\t1\nq\tb\n' "2: 2 cell(s), but the first line has 3"
+qrels_bad 'q\ta\tx\n' "1: the grade 'x', expected a number"
+qrels_bad 'q\t\t1\n' "1: a query or document without an id"
+qrels_bad 'q\ta\t1\nq\tb\t1\nq\ta\t2\n' "3: query 'q', document 'a' stands in line 1 already with another grade"
+qrels_bad 'q\ta\t0\n' " no query has a relevant document"
+run_bad() { printf "$1" > "$dir/in"; run 1 $kpd eval retrieval "$dir/q" "$dir/in"; says "$dir/in:$2"; }
+run_bad '' " it has no documents"
+run_bad 'q\ta\tnan\n' "1: the score 'nan', expected a number"
+run_bad 'q\ta\t1\nq\ta\t1\n' "2: query 'q', document 'a' stands in line 1 already"
+run_bad 'q\t1\ta\t1\nq\t2\tb\t1\nq\t1\tc\t1\n' "3: query 'q' has rank 1 in line 1 already"
+run_bad 'Q\ta\t1\n' " none of its queries has a relevant document in $dir/q; its first is 'Q', there 'q'"
+run 1 $kpd eval retrieval "$dir/q" "$dir/missing"; says "missing: No such file"
+run 1 $kpd eval retrieval $student "$dir/missing"; says "missing: No such file"
+run 2 $kpd eval retrieval "$dir/q" "$dir/r" --at 0; says "--at 0: expected at most 8 integers"
+run 2 $kpd eval retrieval "$dir/q" "$dir/r" --at 10,; says "--at 10,: expected"
+run 2 $kpd eval retrieval "$dir/q" "$dir/r" -k 5; says "of a model and a folder"
+run 1 $kpd eval retrieval "$dir/q" "$dir/r" -o "$dir/q"; says "is an input too"
+run 1 $kpd eval retrieval "$dir/q" "$dir/r" -o "$dir/e" --per-query "$dir/e"; says "both -o and --per-query"
+no_temp
+
+# The same as embedding, indexing and searching by hand. Document q2 is query q2, and no result of it.
+t eval_retrieval_of_a_folder
+b=$dir/beir; rm -rf "$b"; mkdir -p "$b/qrels"
+awk -F'\t' '{ printf "{\"_id\": \"d%d\", \"title\": \"%s\", \"text\": \"%s\", \"metadata\": {\"n\": [1]}}\n",
+                     NR, NR % 2 ? $1 : "", $2 }' $d/items.tsv | sed '12s/"d12"/"q2"/' > "$b/corpus.jsonl"
+awk -F'\t' '{ printf "{\"_id\": \"q%d\", \"text\": \"%s\"}\n", NR, $2 }' $d/keyphrases.tsv | head -12 > "$b/queries.jsonl"
+{ printf 'query-id\tcorpus-id\tscore\n'
+  for q in 2 3 7 9; do for i in 1 2 3 4; do printf "q$q\td$((q * i % 12 + 1))\t$((i % 3))\n"; done; done
+  printf 'q2\tq2\t1\n'; } > "$b/qrels/test.tsv"
+run 0 $kpd eval retrieval $student "$b" --at 3,10 --dim 32 --per-query "$dir/b.q.tsv"; cp "$dir/out" "$dir/first"; quiet
+awk -F'\t' '{ print (NR % 2 ? $1 " " : "") $2 }' $d/items.tsv > "$dir/b.documents"
+cut -f2 $d/keyphrases.tsv | head -12 > "$dir/b.queries"
+run 0 $kpd embed $student "$dir/b.documents" --dim 32 -o "$dir/b.d.npy"
+run 0 $kpd embed $student "$dir/b.queries" --tower keyphrase --dim 32 -o "$dir/b.q.npy"
+run 0 $kpd index build "$dir/b.d.npy" -o "$dir/b.kpi"
+run 0 $kpd search "$dir/b.kpi" "$dir/b.q.npy" -k 101
+awk -F'\t' -v OFS='\t' '{ d = $3 == 11 ? "q2" : "d" $3 + 1 } "q" $1 + 1 != d { print "q" $1 + 1, d, $4 }' "$dir/out" \
+    > "$dir/byhand"
+run 0 $kpd eval retrieval "$b/qrels/test.tsv" "$dir/byhand" --at 3,10; grep -v '^retrieved' "$dir/out" > "$dir/want"
+grep -v '^retrieved' "$dir/first" > "$dir/got"; same "$dir/want" "$dir/got"
+run 0 $kpd eval retrieval $student "$b" --at 3,10 --dim 32 --threads 3 --against "$dir/byhand"
+[ "$(cut -f1-4 "$dir/out")" = "$(cat "$dir/first")" ] || wrong "threads or a second run change the figures"
+cp "$b/qrels/test.tsv" "$b/qrels/dev.tsv"
+run 0 $kpd eval retrieval $student "$b" --split dev --dim 32 --at 3,10; same "$dir/first" "$dir/out"
+run 2 $kpd eval retrieval $student "$b" -k 5; says "-k 5, but --at asks for 100"
+run 1 $kpd eval retrieval $assistant "$b"; says "a cross-encoder, expected a bi-encoder"
+run 1 $kpd eval retrieval $student "$b" --dim 4000; says "--dim 4000, but it has"
+run 1 $kpd eval retrieval $student "$b" -o "$b/qrels/test.tsv"; says "is an input too"
+printf 'q2\tgone\t1\n' >> "$b/qrels/test.tsv"
+run 0 $kpd eval retrieval $student "$b"; says "test.tsv:19: document 'gone' is not in $b/corpus.jsonl; of such there are 1"
+printf 'q99\td1\t1\n' >> "$b/qrels/test.tsv"
+run 1 $kpd eval retrieval $student "$b"; says "test.tsv:20: query 'q99' is not in $b/queries.jsonl"
+folder_bad() { printf "$2" >> "$b/$1"; run 1 $kpd eval retrieval $student "$b" --split dev; says "$b/$1:$3"; }
+printf 'q2\tx1\t1\n' > "$b/qrels/none.tsv"
+run 1 $kpd eval retrieval $student "$b" --split none
+says "none.tsv:1: document 'x1' is not in $b/corpus.jsonl, nor is any other"
+folder_bad queries.jsonl '{"_id": "q2", "text": "twice"}\n' "13: query 'q2' comes twice"
+n=$(($(wc -l < "$b/corpus.jsonl") + 1)); cp "$b/corpus.jsonl" "$dir/whole"
+corpus_bad() { cp "$dir/whole" "$b/corpus.jsonl"; folder_bad corpus.jsonl "$1" "$n: $2"; }
+corpus_bad '{"_id": "d2", "text": "twice"}\n' "id 'd2' stands in line 2 already"
+corpus_bad '{"_id": "n1", "text": "cut in the mid' "a value that does not end"
+corpus_bad '{"_id": "n1", "title": "no text"}\n' "no text or number named 'text'"
+corpus_bad '{"text": "no id"}\n' "no text or number named '_id'"
+corpus_bad '{"_id": "", "text": "no id"}\n' "_id of 0 bytes"
+: > "$b/corpus.jsonl"; run 1 $kpd eval retrieval $student "$b" --split dev; says "corpus.jsonl: it has no documents"
+rm "$b/corpus.jsonl"; run 1 $kpd eval retrieval $student "$b" --split dev; says "corpus.jsonl: No such file"
+run 1 $kpd eval retrieval $student "$b" --split other; says "other.tsv: No such file"
+
 # ---- demo ---------------------------------------------------------------------------------------------------------
 
 small="--items 100 --queries 60"
@@ -1616,6 +1725,9 @@ while IFS= read -r line; do
     *"label ctr"*)
         cp $r/try/shop/llm_test.tsv $r/scores.tsv; cut -f1-3 $r/scores.tsv > $r/pairs.tsv
         sed 's/$/	40	4/' $r/pairs.tsv > $r/log.tsv;;
+    *scifact*)
+        mkdir -p $r/scifact/qrels; echo '{"_id": "1", "title": "A title", "text": "A text."}' > $r/scifact/corpus.jsonl
+        echo '{"_id": "7", "text": "a query"}' > $r/scifact/queries.jsonl; printf '7\t1\t1\n' > $r/scifact/qrels/test.tsv;;
     *llm_run.py*)
         sed 's/^{"custom_id": "\([^"]*\)".*/\1/' $r/prompts.jsonl |
             while read -r id; do said $id Yes; done > $r/answers.jsonl

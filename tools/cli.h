@@ -88,7 +88,8 @@ static const char *after_place(const char *message) {
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
-        *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no;
+        *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no, *at, *split,
+        *per_query;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
     int32_t resume, force, items;
@@ -119,7 +120,7 @@ typedef struct option {
 #define FIELD(name) offsetof(options, name)
 static const option OPTIONS[] = {
     {"-o", FILE_NAME, FIELD(output), 0, 0, NULL, "FILE", "where the result goes; a file that is there is replaced"},
-    {"-k", INTEGER, FIELD(k), 1, KPD_MAX_K, NULL, "K", "how many, at most (10; of rerank all)"},
+    {"-k", INTEGER, FIELD(k), 1, KPD_MAX_K, NULL, "K", "how many, at most (10; of rerank all; of eval retrieval 100)"},
     {"--force", FLAG, FIELD(force), 0, 0, NULL, NULL, "replaces what the folder holds already by the names that are written"},
     {"--dtype", CHOICE, FIELD(dtype), 0, 0, "f32 bf16 int8", NULL, "type of the weights (f32)"},
     {"--wide-qkv", FLAG, FIELD(wide_qkv), 0, 0, NULL, NULL, "int8: inputs of query, key and value at 16 bits"},
@@ -168,7 +169,10 @@ static const option OPTIONS[] = {
     {"--no", TEXT, FIELD(no), 0, 0, NULL, "W1,W2,...", "words that mean no (no)"},
     {"--dev", FILE_NAME, FIELD(dev), 0, 0, NULL, "FILE", "pairs on which the threshold is chosen"},
     {"--filter", FILE_NAME, FIELD(filter), 0, 0, NULL, "FILE", "search: ids that may be found; else values for --threshold"},
-    {"--against", FILE_NAME, FIELD(against), 0, 0, NULL, "FILE", "a second system's recommendations"},
+    {"--against", FILE_NAME, FIELD(against), 0, 0, NULL, "FILE", "a second system's recommendations, or run"},
+    {"--at", TEXT, FIELD(at), 0, 0, NULL, "K1,K2,...", "the first so many documents (10,100)"},
+    {"--per-query", FILE_NAME, FIELD(per_query), 0, 0, NULL, "FILE", "where each query's figures go"},
+    {"--split", TEXT, FIELD(split), 0, 0, NULL, "NAME", "of the folder's judgements, qrels/NAME.tsv (test)"},
     {"--items", INTEGER, FIELD(items), 1, INT32_MAX, NULL, "N", "how many items"},
     {"--queries", INTEGER, FIELD(queries), 20, 1000000, NULL, "N", "how many keyphrases (4000)"},
     {"--seed", INTEGER, FIELD(seed), 1, INT32_MAX, NULL, "S", "another shop (1)"},

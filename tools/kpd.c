@@ -52,6 +52,7 @@
 #include "cmd_train.h"
 #include "cmd_shop.h"
 #include "cmd_eval.h"
+#include "cmd_retrieval.h"
 #include "cmd_label.h"
 #include "cmd_llm.h"
 #include "cmd_demo.h"
@@ -296,6 +297,22 @@ static const command COMMANDS[] = {
      "--against prints a second system's figures and the paired differences, first minus second, with p. 10000 resamples\n"
      "up to 2000 items, fewer beyond, at least 1000.\n\n"
      "    kpd eval auction new.tsv judge.tsv --filter search.tsv --threshold 0.5 --against old.tsv"},
+    {NULL, "eval retrieval", run_eval_retrieval, 2, 2, "-o -k --at --per-query --against --dim --split",
+     "how good ranked documents are by judgements, with intervals; BEIR",
+     "eval retrieval QRELS RUN [-o OUT.tsv] [--at K1,K2,...] [--per-query FILE] [--against RUN2]\n"
+     "kpd eval retrieval MODEL.kpd FOLDER [-k K] [--dim D] [--split NAME] [-o OUT.tsv] ...",
+     "Prints NDCG, MAP, recall, precision and MRR of the first K (10, 100) documents of a query, and MAP and MRR of all,\n"
+     "as means over queries with 95 % bootstrap intervals. QRELS: query document grade, or TREC's query iteration document\n"
+     "grade; above 0 is relevant. RUN: query document score; TREC's six columns, of which the score counts, not the rank;\n"
+     "or what `recommend`, `search` or `rerank` print, by its rank. TABs stand between them, or in a line without TABs\n"
+     "spaces. A first line may name them: query-id corpus-id score, query document rank. Of equal scores the greater id is\n"
+     "first. Figures are trec_eval's: NDCG has linear gains, as BEIR's; MAP is divided by all relevant documents, also at K.\n"
+     "But a query that RUN lacks counts as 0 (as trec_eval -c), and one without relevant documents is in no mean (there 0).\n"
+     "--against as in `eval auction`, with paired differences.\n"
+     "FOLDER, of BEIR's form, has corpus.jsonl, queries.jsonl and qrels/test.tsv: the model embeds documents (title and\n"
+     "text, as an item's title) and judged queries (as keyphrases). The K (100) best of an exact search are the run, without\n"
+     "a document of the query's own id. All vectors are in memory.\n\n"
+     "    kpd eval retrieval minilm.kpd scifact --at 10,100"},
     {"An invented shop", "simulate", run_simulate, 0, 1, "-o --items --queries --seed --world --placebo --force",
      "an invented shop: titles, keyphrases, clicks, labels, the truth",
      "simulate [SHOP.ini] -o DIR [--items N] [--queries N] [--seed S] [--world 0..5]\n"
@@ -400,7 +417,8 @@ static void note_inputs(const job *j, const command *c) {
     for (int i = 0; i < N_OPTIONS; i++) {
         const option *p = &OPTIONS[i];
         const char *value = p->kind == FILE_NAME ? *(const char *const *)((const char *)&j->o + p->field) : NULL;
-        if (value && p->field != FIELD(output) && p->field != FIELD(bad)) note_input(value, NULL);
+        if (value && p->field != FIELD(output) && p->field != FIELD(bad) &&
+            p->field != FIELD(per_query)) note_input(value, NULL);
     }
     for (int i = 0; i < c->max_args && i < 8; i++) no_input = no_input && j->arg[i];
     if (!no_input) note_input("-", NULL);       // a text that is not given is the standard input
