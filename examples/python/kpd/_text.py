@@ -7,7 +7,7 @@ from typing import Iterable, Optional, Sequence, Union
 import numpy as np
 import numpy.typing as npt
 
-from ._library import Handle, Input, Row, lib
+from ._library import ArgumentError, Handle, Input, Row, lib
 
 Text = Union[str, Sequence[str]]
 
@@ -15,6 +15,8 @@ Text = Union[str, Sequence[str]]
 ITEM = (2, 1)
 KEYPHRASE = (0,)
 PAIRS = {2: (0, 2), 3: (0, 1, 2)}
+
+MAX_TEXT = 0xFFFFFF             # bytes of a text in an index: KPD_MAX_TEXT
 
 
 def laid_out(texts: list[bytes]) -> tuple[npt.NDArray[np.uintp], bytes]:
@@ -74,12 +76,18 @@ def of_pairs(model: Handle, pairs: Sequence[Sequence[str]]) -> Inputs:
 
 
 class Texts:
-    """n kpd_texts, and the bytes that they point to."""
+    """n kpd_texts for an index, and the bytes that they point to. What the index would refuse of them is refused here, before
+    anything has changed."""
 
     def __init__(self, texts: Iterable[str], n: int) -> None:
         given = [encoded(t, i, "text") for i, t in enumerate(texts)]
         if len(given) != n:
             raise ValueError(f"texts: {len(given)} for {n} ids")
+        for i, text in enumerate(given):
+            if len(text) > MAX_TEXT:
+                e = ArgumentError(f"text {i}: {len(text)} bytes, expected at most {MAX_TEXT}")
+                e.status, e.where = "KPD_ERR_LIMIT", i
+                raise e
         self.array, self.bytes = laid_out(given)
 
 

@@ -19,6 +19,7 @@ from ._text import Texts, FloatArray, IdArray, id_array, matrix
 Path = Union[str, "os.PathLike[str]"]
 HIT = np.dtype([("id", np.int64), ("score", np.float32)], align=True)
 KINDS = {"flat": 0, "tree": 1}
+MAX_K = 1 << 20     # hits a query: KPD_MAX_K
 WORK = 2e9          # multiply-adds between two chances for Ctrl-C
 
 
@@ -103,12 +104,11 @@ class Index:
         self._lock = _Lock()
         self._simd = number_of("simd", simd)
         self._next: Optional[int] = None
-        self._max_k = 1024
         self.d = int(self._info().dim)
-        self._sessions = Sessions(threads, self._session_desc, self._handle)
+        self._room = self._room_for(1024, threads)
 
-    def _session_desc(self) -> SessionDesc:
-        return SessionDesc(max_dim=self.d, max_k=self._max_k, simd=self._simd)
+    def _room_for(self, max_k: int, threads: Optional[int]) -> tuple[int, Sessions]:
+        return max_k, Sessions(threads, lambda: SessionDesc(max_dim=self.d, max_k=max_k, simd=self._simd), self._handle)
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False, verify: bool = False, threads: Optional[int] = None,
@@ -185,12 +185,13 @@ class Index:
     def add(self, x: npt.ArrayLike, ids: Optional[npt.ArrayLike] = None, *, texts: Optional[Iterable[str]] = None) -> IdArray:
         """Adds vectors x [n, dim], or replaces those whose id is there, and returns the ids. None: the ids that follow the
         largest so far, from 0 on. All or nothing: where a value is not finite, nothing changes. -1 cannot be an id. texts [n]
-        are kept with the ids, in the file too."""
+        are kept with the ids, in the file too; one of more than 16777215 bytes is refused before anything changes. Where there
+        is no memory for the texts (OutOfMemory), the vectors are there, with the texts that they had: set_texts can follow."""
         a = matrix("x", x, self.d)
         kept = None if texts is None else Texts(texts, len(a))
         with self._lock.held(write=True):
             if ids is None:
-                numbers = np.arange(self._first_free(), self._first_free() + len(a), dtype=np.int64)
+                numbers = self._new_ids(len(a))
             else:
                 numbers = _ids_of(ids, len(a))
             call("kpd_index_upsert", self._handle, numbers.ctypes.data, a.ctypes.data, len(a))
@@ -218,11 +219,13 @@ class Index:
         """add, by faiss' name."""
         self.add(x, ids)
 
-    def _first_free(self) -> int:
+    def _new_ids(self, n: int) -> IdArray:
         if self._next is None:
             ids = self._ids()
             self._next = max(0, int(ids.max()) + 1) if ids.size else 0
-        return self._next
+        if self._next + n > 1 << 63:
+            raise ValueError(f"ids: {(1 << 63) - self._next} are left behind {self._next - 1}, expected {n}; name them")
+        return self._next + np.arange(n, dtype=np.int64) if n else np.empty(0, np.int64)
 
     def remove(self, ids: npt.ArrayLike) -> int:
         """Removes those that are there, and says how many these were."""
@@ -251,15 +254,14 @@ class Index:
         out scores below. among: only these ids may be found.
         """
         q = matrix("x", x, self.d)
-        if not 0 < k <= 1 << 20:
-            raise ValueError(f"k: {k} is not from 1 to {1 << 20}")
+        sessions = self._sessions_for(k)
         allowed = None if among is None else np.unique(id_array(among))
         desc = SearchDesc(abi=ABI, k=k, recall=recall or 0, threshold=min_score is not None, min_score=min_score or 0)
         keep = Allowed(allowed.ctypes.data, allowed.size) if allowed is not None else None
         if keep is not None:
             desc.filter, desc.filter_user = _address("kpd_python_filter"), _address_of(keep)
         hits, counts = np.empty((len(q), k), HIT), np.empty(len(q), np.int32)
-        with self._lock.held(), self._session(k) as session:
+        with self._lock.held(), _taken(sessions) as session:
             step = max(16, int(WORK / (self.d * max(1, self._info().count))))
             for i in range(0, len(q), step):
                 n = min(step, len(q) - i)
@@ -270,25 +272,22 @@ class Index:
             hits["id"][missing], hits["score"][missing] = -1, -np.inf
         return hits["score"], hits["id"]
 
-    @contextmanager
-    def _session(self, k: int) -> Iterator[Session]:
-        if k > self._max_k:                 # all later sessions have room for as many
-            self._max_k = k
-            self._sessions = Sessions(self._sessions.threads, self._session_desc, self._handle)
-        sessions = self._sessions
-        session = sessions.take()
-        try:
-            yield session
-        finally:
-            sessions.give(session)
+    def _sessions_for(self, k: int) -> Sessions:
+        if not 0 < k <= MAX_K:
+            raise ValueError(f"k: {k} is not from 1 to {MAX_K}")
+        room = self._room
+        if k > room[0]:                     # all later sessions have room for as many, once one could be made
+            room = self._room_for(k, room[1].threads)
+            room[1].give(room[1].take())
+            self._room = room
+        return room[1]
 
     def tune(self, x: npt.ArrayLike, k: int = 10, recall: float = 0.95) -> Tuned:
         """Finds, with sample queries x [n, dim], how far a tree must look to find `recall` of the k best, and keeps it for
         searches of this recall and about k (unless it is read-only). Cost: all vectors for each query, and 8 searches."""
         q, out = matrix("x", x, self.d), TuningResult()
-        with self._session(k):              # makes room for k
-            pass
-        session = self._sessions.take()
+        sessions = self._sessions_for(k)
+        session = sessions.take()
         self._lock.enter(write=True)
 
         def work() -> None:
@@ -296,7 +295,7 @@ class Index:
 
         def always() -> None:
             self._lock.leave(write=True)
-            self._sessions.give(session)
+            sessions.give(session)
 
         run(work, always=always)
         return Tuned(out.gamma, out.recall)
@@ -305,6 +304,15 @@ class Index:
         """Writes the index file: the old one or the whole new one is there at any time."""
         with self._lock.held():
             call("kpd_index_save", self._handle, os.fsencode(path))
+
+
+@contextmanager
+def _taken(sessions: Sessions) -> Iterator[Session]:
+    session = sessions.take()
+    try:
+        yield session
+    finally:
+        sessions.give(session)
 
 
 def _ids_of(ids: npt.ArrayLike, n: int) -> IdArray:

@@ -199,6 +199,19 @@ def test_texts(tmp_path):
         x.set_texts([0, 1], ["a"])
 
 
+def test_texts_over_the_limit_change_nothing():
+    x = kpd.Index(8)
+    first, most = random(1, 8), "a" * _text.MAX_TEXT
+    x.add(first, [7], texts=["seven"])
+    for call in (lambda: x.add(random(2, 8, 5), [7, 8], texts=["b", most + "a"]), lambda: x.set_texts([7, 7], ["b", most + "a"])):
+        with pytest.raises(kpd.ArgumentError, match="text 1: 16777216 bytes") as e:
+            call()
+        assert e.value.status == "KPD_ERR_LIMIT" and e.value.where == 1
+    assert len(x) == 1 and x.text(7) == "seven" and x.search(first, 1)[0][0, 0] > 0.999
+    x.set_texts([7], [most])
+    assert x.text(7) == most
+
+
 def test_index_refuses():
     x = kpd.Index(8)
     v = random(3, 8)
@@ -218,10 +231,26 @@ def test_index_refuses():
     assert e.value.where == 1 and len(x) == 0
     for k in (0, -1, 1 << 21):
         with pytest.raises(ValueError, match="k"):
-            x.search(v[:1], k)
+            x.search(random(1, 8), k)
+        with pytest.raises(ValueError, match="k"):
+            x.tune(random(1, 8), k)
     with pytest.raises(ValueError, match="metric"):
         kpd.Index(8, "euclid")
     assert x.search(random(2, 8), 3)[1].tolist() == [[-1] * 3] * 2
+    last = (1 << 63) - 1
+    assert x.add(random(1, 8), [last - 1]).tolist() == [last - 1] and x.add(random(1, 8)).tolist() == [last]
+    with pytest.raises(ValueError, match="0 are left"):
+        x.add(random(1, 8))
+    assert x.add(random(0, 8)).size == 0 and len(x) == 2
+
+
+def test_a_session_that_cannot_be_made_changes_nothing(monkeypatch):
+    x = kpd.Index.build(random(300, 8), threads=1)
+    monkeypatch.setattr(kpd.index, "MAX_K", 1 << 30)    # what the library refuses stands for what has no memory
+    for call in (lambda: x.search(random(1, 8), 1 << 21), lambda: x.tune(random(9, 8), 1 << 21)):
+        with pytest.raises(kpd.ArgumentError, match="max_k"):
+            call()
+    assert (x.search(random(1, 8), 3)[1] >= 0).all() and x.tune(random(9, 8), 2000).gamma > 0
 
 
 def test_tree(tmp_path):
