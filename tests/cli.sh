@@ -457,6 +457,17 @@ printf '[{"title":"a"}]\n' > "$dir/x.jsonl"; refused x.jsonl "1: expected a JSON
 for json in '{"title":"a"' '{"title" "a"}' '{"title":"a}' '{title:1}' '{"title":"\\x"}' '{"title":[1,{"a":2]}'; do
     printf "$json\n" > "$dir/x.jsonl"; refused x.jsonl "1: "
 done
+for json in '{"title":"a"} b' '{"title":"a"}}' '{"title":"a"}{"title":"b"}'; do
+    printf '{"title":"a"} \n%s\n' "$json" > "$dir/x.jsonl"; refused x.jsonl "2: more behind the object"
+done
+for word in red nul True NaN 01 1. .5 1e +1 - ""; do
+    printf '{"title":%s}\n' "$word" > "$dir/x.jsonl"; refused x.jsonl "1: '$word' is no value"
+done
+printf '{"title":red lamp}\n' > "$dir/x.jsonl"; refused x.jsonl "1: 'red' is no value"
+printf '{"title":"a","other":[1] b}\n' > "$dir/x.jsonl"; refused x.jsonl "1: expected a comma or }"
+printf '{"title":-10.25e+3,"o":[1,{"c":"]"}] , "p":{}}\n{"title":true}\n{"title":0}\n' > "$dir/x.jsonl"
+run 0 $kpd embed $student "$dir/x.jsonl"; cp "$dir/out" "$dir/want"
+printf '%s\n' -10.25e+3 1 0 > "$dir/in"; run 0 $kpd embed $student < "$dir/in"; same "$dir/want" "$dir/out"
 printf 'a\tb\n' > "$dir/x.txt"
 run 1 $kpd embed $student "$dir/x.txt" --columns 'category -'; says "x.txt:1: columns: 'title' is missing in 'category -'"
 run 1 $kpd embed $student "$dir/x.txt" --columns 'title title'; says "x.txt:1: columns: 'title' twice"
@@ -733,6 +744,26 @@ if [ -d $golden/tiny_mean ]; then
     run 1 $kpd index add "$dir/g.kpi" "$dir/tiny.kpd" "$dir/in"; says "the index has vectors of model "
     run 1 $kpd search "$dir/tiny.kpd" "$dir/g.kpi" lamp; says "the index has vectors of model "
 fi
+
+t index_of_texts_last_id
+printf '7\tred lamp\n9223372036854775806\tblue lamp\n' > "$dir/in"
+run 0 $kpd index build $student "$dir/in" -o "$dir/g.kpi" --dim 8
+printf 'green lamp\nlamp\n' > "$dir/in"; cp "$dir/g.kpi" "$dir/before"
+run 1 $kpd index add "$dir/g.kpi" $student "$dir/in"; says "in:2: no id is left"; same "$dir/g.kpi" "$dir/before"
+given 'green lamp\n'; run 0 $kpd index add "$dir/g.kpi" $student - < "$dir/in"; prints "1 added, 0 replaced, 3 now"
+cp "$dir/g.kpi" "$dir/before"
+run 1 $kpd index add "$dir/g.kpi" $student "$dir/in"; says "in:1: no id is left"; same "$dir/g.kpi" "$dir/before"
+given '8\tlamp\n'; run 0 $kpd index add "$dir/g.kpi" $student - < "$dir/in"; prints "1 added, 0 replaced, 4 now"
+
+# Programs may keep texts of any bytes: a line of the output stays a line of four cells.
+t texts_of_any_bytes
+printf 'red lamp\nblue\rlamp\n' > "$dir/in"; run 0 $kpd index build $student "$dir/in" -o "$dir/g.kpi" --dim 8
+at=$(($(grep -abo 'red lamp' "$dir/g.kpi" | cut -d: -f1) + 3))
+for byte in '\t' '\n'; do
+    printf "$byte" | dd of="$dir/g.kpi" bs=1 seek=$at conv=notrunc 2> /dev/null
+    run 0 $kpd search $student "$dir/g.kpi" lamp; lines 2; prints "	red lamp	"; prints "	blue lamp	"
+    run 0 $kpd recommend $student - "$dir/g.kpi" lamp; lines 2; prints "	red lamp	"; prints "	blue lamp	"
+done
 
 t search_by_words
 run 0 $kpd embed $student $d/items.tsv --dim 64 -o "$dir/i.npy"; run 0 $kpd search "$dir/w.kpi" "$dir/i.npy" -k 3

@@ -342,6 +342,14 @@ static bool output_commit(output *o) {
     return ok || fail(o->path, 0, "cannot write: %s", strerror(errno));
 }
 
+// A text of any bytes as a cell of TAB-separated text: a TAB or the end of a line in it becomes a space, as where text is read.
+static void put_cell(FILE *f, kpd_text t) {
+    for (size_t i = 0; i < t.size; i++) {
+        char c = t.data[i];
+        fputc(c == '\t' || c == '\n' || c == '\r' ? ' ' : c, f);
+    }
+}
+
 static bool make_folder(const char *dir) {
     struct stat st;
     if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");

@@ -10,7 +10,7 @@ typedef struct phrases {                // sorted by id, once phrases_sort has b
     phrase *list; size_t n, capacity;
     char *text; size_t text_size, text_capacity;
     bool ids;                           // the file has them
-    int64_t next;                       // else they count on from this
+    uint64_t next;                      // else they count on from this, to INT64_MAX
 } phrases;
 
 static void phrases_free(phrases *p) {
@@ -46,16 +46,18 @@ static bool phrases_add(phrases *p, const reader *r, int32_t i) {
     if (!p->n) p->ids = in.n_parts > 1 && in.part[0].size > 0;
     if (p->ids != (in.n_parts > 1 && in.part[0].size > 0))
         return fail(r->name, r->line[i], "%s id, but the first line has %s", p->ids ? "no" : "an", p->ids ? "one" : "none");
+    if (!p->ids && p->next > INT64_MAX)
+        return fail(r->name, r->line[i], "no id is left: the one before is %lld, the greatest; a column `id` names others",
+                    (long long)INT64_MAX);
     if (!phrases_reserve(p, text.size)) return false;
     x = &p->list[p->n];
-    x->id = p->next;
-    if (p->ids && !parse_id(r, i, in.part[0], &x->id)) return false;
+    if (!p->ids) x->id = (int64_t)p->next++;
+    else if (!parse_id(r, i, in.part[0], &x->id)) return false;
     x->line = r->line[i];
     x->at = p->text_size;
     x->size = text.size;
     if (text.size) memcpy(p->text + p->text_size, text.data, text.size);
     p->text_size += text.size;
-    p->next++;
     p->n++;
     return true;
 }
@@ -405,12 +407,12 @@ static bool check_fingerprint(const job *j, const char *model, const char *index
                 (unsigned long long)ours);
 }
 
-// The id behind the greatest.
-static int64_t next_id(const kpd_index *x) {
+// The id behind the greatest, which may be over INT64_MAX: none.
+static uint64_t next_id(const kpd_index *x) {
     int64_t most = -1, slots = index_info(x).slots;
     for (int64_t i = 0, id; i < slots; i++)
         if (kpd_index_id(x, i, &id) && id > most) most = id;
-    return most < INT64_MAX ? most + 1 : most;
+    return (uint64_t)most + 1;
 }
 
 static bool add_texts(job *j) {
@@ -487,7 +489,7 @@ static bool merge_all(job *j, kpd_index **other) {
     for (; j->arg[n + 1]; n++)
         if (kpd_index_open(j->arg[n + 1], &d, &other[n], &e)) return fail_with(j->arg[n + 1], &e);
     if (kpd_index_merge(j->index, (const kpd_index *const *)other, n, &j->parallel, &e))
-        return fail(j->arg[e.where < 0 ? 0 : e.where + 1], 0, "%s", e.message);
+        return fail(e.where < 0 ? NULL : j->arg[e.where + 1], 0, "%s", e.message);
     return save_smaller(j, j->arg[0], before);
 }
 
@@ -521,7 +523,7 @@ static bool print_hits(const job *j, const search_state *s, int64_t first, size_
             fprintf(f, "%lld\t%d\t", (long long)first + (long long)i, (int)r + 1);
             if (!s->texts) fprintf(f, "%lld", (long long)h->id);
             else if (kpd_index_text(j->index, h->id, &t, &e)) return fail(j->arg[1], 0, "%s", e.message);
-            else fwrite(t.data, 1, t.size, f);
+            else put_cell(f, t);
             fprintf(f, "\t%.9g\n", (double)h->score);
         }
     return true;

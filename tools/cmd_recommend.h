@@ -11,7 +11,7 @@ static void print_recommendations(const job *j, const recommender *r, int32_t i)
         kpd_text t = {"", 0};
         r->d.lookup(r->d.lookup_user, x->id, &t);
         fprintf(j->out.file, "%lld\t%d\t", (long long)(j->text.first + i), (int)rank + 1);
-        fwrite(t.data, 1, t.size, j->out.file);
+        put_cell(j->out.file, t);
         fprintf(j->out.file, "\t%.9g\t", (double)x->similarity);
         fprintf(j->out.file, r->d.assistant ? "%.9g\n" : "-\n", (double)x->relevance);
     }

@@ -339,27 +339,66 @@ static char *table_string(char *p, char *end, kpd_text *out) {
     return p < end ? p + 1 : NULL;
 }
 
-// Any value: *out is its text; of an array or object, which is passed over, and of null, no text.
-static char *table_value(char *p, char *end, kpd_text *out) {
+// What is behind the array or object at p, or NULL.
+static char *table_nested(char *p, char *end) {
     int depth = 0;
-    char *begin = p;
-    out->data = NULL; out->size = 0;
-    if (p < end && *p == '"') return table_string(p, end, out);
-    do {
-        kpd_text skipped;
-        if (p == end) return NULL;
-        if (*p == '"') { p = table_string(p, end, &skipped); if (!p) return NULL; continue; }
-        if (*p == '[' || *p == '{') depth++;
-        if (*p == ']' || *p == '}') { if (!depth) break; depth--; }
-        if (*p == ',' && !depth) break;
+    kpd_text skipped;
+    while (p && p < end) {
+        if (*p == '"') { p = table_string(p, end, &skipped); continue; }
+        depth += (*p == '[' || *p == '{') - (*p == ']' || *p == '}');
         p++;
-    } while (depth || (p < end && *p != ',' && *p != '}'));
-    if (*begin == '[' || *begin == '{') return p;
+        if (!depth) return p;
+    }
+    return NULL;
+}
+
+static size_t table_digits(kpd_text t, size_t at) {
+    size_t from = at;
+    while (at < t.size && t.data[at] >= '0' && t.data[at] <= '9') at++;
+    return at - from;
+}
+
+static bool table_is_number(kpd_text t) {
+    size_t at = t.size && t.data[0] == '-', n = table_digits(t, at);
+    if (!n || (n > 1 && t.data[at] == '0')) return false;
+    at += n;
+    if (at < t.size && t.data[at] == '.') {
+        n = table_digits(t, ++at);
+        if (!n) return false;
+        at += n;
+    }
+    if (at < t.size && (t.data[at] | 32) == 'e') {
+        at++;
+        at += at < t.size && (t.data[at] == '+' || t.data[at] == '-');
+        n = table_digits(t, at);
+        if (!n) return false;
+        at += n;
+    }
+    return at == t.size;
+}
+
+// A number, true (as 1), false (as 0) or null (no text) at p.
+static char *table_bare(table *t, char *p, char *end, kpd_text *out) {
+    char *begin = p;
+    while (p < end && !strchr(",} \t\r\n", *p)) p++;
     out->data = begin;
     out->size = (size_t)(p - begin);
-    while (out->size && strchr(" \t\r\n", begin[out->size - 1])) out->size--;
-    if (table_is(*out, "null")) { out->data = NULL; out->size = 0; }
-    if (table_is(*out, "true") || table_is(*out, "false")) { *begin = *begin == 't' ? '1' : '0'; out->size = 1; }
+    if (table_is_number(*out)) return p;
+    if (table_is(*out, "null")) { out->data = NULL; out->size = 0; return p; }
+    if (table_is(*out, "true") || table_is(*out, "false")) { *begin = *begin == 't' ? '1' : '0'; out->size = 1; return p; }
+    table_fail(t, "'%.*s' is no value: expected a text in quotes, a number, true, false or null",
+               (int)(out->size > 60 ? 60 : out->size), out->data);
+    return NULL;
+}
+
+// Any value: *out is its text; of an array or object, which is passed over, and of null, no text. Returns what is behind it;
+// NULL = t->why.
+static char *table_value(table *t, char *p, char *end, kpd_text *out) {
+    bool text = p < end && *p == '"', nested = p < end && (*p == '[' || *p == '{');
+    out->data = NULL; out->size = 0;
+    if (!text && !nested) return table_bare(t, p, end, out);
+    p = text ? table_string(p, end, out) : table_nested(p, end);
+    if (!p) table_fail(t, "a value that does not end");
     return p;
 }
 
@@ -375,8 +414,8 @@ static bool table_json(table *t) {
         p = *p == '"' ? table_string(p, end, &key) : NULL;
         p = p ? table_blank(p, end) : NULL;
         if (!p || p == end || *p != ':') return table_fail(t, "expected \"name\": value");
-        p = table_value(table_blank(p + 1, end), end, &value);
-        if (!p) return table_fail(t, "a value that does not end");
+        p = table_value(t, table_blank(p + 1, end), end, &value);
+        if (!p) return false;
         for (int i = 0; i < t->n_columns; i++)
             if (table_is(key, t->column[i].name)) { t->cell[i] = value; t->column[i].at = i; }
         if (table_is(key, "text")) text = value;
@@ -385,6 +424,7 @@ static bool table_json(table *t) {
         else if (p == end || *p != '}') return table_fail(t, "expected a comma or }");
     }
     if (p == end) return table_fail(t, "an object that nothing closes");
+    if (table_blank(p + 1, end) < end) return table_fail(t, "more behind the object, expected the end of the line");
     if (t->column[t->main].at < 0 && text.data) { t->cell[t->main] = text; t->column[t->main].at = t->main; }
     for (int i = 0; i < t->n_columns; i++)
         if ((t->column[i].at < 0 || !t->cell[i].data) && !t->column[i].optional)
