@@ -544,6 +544,18 @@ run 1 $kpd index compact "$dir/missing"; says "No such file"
 run 1 $kpd index merge $x "$dir/missing"; says "missing: "; says "No such file"
 run 2 $kpd index merge $x; says "an argument is missing"
 
+# A merge of many for which there is no memory is no fault of the first; where memory can be limited, there is enough to load them.
+t index_merge_memory
+little() { ( ulimit -v 105000 && exec "$@" ) 2> "$dir/err"; }
+if little $kpd help > "$dir/out"; then
+    { npy 2000 4096; head -c 32768000 /dev/zero; } > "$dir/large.npy"
+    awk 'BEGIN { for (i = 2000; i < 4000; i++) print i }' > "$dir/in"
+    run 0 $kpd index build "$dir/large.npy" -o $x --metric dot; run 0 $kpd index build "$dir/large.npy" -o $y --metric dot --ids "$dir/in"
+    little $kpd index merge $x $y --threads 1 && wrong "a merge in little memory"
+    says "kpd: out of memory: "
+    run 0 $kpd index merge $x $y; prints "4000 vectors, 2000 before"; rm "$dir/large.npy" $x $y
+fi
+
 t index_duplicates
 printf '5\n6\n5\n' > "$dir/ids"
 run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids"; prints "2 added, 1 replaced, 2 now"
