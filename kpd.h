@@ -137,7 +137,7 @@
 // polynomials of this header. Of libm only sqrtf and fmaf are used. Compiling with -ffast-math is an error; sessions and
 // indexes refuse to start if their own sums show that reassociation or contraction happened all the same. The caller's rounding
 // mode and denormal flags (of x86 and 64-bit ARM) are saved, set to the IEEE default, and restored by each call. What it calls
-// back (allocator, tasks, clock, progress, filter, lookup, relevance) runs in the default state, and leaves it so.
+// back (allocator, tasks, clock, progress, write, filter, lookup, relevance) runs in the default state, and leaves it so.
 //
 // Trust. Model and index files are hostile input. Opening checks everything that code follows: sizes, offsets, shapes,
 // ids, the checksums of header, table and small sections. A mapped open does not read the weights (it takes two
@@ -250,6 +250,9 @@ typedef struct kpd_parallel {           // run NULL = the calling thread only
 // KPD_ERR_CANCELLED. Called by the calling thread, the last time with done = of.
 typedef bool kpd_report_t(void *user, int64_t done, int64_t of);
 typedef struct kpd_progress { kpd_report_t *report; void *user; } kpd_progress;      // report NULL = nobody asks
+
+// Takes the next bytes of a file, in pieces of any size; false = it cannot.
+typedef bool kpd_write_t(void *user, const void *data, size_t size);
 
 #ifdef KPD_THREADS
 // The built-in pool: n_threads - 1 sleeping threads beside the caller. One run at a time; further callers wait. What a task (or
@@ -476,6 +479,8 @@ KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e);
 // (a path of over 4095 bytes), IO, MEMORY; FORMAT, and nothing is written, where the sum of a mapped section is wrong or a
 // weight is not finite.
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e);
+// The same bytes to the host, for hosts without files. Errors: IO where `write` is false, FORMAT as save, MEMORY.
+KPDDEF kpd_status kpd_model_write(const kpd_model *m, kpd_write_t *write, void *user, kpd_error *e);
 KPDDEF void       kpd_model_destroy(kpd_model *m);
 
 KPDDEF const kpd_model_desc *kpd_model_get_desc(const kpd_model *m);     // lives as long as m
@@ -637,6 +642,7 @@ KPDDEF kpd_status kpd_index_open(const char *path, const kpd_open_desc *d, kpd_i
 // As kpd_model_save. Two programs that each open an index, change it and save it lose the changes of one: whoever does so takes
 // a lock before opening (the command line: flock on the file, then again if it was replaced meanwhile).
 KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e);
+KPDDEF kpd_status kpd_index_write(const kpd_index *x, kpd_write_t *write, void *user, kpd_error *e);    // as kpd_model_write
 KPDDEF void       kpd_index_destroy(kpd_index *x);
 KPDDEF void       kpd_index_get_info(const kpd_index *x, kpd_index_info *out);
 KPDDEF int64_t    kpd_index_count(const kpd_index *x);                  // vectors: info.count
@@ -4886,10 +4892,15 @@ static void kpd__header_make(kpd__header *h, uint32_t kind, const kpd__section *
 }
 
 // What is written, where to: a file beside the target, renamed over it when whole.
-typedef struct kpd__writer { int fd; FILE *out; bool failed; } kpd__writer;
+typedef struct kpd__sink { const char *path; kpd_write_t *write; void *user; } kpd__sink;    // a path, or the host's
+typedef struct kpd__writer { int fd; FILE *out; const kpd__sink *host; bool failed; } kpd__writer;
 
 static void kpd__write(kpd__writer *w, const void *data, size_t size) {
     const uint8_t *p = (const uint8_t *)data;
+    if (w->host) {
+        w->failed = w->failed || (size && !w->host->write(w->host->user, data, size));
+        return;
+    }
 #ifdef KPD__POSIX
     while (size && !w->failed) {
         ssize_t put = write(w->fd, p, kpd__min(size, (size_t)1 << 30));
@@ -4995,14 +5006,23 @@ static kpd_status kpd__file_replace(const char *target, const kpd__header *h, co
     return KPD_ERR_IO;
 }
 
+static kpd_status kpd__file_send(const kpd__sink *to, const kpd__header *h, const kpd__section *table, const void *const *data,
+                                 size_t n, kpd_error *e) {
+    kpd__writer w;
+    memset(&w, 0, sizeof w);
+    w.host = to;
+    kpd__write_parts(&w, h, table, data, n);
+    return w.failed ? kpd__fail(e, KPD_ERR_IO, -1, "write: the host's callback took no more") : KPD_OK;
+}
+
 // Writes a whole file: the n sections of table, payloads data[i]. Fills offsets and sums into the table; a sum that is there
 // already, not zero, is a file's, and must be the payload's: what is corrupt would else get a sum that says it is not.
-static kpd_status kpd__file_save(const char *path, uint32_t kind, kpd__section *table, const void *const *data, size_t n,
+static kpd_status kpd__file_save(const kpd__sink *to, uint32_t kind, kpd__section *table, const void *const *data, size_t n,
                                  kpd_error *e) {
     char target[KPD__MAX_PATH];
     kpd__header h;
     uint64_t size;
-    if (!kpd__target(path, target))
+    if (!to->write && !kpd__target(to->path, target))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "save: the path is missing, too long, or a link that leads to itself");
     for (size_t i = 0; i < n; i++) {
         uint64_t sum;
@@ -5012,7 +5032,7 @@ static kpd_status kpd__file_save(const char *path, uint32_t kind, kpd__section *
     }
     size = kpd__parts_place(table, n);
     kpd__header_make(&h, kind, table, n, size);
-    return kpd__file_replace(target, &h, table, data, n, e);
+    return to->write ? kpd__file_send(to, &h, table, data, n, e) : kpd__file_replace(target, &h, table, data, n, e);
 }
 
 // >>model  Architecture, templates and weights over one file image. A created model *is* an image with zero weights, so that
@@ -5862,7 +5882,7 @@ static kpd_status kpd__model_create(const kpd_model_desc *d, kpd_model **out, kp
 }
 KPD__GUARDED(2, kpd_model_create, kpd__model_create, const kpd_model_desc *, d, kpd_model **, out)
 
-KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e) {
+static kpd_status kpd__model_put(const kpd_model *m, const kpd__sink *to, kpd_error *e) {
     size_t n = kpd__file_header(&m->file)->n_sections, size = n * (sizeof(kpd__section) + sizeof(void *));
     kpd__section *table = (kpd__section *)kpd__alloc(&m->allocator, size);
     const void **data;
@@ -5871,10 +5891,21 @@ KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error
     memcpy(table, kpd__file_table(&m->file), n * sizeof *table);
     data = (const void **)(void *)(table + n);
     for (size_t i = 0; i < n; i++) data[i] = m->file.data + table[i].offset;
-    s = kpd__file_save(path, KPD_FILE_MODEL, table, data, n, e);
+    s = kpd__file_save(to, KPD_FILE_MODEL, table, data, n, e);
     kpd__free(&m->allocator, table, size);
-    return kpd__end(s, e);
+    return s;
 }
+
+KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e) {
+    kpd__sink to = {path, NULL, NULL};
+    return kpd__end(kpd__model_put(m, &to, e), e);
+}
+
+static kpd_status kpd__model_write(const kpd_model *m, kpd_write_t *write, void *user, kpd_error *e) {
+    kpd__sink to = {NULL, write, user};
+    return write ? kpd__model_put(m, &to, e) : kpd__fail(e, KPD_ERR_ARGUMENT, -1, "write: the callback is missing");
+}
+KPD__GUARDED(3, kpd_model_write, kpd__model_write, const kpd_model *, m, kpd_write_t *, write, void *, user)
 
 KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e) {
     return kpd__end(kpd__file_verify(&m->file, "model", e), e);
@@ -8616,7 +8647,7 @@ static void kpd__index_sums(const kpd_index *x, kpd__section *s, size_t n) {
     }
 }
 
-KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e) {
+static kpd_status kpd__index_put(const kpd_index *x, const kpd__sink *to, kpd_error *e) {
     kpd__section s[13];
     const void *data[13];
     int32_t config[16] = {0};
@@ -8627,8 +8658,19 @@ KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error
     n += (x->kind == KPD_TREE ? kpd__tree_sections : kpd__flat_sections)(x, s + 1, data + 1);
     n += kpd__label_sections(x, s + n, data + n);
     kpd__index_sums(x, s + 1, n - 1);
-    return kpd__end(kpd__file_save(path, KPD_FILE_INDEX, s, data, n, e), e);
+    return kpd__file_save(to, KPD_FILE_INDEX, s, data, n, e);
 }
+
+KPDDEF kpd_status kpd_index_save(const kpd_index *x, const char *path, kpd_error *e) {
+    kpd__sink to = {path, NULL, NULL};
+    return kpd__end(kpd__index_put(x, &to, e), e);
+}
+
+static kpd_status kpd__index_write(const kpd_index *x, kpd_write_t *write, void *user, kpd_error *e) {
+    kpd__sink to = {NULL, write, user};
+    return write ? kpd__index_put(x, &to, e) : kpd__fail(e, KPD_ERR_ARGUMENT, -1, "write: the callback is missing");
+}
+KPD__GUARDED(3, kpd_index_write, kpd__index_write, const kpd_index *, x, kpd_write_t *, write, void *, user)
 
 // The payload of a section [rows, cols], which a file names `name`, or has not; *rows = SIZE_MAX takes what there is.
 static const void *kpd__section_payload(const kpd__file *f, const kpd__section *s, const char *name, uint32_t type,

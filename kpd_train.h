@@ -5020,6 +5020,7 @@ static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kp
     const void *data[KPDT__SECTIONS];
     size_t n[KPDT__SECTIONS];
     kpdt__image m;
+    kpd__sink to = {NULL, NULL, NULL};
     kpd_status s;
     if (t->begun)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: step %lld is under way, and a checkpoint has no gradient: apply "
@@ -5033,7 +5034,8 @@ static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kp
     for (int i = 0; i < KPDT__SECTIONS; i++)
         kpd__section_set(&table[i], kpdt__section_names[i], i < 2 ? KPD__I64 : KPD__F32, KPD__REQUIRED, n[i], 1,
                          n[i] * (i < 2 ? 8 : 4));
-    s = kpd__file_save(path, KPD_FILE_CHECKPOINT, table, data, KPDT__SECTIONS, e);
+    to.path = path;
+    s = kpd__file_save(&to, KPD_FILE_CHECKPOINT, table, data, KPDT__SECTIONS, e);
     kpd__free(&t->allocator, m.block, m.block_size);
     return s;
 }

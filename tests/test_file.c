@@ -1012,6 +1012,44 @@ static void save_follows_links(void) {
 }
 
 // A pipe or a device is no file that could be replaced.
+typedef struct written { uint8_t *bytes; size_t size, room; int left; } written;
+
+static bool take_bytes(void *user, const void *data, size_t size) {
+    written *w = (written *)user;
+    if (w->left-- == 0 || size > w->room - w->size) return false;
+    memcpy(w->bytes + w->size, data, size);
+    w->size += size;
+    return true;
+}
+
+// What the host gets is the file; where it takes no more, the call says so, at every piece.
+static void written_to_the_host(void) {
+    const tiny_bytes *files[2];
+    kpd_model *m = NULL;
+    kpd_index *x = NULL;
+    files[0] = &model_file; files[1] = &index_file;
+    CHECK_OK(kpd_model_open(model_path, NULL, &m, &error));
+    CHECK_OK(kpd_index_open(index_path, NULL, &x, &error));
+    for (int kind = 0; m && x && kind < 2; kind++) {
+        written w = {NULL, 0, files[kind]->size, 0};
+        kpd_status s = KPD_ERR_IO;
+        int pieces = 0;
+        w.bytes = (uint8_t *)malloc(w.room);
+        for (; w.bytes && s && pieces < 1000; pieces++) {
+            w.size = 0; w.left = pieces;
+            s = kind ? kpd_index_write(x, take_bytes, &w, &error) : kpd_model_write(m, take_bytes, &w, &error);
+            if (s) CHECK_STATUS(s, KPD_ERR_IO);
+        }
+        CHECK_THAT(!s && pieces > 5, "%s after %d pieces", error.message, pieces);
+        CHECK(w.size == w.room && !memcmp(w.bytes, files[kind]->data, w.size));
+        free(w.bytes);
+    }
+    CHECK_STATUS(kpd_model_write(m, NULL, NULL, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_index_write(x, NULL, NULL, &error), KPD_ERR_ARGUMENT);
+    kpd_model_destroy(m);
+    kpd_index_destroy(x);
+}
+
 static void save_over_no_file(void) {
 #ifdef POSIX
     struct stat st;
@@ -1086,6 +1124,7 @@ SUITE(file) {
     RUN(file, save_fails);
     RUN(file, save_keeps_permissions);
     RUN(file, save_follows_links);
+    RUN(file, written_to_the_host);
     RUN(file, save_over_no_file);
     RUN(file, save_on_full_disk);
     RUN(file, table_of_one);
