@@ -608,6 +608,7 @@ typedef struct kpd_index_desc {
     uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
     int32_t partition;                  // of its vectors, a number of the host's; see kpd_index_set_partition
     kpd_simd simd;                      // of its own sums, forced as a session's; AUTO is never AMX
+    kpd_progress progress;              // of kpd_index_build: vectors compared with the lists, and put into blocks
     kpd_allocator allocator;
     int32_t reserved[4];
 } kpd_index_desc;
@@ -631,7 +632,7 @@ typedef struct kpd_index_info {
 KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
 
 // The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
-// NULL = one). Errors as kpd_index_create and kpd_index_upsert. Memory of a tree: the vectors once more, some 50 bytes for
+// NULL = one). Errors as kpd_index_create and kpd_index_upsert, and CANCELLED. Memory of a tree: the vectors once more, some 50 bytes for
 // each, and the index.
 // Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors once.
 KPDDEF kpd_status kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
@@ -721,13 +722,16 @@ KPDDEF kpd_status kpd_index_tune(kpd_session *s, kpd_index *x, const float *q, s
                                  kpd_tuning *out, kpd_error *e);
 
 typedef struct kpd_kmeans_desc {
+    uint32_t abi;
     int32_t k;                          // centroids, 1..n
     kpd_metric metric;                  // cosine: of unit length, by the greatest cosine; else by the least distance
     int32_t rounds, samples;            // of Lloyd's algorithm, 0 = 10; vectors a centroid is made of on average, 0 = 64
     uint64_t seed;
     kpd_simd simd;
+    kpd_progress progress;              // vectors compared with the centroids
     kpd_parallel parallel;
     kpd_allocator allocator;
+    int32_t reserved[4];
 } kpd_kmeans_desc;
 
 // k-means [Lloyd 1982] of v [n, dim]: out [k, dim], and nearest [n], the centroid of each vector, or NULL. A centroid that
@@ -7396,11 +7400,13 @@ typedef struct kpd__cluster {
     size_t dim, n, k;                   // vectors, of unit length under cosine; centroids
     const float *v;                     // [n, dim]
     uint32_t *sample; size_t n_sample;  // rows that the centroids are made of; n_sample = n: all
+    size_t from, to;                    // of the sample, which are being assigned
     float *panels, *half;               // [k padded to 16, dim], [k padded]: centroids, and half their squares but under cosine
     uint32_t *nearest; float *score;    // [n], of each of the sample, or of all
     uint32_t *members; size_t *start;   // [n], [k + 1]: the sample by centroid
     uint64_t *keys;                     // [n]
     float *work; size_t work_floats;    // of each task
+    kpd__progress progress;
 } kpd__cluster;
 
 static size_t kpd__cluster_work(size_t dim) { return KPD__QUERIES * dim + KPD__QUERIES * KPD__CENTROIDS + 4 * dim; }
@@ -7442,9 +7448,20 @@ static void kpd__assign_some(const kpd__cluster *c, size_t first, size_t n, floa
 static void kpd__assign_task(void *arg, int32_t task) {
     const kpd__cluster *c = (const kpd__cluster *)arg;
     float *work = c->work + (size_t)task * c->work_floats;
-    for (size_t at = (size_t)task * KPD__ASSIGNED; at < c->n_sample; at += (size_t)c->n_tasks * KPD__ASSIGNED)
-        for (size_t i = at; i < kpd__min(at + KPD__ASSIGNED, c->n_sample); i += KPD__QUERIES)
-            kpd__assign_some(c, i, kpd__min(KPD__QUERIES, kpd__min(at + KPD__ASSIGNED, c->n_sample) - i), work);
+    for (size_t at = c->from + (size_t)task * KPD__ASSIGNED; at < c->to; at += (size_t)c->n_tasks * KPD__ASSIGNED)
+        for (size_t i = at; i < kpd__min(at + KPD__ASSIGNED, c->to); i += KPD__QUERIES)
+            kpd__assign_some(c, i, kpd__min(KPD__QUERIES, kpd__min(at + KPD__ASSIGNED, c->to) - i), work);
+}
+
+// The nearest of the centroids for the whole sample, in pieces after each of which the host is asked.
+static kpd_status kpd__assign(kpd__cluster *c, kpd_error *e) {
+    kpd_status s = KPD_OK;
+    for (c->from = 0; !s && c->from < c->n_sample; c->from = c->to) {
+        c->to = kpd__min(c->n_sample, c->from + kpd__max(c->n_sample / 16, 65536));
+        kpd__run(c->parallel, c->n_tasks, kpd__assign_task, c);
+        s = kpd__progress_add(&c->progress, c->to - c->from, e);
+    }
+    return s;
 }
 
 // The sample by centroid, each centroid's in order.
@@ -7497,8 +7514,10 @@ static void kpd__centroid_task(void *arg, int32_t task) {
     }
 }
 
-// Makes the centroids: some rounds over a sample, drawn by `seed`; then assigns all vectors and sorts them.
-static void kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t rounds, uint64_t seed) {
+// Makes the centroids: some rounds over a sample, drawn by `seed`; then assigns all vectors and sorts them. Of the host's
+// progress `more` are left for the caller.
+static kpd_status kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t rounds, uint64_t seed, size_t more, kpd_error *e) {
+    kpd_status s = KPD_OK;
     for (size_t i = 0; i < c->n; i++) c->sample[i] = (uint32_t)i;
     c->n_sample = kpd__min(c->n, sample);
     for (size_t i = 0; i < c->n_sample; i++) {
@@ -7508,16 +7527,20 @@ static void kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t rounds, uin
         c->sample[j] = t;
     }
     for (size_t j = 0; j < c->k; j++) kpd__centroid_put(c, j, kpd__cluster_row(c, j % c->n_sample));
+    c->progress.done = 0;
+    c->progress.of = (size_t)rounds * c->n_sample + c->n + more;
     for (int32_t r = 0; r < rounds; r++) {
-        kpd__run(c->parallel, c->n_tasks, kpd__assign_task, c);
+        s = kpd__assign(c, e);
+        if (s) return s;
         kpd__cluster_sort(c);
         kpd__cluster_mend(c);
         kpd__run(c->parallel, c->n_tasks, kpd__centroid_task, c);
     }
     for (size_t i = 0; i < c->n; i++) c->sample[i] = (uint32_t)i;
     c->n_sample = c->n;
-    kpd__run(c->parallel, c->n_tasks, kpd__assign_task, c);
-    kpd__cluster_sort(c);
+    s = kpd__assign(c, e);
+    if (!s) kpd__cluster_sort(c);
+    return s;
 }
 
 // What cuts a list into blocks: rows of v by number, keys [a list's length], work [4 dim].
@@ -7889,7 +7912,8 @@ static void kpd__given_get(const kpd_index *x, const kpd__given *g, size_t i, fl
     else kpd__slot_get(g->from[g->where[i] >> 32], (uint32_t)g->where[i], out);
 }
 
-static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, int32_t lists, const kpd__given *g, kpd_error *e) {
+static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, int32_t lists,
+                                  const kpd__given *g, kpd_error *e) {
     size_t n = g->n;
     kpd__builder b;
     kpd__arena a;
@@ -7911,9 +7935,13 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, int32_t l
     b.c.n = kpd__last_of_ids(x, g->ids, n, table, table_size, b.given);
     b.c.k = kpd__min(b.c.k, kpd__max(b.c.n, 1));
     for (size_t i = 0; i < b.c.n; i++) kpd__given_get(x, g, b.given[i], unit + i * b.c.dim);
-    if (b.c.n) {
-        kpd__cluster_run(&b.c, 64 * b.c.k, 10, 1);
-        kpd__run(p, b.c.n_tasks, kpd__cut_task, &b);
+    b.c.progress.host = progress;
+    if (b.c.n) s = kpd__cluster_run(&b.c, 64 * b.c.k, 10, 1, b.c.n, e);
+    if (b.c.n && !s) kpd__run(p, b.c.n_tasks, kpd__cut_task, &b);
+    if (b.c.n && !s) s = kpd__progress_add(&b.c.progress, b.c.n, e);
+    if (s) {
+        kpd__free(&x->allocator, memory, size);
+        return s;
     }
     kpd__lists_count(&b, &x->t.n_lists, &n_blocks);
     s = kpd__tree_room(x, kpd__max(x->t.n_lists + 16, x->t.room_lists),
@@ -8222,7 +8250,7 @@ static kpd_status kpd__tree_begin(kpd_index *x, const int64_t *ids, const float 
     memset(&alone, 0, sizeof alone);
     memset(&y.texts, 0, sizeof y.texts);
     y.parts = NULL;
-    s = kpd__tree_build(&y, &alone, 0, &g, e);
+    s = kpd__tree_build(&y, &alone, NULL, 0, &g, e);
     if (s) return s;
     kpd__index_free(x);
     *x = y;
@@ -8364,6 +8392,7 @@ static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *
     kpd_parallel alone;
     kpd__given g = {ids, v, NULL, NULL, n};
     kpd_index *x = NULL;
+    kpd__progress progress = {d ? &d->progress : NULL, 0, n};
     kpd_status s;
     memset(&alone, 0, sizeof alone);
     if (d && d->lists < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, expected 0 or more", (int)d->lists);
@@ -8375,7 +8404,8 @@ static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *
     if (s) return s;
     if (x->kind == KPD_FLAT) s = kpd__index_upsert(x, ids, v, n, e);
     else s = kpd__vectors_check(x, v, n, "vector", e);
-    if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p ? p : &alone, d->lists, &g, e);
+    if (!s && x->kind == KPD_FLAT && n) s = kpd__progress_add(&progress, n, e);
+    if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p ? p : &alone, &d->progress, d->lists, &g, e);
     if (s) kpd_index_destroy(x);
     else *out = x;
     return s;
@@ -8539,7 +8569,7 @@ static kpd_status kpd__merge_build(const kpd__merger *m, kpd_index *y, const kpd
     kpd_status s = kpd__merger_check(m, y, row, &bytes, &parts, e);
     memset(&g, 0, sizeof g);
     g.ids = m->ids; g.from = m->from; g.where = m->where; g.n = m->n;
-    if (!s) s = y->kind == KPD_TREE ? kpd__tree_build(y, p, 0, &g, e) : kpd__flat_build(y, &g, row, e);
+    if (!s) s = y->kind == KPD_TREE ? kpd__tree_build(y, p, NULL, 0, &g, e) : kpd__flat_build(y, &g, row, e);
     return s ? s : kpd__merge_labels(m, y, bytes, parts, e);
 }
 
@@ -9801,6 +9831,7 @@ static kpd_status kpd__kmeans_check(const kpd_kmeans_desc *d, const float *v, si
                                     kpd_error *e) {
     kpd_status s;
     memset(like, 0, sizeof *like);
+    if (kpd__desc_check("kmeans", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     if (kpd__range(e, "kmeans: dim", dim, 1, KPD_MAX_WIDTH) || kpd__range(e, "kmeans: metric", (int)d->metric, 0, KPD_L2) ||
@@ -9843,12 +9874,13 @@ static kpd_status kpd__kmeans(const kpd_kmeans_desc *d, const float *v, size_t n
     kpd__kmeans_lay(&c, &unit, &a);
     for (size_t i = 0; unit && i < n; i++) kpd__unit_row(&like, v + i * c.dim, unit + i * c.dim);
     c.v = unit ? unit : v;
-    kpd__cluster_run(&c, (size_t)(d->samples ? d->samples : 64) * c.k, d->rounds ? d->rounds : 10, d->seed);
-    for (size_t j = 0; j < c.k; j++)
+    c.progress.host = &d->progress;
+    s = kpd__cluster_run(&c, (size_t)(d->samples ? d->samples : 64) * c.k, d->rounds ? d->rounds : 10, d->seed, 0, e);
+    for (size_t j = 0; !s && j < c.k; j++)
         for (size_t i = 0; i < c.dim; i++) out[j * c.dim + i] = c.panels[(j / 16 * c.dim + i) * 16 + j % 16];
-    for (size_t i = 0; nearest && i < n; i++) nearest[i] = (int32_t)c.nearest[i];
+    for (size_t i = 0; nearest && !s && i < n; i++) nearest[i] = (int32_t)c.nearest[i];
     kpd__free(&d->allocator, memory, size);
-    return KPD_OK;
+    return s;
 }
 KPD__GUARDED(6, kpd_kmeans, kpd__kmeans, const kpd_kmeans_desc *, d, const float *, v, size_t, n, int32_t, dim, float *, out,
              int32_t *, nearest)

@@ -18,7 +18,7 @@ Session = struct("Session", abi=c.c_uint32, student=c.c_void_p, assistant=c.c_vo
                  max_dim=c.c_int32, simd=c.c_int, clock=c.c_void_p, clock_user=c.c_void_p, report=Report, report_user=c.c_void_p,
                  parallel=Host, allocator=Host, reserved=c.c_int32 * 4)
 Index = struct("Index", abi=c.c_uint32, dim=c.c_int32, metric=c.c_int, kind=c.c_int, storage=c.c_int, lists=c.c_int32,
-               recall=c.c_float, fingerprint=c.c_uint64, partition=c.c_int32, simd=c.c_int, allocator=Host, reserved=c.c_int32 * 4)
+               recall=c.c_float, fingerprint=c.c_uint64, partition=c.c_int32, simd=c.c_int, progress=c.c_void_p * 2, allocator=Host, reserved=c.c_int32 * 4)
 Search = struct("Search", abi=c.c_uint32, k=c.c_int32, threshold=c.c_bool, min_score=c.c_float,
                 only_ids=c.c_bool, ids=c.c_void_p, n_ids=c.c_size_t,
                 only_bits=c.c_bool, bits=c.c_void_p, first_bit=c.c_int64, n_bits=c.c_size_t,

@@ -305,7 +305,9 @@ static void descs_of_another_abi_are_refused(void) {
     kpd_index_desc xd;
     kpd_search_desc hd;
     kpd_recommend_desc rd;
+    kpd_kmeans_desc kd;
     kpd_recommendation found[10];
+    float centroid[16];
     kpd_hit hits[10];
     int32_t count;
     tiny_options o;
@@ -335,6 +337,9 @@ static void descs_of_another_abi_are_refused(void) {
     CHECK_DESC(hd, kpd_index_search(s, x, v, 1, &hd, hits, &count, &e), "search");
     rd.student = m; rd.index = x; rd.lookup = phrase_of;
     CHECK_DESC(rd, kpd_recommend(s, &rd, &in, 1, found, &count, &e), "recommend");
+    memset(&kd, 0, sizeof kd);
+    kd.k = 1;
+    CHECK_DESC(kd, kpd_kmeans(&kd, v, 1, 16, centroid, NULL, &e), "kmeans");
     CHECK_DESC(rd.search, kpd_recommend(s, &rd, &in, 1, found, &count, &e), "search");
     kpd_index_destroy(x);
     kpd_session_destroy(s);

@@ -341,6 +341,43 @@ static void ties_and_large_k(void) {
     kpd_session_destroy(s);
 }
 
+typedef struct stop { int left; int64_t done, of; } stop;
+
+static bool stop_after(void *user, int64_t done, int64_t of) {
+    stop *x = (stop *)user;
+    CHECK(done <= of && done > x->done && (!x->of || of == x->of));
+    x->done = done; x->of = of;
+    return x->left-- > 0;
+}
+
+// At every call of its progress a build, and k-means, can be stopped; what goes on is as without.
+static void builds_can_be_cancelled(void) {
+    stop stopped = {0, 0, 0};
+    kpd_index_desc d = tree_desc(16, KPD_DOT, KPD_F32);
+    kpd_kmeans_desc m;
+    kpd_status s = KPD_ERR_CANCELLED;
+    int calls = 0;
+    static float centroids[10 * MOST_DIM];
+    memset(&m, 0, sizeof m);
+    m.k = 10;
+    fill(300, 16, 4);
+    m.progress.report = d.progress.report = stop_after;
+    m.progress.user = d.progress.user = &stopped;
+    for (int kind = 0; kind < 3; kind++, s = KPD_ERR_CANCELLED) {
+        for (calls = 0; s && calls < 100; calls++) {
+            kpd_index *x = NULL;
+            stopped.left = calls; stopped.done = stopped.of = 0;
+            d.kind = kind ? KPD_TREE : KPD_FLAT;
+            s = kind < 2 ? kpd_index_build(&d, NULL, ids, vectors, 300, &x, &error) :
+                           kpd_kmeans(&m, vectors, 300, 16, centroids, NULL, &error);
+            if (s) CHECK_STATUS(s, KPD_ERR_CANCELLED);
+            CHECK((x != NULL) == (!s && kind < 2));
+            kpd_index_destroy(x);
+        }
+        CHECK_THAT(calls == (kind == 0 ? 2 : kind == 1 ? 13 : 12) && stopped.done == stopped.of, "%d calls", calls);
+    }
+}
+
 static void bad_arguments(void) {
     kpd_session *s = open_session(KPD_SIMD_AUTO);
     static const float recall[] = {-0.1f, 1.5f, NAN}, gamma[] = {-1, INFINITY, NAN};
@@ -576,5 +613,6 @@ SUITE(tree) {
     RUN(tree, bad_arguments);
     RUN(tree, tuned);
     RUN(tree, kmeans);
+    RUN(tree, builds_can_be_cancelled);
     RUN(tree, random_changes);
 }

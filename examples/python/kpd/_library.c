@@ -45,7 +45,7 @@ typedef struct kpd_python_field { const char *type, *name; size_t offset, size; 
     F(T, clock_user), F(T, progress), F(T, parallel), F(T, allocator), F(T, reserved)
 #define INDEX(F, T)                                                                                                    \
     F(T, abi), F(T, dim), F(T, metric), F(T, kind), F(T, storage), F(T, lists), F(T, recall), F(T, fingerprint),       \
-    F(T, partition), F(T, simd), F(T, allocator), F(T, reserved)
+    F(T, partition), F(T, simd), F(T, progress), F(T, allocator), F(T, reserved)
 #define INFO(F, T)                                                                                                     \
     F(T, count), F(T, bytes), F(T, slots), F(T, dim), F(T, metric), F(T, storage), F(T, read_only), F(T, kind),        \
     F(T, lists), F(T, blocks), F(T, tuned), F(T, recall), F(T, fingerprint), F(T, partition), F(T, text_bytes)

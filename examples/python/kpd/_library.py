@@ -79,7 +79,7 @@ class SessionDesc(Structure):
 
 class IndexDesc(Structure):
     _fields_ = [("abi", c_uint32), ("dim", c_int32), ("metric", c_int), ("kind", c_int), ("storage", c_int), ("lists", c_int32),
-                ("recall", c_float), ("fingerprint", c_uint64), ("partition", c_int32), ("simd", c_int),
+                ("recall", c_float), ("fingerprint", c_uint64), ("partition", c_int32), ("simd", c_int), ("progress", Progress),
                 ("allocator", Allocator), ("reserved", Reserved)]
 
 
