@@ -260,7 +260,7 @@ static void draw_filters(life *l, filters *f) {
     for (size_t i = 0; i < IDS; i++)                                    // some of them twice, some that the index has not
         for (uint32_t j = below(l, sparse) ? 0 : 1 + below(l, 2); j--;) f->ids[f->d.n_ids++] = id_of(i) - (i && !below(l, 9));
     qsort(f->ids, f->d.n_ids, sizeof *f->ids, by_id);
-    f->d.first_bit = below(l, 3) ? -1 : id_of(below(l, IDS)) - 3;
+    f->d.first_bit = below(l, 3) ? -1 : id_of(1 + below(l, IDS - 1)) - 3;      // but for the least number of all
     f->d.n_bits = below(l, IDS);
     for (size_t i = 0; i < f->d.n_bits; i++) f->bits[i / 64] |= (uint64_t)(below(l, sparse) == 0) << i % 64;
     for (int32_t i = -1; i < 4; i++)
