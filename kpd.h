@@ -7261,7 +7261,7 @@ static kpd_status kpd__texts_check(const kpd_index *x, const int64_t *ids, const
 }
 
 // Room for so many more bytes: the texts move together, where they do not fit. On failure nothing has changed.
-static kpd_status kpd__texts_room(kpd_index *x, size_t more, kpd_error *e) {
+static kpd_status kpd__texts_room(kpd_index *x, size_t more, kpd__texts *old, kpd_error *e) {
     kpd__texts *t = &x->texts;
     uint64_t *at = kpd__own_text(x);
     size_t used = 0, room;
@@ -7278,7 +7278,7 @@ static kpd_status kpd__texts_room(kpd_index *x, size_t more, kpd_error *e) {
         at[i] = (uint64_t)used << 24 | size;
         used += size;
     }
-    kpd__free(&x->allocator, kpd__own(t->bytes), t->room);
+    *old = *t;
     t->bytes = to; t->used = used; t->room = room;
     return KPD_OK;
 }
@@ -7296,14 +7296,17 @@ static void kpd__text_put(kpd_index *x, size_t slot, kpd_text text) {
 KPDDEF kpd_status kpd_index_set_text(kpd_index *x, const int64_t *ids, const kpd_text *texts, size_t n, kpd_error *e) {
     size_t bytes, slots = kpd__slot_room(x);
     bool first = !x->texts.at;
+    kpd__texts old;
     kpd_status s = kpd__writable(x, e);
     if (!s) s = kpd__texts_check(x, ids, texts, n, &bytes, e);
     if (s || (first && !bytes)) return kpd__end(s, e);
     if (first) x->texts.at = (const uint64_t *)kpd__alloc(&x->allocator, slots * sizeof(uint64_t));
     if (!x->texts.at) return kpd__no_memory(e, slots * sizeof(uint64_t));
-    s = kpd__texts_room(x, bytes, e);
+    memset(&old, 0, sizeof old);
+    s = kpd__texts_room(x, bytes, &old, e);
     if (s && first) { kpd__free(&x->allocator, kpd__own_text(x), slots * sizeof(uint64_t)); x->texts.at = NULL; }
     for (size_t i = 0; !s && i < n; i++) kpd__text_put(x, (size_t)kpd__index_slot(x, ids[i]), texts[i]);
+    kpd__free(&x->allocator, kpd__own(old.bytes), old.room);        // in which a given text may lie
     return kpd__end(s, e);
 }
 
@@ -8550,7 +8553,9 @@ static kpd_status kpd__merge_labels(const kpd__merger *m, kpd_index *y, size_t b
 static kpd_status kpd__flat_build(kpd_index *y, const kpd__given *g, float *row, kpd_error *e) {
     kpd_status s = kpd__store_grow(y, g->n, e);
     for (size_t i = 0; !s && i < g->n; i++) {
+        const kpd_index *from = g->from[g->where[i] >> 32];
         kpd__given_get(y, g, i, row);
+        if (y->metric == KPD_COSINE && from->kind == KPD_TREE && from->storage != KPD_F32) kpd__unit_row(y, row, row);
         for (size_t d = 0; d < (size_t)y->dim; d++) kpd__own_vectors(y)[kpd__vector_at(y, i, d)] = row[d];
         kpd__own_ids(y)[i] = g->ids[i];
     }
@@ -9116,6 +9121,9 @@ static void kpd__search_task(void *arg, int32_t task) {
     }
 }
 
+// Squares of numbers below this lose too much to underflow for a bound: then all is looked at.
+#define KPD__SMALL_STEP 1e-15f
+
 // The queries in bytes, and how far from these they lie.
 static void kpd__sieve_queries(const kpd__search *c) {
     kpd__sieved *t = &c->s->sieved;
@@ -9137,7 +9145,7 @@ static void kpd__sieve_queries(const kpd__search *c) {
         }
         t->each[i] = 1 / step;                  // infinite of a query without length: then all is looked at
         t->length[i] = sqrtf(square) * 1.0001f / step;
-        t->error[i] = sqrtf(error) * 1.0001f / step + 1e-3f;
+        t->error[i] = step >= KPD__SMALL_STEP ? sqrtf(error) * 1.0001f / step + 1e-3f : INFINITY;
     }
 }
 
@@ -9147,14 +9155,16 @@ static void kpd__sieve_queries(const kpd__search *c) {
 static void kpd__sieve_want(const kpd__search *c, kpd__scratch *s, size_t i) {
     const kpd__sieved *t = &c->s->sieved;
     const kpd_hit *heap = s->best + i * (size_t)c->k, *lower = s->sieve.lower + i * (size_t)c->k;
-    float least = c->d->threshold ? c->d->min_score : -INFINITY, wanted;
+    float least = c->d->threshold ? c->d->min_score : -INFINITY, wanted, known = 0;     // known: the k-th, in real numbers
     if (s->n_best[i] == c->k && heap[0].score > least) least = heap[0].score;
     if (c->x->metric == KPD_L2) {
         float length = t->length[i] / t->each[i], square = length * length;
         least = 0.5f * (least + square * (0.9997f - 8 * KPD__CHAIN * (float)c->x->dim));
+        known = 2 * KPD__CHAIN * (float)c->x->dim * t->length[i] * length;      // what |q|^2 adds to the chains' error
     }
     wanted = (least - 1e-5f * fabsf(least)) * t->each[i];
-    s->sieve.wanted[i] = s->sieve.n_lower[i] == c->k && lower[0].score > wanted ? lower[0].score : wanted;
+    known = s->sieve.n_lower[i] == c->k ? lower[0].score - known : -INFINITY;
+    s->sieve.wanted[i] = known > wanted ? known : wanted;
 }
 
 // What the sums of a panel's codes must reach: q.x <= q'.x' + |q| |x - x'| + |q - q'| |x'|, where q' and x' are rounded.
@@ -9163,7 +9173,7 @@ static void kpd__sieve_needs(const kpd__search *c, const kpd__scratch *s, const 
     float off = KPD__CHAIN * (float)c->x->dim, shortest = note->shortest, longest = note->longest;
     to->wanted = s->sieve.wanted; to->each = t->each; to->length = t->length; to->error = t->error;
     to->shift = c->x->metric == KPD_L2 ? 0.49999f * shortest * shortest - 4 * off * longest * longest : 0;
-    to->near = note->error + off * longest;
+    to->near = note->step >= KPD__SMALL_STEP ? note->error + off * longest : INFINITY;
     to->far = longest + note->error;
     to->scale = 1 / note->step;
 }
@@ -9206,7 +9216,8 @@ static void kpd__sieve_keep(const kpd__search *c, kpd__scratch *s, const kpd__ne
     float high = far - (l2 ? needs->shift * each : 0), low = far + (l2 ? half * each : 0);
     for (; mask; mask &= mask - 1) {
         size_t lane = (size_t)kpd__lowest_bit(mask), slot = panel * 16 + lane;
-        float about = (float)(sums[lane] - 128 * note->sums[lane]) * note->step, off = 1e-5f * fabsf(about) + 4 * note->step;
+        int32_t sum = (int32_t)((uint32_t)sums[lane] - 128 * (uint32_t)note->sums[lane]);
+        float about = (float)sum * note->step, off = 1e-5f * fabsf(about) + 4 * note->step;
         kpd_hit h;
         if (slot >= c->x->count) break;
         if (!kpd__passes(c, slot)) continue;

@@ -766,6 +766,32 @@ static void change(kpd_index *x, size_t n, size_t dim, int step) {
     if (step == 5) CHECK_OK(kpd_index_upsert(x, ids + n - 1, vectors, 1, &error));
 }
 
+// And where its bounds must be taken with care: queries much longer than the vectors, whose squares round more of l2 than the
+// codes do, and vectors or queries so small that squares vanish. Values that the codes hold exactly leave the bounds no slack.
+static void coded_at_all_scales(void) {
+    static const float scale[][2] = {{1, 1e3f}, {1, 1e4f}, {1, 1e5f}, {1e-24f, 1}, {1, 1e-23f}, {1e-38f, 1e-3f}};
+    const size_t dim = 200, n = 1200;
+    kpd_parallel none;
+    kpd_session *s;
+    memset(&none, 0, sizeof none);
+    s = open_session(KPD_SIMD_AUTO, none);
+    for (int i = 0; i < 2 * 6; i++) {
+        kpd_metric metric = i % 2 ? KPD_L2 : KPD_DOT;
+        kpd_index *plain = create((int32_t)dim, metric), *coded = create_of((int32_t)dim, metric, KPD_INT8);
+        fill(n, dim, 77);
+        for (size_t k = 0; k < n * dim; k++)
+            vectors[k] = (k % dim ? rintf(vectors[k] * 100) : 127) * 0.01f * scale[i / 2][0];
+        for (size_t k = 0; k < QUERIES * dim; k++)
+            queries[k] = (k % dim ? rintf(queries[k] * 100) : 127) * 0.01f * scale[i / 2][1];
+        CHECK_OK(kpd_index_upsert(plain, ids, vectors, n, &error));
+        CHECK_OK(kpd_index_upsert(coded, ids, vectors, n, &error));
+        same_answers(s, plain, coded, QUERIES);
+        kpd_index_destroy(plain);
+        kpd_index_destroy(coded);
+    }
+    kpd_session_destroy(s);
+}
+
 // An index of int8 gives what one of f32 gives, after any changes and on any level.
 static void coded_is_exact(void) {
     static const size_t dims[] = {1, 5, 16, 64, 70, 200}, sizes[] = {1, 17, 400};
@@ -921,6 +947,7 @@ SUITE(index) {
     RUN(index, borrowed);
     RUN(index, empty_file);
     RUN(index, coded_is_exact);
+    RUN(index, coded_at_all_scales);
     RUN(index, coded_threads_agree);
     RUN(index, coded_many_equal);
     RUN(index, coded_file);

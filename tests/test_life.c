@@ -849,6 +849,45 @@ static void texts_take_room(void) {
     kpd_index_destroy(x);
 }
 
+// A text may be one that the index keeps already.
+static void a_text_of_its_own(void) {
+    const int64_t ids[2] = {7, -1};
+    kpd_index *x = of_two(KPD_FLAT);
+    kpd_text t = text("hello", 5);
+    CHECK_OK(kpd_index_set_text(x, ids, &t, 1, &error));
+    for (int i = 0; i < 20; i++) {
+        CHECK_OK(kpd_index_text(x, ids[i % 2], &t, &error));
+        CHECK_OK(kpd_index_set_text(x, ids + (i + 1) % 2, &t, 1, &error));
+    }
+    check_text(x, 7, "hello");
+    check_text(x, -1, "hello");
+    kpd_index_destroy(x);
+}
+
+// Merged from rounded vectors, a flat index has unit length under cosine as any.
+static void merged_of_rounded_vectors(void) {
+    kpd_index_desc d;
+    kpd_index *from = NULL, *x = NULL;
+    float v[40 * DIM], got[DIM];
+    int64_t id[40];
+    memset(&d, 0, sizeof d);
+    for (int i = 0; i < 40 * DIM; i++) v[i] = (float)(i * 37 % 101) - 50;
+    for (int i = 0; i < 40; i++) id[i] = i;
+    d.dim = DIM; d.kind = KPD_TREE; d.storage = KPD_INT4;
+    CHECK_OK(kpd_index_build(&d, NULL, id, v, 40, &from, &error));
+    d.kind = KPD_FLAT; d.storage = KPD_F32;
+    CHECK_OK(kpd_index_create(&d, &x, &error));
+    CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&from, 1, NULL, &error));
+    for (int i = 0; i < 40; i++) {
+        double square = 0;
+        CHECK_OK(kpd_index_get(x, i, got, &error));
+        for (int k = 0; k < DIM; k++) square += (double)got[k] * (double)got[k];
+        CHECK_NEAR(square, 1, 1e-5);
+    }
+    kpd_index_destroy(from);
+    kpd_index_destroy(x);
+}
+
 // Where a text lies is a number of the file: one that leads outside is refused by whoever follows it, and by verify.
 static void texts_lie(void) {
     for (int kind = KPD_FLAT; kind <= KPD_TREE; kind++) {
@@ -897,5 +936,7 @@ SUITE(life) {
     RUN(life, merge_refused);
     RUN(life, texts_refused);
     RUN(life, texts_take_room);
+    RUN(life, a_text_of_its_own);
+    RUN(life, merged_of_rounded_vectors);
     RUN(life, texts_lie);
 }
