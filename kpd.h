@@ -65,7 +65,7 @@
 //     >>tree        1170  making and changing it                          kpd__index_build
 //     >>index_flat   310  exact search                                    kpd__index_search
 //     >>index_tree   430  search by bounds
-//     >>tune         150  the bound that a recall takes                   kpd__index_tune
+//     >>tune         200  the bound and breadth that a recall takes       kpd__index_tune
 //     >>recommend    250  embed, search, drop duplicates, filter          kpd__recommend
 //     part B: kernels, read once per level
 //     >>kernels      820  16 lanes, and what is built from them alone
@@ -697,6 +697,8 @@ typedef struct kpd_search_desc {
     kpd_filter_t *filter; void *filter_user;
     float recall;                       // of a tree: about what share of the true k best is found; 0 = the index's, 1 = all
     float gamma;                        // of a tree, over recall: a node is opened where its score + gamma * radius may count
+    float breadth, candidates;          // with gamma, times as many as is the rule, 0 = 1: of blocks scanned before it is known
+                                        // what may count, .25..2; of vectors scored from their rows at the end, .5..1.5
     int32_t reserved[4];
 } kpd_search_desc;
 
@@ -712,12 +714,18 @@ typedef struct kpd_search_desc {
 KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *d,
                                    kpd_hit *out, int32_t *counts, kpd_error *e);
 
-typedef struct kpd_tuning { float gamma, recall; } kpd_tuning;            // recall: as measured with that gamma
+typedef struct kpd_tuning {
+    float gamma, breadth, candidates;   // see kpd_search_desc
+    float recall;                       // as measured with these
+    int64_t work, plain;                // of all queries, in blocks scanned; plain: with breadth and candidates 1
+} kpd_tuning;
 
-// Finds the least gamma (to 0.01) with which a tree finds `recall` of the k best (0 = 10) of n sample queries, measured
-// against all its vectors, and keeps it for searches of this recall and about k, unless the index is read-only; saved with it.
-// out may be NULL. Where no gamma up to 1 suffices, 1 is taken: out->recall tells. Errors: ARGUMENT (a flat index, no queries,
-// recall not in (0, 1)), those of kpd_index_search, MEMORY. Cost: n * count * dim multiply-adds, and 8 searches of each query.
+// Finds with what gamma (to 0.01), breadth (.25, .5, 1, 2) and candidates (.5, .75, 1, 1.5) a tree finds `recall` of the k best
+// (0 = 10) of n sample queries, measured against all its vectors, with the least work; and keeps it for searches of this recall
+// and about k, unless the index is read-only; saved with it. Work is a count, not a time, and so the same everywhere: a block
+// is 1, a block of the first phase 2, the nodes of 16 lists or blocks 2, a candidate 3. out may be NULL. Where nothing up to
+// gamma 1 suffices, what finds most is taken: out->recall tells. Errors: ARGUMENT (a flat index, no queries, recall not in
+// (0, 1)), those of kpd_index_search, MEMORY. Cost: n * count * dim multiply-adds, and some 50 searches of each query.
 KPDDEF kpd_status kpd_index_tune(kpd_session *s, kpd_index *x, const float *q, size_t n, int32_t k, float recall,
                                  kpd_tuning *out, kpd_error *e);
 
@@ -4447,7 +4455,8 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 //     rows            what is kept of each slot's vector: f32 [slots, dim], int16 u8 [slots, 2 dim]; int8 u8 [slots,
 //                     dim / 8 * 4], which are the low nibbles of each block, laid out as its codes; int4 has no such section
 //     halves          f32  [slots], only under l2: |v|^2 / 2
-//     tuned           f32  [at most 8, 3], or missing: the gamma of a k and a recall, as k, recall, gamma. Summed, not required
+//     tuned           f32  [at most 8, 5], or missing: what a k and a recall take, as k, recall, gamma (0..1), breadth
+//                     (.25..2), candidates (.5..1.5); see kpd_search_desc. Summed, not required
 // and either, where they are kept,
 //     partition       i32  [count, of a tree slots], or missing: that of each one, where not all are of config's
 //     text            i64  [count, of a tree slots]: where each one's text begins in texts << 24 | its bytes; 0 in empty places
@@ -6040,13 +6049,18 @@ typedef struct kpd__top { uint64_t *keys; size_t n, keep, room; float least; } k
 #define KPD__NODES 4096         // lists that are scored together
 #define KPD__RESCORED 64        // candidates that are scored from their rows together
 
-// How many lists and blocks the first phase takes for k hits, and how many candidates are scored from their rows. A threshold
-// lets up to an eighth more through.
-static size_t kpd__near_lists(size_t k) { return 32 + k / 6; }
-static size_t kpd__near_blocks(size_t k) { return 64 + k * 2 / 3; }
-static size_t kpd__best_rows(size_t k) { return 2 * k + 24; }
+// Times as many of the first phase's, and of candidates, as is the rule.
+#define KPD__BREADTH_LEAST    0.25f
+#define KPD__BREADTH_MOST     2.0f
+#define KPD__CANDIDATES_LEAST 0.5f
+#define KPD__CANDIDATES_MOST  1.5f
+
+// How many lists and blocks the first phase takes for k hits, and how many candidates are scored from their rows: at least k.
+// A threshold lets up to an eighth more through.
+static size_t kpd__near_lists(size_t k, float breadth) { return (size_t)((float)(32 + k / 6) * sqrtf(breadth)); }
+static size_t kpd__near_blocks(size_t k, float breadth) { return (size_t)((float)(64 + k * 2 / 3) * breadth); }
+static size_t kpd__best_rows(size_t k, float candidates) { return (size_t)((float)(2 * k + 24) * candidates); }
 static size_t kpd__few_more(size_t n) { return n + n / 8; }
-static size_t kpd__open_room(size_t k) { return kpd__max(512, kpd__few_more(kpd__near_blocks(k))); }
 
 typedef struct kpd__branch {    // of a search in a tree
     int8_t *q;                  // [dim + 8]
@@ -6059,6 +6073,7 @@ typedef struct kpd__branch {    // of a search in a tree
     float *scores; uint32_t *found;     // [open_room][16], [open_room + 1]: see kpd__ops.codes
     int32_t *above, *reach;     // [the most of these, and 16], [KPD__NODES + 16]
     kpd__top rows;              // candidates
+    int64_t work;               // see kpd_index_tune
     float *panel, *decoded;     // [KPD__RESCORED / 16][dim][16], [16][dim]
     kpd_hit *hits; int32_t n_hits;      // the task's best
 } kpd__branch;
@@ -6160,7 +6175,8 @@ static size_t kpd__qkv_floats(const kpd__sizes *z) {
 
 static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a) {
     size_t most;
-    b->near_room = kpd__few_more(kpd__near_lists(k)); b->open_room = kpd__open_room(k);
+    b->near_room = kpd__few_more(kpd__near_lists(k, KPD__BREADTH_MOST));
+    b->open_room = kpd__max(512, kpd__few_more(kpd__near_blocks(k, KPD__BREADTH_MOST)));
     most = kpd__max(kpd__max(KPD__NODES, 16 * b->near_room), 16 * b->open_room);
     b->q = (int8_t *)kpd__take(a, dim + 8, 1);
     b->order = (float *)kpd__take(a, KPD__NODES, sizeof(float));
@@ -6177,7 +6193,7 @@ static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a)
     b->found = (uint32_t *)kpd__take(a, b->open_room + 1, sizeof(uint32_t));
     b->above = (int32_t *)kpd__take(a, most + 16, sizeof(int32_t));
     b->reach = (int32_t *)kpd__take(a, KPD__NODES + 16, sizeof(int32_t));
-    b->rows.keys = (uint64_t *)kpd__take(a, kpd__best_rows(k) + KPD__TOP_SLACK, 8);
+    b->rows.keys = (uint64_t *)kpd__take(a, kpd__best_rows(k, KPD__CANDIDATES_MOST) + KPD__TOP_SLACK, 8);
     b->panel = (float *)kpd__take(a, dim, KPD__RESCORED * sizeof(float));
     b->decoded = (float *)kpd__take(a, dim, 16 * sizeof(float));
 }
@@ -6905,7 +6921,14 @@ KPD__GUARDED(3, kpd_model_convert, kpd__model_convert, const kpd_model *, m, con
 // vector into the hole. Promises that every operation is all or nothing, and that what a mapped file says is never followed
 // outside it.
 
-typedef struct kpd__tuned { float k, recall, gamma; } kpd__tuned;
+// How far a search in a tree goes: gamma, and the first phase and the candidates in times as many as is the rule.
+typedef struct kpd__effort { float gamma, breadth, candidates; } kpd__effort;
+typedef struct kpd__tuned { float k, recall; kpd__effort effort; } kpd__tuned;
+
+static bool kpd__breadth_ok(float breadth, float candidates) {
+    return breadth >= KPD__BREADTH_LEAST && breadth <= KPD__BREADTH_MOST &&
+           candidates >= KPD__CANDIDATES_LEAST && candidates <= KPD__CANDIDATES_MOST;
+}
 
 // Of a tree; slots are places of blocks.
 typedef struct kpd__nodes {
@@ -8291,7 +8314,7 @@ static size_t kpd__tree_sections(const kpd_index *x, kpd__section *s, const void
     else if (kpd__row_bytes(x)) { KPD__SECTION("rows", KPD__U8, slots, kpd__row_bytes(x), 1, t->rows) }
     if (x->metric == KPD_L2) { KPD__SECTION("halves", KPD__F32, slots, 1, 4, t->halves) }
     if (t->n_tuned) {
-        KPD__SECTION("tuned", KPD__F32, t->n_tuned, 3, 4, t->tuned)
+        KPD__SECTION("tuned", KPD__F32, t->n_tuned, 5, 4, t->tuned)
         s[n - 1].flags = KPD__SUMMED;
     }
 #undef KPD__SECTION
@@ -8827,15 +8850,18 @@ static kpd_status kpd__tree_bind_tuned(kpd_index *x, const char *path, kpd_error
     size_t n = SIZE_MAX;
     const void *from;
     if (!kpd__file_find(&x->file, "tuned")) return KPD_OK;
-    from = kpd__index_section(&x->file, "tuned", KPD__F32, &n, 3, path, e);
+    from = kpd__index_section(&x->file, "tuned", KPD__F32, &n, 5, path, e);
     if (!from) return KPD_ERR_FORMAT;
     if (n > 8) return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: tuned for %llu recalls, at most 8", path, (unsigned long long)n);
     memcpy(x->t.tuned, from, n * sizeof *x->t.tuned);
     for (size_t i = 0; i < n; i++) {
         const kpd__tuned *t = &x->t.tuned[i];
-        if (!(t->k >= 1 && t->k <= KPD_MAX_K && t->recall > 0 && t->recall < 1 && t->gamma > 0 && t->gamma <= 1))
-            return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: tuned: gamma %g for k %g and recall %g", path, (double)t->gamma,
-                             (double)t->k, (double)t->recall);
+        const kpd__effort *f = &t->effort;
+        if (!(t->k >= 1 && t->k <= KPD_MAX_K && t->recall > 0 && t->recall < 1 && f->gamma > 0 && f->gamma <= 1) ||
+            !kpd__breadth_ok(f->breadth, f->candidates))
+            return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: tuned: gamma %g, breadth %g, candidates %g for k %g and recall %g",
+                             path, (double)f->gamma, (double)f->breadth, (double)f->candidates, (double)t->k,
+                             (double)t->recall);
     }
     x->t.n_tuned = n;
     return KPD_OK;
@@ -9298,6 +9324,15 @@ static kpd_status kpd__filter_check(const kpd_search_desc *d, kpd_error *e) {
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: bits are NULL, but n_bits is %llu", (unsigned long long)d->n_bits);
 }
 
+static float kpd__or_one(float v) { return v >= 0 && v <= 0 ? 1 : v; }
+
+static kpd_status kpd__breadth_check(const kpd_search_desc *d, kpd_error *e) {
+    bool none = d->breadth >= 0 && d->breadth <= 0 && d->candidates >= 0 && d->candidates <= 0;
+    if (none || (d->gamma > 0 && kpd__breadth_ok(kpd__or_one(d->breadth), kpd__or_one(d->candidates)))) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: breadth %g, candidates %g with gamma %g; expected .25 to 2 and .5 to "
+                     "1.5, or 0, and a gamma", (double)d->breadth, (double)d->candidates, (double)d->gamma);
+}
+
 static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, const kpd_search_desc *d, kpd_error *e) {
     if (kpd__desc_check("search", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (d->k < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: k is %d, expected 1 or more, or 0 for 10", (int)d->k);
@@ -9312,7 +9347,7 @@ static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, co
     if (!(d->gamma >= 0 && d->gamma < INFINITY))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: gamma is %g, expected above 0, or 0 to follow recall",
                          (double)d->gamma);
-    if (kpd__filter_check(d, e)) return KPD_ERR_ARGUMENT;
+    if (kpd__filter_check(d, e) || kpd__breadth_check(d, e)) return KPD_ERR_ARGUMENT;
     return kpd__recall_check("search", d->recall, e);
 }
 
@@ -9363,7 +9398,9 @@ static void kpd__open_keep(kpd__descent *t, size_t which, uint32_t mask) {
 // Scores the open blocks, and keeps what reaches `least`.
 static void kpd__open_score(kpd__descent *t, float least) {
     kpd__branch *b = t->to;
-    size_t n = t->ops->codes(&t->probe, t->x->t.codes, b->open, b->step, t->x->t.halves, b->n_open, least, b->scores, b->found);
+    size_t n;
+    b->work += (int64_t)b->n_open;
+    n = t->ops->codes(&t->probe, t->x->t.codes, b->open, b->step, t->x->t.halves, b->n_open, least, b->scores, b->found);
     for (size_t i = 0; i < n; i++) kpd__open_keep(t, b->found[i] >> 16, b->found[i] & 0xFFFF);
 }
 
@@ -9383,6 +9420,7 @@ static void kpd__open(kpd__descent *t, const uint32_t *lists, size_t n) {
 static void kpd__lists_score(kpd__descent *t, size_t from, size_t n) {
     const uint8_t *panels = t->x->t.lists + from / 16 * kpd__node_bytes(t->x);
     t->probe.bound = t->list_bound;
+    t->to->work += 2 * (int64_t)((n + 15) / 16);
     t->ops->nodes(&t->probe, panels, NULL, (n + 15) / 16, t->to->order, t->to->bound);
     for (size_t i = n; i % 16; i++) t->to->order[i] = t->to->bound[i] = -INFINITY;
 }
@@ -9429,6 +9467,7 @@ static void kpd__phase_one(kpd__descent *t, size_t keep) {
     found = kpd__min(found, kpd__few_more(keep));
     for (size_t i = 0; i < found; i++) b->child_bound[b->above[i]] = -INFINITY;
     kpd__open(t, b->near, found);
+    b->work += 2 * (int64_t)b->n_near + (int64_t)b->n_open;
     kpd__open_score(t, INFINITY);
     for (size_t i = 0; i < b->n_open; i++)
         for (unsigned p = 0; b->live[i] != 0xFFFF && p < 16; p++)
@@ -9469,6 +9508,7 @@ static void kpd__lists_reach(kpd__descent *t, size_t from, size_t n, float s) {
     for (size_t i = 0, m; i < found; i += m) {
         m = kpd__min(found - i, b->near_room);
         for (size_t j = 0; j < m; j++) b->lists[j] = (uint32_t)from + (uint32_t)reach[i + j];
+        b->work += 2 * (int64_t)m;
         t->ops->nodes(&t->probe, t->x->t.blocks, b->lists, m, b->child_order, b->child_bound);
         kpd__blocks_reach(t, b->lists, m, s);
     }
@@ -9528,6 +9568,7 @@ static void kpd__candidates_keep(kpd__descent *t) {
     kpd__branch *b = t->to;
     size_t bytes = kpd__row_bytes(t->x);
     bool by_slot = t->x->storage == KPD_F32 || t->x->storage == KPD_INT16;     // where each has a row of its own
+    b->work += 3 * (int64_t)b->rows.n;
     for (size_t i = 0; i < b->rows.n && by_slot; i++)
         kpd__prefetch((const char *)t->x->t.rows + kpd__key_number(b->rows.keys[i]) * bytes, bytes);
     for (size_t i = 0; i < b->rows.n; i += KPD__RESCORED) {
@@ -9604,23 +9645,33 @@ static float kpd__gamma_of(const kpd_index *x, float recall) {
     return g < 1 ? g : 1;
 }
 
-// What was tuned for the largest k up to this one, else for the least; of its recalls for the least that suffices.
-static float kpd__gamma_for(const kpd_index *x, int32_t k, float recall) {
-    const kpd__tuned *t = x->t.tuned;
+// What was tuned for the largest k up to this one, else for the least; of its recalls the least that suffices. Where none does,
+// no less than they take.
+static kpd__effort kpd__effort_for(const kpd_index *x, int32_t k, float recall) {
+    const kpd__tuned *t = x->t.tuned, *found = NULL;
     size_t n = x->t.n_tuned, near = 0;
-    float found = 2, most = 0;
+    kpd__effort most;
+    most.gamma = kpd__gamma_of(x, recall); most.breadth = most.candidates = 1;
     for (size_t i = 1; i < n; i++) {
         bool fits = t[i].k <= (float)k, fitted = t[near].k <= (float)k;
         if (fits != fitted ? fits : fits ? t[i].k > t[near].k : t[i].k < t[near].k) near = i;
     }
     for (size_t i = 0; i < n; i++) {
         if (t[i].k < t[near].k || t[i].k > t[near].k) continue;
-        most = t[i].gamma > most ? t[i].gamma : most;
-        if (t[i].recall >= recall && t[i].gamma < found) found = t[i].gamma;
+        if (t[i].recall >= recall && (!found || t[i].recall < found->recall)) found = &t[i];
+        if (t[i].effort.gamma > most.gamma) most.gamma = t[i].effort.gamma;
+        if (t[i].effort.breadth > most.breadth) most.breadth = t[i].effort.breadth;
+        if (t[i].effort.candidates > most.candidates) most.candidates = t[i].effort.candidates;
     }
-    if (found <= 1) return found;
-    found = kpd__gamma_of(x, recall);
-    return found > most ? found : most;
+    return found ? found->effort : most;
+}
+
+static kpd__effort kpd__effort_of(const kpd__search *c) {
+    const kpd_search_desc *d = c->d;
+    kpd__effort f;
+    if (!(d->gamma > 0)) return kpd__effort_for(c->x, c->k, d->recall > 0 ? d->recall : c->x->recall);
+    f.gamma = d->gamma; f.breadth = kpd__or_one(d->breadth); f.candidates = kpd__or_one(d->candidates);
+    return f;
 }
 
 // The k-th best score by codes so far, or min_score as codes would have it; -FLT_MAX: all may be found.
@@ -9638,22 +9689,22 @@ static float kpd__reach(kpd__descent *t) {
 }
 
 static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query) {
-    const kpd_search_desc *d = c->d;
-    float recall = d->recall > 0 ? d->recall : c->x->recall, gamma, length;
+    const size_t k = (size_t)c->k;
+    const kpd__effort f = kpd__effort_of(c);
+    float length;
     kpd__descent t;
     memset(&t, 0, sizeof t);
     t.c = c; t.x = c->x; t.ops = c->s->ops; t.to = to; t.q = c->q + query * (size_t)c->x->dim;
     to->n_hits = 0; to->n_open = 0;
     if (c->few) { kpd__few_all(&t); return; }
     kpd__probe_make(&t.probe, t.x, t.q, to->q);
-    gamma = d->gamma > 0 ? d->gamma : kpd__gamma_for(c->x, c->k, recall);
     length = t.probe.l2 ? 1 : sqrtf(t.probe.square);    // under l2 the distance to the node takes its place
     t.probe.order = 0.4f * length;
-    t.block_bound = gamma * length;
-    t.list_bound = (gamma + 0.06f) * length;
-    kpd__top_begin(&to->rows, kpd__best_rows((size_t)c->k));
-    kpd__near(&t, kpd__near_lists((size_t)c->k));
-    kpd__phase_one(&t, kpd__near_blocks((size_t)c->k));
+    t.block_bound = f.gamma * length;
+    t.list_bound = (f.gamma + 0.06f) * length;
+    kpd__top_begin(&to->rows, kpd__best_rows(k, f.candidates));
+    kpd__near(&t, kpd__near_lists(k, f.breadth));
+    kpd__phase_one(&t, kpd__near_blocks(k, f.breadth));
     kpd__phase_two(&t, kpd__reach(&t));
     kpd__candidates_keep(&t);
 }
@@ -9744,7 +9795,7 @@ static kpd_status kpd__index_search(kpd_session *s, const kpd_index *x, const fl
 KPD__GUARDED(7, kpd_index_search, kpd__index_search, kpd_session *, s, const kpd_index *, x, const float *, q, size_t, n,
              const kpd_search_desc *, desc, kpd_hit *, out, int32_t *, counts)
 
-// >>tune  The gamma that a recall takes, by halves; and k-means for itself.
+// >>tune  What a recall takes: gamma by halves, for each breadth and number of candidates; and k-means for itself.
 
 typedef struct kpd__tune {
     kpd_session *s;
@@ -9765,46 +9816,88 @@ static void kpd__tune_lay(kpd__tune *t, kpd__arena *a) {
     t->counts = (int32_t *)kpd__take(a, t->n, sizeof(int32_t));
 }
 
-// The share of the true best that gamma finds; of equal scores any will do.
-static kpd_status kpd__tune_measure(kpd__tune *t, float gamma, float *recall, kpd_error *e) {
+// What was found of the true best; of equal scores any will do.
+static float kpd__tune_recall(const kpd__tune *t) {
     size_t found = 0, all = 0, k = (size_t)t->d.k;
-    kpd_status s;
-    t->d.gamma = gamma;
-    s = kpd__index_search(t->s, t->x, t->q, t->n, &t->d, t->hits, t->counts, e);
-    for (size_t i = 0; !s && i < t->n; i++) {
+    for (size_t i = 0; i < t->n; i++) {
         if (!t->want_counts[i]) continue;
         all += (size_t)t->want_counts[i];
         for (int32_t j = 0; j < t->counts[i]; j++)
             found += t->hits[i * k + (size_t)j].score >= t->want[i * k + (size_t)t->want_counts[i] - 1].score;
     }
-    *recall = all ? (float)found / (float)all : 1;
+    return all ? (float)found / (float)all : 1;
+}
+
+// The recall and the work of a gamma, with t's breadth and candidates.
+static kpd_status kpd__tune_measure(kpd__tune *t, float gamma, kpd_tuning *out, kpd_error *e) {
+    kpd_status s;
+    t->d.gamma = gamma;
+    out->gamma = gamma; out->breadth = t->d.breadth; out->candidates = t->d.candidates;
+    out->work = 0;
+    for (int32_t i = 0; i < t->s->n_tasks; i++) t->s->scratch[i].branch.work = 0;
+    s = kpd__index_search(t->s, t->x, t->q, t->n, &t->d, t->hits, t->counts, e);
+    for (int32_t i = 0; i < t->s->n_tasks; i++) out->work += t->s->scratch[i].branch.work;
+    if (!s) out->recall = kpd__tune_recall(t);
     return s;
 }
 
+// The least gamma that suffices, else 1.
+static kpd_status kpd__tune_gamma(kpd__tune *t, float recall, kpd_tuning *best, kpd_error *e) {
+    float low = 0, high = 1;
+    kpd_status s = KPD_OK;
+    while (!s && high - low > 0.01f) {
+        kpd_tuning middle;
+        s = kpd__tune_measure(t, 0.5f * (low + high), &middle, e);
+        if (s) break;
+        if (middle.recall < recall) { low = middle.gamma; continue; }
+        high = middle.gamma;
+        *best = middle;
+    }
+    return !s && high >= 1 ? kpd__tune_measure(t, 1, best, e) : s;
+}
+
+static bool kpd__tune_better(const kpd_tuning *a, const kpd_tuning *b, float recall) {
+    float found[2];
+    found[0] = a->recall < recall ? a->recall : recall; found[1] = b->recall < recall ? b->recall : recall;
+    return found[0] > found[1] || (found[0] >= found[1] && a->work < b->work);
+}
+
+static kpd_status kpd__tune_try(kpd__tune *t, float breadth, float candidates, float recall, kpd_tuning *best, kpd_error *e) {
+    kpd_tuning found;
+    kpd_status s;
+    memset(&found, 0, sizeof found);
+    t->d.breadth = breadth; t->d.candidates = candidates;
+    s = kpd__tune_gamma(t, recall, &found, e);
+    found.plain = best->plain;
+    if (!s && kpd__tune_better(&found, best, recall)) *best = found;
+    return s;
+}
+
+// First with breadth and candidates as a rule, so that what is chosen is never worse than that; then the best breadth, then the
+// best candidates with that one.
 static kpd_status kpd__tune_run(kpd__tune *t, float recall, kpd_tuning *best, kpd_error *e) {
-    float low = 0;
+    static const float breadth[] = {KPD__BREADTH_LEAST, 0.5f, KPD__BREADTH_MOST};
+    static const float candidates[] = {KPD__CANDIDATES_LEAST, 0.75f, KPD__CANDIDATES_MOST};
     kpd_status s;
     t->d.recall = 1;
     s = kpd__index_search(t->s, t->x, t->q, t->n, &t->d, t->want, t->want_counts, e);
-    t->d.recall = 0;
-    best->gamma = 1; best->recall = 0;
-    if (!s) s = kpd__tune_measure(t, 1, &best->recall, e);
-    while (!s && best->gamma - low > 0.01f && best->recall >= recall) {
-        float middle = 0.5f * (low + best->gamma), measured;
-        s = kpd__tune_measure(t, middle, &measured, e);
-        if (measured < recall) low = middle;
-        else { best->gamma = middle; best->recall = measured; }
-    }
+    t->d.recall = 0; t->d.breadth = t->d.candidates = 1;
+    if (!s) s = kpd__tune_gamma(t, recall, best, e);
+    best->plain = best->work;
+    for (int i = 0; !s && i < 3; i++) s = kpd__tune_try(t, breadth[i], 1, recall, best, e);
+    for (int i = 0; !s && i < 3; i++) s = kpd__tune_try(t, best->breadth, candidates[i], recall, best, e);
     return s;
 }
 
-static void kpd__tune_keep(kpd_index *x, int32_t k, float recall, float gamma) {
+static void kpd__tune_keep(kpd_index *x, int32_t k, float recall, const kpd_tuning *best) {
     kpd__nodes *t = &x->t;
     size_t i = 0;
     while (i < t->n_tuned && (t->tuned[i].k < (float)k || t->tuned[i].k > (float)k || t->tuned[i].recall < recall ||
                               t->tuned[i].recall > recall)) i++;
     if (i == 8) memmove(t->tuned, t->tuned + 1, (--i) * sizeof *t->tuned);   // the oldest goes
-    t->tuned[i].k = (float)k; t->tuned[i].recall = recall; t->tuned[i].gamma = gamma;
+    t->tuned[i].k = (float)k; t->tuned[i].recall = recall;
+    t->tuned[i].effort.gamma = best->gamma;
+    t->tuned[i].effort.breadth = best->breadth; t->tuned[i].effort.candidates = best->candidates;
     if (i == t->n_tuned) t->n_tuned++;
 }
 
@@ -9816,7 +9909,7 @@ static kpd_status kpd__index_tune(kpd_session *s, kpd_index *x, const float *q, 
     kpd_status status;
     void *memory;
     size_t size;
-    memset(&t, 0, sizeof t); memset(&a, 0, sizeof a);
+    memset(&t, 0, sizeof t); memset(&a, 0, sizeof a); memset(&best, 0, sizeof best);
     if (x->kind != KPD_TREE) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tune: a flat index finds all, and has no gamma");
     if (!n || !(recall > 0 && recall < 1))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tune: %llu queries, recall %g; expected some, and above 0 and below 1",
@@ -9831,7 +9924,7 @@ static kpd_status kpd__index_tune(kpd_session *s, kpd_index *x, const float *q, 
     status = kpd__tune_run(&t, recall, &best, e);
     kpd__free(&x->allocator, memory, size);
     if (status) return status;
-    if (!x->read_only) kpd__tune_keep(x, t.d.k, recall, best.gamma);
+    if (!x->read_only) kpd__tune_keep(x, t.d.k, recall, &best);
     if (out) *out = best;
     return KPD_OK;
 }

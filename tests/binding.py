@@ -23,7 +23,8 @@ Search = struct("Search", abi=c.c_uint32, k=c.c_int32, threshold=c.c_bool, min_s
                 only_ids=c.c_bool, ids=c.c_void_p, n_ids=c.c_size_t,
                 only_bits=c.c_bool, bits=c.c_void_p, first_bit=c.c_int64, n_bits=c.c_size_t,
                 only_partitions=c.c_bool, partitions=c.c_void_p, n_partitions=c.c_size_t,
-                filter=c.c_void_p, filter_user=c.c_void_p, recall=c.c_float, gamma=c.c_float, reserved=c.c_int32 * 4)
+                filter=c.c_void_p, filter_user=c.c_void_p, recall=c.c_float, gamma=c.c_float, breadth=c.c_float,
+                candidates=c.c_float, reserved=c.c_int32 * 4)
 Recommend = struct("Recommend", abi=c.c_uint32, student=c.c_void_p, index=c.c_void_p, assistant=c.c_void_p, search=Search,
                    lookup=Lookup, lookup_user=c.c_void_p, relevance=c.c_void_p, relevance_user=c.c_void_p,
                    min_relevance=c.c_float, by_relevance=c.c_bool, same_words=c.c_bool,

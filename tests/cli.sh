@@ -502,7 +502,7 @@ run 0 $kpd info $x; prints "tree index, f32"; prints "1, 1 blocks of 16; recall 
 run 0 $kpd search $x "$dir/q.npy" --recall 1
 exactly '0\t1\t10\t1\n0\t2\t9223372036854775807\t0.707106769\n0\t3\t-20\t0\n'
 run 0 $kpd search $x "$dir/q.npy" --gamma 0.5 -k 1; exactly '0\t1\t10\t1\n'
-run 0 $kpd index tune $x "$dir/q.npy" -k 2 --recall 0.5; prints "recall 1.0000 at gamma 0.0078, k 2, by 1 queries"
+run 0 $kpd index tune $x "$dir/q.npy" -k 2 --recall 0.5; prints "recall 1.0000 at gamma 0.0078, breadth 1, candidates 1, k 2, by 1 queries"
 run 0 $kpd index add $x "$dir/w.npy" --ids "$dir/ids2"; prints "1 added, 1 replaced, 4 now"
 run 0 $kpd search $x "$dir/q.npy" -k 1; exactly '0\t1\t11\t1\n'
 run 2 $kpd index build "$dir/v.npy" -o $x --lists 4; says "are of --kind tree"

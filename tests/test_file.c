@@ -3,6 +3,7 @@
 #include "test.h"
 #include "tiny_model.h"
 #include "values.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -745,6 +746,34 @@ static void contradictions_of_a_tree(void) {
     tree_lies("table", 0, 0x12345);
 }
 
+static kpd_status tuned_by(float k, float recall, float gamma, float breadth, float candidates) {
+    image x = unpack(&tree_file);
+    float numbers[5];
+    tiny_bytes b;
+    kpd_status s;
+    numbers[0] = k; numbers[1] = recall; numbers[2] = gamma; numbers[3] = breadth; numbers[4] = candidates;
+    insert_part(&x, x.n, make_part("tuned", 4, 2, 1, 5, (const uint8_t *)numbers, sizeof numbers));
+    b = pack(&x);
+    s = open_bytes(INDEX, &b, false);
+    tiny_bytes_free(&b);
+    return s;
+}
+
+// What was tuned decides how much a search takes from its room: no number is taken that is not meant to be there.
+static void lies_of_a_tuning(void) {
+    static const float wrong[][5] = {{0, 0.9f, 0.5f, 1, 1}, {NAN, 0.9f, 0.5f, 1, 1}, {10, 1, 0.5f, 1, 1},
+                                     {10, NAN, 0.5f, 1, 1}, {10, 0.9f, 0, 1, 1}, {10, 0.9f, 1.5f, 1, 1},
+                                     {10, 0.9f, NAN, 1, 1}, {10, 0.9f, 0.5f, 0, 1}, {10, 0.9f, 0.5f, 0.24f, 1},
+                                     {10, 0.9f, 0.5f, 2.1f, 1}, {10, 0.9f, 0.5f, NAN, 1}, {10, 0.9f, 0.5f, INFINITY, 1},
+                                     {10, 0.9f, 0.5f, 1, 0.4f}, {10, 0.9f, 0.5f, 1, 1e9f}, {10, 0.9f, 0.5f, 1, NAN}};
+    CHECK_OK(tuned_by(10, 0.9f, 0.5f, 0.25f, 1.5f));
+    CHECK_OK(tuned_by(1, 0.99f, 1, 2, 0.5f));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const float *w = wrong[i];
+        CHECK_THAT(tuned_by(w[0], w[1], w[2], w[3], w[4]) == KPD_ERR_FORMAT, "row %zu was taken", i);
+    }
+}
+
 // What sums cannot find: sections that contradict each other.
 static void contradictions(void) {
     own_index own;
@@ -1113,6 +1142,7 @@ SUITE(file) {
     RUN(file, index_by_format);
     RUN(file, contradictions);
     RUN(file, contradictions_of_a_tree);
+    RUN(file, lies_of_a_tuning);
     RUN(file, config_of_the_future);
     RUN(file, first_of_equal_names);
     RUN(file, first_of_equal_weights);

@@ -420,7 +420,14 @@ static void bad_arguments(void) {
     kpd_session_destroy(s);
 }
 
-// A tuned gamma keeps its recall, is kept by the file, and is taken by searches.
+// A search with what was found, in place of the recall that it was found for.
+static kpd_search_desc by_hand(int32_t k, const kpd_tuning *t) {
+    kpd_search_desc d = dial(k, 0);
+    d.gamma = t->gamma; d.breadth = t->breadth; d.candidates = t->candidates;
+    return d;
+}
+
+// What was tuned keeps its recall, is kept by the file, and is taken by searches.
 static void tuned(void) {
     kpd_session *s = open_session(KPD_SIMD_AUTO);
     char path[256];
@@ -432,8 +439,9 @@ static void tuned(void) {
     x = build(5000, tree_desc(48, KPD_COSINE, KPD_F32));
     CHECK_OK(kpd_index_tune(s, x, queries, QUERIES, 20, 0.9f, &t[0], &error));
     CHECK_OK(kpd_index_tune(s, x, queries, QUERIES, 20, 0.99f, &t[1], &error));
-    CHECK_THAT(t[0].recall >= 0.9f && t[1].recall >= 0.99f && t[0].gamma < t[1].gamma && t[1].gamma < 1,
-               "recall %g at %g, %g at %g", (double)t[0].recall, (double)t[0].gamma, (double)t[1].recall, (double)t[1].gamma);
+    CHECK_THAT(t[0].recall >= 0.9f && t[1].recall >= 0.99f && t[1].gamma < 1, "recall %g at %g, %g at %g", (double)t[0].recall,
+               (double)t[0].gamma, (double)t[1].recall, (double)t[1].gamma);
+    CHECK(t[0].work < t[1].work && t[0].work <= t[0].plain && t[1].work <= t[1].plain);
     CHECK_INT(info_of(x).tuned, 2);
     snprintf(path, sizeof path, "%s", test_tmp("tree_tuned.kpi"));
     CHECK_OK(kpd_index_save(x, path, &error));
@@ -441,12 +449,11 @@ static void tuned(void) {
     x = open_index(path, false, true);
     CHECK_INT(info_of(x).tuned, 2);
     for (int i = 0; i < 2; i++) {
-        d.recall = i ? 0.99f : 0.9f; d.gamma = 0;
+        d.recall = i ? 0.99f : 0.9f;
         search(s, x, d, hits, counts);
-        d.gamma = t[i].gamma;
-        search(s, x, d, want, want_counts);
+        search(s, x, by_hand(20, &t[i]), want, want_counts);
         CHECK(same_hits(20, 0));
-        d.recall = 1; d.gamma = 0;
+        d.recall = 1;
         search(s, x, d, want, want_counts);
         CHECK_NEAR(recall_of(20, 0), t[i].recall, 1e-6);
     }
@@ -455,6 +462,72 @@ static void tuned(void) {
     CHECK_STATUS(kpd_index_tune(s, x, queries, 0, 20, 0.9f, NULL, &error), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpd_index_tune(s, x, queries, 1, 20, 1.0f, NULL, &error), KPD_ERR_ARGUMENT);
     CHECK_STATUS(kpd_index_tune(s, x, queries, 1, -1, 0.9f, NULL, &error), KPD_ERR_ARGUMENT);
+    kpd_index_destroy(x);
+    kpd_session_destroy(s);
+}
+
+static bool same_tuning(const kpd_tuning *a, const kpd_tuning *b) {
+    return a->work == b->work && a->plain == b->plain && !memcmp(&a->gamma, &b->gamma, 4) &&
+           !memcmp(&a->breadth, &b->breadth, 4) && !memcmp(&a->candidates, &b->candidates, 4) &&
+           !memcmp(&a->recall, &b->recall, 4);
+}
+
+// Of tight clusters a narrow first phase finds the same with less work; the count of it is the same on every level and for any
+// number of threads, and so are the hits, of one query a call too.
+static void tuned_on_any_machine(void) {
+    kpd_tuning first, t;
+    kpd_index *x;
+    fill(6000, 48, 6);
+    x = build(6000, tree_desc(48, KPD_COSINE, KPD_INT16));
+    for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
+        for (int32_t threads = 1; threads <= 3; threads += 2) {
+            kpd_session_desc sd;
+            kpd_session *s;
+            kpd_pool *pool = pool_of(threads);
+            bool begins = l == KPD_SIMD_SCALAR && threads == 1;
+            if (!kpd_simd_available((kpd_simd)l)) { kpd_pool_destroy(pool); continue; }
+            memset(&sd, 0, sizeof sd);
+            sd.max_dim = MOST_DIM; sd.max_k = 10 * threads; sd.simd = (kpd_simd)l; sd.parallel = *kpd_pool_parallel(pool);
+            CHECK_OK(kpd_session_create(&sd, &s, &error));
+            CHECK_OK(kpd_index_tune(s, x, queries, QUERIES, 10, 0.9f, begins ? &first : &t, &error));
+            if (begins) search(s, x, by_hand(10, &first), want, want_counts);
+            else CHECK_THAT(same_tuning(&first, &t), "%s, %d threads", kpd_simd_name((kpd_simd)l), (int)threads);
+            for (size_t q = 0; q < QUERIES; q++) {
+                kpd_search_desc d = dial(10, 0.9f);
+                CHECK_OK(kpd_index_search(s, x, queries + q * 48, 1, &d, hits + q * 10, counts + q, &error));
+            }
+            CHECK_THAT(same_hits(10, 0), "%s, %d threads", kpd_simd_name((kpd_simd)l), (int)threads);
+            kpd_session_destroy(s);
+            kpd_pool_destroy(pool);
+        }
+    CHECK_THAT(first.recall >= 0.9f && first.breadth < 1 && 4 * first.work < 3 * first.plain, "recall %g, breadth %g, %lld of %lld",
+               (double)first.recall, (double)first.breadth, (long long)first.work, (long long)first.plain);
+    kpd_index_destroy(x);
+}
+
+// Any breadth and candidates there may be find what recall they find within the room there is; others are refused.
+static void breadths(void) {
+    static const float wrong[][2] = {{0.2f, 1}, {2.1f, 1}, {-1, 1}, {NAN, 1}, {INFINITY, 0}, {1, 0.4f}, {1, 1.6f}, {0, NAN}};
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    kpd_search_desc d = dial(MOST_K, 1);
+    kpd_index *x;
+    fill(4000, 32, 4);
+    x = build(4000, tree_desc(32, KPD_DOT, KPD_F32));
+    search(s, x, d, want, want_counts);
+    d.recall = 0;
+    for (int i = 0; i < 9; i++) {
+        static const float breadth[] = {0.25f, 1, 2}, candidates[] = {0.5f, 0, 1.5f};
+        d.gamma = 1; d.breadth = breadth[i / 3]; d.candidates = candidates[i % 3];
+        search(s, x, d, hits, counts);
+        for (int q = 0; q < QUERIES; q++) CHECK_INT(counts[q], MOST_K);
+        CHECK_THAT(recall_of(MOST_K, 0) > 0.9, "recall %g", recall_of(MOST_K, 0));
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        d.breadth = wrong[i][0]; d.candidates = wrong[i][1];
+        CHECK_STATUS(kpd_index_search(s, x, queries, 1, &d, hits, counts, &error), KPD_ERR_ARGUMENT);
+    }
+    d.gamma = 0; d.breadth = d.candidates = 1;      // without a gamma
+    CHECK_STATUS(kpd_index_search(s, x, queries, 1, &d, hits, counts, &error), KPD_ERR_ARGUMENT);
     kpd_index_destroy(x);
     kpd_session_destroy(s);
 }
@@ -612,6 +685,8 @@ SUITE(tree) {
     RUN(tree, ties_and_large_k);
     RUN(tree, bad_arguments);
     RUN(tree, tuned);
+    RUN(tree, tuned_on_any_machine);
+    RUN(tree, breadths);
     RUN(tree, kmeans);
     RUN(tree, builds_can_be_cancelled);
     RUN(tree, random_changes);

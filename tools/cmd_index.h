@@ -651,7 +651,9 @@ static bool tune(job *j) {
     if (kpd_index_tune(j->session, j->index, q, n, k, recall, &t, &e)) return fail_row(j->arg[1], &e, 0);
     progress(j, (int64_t)n, (int64_t)n, (int64_t)n);
     if (!save_index(j, path)) return false;
-    say("%s: recall %.4f at gamma %.4f, k %d, by %zu queries", path, (double)t.recall, (double)t.gamma, (int)k, n);
+    say("%s: recall %.4f at gamma %.4f, breadth %g, candidates %g, k %d, by %zu queries", path, (double)t.recall,
+        (double)t.gamma, (double)t.breadth, (double)t.candidates, (int)k, n);
+    if (t.work < t.plain) say("with %.0f %% of the work of gamma alone", 100.0 * (double)t.work / (double)t.plain);
     if (t.recall < recall) note(path, "the recall asked for, %g, was not reached", (double)recall);
     return true;
 }

@@ -174,8 +174,9 @@ static const command COMMANDS[] = {
     {NULL, "index tune", run_index_tune, 2, 2, "-k --recall",
      "how far a tree must be opened, by queries",
      "index tune INDEX.kpi QUERIES.npy [-k K] [--recall R]",
-     "Finds by queries how far a tree must be opened to find R (0.95) of the K (10) best, and keeps it in the index, for\n"
-     "searches with such a recall. Waits while another kpd changes the index.\n\n"
+     "Finds by queries how far a tree must be opened to find R (0.95) of the K (10) best, and with how many of its blocks\n"
+     "and candidates that is least work, and keeps it in the index, for searches with such a recall. Waits while another\n"
+     "kpd changes the index.\n\n"
      "    kpd index tune keyphrases.kpi items.npy --recall 0.99"},
     {NULL, "index info", info_index, 1, 1, "",
      "what an index is, every byte checked",

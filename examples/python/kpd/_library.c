@@ -53,8 +53,8 @@ typedef struct kpd_python_field { const char *type, *name; size_t offset, size; 
 #define SEARCH(F, T)                                                                                                   \
     F(T, abi), F(T, k), F(T, threshold), F(T, min_score), F(T, only_ids), F(T, ids), F(T, n_ids), F(T, only_bits),     \
     F(T, bits), F(T, first_bit), F(T, n_bits), F(T, only_partitions), F(T, partitions), F(T, n_partitions),            \
-    F(T, filter), F(T, filter_user), F(T, recall), F(T, gamma), F(T, reserved)
-#define TUNING(F, T) F(T, gamma), F(T, recall)
+    F(T, filter), F(T, filter_user), F(T, recall), F(T, gamma), F(T, breadth), F(T, candidates), F(T, reserved)
+#define TUNING(F, T) F(T, gamma), F(T, breadth), F(T, candidates), F(T, recall), F(T, work), F(T, plain)
 #define RECOMMEND(F, T)                                                                                                \
     F(T, abi), F(T, student), F(T, index), F(T, assistant), F(T, search), F(T, lookup), F(T, lookup_user),             \
     F(T, relevance), F(T, relevance_user), F(T, min_relevance), F(T, rank_by_relevance),                               \

@@ -99,11 +99,13 @@ class SearchDesc(Structure):
                 ("only_ids", c_bool), ("ids", c_void_p), ("n_ids", c_size_t), ("only_bits", c_bool), ("bits", c_void_p),
                 ("first_bit", c_int64), ("n_bits", c_size_t), ("only_partitions", c_bool), ("partitions", c_void_p),
                 ("n_partitions", c_size_t), ("filter", c_void_p),
-                ("filter_user", c_void_p), ("recall", c_float), ("gamma", c_float), ("reserved", Reserved)]
+                ("filter_user", c_void_p), ("recall", c_float), ("gamma", c_float), ("breadth", c_float),
+                ("candidates", c_float), ("reserved", Reserved)]
 
 
 class TuningResult(Structure):
-    _fields_ = [("gamma", c_float), ("recall", c_float)]
+    _fields_ = [("gamma", c_float), ("breadth", c_float), ("candidates", c_float), ("recall", c_float), ("work", c_int64),
+                ("plain", c_int64)]
 
 
 Lookup = ctypes.CFUNCTYPE(c_bool, c_void_p, c_int64, POINTER(Text))

@@ -24,9 +24,13 @@ WORK = 2e9          # multiply-adds between two chances for Ctrl-C
 
 
 class Tuned(NamedTuple):
-    """What Index.tune found: the gamma for a recall, and the recall as measured with it."""
+    """What Index.tune found for a recall, the recall as measured with that, and its work beside that of gamma alone."""
     gamma: float
+    breadth: float
+    candidates: float
     recall: float
+    work: int
+    plain: int
 
 
 class _Lock:
@@ -284,7 +288,7 @@ class Index:
 
     def tune(self, x: npt.ArrayLike, k: int = 10, recall: float = 0.95) -> Tuned:
         """Finds, with sample queries x [n, dim], how far a tree must look to find `recall` of the k best, and keeps it for
-        searches of this recall and about k (unless it is read-only). Cost: all vectors for each query, and 8 searches."""
+        searches of this recall and about k (unless it is read-only). Cost: all vectors for each query, and 50 searches."""
         q, out = matrix("x", x, self.d), TuningResult()
         sessions = self._sessions_for(k)
         session = sessions.take()
@@ -298,7 +302,7 @@ class Index:
             sessions.give(session)
 
         run(work, always=always)
-        return Tuned(out.gamma, out.recall)
+        return Tuned(out.gamma, out.breadth, out.candidates, out.recall, out.work, out.plain)
 
     def save(self, path: Path) -> None:
         """Writes the index file: the old one or the whole new one is there at any time."""
