@@ -12561,7 +12561,7 @@ static const uint32_t kpd__nfd_long[155][3] = {
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
-//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 1;
+//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 2;
 //          files of version 2: config of 64 numbers, special tokens by role in templates, fingerprints, kinds of index
 //
 // LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,
