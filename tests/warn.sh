@@ -13,11 +13,13 @@ for cc in gcc clang; do
     command -v $cc > /dev/null || { echo "no $cc here: skipped"; continue; }
     cxx=g++; [ $cc = clang ] && cxx=clang++
     for option in -DKPD_NONE -DKPD_THREADS -DKPD_NO_SIMD -DKPD_NO_MMAP; do
-        for std in c99 c17; do check $cc -std=$std $warnings $option -O2 -c -o /dev/null build/warn/kpd.c; done
-        check $cxx -x c++ -std=c++17 $warnings $option -O2 -c -o /dev/null build/warn/kpd.c
+        check $cc -std=c99 $warnings $option -O2 -c -o /dev/null build/warn/kpd.c   # -O2 sees more than the syntax does
+        check $cc -std=c17 $warnings $option -fsyntax-only build/warn/kpd.c
+        check $cxx -x c++ -std=c++17 $warnings $option -fsyntax-only build/warn/kpd.c
     done
     check $cxx -x c++ -std=c++11 $warnings -fsyntax-only build/warn/kpd.c
-    for std in c99 c17; do check $cc -std=$std $warnings -O2 -c -o /dev/null build/warn/train.c; done
+    check $cc -std=c99 $warnings -O2 -c -o /dev/null build/warn/train.c
+    check $cc -std=c17 $warnings -fsyntax-only build/warn/train.c
     if echo '#include <cblas.h>' | $cc -E - > /dev/null 2>&1; then
         check $cc -std=c99 $warnings -DKPD_CBLAS -fsyntax-only build/warn/train.c
         check $cxx -x c++ -std=c++11 $warnings -DKPD_CBLAS -fsyntax-only build/warn/train.c
