@@ -335,8 +335,9 @@ typedef struct kpd_tokens {
 // tokens. max_tokens (0 = no limit) counts the special ones: one part and three are cut at the end, two by
 // `longest_first`. no_special leaves out [CLS] and the added [SEP]. Spans are the reference's offsets in bytes: from the
 // first character that a token has something of to the end of the last, without accents that were dropped behind it.
-// Errors: ARGUMENT; INPUT (not 1 to 3 parts, or no data); LIMIT (capacity too small). Cost: some 25 ns a token of usual text. For any text at most one step of
-// some 3 ns for each character and length that a token can have, up to 100: linear in the text.
+// Errors: ARGUMENT; INPUT (not 1 to 3 parts, or no data); LIMIT (capacity too small). Cost: some 25 ns a token of usual text.
+// For any text at most one step of some 3 ns for each character and length that a token can have, up to 100: linear in the
+// text.
 KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int32_t max_tokens, bool no_special,
                                kpd_tokens *out, kpd_error *e);
 
@@ -632,9 +633,9 @@ typedef struct kpd_index_info {
 KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
 
 // The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
-// NULL = one). Errors as kpd_index_create and kpd_index_upsert, and CANCELLED. Memory of a tree: the vectors once more, some 50 bytes for
-// each, and the index.
-// Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors once.
+// NULL = one). Errors as kpd_index_create and kpd_index_upsert, and CANCELLED. Memory of a tree: the vectors once more, some 50
+// bytes for each, and the index. Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors
+// once.
 KPDDEF kpd_status kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
                                   size_t n, kpd_index **out, kpd_error *e);
 
@@ -12097,8 +12098,8 @@ static size_t KPD__NAME(above)(const float *scores, size_t n, float least, int32
                                       (0xFFFFu >> (16 - (n - whole))), (int32_t)whole);
 }
 
-// The first i of n, at most 2^24, with the greatest scores[i] - less[i], and that to *score, if it is more than what is there; n
-// if it is not.
+// The first i of n, at most 2^24, with the greatest scores[i] - less[i], and that to *score, if it is more than what is there;
+// n if it is not.
 static size_t KPD__NAME(greatest)(const float *scores, const float *less, size_t n, float *score) {
     kpd__v most = kpd__set(*score), at = kpd__set((float)n), number;
     float value[16], place[16];

@@ -337,10 +337,11 @@ typedef enum kpdt_batching { KPDT_BATCHING_LIST(KPDT__ENUM) KPDT_BATCHING_COUNT 
 KPDDEF const char *kpdt_batching_name(kpdt_batching batching);
 KPDDEF bool        kpdt_batching_from_name(const char *name, kpdt_batching *out);
 
-// NO_DUPLICATES. As RANDOM, and to MNR no text counts twice in a batch. Texts are the same where the model reads the same tokens. A keyphrase that stands in a batch several times is
-// one candidate, its first, and none to the items with which a row of the batch pairs it, whose false negative it would be;
-// items likewise under MNR_SYMMETRIC. So batches are full, and no row waits for a batch without its like. The texts are
-// tokenized once more to be compared, and a batch that has the same one twice gets a mask, batch^2 bytes.
+// NO_DUPLICATES. As RANDOM, and to MNR no text counts twice in a batch. Texts are the same where the model reads the same
+// tokens. A keyphrase that stands in a batch several times is one candidate, its first, and none to the items with which a
+// row of the batch pairs it, whose false negative it would be; items likewise under MNR_SYMMETRIC. So batches are full, and
+// no row waits for a batch without its like. The texts are tokenized once more to be compared, and a batch that has the same
+// one twice gets a mask, batch^2 bytes.
 //
 // BY_QUERY. A batch is filled with whole queries until the next one does not fit; one of more rows than a batch goes in pieces.
 // Where a loss compares the rows of a query, each further piece begins with the query's first row, its positive, once more. An
@@ -358,7 +359,8 @@ typedef struct kpdt_source {            // a data set, and what is to be learned
 // texts, whose masks are always the same. Higher is better. A figure may be NaN, as a correlation with scores that are all
 // equal is: that is never the best, and until there is a best, no look counts against `patience`.
 #define KPDT_DEV_METRIC_LIST(X)                                                                                        \
-    X(DEV_AUC, "auc") X(DEV_AP, "ap") X(DEV_F1, "f1") X(DEV_PEARSON, "pearson") X(DEV_SPEARMAN, "spearman") X(DEV_MLM_LOSS, "mlm")
+    X(DEV_AUC, "auc") X(DEV_AP, "ap") X(DEV_F1, "f1") X(DEV_PEARSON, "pearson") X(DEV_SPEARMAN, "spearman")            \
+    X(DEV_MLM_LOSS, "mlm")
 typedef enum kpdt_dev_metric { KPDT_DEV_METRIC_LIST(KPDT__ENUM) KPDT_DEV_METRIC_COUNT } kpdt_dev_metric;
 KPDDEF const char *kpdt_dev_metric_name(kpdt_dev_metric metric);
 KPDDEF bool        kpdt_dev_metric_from_name(const char *name, kpdt_dev_metric *out);
@@ -402,7 +404,7 @@ typedef struct kpdt_trainer_desc {
     uint64_t weights_seed;              // of what begins at random, which is mlm's head; to these hosts the same
     bool mlm;                           // a bi-encoder gets the head of kpdt_trainer_mlm, as where a source's loss is MLM
     kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
-    kpd_progress progress;              // of a learn, in texts forward and back, and of a look, in texts; see kpdt_trainer_learn
+    kpd_progress progress;              // of a learn, in texts forward and back, and of a look, in texts
     kpd_parallel parallel;
     kpd_allocator allocator;
     int32_t reserved[4];

@@ -191,7 +191,8 @@ int main(int argc, char **argv) {
     flat(&r, &base, ids, KPD_F32);
     flat(&r, &base, ids, KPD_INT8);
     for (int i = 0; i < 3; i++)
-        if (argc < 6 || strstr(argv[5], kpd_dtype_name(storage[i]))) tree(&r, &base, ids, storage[i], argc > 4 ? atoi(argv[4]) : 0);
+        if (argc < 6 || strstr(argv[5], kpd_dtype_name(storage[i])))
+            tree(&r, &base, ids, storage[i], argc > 4 ? atoi(argv[4]) : 0);
     kpd_session_destroy(r.s);
     free(base.v); free(r.q.v); free(ids); free(r.want); free(r.hits); free(r.counts);
     return 0;
