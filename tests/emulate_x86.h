@@ -64,6 +64,8 @@ EMU emu512 emu_min(emu512 a, emu512 b) { emu512 r; EMU_16(f, a.f[i] < b.f[i] ? a
 
 #define _mm512_cmp_ps_mask(a, b, how) emu_compare(a, b, how)
 #define _mm512_mask_blend_ps emu_blend
+#define _mm512_test_epi32_mask emu_test_i
+#define _mm512_maskz_compress_epi32 emu_compress_i
 EMU __mmask16 emu_compare(emu512 a, emu512 b, int how) {
     unsigned m = 0;
     for (int i = 0; i < 16; i++) {
@@ -72,6 +74,16 @@ EMU __mmask16 emu_compare(emu512 a, emu512 b, int how) {
         m |= (unsigned)(how == _CMP_LT_OQ ? x < y : x >= y) << i;
     }
     return (__mmask16)m;
+}
+EMU __mmask16 emu_test_i(emu512 a, emu512 b) {
+    unsigned m = 0;
+    for (int i = 0; i < 16; i++) m |= (unsigned)((a.u[i] & b.u[i]) != 0) << i;
+    return (__mmask16)m;
+}
+EMU emu512 emu_compress_i(__mmask16 m, emu512 a) {
+    emu512 r = emu_set_i(0);
+    for (int i = 0, n = 0; i < 16; i++) if (m >> i & 1) r.i[n++] = a.i[i];
+    return r;
 }
 EMU emu512 emu_blend(__mmask16 m, emu512 a, emu512 b) { emu512 r; EMU_16(f, m >> i & 1 ? b.f[i] : a.f[i]); return r; }
 
