@@ -385,7 +385,7 @@ def test_fork(shop):
 STOP = """
 import sys, time, kpd
 m = kpd.Model(sys.argv[1], threads=1)
-texts = ["Genuine Norvik 65W USB C Laptop Charger Adapter for Norvik Slate 13 " * 8] * 30000
+texts = ["Genuine Norvik 65W USB C Laptop Charger Adapter for Norvik Slate 13 " * 8] * 300000
 print("begin", flush=True)
 try:
     m.encode(texts)
@@ -405,7 +405,7 @@ def test_ctrl_c_is_heard(shop):
     out, errors = child.communicate(timeout=60)
     said = out.split()
     assert said[0] == "stopped" and said[2:] == ["(20,", "128)"] and errors == ""
-    assert float(said[1]) - sent < 1
+    assert float(said[1]) - sent < 5            # and not at the call's end
 
 
 def test_progress(shop):
