@@ -1091,6 +1091,8 @@ static void *kpd__take(kpd__arena *a, size_t count, size_t size) {
 // An arena that has counted hands out from now on: from a block of its own, zeroed, to be freed by the caller.
 static kpd_status kpd__arena_block(kpd__arena *a, const kpd_allocator *allocator, const char *what, void **block, size_t *size,
                                    kpd_error *e) {
+    *size = 0;                          // for compilers that do not see that a failure ends its caller
+    *block = NULL;
     if (a->overflow || a->used > SIZE_MAX - 64)
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "%s: does not fit this machine's memory", what);
     *size = a->used + 64;
