@@ -192,14 +192,14 @@ static bool upsert_all(job *j, const char *path, const int64_t *ids, float *v) {
     kpd_error e;
     size_t n;
     start(j, "vectors");
-    do {
+    for (;;) {
         int64_t first = j->vectors.next;
         if (!next_vectors(j, path, v, &n)) return false;
-        if (n && kpd_index_upsert(j->index, ids + first, v, n, &e)) return fail_row(path, &e, first);
+        if (!n) return true;   // said first: ids of an empty file are NULL, to which nothing may be added
+        if (kpd_index_upsert(j->index, ids + first, v, n, &e)) return fail_row(path, &e, first);
         if (!give_partition(j, ids + first, n)) return false;
         progress(j, (int64_t)n, j->vectors.next, j->vectors.rows);
-    } while (n);
-    return true;
+    }
 }
 
 // From before an index is read until it is replaced, nobody else changes it: what they added would be lost. One that is not
