@@ -1845,19 +1845,26 @@ run 0 $kpd embed $student "$dir/phrases" -o "$dir/b.npy"
 rm "$dir/b.npy.0.tmp"
 no_temp
 
-# While a text is waited for there is an unfinished output. Other signals may be ignored where tests run, as a HUP under nohup.
+# kill_waiting FILE COMMAND...: stops a command that waits for a line of $dir/pipe when it has begun FILE, of which nothing stays.
+# Other signals than TERM may be ignored where tests run, as a HUP under nohup.
+kill_waiting() {
+    begun=$1
+    shift
+    rm -f "$dir/pipe" "$begun"; mkfifo "$dir/pipe"
+    "$@" 2> "$dir/err" &
+    child=$!
+    exec 3<> "$dir/pipe"       # both ways, since opening it to write waits for a reader, who may have failed
+    i=0; while [ ! -e "$begun.0.tmp" ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
+    [ -e "$begun.0.tmp" ] || wrong "no output is begun"
+    kill -TERM $child; wait $child 2> /dev/null && wrong "a stop gave status 0"
+    exec 3>&-
+    says "stopped; nothing was written"
+    [ ! -e "$begun" ] || wrong "an unfinished output"
+    no_temp
+}
 t stopped
-rm -f "$dir/pipe" "$dir/s.npy"; mkfifo "$dir/pipe"
-$kpd embed $student "$dir/pipe" -o "$dir/s.npy" 2> "$dir/err" &
-child=$!
-exec 3<> "$dir/pipe"       # both ways, since opening it to write waits for a reader, who may have failed
-i=0; while [ ! -e "$dir/s.npy.0.tmp" ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
-[ -e "$dir/s.npy.0.tmp" ] || wrong "no output is begun"
-kill -TERM $child; wait $child 2> /dev/null && wrong "a stop gave status 0"
-exec 3>&-
-says "stopped; nothing was written"
-[ ! -e "$dir/s.npy" ] || wrong "an unfinished output"
-no_temp
+kill_waiting "$dir/s.npy" $kpd embed $student "$dir/pipe" -o "$dir/s.npy"
+kill_waiting "$dir/bad.tsv" $kpd label ctr "$dir/pipe" -o "$dir/ctr.tsv" --bad "$dir/bad.tsv"   # two outputs, this one last
 
 # A pipe is a text like any other, but no model, matrix, index or part of a folder: those must not be waited for.
 t pipes

@@ -56,7 +56,16 @@ typedef struct files_output {
     char target[FILES_MAX_PATH], temp[FILES_MAX_PATH + 16];
 } files_output;
 
-static const char *volatile files_pending;      // what files_interrupted removes: the tools write one output at a time
+// What files_interrupted removes. The tools write at most two outputs at a time; a pointer is stored in one piece.
+enum { FILES_PENDING = 4 };
+static const char *volatile files_pending[FILES_PENDING];
+
+// Puts a path in place of another; NULL is of a free place.
+static void files_remember(const char *before, const char *path) {
+    int i = 0;
+    while (i < FILES_PENDING && files_pending[i] != before) i++;
+    if (i < FILES_PENDING) files_pending[i] = path;
+}
 
 // Follows the link that a path may be, to what writing there would write to.
 static bool files_target(const char *path, char out[FILES_MAX_PATH]) {
@@ -98,14 +107,14 @@ FILES_UNUSED static const char *files_begin(files_output *o, const char *path) {
         if (fd < 0 && errno != EEXIST) break;
     }
     if (fd < 0) return strerror(errno);
-    files_pending = o->temp;
+    files_remember(NULL, o->temp);
     if (mode) fchmod(fd, mode);                 // what the process's mask took away; what a file system lacks it cannot keep
     o->file = fdopen(fd, "wb");
     if (o->file) return NULL;
     why = strerror(errno);
     close(fd);
     remove(o->temp);
-    files_pending = NULL;
+    files_remember(o->temp, NULL);
     return why;
 }
 
@@ -114,7 +123,7 @@ static void files_abandon(files_output *o) {
     if (!o->file) return;
     fclose(o->file);
     remove(o->temp);
-    files_pending = NULL;
+    files_remember(o->temp, NULL);
     o->file = NULL;
 }
 
@@ -127,7 +136,7 @@ FILES_UNUSED static bool files_commit(files_output *o) {
     error = errno;
     o->file = NULL;
     if (!ok) remove(o->temp);
-    files_pending = NULL;
+    files_remember(o->temp, NULL);
     errno = error;
     return ok;
 }
@@ -137,12 +146,16 @@ FILES_UNUSED static bool files_commit(files_output *o) {
 static const int FILES_SIGNALS[] = {SIGINT, SIGTERM, SIGHUP};
 enum { FILES_N_SIGNALS = sizeof FILES_SIGNALS / sizeof *FILES_SIGNALS };
 
-// Removes an unfinished output, says so, and ends the program as the signal does.
+// Removes unfinished outputs, says so, and ends the program as the signal does.
 static void files_interrupted(int number) {
     static const char said[] = "\nkpd: stopped; nothing was written\n";
-    const char *path = files_pending;
-    if (path) unlink(path);
-    if (path && write(STDERR_FILENO, said, sizeof said - 1) < 0) {}
+    bool any = false;
+    for (int i = 0; i < FILES_PENDING; i++) {
+        const char *path = files_pending[i];
+        if (path) unlink(path);
+        any = any || path;
+    }
+    if (any && write(STDERR_FILENO, said, sizeof said - 1) < 0) {}
     raise(number);                              // its action is the default again
 }
 
