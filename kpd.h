@@ -508,7 +508,8 @@ typedef struct kpd_tensor { const char *name; int32_t rows, cols; } kpd_tensor;
 KPDDEF bool       kpd_model_tensor(const kpd_model *m, int32_t i, kpd_tensor *out);      // false past the end
 // Errors: NOT_FOUND; FORMAT for a value that is not finite, which a mapped open does not look for: out is then partly written.
 KPDDEF kpd_status kpd_model_get(const kpd_model *m, const char *name, float *out, kpd_error *e);
-// Only for created models, before they are shared; every value is finite. On failure nothing has changed.
+// Only for created models, before they are shared. Errors: NOT_FOUND; ARGUMENT (an opened model); INPUT for a value that is not
+// finite, `where` = its place. On failure nothing has changed.
 KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in, kpd_error *e);
 
 // The same model with weights of another type: for serving, smaller and faster. bf16 rounds tables and the layers' matrices to

@@ -459,21 +459,21 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
 // that row: of others, which the host has put there, it is asked anew. Errors: ARGUMENT; INPUT (`where` = the row of the batch;
 // where its label or score is to blame and b->row says whence it comes, the message begins with file and line); LIMIT;
 // UNSUPPORTED (a cross-encoder of several logits, since losses read one); CANCELLED. After one that came while it went back the
-// gradient has a part of the batch's: kpdt_trainer_cancel ends the step, as kpdt_trainer_step does by itself.
+// gradient has some of the batch's, or all of it: kpdt_trainer_cancel ends the step, as kpdt_trainer_step does by itself.
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
 // dropout is off. out [n, D], before the cut of a model with a truncate_dim, or [n, labels] of a cross-encoder, whose tower is
 // ITEM. What backward needs is kept, for each tower the last pass only. Texts are numbered for dropout by tower and order
 // since the last apply, so that masks do not depend on the pieces in which a batch comes. Errors, after which the tower has no
-// pass kept: ARGUMENT (no text; one that the template cannot take, `where` = its number), LIMIT (more than max_texts, or than
-// max_tokens with what the other tower keeps); out is untouched.
+// pass kept: ARGUMENT (no text), INPUT (one that the template cannot take, `where` = its number), LIMIT (more than max_texts,
+// or than max_tokens with what the other tower keeps); out is untouched.
 KPDDEF kpd_status kpdt_trainer_forward(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *out,
                                        kpd_error *e);
 
 // Adds to the gradient, given that of the loss with respect to the tower's last out: dout, of its shape. Once per forward.
-// ARGUMENT where there is no pass to go back through (none, gone back already, apply since), or a value is not finite
-// (`where` = its place); then nothing has changed. Cost: about twice the forward's.
+// Errors: ARGUMENT where there is no pass to go back through (none, gone back already, apply since), INPUT where a value is not
+// finite (`where` = its place); then nothing has changed. Cost: about twice the forward's.
 KPDDEF kpd_status kpdt_trainer_backward(kpdt_trainer *t, kpd_tower tower, const float *dout, kpd_error *e);
 
 // The last n texts of a tower come once more: the next forward gives its first text the number that the first of them had, and
@@ -512,7 +512,7 @@ KPDDEF kpd_status kpdt_trainer_look(kpdt_trainer *t, kpdt_report *r, kpd_error *
 KPDDEF void kpdt_trainer_report(const kpdt_trainer *t, kpdt_report *out);
 
 // A copy of the model as it is now, or as it was at its best look at dev (ARGUMENT before the first): close it with
-// kpd_model_destroy. Errors: MEMORY; ARGUMENT where a weight is not finite any more.
+// kpd_model_destroy. Errors: MEMORY; INPUT where a weight is not finite any more.
 KPDDEF kpd_status kpdt_trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e);
 
 // Ends a step that is under way without taking it: the gradient is zero, texts are counted from 0. What was drawn stays drawn.
@@ -541,13 +541,13 @@ typedef struct kpdt_classification {
 
 // How well scores s [n] tell labels y [n] (0 or 1). threshold NULL = that of the best F1: half-way between the lowest score
 // taken in and the next lower one, as ST; of equal F1 the highest. Choose it on dev and pass it for test. O(n log n) time,
-// 16 n bytes. Errors: ARGUMENT, MEMORY.
+// 16 n bytes. Errors: ARGUMENT; INPUT, `where` = the score or label to blame; MEMORY.
 KPDDEF kpd_status kpdt_classify(const float *s, const uint8_t *y, size_t n, const float *threshold, const kpd_allocator *a,
                                 kpdt_classification *out, kpd_error *e);
 
 // Correlation of x and y [n]: NaN when n < 2 or one does not vary. Two passes.
 KPDDEF double kpdt_pearson(const float *x, const float *y, size_t n);
-// Pearson's of the ranks, ties sharing their mean rank. O(n log n) time, 32 n bytes. Errors: ARGUMENT, MEMORY.
+// Pearson's of the ranks, ties sharing their mean rank. O(n log n) time, 32 n bytes. Errors: ARGUMENT, INPUT, MEMORY.
 KPDDEF kpd_status kpdt_spearman(const float *x, const float *y, size_t n, const kpd_allocator *a, double *rho, kpd_error *e);
 
 // One query's ranking at k. hit_i = gain_i > 0, i from 1:
@@ -588,7 +588,7 @@ typedef struct kpdt_interval {
     double undefined;                   // share of the resamples that were NaN, and do not count; all: so are low, high and p
 } kpdt_interval;
 // A resample whose weights sum to 0 counts as 0. O(resamples runs n) time or what the statistic takes, 16 resamples +
-// 8 (runs + n) bytes. Errors: ARGUMENT, MEMORY.
+// 8 (runs + n) bytes. Errors: ARGUMENT; INPUT, `where` = the place in [runs, n]; MEMORY.
 KPDDEF kpd_status kpdt_bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *out, kpd_error *e);
 
 // AUCTION  The evaluation of retrieved keyphrases, item by item, so that it streams and shards. ---------------------
@@ -4647,7 +4647,10 @@ static kpd_status kpdt__batch_argument(const kpdt_trainer *t, const kpdt_batch *
 static kpd_status kpdt__learn_texts(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
     kpd_tower tower = b->in[KPD_ITEM] ? KPD_ITEM : KPD_KEYPHRASE;
     float weight = kpdt__or(b->losses[0].weight, 1);
-    kpd_status s = kpdt__mlm_learn(t, tower, b->in[tower], (size_t)b->n, weight / (float)t->accumulate, loss, e);
+    kpd_status s;
+    kpdt__progress_begin(t, (size_t)b->n);
+    s = kpdt__mlm_learn(t, tower, b->in[tower], (size_t)b->n, weight / (float)t->accumulate, loss, e);
+    if (!s) s = kpd__progress_add(&t->progress, (size_t)b->n, e);
     if (s) return s;
     *loss *= weight;
     t->texts += b->n;
@@ -4659,8 +4662,8 @@ static kpd_status kpdt__trainer_learn(kpdt_trainer *t, const kpdt_batch *b, floa
     kpd_status s = kpdt__batch_argument(t, b, e);
     size_t n = s ? 0 : (size_t)b->n;
     t->begun = t->begun || !s;
-    kpdt__progress_begin(t, 2 * n * (size_t)t->n_sides);
     if (!s && b->losses[0].loss == KPDT_MLM) return kpdt__learn_texts(t, b, loss, e);
+    kpdt__progress_begin(t, 2 * n * (size_t)t->n_sides);
     for (int i = 0; !s && i < t->n_sides; i++)
         s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], n, true, t->side[i].out, e);
     if (!s) s = kpdt__batch_losses(t, b, loss, e);

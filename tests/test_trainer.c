@@ -407,20 +407,27 @@ static void zero_can_be_said_to_a_trainer(void) {
     CHECK(hash[2] != hash[1]);
 }
 
-// Titles and keyphrases in turn, the loss of held-out titles as dev; stopped and resumed on the way.
+static const kpdt_column TITLES[] = {KPDT_COL_SKIP, KPDT_COL_TITLE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
+                                     KPDT_COL_SKIP, KPDT_COL_END};
+static const kpdt_column PHRASES[] = {KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
+                                      KPDT_COL_SKIP, KPDT_COL_END};
+
+// A job whose sources are just texts: titles and keyphrases in turn.
+static void job_masks(job *j, kpdt_dataset *x[2]) {
+    x[0] = open_text(j->text[0], TITLES); x[1] = open_text(j->text[1], PHRASES);
+    memset(j->sources, 0, sizeof j->sources);
+    for (int i = 0; i < 2; i++) { j->sources[i].data = x[i]; j->sources[i].losses[0].loss = KPDT_MLM; }
+}
+
+// The loss of held-out titles as dev; stopped and resumed on the way.
 static void masked_language_modelling_learns_from_both_texts(void) {
-    static const kpdt_column titles[] = {KPDT_COL_SKIP, KPDT_COL_TITLE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
-                                         KPDT_COL_SKIP, KPDT_COL_END};
-    static const kpdt_column phrases[] = {KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP,
-                                          KPDT_COL_SKIP, KPDT_COL_END};
     const char *path = test_tmp("mlm.kpc");
     job j;
     kpdt_dataset *x[3];
     uint64_t hash[2] = {0, 0};
     job_open(&j, KPD_BI_ENCODER);
-    x[0] = open_text(j.text[0], titles); x[1] = open_text(j.text[1], phrases); x[2] = open_text(j.text[2], titles);
-    memset(j.sources, 0, sizeof j.sources);
-    for (int i = 0; i < 2; i++) { j.sources[i].data = x[i]; j.sources[i].losses[0].loss = KPDT_MLM; }
+    job_masks(&j, x);
+    x[2] = open_text(j.text[2], TITLES);
     j.d.dev = x[2]; j.d.dev_metric = KPDT_DEV_MLM_LOSS; j.d.dev_steps = 12; j.d.epochs = 8; j.d.rate = 0.01f; j.d.batch = 16;
     for (int resumed = 0; resumed < 2; resumed++) {
         kpdt_trainer *t = job_trainer(&j);
@@ -1088,6 +1095,30 @@ static void a_step_and_a_look_can_be_cancelled(void) {
     job_close(&j);
 }
 
+// Masked-language modelling takes a batch whole, and the host is asked once for each of a step.
+static void a_step_of_texts_can_be_cancelled(void) {
+    job j;
+    kpdt_dataset *texts[2];
+    stop x = {0, 0, 0};
+    kpdt_trainer *t;
+    kpdt_report r;
+    kpd_error e;
+    job_open(&j, KPD_BI_ENCODER);
+    job_masks(&j, texts);
+    j.d.progress.report = stop_after; j.d.progress.user = &x;
+    j.d.dev = NULL; j.d.accumulate = 2;
+    t = job_trainer(&j);
+    for (int left = 0; left < 3; left++) {
+        x.left = left; x.done = x.of = 0;
+        CHECK_STATUS(kpdt_trainer_step(t, &r, &e), left < 2 ? KPD_ERR_CANCELLED : KPD_OK);
+        CHECK(gradient_is_zero(t) && x.done == j.d.batch && x.of == j.d.batch);
+        CHECK_INT(report_of(t).step, left < 2 ? 0 : 1);
+    }
+    kpdt_trainer_destroy(t);
+    kpdt_dataset_destroy(texts[0]); kpdt_dataset_destroy(texts[1]);
+    job_close(&j);
+}
+
 static void a_step_under_way_is_not_saved(void) {
     const char *path = test_tmp("under_way.kpc");
     job j;
@@ -1359,6 +1390,7 @@ SUITE(trainer) {
     RUN(trainer, a_training_that_diverges_says_so);
     RUN(trainer, refused_memory_is_reported);
     RUN(trainer, a_step_and_a_look_can_be_cancelled);
+    RUN(trainer, a_step_of_texts_can_be_cancelled);
     RUN(trainer, memory_is_what_it_is_said_to_be);
     RUN(trainer, a_batch_of_short_texts_goes_in_one_piece);
     RUN(trainer, dev_by_mlm_goes_many_texts_at_a_time);
