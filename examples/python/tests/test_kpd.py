@@ -382,8 +382,10 @@ def test_fork(shop):
     assert (child.stdout, child.stderr) == ("same\n", "")
 
 
+# What runs in the background of a shell inherits that Ctrl-C is ignored.
 STOP = """
-import sys, time, kpd
+import signal, sys, time, kpd
+signal.signal(signal.SIGINT, signal.default_int_handler)
 m = kpd.Model(sys.argv[1], threads=1)
 texts = ["Genuine Norvik 65W USB C Laptop Charger Adapter for Norvik Slate 13 " * 8] * 300000
 print("begin", flush=True)
@@ -405,7 +407,7 @@ def test_ctrl_c_is_heard(shop):
     out, errors = child.communicate(timeout=60)
     said = out.split()
     assert said[0] == "stopped" and said[2:] == ["(20,", "128)"] and errors == ""
-    assert float(said[1]) - sent < 5            # and not at the call's end
+    assert float(said[1]) - sent < 1            # of a call of minutes
 
 
 def test_progress(shop):
