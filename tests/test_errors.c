@@ -140,6 +140,15 @@ static void says(const char *what) {
                what);
 }
 
+// Rows of keyphrase TAB title TAB label, in memory.
+static kpdt_dataset_desc labels_desc(const char *table) {
+    kpdt_dataset_desc d;
+    memset(&d, 0, sizeof d);
+    d.data = table; d.size = strlen(table);
+    d.columns[0] = KPDT_COL_KEYPHRASE; d.columns[1] = KPDT_COL_TITLE; d.columns[2] = KPDT_COL_LABEL;
+    return d;
+}
+
 static void quoted_texts_leave_room(void) {
     char text[2000];
     tiny_options o;
@@ -359,7 +368,7 @@ static void training_descs_of_another_abi_are_refused(void) {
     int lines = 0;
     char *vocab = NULL;
     size_t size;
-    kpdt_dataset_desc dd;
+    kpdt_dataset_desc dd = labels_desc(table);
     kpdt_vocabulary_desc vd;
     kpdt_bootstrap_desc bd;
     kpdt_trainer_desc d;
@@ -369,15 +378,13 @@ static void training_descs_of_another_abi_are_refused(void) {
     kpdt_interval interval;
     tiny_options o;
     kpd_error e;
-    memset(&o, 0, sizeof o); memset(&dd, 0, sizeof dd); memset(&vd, 0, sizeof vd); memset(&bd, 0, sizeof bd);
+    memset(&o, 0, sizeof o); memset(&vd, 0, sizeof vd); memset(&bd, 0, sizeof bd);
     memset(&d, 0, sizeof d); memset(&source, 0, sizeof source);
     vd.next = one_line; vd.next_user = &lines;
     CHECK_DESC(vd, kpdt_vocabulary_train(&vd, &vocab, &size, &e), "vocabulary");
     free(vocab);
     bd.a = a; bd.n = 3; bd.resamples = 10;
     CHECK_DESC(bd, kpdt_bootstrap(&bd, &interval, &e), "bootstrap");
-    dd.data = table; dd.size = strlen(table);
-    dd.columns[0] = KPDT_COL_KEYPHRASE; dd.columns[1] = KPDT_COL_TITLE; dd.columns[2] = KPDT_COL_LABEL;
     CHECK_DESC(dd, kpdt_dataset_open(&dd, &data, &e), "data");
     source.data = data; source.losses[0].loss = KPDT_CONTRASTIVE;
     d.start = tiny_model(&o); d.sources = &source; d.n_sources = 1;
@@ -477,7 +484,7 @@ static void success_of_training_is_said(void) {
     size_t size = 0;
     char *vocab = NULL;
     tiny_options o;
-    kpdt_dataset_desc dd;
+    kpdt_dataset_desc dd = labels_desc(table);
     kpdt_vocabulary_desc vd;
     kpdt_source source;
     kpdt_trainer_desc d;
@@ -487,15 +494,12 @@ static void success_of_training_is_said(void) {
     kpd_model *m, *started = NULL;
     kpd_model_desc shape;
     memset(&o, 0, sizeof o);
-    memset(&dd, 0, sizeof dd);
     memset(&vd, 0, sizeof vd);
     memset(&source, 0, sizeof source);
     memset(&d, 0, sizeof d);
     vd.next = one_line; vd.next_user = &lines;
     SUCCEEDS(kpdt_vocabulary_train(&vd, &vocab, &size, spoilt()));
     free(vocab);
-    dd.data = table; dd.size = strlen(table);
-    dd.columns[0] = KPDT_COL_KEYPHRASE; dd.columns[1] = KPDT_COL_TITLE; dd.columns[2] = KPDT_COL_LABEL;
     SUCCEEDS(kpdt_dataset_open(&dd, &data, spoilt()));
     if (!data) return;
     SUCCEEDS(kpdt_dataset_get(data, 3, &row, spoilt()));

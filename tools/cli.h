@@ -84,6 +84,18 @@ static const char *after_place(const char *message) {
     return message;
 }
 
+// Room for `need` elements, or a message.
+static bool grow(void **block, size_t *capacity, size_t need, size_t size) {
+    size_t room = need + need / 2 + 1024;
+    void *p;
+    if (need <= *capacity) return true;
+    p = room > need && room < SIZE_MAX / size ? realloc(*block, room * size) : NULL;
+    if (!p) return fail(NULL, 0, "out of memory: %zu times %zu bytes", room, size);
+    *block = p;
+    *capacity = room;
+    return true;
+}
+
 // >>options  One table of all options; a command names those that it takes. Help, man page and completions are made of it. ---
 
 typedef struct options {

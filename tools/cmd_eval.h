@@ -99,12 +99,10 @@ static bool pairs_chunk(job *j, void *state) {
 }
 
 static bool pairs_read(job *j, const char *path, pairs *p) {
-    columns c = {j->o.model ? "keyphrase title? category? label score?" : "score label assistant?", NULL, TABLE_BY_NAME};
+    const char *wanted = j->o.model ? "keyphrase title? category? label score?" : "score label assistant?";
     bool ok;
     if (j->o.model && (!batch_create(j, j->o.dim, &p->a) || !batch_create(j, j->o.dim, &p->b))) return false;
-    c.given = j->o.columns;
-    c.format = (table_format)j->o.format;
-    ok = reader_open_as(&j->text, path, &c) && join_items(j) && each_chunk(j, "pairs", pairs_chunk, p);
+    ok = open_columns(j, path, wanted) && join_items(j) && each_chunk(j, "pairs", pairs_chunk, p);
     if (ok && !p->n) ok = fail(j->text.name, 0, "it has no rows");
     reader_close(&j->text);
     return ok;
@@ -113,14 +111,9 @@ static bool pairs_read(job *j, const char *path, pairs *p) {
 // The model of --model; --dim becomes the columns of its vectors or logits.
 static bool pairs_model(job *j) {
     int32_t dim;
-    if (!open_any_model(j->o.model, &j->student)) return false;
-    dim = kpd_model_dim(j->student);
-    if (kpd_model_get_desc(j->student)->kind == KPD_CROSS_ENCODER) {
-        j->assistant = j->student;
-        j->student = NULL;
-        if (dim != 1) return fail(j->o.model, 0, "%d labels, expected 1", (int)dim);
-        if (j->o.dim) return fail(j->o.model, 0, "--dim is of a bi-encoder, and this is a cross-encoder");
-    }
+    if (!open_scorer(j, j->o.model)) return false;
+    dim = kpd_model_dim(j->student ? j->student : j->assistant);
+    if (j->assistant && j->o.dim) return fail(j->o.model, 0, "--dim is of a bi-encoder, and this is a cross-encoder");
     if (j->o.dim > dim) return fail(j->o.model, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)dim);
     if (!j->o.dim) j->o.dim = dim;
     return open_session(j, 0, 0);
@@ -215,7 +208,8 @@ static bool parse_item(const reader *r, int32_t i, kpd_text text, int64_t *out) 
     return fail(r->name, r->line[i], "item %lld, expected a row from 0 on", (long long)*out);
 }
 
-static bool verdicts_add(verdicts *v, const reader *r, int32_t i) {
+static bool verdicts_add(void *state, const reader *r, int32_t i) {
+    verdicts *v = (verdicts *)state;
     kpd_text column[3];
     verdict *x;
     if (split_columns(r, i, column, 3) != 3) return fail(r->name, r->line[i], "expected item TAB keyphrase TAB number");
@@ -247,14 +241,8 @@ static bool verdicts_sort(verdicts *v, const char *path) {
 }
 
 static bool verdicts_read(job *j, const char *path, verdicts *v) {
-    reader *r = &j->text;
-    if (!reader_open(r, path)) return false;
-    do {
-        if (!reader_next(r)) return false;
-        for (int32_t i = 0; i < r->n; i++)
-            if (!verdicts_add(v, r, i)) return false;
-    } while (r->n);
-    reader_close(r);
+    if (!reader_open(&j->text, path) || !each_line(&j->text, verdicts_add, v)) return false;
+    reader_close(&j->text);
     return verdicts_sort(v, path);
 }
 

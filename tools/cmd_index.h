@@ -18,26 +18,9 @@ static void phrases_free(phrases *p) {
     free(p->text);
 }
 
-static bool phrases_reserve(phrases *p, size_t text) {
-    if (p->n == p->capacity) {
-        size_t capacity = p->capacity * 2 + 1024;
-        phrase *list = (phrase *)realloc(p->list, capacity * sizeof *list);
-        if (!list) return fail(NULL, 0, "out of memory: %zu keyphrases", capacity);
-        p->list = list;
-        p->capacity = capacity;
-    }
-    if (p->text_size + text >= p->text_capacity) {
-        size_t capacity = p->text_capacity * 2 + text + 65536;
-        char *block = (char *)realloc(p->text, capacity);
-        if (!block) return fail(NULL, 0, "out of memory: %zu bytes of keyphrases", capacity);
-        p->text = block;
-        p->text_capacity = capacity;
-    }
-    return true;
-}
-
 // A keyphrase, or id TAB keyphrase: all lines are as the first.
-static bool phrases_add(phrases *p, const reader *r, int32_t i) {
+static bool phrases_add(void *state, const reader *r, int32_t i) {
+    phrases *p = (phrases *)state;
     kpd_input in;
     phrase *x;
     kpd_text text;
@@ -49,7 +32,8 @@ static bool phrases_add(phrases *p, const reader *r, int32_t i) {
     if (!p->ids && p->next > INT64_MAX)
         return fail(r->name, r->line[i], "no id is left: the one before is %lld, the greatest; a column `id` names others",
                     (long long)INT64_MAX);
-    if (!phrases_reserve(p, text.size)) return false;
+    if (!grow((void **)&p->list, &p->capacity, p->n + 1, sizeof *p->list) ||
+        !grow((void **)&p->text, &p->text_capacity, p->text_size + text.size + 1, 1)) return false;
     x = &p->list[p->n];
     if (!p->ids) x->id = (int64_t)p->next++;
     else if (!parse_id(r, i, in.part[0], &x->id)) return false;
@@ -69,13 +53,6 @@ static kpd_text phrase_text(const phrases *p, size_t i) {
     return t;
 }
 
-static bool open_phrases(job *j, const char *path) {
-    columns c = {"id? keyphrase", NULL, TABLE_BY_NAME};
-    c.given = j->o.columns;
-    c.format = (table_format)j->o.format;
-    return reader_open_as(&j->text, path, &c);
-}
-
 static int compare_phrases(const void *a, const void *b) {
     const phrase *x = (const phrase *)a, *y = (const phrase *)b;
     return x->id != y->id ? (x->id < y->id ? -1 : 1) : x->line < y->line ? -1 : 1;
@@ -93,15 +70,9 @@ static bool phrases_sort(phrases *p, const char *path) {
 }
 
 static bool phrases_read(phrases *p, job *j, const char *path) {
-    reader *r = &j->text;
     static const columns c = {"id? keyphrase", NULL, TABLE_BY_NAME};    // --columns is said of the items
-    if (!reader_open_as(r, path, &c)) return false;
-    do {
-        if (!reader_next(r)) return false;
-        for (int32_t i = 0; i < r->n; i++)
-            if (!phrases_add(p, r, i)) return false;
-    } while (r->n);
-    reader_close(r);
+    if (!reader_open_as(&j->text, path, &c) || !each_line(&j->text, phrases_add, p)) return false;
+    reader_close(&j->text);
     return phrases_sort(p, path);
 }
 
@@ -132,26 +103,15 @@ static void phrases_check(phrases *p, const kpd_index *x, const char *path) {
 
 typedef struct id_list { int64_t *id; size_t n, capacity; } id_list;
 
-static bool id_list_reserve(id_list *l, size_t n) {
-    size_t capacity = n * 2;
-    int64_t *id;
-    if (n <= l->capacity) return true;
-    id = (int64_t *)realloc(l->id, capacity * sizeof *id);
-    if (!id) return fail(NULL, 0, "out of memory: %zu ids", n);
-    l->id = id;
-    l->capacity = capacity;
-    return true;
+static bool id_list_reserve(id_list *l, size_t n) { return grow((void **)&l->id, &l->capacity, n, sizeof *l->id); }
+
+static bool id_list_line(void *state, const reader *r, int32_t i) {
+    id_list *l = (id_list *)state;
+    return id_list_reserve(l, l->n + 1) && parse_id(r, i, r->lines[i], &l->id[l->n++]);
 }
 
 static bool read_ids(job *j, const char *path, id_list *l) {
-    reader *r = &j->text;
-    if (!reader_open(r, path)) return false;
-    do {
-        if (!reader_next(r) || !id_list_reserve(l, l->n + (size_t)r->n)) return false;
-        for (int32_t i = 0; i < r->n; i++)
-            if (!parse_id(r, i, r->lines[i], &l->id[l->n++])) return false;
-    } while (r->n);
-    return true;
+    return reader_open(&j->text, path) && each_line(&j->text, id_list_line, l);
 }
 
 static bool number_ids(id_list *l, int64_t n) {
@@ -271,14 +231,7 @@ typedef struct text_index {
 
 static bool text_index_keep(job *j, text_index *x) {
     size_t n = (size_t)j->text.n, cols = (size_t)x->b.cols, have = x->ids.n;
-    if (have + n > x->capacity) {
-        size_t room = 2 * (have + n);
-        float *v = (float *)realloc(x->v, room * cols * sizeof *v);
-        if (!v) return fail(NULL, 0, "out of memory: %zu vectors of dim %zu", room, cols);
-        x->v = v;
-        x->capacity = room;
-    }
-    if (!id_list_reserve(&x->ids, have + n)) return false;
+    if (!grow((void **)&x->v, &x->capacity, have + n, cols * sizeof *x->v) || !id_list_reserve(&x->ids, have + n)) return false;
     memcpy(x->v + have * cols, x->b.out, n * cols * sizeof *x->v);
     memcpy(x->ids.id + have, x->id, n * sizeof *x->id);
     x->ids.n += n;
@@ -321,7 +274,7 @@ static bool text_index_all(job *j, text_index *x, const char *texts, const char 
     int64_t before = j->index ? kpd_index_count(j->index) : 0, added;
     kpd_error e;
     j->tokens = 0;
-    if (!batch_create(j, x->b.cols, &x->b) || !open_phrases(j, texts)) return false;
+    if (!batch_create(j, x->b.cols, &x->b) || !open_columns(j, texts, "id? keyphrase")) return false;
     if (!each_chunk(j, "keyphrases", text_index_chunk, x)) return false;
     j->tokens = kpd_session_tokens(j->session);
     if (x->tree) {

@@ -190,11 +190,8 @@ static bool ctr_chunk(job *j, void *state) {
 }
 
 static bool ctr_run(job *j, ctr *c) {
-    columns wanted = {"keyphrase title category* impressions clicks position?", NULL, TABLE_BY_NAME};
-    wanted.given = j->o.columns;
-    wanted.format = (table_format)j->o.format;
-    if (!output_open(&j->out, j->o.output) || !bad_open(j, &c->bad) || !reader_open_as(&j->text, j->arg[0], &wanted) ||
-        !each_chunk(j, "rows", ctr_chunk, c)) return false;
+    if (!output_open(&j->out, j->o.output) || !bad_open(j, &c->bad) ||
+        !open_columns(j, j->arg[0], "keyphrase title category* impressions clicks position?") || !each_chunk(j, "rows", ctr_chunk, c)) return false;
     ctr_end(j, c);
     if (!output_commit(&j->out) || !bad_commit(&c->bad)) return false;
     note(NULL, "%lld rows, %zu pairs: %lld positive, %lld negative, %lld of too few impressions; %lld rows set aside",
@@ -255,11 +252,8 @@ static bool sr_chunk(job *j, void *state) {
 }
 
 static bool sr_run(job *j, sr *s) {
-    columns wanted = {"keyphrase title category* score", NULL, TABLE_BY_NAME};
-    wanted.given = j->o.columns;
-    wanted.format = (table_format)j->o.format;
-    if (!output_open(&j->out, j->o.output) || !bad_open(j, &s->bad) || !reader_open_as(&j->text, j->arg[0], &wanted) ||
-        !each_chunk(j, "rows", sr_chunk, s) || !output_commit(&j->out) || !bad_commit(&s->bad)) return false;
+    if (!output_open(&j->out, j->o.output) || !bad_open(j, &s->bad) ||
+        !open_columns(j, j->arg[0], "keyphrase title category* score") || !each_chunk(j, "rows", sr_chunk, s) || !output_commit(&j->out) || !bad_commit(&s->bad)) return false;
     note(NULL, "%lld rows: %lld positive, %lld negative, %lld the same pair again; %lld set aside", (long long)s->rows,
          (long long)s->positive, (long long)s->negative, (long long)s->again, (long long)s->bad.n);
     return true;

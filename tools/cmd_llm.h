@@ -94,13 +94,10 @@ static bool prompts_chunk(job *j, void *state) {
 }
 
 static int run_llm_prompts(job *j) {
-    columns c = {LLM_PAIR, NULL, TABLE_BY_NAME};
     prompts *p = (prompts *)job_alloc(j, 1, sizeof *p);
     bool ok;
     if (!p) return BAD_DATA;
-    c.given = j->o.columns;
-    c.format = (table_format)j->o.format;
-    ok = prompts_template(j, p) && output_open(&j->out, j->o.output) && reader_open_as(&j->text, j->arg[0], &c) &&
+    ok = prompts_template(j, p) && output_open(&j->out, j->o.output) && open_columns(j, j->arg[0], LLM_PAIR) &&
          each_chunk(j, "pairs", prompts_chunk, p) && output_commit(&j->out);
     if (ok) note(NULL, "%lld pairs: %zu prompts of %.0f bytes on average, %lld pairs again", (long long)p->rows, p->seen.n,
                  p->seen.n ? (double)p->bytes / (double)p->seen.n : 0, (long long)p->again);
@@ -303,13 +300,10 @@ static bool answers_stray(const job *j, answers *a) {
 }
 
 static bool answers_run(job *j, answers *a) {
-    columns c = {LLM_PAIR, NULL, TABLE_BY_NAME};
     bool ok = output_open(&j->out, j->o.output) && bad_open(j, &a->bad) && reader_open(&j->text, j->arg[1]) &&
               each_chunk(j, "answers", answers_chunk, a);
     reader_close(&j->text);
-    c.given = j->o.columns;
-    c.format = (table_format)j->o.format;
-    ok = ok && reader_open_as(&j->text, j->arg[0], &c) && each_chunk(j, "pairs", answers_pairs, a) && answers_stray(j, a) &&
+    ok = ok && open_columns(j, j->arg[0], LLM_PAIR) && each_chunk(j, "pairs", answers_pairs, a) && answers_stray(j, a) &&
          output_commit(&j->out) && bad_commit(&a->bad);
     if (!ok) return false;
     note(NULL, "%lld answers: %lld yes, %lld no, %lld refused, %lld neither, %lld failed, %lld again, %lld set aside",

@@ -112,12 +112,7 @@ static bool embed_texts(job *j, const kpd_model *m, kpd_session *s, const batch 
 // Room for the times of one more chunk: quantiles need all of them.
 static double *more_times(job *j) {
     size_t n = j->n_each + (size_t)j->text.n;
-    if (n > j->each_capacity) {
-        double *each = (double *)realloc(j->each, 2 * n * sizeof *each);
-        if (!each) return fail(NULL, 0, "out of memory: the times of %zu texts", n), NULL;
-        j->each = each;
-        j->each_capacity = 2 * n;
-    }
+    if (!grow((void **)&j->each, &j->each_capacity, n, sizeof *j->each)) return NULL;
     j->n_each = n;
     return j->each + n - (size_t)j->text.n;
 }
@@ -191,18 +186,6 @@ typedef struct documents {              // all of a file, as lines of the column
     float *v; size_t v_room;            // a student's vectors
     ranked *order;
 } documents;
-
-// Room for `need` elements, or a message.
-static bool grow(void **block, size_t *capacity, size_t need, size_t size) {
-    size_t room = need + need / 2 + 1024;
-    void *p;
-    if (need <= *capacity) return true;
-    p = room > need && room < SIZE_MAX / size ? realloc(*block, room * size) : NULL;
-    if (!p) return fail(NULL, 0, "out of memory: %zu times %zu bytes", room, size);
-    *block = p;
-    *capacity = room;
-    return true;
-}
 
 static kpd_text document(const documents *x, size_t i) {
     kpd_text t;
@@ -311,18 +294,15 @@ static bool rerank_chunk(job *j, void *state) {
 }
 
 static bool rerank(job *j, documents *x) {
-    columns items = {"title category?", NULL, TABLE_BY_NAME};
     batch b;
     rerank_state s;
-    items.given = j->o.columns;
-    items.format = (table_format)j->o.format;
     s.x = x;
     s.b = &b;
     b.cols = kpd_model_dim(j->student ? j->student : j->assistant);
     b.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *b.in);
     b.out = (float *)job_alloc(j, CHUNK_LINES + 1, (size_t)b.cols * sizeof *b.out);    // and the query's
     if (!b.in || !b.out || !open_session(j, 0, 0)) return false;
-    if (!reader_open_as(&j->text, j->arg[2], &items) || !each_chunk(j, "documents", document_chunk, x)) return false;
+    if (!open_columns(j, j->arg[2], "title category?") || !each_chunk(j, "documents", document_chunk, x)) return false;
     reader_close(&j->text);
     x->order = (ranked *)job_alloc(j, x->n, sizeof *x->order);
     if (!x->order || !document_vectors(j, x, &b)) return false;
@@ -339,13 +319,7 @@ static bool rerank(job *j, documents *x) {
 static int run_rerank(job *j) {
     documents x = {0};
     bool ok;
-    if (!open_any_model(j->arg[0], &j->student)) return BAD_DATA;
-    if (kpd_model_get_desc(j->student)->kind == KPD_CROSS_ENCODER) {
-        j->assistant = j->student;
-        j->student = NULL;
-        if (kpd_model_dim(j->assistant) != 1)
-            return fail(j->arg[0], 0, "%d labels, expected 1", (int)kpd_model_dim(j->assistant)), BAD_DATA;
-    }
+    if (!open_scorer(j, j->arg[0])) return BAD_DATA;
     ok = rerank(j, &x);
     free(x.text);
     free(x.end);

@@ -25,12 +25,11 @@ static int64_t total_size(const char **paths) {
 // The next chunk with lines, of this file or a later one; none at the end of all.
 static bool corpus_chunk(corpus *c) {
     reader *r = &c->j->text;
-    columns of = {"title? category? keyphrase?", c->j->o.columns, (table_format)c->j->o.format};
     c->next_line = 0;
     for (;;) {
         if (!r->from.file) {
             if (!c->j->arg[c->next_file]) return true;
-            if (!reader_open_as(r, c->j->arg[c->next_file++], &of)) return false;
+            if (!open_columns(c->j, c->j->arg[c->next_file++], "title? category? keyphrase?")) return false;
         }
         if (!reader_next(r)) return false;
         progress(c->j, r->n, c->bytes + r->from.bytes, c->size);
@@ -236,11 +235,10 @@ static void train_count(job *j, training *x) {
 
 static void train_progress(job *j, const training *x) {
     const kpdt_report *r = &x->report;
-    double t = now(), elapsed = t - j->started, fraction = (double)(r->step - x->first) / (double)(r->steps - x->first);
-    bool terminal = isatty(STDERR_FILENO) != 0;
+    double elapsed, fraction = (double)(r->step - x->first) / (double)(r->steps - x->first);
+    bool terminal;
     char left[40], dev[60] = "";
-    if (g_quiet || elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
-    j->shown = t;
+    if (!progress_due(j, &elapsed, &terminal)) return;
     format_left(left, sizeof left, elapsed, fraction);
     if (!isnan(x->dev)) snprintf(dev, sizeof dev, ", %s %.4f (best %.4f)", x->metric, x->dev, (double)r->best_dev);
     fprintf(stderr, "%sstep %lld/%lld, %.0f %%, loss %.4f, rate %.2g, %.0f tokens/s%s%s%s", terminal ? "\r" : "kpd: ",

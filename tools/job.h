@@ -52,13 +52,7 @@ static bool reader_line(reader *r, size_t *begin, bool *end) {
     if (!table_next(&r->from, &line)) return fail(r->name, r->from.line, "%s", r->from.why);
     *end = !line.data;
     if (*end) return true;
-    if (r->text_size + line.size + 1 > r->text_capacity) {
-        size_t capacity = (r->text_size + line.size + 1) * 2;
-        char *text = (char *)realloc(r->text, capacity);
-        if (!text) return fail(r->name, r->from.line, "out of memory: a line of %zu bytes", line.size);
-        r->text = text;
-        r->text_capacity = capacity;
-    }
+    if (!grow((void **)&r->text, &r->text_capacity, r->text_size + line.size + 1, 1)) return false;
     memcpy(r->text + r->text_size, line.data, line.size);
     *begin = r->text_size;
     r->line[r->n] = r->from.line;
@@ -77,6 +71,17 @@ static bool reader_next(reader *r) {
     while (!end && r->n < CHUNK_LINES && r->text_size < CHUNK_BYTES)
         if (!reader_line(r, &begin[r->n], &end)) return false;
     for (int32_t i = 0; i < r->n; i++) r->lines[i].data = r->text + begin[i];
+    return true;
+}
+
+// Calls fn for each line until the end or until it fails.
+typedef bool line_fn(void *state, const reader *r, int32_t i);
+static bool each_line(reader *r, line_fn *fn, void *state) {
+    do {
+        if (!reader_next(r)) return false;
+        for (int32_t i = 0; i < r->n; i++)
+            if (!fn(state, r, i)) return false;
+    } while (r->n);
     return true;
 }
 
@@ -199,6 +204,17 @@ static bool open_model(const char *path, kpd_kind kind, kpd_model **out) {
     return fail(path, 0, "a %s-encoder, expected a %s-encoder", bi ? "cross" : "bi", bi ? "bi" : "cross");
 }
 
+// A model that gives a pair one score: a student's is a cosine, an assistant's a logit. The other of the two stays NULL.
+static bool open_scorer(job *j, const char *path) {
+    int labels;
+    if (!open_any_model(path, &j->student)) return false;
+    if (kpd_model_get_desc(j->student)->kind == KPD_BI_ENCODER) return true;
+    j->assistant = j->student;
+    j->student = NULL;
+    labels = (int)kpd_model_dim(j->assistant);
+    return labels == 1 || fail(path, 0, "%d labels, expected 1", labels);
+}
+
 static kpd_index_info index_info(const kpd_index *x) {
     kpd_index_info info;
     kpd_index_get_info(x, &info);
@@ -314,14 +330,20 @@ static bool join_items(job *j) {
     return true;
 }
 
+// A file's text as --columns and --format say it.
+static bool open_columns(job *j, const char *path, const char *wanted) {
+    columns c = {NULL, NULL, TABLE_BY_NAME};
+    c.wanted = wanted;
+    c.given = j->o.columns;
+    c.format = (table_format)j->o.format;
+    return reader_open_as(&j->text, path, &c);
+}
+
 // Text that a model reads, of its tower: pairs, items or keyphrases.
 static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower tower) {
     bool pair = kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER;
-    columns c = {NULL, NULL, TABLE_BY_NAME};
-    c.wanted = pair ? "keyphrase title? category?" : tower == KPD_ITEM ? "title category?" : "keyphrase";
-    c.given = j->o.columns;
-    c.format = (table_format)j->o.format;
-    return reader_open_as(&j->text, path, &c) && join_items(j);
+    const char *wanted = pair ? "keyphrase title? category?" : tower == KPD_ITEM ? "title category?" : "keyphrase";
+    return open_columns(j, path, wanted) && join_items(j);
 }
 
 static bool is_a_file(const char *word) { return !word || !strcmp(word, "-") || file_exists(word) || looks_like_a_file(word); }
@@ -388,13 +410,22 @@ static void show_line(const job *j, double elapsed, double fraction) {
     fputc('\n', stderr);
 }
 
+// Whether it is time to show it again; *elapsed = seconds since the start, *terminal: on one.
+static bool progress_due(job *j, double *elapsed, bool *terminal) {
+    double t = now();
+    *elapsed = t - j->started;
+    *terminal = isatty(STDERR_FILENO) != 0;
+    if (g_quiet || *elapsed < 2 || t - j->shown < (*terminal ? 0.2 : *elapsed < 12 ? 2 : 10)) return false;
+    j->shown = t;
+    return true;
+}
+
 // Counts n more; at and of are in any unit, of = 0 when the end is unknown.
 static void progress(job *j, int64_t n, int64_t at, int64_t of) {
-    double t = now(), elapsed = t - j->started, fraction = of > 0 ? (double)at / (double)of : 0;
-    bool terminal = isatty(STDERR_FILENO) != 0;
+    double elapsed, fraction = of > 0 ? (double)at / (double)of : 0;
+    bool terminal;
     j->done += n;
-    if (g_quiet || elapsed < 2 || t - j->shown < (terminal ? 0.2 : elapsed < 12 ? 2 : 10)) return;
-    j->shown = t;
+    if (!progress_due(j, &elapsed, &terminal)) return;
     if (terminal) show_bar(j, elapsed, fraction);
     else show_line(j, elapsed, fraction);
 }
