@@ -2155,6 +2155,35 @@ KPD__TARGET_END
 // >>heads  Attention of heads of 32 columns by AVX-512 VNNI: what is rounded goes straight to where products read it, and
 // nothing but queries is transposed. Relies on the kernels of AVX-512. Promises the bits of int8_attention.
 #ifdef KPD__X86
+// One head of 32 columns. A row's columns go by words of 4 bytes: word g (0 to 7) holds columns 2g, 2g + 16, 2g + 1, 2g + 17,
+// since the order of columns in a sum of whole numbers is free, and this one takes no more than one shuffle of bytes.
+typedef struct kpd__head32 {
+    size_t n, n8;                       // keys, padded to 8: those past the last repeat it, with weights 0
+    int32_t *scores[2];                 // [n8][16] each, a lane a query
+    uint8_t *keys;                      // [n8/2][8 words][2 keys][4]
+    int8_t *values;                     // [n8/4][2 panels][16 columns][4 keys]
+    uint8_t *weights[2];                // [n8/4][16 queries][4 keys]
+    int8_t *queries[2];                 // [8 words][16 queries][4]
+    float *scaled, *by;                 // [16][32], [16]
+    float *inverse;                     // [32]: 1 / the sum of a query's weights
+} kpd__head32;
+
+static kpd__head32 kpd__head32_lay(size_t n_tokens, kpd__arena *a) {
+    kpd__head32 h;
+    h.n = n_tokens; h.n8 = kpd__round_up(n_tokens, 8);
+    for (int p = 0; p < 2; p++) {
+        h.scores[p] = (int32_t *)kpd__take(a, h.n8 * 16, sizeof(int32_t));
+        h.weights[p] = (uint8_t *)kpd__take(a, h.n8, 16);
+        h.queries[p] = (int8_t *)kpd__take(a, 512, 1);
+    }
+    h.keys = (uint8_t *)kpd__take(a, h.n8, 32);
+    h.values = (int8_t *)kpd__take(a, h.n8, 32);
+    h.scaled = (float *)kpd__take(a, 16 * 32, sizeof(float));
+    h.by = (float *)kpd__take(a, 16, sizeof(float));
+    h.inverse = (float *)kpd__take(a, 32, sizeof(float));
+    return h;
+}
+
 #define KPD__LEVEL 3
 #define KPD__NAMES 1
 #include KPD_SELF
@@ -2192,35 +2221,6 @@ KPD__INLINE kpd__v kpd__magnitude(kpd__v x) {
 
 KPD__TARGET_END
 KPD__TARGET("avx512f,avx512bw,avx512vnni,avx2,fma")
-
-// One head of 32 columns. A row's columns go by words of 4 bytes: word g (0 to 7) holds columns 2g, 2g + 16, 2g + 1, 2g + 17,
-// since the order of columns in a sum of whole numbers is free, and this one takes no more than one shuffle of bytes.
-typedef struct kpd__head32 {
-    size_t n, n8;                       // keys, padded to 8: those past the last repeat it, with weights 0
-    int32_t *scores[2];                 // [n8][16] each, a lane a query
-    uint8_t *keys;                      // [n8/2][8 words][2 keys][4]
-    int8_t *values;                     // [n8/4][2 panels][16 columns][4 keys]
-    uint8_t *weights[2];                // [n8/4][16 queries][4 keys]
-    int8_t *queries[2];                 // [8 words][16 queries][4]
-    float *scaled, *by;                 // [16][32], [16]
-    float *inverse;                     // [32]: 1 / the sum of a query's weights
-} kpd__head32;
-
-static kpd__head32 kpd__head32_lay(size_t n_tokens, kpd__arena *a) {
-    kpd__head32 h;
-    h.n = n_tokens; h.n8 = kpd__round_up(n_tokens, 8);
-    for (int p = 0; p < 2; p++) {
-        h.scores[p] = (int32_t *)kpd__take(a, h.n8 * 16, sizeof(int32_t));
-        h.weights[p] = (uint8_t *)kpd__take(a, h.n8, 16);
-        h.queries[p] = (int8_t *)kpd__take(a, 512, 1);
-    }
-    h.keys = (uint8_t *)kpd__take(a, h.n8, 32);
-    h.values = (int8_t *)kpd__take(a, h.n8, 32);
-    h.scaled = (float *)kpd__take(a, 16 * 32, sizeof(float));
-    h.by = (float *)kpd__take(a, 16, sizeof(float));
-    h.inverse = (float *)kpd__take(a, 32, sizeof(float));
-    return h;
-}
 
 // Rows j and j + 1 (in the lowest bytes of 32 columns each) as words.
 KPD__INLINE __m512i kpd__two_of_words(kpd__v low, kpd__v high, kpd__v next_low, kpd__v next_high) {
@@ -2474,6 +2474,31 @@ KPD__TARGET_END
 // >>amx  Products of rounded rows by AMX's tiles, whole: what the sums of one block become is computed while the tiles multiply
 // the next. Relies on >>dots for what is left over, and on the kernels of AVX-512. Promises the bits of kpd__avx512_walk.
 #ifdef KPD__X86
+// Attention of bf16, heads of 32 columns. Scores are keys times a panel of queries; then the other way round weights are
+// the rows and values the panel, so that neither values nor results are transposed: only queries and weights are, in registers.
+// The same sums in the same order as half_attention.
+typedef struct kpd__amx_head {
+    size_t n, n16, n32;                 // keys, padded
+    float *scores;                      // [2][n16][16], a lane a query
+    float *sums;                        // [2 panels of columns][16 queries][16]
+    uint16_t *keys;                     // tiles [n16][32]
+    uint16_t *values;                   // panels [2][n32/2][16][2]
+    uint16_t *queries;                  // panels [2][16][16][2]
+    uint16_t *weights;                  // a tile a group of 32 keys: [n32/32][16 queries][32]
+} kpd__amx_head;
+
+static kpd__amx_head kpd__amx_head_lay(size_t n_tokens, kpd__arena *a) {
+    kpd__amx_head h;
+    h.n = n_tokens; h.n16 = kpd__round_up(n_tokens, 16); h.n32 = kpd__round_up(n_tokens, 32);
+    h.scores = (float *)kpd__take(a, 2 * h.n16 * 16, sizeof(float));
+    h.sums = (float *)kpd__take(a, 512, sizeof(float));
+    h.keys = (uint16_t *)kpd__take(a, h.n32 * 32, sizeof(uint16_t));
+    h.values = (uint16_t *)kpd__take(a, h.n32 * 32, sizeof(uint16_t));
+    h.queries = (uint16_t *)kpd__take(a, 2 * 512, sizeof(uint16_t));
+    h.weights = (uint16_t *)kpd__take(a, h.n32 * 16, sizeof(uint16_t));
+    return h;
+}
+
 #define KPD__LEVEL 3
 #define KPD__NAMES 1
 #include KPD_SELF
@@ -2892,31 +2917,6 @@ static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from
         default: kpd__amx_columns(KPD__AMX_HALVES, w, end, m, rows, y, ldy);
         }
     if (end < w->n) KPD__NAME(walk)(ops, w, end, m, rows, y, ldy);
-}
-
-// Attention of bf16, heads of 32 columns. Scores are keys times a panel of queries; then the other way round weights are
-// the rows and values the panel, so that neither values nor results are transposed: only queries and weights are, in registers.
-// The same sums in the same order as half_attention.
-typedef struct kpd__amx_head {
-    size_t n, n16, n32;                 // keys, padded
-    float *scores;                      // [2][n16][16], a lane a query
-    float *sums;                        // [2 panels of columns][16 queries][16]
-    uint16_t *keys;                     // tiles [n16][32]
-    uint16_t *values;                   // panels [2][n32/2][16][2]
-    uint16_t *queries;                  // panels [2][16][16][2]
-    uint16_t *weights;                  // a tile a group of 32 keys: [n32/32][16 queries][32]
-} kpd__amx_head;
-
-static kpd__amx_head kpd__amx_head_lay(size_t n_tokens, kpd__arena *a) {
-    kpd__amx_head h;
-    h.n = n_tokens; h.n16 = kpd__round_up(n_tokens, 16); h.n32 = kpd__round_up(n_tokens, 32);
-    h.scores = (float *)kpd__take(a, 2 * h.n16 * 16, sizeof(float));
-    h.sums = (float *)kpd__take(a, 512, sizeof(float));
-    h.keys = (uint16_t *)kpd__take(a, h.n32 * 32, sizeof(uint16_t));
-    h.values = (uint16_t *)kpd__take(a, h.n32 * 32, sizeof(uint16_t));
-    h.queries = (uint16_t *)kpd__take(a, 2 * 512, sizeof(uint16_t));
-    h.weights = (uint16_t *)kpd__take(a, h.n32 * 16, sizeof(uint16_t));
-    return h;
 }
 
 // out[c] = lane c of rows 0 to 15: 16 x 16 units of 32 bits.
