@@ -9421,6 +9421,12 @@ static void kpd__open(kpd__descent *t, const uint32_t *lists, size_t n) {
     }
 }
 
+// The best of n scores, a multiple of 16: `keep` or a few more, to b->above; how many.
+static size_t kpd__best_above(kpd__descent *t, const float *scores, size_t n, size_t keep) {
+    float least = t->ops->least_of(scores, n, keep, kpd__few_more(keep));
+    return kpd__min(t->ops->above(scores, n, least, t->to->above), kpd__few_more(keep));
+}
+
 static void kpd__lists_score(kpd__descent *t, size_t from, size_t n) {
     const uint8_t *panels = t->x->t.lists + from / 16 * kpd__node_bytes(t->x);
     t->probe.bound = t->list_bound;
@@ -9432,10 +9438,9 @@ static void kpd__lists_score(kpd__descent *t, size_t from, size_t n) {
 // Of b->near[0..b->n_near) the best by their order stay.
 static void kpd__near_cut(kpd__descent *t, size_t keep) {
     kpd__branch *b = t->to;
-    size_t n = kpd__round_up(b->n_near, 16), found;
+    size_t n = kpd__round_up(b->n_near, 16);
     for (size_t i = b->n_near; i < n; i++) b->near_order[i] = -INFINITY;
-    found = t->ops->above(b->near_order, n, t->ops->least_of(b->near_order, n, keep, kpd__few_more(keep)), b->above);
-    b->n_near = kpd__min(found, kpd__few_more(keep));
+    b->n_near = kpd__best_above(t, b->near_order, n, keep);
     for (size_t i = 0; i < b->n_near; i++) {
         b->near[i] = b->near[b->above[i]];
         b->near_order[i] = b->near_order[b->above[i]];
@@ -9448,10 +9453,9 @@ static void kpd__near(kpd__descent *t, size_t keep) {
     kpd__branch *b = t->to;
     b->n_near = 0;
     for (size_t from = 0; from < n_lists; from += KPD__NODES) {
-        size_t n = kpd__min(KPD__NODES, n_lists - from), n16 = kpd__round_up(n, 16), found;
+        size_t n = kpd__min(KPD__NODES, n_lists - from), found;
         kpd__lists_score(t, from, n);
-        found = t->ops->above(b->order, n16, t->ops->least_of(b->order, n16, keep, kpd__few_more(keep)), b->above);
-        found = kpd__min(found, kpd__few_more(keep));
+        found = kpd__best_above(t, b->order, kpd__round_up(n, 16), keep);
         for (size_t i = 0; i < found; i++, b->n_near++) {
             b->near[b->n_near] = (uint32_t)from + (uint32_t)b->above[i];
             b->near_order[b->n_near] = b->order[b->above[i]];
@@ -9467,8 +9471,7 @@ static void kpd__phase_one(kpd__descent *t, size_t keep) {
     float least;
     t->probe.bound = t->block_bound;
     t->ops->nodes(&t->probe, t->x->t.blocks, b->near, b->n_near, b->child_order, b->child_bound);
-    found = t->ops->above(b->child_order, n, t->ops->least_of(b->child_order, n, keep, kpd__few_more(keep)), b->above);
-    found = kpd__min(found, kpd__few_more(keep));
+    found = kpd__best_above(t, b->child_order, n, keep);
     for (size_t i = 0; i < found; i++) b->child_bound[b->above[i]] = -INFINITY;
     kpd__open(t, b->near, found);
     b->work += 2 * (int64_t)b->n_near + (int64_t)b->n_open;
