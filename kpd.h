@@ -9497,7 +9497,6 @@ static void kpd__blocks_reach(kpd__descent *t, const uint32_t *lists, size_t n, 
         if (b->n_open + found > b->open_room) {
             kpd__open_score(t, b->rows.least);
             b->n_open = 0;
-            found = t->ops->above(b->child_bound + i * 16, m * 16, s, b->above);
         }
         kpd__open(t, lists + i, found);
     }
@@ -9536,12 +9535,8 @@ static void kpd__phase_two(kpd__descent *t, float s) {
 
 // The vector of a slot where it lies, or decoded into `room`.
 static const float *kpd__row_at(const kpd_index *x, size_t slot, float *room) {
-    if (x->kind == KPD_FLAT) {
-        for (size_t d = 0; d < (size_t)x->dim; d++) room[d] = x->vectors[kpd__vector_at(x, slot, d)];
-        return room;
-    }
-    if (x->storage == KPD_F32) return (const float *)x->t.rows + slot * (size_t)x->dim;
-    kpd__row_get(x, slot, room);
+    if (x->kind == KPD_TREE && x->storage == KPD_F32) return (const float *)x->t.rows + slot * (size_t)x->dim;
+    kpd__slot_get(x, slot, room);
     return room;
 }
 
@@ -9566,8 +9561,7 @@ static void kpd__rows_keep(kpd__descent *t, const uint32_t *slots, size_t n) {
     for (size_t i = 0; i < n; i++) {
         kpd_hit h;
         h.id = t->x->ids[slots[i]]; h.score = scores[i];
-        if (h.score >= least && (b->n_hits < t->c->k || kpd__worse(b->hits[0], h)))
-            kpd__heap_keep(b->hits, &b->n_hits, t->c->k, h);
+        if (h.score >= least) kpd__heap_keep(b->hits, &b->n_hits, t->c->k, h);
     }
 }
 
@@ -9744,13 +9738,15 @@ static void kpd__tree_all_task(void *arg, int32_t task) {
     kpd__scratch *s = &c->s->scratch[task];
     const size_t bytes = 16 * kpd__row_bytes(x);
     memset(s->n_best, 0, sizeof s->n_best);
-    for (size_t i = (size_t)task * 16; i < x->t.n_lists * 16; i += i % 16 == 15 ? (size_t)c->s->n_tasks * 16 - 15 : 1) {
-        const kpd__node *node = kpd__list_node(x, i / 16);
-        size_t block = node->child[i % 16];
-        if (!node->live[i % 16] || block >= x->t.n_blocks) continue;
-        if (bytes && block + 1 < x->t.n_blocks)         // the next, mostly
-            kpd__prefetch((const char *)x->t.rows + (block + 1) * bytes, bytes);
-        kpd__block_keep(c, s, block, node->live[i % 16]);
+    for (size_t list = (size_t)task; list < x->t.n_lists; list += (size_t)c->s->n_tasks) {
+        const kpd__node *node = kpd__list_node(x, list);
+        for (size_t i = 0; i < 16; i++) {
+            size_t block = node->child[i];
+            if (!node->live[i] || block >= x->t.n_blocks) continue;
+            if (bytes && block + 1 < x->t.n_blocks)         // the next, mostly
+                kpd__prefetch((const char *)x->t.rows + (block + 1) * bytes, bytes);
+            kpd__block_keep(c, s, block, node->live[i]);
+        }
     }
 }
 
