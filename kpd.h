@@ -9319,7 +9319,7 @@ static kpd_status kpd__ascends(size_t bad, size_t n, const char *what, kpd_error
 }
 
 static kpd_status kpd__filter_check(const kpd_search_desc *d, kpd_error *e) {
-    size_t ids = d->ids ? 1 : 0, parts = d->partitions ? 1 : 0;
+    size_t ids = d->only_ids && d->ids ? 1 : 0, parts = d->only_partitions && d->partitions ? 1 : 0;
     while (ids && ids < d->n_ids && d->ids[ids] >= d->ids[ids - 1]) ids++;
     while (parts && parts < d->n_partitions && d->partitions[parts] >= d->partitions[parts - 1]) parts++;
     if (d->only_ids && kpd__ascends(ids, d->n_ids, "ids", e)) return KPD_ERR_ARGUMENT;
@@ -9610,11 +9610,11 @@ static void kpd__few_all(kpd__descent *t) {
     } while (n == KPD__RESCORED);
 }
 
-static size_t kpd__bits_set(const uint64_t *bits, size_t n) {
+// Whether at most `few` of n bits are set.
+static bool kpd__bits_few(const uint64_t *bits, size_t n, size_t few) {
     size_t set = 0;
-    for (size_t i = 0; i < (n + 63) / 64; i++)
-        for (uint64_t b = bits[i]; b; b &= b - 1) set++;
-    return set;
+    for (size_t i = 0; i < (n + 63) / 64 && set <= few; i++) set += (size_t)__builtin_popcountll(bits[i]);
+    return set <= few;
 }
 
 // About how many of the slots are of the partitions, by some of them.
@@ -9629,7 +9629,7 @@ static kpd__few kpd__few_of(const kpd__search *c) {
     const kpd_search_desc *d = c->d;
     size_t few = kpd__max(c->x->count / 50, 64);
     if (d->only_ids && d->n_ids <= few) return KPD__FEW_IDS;
-    if (d->only_bits && kpd__bits_set(d->bits, d->n_bits) <= few) return KPD__FEW_BITS;
+    if (d->only_bits && kpd__bits_few(d->bits, d->n_bits, few)) return KPD__FEW_BITS;
     if (d->only_partitions && kpd__parts_share(c) <= few) return KPD__FEW_PARTS;
     return KPD__NOT_FEW;
 }
