@@ -1261,22 +1261,22 @@ static void kpd__job_run(void *arg, int32_t i) {
     kpd__guarded(kpd__job_work, &j);
 }
 
-// task(arg, 0..n-1), through the host's threads when there are several.
+// task(arg, 0..n-1), through the host's threads when there are several. p NULL = the calling thread only.
 static void kpd__run(const kpd_parallel *p, int32_t n, kpd_task_t *task, void *arg) {
     kpd__job job;
     job.task = task; job.arg = arg; job.i = 0;
-    if (n > 1 && p->run) p->run(p->user, n, kpd__job_run, &job);
+    if (n > 1 && p && p->run) p->run(p->user, n, kpd__job_run, &job);
     else for (int32_t i = 0; i < n; i++) kpd__job_run(&job, i);
 }
 
 static kpd_status kpd__parallel_check(const kpd_parallel *p, kpd_error *e) {
-    if (p->n_threads < 0 || p->n_threads > KPD_MAX_THREADS)
+    if (p && (p->n_threads < 0 || p->n_threads > KPD_MAX_THREADS))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "parallel.n_threads is %d, expected 0 to %d", (int)p->n_threads,
                          KPD_MAX_THREADS);
     return KPD_OK;
 }
 
-static int32_t kpd__n_tasks(const kpd_parallel *p) { return p->run && p->n_threads > 1 ? p->n_threads : 1; }
+static int32_t kpd__n_tasks(const kpd_parallel *p) { return p && p->run && p->n_threads > 1 ? p->n_threads : 1; }
 
 #ifdef KPD_THREADS
 static long kpd__process(void) {
@@ -8275,12 +8275,10 @@ static bool kpd__tree_add(kpd_index *x, int64_t id, const float *v, size_t n_new
 static kpd_status kpd__tree_begin(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
     kpd_index y = *x;
     kpd__given g = {ids, v, NULL, NULL, n};
-    kpd_parallel alone;
     kpd_status s;
-    memset(&alone, 0, sizeof alone);
     memset(&y.texts, 0, sizeof y.texts);
     y.parts = NULL;
-    s = kpd__tree_build(&y, &alone, NULL, 0, &g, e);
+    s = kpd__tree_build(&y, NULL, NULL, 0, &g, e);
     if (s) return s;
     kpd__index_free(x);
     *x = y;
@@ -8419,23 +8417,21 @@ KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, s
 
 static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v, size_t n,
                                    kpd_index **out, kpd_error *e) {
-    kpd_parallel alone;
     kpd__given g = {ids, v, NULL, NULL, n};
     kpd_index *x = NULL;
     kpd__progress progress = {d ? &d->progress : NULL, 0, n};
     kpd_status s;
-    memset(&alone, 0, sizeof alone);
     if (d && d->lists < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, expected 0 or more", (int)d->lists);
     if (n > (size_t)INT32_MAX - 64)
         return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)n);
-    s = kpd__parallel_check(p ? p : &alone, e);
+    s = kpd__parallel_check(p, e);
     if (s) return s;
     s = kpd__index_make(d, &x, e);
     if (s) return s;
     if (x->kind == KPD_FLAT) s = kpd__index_upsert(x, ids, v, n, e);
     else s = kpd__vectors_check(x, v, n, "vector", e);
     if (!s && x->kind == KPD_FLAT && n) s = kpd__progress_add(&progress, n, e);
-    if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p ? p : &alone, &d->progress, d->lists, &g, e);
+    if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p, &d->progress, d->lists, &g, e);
     if (s) kpd_index_destroy(x);
     else *out = x;
     return s;
@@ -8638,17 +8634,16 @@ static kpd_status kpd__merge_into(kpd_index *x, kpd__merger *m, const kpd_index 
 static kpd_status kpd__index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p,
                                    kpd_error *e) {
     kpd__merger m;
-    kpd_parallel alone;
     kpd_status s = kpd__writable(x, e);
-    memset(&m, 0, sizeof m); memset(&alone, 0, sizeof alone);
+    memset(&m, 0, sizeof m);
     m.n_from = n + 1; m.n = x->count;
-    if (!s) s = kpd__parallel_check(p ? p : &alone, e);
+    if (!s) s = kpd__parallel_check(p, e);
     for (size_t i = 0; !s && i < n; i++) {
         s = kpd__merge_check(x, others[i], i, e);
         if (!s && (!kpd__add_ok(m.n, others[i]->count, &m.n) || m.n > (size_t)INT32_MAX - 64))
             s = kpd__fail(e, KPD_ERR_LIMIT, (int64_t)i, "merge: %llu vectors are over the limit", (unsigned long long)m.n);
     }
-    return s ? s : kpd__merge_into(x, &m, others, p ? p : &alone, e);
+    return s ? s : kpd__merge_into(x, &m, others, p, e);
 }
 KPD__GUARDED(4, kpd_index_merge, kpd__index_merge, kpd_index *, x, const kpd_index *const *, others, size_t, n,
              const kpd_parallel *, p)
