@@ -7013,6 +7013,14 @@ static int32_t kpd__index_slot(const kpd_index *x, int64_t id) {
     return at < x->table_size ? x->table[at] : -1;
 }
 
+// That of an id that has to be there.
+static kpd_status kpd__id_slot(const kpd_index *x, int64_t id, size_t *slot, kpd_error *e) {
+    int32_t found = kpd__index_slot(x, id);
+    if (found < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
+    *slot = (size_t)found;
+    return KPD_OK;
+}
+
 static bool kpd__is_coded(const kpd_index *x) { return x->kind == KPD_FLAT && x->storage == KPD_INT8; }
 
 static size_t kpd__vector_at(const kpd_index *x, size_t slot, size_t d) {
@@ -7045,6 +7053,16 @@ static void kpd__label_put(kpd_index *x, size_t slot, kpd__label l) {
 }
 
 static size_t kpd__text_size(uint64_t at) { return (size_t)(at & 0xFFFFFF); }
+
+// Whether a text lies where the index has texts, as in a mapped file it may not.
+static bool kpd__text_inside(const kpd_index *x, uint64_t at) { return (at >> 24) + kpd__text_size(at) <= x->texts.used; }
+
+static kpd_text kpd__text_of(const kpd_index *x, uint64_t at) {
+    kpd_text t;
+    t.size = kpd__text_size(at);
+    t.data = t.size ? x->texts.bytes + (at >> 24) : "";
+    return t;
+}
 
 static void kpd__text_drop(kpd_index *x, size_t slot) {
     if (!x->texts.at) return;
@@ -7354,23 +7372,22 @@ KPDDEF kpd_status kpd_index_set_partition(kpd_index *x, const int64_t *ids, cons
 }
 
 KPDDEF kpd_status kpd_index_partition(const kpd_index *x, int64_t id, int32_t *out, kpd_error *e) {
-    int32_t slot = kpd__index_slot(x, id);
-    if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
+    size_t slot;
+    if (kpd__id_slot(x, id, &slot, e)) return KPD_ERR_NOT_FOUND;
     *out = x->parts ? x->parts[slot] : x->partition;
     return kpd__end(KPD_OK, e);
 }
 
 KPDDEF kpd_status kpd_index_text(const kpd_index *x, int64_t id, kpd_text *out, kpd_error *e) {
-    int32_t slot = kpd__index_slot(x, id);
+    size_t slot;
     uint64_t at;
-    if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
+    if (kpd__id_slot(x, id, &slot, e)) return KPD_ERR_NOT_FOUND;
     at = x->texts.at ? x->texts.at[slot] : 0;
-    if ((at >> 24) + kpd__text_size(at) > x->texts.used)        // of a mapped file
+    if (!kpd__text_inside(x, at))
         return kpd__fail(e, KPD_ERR_FORMAT, -1, "index: the text of id %lld (offset %llu, size %llu) is not inside the texts' "
                          "%llu bytes", (long long)id, (unsigned long long)(at >> 24), (unsigned long long)kpd__text_size(at),
                          (unsigned long long)x->texts.used);
-    out->data = kpd__text_size(at) ? x->texts.bytes + (at >> 24) : "";
-    out->size = kpd__text_size(at);
+    *out = kpd__text_of(x, at);
     return kpd__end(KPD_OK, e);
 }
 
@@ -8448,9 +8465,9 @@ static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kp
 KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, kpd_index **, out)
 
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e) {
-    int32_t slot = kpd__index_slot(x, id);
-    if (slot < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
-    kpd__slot_get(x, (size_t)slot, out);
+    size_t slot;
+    if (kpd__id_slot(x, id, &slot, e)) return KPD_ERR_NOT_FOUND;
+    kpd__slot_get(x, slot, out);
     return kpd__end(KPD_OK, e);
 }
 
@@ -8540,7 +8557,7 @@ static kpd_status kpd__merger_check(const kpd__merger *m, const kpd_index *y, fl
         if (x->read_only) kpd__slot_get(x, slot, row);
         if (x->read_only && kpd__not_finite(row, (size_t)x->dim) < (size_t)x->dim)
             return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the vector of id %lld is not finite", (long long)l.id);
-        if ((l.text >> 24) + size > x->texts.used || !kpd__add_ok(*bytes, size, bytes))
+        if (!kpd__text_inside(x, l.text) || !kpd__add_ok(*bytes, size, bytes))
             return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the text of id %lld is not inside its index's texts",
                              (long long)l.id);
         *parts |= l.partition != y->partition;
@@ -8563,9 +8580,7 @@ static kpd_status kpd__merge_labels(const kpd__merger *m, kpd_index *y, size_t b
         size_t slot, to = (size_t)kpd__index_slot(y, m->ids[i]);
         const kpd_index *x = kpd__merged_from(m, i, &slot);
         kpd__label l = kpd__label_get(x, slot);
-        kpd_text t;
-        t.size = kpd__text_size(l.text);
-        t.data = t.size ? x->texts.bytes + (l.text >> 24) : NULL;
+        kpd_text t = kpd__text_of(x, l.text);
         l.text = 0;
         kpd__label_put(y, to, l);
         if (t.size) kpd__text_put(y, to, t);
@@ -8797,7 +8812,7 @@ static kpd_status kpd__texts_verify(kpd_index *x, const char *path, kpd_error *e
     t->live = 0;
     for (size_t i = 0; i < n; i++) {
         size_t size = kpd__text_size(t->at[i]);
-        if ((t->at[i] >> 24) + size > t->used || size > t->used - t->live)
+        if (!kpd__text_inside(x, t->at[i]) || size > t->used - t->live)
             return kpd__fail(e, KPD_ERR_FORMAT, -1,
                              "%s: the text of slot %llu (offset %llu, size %llu) is not inside the texts' %llu bytes, or with "
                              "those before it longer than these", path, (unsigned long long)i,
