@@ -63,7 +63,7 @@ x128=$(printf '%0128d' 0 | sed 's/00/a /g')
 
 t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
-for c in demo import export info tokenize embed score "index build" "index add" "index remove" "index compact" \
+for c in demo run import export info tokenize embed score "index build" "index add" "index remove" "index compact" \
          "index merge" "index info" "index tune" \
          search recommend vocab train "eval pairs" "eval auction" "eval retrieval" simulate "simulate judge"; do
     run 0 $kpd help $c
@@ -382,6 +382,15 @@ fi
 no_temp
 
 # ---- score --------------------------------------------------------------------------------------------------------
+
+t score_keep
+printf 'wireless earbuds\tZephyra Wireless Earbuds\tEarbuds\t1\nbike light\tZephyra Wireless Earbuds\tEarbuds\t0\n' > "$dir/l.tsv"
+cut -f1-3 "$dir/l.tsv" > "$dir/pairs"; run 0 $kpd score $assistant "$dir/pairs"; cp "$dir/out" "$dir/logits"
+run 0 $kpd score $assistant "$dir/l.tsv" --keep; cut -f1-4 "$dir/out" > "$dir/got"; same "$dir/l.tsv" "$dir/got"
+cut -f5 "$dir/out" | paste "$dir/logits" - | awk '{ d = 1 / (1 + exp(-$1)) - $2; if (d * d > 1e-12) exit 1 }' || wrong "no probabilities"
+cp "$dir/out" "$dir/scored"; run 0 $kpd eval pairs "$dir/scored" --model $assistant; prints "spearman_assistant	1.000000"
+given 'a\tb\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: 1 segment"
+given 'c\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: expected a label"
 
 t score
 item='Zephyra Wireless Earbuds\tEarbuds'
@@ -1572,6 +1581,193 @@ corpus_bad '{"_id": "", "text": "no id"}\n' "_id of 0 bytes"
 rm "$b/corpus.jsonl"; run 1 $kpd eval retrieval $student "$b" --split dev; says "corpus.jsonl: No such file"
 run 1 $kpd eval retrieval $student "$b" --split other; says "other.tsv: No such file"
 
+# ---- run ----------------------------------------------------------------------------------------------------------
+
+p=$dir/pipeline
+mkdir $p
+cat > $p/small.ini <<'END'
+# The whole job, tiny.
+[set]
+seeds = 1 2
+loss.mse = mse teacher=assistant
+data.llm =
+    [data llm]
+    file = shop/llm.tsv
+    columns = keyphrase title category label
+
+[stage lists]
+foreach seed = ${seeds}
+run = recommend student.${seed}/last.kpd - ${seed}.kpi shop/test_items.tsv
+      # words of a command may stand in several lines
+      -k 20 -o lists/${seed}.tsv
+
+[stage shop]
+run = simulate -o shop --items 100 --queries 60
+
+[stage vocabulary]
+run = vocab shop/corpus.txt -o vocab.txt --size 300
+
+[stage assistant]
+run = train assistant.ini
+write assistant.ini =
+    # random weights
+    [model]
+    vocab = vocab.txt
+    kind = cross-encoder
+    layers = 1
+    width = 16
+    heads = 2
+    [train]
+    batch = 16
+    steps = 10
+    ${data.llm}
+    loss = bce
+
+[stage student]
+foreach seed = ${seeds}
+run = train student.${seed}.ini
+write student.${seed}.ini =
+    [model]
+    vocab = vocab.txt
+    layers = 1
+    width = 16
+    heads = 2
+    assistant = assistant/last.kpd
+    [train]
+    batch = 16
+    steps = 20
+    seed = ${seed}
+    checkpoint_steps = 3
+    ${data.llm}
+    loss = ${loss.mse}, contrastive
+
+[stage index]
+foreach seed = ${seeds}
+run = index build student.${seed}/last.kpd shop/keyphrases.tsv -o ${seed}.kpi
+
+[stage judge]
+run = simulate judge shop lists/*.tsv > judge.tsv
+
+[stage auction]
+foreach seed = ${seeds}
+run = eval auction lists/${seed}.tsv judge.tsv -o auction.${seed}.tsv
+END
+same_files() { diff -r "$1" "$2" > "$dir/got" || wrong "not the same files: $(head -3 "$dir/got")"; }
+
+t run
+run 0 $kpd run $p/small.ini --dry-run; prints "12 of 12 stages would run"; prints "shop: it never ran"; quiet
+[ ! -e $p/small ] || wrong "a dry run made a folder"
+run 0 $kpd run $p/small.ini; prints "12 of 12 stages ran"; prints "[12/12]"
+head -1 $p/small/assistant.ini > "$dir/got"; echo "# random weights" > "$dir/want"; same "$dir/want" "$dir/got"
+for f in auction.1.tsv auction.2.tsv judge.tsv lists/2.tsv; do [ -s $p/small/$f ] || wrong "no $f"; done
+cp -R $p/small $p/ref
+run 0 $kpd run $p/small.ini --threads 2; prints "0 of 12 stages ran, 12 were up to date"
+# What it ran can be repeated in its folder by the lines that it prints.
+case $kpd in /*) here=$kpd;; *) here=$(pwd)/$kpd;; esac
+(cd $p/small && "$here" recommend student.2/last.kpd - 2.kpi shop/test_items.tsv -k 20 > ../by_hand.tsv)
+same $p/small/lists/2.tsv $p/by_hand.tsv
+
+# Only what is touched runs again, and ends as it was.
+t run_again
+rm $p/small/judge.tsv; echo x >> $p/small/vocab.txt
+run 0 $kpd run $p/small.ini --dry-run; prints "vocabulary: vocab.txt is not as it was written"; prints "shop: up to date"
+run 0 $kpd run $p/small.ini; prints "judge: judge.tsv is missing"; prints "2 of 12 stages ran"
+sed 's/= mse teacher=assistant/= mse teacher=assistant weight=2/' $p/small.ini > $p/other.ini
+run 0 $kpd run $p/other.ini --dir $p/small; prints "student 2: student.2.ini is another now"; prints "9 of 12 stages ran"
+cmp -s $p/small/auction.1.tsv $p/ref/auction.1.tsv && cmp -s $p/small/lists/1.tsv $p/ref/lists/1.tsv &&
+    wrong "another loss gave the same"
+run 0 $kpd run $p/small.ini --only 'student 2'; prints "student 2: 0"; prints "1 of 4 stages ran"
+run 0 $kpd run $p/small.ini --only student --force; prints "2 of 5 stages ran"
+run 0 $kpd run $p/small.ini; prints "7 of 12 stages ran"
+run 0 $kpd run $p/small.ini --set seeds=2; prints "2 of 8 stages ran"; prints "judge: its command line is another now"
+run 0 $kpd run $p/small.ini; prints "2 of 12 stages ran"; same_files $p/small $p/ref
+sed 's/^kpd	.*/kpd	0.0 1/' $p/small/kpd-run.stamps > "$dir/stamps"
+cp "$dir/stamps" $p/small/kpd-run.stamps; run 1 $kpd run $p/small.ini; says "kpd-run.stamps: its sum is wrong"; says "--force"
+sed 's/^kpd run.*/kpd run	2/' $p/ref/kpd-run.stamps > $p/small/kpd-run.stamps
+run 1 $kpd run $p/small.ini; says "kpd-run.stamps:1: stamps of another version"; echo x > $p/small/kpd-run.stamps
+run 1 $kpd run $p/small.ini; says "kpd-run.stamps:1: not the stamps"; rm $p/small/kpd-run.stamps
+run 1 $kpd run $p/small.ini; says "small.ini:12: $p/small/lists/1.tsv is there already"
+run 0 $kpd run $p/small.ini --only shop --force; prints "1 of 1 stages ran"
+
+# Killed at any moment, the same command ends with the same files. Where Linux does not, the stage itself goes on for a while.
+t run_killed
+for wait in 0.03 0.1 0.2 0.35 0.15 0.5; do
+    $kpd run $p/small.ini --dir $p/killed > "$dir/out" 2> "$dir/err" &
+    child=$!
+    sleep $wait; kill -KILL $child 2> /dev/null; wait $child 2> /dev/null
+done
+run 0 $kpd run $p/small.ini --dir $p/killed; same_files $p/killed $p/ref
+
+t run_stopped
+sed 's/steps = 20/steps = 20000/' $p/small.ini > $p/long.ini
+{
+    i=0
+    while [ ! -f $p/long/student.1/checkpoint.kpc ] && [ $i -lt 500 ]; do i=$((i + 1)); sleep 0.01; done
+    kill -TERM "$(cat "$dir/pid")"
+} &
+run 1 sh -c 'echo $$ > "$0"; exec "$@"' "$dir/pid" $kpd run $p/long.ini
+wait; says "student.1.ini: stopped at step "; says "long.ini: stopped in stage student 1; the same command goes on"
+run 0 $kpd run $p/small.ini --dir $p/long; same_files $p/long $p/ref
+
+# A stage that fails: what it was to write is not taken for whole.
+t run_failure
+printf '[stage a]\nrun = vocab ${here}/in.txt -o v.txt\n[stage b]\nrun = train b.ini\nwrite b.ini =\n  [model]\n  vocab = v.txt
+  layers = 1\n  width = 4\n  heads = 2\n  [data d]\n  file = ${here}/in.tsv\n  columns = title\n  loss = mlm\n' > $p/fail.ini
+echo "a b" > $p/in.txt; printf 'a\tb\n' > $p/in.tsv
+run 1 $kpd run $p/fail.ini; says "fail.ini:4: stage b failed, exit status 1"; says "in.tsv:1: "
+echo "a b" > $p/in.tsv; run 0 $kpd run $p/fail.ini; prints "b: it did not end"; prints "1 of 2 stages ran"
+grep -F "$(pwd)" $p/fail/kpd-run.stamps && wrong "stamps have the place of the recipe"
+mv $p/fail/v.txt $p/fail/w.txt; mkdir $p/fail/v.txt; run 1 $kpd run $p/fail.ini; says "v.txt: cannot write"
+
+# bad TEXT MESSAGE: a recipe of three good lines and this, of which nothing runs
+bad_run() {
+    printf '[stage a]\nrun = simulate -o shop --items 100 --queries 60\n\n'"$1" > $p/bad.ini
+    run 1 $kpd run $p/bad.ini; says "$p/bad.ini:$2"
+    [ ! -e $p/bad ] || { wrong "it made a folder"; rm -r $p/bad; }
+}
+t run_errors
+bad_run '[stage b]\nrun = vocab shop/corpus.txt -o v.txt --sise 3\n' "5: vocab: unknown option '--sise' (did you mean --size?)"
+bad_run '[stage b]\nrun = vocap shop/corpus.txt -o v.txt\n' "5: unknown command 'vocap' (did you mean \`kpd vocab\`?)"
+bad_run '[stage b]\nrun = vocab shop/corpus.txt\n' '5: vocab: it writes no file; expected -o FILE, or > FILE'
+bad_run '[stage b]\nrun = vocab shop/corpse.txt -o v.txt\n' '5: shop/corpse.txt: no such file, and no stage writes it'
+bad_run '[stage b]\nrun = vocab shop/*.csv -o v.txt\n' '5: shop/*.csv: no stage writes a file'
+bad_run '[stage b]\nrun = vocab shop/corpus.txt -o ./shop/../shop//sr.tsv\n' \
+        '5: stage b writes shop/sr.tsv, as stage a does (line 2)'
+bad_run '[stage b]\nrun = vocab shop/sr.tsv -o v.txt\n[stage c]\nrun = tokenize m.kpd shop/sr.tsv > t\n' '7: m.kpd: no such file'
+bad_run '[stage b]\nrun = vocab c.txt -o v.txt\n[stage c]\nrun = vocab v.txt > x -o c.txt\n' "7: '-o' behind > FILE"
+bad_run '[stage b]\nrun = vocab c.txt -o v.txt\n[stage c]\nrun = vocab v.txt -o c.txt\n' \
+        '7: a circle: stage c reads v.txt, but stage b (line 5), which writes it, waits for it'
+bad_run '[stage b]\nrun = vocab v.txt -o v.txt\n' '5: stage b reads v.txt, which it writes'
+bad_run '[stage b]\nrun = train s.ini\n' "5: s.ini: no such file, and no stage has a \`write\` of it"
+bad_run '[stage b]\nrun = train s.ini\nwrite s.ini =\n    [model]\n    layer = 1\n' "8: unknown key 'layer' in [model]"
+bad_run '[stage b]\nrun = train s.ini --resume\n' '5: train: without --force, --resume'
+bad_run '[stage b]\nrun = index compact x.kpi\n' '5: index compact: not a stage, as it changes the file that it reads'
+bad_run '[stage b]\nrun = demo x\n' '5: demo: not a stage'
+bad_run '[stage b]\nrun = label ctr -o x\n' '5: label ctr: a stage has no standard input'
+bad_run '[stage b]\nrun = vocab - -o x\n' '5: a stage has no standard input'
+bad_run '[stage b]\nrun = vocab ${x} -o v.txt\n' '5: ${x}: no [set], foreach or --set has this name'
+bad_run '[stage b]\nrun = vocab ${x -o v.txt\n' "5: '\${x"
+bad_run '[set]\na = ${b}\nb = ${a}\n[stage b]\nrun = vocab ${a} -o v.txt\n' "8: '\${"
+bad_run '[set]\nseeds = 1\n[stage b]\nrun = vocab ${sees} -o v.txt\n' \
+        '7: ${sees}: no [set], foreach or --set has this name (did you mean seeds?)'
+bad_run "[stage b]\\nrun = vocab 'a -o v.txt\\n" "5: a quote ' without its end"
+bad_run '[stage a]\n' '4: [stage a] stands in line 1 already'
+bad_run '[stage b c]\n' "4: [stage NAME]: 'b c'"
+bad_run '[stag b]\n' '4: unknown section [stag b]'
+bad_run '[stage b]\n' '4: [stage b]: the key '"'run' is missing"
+bad_run '[stage b]\nruns = x\n' "5: unknown key 'runs' in [stage b]"
+bad_run '[stage b]\nrun = x\nrun = y\n' "6: 'run' stands in line 5 already"
+bad_run '[stage b]\nforeach x =\nrun = y\n' "5: 'x' has no value"
+bad_run '[stage b]\nwrite x = y\n' '5: write x: the text begins in the next line'
+bad_run 'x\n' "4: 'x': expected [section]"
+printf 'x = 1\n' > $p/bad.ini; run 1 $kpd run $p/bad.ini; says "bad.ini:1: 'x' stands before the first section"
+printf '  x = 1\n' > $p/bad.ini; run 1 $kpd run $p/bad.ini; says "bad.ini:1: 'x = 1': it begins with a blank"
+: > $p/bad.ini; run 1 $kpd run $p/bad.ini; says "bad.ini: a section [stage NAME] is missing"
+run 1 $kpd run $p/small.ini --only studend; says "--only studend: there is no such stage (did you mean student?)"
+run 1 $kpd run $p/small.ini --set seed=1; says "[set] has no such name (did you mean seeds?)"
+run 1 $kpd run $p/no.ini; says "no.ini: No such file"; run 1 $kpd run $p/in.txt; says "its name does not end in .ini"
+run 1 $kpd run $p/small.ini --dir $p/no/such; says "cannot make the folder"
+
 # ---- demo ---------------------------------------------------------------------------------------------------------
 
 small="--items 100 --queries 60"
@@ -1712,35 +1908,35 @@ fi
 
 t demo
 run 0 $kpd demo "$dir/a demo" $small --threads 2; cp "$dir/out" "$dir/first"
-prints "$kpd train '$dir/a demo/student.ini' --threads 2"; prints "by the truth"
-[ "$(grep -c "^$kpd " "$dir/out")" = 15 ] || wrong "not 15 command lines"
+prints "    kpd train student.ini"; prints "by the truth"; prints "15 of 15 stages ran"
 [ "$(grep -c '^Pass@10  .* \[.*\].* \[.*\].* \[.*\]$' "$dir/out")" = 2 ] || wrong "not two tables"
 [ "$(grep -c '^  [+-] ' "$dir/out")" = 30 ] || wrong "not three lists of ten"
 for m in base assistant ctr student; do run 0 $kpd info "$dir/a demo/$m/last.kpd"; prints verified; done
 
 # What it printed does the same again.
 t demo_by_commands
-cp -R "$dir/a demo" "$dir/demo2"
-grep "^$kpd [eirs]" "$dir/first" | sed 's/ simulate -o/ simulate --force -o/' > "$dir/commands"
-rm "$dir/a demo"/*.kpi "$dir/a demo"/*.lists.tsv "$dir/a demo"/auction.*.tsv
-run 0 sh -e "$dir/commands"
-for f in shop/llm.tsv ctr.kpi student.lists.tsv llm.tsv auction.llm.tsv auction.truth.tsv; do
-    same "$dir/a demo/$f" "$dir/demo2/$f"
-done
+mkdir "$dir/demo2"; cp "$dir/a demo"/*.ini "$dir/demo2"
+sed -n 's/^    kpd /"$KPD" /p' "$dir/first" > "$dir/commands"
+(cd "$dir/demo2"; KPD=$here sh -e ../commands) > "$dir/out" 2> "$dir/err" || wrong "status $?: $(head -3 "$dir/err")"
+rm "$dir/a demo/kpd-run.stamps"; same_files "$dir/a demo" "$dir/demo2"
 
 t demo_again
-run 1 $kpd demo "$dir/demo2" $small; says "holds base.ini already"
-run 0 $kpd demo "$dir/demo2" $small --threads 1 --force; prints "# Replaces the demo in $dir/demo2."
-prints "base.ini --force --threads 1"
+run 0 $kpd demo "$dir/demo2" $small --force --threads 1; prints "15 of 15 stages ran"
 sed -n '/^by the LLM/,$p' "$dir/first" > "$dir/want"
 sed -n '/^by the LLM/,$p' "$dir/out" > "$dir/got"; same "$dir/want" "$dir/got"
+rm "$dir/demo2/auction.llm.tsv"; run 0 $kpd demo "$dir/demo2" $small; prints "1 of 15 stages ran"
+sed -n '/^by the LLM/,$p' "$dir/out" > "$dir/got"; same "$dir/want" "$dir/got"
+run 1 $kpd demo "$dir/demo2" $small --seed 2; says "holds demo.ini already"
+run 0 $kpd run "$dir/demo2/demo.ini" --dir "$dir/demo2"; prints "0 of 15 stages ran"
 
 t demo_refused
-run 1 $kpd demo $d; says "$d: it holds something else than a demo"
+mkdir "$dir/demo3" "$dir/demo3/shop"; echo mine > "$dir/demo3/shop/items.tsv"
+run 1 $kpd demo "$dir/demo3" $small; says "demo3/shop/items.tsv is there already"; [ "$(cat "$dir/demo3/shop/items.tsv")" = mine ] ||
+    wrong "it was replaced"
 run 1 $kpd demo $d/items.tsv; says "cannot make the folder"
 run 1 $kpd demo $dir/no/such; says "cannot make the folder"
 rm "$dir/demo2/vocab.txt"; mkdir "$dir/demo2/vocab.txt"
-run 1 $kpd demo "$dir/demo2" $small --force; says "$dir/demo2/vocab.txt: cannot write"
+run 1 $kpd demo "$dir/demo2" $small --force; says "stage vocabulary failed"
 grep " train " "$dir/out" && wrong "it went on after a failure"
 
 # A recipe that goes on from what it would replace.

@@ -56,9 +56,11 @@ PRINTF(1, 2) static void say(const char *format, ...) {
     putchar('\n');
 }
 
+static char g_where[4200];              // where in a file the command line stands that is looked at, as "file:line: ", or ""
+
 PRINTF(1, 2) static int usage(const char *format, ...) {
     va_list args;
-    fputs("kpd: ", stderr);
+    fprintf(stderr, "kpd: %s", g_where);
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
@@ -98,6 +100,8 @@ static bool grow(void **block, size_t *capacity, size_t need, size_t size) {
 
 // >>options  One table of all options; a command names those that it takes. Help, man page and completions are made of it. ---
 
+typedef struct list_option { const char *word[16]; int n; } list_option;
+
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
         *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no, *at, *split,
@@ -115,14 +119,19 @@ typedef struct options {
     float recall, gamma;                // 0 = not given
     int32_t format;                     // of text: a table_format
     int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
+    int32_t keep;                       // of score
+    int32_t dry_run;                    // of a pipeline
+    const char *only, *dir;
+    list_option set;
 } options;
 
-typedef enum option_kind { FLAG, TEXT, FILE_NAME, INTEGER, NUMBER, CHOICE } option_kind;
+typedef enum option_kind { FLAG, TEXT, FILE_NAME, INTEGER, NUMBER, CHOICE, LIST } option_kind;
 
 typedef struct option {
     const char *name;
     option_kind kind;
-    size_t field;                       // of `options`: int32_t, const char *, const char *, int32_t, float, int32_t
+    size_t field;                       // of `options`: int32_t, const char *, const char *, int32_t, float, int32_t,
+                                        // list_option
     int32_t low, high;                  // INTEGER
     const char *choices;                // CHOICE: words, in the order of the enum that they name; INTEGER: a word for 0
     const char *value, *help;           // as help names it; what it does
@@ -191,6 +200,11 @@ static const option OPTIONS[] = {
     {"--world", INTEGER, FIELD(world), 0, 5, NULL, "W", "what biases the clicks have (3)"},
     {"--placebo", CHOICE, FIELD(placebo), 0, 0, "none shuffled truth", NULL, "in place of the LLM's labels (none)"},
     {"--by", CHOICE, FIELD(by), 0, 0, "truth text llm tuned sr filter", NULL, "who judges (truth)"},
+    {"--keep", FLAG, FIELD(keep), 0, 0, NULL, NULL, "the line, with a label in it, and the probability behind it"},
+    {"--dry-run", FLAG, FIELD(dry_run), 0, 0, NULL, NULL, "says what would run, and why"},
+    {"--only", TEXT, FIELD(only), 0, 0, NULL, "STAGE", "this stage, and what it needs"},
+    {"--dir", TEXT, FIELD(dir), 0, 0, NULL, "DIR", "the pipeline's folder (the recipe's name without .ini)"},
+    {"--set", LIST, FIELD(set), 0, 0, NULL, "NAME=VALUE", "in place of what [set] says; up to 16 times"},
     {"--threads", INTEGER, FIELD(threads), 0, KPD_MAX_THREADS, "auto", "N", "how many (auto: all that this process may use)"},
     {"--simd", CHOICE, FIELD(simd), 0, 0, WORDS(KPD_SIMD_LIST), NULL, "instructions (auto: the best of this machine)"},
     {"--stats", FLAG, FIELD(stats), 0, 0, NULL, NULL, "a last line of counts and seconds on stderr"},
@@ -207,6 +221,11 @@ static const option *option_named(const char *name) {
 
 static bool option_is_of(const option *p, const char *allowed) {
     return recipe_find(allowed, p->name) >= 0 || recipe_find(COMMON_OPTIONS, p->name) >= 0;
+}
+
+// Whether its value names a file that is read.
+static bool is_input_option(const option *p) {
+    return p->kind == FILE_NAME && p->field != FIELD(output) && p->field != FIELD(bad) && p->field != FIELD(per_query);
 }
 
 static int set_integer(const option *p, const char *text, int32_t *out) {
@@ -238,6 +257,13 @@ static int set_choice(const option *p, const char *text, int32_t *out) {
     return DONE;
 }
 
+static int set_list(const option *p, const char *text, list_option *out) {
+    enum { MOST = sizeof out->word / sizeof *out->word };
+    if (out->n == MOST) return usage("%s: more than %d times", p->name, MOST);
+    out->word[out->n++] = text;
+    return DONE;
+}
+
 static int set_option(options *o, const option *p, const char *value) {
     void *field = (char *)o + p->field;
     switch (p->kind) {
@@ -247,6 +273,7 @@ static int set_option(options *o, const option *p, const char *value) {
     case INTEGER: return set_integer(p, value, (int32_t *)field);
     case NUMBER:  return set_number(p, value, (float *)field);
     case CHOICE:  return set_choice(p, value, (int32_t *)field);
+    case LIST:    return set_list(p, value, (list_option *)field);
     }
     return BAD_USAGE;
 }
@@ -336,6 +363,10 @@ static bool flushed(FILE *f) {
     return !fflush(f) && before;
 }
 static const char *why_not_written(void) { return errno ? strerror(errno) : "a write before the last one failed"; }
+
+static bool stdout_ok(void) {
+    return flushed(stdout) || fail("standard output", 0, "cannot write: %s", why_not_written());
+}
 
 static bool output_failed(output *o) {
     fail(o->path ? o->path : "standard output", 0, "cannot write: %s", why_not_written());

@@ -156,20 +156,40 @@ static int run_embed(job *j) {
 
 // >>score ---------------------------------------------------------------------------------------------------------------
 
+// Leaves the label out of the lines; whole [n]: their sizes with it.
+static bool cut_labels(job *j, size_t *whole) {
+    for (int32_t i = 0; i < j->text.n; i++) {
+        kpd_text *line = &j->text.lines[i];
+        size_t n = line->size;
+        while (n && line->data[n - 1] != '\t') n--;
+        if (!n) return fail(j->text.name, j->text.line[i], "--keep: expected a label behind the pair");
+        whole[i] = line->size;
+        line->size = n - 1;
+    }
+    return true;
+}
+
 static bool score_chunk(job *j, void *state) {
     const batch *b = (const batch *)state;
-    size_t n = (size_t)j->text.n;
+    size_t n = (size_t)j->text.n, whole[CHUNK_LINES];
     kpd_error e;
+    if (j->o.keep && !cut_labels(j, whole)) return false;
     if (!read_inputs(j, j->assistant, KPD_ITEM, b->in)) return false;
     if (kpd_score(j->session, j->assistant, b->in, n, b->out, &e)) return fail_text(j, &e);
     if (!check_finite(j, b->out, b->cols)) return false;
-    print_rows(j->out.file, b->out, n, b->cols);
+    for (size_t i = 0; j->o.keep && i < n; i++) {
+        fwrite(j->text.lines[i].data, 1, whole[i], j->out.file);
+        fprintf(j->out.file, "\t%.9g\n", (double)kpd_sigmoid(b->out[i]));
+    }
+    if (!j->o.keep) print_rows(j->out.file, b->out, n, b->cols);
     return true;
 }
 
 static int run_score(job *j) {
     batch b;
     if (!open_model(j->arg[0], KPD_CROSS_ENCODER, &j->assistant) || !open_session(j, 0, 0)) return BAD_DATA;
+    if (j->o.keep && kpd_model_dim(j->assistant) != 1)
+        return fail(j->arg[0], 0, "%d logits, but --keep is of one", (int)kpd_model_dim(j->assistant)), BAD_DATA;
     if (!open_text(j, j->arg[1], j->assistant, KPD_ITEM) || !output_open(&j->out, NULL)) return BAD_DATA;
     if (!batch_create(j, kpd_model_dim(j->assistant), &b) || !each_chunk(j, "texts", score_chunk, &b)) return BAD_DATA;
     j->tokens = kpd_session_tokens(j->session);

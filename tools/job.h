@@ -137,6 +137,7 @@ typedef struct job {
     options o;
     const char *program;
     int (*command)(int argc, char **argv);      // runs a command line, argv[0] being the program; returns its exit status
+    const struct command *commands; int n_commands;
     const char **arg;                   // NULL = not given: there are more than any command asks for
     kpd_pool *pool;                     // see open_pool
     kpd_parallel parallel;
@@ -342,8 +343,8 @@ static bool open_columns(job *j, const char *path, const char *wanted) {
 // Text that a model reads, of its tower: pairs, items or keyphrases.
 static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower tower) {
     bool pair = kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER;
-    const char *wanted = pair ? "keyphrase title? category?" : tower == KPD_ITEM ? "title category?" : "keyphrase";
-    return open_columns(j, path, wanted) && join_items(j);
+    const char *of_pair = j->o.keep ? "keyphrase title? category? label" : "keyphrase title? category?";
+    return open_columns(j, path, pair ? of_pair : tower == KPD_ITEM ? "title category?" : "keyphrase") && join_items(j);
 }
 
 static bool is_a_file(const char *word) { return !word || !strcmp(word, "-") || file_exists(word) || looks_like_a_file(word); }

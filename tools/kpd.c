@@ -9,7 +9,7 @@
 // a failure or a stop leaves what was there. A file that -o names is replaced, one in a folder only with --force, an input
 // never.
 // Exit status: 0 done, 1 something is wrong with the data or a file, 2 with the command.
-// `kpd demo` does the whole job by these commands, and prints each.
+// `kpd demo` does the whole job by these commands, as a recipe of `kpd run`.
 //
 // This file has the table of commands and runs one; what a command does stands in the file of its family, cmd_*.h.
 #define _POSIX_C_SOURCE 200809L
@@ -32,13 +32,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,8 +60,11 @@
 #include "cmd_retrieval.h"
 #include "cmd_label.h"
 #include "cmd_llm.h"
-#include "cmd_demo.h"
 #include "help.h"
+#include "parse.h"
+#include "pipeline.h"
+#include "cmd_run.h"
+#include "cmd_demo.h"
 
 // >>commands ---------------------------------------------------------------------------------------------------------
 
@@ -64,11 +72,36 @@ static const command COMMANDS[] = {
     {"Begin here", "demo", run_demo, 0, 1, "--items --queries --seed --force",
      "the whole job on an invented shop, trained and measured in minutes",
      "demo [DIR] [--items N] [--queries N] [--seed S] [--force]",
-     "Does the whole job in DIR (kpd-demo), a new folder or, with --force, another demo's: makes a shop of N (6000) items\n"
-     "and N (4000) keyphrases, trains an assistant on an LLM's labels, a student on clicks alone and one on labels, clicks\n"
-     "and the assistant, recommends keyphrases with both, and compares them under the LLM and under the truth. Prints each\n"
-     "command line before it runs, so that it can be repeated. Without --threads at most 8 are used.\n\n"
+     "Does the whole job in the folder DIR (kpd-demo): makes a shop of N (6000) items and N (4000) keyphrases, trains an\n"
+     "assistant on an LLM's labels, a student on clicks alone and one on labels, clicks and the assistant, recommends\n"
+     "keyphrases with both, and compares them under the LLM and under the truth. It writes DIR/demo.ini, a recipe of `kpd\n"
+     "run`, and runs it: what is done already stays, and the recipe can be changed. A demo of another shop is replaced only\n"
+     "with --force. Without --threads at most 8 are used.\n\n"
      "    kpd demo"},
+    {NULL, "run", run_run, 1, 1, "--dry-run --force --only --dir --set",
+     "a pipeline of commands, as a recipe says; what is up to date stays",
+     "run RECIPE.ini [--dry-run] [--force] [--only STAGE] [--dir DIR] [--set NAME=VALUE]...",
+     "Runs the stages of a recipe, one after another, in the folder DIR, to which names of files are relative. A stage is a\n"
+     "command of kpd:\n\n"
+     "    [set]\n"
+     "    seeds = 1 2 3\n"
+     "    [stage student]\n"
+     "    foreach seed = ${seeds}\n"
+     "    run = train student.${seed}.ini\n"
+     "    write student.${seed}.ini =\n"
+     "        [model]\n"
+     "        start = base/last.kpd ...\n\n"
+     "A line that begins with a blank goes on with what is above it. run: a command line without kpd, with > FILE at its end\n"
+     "where the command has no -o. foreach: a stage for each word; several make all combinations. write: a text that becomes a\n"
+     "file, as a training's recipe. ${NAME}: of foreach, of --set or of [set], where a name may hold another, ${loss.${kd}};\n"
+     "${here} is the recipe's folder. A word of run with * is all files of such names that stages write.\n"
+     "What reads a file comes behind what writes it. A stage runs only where its command line, the content of a file that it\n"
+     "reads or wrote, or kpd's version is not what it was when it last ended: kpd-run.stamps in DIR keeps that. A training that\n"
+     "was stopped goes on from its checkpoint, any other stage begins anew, and the files at the end are the same. Two stages\n"
+     "that write one file, a circle, a missing file, a word that no command knows are errors with their line before anything\n"
+     "runs. --dry-run says what would run, and why; --only STAGE runs this one (student, or 'student 2') and what it needs;\n"
+     "--force runs also what is up to date. --threads, --simd and --quiet hold for all stages.\n\n"
+     "    kpd run paper.ini --dir out --set seeds=1 --dry-run"},
     {"Models", "import", run_import, 1, 1,
      "-o --dtype --wide-qkv --calibrate --tower --columns --format --template-item --template-keyphrase --template-pair "
      "--max-tokens",
@@ -110,11 +143,13 @@ static const command COMMANDS[] = {
      "--one embeds one text at a time, as a program does that answers queries: the vectors are the same, and --stats adds the\n"
      "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
-    {NULL, "score", run_score, 1, 2, "--columns --join --format",
+    {NULL, "score", run_score, 1, 2, "--keep --columns --join --format",
      "a cross-encoder's scores of pairs",
-     "score M.kpd [FILE] [--columns WORDS] [--join ITEMS] [--format F]",
+     "score M.kpd [FILE] [--keep] [--columns WORDS] [--join ITEMS] [--format F]",
      "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB title TAB category,\n"
-     "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n\n"
+     "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n"
+     "--keep: lines have a label at their end, and are printed with the probability of yes behind it, as `eval pairs` and a\n"
+     "recipe's column `score` read it.\n\n"
      "    printf 'laptop sleeve\\tGrey Felt Sleeve 13 inch\\tLaptop Sleeves\\n' | kpd score assistant.kpd"},
     {NULL, "rerank", run_rerank, 3, 3, "-o -k --columns --format",
      "documents in the order of their scores for a query",
@@ -350,64 +385,6 @@ static const command COMMANDS[] = {
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
 
-// The command that argv begins with, of one word or two; *n_words = how many, or 0.
-static const command *find_command(int argc, char **argv, int *n_words) {
-    char two[64];
-    snprintf(two, sizeof two, "%s %s", argc > 0 ? argv[0] : "", argc > 1 ? argv[1] : "");
-    for (int words = 2; words >= 1; words--)
-        for (int i = 0; i < N_COMMANDS; i++) {
-            *n_words = words;
-            if ((strchr(COMMANDS[i].name, ' ') != NULL) == (words == 2) && argc >= words &&
-                !strcmp(COMMANDS[i].name, words == 2 ? two : argv[0])) return &COMMANDS[i];
-        }
-    *n_words = 0;
-    return NULL;
-}
-
-// >>parse ------------------------------------------------------------------------------------------------------------
-
-static int unknown_option(const command *c, const char *name) {
-    char list[1000], meant[80];
-    const option *p = option_named(name);
-    snprintf(list, sizeof list, "%s %s", c->options, COMMON_OPTIONS);
-    if (p) snprintf(meant, sizeof meant, ", which other commands have");
-    else recipe_meant(list, name, meant);
-    return usage("%s: unknown option '%s'%s; `kpd help %s`", c->name, name, meant, c->name);
-}
-
-// --name value, --name=value or --flag. *at: the option in argv, then its last word.
-static int parse_option(const command *c, int argc, char **argv, int *at, job *j) {
-    char name[80];
-    const char *word = argv[*at], *equals = strchr(word, '='), *value = equals ? equals + 1 : NULL;
-    const option *p;
-    snprintf(name, sizeof name, "%.*s", (int)(equals && equals - word < 79 ? equals - word : 79), word);
-    p = option_named(name);
-    if (!p || !option_is_of(p, c->options)) return unknown_option(c, equals ? name : word);
-    if (p->kind == FLAG) return value ? usage("%s: %s takes no value", c->name, name) : set_option(&j->o, p, NULL);
-    if (!value && ++*at == argc) return usage("%s: %s needs a value", c->name, p->name);
-    return set_option(&j->o, p, value ? value : argv[*at]);
-}
-
-// Behind `--` all are arguments.
-static int parse(const command *c, int argc, char **argv, job *j) {
-    int n = 0, status = DONE;
-    bool more = true;                   // options
-    j->arg = (const char **)job_alloc(j, (size_t)argc + 8, sizeof *j->arg);
-    if (!j->arg) return BAD_DATA;
-    for (int i = 0; i < argc && !status; i++) {
-        if (more && !strcmp(argv[i], "--")) more = false;
-        else if (more && argv[i][0] == '-' && argv[i][1]) status = parse_option(c, argc, argv, &i, j);
-        else if (n < c->max_args) j->arg[n++] = argv[i];
-        else status = usage("%s: '%s' is one argument too many; `kpd help %s`", c->name, argv[i], c->name);
-    }
-    if (status || n >= c->min_args) return status;
-    return usage("%s: an argument is missing: kpd %s", c->name, c->use);
-}
-
-static bool stdout_ok(void) {
-    return flushed(stdout) || fail("standard output", 0, "cannot write: %s", why_not_written());
-}
-
 // >>run --------------------------------------------------------------------------------------------------------------
 
 // Arguments and options that are no files note nothing.
@@ -417,9 +394,8 @@ static void note_inputs(const job *j, const command *c) {
     for (int i = 0; j->arg[i]; i++) note_input(j->arg[i], NULL);
     for (int i = 0; i < N_OPTIONS; i++) {
         const option *p = &OPTIONS[i];
-        const char *value = p->kind == FILE_NAME ? *(const char *const *)((const char *)&j->o + p->field) : NULL;
-        if (value && p->field != FIELD(output) && p->field != FIELD(bad) &&
-            p->field != FIELD(per_query)) note_input(value, NULL);
+        const char *value = is_input_option(p) ? *(const char *const *)((const char *)&j->o + p->field) : NULL;
+        if (value) note_input(value, NULL);
     }
     for (int i = 0; i < c->max_args && i < 8; i++) no_input = no_input && j->arg[i];
     if (!no_input) note_input("-", NULL);       // a text that is not given is the standard input
@@ -439,14 +415,6 @@ static int run(const command *c, int argc, char **argv, job *j) {
     return status;
 }
 
-static int unknown_command(int argc, char **argv) {
-    char word[80], meant[120];
-    help_meant(COMMANDS, N_COMMANDS, argc, argv, meant);
-    snprintf(word, sizeof word, "%.38s%s%.38s", argv[0], help_has_parts(COMMANDS, N_COMMANDS, argv[0]) && argc > 1 ? " " : "",
-             help_has_parts(COMMANDS, N_COMMANDS, argv[0]) && argc > 1 ? argv[1] : "");
-    return usage("unknown command '%s'%s; `kpd help` lists them", word, meant);
-}
-
 static bool asks_for_help(int argc, char **argv) {
     for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
         if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help")) return true;
@@ -456,12 +424,12 @@ static bool asks_for_help(int argc, char **argv) {
 // Help of what argv begins with: a command, the parts of a family, or, where that is neither, all.
 static int help(int argc, char **argv) {
     int n_words;
-    const command *c = find_command(argc, argv, &n_words);
+    const command *c = find_command(COMMANDS, N_COMMANDS, argc, argv, &n_words);
     if (argc == 0 || argv[0][0] == '-') help_all(COMMANDS, N_COMMANDS);
     else if (c) help_command(c);
     else if (help_has_parts(COMMANDS, N_COMMANDS, argv[0]) && (argc == 1 || argv[1][0] == '-'))
         help_parts(stdout, COMMANDS, N_COMMANDS, argv[0]);
-    else return unknown_command(argc, argv);
+    else return unknown_command(COMMANDS, N_COMMANDS, argc, argv);
     if (c && c->run == run_train) recipe_help(stdout);
     return stdout_ok() ? DONE : BAD_DATA;
 }
@@ -480,20 +448,17 @@ static int run_help(int argc, char **argv) {
 static int run_command(int argc, char **argv) {
     job j;                              // some 40 KB
     int n_words, status;
-    const command *c = find_command(argc - 1, argv + 1, &n_words);
+    const command *c = find_command(COMMANDS, N_COMMANDS, argc - 1, argv + 1, &n_words);
     if (asks_for_help(argc - 1, argv + 1)) return help(argc - 1, argv + 1);
     if (!c && argc == 2 && help_has_parts(COMMANDS, N_COMMANDS, argv[1])) {
         help_parts(stderr, COMMANDS, N_COMMANDS, argv[1]);
         return BAD_USAGE;
     }
-    if (!c) return unknown_command(argc - 1, argv + 1);
-    memset(&j, 0, sizeof j);
-    j.program = argv[0];
-    j.lock = -1;
+    if (!c) return unknown_command(COMMANDS, N_COMMANDS, argc - 1, argv + 1);
+    job_begin(&j, argv[0]);
     j.command = run_command;
-    j.o.threshold = j.o.min_similarity = -INFINITY;
-    j.o.partition = -1;
-    j.o.world = j.o.placebo = -1;
+    j.commands = COMMANDS;
+    j.n_commands = N_COMMANDS;
     status = run(c, argc - 1 - n_words, argv + 1 + n_words, &j);
     job_close(&j);
     return status;

@@ -69,8 +69,9 @@ typedef struct recipe {
     recipe_section *at;                 // the section in hand, and where its keys go
     int at_kind;
     void *base;
-    const char *path;
+    const char *path, *named;           // named: the file in which messages place it, and its lines behind those above it
     int32_t line;
+    bool plan;                          // files may be made later: none is looked at
     char *text;
     void *owned[RECIPE_MAX_OWNED]; int n_owned;
     char error[1024];
@@ -256,8 +257,8 @@ __attribute__((format(printf, 3, 4)))
 #endif
 static bool recipe_fail(recipe *r, int32_t line, const char *format, ...) {
     va_list args;
-    int n = line > 0 ? snprintf(r->error, sizeof r->error, "%.400s:%d: ", r->path, (int)line)
-                     : snprintf(r->error, sizeof r->error, "%.400s: ", r->path);
+    int n = line > 0 ? snprintf(r->error, sizeof r->error, "%.400s:%d: ", r->named, (int)line)
+                     : snprintf(r->error, sizeof r->error, "%.400s: ", r->named);
     va_start(args, format);
     vsnprintf(r->error + n, sizeof r->error - (size_t)n, format, args);
     va_end(args);
@@ -400,10 +401,11 @@ static bool recipe_file(recipe *r, const recipe_key *k, const char *value, const
     const char *path = recipe_path(r, value);
     struct stat st;
     if (!path) return false;
+    *out = path;
+    if (r->plan) return true;
     if (stat(path, &st) || access(path, R_OK))
         return recipe_fail(r, r->line, "%s = %.200s: %.300s: %s", k->name, value, path, strerror(errno));
     if (!S_ISREG(st.st_mode)) return recipe_fail(r, r->line, "%s = %.200s: %.300s: not a regular file", k->name, value, path);
-    *out = path;
     return true;
 }
 
@@ -641,6 +643,11 @@ static bool recipe_require(recipe *r, const recipe_section *at, const char *key)
     return recipe_line_of(at, key) || recipe_fail(r, at->line, "%s: the key '%s' is missing", at->title, key);
 }
 
+// In a plan, where the recipe does not say it, the columns are not known yet.
+static bool recipe_knows_columns(const recipe *r, const recipe_data *d) {
+    return !r->plan || (d->columns && !strchr(d->columns, '=') && !d->items);
+}
+
 static bool recipe_has_column(const recipe_data *d, kpdt_column role) {
     for (int i = 0; i < KPDT_MAX_COLUMNS && d->set.columns[i]; i++)
         if (d->set.columns[i] == role) return true;
@@ -670,8 +677,8 @@ static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
     const char *why;
     FILE *f;
     int n = 0;
-    bool ok = !d->items || recipe_items(r, d);
-    if (!ok) return false;
+    bool ok = r->plan || !d->items || recipe_items(r, d);
+    if (r->plan || !ok) return ok;
     f = files_open(d->file, &why);
     ok = f || recipe_fail(r, recipe_line_of(at, "file"), "%.300s: %s", d->file, why);
     if (!ok) return false;
@@ -694,6 +701,7 @@ static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
 static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_section *at, bool mlm, bool label) {
     bool keyphrase = recipe_has_column(d, KPDT_COL_KEYPHRASE), title = recipe_has_column(d, KPDT_COL_TITLE);
     bool texts = mlm ? keyphrase || title : keyphrase && title;
+    if (!recipe_knows_columns(r, d)) return true;
     if (texts && (!label || recipe_has_column(d, KPDT_COL_LABEL))) return true;
     return recipe_fail(r, recipe_line_of(at, d->columns ? "columns" : "file"), "columns: '%s' is missing",
                        texts ? "label" : keyphrase ? "title" : "keyphrase");
@@ -701,7 +709,7 @@ static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_s
 
 static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_section *at) {
     int32_t line = recipe_line_of(at, "loss");
-    for (int i = 0; i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
+    for (int i = 0; recipe_knows_columns(r, d) && i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
         const kpdt_loss_desc *x = &d->source.losses[i];
         bool on_pairs = (RECIPE_ON_PAIRS & RECIPE_BIT((int)x->loss)) != 0;
         if (on_pairs && x->teacher == KPDT_BY_ASSISTANT && !r->model.assistant)
@@ -717,7 +725,7 @@ static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_se
 // What the library would refuse by the number of the source, here by its line.
 static bool recipe_check_queries(recipe *r, const recipe_data *d, const recipe_section *at) {
     int32_t line = recipe_line_of(at, "loss"), batching = recipe_line_of(at, "batching");
-    for (int i = 0; i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
+    for (int i = 0; recipe_knows_columns(r, d) && i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
         const kpdt_loss_desc *x = &d->source.losses[i];
         char name[60];
         if (!(RECIPE_OF_QUERIES & RECIPE_BIT((int)x->loss)) && !x->per_query) continue;
@@ -830,8 +838,23 @@ static bool recipe_load(recipe *r, size_t *size) {
 static bool recipe_read(recipe *r, const char *path) {
     size_t size = 0;
     memset(r, 0, sizeof *r);
-    r->path = path;
+    r->path = r->named = path;
     return recipe_load(r, &size) && recipe_lines(r, size) && recipe_check(r);
+}
+
+// The same, as far as it can be said before its files are there. With a text that is going to be written to path: its first
+// line is line `first` of the file `named`.
+FILES_UNUSED static bool recipe_read_plan(recipe *r, const char *path, const char *text, const char *named, int32_t first) {
+    size_t size = text ? strlen(text) : 0;
+    memset(r, 0, sizeof *r);
+    r->path = path;
+    r->named = text ? named : path;
+    r->plan = true;
+    if (!text) return recipe_load(r, &size) && recipe_lines(r, size) && recipe_check(r);
+    r->line = first - 1;
+    r->text = (char *)recipe_alloc(r, size + 2);
+    if (r->text) memcpy(r->text, text, size);
+    return r->text && recipe_lines(r, size) && recipe_check(r);
 }
 
 // Models and data --------------------------------------------------------------------------------------------------------
