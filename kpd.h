@@ -2185,7 +2185,7 @@ static kpd__head32 kpd__head32_lay(size_t n_tokens, kpd__arena *a) {
 }
 
 #define KPD__LEVEL 3
-#define KPD__NAMES 1
+#define KPD__NAMES
 #include KPD_SELF
 #undef KPD__NAMES
 KPD__TARGET("avx512f,avx512bw,avx2,fma")
@@ -2465,9 +2465,6 @@ KPD__TREE_KERNELS(kpd__avx512vnni_nodes, kpd__avx512vnni_nodes_of, kpd__avx512vn
                   kpd__avx512vnni_nibbles)
 
 KPD__TARGET_END
-#define KPD__NAMES 0
-#include KPD_SELF
-#undef KPD__NAMES
 #undef KPD__LEVEL
 #endif // KPD__X86
 
@@ -2500,7 +2497,7 @@ static kpd__amx_head kpd__amx_head_lay(size_t n_tokens, kpd__arena *a) {
 }
 
 #define KPD__LEVEL 3
-#define KPD__NAMES 1
+#define KPD__NAMES
 #include KPD_SELF
 #undef KPD__NAMES
 KPD__TARGET("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx2,fma")
@@ -3059,9 +3056,6 @@ static void kpd__amx_half_attention(const kpd__ops *ops, const float *qkv, size_
 #undef KPD__AMX_MOVE
 #undef KPD__AMX_ASK
 KPD__TARGET_END
-#define KPD__NAMES 0
-#include KPD_SELF
-#undef KPD__NAMES
 #undef KPD__LEVEL
 
 #define KPD__AVX2_NAME(name) kpd__avx2_##name
@@ -10263,9 +10257,13 @@ KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recom
 // where takes lane i of a where words[i] is not 0, else of b; store_numbers writes the numbers of a mask's bits, from `from` on
 // and spoils up to 16 places; whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the
 // lowest bytes of the bits of a, b, c, d in each lane.
-// Part B is read in up to three pieces: with KPD__NAMES 1 only the names, with 0 only their end, else everything.
+// With KPD__NAMES only the names are read. kpd__add is another function on each level: where another kernel calls one, it says kpd__add,
+// which is KPD__NAME(add), which is kpd__avx2_add, ...; what only the level's table calls is KPD__NAME(...) alone.
 
-#if !defined(KPD__NAMES) || KPD__NAMES == 1   // the names, also for the kernels of kpd_train.h, which stand on these
+#undef KPD__NAME
+#undef KPD__INLINE
+#undef KPD__ROWS
+#undef KPD__EACH_HEIGHT
 #if KPD__LEVEL == 1
 #define KPD__NAME(name) kpd__scalar_##name
 #elif KPD__LEVEL == 2
@@ -10298,7 +10296,7 @@ KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recom
 #define kpd__pick_lt  KPD__NAME(pick_lt)
 #define kpd__pow2     KPD__NAME(pow2)
 #define kpd__mask_ge  KPD__NAME(mask_ge)
-#define kpd__fold     KPD__NAME(fold)
+#define kpd__join     KPD__NAME(join)
 #define kpd__sum      KPD__NAME(sum)
 #define kpd__hmax     KPD__NAME(hmax)
 #define kpd__tree      KPD__NAME(tree)
@@ -10364,7 +10362,6 @@ KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recom
         if (i_ + 32 < (n)) PART((t).p2, i_ + 32, kpd__part_n(i_ + 32, n));                                             \
         if (i_ + 48 < (n)) PART((t).p3, i_ + 48, kpd__part_n(i_ + 48, n));                                             \
     } while (0)
-#endif
 
 #ifndef KPD__NAMES
 
@@ -10437,18 +10434,18 @@ KPD__INLINE float kpd__hmax(kpd__v a) {
 #elif KPD__LEVEL == 2   // two AVX2 registers
 
 typedef struct kpd__v { __m256 lo, hi; } kpd__v;
-KPD__INLINE kpd__v kpd__fold(__m256 lo, __m256 hi) { kpd__v r; r.lo = lo; r.hi = hi; return r; }
-#define KPD__BOTH(op) kpd__fold(_mm256_##op##_ps(a.lo, b.lo), _mm256_##op##_ps(a.hi, b.hi))
+KPD__INLINE kpd__v kpd__join(__m256 lo, __m256 hi) { kpd__v r; r.lo = lo; r.hi = hi; return r; }
+#define KPD__BOTH(op) kpd__join(_mm256_##op##_ps(a.lo, b.lo), _mm256_##op##_ps(a.hi, b.hi))
 
 // A mask of the first n lanes of 8.
 KPD__INLINE __m256i KPD__NAME(first)(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < 8 ? (int)n : 8), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-KPD__INLINE kpd__v kpd__load(const float *p) { return kpd__fold(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
+KPD__INLINE kpd__v kpd__load(const float *p) { return kpd__join(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
 KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
     if (n == 16) return kpd__load(p);
-    if (n <= 8) return kpd__fold(_mm256_maskload_ps(p, KPD__NAME(first)(n)), _mm256_setzero_ps());
-    return kpd__fold(_mm256_loadu_ps(p), _mm256_maskload_ps(p + 8, KPD__NAME(first)(n - 8)));
+    if (n <= 8) return kpd__join(_mm256_maskload_ps(p, KPD__NAME(first)(n)), _mm256_setzero_ps());
+    return kpd__join(_mm256_loadu_ps(p), _mm256_maskload_ps(p + 8, KPD__NAME(first)(n - 8)));
 }
 KPD__INLINE void kpd__store(float *p, kpd__v a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
 KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) {
@@ -10456,7 +10453,7 @@ KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v a) {
     _mm256_maskstore_ps(p, KPD__NAME(first)(n), a.lo);
     if (n > 8) _mm256_maskstore_ps(p + 8, KPD__NAME(first)(n - 8), a.hi);
 }
-KPD__INLINE kpd__v kpd__set(float f) { return kpd__fold(_mm256_set1_ps(f), _mm256_set1_ps(f)); }
+KPD__INLINE kpd__v kpd__set(float f) { return kpd__join(_mm256_set1_ps(f), _mm256_set1_ps(f)); }
 KPD__INLINE kpd__v kpd__add(kpd__v a, kpd__v b) { return KPD__BOTH(add); }
 KPD__INLINE kpd__v kpd__sub(kpd__v a, kpd__v b) { return KPD__BOTH(sub); }
 KPD__INLINE kpd__v kpd__mul(kpd__v a, kpd__v b) { return KPD__BOTH(mul); }
@@ -10464,17 +10461,17 @@ KPD__INLINE kpd__v kpd__div(kpd__v a, kpd__v b) { return KPD__BOTH(div); }
 KPD__INLINE kpd__v kpd__vmax(kpd__v a, kpd__v b) { return KPD__BOTH(max); }
 KPD__INLINE kpd__v kpd__vmin(kpd__v a, kpd__v b) { return KPD__BOTH(min); }
 #undef KPD__BOTH
-KPD__INLINE kpd__v kpd__root(kpd__v a) { return kpd__fold(_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)); }
+KPD__INLINE kpd__v kpd__root(kpd__v a) { return kpd__join(_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)); }
 KPD__INLINE kpd__v kpd__fmadd(kpd__v a, kpd__v b, kpd__v c) {
-    return kpd__fold(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
+    return kpd__join(_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi));
 }
 KPD__INLINE kpd__v kpd__pick_lt(kpd__v a, kpd__v b, kpd__v x, kpd__v y) {
-    return kpd__fold(_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
+    return kpd__join(_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
                      _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)));
 }
 KPD__INLINE kpd__v KPD__NAME(zip8)(__m256 a, __m256 b) {
     __m256 x = _mm256_unpacklo_ps(a, b), y = _mm256_unpackhi_ps(a, b);
-    return kpd__fold(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+    return kpd__join(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
 }
 KPD__INLINE kpd__v kpd__zip_low(kpd__v a, kpd__v b) { return KPD__NAME(zip8)(a.lo, b.lo); }
 KPD__INLINE kpd__v kpd__zip_high(kpd__v a, kpd__v b) { return KPD__NAME(zip8)(a.hi, b.hi); }
@@ -10482,7 +10479,7 @@ KPD__INLINE __m256 KPD__NAME(pow2_8)(__m256 p, __m256 t) {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
 }
 KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
-    return kpd__fold(KPD__NAME(pow2_8)(p.lo, t.lo), KPD__NAME(pow2_8)(p.hi, t.hi));
+    return kpd__join(KPD__NAME(pow2_8)(p.lo, t.lo), KPD__NAME(pow2_8)(p.hi, t.hi));
 }
 KPD__INLINE uint32_t kpd__mask_ge(kpd__v a, kpd__v b) {
     return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)) |
@@ -10494,46 +10491,46 @@ KPD__INLINE __m256 KPD__NAME(none8)(__m128i words) {
 }
 KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v a, kpd__v b) {
     __m256i w = KPD__NAME(bits8)(words);
-    return kpd__fold(_mm256_blendv_ps(a.lo, b.lo, KPD__NAME(none8)(_mm256_castsi256_si128(w))),
+    return kpd__join(_mm256_blendv_ps(a.lo, b.lo, KPD__NAME(none8)(_mm256_castsi256_si128(w))),
                      _mm256_blendv_ps(a.hi, b.hi, KPD__NAME(none8)(_mm256_extracti128_si256(w, 1))));
 }
 KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
     __m256i x = KPD__NAME(bits8)(p);
-    return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)), 16)),
+    return kpd__join(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)), 16)),
                      _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1)), 16)));
 }
 KPD__INLINE kpd__v kpd__half_even(const uint16_t *p) {
-    return kpd__fold(_mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p), 16)),
+    return kpd__join(_mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p), 16)),
                      _mm256_castsi256_ps(_mm256_slli_epi32(KPD__NAME(bits8)(p + 16), 16)));
 }
 KPD__INLINE kpd__v kpd__half_odd(const uint16_t *p) {
     const __m256i high = _mm256_set1_epi32(-65536);
-    return kpd__fold(_mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p), high)),
+    return kpd__join(_mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p), high)),
                      _mm256_castsi256_ps(_mm256_and_si256(KPD__NAME(bits8)(p + 16), high)));
 }
 KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
     __m256i by = _mm256_set1_epi32(f);
-    return kpd__fold(_mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c), by)),
+    return kpd__join(_mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c), by)),
                      _mm256_castsi256_ps(_mm256_mullo_epi32(KPD__NAME(bits8)(c + 8), by)));
 }
 KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v c) {
-    return kpd__fold(_mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(c.lo))),
+    return kpd__join(_mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(c.lo))),
                      _mm256_cvtepi32_ps(_mm256_sub_epi32(KPD__NAME(bits8)(s + 8), _mm256_castps_si256(c.hi))));
 }
 KPD__INLINE __m256 KPD__NAME(most8)(const int32_t *s, __m256 m) {
     return _mm256_castsi256_ps(_mm256_max_epi32(KPD__NAME(bits8)(s), _mm256_castps_si256(m)));
 }
 KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
-    return kpd__fold(KPD__NAME(most8)(s, m.lo), KPD__NAME(most8)(s + 8, m.hi));
+    return kpd__join(KPD__NAME(most8)(s, m.lo), KPD__NAME(most8)(s + 8, m.hi));
 }
 KPD__INLINE __m256 KPD__NAME(plus8)(__m256 a, __m256 b) {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
 }
 KPD__INLINE kpd__v kpd__plus_bits(kpd__v a, kpd__v b) {
-    return kpd__fold(KPD__NAME(plus8)(a.lo, b.lo), KPD__NAME(plus8)(a.hi, b.hi));
+    return kpd__join(KPD__NAME(plus8)(a.lo, b.lo), KPD__NAME(plus8)(a.hi, b.hi));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
-    return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(bits8)(s)), _mm256_cvtepi32_ps(KPD__NAME(bits8)(s + 8)));
+    return kpd__join(_mm256_cvtepi32_ps(KPD__NAME(bits8)(s)), _mm256_cvtepi32_ps(KPD__NAME(bits8)(s + 8)));
 }
 KPD__INLINE __m256d KPD__NAME(double4)(const int32_t *s) {
     return _mm256_cvtepi32_pd(_mm_loadu_si128((const __m128i *)(const void *)s));
@@ -10547,7 +10544,7 @@ KPD__INLINE __m256 KPD__NAME(wide8)(const int32_t *low, const int32_t *high, con
                                 KPD__NAME(wide4)(low + 4, high + 4, c + 4), 1);
 }
 KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
-    return kpd__fold(KPD__NAME(wide8)(low, high, c), KPD__NAME(wide8)(low + 8, high + 8, c + 8));
+    return kpd__join(KPD__NAME(wide8)(low, high, c), KPD__NAME(wide8)(low + 8, high + 8, c + 8));
 }
 KPD__INLINE __m256 KPD__NAME(quads8)(__m256 a, __m256 b, __m256 c, __m256 d) {
     __m256i w = _mm256_castps_si256(a), x = _mm256_slli_epi32(_mm256_castps_si256(b), 8),
@@ -10558,7 +10555,7 @@ KPD__INLINE __m256 KPD__NAME(quads8)(__m256 a, __m256 b, __m256 c, __m256 d) {
     return _mm256_castsi256_ps(_mm256_blend_epi16(w, _mm256_slli_epi32(y, 16), 0xAA));
 }
 KPD__INLINE kpd__v kpd__quads(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
-    return kpd__fold(KPD__NAME(quads8)(a.lo, b.lo, c.lo, d.lo), KPD__NAME(quads8)(a.hi, b.hi, c.hi, d.hi));
+    return kpd__join(KPD__NAME(quads8)(a.lo, b.lo, c.lo, d.lo), KPD__NAME(quads8)(a.hi, b.hi, c.hi, d.hi));
 }
 // Bits shift to shift + 7 of each lane as 16 bits, in order.
 KPD__INLINE __m256i KPD__NAME(words)(kpd__v a, int shift) {
@@ -10699,19 +10696,20 @@ KPD__INLINE float kpd__hmax(kpd__v a) {
     q = _mm_max_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
+#undef KPD__HALF
 
 #else   // four NEON registers
 
 typedef struct kpd__v { float32x4_t a, b, c, d; } kpd__v;
-KPD__INLINE kpd__v kpd__fold(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
+KPD__INLINE kpd__v kpd__join(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
     kpd__v r;
     r.a = a; r.b = b; r.c = c; r.d = d;
     return r;
 }
-#define KPD__FOUR(op) kpd__fold(op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d))
+#define KPD__FOUR(op) kpd__join(op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d))
 
 KPD__INLINE kpd__v kpd__load(const float *p) {
-    return kpd__fold(vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12));
+    return kpd__join(vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12));
 }
 KPD__INLINE kpd__v kpd__load_n(const float *p, size_t n) {
     float t[16] = {0};
@@ -10731,16 +10729,16 @@ KPD__INLINE void kpd__store_n(float *p, size_t n, kpd__v x) {
     kpd__store(t, x);
     memcpy(p, t, n * sizeof *t);
 }
-KPD__INLINE kpd__v kpd__set(float f) { float32x4_t x = vdupq_n_f32(f); return kpd__fold(x, x, x, x); }
+KPD__INLINE kpd__v kpd__set(float f) { float32x4_t x = vdupq_n_f32(f); return kpd__join(x, x, x, x); }
 KPD__INLINE kpd__v kpd__add(kpd__v x, kpd__v y) { return KPD__FOUR(vaddq_f32); }
 KPD__INLINE kpd__v kpd__sub(kpd__v x, kpd__v y) { return KPD__FOUR(vsubq_f32); }
 KPD__INLINE kpd__v kpd__mul(kpd__v x, kpd__v y) { return KPD__FOUR(vmulq_f32); }
 KPD__INLINE kpd__v kpd__div(kpd__v x, kpd__v y) { return KPD__FOUR(vdivq_f32); }
 KPD__INLINE kpd__v kpd__root(kpd__v x) {
-    return kpd__fold(vsqrtq_f32(x.a), vsqrtq_f32(x.b), vsqrtq_f32(x.c), vsqrtq_f32(x.d));
+    return kpd__join(vsqrtq_f32(x.a), vsqrtq_f32(x.b), vsqrtq_f32(x.c), vsqrtq_f32(x.d));
 }
 KPD__INLINE kpd__v kpd__fmadd(kpd__v x, kpd__v y, kpd__v z) {
-    return kpd__fold(vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d));
+    return kpd__join(vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d));
 }
 KPD__INLINE float32x4_t KPD__NAME(max4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); }
 KPD__INLINE float32x4_t KPD__NAME(min4)(float32x4_t x, float32x4_t y) { return vbslq_f32(vcltq_f32(x, y), x, y); }
@@ -10748,20 +10746,20 @@ KPD__INLINE kpd__v kpd__vmax(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(ma
 KPD__INLINE kpd__v kpd__vmin(kpd__v x, kpd__v y) { return KPD__FOUR(KPD__NAME(min4)); }
 #undef KPD__FOUR
 KPD__INLINE kpd__v kpd__pick_lt(kpd__v l, kpd__v r, kpd__v x, kpd__v y) {
-    return kpd__fold(vbslq_f32(vcltq_f32(l.a, r.a), x.a, y.a), vbslq_f32(vcltq_f32(l.b, r.b), x.b, y.b),
+    return kpd__join(vbslq_f32(vcltq_f32(l.a, r.a), x.a, y.a), vbslq_f32(vcltq_f32(l.b, r.b), x.b, y.b),
                      vbslq_f32(vcltq_f32(l.c, r.c), x.c, y.c), vbslq_f32(vcltq_f32(l.d, r.d), x.d, y.d));
 }
 KPD__INLINE kpd__v kpd__zip_low(kpd__v x, kpd__v y) {
-    return kpd__fold(vzip1q_f32(x.a, y.a), vzip2q_f32(x.a, y.a), vzip1q_f32(x.b, y.b), vzip2q_f32(x.b, y.b));
+    return kpd__join(vzip1q_f32(x.a, y.a), vzip2q_f32(x.a, y.a), vzip1q_f32(x.b, y.b), vzip2q_f32(x.b, y.b));
 }
 KPD__INLINE kpd__v kpd__zip_high(kpd__v x, kpd__v y) {
-    return kpd__fold(vzip1q_f32(x.c, y.c), vzip2q_f32(x.c, y.c), vzip1q_f32(x.d, y.d), vzip2q_f32(x.d, y.d));
+    return kpd__join(vzip1q_f32(x.c, y.c), vzip2q_f32(x.c, y.c), vzip1q_f32(x.d, y.d), vzip2q_f32(x.d, y.d));
 }
 KPD__INLINE float32x4_t KPD__NAME(pow2_4)(float32x4_t p, float32x4_t t) {
     return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), vshlq_n_s32(vreinterpretq_s32_f32(t), 23)));
 }
 KPD__INLINE kpd__v kpd__pow2(kpd__v p, kpd__v t) {
-    return kpd__fold(KPD__NAME(pow2_4)(p.a, t.a), KPD__NAME(pow2_4)(p.b, t.b), KPD__NAME(pow2_4)(p.c, t.c),
+    return kpd__join(KPD__NAME(pow2_4)(p.a, t.a), KPD__NAME(pow2_4)(p.b, t.b), KPD__NAME(pow2_4)(p.c, t.c),
                      KPD__NAME(pow2_4)(p.d, t.d));
 }
 KPD__INLINE uint32_t kpd__mask_ge(kpd__v x, kpd__v y) {
@@ -10777,11 +10775,11 @@ KPD__INLINE float32x4_t KPD__NAME(where4)(uint16x4_t words, float32x4_t a, float
     return vbslq_f32(vtstq_u32(w, w), a, b);
 }
 KPD__INLINE kpd__v kpd__where(const uint16_t *words, kpd__v x, kpd__v y) {
-    return kpd__fold(KPD__NAME(where4)(vld1_u16(words), x.a, y.a), KPD__NAME(where4)(vld1_u16(words + 4), x.b, y.b),
+    return kpd__join(KPD__NAME(where4)(vld1_u16(words), x.a, y.a), KPD__NAME(where4)(vld1_u16(words + 4), x.b, y.b),
                      KPD__NAME(where4)(vld1_u16(words + 8), x.c, y.c), KPD__NAME(where4)(vld1_u16(words + 12), x.d, y.d));
 }
 KPD__INLINE kpd__v KPD__NAME(bits16)(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
-    return kpd__fold(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b), vreinterpretq_f32_u32(c), vreinterpretq_f32_u32(d));
+    return kpd__join(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b), vreinterpretq_f32_u32(c), vreinterpretq_f32_u32(d));
 }
 KPD__INLINE kpd__v kpd__load_half(const uint16_t *p) {
     uint16x8_t x = vld1q_u16(p), y = vld1q_u16(p + 8);
@@ -10802,32 +10800,32 @@ KPD__INLINE float32x4_t KPD__NAME(times4)(const int32_t *c, int32_t f) {
     return vreinterpretq_f32_s32(vmulq_n_s32(vld1q_s32(c), f));
 }
 KPD__INLINE kpd__v kpd__times(const int32_t *c, int32_t f) {
-    return kpd__fold(KPD__NAME(times4)(c, f), KPD__NAME(times4)(c + 4, f), KPD__NAME(times4)(c + 8, f),
+    return kpd__join(KPD__NAME(times4)(c, f), KPD__NAME(times4)(c + 4, f), KPD__NAME(times4)(c + 8, f),
                      KPD__NAME(times4)(c + 12, f));
 }
 KPD__INLINE float32x4_t KPD__NAME(corrected4)(const int32_t *s, float32x4_t c) {
     return vcvtq_f32_s32(vsubq_s32(vld1q_s32(s), vreinterpretq_s32_f32(c)));
 }
 KPD__INLINE kpd__v kpd__corrected(const int32_t *s, kpd__v x) {
-    return kpd__fold(KPD__NAME(corrected4)(s, x.a), KPD__NAME(corrected4)(s + 4, x.b), KPD__NAME(corrected4)(s + 8, x.c),
+    return kpd__join(KPD__NAME(corrected4)(s, x.a), KPD__NAME(corrected4)(s + 4, x.b), KPD__NAME(corrected4)(s + 8, x.c),
                      KPD__NAME(corrected4)(s + 12, x.d));
 }
 KPD__INLINE kpd__v kpd__whole(const int32_t *s) {
-    return kpd__fold(vcvtq_f32_s32(vld1q_s32(s)), vcvtq_f32_s32(vld1q_s32(s + 4)), vcvtq_f32_s32(vld1q_s32(s + 8)),
+    return kpd__join(vcvtq_f32_s32(vld1q_s32(s)), vcvtq_f32_s32(vld1q_s32(s + 4)), vcvtq_f32_s32(vld1q_s32(s + 8)),
                      vcvtq_f32_s32(vld1q_s32(s + 12)));
 }
 KPD__INLINE float32x4_t KPD__NAME(most4)(const int32_t *s, float32x4_t m) {
     return vreinterpretq_f32_s32(vmaxq_s32(vld1q_s32(s), vreinterpretq_s32_f32(m)));
 }
 KPD__INLINE kpd__v kpd__most_bits(const int32_t *s, kpd__v m) {
-    return kpd__fold(KPD__NAME(most4)(s, m.a), KPD__NAME(most4)(s + 4, m.b), KPD__NAME(most4)(s + 8, m.c),
+    return kpd__join(KPD__NAME(most4)(s, m.a), KPD__NAME(most4)(s + 4, m.b), KPD__NAME(most4)(s + 8, m.c),
                      KPD__NAME(most4)(s + 12, m.d));
 }
 KPD__INLINE float32x4_t KPD__NAME(plus4)(float32x4_t x, float32x4_t y) {
     return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), vreinterpretq_s32_f32(y)));
 }
 KPD__INLINE kpd__v kpd__plus_bits(kpd__v x, kpd__v y) {
-    return kpd__fold(KPD__NAME(plus4)(x.a, y.a), KPD__NAME(plus4)(x.b, y.b), KPD__NAME(plus4)(x.c, y.c),
+    return kpd__join(KPD__NAME(plus4)(x.a, y.a), KPD__NAME(plus4)(x.b, y.b), KPD__NAME(plus4)(x.c, y.c),
                      KPD__NAME(plus4)(x.d, y.d));
 }
 KPD__INLINE float32x2_t KPD__NAME(wide2)(int32x2_t low, int32x2_t high, int32x2_t c) {
@@ -10839,7 +10837,7 @@ KPD__INLINE float32x4_t KPD__NAME(wide4)(const int32_t *low, const int32_t *high
                         KPD__NAME(wide2)(vld1_s32(low + 2), vld1_s32(high + 2), vld1_s32(c + 2)));
 }
 KPD__INLINE kpd__v kpd__wide(const int32_t *low, const int32_t *high, const int32_t *c) {
-    return kpd__fold(KPD__NAME(wide4)(low, high, c), KPD__NAME(wide4)(low + 4, high + 4, c + 4),
+    return kpd__join(KPD__NAME(wide4)(low, high, c), KPD__NAME(wide4)(low + 4, high + 4, c + 4),
                      KPD__NAME(wide4)(low + 8, high + 8, c + 8), KPD__NAME(wide4)(low + 12, high + 12, c + 12));
 }
 KPD__INLINE float32x4_t KPD__NAME(quads4)(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
@@ -10848,7 +10846,7 @@ KPD__INLINE float32x4_t KPD__NAME(quads4)(float32x4_t a, float32x4_t b, float32x
     return vreinterpretq_f32_u32(vsliq_n_u32(x, vreinterpretq_u32_f32(d), 24));
 }
 KPD__INLINE kpd__v kpd__quads(kpd__v x, kpd__v y, kpd__v z, kpd__v w) {
-    return kpd__fold(KPD__NAME(quads4)(x.a, y.a, z.a, w.a), KPD__NAME(quads4)(x.b, y.b, z.b, w.b),
+    return kpd__join(KPD__NAME(quads4)(x.a, y.a, z.a, w.a), KPD__NAME(quads4)(x.b, y.b, z.b, w.b),
                      KPD__NAME(quads4)(x.c, y.c, z.c, w.c), KPD__NAME(quads4)(x.d, y.d, z.d, w.d));
 }
 KPD__INLINE void kpd__store_bytes(uint8_t *p, kpd__v x, int shift) {
@@ -11121,6 +11119,12 @@ KPD__MICRO(l2_, 1, KPD__L2_STEP) KPD__MICRO(l2_, 4, KPD__L2_STEP)
         KPD__ROW_LIST_##R(KPD__STORE)                                                                                  \
     }
 KPD__EACH_HEIGHT(KPD__MICRO_HALF)
+#undef KPD__MICRO
+#undef KPD__MICRO_DOT
+#undef KPD__MICRO_HALF
+#undef KPD__ACC
+#undef KPD__STORE
+#undef KPD__L2_STEP
 
 #if KPD__LEVEL == 3
 // The same with two panels [n_k][16] one behind the other: each number of a serves two sums, so that loads are half as many as
@@ -11159,7 +11163,15 @@ KPD__EACH_HEIGHT(KPD__MICRO_HALF)
         KPD__ROW_LIST_##R(KPD__PAIR_STORE)                                                                             \
     }
 KPD__EACH_HEIGHT(KPD__PAIR)
+#undef KPD__PAIR
+#undef KPD__PAIR_ACC
+#undef KPD__PAIR_OUT
+#undef KPD__PAIR_STEP
+#undef KPD__PAIR_STORE
+#undef KPD__HIDE_VECTOR
 #endif
+#undef KPD__DOT_STEP
+#undef KPD__NEXT
 
 // tile = rows of a (1 to KPD__ROWS of them) times one panel.
 #define KPD__ENTRY(R) KPD__NAME(dot##R),
@@ -11190,6 +11202,10 @@ KPD__INLINE void kpd__micro_half(size_t rows, const float *a, size_t lda, const 
         KPD__ROW_LIST_##R(KPD__OUTER_STORE)                                                                                    \
     }
 KPD__EACH_HEIGHT(KPD__OUTER)
+#undef KPD__OUTER
+#undef KPD__OUTER_ACC
+#undef KPD__OUTER_STEP
+#undef KPD__OUTER_STORE
 
 #define KPD__ENTRY(R) KPD__NAME(outer##R),
 KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float *b, size_t ldb, size_t n, float *c,
@@ -12222,7 +12238,7 @@ KPD__INLINE __m256i KPD__NAME(nibbles8)(const uint8_t *codes, size_t groups, con
     return sum;
 }
 KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
-    return kpd__fold(_mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes, groups, q)),
+    return kpd__join(_mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes, groups, q)),
                      _mm256_cvtepi32_ps(KPD__NAME(nibbles8)(codes + 32, groups, q)));
 }
 #elif KPD__LEVEL == 3
@@ -12266,86 +12282,6 @@ static const kpd__ops KPD__NAME(ops) =
 #undef KPD__ROUNDS_TO_HALF
 
 #endif // !KPD__NAMES
-
-#if !defined(KPD__NAMES) || KPD__NAMES == 0
-#undef kpd__v
-#undef kpd__load
-#undef kpd__load_n
-#undef kpd__store
-#undef kpd__store_n
-#undef kpd__set
-#undef kpd__add
-#undef kpd__sub
-#undef kpd__mul
-#undef kpd__div
-#undef kpd__root
-#undef kpd__fmadd
-#undef kpd__vmax
-#undef kpd__vmin
-#undef kpd__pick_lt
-#undef kpd__pow2
-#undef kpd__mask_ge
-#undef kpd__fold
-#undef kpd__sum
-#undef kpd__hmax
-#undef kpd__tree
-#undef kpd__tree_zero
-#undef kpd__tree_sum
-#undef kpd__part_n
-#undef kpd__exp
-#undef kpd__phi
-#undef kpd__tanh
-#undef kpd__activate
-#undef kpd__mean
-#undef kpd__inverse_deviation
-#undef kpd__micro
-#undef kpd__finish
-#undef kpd__gemm_panel
-#undef kpd__micro_half
-#undef kpd__outer
-#undef kpd__zip_low
-#undef kpd__zip_high
-#undef kpd__load_half
-#undef kpd__half_even
-#undef kpd__half_odd
-#undef kpd__store_words
-#undef kpd__store_bytes
-#undef kpd__times
-#undef kpd__corrected
-#undef kpd__whole
-#undef kpd__most_bits
-#undef kpd__plus_bits
-#undef kpd__wide
-#undef kpd__quads
-#undef kpd__table_row
-#undef kpd__finish_by
-#undef kpd__bias
-#undef KPD__HALF
-#undef KPD__NAME
-#undef KPD__ROWS
-#undef KPD__HALF_ROWS
-#undef KPD__EACH_HEIGHT
-#undef KPD__INLINE
-#undef KPD__TREE
-#undef KPD__MICRO
-#undef KPD__MICRO_HALF
-#undef KPD__MICRO_DOT
-#undef KPD__ACC
-#undef KPD__STORE
-#undef KPD__DOT_STEP
-#undef KPD__L2_STEP
-#undef KPD__NEXT
-#undef KPD__OUTER
-#undef KPD__OUTER_ACC
-#undef KPD__OUTER_STEP
-#undef KPD__OUTER_STORE
-#undef KPD__PAIR
-#undef KPD__HIDE_VECTOR
-#undef KPD__PAIR_STORE
-#undef KPD__PAIR_STEP
-#undef KPD__PAIR_OUT
-#undef KPD__PAIR_ACC
-#endif
 #endif // KPD__LEVEL
 
 // ------------------------------------------------------------------------------------------------------------------

@@ -6111,7 +6111,7 @@ KPDDEF kpd_status kpdt_vocabulary_train(const kpdt_vocabulary_desc *d, char **vo
 // Relies on the tape and on the kernels of kpd.h, whose names the next lines bring back. Promises the same bits on every
 // level, at any number of tasks, and in the forward pass the same as kpd_embed and kpd_score.
 
-#define KPD__NAMES 1
+#define KPD__NAMES
 #include "kpd.h"
 #undef KPD__NAMES
 #define KPDT__NAME(name) KPD__NAME(train_##name)
@@ -6612,9 +6612,6 @@ static const kpdt__ops KPDT__NAME(ops) = {
 #undef KPDT__STEP
 #undef KPDT__STORE
 #undef KPDT__OUTER
-#define KPD__NAMES 0
-#include "kpd.h"
-#undef KPD__NAMES
 #endif // KPD__LEVEL
 
 // ------------------------------------------------------------------------------------------------------------------
