@@ -1555,18 +1555,18 @@ typedef void kpd__dots(const void *a, size_t rows, size_t depth, const void *pan
                        void *sums);
 
 // What a product of rounded rows keeps beside its result.
-typedef struct kpd__room {
+typedef struct kpd__workspace {
     size_t n_rows, row_bytes, plane;    // plane: how far behind the low bytes of 16 bits the high ones lie, or 0
     uint8_t *rows;                      // rounded to the weights' type, as the level reads them
     float *step; int32_t *zero;         // [n_rows], of int8
     void *widened;
     int32_t *sums[2];                   // [KPD__SUMS]: the second of high bytes
     int32_t *partial;                   // of AMX: sums of the first part of long rows
-} kpd__room;
+} kpd__workspace;
 
 // y = f(x W^T + bias) of columns [from, w->n), x in the room's first `rows` rows; y as for kpd__product.
 struct kpd__ops;
-typedef void kpd__walk(const struct kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *room, size_t rows,
+typedef void kpd__walk(const struct kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__workspace *room, size_t rows,
                        float *y, size_t ldy);
 
 static void kpd__prefetch(const void *p, size_t bytes) {
@@ -1607,7 +1607,7 @@ typedef struct kpd__ops {
                            size_t width, size_t heads, float *scratch, float *out);
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
     void (*round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                       const kpd__room *to);
+                       const kpd__workspace *to);
     kpd__walk *walk;
     void (*rounded_gemm)(const struct kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
                          size_t ldy, void *scratch);
@@ -1693,8 +1693,8 @@ static void kpd__attend(const kpd__ops *ops, const kpd__matrix *w, const float *
 static size_t kpd__operand_bytes(kpd__operand operand) { return (operand == KPD__TILES ? 1024 : 192) * 1024; }
 static size_t kpd__depth(const kpd__matrix *w) { return w->bytes ? kpd__round_up(w->k, 64) : 2 * kpd__round_up(w->k, 32); }
 
-static kpd__room kpd__room_lay(kpd__operand operand, const kpd__matrix *w, kpd__arena *a) {
-    kpd__room m;
+static kpd__workspace kpd__workspace_lay(kpd__operand operand, const kpd__matrix *w, kpd__arena *a) {
+    kpd__workspace m;
     bool wide = w->bytes && w->rounding == KPD__SIGNED_16;
     size_t most;
     m.row_bytes = kpd__depth(w) * (w->bytes && operand == KPD__WORDS ? 2 : 1);
@@ -2276,7 +2276,7 @@ KPD__APART void kpd__head32_round(const kpd__head32 *h, const kpd__spreads *s, c
 }
 
 // out [8 words][8 pairs of queries], of rows of a pair [8 words]: 8 x 8 units of 64 bits.
-KPD__INLINE void kpd__turn_units(const __m512i row[8], int8_t *out) {
+KPD__INLINE void kpd__transpose_units(const __m512i row[8], int8_t *out) {
 #define KPD__TURN_HALF(which, at)                                                                                              \
     {                                                                                                                          \
         const kpd__v a = KPD__UNPACK(64, which, KPD__FLOATS(row[0]), KPD__FLOATS(row[1]));                                     \
@@ -2322,7 +2322,7 @@ KPD__APART kpd__v kpd__head32_queries(const kpd__head32 *h, const kpd__spreads *
         pair[r / 2] = kpd__two_of_words(kpd__fmadd(kpd__load(x), f, magic), kpd__fmadd(kpd__load(x + 16), f, magic),
                                         kpd__fmadd(kpd__load(x + 32), g, magic), kpd__fmadd(kpd__load(x + 48), g, magic));
     }
-    kpd__turn_units(pair, panel);
+    kpd__transpose_units(pair, panel);
     return kpd__mul(most, kpd__set(KPD__LOG2_E / 127 / sqrtf(32)));
 }
 
@@ -2529,7 +2529,7 @@ typedef struct kpd__amx_block {
     const char *a, *b, *from;           // from: sums to go on from, or NULL
     size_t next_a, next_b, n;           // to the second 16 rows, or 0 if there are none; to the next panel
     float *to;
-    const char *ask; size_t lines;      // what comes next, some lines of it a step
+    const char *ahead; size_t lines;    // what comes next, some lines of it a step
     bool stream;                        // rows pass by, and leave L1 to the panels
 } kpd__amx_block;
 
@@ -2559,7 +2559,7 @@ KPD__INLINE kpd__v kpd__largest_of_four(const kpd__v row[4]) {
 
 // The range of four rows, and what follows from it; rows [r, r + 4) of `to`, of which the first n are stored.
 KPD__INLINE void kpd__four_ranges(const kpd__matrix *w, const float *inscale, bool offset, kpd__four_rows *f, size_t r,
-                                  size_t n, const kpd__room *to) {
+                                  size_t n, const kpd__workspace *to) {
     const kpd__v zero = kpd__set(0), magic = kpd__set(KPD__MAGIC), levels = kpd__set(offset ? 255 : 127);
     kpd__v most[4], least[4], range, down, by, step, at;
     float bys[16], zeros[16], steps[16];
@@ -2605,7 +2605,7 @@ KPD__INLINE __m512i kpd__bytes_of(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
 }
 
 KPD__INLINE void kpd__amx_round(const kpd__matrix *w, const float *inscale, bool offset, const float *x, size_t ldx,
-                                size_t rows, const kpd__room *to) {
+                                size_t rows, const kpd__workspace *to) {
     const kpd__v magic = kpd__set(KPD__MAGIC);
     for (size_t r = 0; r < rows; r += 4) {
         kpd__four_rows f;
@@ -2630,7 +2630,7 @@ KPD__INLINE void kpd__amx_round(const kpd__matrix *w, const float *inscale, bool
 }
 
 static void kpd__amx_round_rows(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                                const kpd__room *to) {
+                                const kpd__workspace *to) {
     const bool offset = w->rounding == KPD__OFFSET;
     if (!w->bytes || w->rounding == KPD__SIGNED_16 || w->k % 64) KPD__NAME(round_rows)(w, operand, x, ldx, rows, to);
     else if (w->inscale && offset) kpd__amx_round(w, w->inscale, true, x, ldx, rows, to);
@@ -2741,11 +2741,11 @@ KPD__INLINE void kpd__amx_halves(float *to, kpd__v a, kpd__v b) { KPD__NAME(stor
     _tile_stored(tile, s->to + at, 64);                                                                                        \
     if (s->from) _tile_loadd(tile, s->from + at * 4, 64);                                                                      \
     else _tile_zero(tile);
-#define KPD__AMX_ASK for (size_t line = 0; line < lines; line++, ask += 64) KPD__PREFETCH(ask, 0);
+#define KPD__AMX_PREFETCH for (size_t line = 0; line < lines; line++, ahead += 64) KPD__PREFETCH(ahead, 0);
 
 // Up to 32 rows of two panels. share: how many two rows become results after each multiplication.
 KPD__INLINE void kpd__amx_tall(kpd__amx_kind kind, const kpd__amx_block *s, const kpd__amx_results *r) {
-    const char *a = s->a, *b = s->b, *ask = s->ask;
+    const char *a = s->a, *b = s->b, *ahead = s->ahead;
     const size_t next_a = s->next_a, next_b = s->next_b, n = s->n, lines = s->lines, share = n > 1 ? (16 + n - 2) / (n - 1) : 0;
     const bool stream = s->stream;
     const kpd__amx_panel left = kpd__amx_panel_of(kind, r->w, r->col), right = kpd__amx_panel_of(kind, r->w, r->col + 16);
@@ -2778,7 +2778,7 @@ KPD__INLINE void kpd__amx_tall(kpd__amx_kind kind, const kpd__amx_block *s, cons
             KPD__AMX_SOME_TWO(2);
             KPD__AMX_DOT(3, 5, 7);
             KPD__AMX_SOME_TWO(3);
-            KPD__AMX_ASK
+            KPD__AMX_PREFETCH
         }
     else
         for (size_t i = 1; i < n; i++) {
@@ -2789,7 +2789,7 @@ KPD__INLINE void kpd__amx_tall(kpd__amx_kind kind, const kpd__amx_block *s, cons
             _tile_loadd(7, b + next_b, 64);
             KPD__AMX_DOT(1, 4, 7);
             for (size_t j = 0; j < share && row + 2 <= rows; j++) KPD__AMX_TWO(2);
-            KPD__AMX_ASK
+            KPD__AMX_PREFETCH
         }
     while (row + 2 <= rows) KPD__AMX_TWO(2);
     if (row < rows) KPD__AMX_TWO(1);
@@ -2859,7 +2859,7 @@ KPD__INLINE void kpd__amx_rest(kpd__amx_kind kind, bool wide, float *to, const k
 
 // Columns [0, end), whole pairs of panels, or of at most 16 rows fours. Where rows pass by, a pair of panels goes in chunks
 // that stay in L1; the sums of all but the last wait in memory, which is exact.
-KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size_t end, const kpd__room *m, size_t rows,
+KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size_t end, const kpd__workspace *m, size_t rows,
                                   float *y, size_t ldy) {
     const bool wide = rows <= 16;
     const size_t depth = kpd__depth(w), panel = 16 * depth, n = depth / 64, planes = kind == KPD__AMX_SIGNED_16 ? 2 : 1;
@@ -2877,7 +2877,7 @@ KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size
     __asm__ volatile("" ::: "memory");      // tile loads of gcc 12 do not say that they read memory
     for (now.col = 0; now.col < end; now.col += wide ? 64 : 32) {
         const char *b = weights + now.col * depth;
-        s.ask = b + 2 * panel;
+        s.ahead = b + 2 * panel;
         for (size_t c = 0, at = 0; c < chunks; c++, at += s.n) {
             s.n = (n - at) / (chunks - c);
             for (now.row = 0; now.row < rows; now.row += 32)
@@ -2890,7 +2890,7 @@ KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size
                     now.rows = c + 1 < chunks || plane + 1 < planes ? 0 : kpd__min(32, rows - now.row);
                     if (wide) kpd__amx_wide(kind, &s, &before);
                     else kpd__amx_tall(kind, &s, &before);
-                    s.ask += s.n * s.lines * 64;
+                    s.ahead += s.n * s.lines * 64;
                     s.to = c + 1 < chunks ? waiting : sums[plane];
                     before = now;
                 }
@@ -2900,8 +2900,8 @@ KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size
 }
 
 // Results that are no whole pairs of panels, or have another activation, take the common way.
-static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *m, size_t rows, float *y,
-                          size_t ldy) {
+static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__workspace *m, size_t rows,
+                          float *y, size_t ldy) {
     const kpd__amx_kind kind = kpd__amx_kind_of(w, ldy);
     const size_t width = rows <= 16 ? 64 : 32, end = from || kind == KPD__AMX_NONE ? 0 : w->n / width * width;
     if (end)
@@ -2917,7 +2917,7 @@ static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from
 }
 
 // out[c] = lane c of rows 0 to 15: 16 x 16 units of 32 bits.
-KPD__INLINE void kpd__turn_registers(const kpd__v in[16], kpd__v out[16]) {
+KPD__INLINE void kpd__transpose_registers(const kpd__v in[16], kpd__v out[16]) {
     kpd__v a[16], b[16];
     KPD__UNROLL
     for (size_t i = 0; i < 16; i += 2) {
@@ -2967,7 +2967,7 @@ KPD__APART void kpd__amx_head_queries(const float *q, size_t ld, size_t queries,
         const kpd__v a = r < queries ? kpd__load(q + r * ld) : zero, b = r < queries ? kpd__load(q + r * ld + 16) : zero;
         row[r] = KPD__FLOATS(KPD__NAME(halves)(a, b));
     }
-    kpd__turn_registers(row, column);
+    kpd__transpose_registers(row, column);
     KPD__UNROLL
     for (size_t r = 0; r < 16; r++) kpd__store((float *)(void *)(panel + r * 32), column[r]);
 }
@@ -2988,7 +2988,7 @@ KPD__APART kpd__v kpd__amx_head_softmax(const kpd__amx_head *h, const float *s, 
             odd = kpd__add(odd, b);
             KPD__NAME(store_pairs)((uint16_t *)(void *)&pair[i], a, b);
         }
-        kpd__turn_registers(pair, row);
+        kpd__transpose_registers(pair, row);
         KPD__UNROLL
         for (size_t r = 0; r < 16; r++) kpd__store((float *)(void *)(h->weights + j * 16 + r * 32), row[r]);
     }
@@ -3054,7 +3054,7 @@ static void kpd__amx_half_attention(const kpd__ops *ops, const float *qkv, size_
 #undef KPD__AMX_DOT
 #undef KPD__AMX_A
 #undef KPD__AMX_MOVE
-#undef KPD__AMX_ASK
+#undef KPD__AMX_PREFETCH
 KPD__TARGET_END
 #undef KPD__LEVEL
 
@@ -6032,7 +6032,7 @@ KPDDEF kpd_status kpd_model_set(kpd_model *m, const char *name, const float *in,
 static size_t kpd__chunk(const kpd__ops *ops) { return ops->operand == KPD__TILES ? KPD__BLOCK : KPD__CHUNK; }
 
 // The largest inputs of the four matrices of each layer, for kpd_model_convert.
-typedef struct kpd__seen { float *most; size_t stride, layer; } kpd__seen;      // [layers][4][stride]
+typedef struct kpd__observed { float *most; size_t stride, layer; } kpd__observed;  // [layers][4][stride]
 
 typedef struct kpd__watch {
     kpd_clock_t *clock; void *user;     // or NULL
@@ -6088,12 +6088,12 @@ typedef struct kpd__sieve {     // of a search among int8 codes
 } kpd__sieve;
 
 typedef struct kpd__sieved {    // the queries of such a search
-    kpd__room room;             // in bytes
+    kpd__workspace room;        // in bytes
     float length[KPD__QUERIES], error[KPD__QUERIES], each[KPD__QUERIES];        // |q|, of rounding, in steps; 1 / step
 } kpd__sieved;
 
 typedef struct kpd__scratch {   // of one task
-    kpd__seen *seen;            // or NULL
+    kpd__observed *observed;        // or NULL
     kpd__watch watch;
     float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output (see kpd__context)
     float *qkv;                 // [block, 3 (H padded)]
@@ -6322,7 +6322,7 @@ KPDDEF double kpd_session_seconds(const kpd_session *s, kpd_stage stage) {
 }
 
 // A stage of the task ends here and the next begins. What ends with KPD_STAGE_COUNT was none: a task's time between calls.
-static void kpd__mark(kpd__watch *w, kpd_stage stage) {
+static void kpd__lap(kpd__watch *w, kpd_stage stage) {
     double at;
     if (!w->clock) return;
     at = w->clock(w->user);
@@ -6348,7 +6348,7 @@ static kpd_status kpd__session_fits(const kpd_session *s, const kpd_model *m, kp
 // that a text's vectors do not depend on its neighbours: every row of every product is its own chain.
 
 // Notes the largest of each column of x [rows, k], the input of matrix `which` of the layer: infinity, if one is not finite.
-static void kpd__see(kpd__seen *seen, size_t which, const float *x, size_t rows, size_t k) {
+static void kpd__observe(kpd__observed *seen, size_t which, const float *x, size_t rows, size_t k) {
     float *most = seen->most + (seen->layer * 4 + which) * seen->stride;
     for (size_t r = 0; r < rows; r++, x += k)
         for (size_t i = 0; i < k; i++) most[i] = kpd__wider(most[i], x[i] - x[i] == 0 ? x[i] : INFINITY);
@@ -6374,12 +6374,12 @@ static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__s
         size_t rows = kpd__min(step, to - from);
         float *x = r->all->x + from * h, *y = r->all->y + from * h;
         kpd__product(r->ops, &l->up, x, h, rows, own->hidden, ld, own->product);
-        kpd__mark(&own->watch, KPD_STAGE_UP);
-        if (own->seen) { kpd__see(own->seen, 2, x, rows, h); kpd__see(own->seen, 3, own->hidden, rows, f); }
+        kpd__lap(&own->watch, KPD_STAGE_UP);
+        if (own->observed) { kpd__observe(own->observed, 2, x, rows, h); kpd__observe(own->observed, 3, own->hidden, rows, f); }
         kpd__product(r->ops, &l->down, own->hidden, ld, rows, y, h, own->product);
-        kpd__mark(&own->watch, KPD_STAGE_DOWN);
+        kpd__lap(&own->watch, KPD_STAGE_DOWN);
         r->ops->add_norm(&l->norm2, y, rows, h, x);
-        kpd__mark(&own->watch, KPD_STAGE_NORMS);
+        kpd__lap(&own->watch, KPD_STAGE_NORMS);
     }
 }
 
@@ -6393,8 +6393,8 @@ static float *kpd__context(const kpd__rows *r) {
 static void kpd__layer_begin(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     size_t h = r->width, ld = r->layer->qkv.n;
     kpd__product(r->ops, &r->layer->qkv, r->all->x + from * h, h, to - from, r->all->qkv + from * ld, ld, own->product);
-    kpd__mark(&own->watch, KPD_STAGE_QKV);
-    if (own->seen) kpd__see(own->seen, 0, r->all->x + from * h, to - from, h);
+    kpd__lap(&own->watch, KPD_STAGE_QKV);
+    if (own->observed) kpd__observe(own->observed, 0, r->all->x + from * h, to - from, h);
 }
 
 // Attention of queries [q, end) of text i.
@@ -6408,12 +6408,12 @@ static void kpd__text_attention(const kpd__rows *r, size_t i, size_t q, size_t e
 static void kpd__layer_rest(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     size_t h = r->width;
     float *context = kpd__context(r) + from * h, *y = r->all->y + from * h;
-    kpd__mark(&own->watch, KPD_STAGE_ATTENTION);
-    if (own->seen) kpd__see(own->seen, 1, context, to - from, h);
+    kpd__lap(&own->watch, KPD_STAGE_ATTENTION);
+    if (own->observed) kpd__observe(own->observed, 1, context, to - from, h);
     kpd__product(r->ops, &r->layer->out, context, h, to - from, y, h, own->product);
-    kpd__mark(&own->watch, KPD_STAGE_OUTPUT);
+    kpd__lap(&own->watch, KPD_STAGE_OUTPUT);
     r->ops->add_norm(&r->layer->norm1, y, to - from, h, r->all->x + from * h);
-    kpd__mark(&own->watch, KPD_STAGE_NORMS);
+    kpd__lap(&own->watch, KPD_STAGE_NORMS);
     kpd__feed_forward(r, from, to, own);
 }
 
@@ -6450,7 +6450,7 @@ static void kpd__last_layer_begin(const kpd__rows *r, const kpd_model_desc *d, k
     kpd__product(r->ops, &query, some, h, texts, queries, h, own->product);
     for (size_t i = 0; i < texts; i++)
         memcpy(qkv + kpd__read_row(r, d, r->begin + i) * w->n, queries + i * h, h * sizeof(float));
-    kpd__mark(&own->watch, KPD_STAGE_QKV);
+    kpd__lap(&own->watch, KPD_STAGE_QKV);
 }
 
 // The rest of the last layer for such a head: x then holds a row a text. They move forward, so none is lost.
@@ -6475,7 +6475,7 @@ static kpd__rows kpd__embed_texts(const kpd__ops *ops, const kpd__encoder *m, co
     for (size_t i = begin; i < end; i++)
         ops->embed(&m->embedding, ids + first[i], types + first[i], first[i + 1] - first[i],
                    s->x + (first[i] - first[begin]) * r.width);
-    kpd__mark(&s->watch, KPD_STAGE_EMBEDDING);
+    kpd__lap(&s->watch, KPD_STAGE_EMBEDDING);
     return r;
 }
 
@@ -6484,8 +6484,8 @@ static void kpd__encode_block(const kpd__ops *ops, const kpd__encoder *m, const 
                               const int32_t *types, const size_t *first, size_t begin, size_t end, kpd__scratch *s) {
     kpd__rows r = kpd__embed_texts(ops, m, d, ids, types, first, begin, end, s);
     for (int32_t j = 0; j < d->n_layers; j++, r.layer++) {
-        if (s->seen) s->seen->layer = (size_t)j;
-        if (j + 1 < d->n_layers || s->seen || !kpd__reads_one(d)) {
+        if (s->observed) s->observed->layer = (size_t)j;
+        if (j + 1 < d->n_layers || s->observed || !kpd__reads_one(d)) {
             kpd__layer_begin(&r, 0, first[end] - first[begin], s);
             kpd__layer_end(&r, 0, first[end] - first[begin], s);
         } else {
@@ -6513,14 +6513,14 @@ static void kpd__finish_texts(const kpd__call *c, kpd__scratch *scratch, size_t 
     for (size_t i = begin; i < end; i++)
         c->finish(c, scratch, scratch->x + (one ? i - begin : first[i] - first[begin]) * width,
                   one ? 1 : first[i + 1] - first[i], c->out + i * c->dim);
-    kpd__mark(&scratch->watch, KPD_STAGE_HEAD);
+    kpd__lap(&scratch->watch, KPD_STAGE_HEAD);
 }
 
 static void kpd__call_task(void *arg, int32_t task) {
     const kpd__call *c = (const kpd__call *)arg;
     const kpd_session *s = c->s;
     kpd__scratch *scratch = &s->scratch[task];
-    kpd__mark(&scratch->watch, KPD_STAGE_COUNT);
+    kpd__lap(&scratch->watch, KPD_STAGE_COUNT);
     for (size_t b = (size_t)task; b < c->n_blocks; b += (size_t)s->n_tasks) {
         size_t begin = s->blocks[b], end = s->blocks[b + 1];
         kpd__encode_block(s->ops, &c->m->tower[c->role == 1], &c->m->desc, s->ids, s->types, s->first, begin, end, scratch);
@@ -6536,7 +6536,7 @@ static void kpd__share(void *arg, int32_t task, void half(const kpd__rows *, siz
     size_t n = share->rows.first[share->rows.end] - share->rows.first[share->rows.begin], tasks = (size_t)share->s->n_tasks;
     size_t step = kpd__round_up((n + tasks - 1) / tasks, 16), from = kpd__min((size_t)task * step, n);
     size_t to = kpd__min(from + step, n);
-    kpd__mark(&share->s->scratch[task].watch, KPD_STAGE_COUNT);
+    kpd__lap(&share->s->scratch[task].watch, KPD_STAGE_COUNT);
     if (from < to) half(&share->rows, from, to, &share->s->scratch[task]);
 }
 
@@ -6549,7 +6549,7 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
     kpd__shared share;
     const kpd_model_desc *d = &c->m->desc;
     size_t begin = s->blocks[b], end = s->blocks[b + 1];
-    kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
+    kpd__lap(&s->scratch->watch, KPD_STAGE_COUNT);
     share.s = s;
     s->scratch->hidden = s->hidden;
     share.rows = kpd__embed_texts(s->ops, &c->m->tower[c->role == 1], d, s->ids, s->types, s->first, begin, end, s->scratch);
@@ -6558,7 +6558,7 @@ static void kpd__call_together(const kpd__call *c, size_t b) {
         if (j + 1 < d->n_layers || !kpd__reads_one(d)) kpd__run(&s->parallel, s->n_tasks, kpd__end_task, &share);
     }
     s->scratch->hidden = s->scratch->qkv;
-    kpd__mark(&s->scratch->watch, KPD_STAGE_COUNT);
+    kpd__lap(&s->scratch->watch, KPD_STAGE_COUNT);
     if (kpd__reads_one(d)) { share.rows.layer--; kpd__last_layer_end(&share.rows, d, s->scratch); }
     kpd__finish_texts(c, s->scratch, begin, end);
 }
@@ -6600,9 +6600,9 @@ static kpd_status kpd__call_run(kpd__call *c, const kpd_input *in, size_t n, kpd
     if (!e) e = &own;
     for (size_t at = 0; at < n;) {
         size_t count;
-        kpd__mark(watch, KPD_STAGE_COUNT);
+        kpd__lap(watch, KPD_STAGE_COUNT);
         count = kpd__slice(c, in, at, n, e);
-        kpd__mark(watch, KPD_STAGE_TOKENIZE);
+        kpd__lap(watch, KPD_STAGE_TOKENIZE);
         if (!count) { memset(out, 0, n * c->dim * sizeof *out); return e->status; }
         kpd__cut(c, count);
         c->out = out + at * c->dim;
@@ -6798,7 +6798,7 @@ static size_t kpd__convert_next(kpd__call *c, const kpd_convert_desc *d, size_t 
 }
 
 // The largest inputs of every matrix of every tower, seen[towers][layers][4][stride].
-static kpd_status kpd__convert_see(const kpd_model *m, const kpd_convert_desc *d, kpd_session *s, kpd__seen seen,
+static kpd_status kpd__convert_observe(const kpd_model *m, const kpd_convert_desc *d, kpd_session *s, kpd__observed seen,
                                    kpd__progress *progress, kpd_error *e) {
     kpd_error first;
     uint64_t state = 1;
@@ -6806,7 +6806,7 @@ static kpd_status kpd__convert_see(const kpd_model *m, const kpd_convert_desc *d
     memset(&c, 0, sizeof c);
     memset(&first, 0, sizeof first);
     c.s = s; c.m = m; c.role = kpd__role(m, d->tower);
-    s->scratch->seen = &seen;
+    s->scratch->observed = &seen;
     for (int tower = 0; tower < (m->desc.separate_towers ? 2 : 1); tower++) {
         for (size_t at = 0, n; !first.status && (n = kpd__convert_next(&c, d, at, &state, &first)) > 0; at += n) {
             for (size_t i = 0; i < n; i++)
@@ -6847,7 +6847,7 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
                                     kpd__progress *progress, kpd_error *e) {
     kpd_session_desc sd;
     kpd_session *session;
-    kpd__seen seen;
+    kpd__observed seen;
     size_t n_layers = (size_t)from->desc.n_layers * (from->desc.separate_towers ? 2 : 1), n_seen, size;
     kpd_status s = kpd__convert_tensors(from, to, w, true, progress, e);
     if (s) return s;
@@ -6863,7 +6863,7 @@ static kpd_status kpd__convert_int8(const kpd_model *from, const kpd_convert_des
     n_seen = n_layers * 4 * seen.stride;
     size = n_seen * sizeof *seen.most;
     seen.most = (float *)kpd__alloc(&d->allocator, size);
-    s = seen.most ? kpd__convert_see(from, d, session, seen, progress, e) : kpd__no_memory(e, size);
+    s = seen.most ? kpd__convert_observe(from, d, session, seen, progress, e) : kpd__no_memory(e, size);
     if (!s && kpd__not_finite(seen.most, n_seen) < n_seen)
         s = kpd__fail(e, KPD_ERR_LIMIT, -1, "an input of a layer's matrix is not finite: the model's weights are too large");
     for (size_t i = 0; i < n_layers && !s; i++) {   // the towers' layers lie one after another
@@ -10257,8 +10257,7 @@ KPD__GUARDED(6, kpd_recommend, kpd__recommend, kpd_session *, s, const kpd_recom
 // where takes lane i of a where words[i] is not 0, else of b; store_numbers writes the numbers of a mask's bits, from `from` on
 // and spoils up to 16 places; whole is float(s_i), wide float(256 high_i + low_i - 32768 c_i), rounded once; quads has the
 // lowest bytes of the bits of a, b, c, d in each lane.
-// With KPD__NAMES only the names are read. kpd__add is another function on each level: where another kernel calls one, it says kpd__add,
-// which is KPD__NAME(add), which is kpd__avx2_add, ...; what only the level's table calls is KPD__NAME(...) alone.
+// With KPD__NAMES only the names are read: KPD__NAME(dot) is the level's dot, kpd__add is short for KPD__NAME(add).
 
 #undef KPD__NAME
 #undef KPD__INLINE
@@ -11019,7 +11018,7 @@ KPD__INLINE kpd__v kpd__table_row(const kpd__table *t, size_t at, size_t n) {
 }
 
 // Rows of words lie anywhere in memory: one is asked for while the one before is at work.
-KPD__INLINE void KPD__NAME(ask_row)(const kpd__table *t, size_t at, size_t n) {
+KPD__INLINE void KPD__NAME(prefetch_row)(const kpd__table *t, size_t at, size_t n) {
     size_t size = t->f32 ? sizeof *t->f32 : sizeof *t->half;
     const char *row = (const char *)(t->f32 ? (const void *)(t->f32 + at) : (const void *)(t->half + at));
     for (size_t byte = 0; byte < n * size; byte += 64) KPD__PREFETCH(row, byte);
@@ -11030,7 +11029,7 @@ static void KPD__NAME(embed)(const kpd__embedding *e, const int32_t *ids, const 
     const size_t h = e->width;
     for (size_t t = 0; t < n_tokens; t++) {
         size_t w = (size_t)ids[t] * h, y = (size_t)types[t] * h, p = t * h;
-        if (t + 1 < n_tokens) KPD__NAME(ask_row)(&e->word, (size_t)ids[t + 1] * h, h);
+        if (t + 1 < n_tokens) KPD__NAME(prefetch_row)(&e->word, (size_t)ids[t + 1] * h, h);
         for (size_t i = 0; i < h; i += 16) {
             size_t n = kpd__part_n(i, h);
             kpd__v sum = kpd__add(kpd__table_row(&e->word, w + i, n), kpd__table_row(&e->type, y + i, n));
@@ -11128,8 +11127,8 @@ KPD__EACH_HEIGHT(KPD__MICRO_HALF)
 
 #if KPD__LEVEL == 3
 // The same with two panels [n_k][16] one behind the other: each number of a serves two sums, so that loads are half as many as
-// multiply-adds. out = the sums + bias, rows ldo apart, of the second panel `next` behind. ask: bytes from b to the panels that
-// come next, or 0.
+// multiply-adds. out = the sums + bias, rows ldo apart, of the second panel `next` behind. ahead: bytes from b to the panels
+// that come next, or 0.
 // The empty assembly keeps the compiler from reading each number of a twice, once for each multiply-add.
 #ifdef KPD__EMULATED
 #define KPD__HIDE_VECTOR(v)
@@ -11148,7 +11147,7 @@ KPD__EACH_HEIGHT(KPD__MICRO_HALF)
     kpd__store(out + r * ldo, kpd__add(c##r, bias[0]));                                                                \
     kpd__store(out + r * ldo + next, kpd__add(d##r, bias[1]));
 #define KPD__PAIR(R)                                                                                                   \
-    static void KPD__NAME(pair##R)(const float *a, size_t lda, const float *b, size_t n_k, size_t ask,                 \
+    static void KPD__NAME(pair##R)(const float *a, size_t lda, const float *b, size_t n_k, size_t ahead,               \
                                    const kpd__v bias[2], float *out, size_t ldo, size_t next) {                        \
         const float *three[(R + 2) / 3], *other = b + 16 * n_k;                                                        \
         KPD__ROW_LIST_##R(KPD__PAIR_ACC)                                                                               \
@@ -11156,7 +11155,7 @@ KPD__EACH_HEIGHT(KPD__MICRO_HALF)
         KPD__ROW_LIST_##R(KPD__PAIR_OUT)                                                                               \
         for (size_t k = 0; k < n_k; k++, b += 16, other += 16) {                                                       \
             kpd__v w = kpd__load(b), v = kpd__load(other);                                                             \
-            if (ask) { KPD__PREFETCH(b, ask); KPD__PREFETCH(other, ask); }                                             \
+            if (ahead) { KPD__PREFETCH(b, ahead); KPD__PREFETCH(other, ahead); }                                       \
             KPD__ROW_LIST_##R(KPD__PAIR_STEP)                                                                          \
             KPD__ROW_LIST_##R(KPD__NEXT)                                                                               \
         }                                                                                                              \
@@ -11240,7 +11239,7 @@ static void kpd__finish_by(const float *tile, size_t rows, size_t n, kpd__v bias
 KPD__INLINE kpd__v kpd__bias(const kpd__matrix *w, size_t col) { return w->bias ? kpd__load(w->bias + col) : kpd__set(0); }
 
 // Asks for the lines that results of some rows and panels go to, before the products: else stores wait for them.
-KPD__INLINE void KPD__NAME(ask_results)(const float *y, size_t ldy, size_t rows, size_t n_panels) {
+KPD__INLINE void KPD__NAME(prefetch_results)(const float *y, size_t ldy, size_t rows, size_t n_panels) {
     for (size_t r = 0; r < rows; r++)
         for (size_t p = 0; p < n_panels; p++) KPD__PREFETCH(y + r * ldy, p * 64);
 }
@@ -11252,7 +11251,7 @@ KPD__INLINE void kpd__gemm_panel(const kpd__matrix *w, size_t col, const float *
     kpd__v bias = kpd__bias(w, col);
     for (size_t r = 0, step = kpd__even_rows(rows, w->half ? KPD__HALF_ROWS : KPD__ROWS); r < rows; r += step) {
         size_t m = rows - r < step ? rows - r : step;
-        KPD__NAME(ask_results)(y + r * ldy + col, ldy, m, 1);
+        KPD__NAME(prefetch_results)(y + r * ldy + col, ldy, m, 1);
         if (w->half) kpd__micro_half(m, x + r * ldx, ldx, w->half + col * kpd__round_up(w->k, 32), w->k, tile);
         else kpd__micro(m, x + r * ldx, ldx, w->panels + col * w->k, 16, w->k, tile);
         kpd__finish_by(tile, m, kpd__part_n(col, w->n), bias, w->activation, y + r * ldy + col, ldy);
@@ -11273,16 +11272,16 @@ static void KPD__NAME(gemm)(const kpd__matrix *w, const float *x, size_t ldx, si
 static void KPD__NAME(gemm_pair)(const kpd__matrix *w, size_t col, const float *x, size_t ldx, size_t rows, float *y,
                                  size_t ldy) {
 #define KPD__ENTRY(R) KPD__NAME(pair##R),
-    static void (*const pair[])(const float *a, size_t lda, const float *b, size_t n_k, size_t ask, const kpd__v bias[2],
+    static void (*const pair[])(const float *a, size_t lda, const float *b, size_t n_k, size_t ahead, const kpd__v bias[2],
                                 float *out, size_t ldo, size_t next) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
 #undef KPD__ENTRY
     const kpd__v bias[2] = {kpd__bias(w, col), kpd__bias(w, col + 16)}, added = kpd__set(-0.0f);   // x + -0 is x
     const bool direct = w->activation == KPD_IDENTITY;
     float tile[2][KPD__ROWS * 16];
     for (size_t r = 0, step = kpd__even_rows(rows, KPD__ROWS), m; r < rows; r += m, y += m * ldy) {
-        const size_t ask = r ? 0 : w->k * 32 * sizeof *w->panels;   // once: the next pair comes into L2 as the first rows go by
+        const size_t ahead = r ? 0 : w->k * 32 * sizeof *w->panels;   // once: the next pair comes into L2 with the first rows
         m = kpd__min(step, rows - r);
-        pair[m - 1](x + r * ldx, ldx, w->panels + col * w->k, w->k, ask, bias, direct ? y : tile[0], direct ? ldy : 16,
+        pair[m - 1](x + r * ldx, ldx, w->panels + col * w->k, w->k, ahead, bias, direct ? y : tile[0], direct ? ldy : 16,
                     direct ? 16 : KPD__ROWS * 16);
         if (direct) continue;
         kpd__finish_by(tile[0], m, 16, added, w->activation, y, ldy);
@@ -11490,7 +11489,7 @@ KPD__INLINE void KPD__NAME(half_rows)(kpd__operand operand, const float *x, size
 
 // Rows of x as u, and their steps and zeros.
 static void KPD__NAME(int8_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                                 const kpd__room *to) {
+                                 const kpd__workspace *to) {
     for (size_t r = 0; r < rows; r++, x += ldx) {
         size_t next;
         uint8_t *row = KPD__NAME(operand_row)(operand, to->rows, r, to->row_bytes, &next);
@@ -11501,7 +11500,7 @@ static void KPD__NAME(int8_rows)(const kpd__matrix *w, kpd__operand operand, con
 }
 
 static void KPD__NAME(round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
-                                  const kpd__room *to) {
+                                  const kpd__workspace *to) {
 #ifdef KPD__ROUNDS_TO_HALF
     if (w->half) { KPD__NAME(half_rows)(operand, x, ldx, rows, w->k, to->rows); return; }
 #endif
@@ -11547,8 +11546,8 @@ static void KPD__NAME(finish_block)(const kpd__block *b) {
 }
 
 // Up to m->n_rows rounded rows times the panels of columns [from, w->n), some panels and rows at a time.
-static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__room *m, size_t rows, float *y,
-                            size_t ldy) {
+static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__workspace *m, size_t rows,
+                            float *y, size_t ldy) {
     const size_t depth = kpd__depth(w), group = kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
     kpd__dots *dots = w->bytes ? ops->int8_dots : ops->half_dots;
     kpd__block b;
@@ -11561,7 +11560,7 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t fr
         for (b.row = 0; b.row < rows; b.row += b.rows) {
             const uint8_t *a = m->rows + b.row * m->row_bytes;
             b.rows = kpd__min(group, rows - b.row);
-            if (ldy != KPD__HALVES) KPD__NAME(ask_results)(y + b.row * ldy + b.col, ldy, b.rows, b.n_panels);
+            if (ldy != KPD__HALVES) KPD__NAME(prefetch_results)(y + b.row * ldy + b.col, ldy, b.rows, b.n_panels);
             dots(a, b.rows, depth, panels, b.n_panels, m->widened, b.sums);
             if (m->plane) dots(a + m->plane, b.rows, depth, panels, b.n_panels, m->widened, b.high);
             KPD__NAME(finish_block)(&b);
@@ -11574,7 +11573,7 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t fr
 static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
                                     float *y, size_t ldy, void *scratch) {
     kpd__arena a = {(char *)scratch, 0, false};
-    kpd__room m = kpd__room_lay(ops->operand, w, &a);
+    kpd__workspace m = kpd__workspace_lay(ops->operand, w, &a);
     const size_t next = ldy == KPD__HALVES ? kpd__round_up(w->n, 32) / 2 : ldy;   // floats' worth of a row of y
     for (size_t r = 0, n; r < rows; r += n) {
         n = kpd__min(m.n_rows, rows - r);
@@ -11733,7 +11732,8 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
            y##12 = kpd__zip_low(x##6, x##14), y##13 = kpd__zip_high(x##6, x##14), y##14 = kpd__zip_low(x##7, x##15),           \
            y##15 = kpd__zip_high(x##7, x##15);
 #define KPD__TURN_STORE(r) if (r < columns) kpd__store_n(out + r * ldo, lanes, v##r);
-static void KPD__NAME(turn)(const float *in, size_t ldi, size_t rows, size_t columns, float *out, size_t ldo, size_t lanes) {
+static void KPD__NAME(transpose)(const float *in, size_t ldi, size_t rows, size_t columns, float *out, size_t ldo,
+                                 size_t lanes) {
     KPD__ROW_LIST_16(KPD__TURN_LOAD)
     KPD__TURN_ROUND(x, y)
     KPD__TURN_ROUND(y, z)
@@ -11809,7 +11809,7 @@ KPD__INLINE void KPD__NAME(give_values)(float *values, size_t depth, kpd__v inve
     for (size_t d = 0; d < depth; d++) kpd__store(values + d * 16, kpd__mul(kpd__load(values + d * 16), inverse));
     for (size_t d = 0, n; d < depth; d += 16) {
         n = kpd__part_n(d, depth);
-        KPD__NAME(turn)(values + d * 16, 16, n, queries, out + d, ldo, n);
+        KPD__NAME(transpose)(values + d * 16, 16, n, queries, out + d, ldo, n);
     }
 }
 
@@ -11820,7 +11820,8 @@ static void KPD__NAME(attend)(const float *q, size_t ld, size_t queries, const f
     size_t deep = kpd__round_up(depth, 16), step = kpd__even_rows(n, KPD__ROWS);
     float *columns = scratch, *values = columns + deep * 16, *scores = values + deep * 16;
     kpd__v inverse;
-    for (size_t d = 0; d < depth; d += 16) KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, depth), columns + d * 16, 16, 16);
+    for (size_t d = 0; d < depth; d += 16)
+        KPD__NAME(transpose)(q + d, ld, queries, kpd__part_n(d, depth), columns + d * 16, 16, 16);
     for (size_t j = 0; j < n; j += step)
         kpd__micro(kpd__min(step, n - j), k + j * ld, ld, columns, 16, depth, scores + j * 16);
     inverse = KPD__NAME(softmax)(scores, n, 1.0f / sqrtf((float)depth));
@@ -11849,7 +11850,7 @@ KPD__INLINE void KPD__NAME(half_values)(const kpd__half_head *h, const float *v,
     for (size_t d = 0; d < h->depth; d += 16) {
         size_t m = kpd__part_n(d, h->depth);
         for (size_t j = 0; j < h->n; j += 16)
-            KPD__NAME(turn)(v + j * ld + d, ld, kpd__part_n(j, h->n), m, h->scores + j, h->n16, kpd__part_n(j, h->n));
+            KPD__NAME(transpose)(v + j * ld + d, ld, kpd__part_n(j, h->n), m, h->scores + j, h->n16, kpd__part_n(j, h->n));
         KPD__NAME(half_rows)(h->operand, h->scores, h->n16, m, h->n, h->values + d * h->n32);
     }
 }
@@ -11859,7 +11860,8 @@ KPD__INLINE void KPD__NAME(half_queries)(const kpd__half_head *h, const float *q
     size_t words = h->d32 / 2;
     KPD__NAME(half_rows)(KPD__BYTES, q, ld, queries, h->depth, h->room);
     for (size_t c = 0; c < words; c += 16)
-        KPD__NAME(turn)((const float *)(const void *)h->room + c, words, queries, 16, (float *)(void *)panel + c * 16, 16, 16);
+        KPD__NAME(transpose)((const float *)(const void *)h->room + c, words, queries, 16, (float *)(void *)panel + c * 16, 16,
+                             16);
 }
 
 // Softmax numerators of 16 columns of n scores, times scale, in bf16 as a panel: [n32/2][16][2], zeros behind the n-th. Returns
@@ -11975,7 +11977,7 @@ static kpd__v KPD__NAME(int8_queries)(const kpd__int8_head *h, const float *q, s
     const kpd__v zero = kpd__set(0);
     kpd__v most = zero, least = zero, by;
     for (size_t d = 0; d < h->depth; d += 16)
-        KPD__NAME(turn)(q + d, ld, queries, kpd__part_n(d, h->depth), h->columns + d * 16, 16, 16);
+        KPD__NAME(transpose)(q + d, ld, queries, kpd__part_n(d, h->depth), h->columns + d * 16, 16, 16);
     for (size_t d = 0; d < h->depth; d++) {
         kpd__v x = kpd__mul(kpd__load(h->columns + d * 16), kpd__set(h->key_step[d]));
         kpd__store(h->columns + d * 16, x);
@@ -12042,7 +12044,7 @@ KPD__INLINE void KPD__NAME(int8_weights)(const kpd__int8_head *h, const int32_t 
     size_t n = h->n_row * h->unit / 4;
     bool tiles = h->operand == KPD__TILES;
     for (size_t c = 0; c < n; c += 16)
-        KPD__NAME(turn)((const float *)(const void *)lanes + c * 16, 16, kpd__part_n(c, n), queries,
+        KPD__NAME(transpose)((const float *)(const void *)lanes + c * 16, 16, kpd__part_n(c, n), queries,
                         (float *)(void *)(rows + c * (tiles ? 64 : 4)), tiles ? 16 : n, kpd__part_n(c, n));
 }
 
