@@ -37,7 +37,7 @@
 // (there is no forward declaration). Behind a name: its lines, what it has, where to enter.
 //
 //     >>concepts      40  scores and similarities, memory, threads, numbers, limits
-//     >>api          550  losses, data, trainer, metrics, auction, vocabulary
+//     >>api          590  losses, data, trainer, metrics, auction, vocabulary
 //     part A: all but kernels
 //     >>numbers      100  exp, log, random numbers; names
 //     >>tape         590  parameters, gradients, what backward reads                              kpdt__net_create
@@ -48,7 +48,7 @@
 //     >>sampler      150  which rows make the next batch                                          kpdt__trainer_draw
 //     >>trainer     1370  towers, batches, a step, dev                                            kpdt__trainer_step
 //     >>checkpoint   300  a trainer's state as a file                                             kpdt__trainer_save
-//     >>metrics      360  classification, correlation, ranking, bootstrap
+//     >>metrics      560  classification, correlation, ranking, bootstrap
 //     >>auction       50  the paper's evaluation
 //     >>vocabulary   530  WordPiece out of texts                                                  kpdt_vocabulary_train
 //     part B: kernels, read once per level as kpd.h's
@@ -99,8 +99,9 @@
 // References: [Oord 2018] InfoNCE; [Henderson 2017] in-batch negatives (MNR); [Hadsell 2006] contrastive; [SBERT] Reimers
 // and Gurevych 2019; [Hofstaetter 2020] margin-MSE; [Hinton 2015] distillation; [Su 2022] CoSENT (kexue.fm/archives/8847);
 // [AnglE] Li and Li 2023; [D2LLM] Liao et al. 2024 (Pearson); [Burges 2005] RankNet; [Yi 2019] log q correction; [MRL]
-// Kusupati et al. 2022 (Matryoshka); [Guo 2017] calibration; [Loshchilov 2019] decoupled weight decay (AdamW); [BERT] Devlin
-// et al. 2019. ST = the sentence-transformers library.
+// Kusupati et al. 2022 (Matryoshka); [Guo 2017] calibration; [Zhu 2017], [Zhou 2018] AUC by query (optimised cost per click;
+// deep interest network); [Holm 1979]; [Loshchilov 2019] decoupled weight decay (AdamW); [BERT] Devlin et al. 2019. ST = the
+// sentence-transformers library.
 
 // ------------------------------------------------------------------------------------------------------------------
 #ifndef KPD_TRAIN_H
@@ -560,20 +561,46 @@ typedef struct kpdt_ranking { double recall, precision, mrr, ndcg, map; } kpdt_r
 // query belongs in no mean.
 KPDDEF void kpdt_rank(const float *gain, int32_t n, int32_t k, const float *ideal, int32_t n_relevant, kpdt_ranking *out);
 
+// In-query AUC, also called group AUC or GAUC [Zhu 2017, Zhou 2018]: how well the scores order the pairs of one query, whatever
+// they say between queries:
+//   sum_q n_q AUC_q / sum_q n_q, over the queries that have both labels, n_q = pairs of query q.
+// s, y [n] as in kpdt_classify, query [n] in 0 .. n_queries - 1; NaN where no query has both. each [2, n_queries], unless NULL,
+// becomes n_q AUC_q and n_q, both 0 where a query has one label or no pair: the a and a_weight with which kpdt_bootstrap draws
+// queries. O(n log n) time, 32 n + 8 n_queries bytes. Errors: ARGUMENT, INPUT, MEMORY.
+KPDDEF kpd_status kpdt_auc_by_query(const float *s, const uint8_t *y, const uint32_t *query, size_t n, size_t n_queries,
+                                    const kpd_allocator *a, float *each, double *auc, kpd_error *e);
+
+// Pairs whose figures are asked for again and again, of resamples: they are sorted once, and then a look takes O(n).
+typedef struct kpdt_sample kpdt_sample;
+typedef struct kpdt_sample_figures {
+    kpdt_classification yes;            // of labels of at least .5
+    double pearson, spearman;           // of scores and labels
+} kpdt_sample_figures;
+// s, t [n]: scores and labels, which must live as long as the sample and not change. O(n log n) time, 57 n bytes. Errors:
+// ARGUMENT, INPUT, MEMORY.
+KPDDEF kpd_status kpdt_sample_create(const float *s, const float *t, size_t n, const kpd_allocator *a, kpdt_sample **out,
+                                     kpd_error *e);
+// The figures when pair i counts count[i] times (NULL = each once), as kpdt_classify, kpdt_pearson and kpdt_spearman have
+// them of such rows. What counts 0 times does not count; nothing at all gives NaN throughout. One caller at a time.
+KPDDEF void kpdt_sample_measure(kpdt_sample *p, const uint32_t *count, const float *threshold, kpdt_sample_figures *out);
+KPDDEF void kpdt_sample_destroy(kpdt_sample *p);        // NULL is a no-op
+
 // Two-level bootstrap. The statistic is sum a / sum a_weight over all runs and items: a mean when there are no weights, and
 // for example the pass rate when a counts the passed and a_weight the survivors of an item. With b it is the difference
 // a - b of two systems on the same items (a paired test). A resample draws runs with replacement (training seeds), and
 // items with replacement: the same draw for all runs and both systems, since they saw the same items.
 //
-// Any other statistic is the host's function of the runs and items drawn: a median, an AUC, a correlation, a difference of two.
-// First it gets each run and item once, in order, for the estimate. Where it is not defined it returns NaN.
-typedef double kpdt_statistic_t(void *user, const size_t *run, size_t runs, const size_t *item, size_t n);
+// Any other statistics are the host's function of the runs and items drawn: a median, an AUC, a difference of two. It writes
+// out [n_statistics], each of which gets an interval of its own from the same draws; NaN where one is not defined. First it
+// gets each run and item once, in order, for the estimates.
+typedef void kpdt_statistic_t(void *user, const size_t *run, size_t runs, const size_t *item, size_t n, double *out);
 
 typedef struct kpdt_bootstrap_desc {
     uint32_t abi;
     const float *a, *a_weight;          // [runs, n]; a_weight NULL = 1
     const float *b, *b_weight;          // [runs, n]; b NULL = the statistic of a alone
     kpdt_statistic_t *statistic; void *statistic_user;   // in place of a
+    int32_t n_statistics;               // that it writes, 0 = 1
     size_t n, runs;                     // runs 0 = 1
     int32_t resamples;                  // 0 = 10000
     float level;                        // of the interval, 0 = .95
@@ -587,9 +614,15 @@ typedef struct kpdt_interval {
                                         // (1 + resamples), at most 1
     double undefined;                   // share of the resamples that were NaN, and do not count; all: so are low, high and p
 } kpdt_interval;
-// A resample whose weights sum to 0 counts as 0. O(resamples runs n) time or what the statistic takes, 16 resamples +
-// 8 (runs + n) bytes. Errors: ARGUMENT; INPUT, `where` = the place in [runs, n]; MEMORY.
+// out [n_statistics], or one of a and b. A resample whose weights sum to 0 counts as 0. O(resamples runs n) time or what the
+// statistic takes, (16 + 8 n_statistics) resamples + 8 (runs + n) bytes. Errors: ARGUMENT; INPUT, `where` = the place in
+// [runs, n]; MEMORY.
 KPDDEF kpd_status kpdt_bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *out, kpd_error *e);
+
+// Of n hypotheses that are tested together, the p-values which hold for all [Holm 1979]: with p sorted, rising,
+// adjusted_i = max over j <= i of min(1, (n - j) p_j), j from 0. At level .05 the chance that any of those under .05 is a
+// mistake is at most .05. p, adjusted [n]; NaN stays NaN and is no hypothesis. O(n^2) time.
+KPDDEF void kpdt_holm(const double *p, size_t n, double *adjusted);
 
 // AUCTION  The evaluation of retrieved keyphrases, item by item, so that it streams and shards. ---------------------
 // Per item: retrieve the top N, drop duplicates, filter by relevance, and let a judge (an LLM's labels, or people, or the
@@ -5230,17 +5263,27 @@ static float kpdt__between(double above, double below) {
     return (double)middle > below && (double)middle <= above ? middle : (float)above;
 }
 
+// How often row i counts.
+static double kpdt__times(const uint32_t *count, size_t i) { return count ? (double)count[i] : 1; }
+
+// The first row from i on that counts, or n.
+static size_t kpdt__counted(const kpdt__ranked *r, const uint32_t *count, size_t i, size_t n) {
+    while (i < n && count && !count[r[i].at]) i++;
+    return i;
+}
+
 // Walks down the distinct scores: area under precision-recall and ROC, and the threshold of the best F1.
-static void kpdt__sweep(const kpdt__ranked *r, const uint8_t *y, size_t n, kpdt_classification *out) {
-    double yes = 0, tp = 0, fp = 0, ap = 0, area = 0, best = -1;
-    for (size_t i = 0; i < n; i++) yes += y[i];
-    for (size_t i = 0, end; i < n; i = end) {
-        double more = 0, f1;
+static void kpdt__sweep(const kpdt__ranked *r, const uint8_t *y, const uint32_t *count, size_t n, kpdt_classification *out) {
+    double yes = 0, no = 0, tp = 0, fp = 0, ap = 0, area = 0, best = -1;
+    for (size_t i = 0; i < n; i++) *(y[i] ? &yes : &no) += kpdt__times(count, i);
+    for (size_t i = kpdt__counted(r, count, 0, n), end; i < n; i = end) {
+        double more = 0, less = 0, f1;
         end = kpdt__ties_end(r, i, n);
-        for (size_t j = i; j < end; j++) more += y[r[j].at];
-        area += ((double)(end - i) - more) * (tp + more / 2);   // each negative is below tp positives, and beside `more`
+        for (size_t j = i; j < end; j++) *(y[r[j].at] ? &more : &less) += kpdt__times(count, r[j].at);
+        end = kpdt__counted(r, count, end, n);
+        area += less * (tp + more / 2);             // each negative is below tp positives, and beside `more`
         tp += more;
-        fp += (double)(end - i) - more;
+        fp += less;
         if (more > 0) ap += more / yes * (tp / (tp + fp));
         f1 = 2 * tp / (yes + tp + fp);
         if (f1 > best) {
@@ -5249,36 +5292,55 @@ static void kpdt__sweep(const kpdt__ranked *r, const uint8_t *y, size_t n, kpdt_
         }
     }
     out->average_precision = yes > 0 ? ap : kpdt__nan();
-    out->auc = yes > 0 && yes < (double)n ? area / (yes * ((double)n - yes)) : kpdt__nan();
+    out->auc = yes > 0 && no > 0 ? area / (yes * no) : kpdt__nan();
 }
 
 static double kpdt__ratio(double a, double b) { return b > 0 ? a / b : kpdt__nan(); }
 
-static void kpdt__at_threshold(const float *s, const uint8_t *y, size_t n, kpdt_classification *out) {
-    double count[2][2] = {{0, 0}, {0, 0}}, tp, fp, fn, tn;   // [predicted][true]
-    for (size_t i = 0; i < n; i++) count[s[i] >= out->threshold][y[i]] += 1;
-    tp = count[1][1]; fp = count[1][0]; fn = count[0][1]; tn = count[0][0];
+static void kpdt__at_threshold(const float *s, const uint8_t *y, const uint32_t *count, size_t n, kpdt_classification *out) {
+    double sum[2][2] = {{0, 0}, {0, 0}}, tp, fp, fn, tn;     // [predicted][true]
+    for (size_t i = 0; i < n; i++) sum[s[i] >= out->threshold][y[i]] += kpdt__times(count, i);
+    tp = sum[1][1]; fp = sum[1][0]; fn = sum[0][1]; tn = sum[0][0];
     out->precision = kpdt__ratio(tp, tp + fp);
     out->recall = kpdt__ratio(tp, tp + fn);
     out->f1 = kpdt__ratio(2 * tp, 2 * tp + fp + fn);
-    out->accuracy = (tp + tn) / (double)n;
+    out->accuracy = kpdt__ratio(tp + tn, tp + fp + fn + tn);
     out->mcc = kpdt__ratio(tp * tn - fp * fn, sqrt((tp + fp) * (tp + fn)) * sqrt((tn + fp) * (tn + fn)));
 }
 
 #define KPDT__BINS 15
-static double kpdt__calibration(const float *s, const uint8_t *y, size_t n) {
-    double sum[KPDT__BINS], yes[KPDT__BINS], error = 0;
+static double kpdt__calibration(const float *s, const uint8_t *y, const uint32_t *count, size_t n) {
+    double sum[KPDT__BINS], yes[KPDT__BINS], error = 0, total = 0;
     for (int i = 0; i < KPDT__BINS; i++) sum[i] = yes[i] = 0;
     for (size_t i = 0; i < n; i++) {
+        double times = kpdt__times(count, i);
         int bin;
         if (!(s[i] >= 0 && s[i] <= 1)) return kpdt__nan();
         bin = (int)((double)s[i] * KPDT__BINS);
         if (bin == KPDT__BINS) bin--;
-        sum[bin] += (double)s[i];
-        yes[bin] += y[i];
+        sum[bin] += times * (double)s[i];
+        yes[bin] += times * y[i];
+        total += times;
     }
     for (int i = 0; i < KPDT__BINS; i++) error += kpdt__abs(yes[i] - sum[i]);   // size / n times the difference of the means
-    return error / (double)n;
+    return kpdt__ratio(error, total);
+}
+
+// All figures of rows in order; of a threshold that of the best F1 where none is given.
+static void kpdt__classified(const kpdt__ranked *r, const float *s, const uint8_t *y, const uint32_t *count, size_t n,
+                             const float *threshold, kpdt_classification *out) {
+    out->threshold = 0;                             // where nothing counts
+    kpdt__sweep(r, y, count, n, out);
+    if (threshold) out->threshold = *threshold;
+    kpdt__at_threshold(s, y, count, n, out);
+    out->ece = kpdt__calibration(s, y, count, n);
+}
+
+static kpd_status kpdt__check_yes(const uint8_t *y, size_t n, kpd_error *e) {
+    for (size_t i = 0; i < n; i++)
+        if (y[i] > 1) return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "y[%llu] is %d, expected 0 or 1", (unsigned long long)i,
+                                       y[i]);
+    return KPD_OK;
 }
 
 static kpd_status kpdt__classify(const float *s, const uint8_t *y, size_t n, const float *threshold, const kpd_allocator *a,
@@ -5288,16 +5350,10 @@ static kpd_status kpdt__classify(const float *s, const uint8_t *y, size_t n, con
     if (!n || !kpd__allocator_ok(a) || (threshold && *threshold != *threshold))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "classify: no samples, half an allocator, or a threshold that is no number");
     status = kpdt__check_finite(s, n, "s", e);
+    if (!status) status = kpdt__check_yes(y, n, e);
+    if (!status) status = kpdt__sorted(s, n, a, &r, e);
     if (status) return status;
-    for (size_t i = 0; i < n; i++)
-        if (y[i] > 1) return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "y[%llu] is %d, expected 0 or 1", (unsigned long long)i,
-                                       y[i]);
-    status = kpdt__sorted(s, n, a, &r, e);
-    if (status) return status;
-    kpdt__sweep(r, y, n, out);
-    if (threshold) out->threshold = *threshold;
-    kpdt__at_threshold(s, y, n, out);
-    out->ece = kpdt__calibration(s, y, n);
+    kpdt__classified(r, s, y, NULL, n, threshold, out);
     kpd__free(a, r, n * sizeof *r);
     return KPD_OK;
 }
@@ -5308,21 +5364,23 @@ KPD__GUARDED(6, kpdt_classify, kpdt__classify, const float *, s, const uint8_t *
 typedef struct kpdt__column { const float *f; const double *d; } kpdt__column;
 static double kpdt__value(kpdt__column c, size_t i) { return c.f ? (double)c.f[i] : c.d[i]; }
 
-static double kpdt__correlation(kpdt__column x, kpdt__column y, size_t n) {
-    double mean_x = 0, mean_y = 0, xx = 0, yy = 0, xy = 0;
+static double kpdt__correlation(kpdt__column x, kpdt__column y, const uint32_t *count, size_t n) {
+    double mean_x = 0, mean_y = 0, xx = 0, yy = 0, xy = 0, total = 0;
     for (size_t i = 0; i < n; i++) {
-        mean_x += kpdt__value(x, i);
-        mean_y += kpdt__value(y, i);
+        double times = kpdt__times(count, i);
+        mean_x += times * kpdt__value(x, i);
+        mean_y += times * kpdt__value(y, i);
+        total += times;
     }
-    mean_x /= (double)n;
-    mean_y /= (double)n;
+    mean_x /= total;
+    mean_y /= total;
     for (size_t i = 0; i < n; i++) {
-        double a = kpdt__value(x, i) - mean_x, b = kpdt__value(y, i) - mean_y;
-        xx += a * a;
-        yy += b * b;
-        xy += a * b;
+        double times = kpdt__times(count, i), a = kpdt__value(x, i) - mean_x, b = kpdt__value(y, i) - mean_y;
+        xx += times * (a * a);
+        yy += times * (b * b);
+        xy += times * (a * b);
     }
-    return n > 1 && xx > 0 && yy > 0 ? xy / (sqrt(xx) * sqrt(yy)) : kpdt__nan();
+    return total > 1 && xx > 0 && yy > 0 ? xy / (sqrt(xx) * sqrt(yy)) : kpdt__nan();
 }
 
 typedef struct kpdt__columns { const float *x, *y; size_t n; double pearson; } kpdt__columns;
@@ -5330,7 +5388,7 @@ typedef struct kpdt__columns { const float *x, *y; size_t n; double pearson; } k
 static kpd_status kpdt__pearson(void *arg) {
     kpdt__columns *c = (kpdt__columns *)arg;
     kpdt__column x = {c->x, NULL}, y = {c->y, NULL};
-    c->pearson = kpdt__correlation(x, y, c->n);
+    c->pearson = kpdt__correlation(x, y, NULL, c->n);
     return KPD_OK;
 }
 
@@ -5340,15 +5398,23 @@ KPDDEF double kpdt_pearson(const float *x, const float *y, size_t n) {
     return c.pearson;
 }
 
-// rank[i] = place of x[i] from 1, ties sharing the mean.
+// rank[i] = place of row i from 1, ties sharing the mean.
+static void kpdt__rank_sorted(const kpdt__ranked *r, const uint32_t *count, size_t n, double *rank) {
+    double before = 0;
+    for (size_t i = 0, end; i < n; i = end) {
+        double more = 0;
+        end = kpdt__ties_end(r, i, n);
+        for (size_t j = i; j < end; j++) more += kpdt__times(count, r[j].at);
+        for (size_t j = i; j < end; j++) rank[r[j].at] = before + (more + 1) / 2;
+        before += more;
+    }
+}
+
 static kpd_status kpdt__ranks(const float *x, size_t n, const kpd_allocator *a, double *rank, kpd_error *e) {
     kpdt__ranked *r;
     kpd_status status = kpdt__sorted(x, n, a, &r, e);
     if (status) return status;
-    for (size_t i = 0, end; i < n; i = end) {
-        end = kpdt__ties_end(r, i, n);
-        for (size_t j = i; j < end; j++) rank[r[j].at] = (double)(i + end + 1) / 2;
-    }
+    kpdt__rank_sorted(r, NULL, n, rank);
     kpd__free(a, r, n * sizeof *r);
     return KPD_OK;
 }
@@ -5368,12 +5434,176 @@ static kpd_status kpdt__spearman(const float *x, const float *y, size_t n, const
     status = kpdt__ranks(x, n, a, rank, e);
     if (!status) status = kpdt__ranks(y, n, a, rank + n, e);
     cx.f = cy.f = NULL; cx.d = rank; cy.d = rank + n;
-    if (!status) *rho = kpdt__correlation(cx, cy, n);
+    if (!status) *rho = kpdt__correlation(cx, cy, NULL, n);
     kpd__free(a, rank, size);
     return status;
 }
 KPD__GUARDED(5, kpdt_spearman, kpdt__spearman, const float *, x, const float *, y, size_t, n, const kpd_allocator *, a,
              double *, rho)
+
+// Rows in the order of queries, of each by falling score: a counting sort of what is sorted by score keeps that order.
+static void kpdt__gather_queries(const kpdt__ranked *r, const uint32_t *query, size_t n, kpdt__ranked *out, size_t *end) {
+    for (size_t i = 0; i < n; i++) out[end[query[r[i].at]]++] = r[i];
+}
+
+// The area under one query's ROC times its pairs of a yes and a no, y of rows from r on.
+static double kpdt__query_area(const kpdt__ranked *r, const uint8_t *y, size_t n, double *yes) {
+    double area = 0;
+    *yes = 0;
+    for (size_t i = 0, end; i < n; i = end) {
+        double more = 0;
+        end = kpdt__ties_end(r, i, n);
+        for (size_t j = i; j < end; j++) more += y[r[j].at];
+        area += ((double)(end - i) - more) * (*yes + more / 2);
+        *yes += more;
+    }
+    return area;
+}
+
+static double kpdt__query_aucs(const kpdt__ranked *r, const uint8_t *y, const size_t *end, size_t n_queries, float *each) {
+    double sum = 0, by = 0;
+    for (size_t q = 0; q < n_queries; q++) {
+        size_t first = q ? end[q - 1] : 0, n = end[q] - first;
+        double yes, area = kpdt__query_area(r + first, y, n, &yes), no = (double)n - yes;
+        double weight = yes > 0 && no > 0 ? (double)n : 0;
+        if (weight > 0) area *= weight / (yes * no);
+        sum += weight > 0 ? area : 0;
+        by += weight;
+        if (!each) continue;
+        each[q] = weight > 0 ? (float)area : 0;
+        each[n_queries + q] = (float)weight;
+    }
+    return kpdt__ratio(sum, by);
+}
+
+static void kpdt__query_lay(size_t n, size_t n_queries, kpdt__ranked **r, size_t **end, kpd__arena *a) {
+    *r = (kpdt__ranked *)kpd__take(a, n, sizeof **r);
+    *end = (size_t *)kpd__take(a, n_queries + 1, sizeof **end);
+}
+
+static kpd_status kpdt__auc_check(const float *s, const uint8_t *y, const uint32_t *query, size_t n, size_t n_queries,
+                                  const kpd_allocator *a, kpd_error *e) {
+    kpd_status status;
+    if (!n || !kpd__allocator_ok(a)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "auc_by_query: no pairs, or half an allocator");
+    status = kpdt__check_finite(s, n, "s", e);
+    if (!status) status = kpdt__check_yes(y, n, e);
+    for (size_t i = 0; i < n && !status; i++)
+        if (query[i] >= n_queries)
+            status = kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "query[%llu] is %llu, expected less than %llu",
+                               (unsigned long long)i, (unsigned long long)query[i], (unsigned long long)n_queries);
+    return status;
+}
+
+static kpd_status kpdt__auc_by_query(const float *s, const uint8_t *y, const uint32_t *query, size_t n, size_t n_queries,
+                                     const kpd_allocator *a, float *each, double *auc, kpd_error *e) {
+    kpdt__ranked *sorted, *r;
+    size_t *end, size;
+    kpd__arena arena;
+    void *block;
+    kpd_status status = kpdt__auc_check(s, y, query, n, n_queries, a, e);
+    if (!status) status = kpdt__sorted(s, n, a, &sorted, e);
+    if (status) return status;
+    memset(&arena, 0, sizeof arena);
+    kpdt__query_lay(n, n_queries, &r, &end, &arena);
+    status = kpd__arena_block(&arena, a, "auc_by_query: its order", &block, &size, e);
+    if (!status) {
+        kpdt__query_lay(n, n_queries, &r, &end, &arena);
+        memset(end, 0, (n_queries + 1) * sizeof *end);
+        for (size_t i = 0; i < n; i++) end[query[i] + 1]++;
+        for (size_t q = 0; q < n_queries; q++) end[q + 1] += end[q];     // where each begins; then where it ends
+        kpdt__gather_queries(sorted, query, n, r, end);
+        *auc = kpdt__query_aucs(r, y, end, n_queries, each);
+        kpd__free(a, block, size);
+    }
+    kpd__free(a, sorted, n * sizeof *sorted);
+    return status;
+}
+KPD__GUARDED(8, kpdt_auc_by_query, kpdt__auc_by_query, const float *, s, const uint8_t *, y, const uint32_t *, query, size_t, n,
+             size_t, n_queries, const kpd_allocator *, a, float *, each, double *, auc)
+
+// Scores and labels in order, and room for a look.
+struct kpdt_sample {
+    const float *s, *t; size_t n;
+    kpdt__ranked *by_s, *by_t;          // [n]
+    double *rank_s, *rank_t;            // [n], of the look under way
+    uint8_t *yes;
+    kpd_allocator allocator;
+    void *block; size_t size;
+};
+
+static void kpdt__sample_lay(kpdt_sample *p, size_t n, kpd__arena *a) {
+    p->rank_s = (double *)kpd__take(a, n, sizeof *p->rank_s);
+    p->rank_t = (double *)kpd__take(a, n, sizeof *p->rank_t);
+    p->yes = (uint8_t *)kpd__take(a, n, 1);
+}
+
+KPDDEF void kpdt_sample_destroy(kpdt_sample *p) {
+    kpd_allocator a;
+    if (!p) return;
+    a = p->allocator;
+    kpd__free(&a, p->by_s, p->n * sizeof *p->by_s);
+    kpd__free(&a, p->by_t, p->n * sizeof *p->by_t);
+    kpd__free(&a, p->block, p->size);
+    kpd__free(&a, p, sizeof *p);
+}
+
+static kpd_status kpdt__sample_fill(kpdt_sample *p, kpd_error *e) {
+    kpd__arena a;
+    kpd_status status = kpdt__sorted(p->s, p->n, &p->allocator, &p->by_s, e);
+    if (!status) status = kpdt__sorted(p->t, p->n, &p->allocator, &p->by_t, e);
+    if (status) return status;
+    memset(&a, 0, sizeof a);
+    kpdt__sample_lay(p, p->n, &a);
+    status = kpd__arena_block(&a, &p->allocator, "sample", &p->block, &p->size, e);
+    if (status) return status;
+    kpdt__sample_lay(p, p->n, &a);
+    for (size_t i = 0; i < p->n; i++) p->yes[i] = p->t[i] >= 0.5f;
+    return KPD_OK;
+}
+
+static kpd_status kpdt__sample_create(const float *s, const float *t, size_t n, const kpd_allocator *a, kpdt_sample **out,
+                                      kpd_error *e) {
+    kpdt_sample *p;
+    kpd_status status;
+    *out = NULL;
+    if (!n || !kpd__allocator_ok(a)) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "sample: no pairs, or half an allocator");
+    status = kpdt__check_finite(s, n, "s", e);
+    if (!status) status = kpdt__check_finite(t, n, "t", e);
+    if (status) return status;
+    p = (kpdt_sample *)kpd__alloc(a, sizeof *p);
+    if (!p) return kpd__no_memory(e, sizeof *p);
+    memset(p, 0, sizeof *p);
+    if (a) p->allocator = *a;
+    p->s = s; p->t = t; p->n = n;
+    status = kpdt__sample_fill(p, e);
+    if (status) kpdt_sample_destroy(p);
+    else *out = p;
+    return status;
+}
+KPD__GUARDED(5, kpdt_sample_create, kpdt__sample_create, const float *, s, const float *, t, size_t, n,
+             const kpd_allocator *, a, kpdt_sample **, out)
+
+typedef struct kpdt__sample_call {
+    kpdt_sample *p; const uint32_t *count; const float *threshold; kpdt_sample_figures *out;
+} kpdt__sample_call;
+
+static kpd_status kpdt__sample_measure(void *arg) {
+    const kpdt__sample_call *x = (const kpdt__sample_call *)arg;
+    kpdt_sample *p = x->p;
+    kpdt__column s = {p->s, NULL}, t = {p->t, NULL}, rank_s = {NULL, p->rank_s}, rank_t = {NULL, p->rank_t};
+    kpdt__classified(p->by_s, p->s, p->yes, x->count, p->n, x->threshold, &x->out->yes);
+    kpdt__rank_sorted(p->by_s, x->count, p->n, p->rank_s);
+    kpdt__rank_sorted(p->by_t, x->count, p->n, p->rank_t);
+    x->out->pearson = kpdt__correlation(s, t, x->count, p->n);
+    x->out->spearman = kpdt__correlation(rank_s, rank_t, x->count, p->n);
+    return KPD_OK;
+}
+
+KPDDEF void kpdt_sample_measure(kpdt_sample *p, const uint32_t *count, const float *threshold, kpdt_sample_figures *out) {
+    kpdt__sample_call x;
+    x.p = p; x.count = count; x.threshold = threshold; x.out = out;
+    kpd__guarded(kpdt__sample_measure, &x);
+}
 
 static double kpdt__discount(int32_t i) { return kpdt__log(2) / kpdt__log((double)i + 2); }   // 1 / log2(i + 2), i from 0
 
@@ -5440,9 +5670,9 @@ static double kpdt__ratio_of(const float *a, const float *weight, const kpdt__dr
     return by != 0 ? sum / by : 0;
 }
 
-static double kpdt__statistic(const kpdt_bootstrap_desc *d, const kpdt__draw *draw) {
-    if (d->statistic) return d->statistic(d->statistic_user, draw->run, draw->runs, draw->item, draw->n);
-    return kpdt__ratio_of(d->a, d->a_weight, draw) - (d->b ? kpdt__ratio_of(d->b, d->b_weight, draw) : 0);
+static void kpdt__statistic(const kpdt_bootstrap_desc *d, const kpdt__draw *draw, double *out) {
+    if (d->statistic) d->statistic(d->statistic_user, draw->run, draw->runs, draw->item, draw->n, out);
+    else *out = kpdt__ratio_of(d->a, d->a_weight, draw) - (d->b ? kpdt__ratio_of(d->b, d->b_weight, draw) : 0);
 }
 
 static double kpdt__quantile(const kpdt__ranked *r, size_t n, double q) {   // r descends; between neighbours by the line
@@ -5462,24 +5692,40 @@ static double kpdt__p_value(const kpdt__ranked *r, size_t n) {
     return p < 1 ? p : 1;
 }
 
-// r has room for all resamples.
-static void kpdt__resample(const kpdt_bootstrap_desc *d, kpdt__draw *draw, kpdt__ranked *r, size_t resamples,
-                           kpdt_interval *out) {
-    double tail = (1 - (d->level != 0 ? (double)d->level : 0.95)) / 2;
+// Of the values that one statistic had in all resamples; r has room for them.
+static void kpdt__interval(const double *value, size_t resamples, float level, kpdt__ranked *r, kpdt_interval *out) {
+    double tail = (1 - (level != 0 ? (double)level : 0.95)) / 2;
     size_t n = 0;
-    kpdt__draw_all(draw);
-    out->estimate = kpdt__statistic(d, draw);
     for (size_t i = 0; i < resamples; i++) {
-        kpdt__draw_of(draw, d->seed, i);
         r[n].at = i;
-        r[n].key = kpdt__statistic(d, draw);
-        n += r[n].key == r[n].key;
+        r[n].key = value[i];
+        n += value[i] == value[i];
     }
     kpdt__sort(r, n);
     out->low = n ? kpdt__quantile(r, n, tail) : kpdt__nan();
     out->high = n ? kpdt__quantile(r, n, 1 - tail) : kpdt__nan();
     out->p = n ? kpdt__p_value(r, n) : kpdt__nan();
     out->undefined = (double)(resamples - n) / (double)resamples;
+}
+
+// What a bootstrap needs: the draw in hand; each statistic's values [n, resamples], of a draw [n].
+typedef struct kpdt__resamples {
+    kpdt__draw draw;
+    size_t n, resamples;
+    double *value, *drawn;
+    kpdt__ranked *r;
+} kpdt__resamples;
+
+static void kpdt__resample(const kpdt_bootstrap_desc *d, kpdt__resamples *b, kpdt_interval *out) {
+    kpdt__draw_all(&b->draw);
+    kpdt__statistic(d, &b->draw, b->drawn);
+    for (size_t k = 0; k < b->n; k++) out[k].estimate = b->drawn[k];
+    for (size_t i = 0; i < b->resamples; i++) {
+        kpdt__draw_of(&b->draw, d->seed, i);
+        kpdt__statistic(d, &b->draw, b->drawn);
+        for (size_t k = 0; k < b->n; k++) b->value[k * b->resamples + i] = b->drawn[k];
+    }
+    for (size_t k = 0; k < b->n; k++) kpdt__interval(b->value + k * b->resamples, b->resamples, d->level, b->r, &out[k]);
 }
 
 static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *all, kpd_error *e) {
@@ -5490,6 +5736,9 @@ static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *al
     if (kpd__desc_check("bootstrap", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (d->statistic && (d->a || d->b))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "bootstrap: a statistic, and a or b, expected one of them");
+    if (d->n_statistics < 0 || (d->n_statistics && !d->statistic))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "bootstrap: n_statistics is %d, expected 1 or more of a statistic",
+                         (int)d->n_statistics);
     if (!(d->a || d->statistic) || !d->n || d->resamples < 0 || !(d->level >= 0 && d->level < 1) ||
         !kpd__allocator_ok(&d->allocator) ||
         !kpd__mul_ok(d->n, d->runs ? d->runs : 1, all))
@@ -5500,35 +5749,51 @@ static kpd_status kpdt__bootstrap_check(const kpdt_bootstrap_desc *d, size_t *al
     return s;
 }
 
-static void kpdt__bootstrap_lay(kpdt__draw *draw, kpdt__ranked **r, size_t resamples, kpd__arena *a) {
-    *r = (kpdt__ranked *)kpd__take(a, resamples, sizeof **r);
-    draw->run = (size_t *)kpd__take(a, draw->runs, sizeof(size_t));
-    draw->item = (size_t *)kpd__take(a, draw->n, sizeof(size_t));
+static void kpdt__bootstrap_lay(kpdt__resamples *b, kpd__arena *a) {
+    b->r = (kpdt__ranked *)kpd__take(a, b->resamples, sizeof *b->r);
+    b->value = (double *)kpd__take(a, b->n, b->resamples * sizeof *b->value);       // resamples is an int32_t
+    b->drawn = (double *)kpd__take(a, b->n, sizeof *b->drawn);
+    b->draw.run = (size_t *)kpd__take(a, b->draw.runs, sizeof(size_t));
+    b->draw.item = (size_t *)kpd__take(a, b->draw.n, sizeof(size_t));
 }
 
 static kpd_status kpdt__bootstrap(const kpdt_bootstrap_desc *d, kpdt_interval *out, kpd_error *e) {
     kpdt_bootstrap_desc none;
-    size_t all, resamples, size;
-    kpdt__ranked *r;
-    kpdt__draw draw;
+    kpdt__resamples b;
+    size_t all, size;
     kpd__arena a;
     void *block;
     kpd_status s;
     if (!d) d = (const kpdt_bootstrap_desc *)memset(&none, 0, sizeof none);
     s = kpdt__bootstrap_check(d, &all, e);
     if (s) return s;
-    resamples = d->resamples > 0 ? (size_t)d->resamples : 10000;
-    draw.runs = d->runs ? d->runs : 1; draw.n = d->n;
+    memset(&b, 0, sizeof b);
+    b.n = d->n_statistics ? (size_t)d->n_statistics : 1;
+    b.resamples = d->resamples > 0 ? (size_t)d->resamples : 10000;
+    b.draw.runs = d->runs ? d->runs : 1;
+    b.draw.n = d->n;
     memset(&a, 0, sizeof a);
-    kpdt__bootstrap_lay(&draw, &r, resamples, &a);
+    kpdt__bootstrap_lay(&b, &a);
     s = kpd__arena_block(&a, &d->allocator, "bootstrap: its draws", &block, &size, e);
     if (s) return s;
-    kpdt__bootstrap_lay(&draw, &r, resamples, &a);
-    kpdt__resample(d, &draw, r, resamples, out);
+    kpdt__bootstrap_lay(&b, &a);
+    kpdt__resample(d, &b, out);
     kpd__free(&d->allocator, block, size);
     return KPD_OK;
 }
 KPD__GUARDED(2, kpdt_bootstrap, kpdt__bootstrap, const kpdt_bootstrap_desc *, d, kpdt_interval *, out)
+
+// Of equal p the first in order has the greatest factor, which the maximum takes for all: so nothing need be sorted.
+KPDDEF void kpdt_holm(const double *p, size_t n, double *adjusted) {
+    for (size_t i = 0; i < n; i++) {
+        size_t left = 0;
+        for (size_t j = 0; j < n; j++) left += p[j] >= p[i];
+        adjusted[i] = (double)left * p[i] > 1 ? 1 : (double)left * p[i];
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            if (p[j] <= p[i] && adjusted[j] > adjusted[i]) adjusted[i] = adjusted[j];
+}
 
 // >>auction  Counting. Relies on nothing but integers.
 

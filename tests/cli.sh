@@ -1049,8 +1049,8 @@ prints "rows: "; grep -q '^rows: [0-9]* seen, [0-9]* repeated, [0-9]* left out$'
 awk -F '\t' 'NR > 1 && ($1 != NR - 2 || NF != 7 || ($7 != "-") != (NR % 20 == 2)) { exit 1 } END { exit NR != 102 }' \
     $tr/student/metrics.tsv || wrong "the rows of metrics.tsv"
 for m in last best; do run 0 $kpd info $tr/student/$m.kpd; prints "verified"; done
-run 0 $kpd eval pairs $tr/dev.tsv --model $student --dim 32; grep '^auc' "$dir/out" > "$dir/before"
-run 0 $kpd eval pairs $tr/dev.tsv --model $tr/student/best.kpd --dim 32; grep '^auc' "$dir/out" > "$dir/after"
+run 0 $kpd eval pairs $tr/dev.tsv --model $student --dim 32; grep '^auc	' "$dir/out" > "$dir/before"
+run 0 $kpd eval pairs $tr/dev.tsv --model $tr/student/best.kpd --dim 32; grep '^auc	' "$dir/out" > "$dir/after"
 awk '{ auc[NR] = $2 } END { exit !(auc[2] > auc[1]) }' "$dir/before" "$dir/after" || wrong "dev is no better than before"
 run 1 $kpd train $tr/student.ini; says "$tr/student: holds a training already (metrics.tsv)"
 run 0 $kpd train $tr/student.ini --resume; prints "finished already"
@@ -1198,7 +1198,7 @@ run 1 $kpd train $tr/other.ini --resume; says "no checkpoint.kpc to go on from"
 t train_tells
 sed -n 2p $tr/student/metrics.tsv | grep '^0	-	-	-	-	-	0\.' > "$dir/row" || wrong "no row of step 0"
 run 0 $kpd eval pairs $tr/dev.tsv --model $student --dim 32
-[ "$(grep '^auc' "$dir/out" | cut -c5-9)" = "$(cut -f7 "$dir/row" | cut -c1-5)" ] || wrong "not the start's auc: $(cat "$dir/row")"
+[ "$(grep '^auc	' "$dir/out" | cut -c5-9)" = "$(cut -f7 "$dir/row" | cut -c1-5)" ] || wrong "not the start's auc: $(cat "$dir/row")"
 stopped TERM 1 told; [ -f $tr/told/best.kpd ] || wrong "no best.kpd yet"
 run 0 $kpd train $tr/told.ini --export "$dir/now.kpd"; prints "now.kpd: the model of step "; prints " of 100"
 run 0 $kpd info "$dir/now.kpd"; prints verified
@@ -1388,23 +1388,59 @@ figure() {
     [ "$line_" = "$(printf '%s' "$*" | tr ' ' '\t')" ] || wrong "$name_ is '$line_', expected '$*'"
 }
 
+# value NAME V: the first column of that line; col NAME N: a column
+value() { [ "$(col "$1" 2)" = "$2" ] || wrong "$1 is '$(col "$1" 2)', expected '$2'"; }
+col() { grep "^$1	" "$dir/out" | cut -f "$2"; }
+
 # Sorted: yes no yes no. At .4: 2 of 3 right, none missed. AP 1/2 (1 + 2/3), AUC 3/4, ECE (.1 + .8 + .3 + .1) / 4.
 t eval_pairs
 printf '0.9\t1\t0.8\n0.8\t0\t0.7\n0.7\t1\t0.9\n0.1\t0.4\t0.2\n' > "$dir/p.tsv"
-run 0 $kpd eval pairs "$dir/p.tsv"; quiet; lines 15
-figure pairs 4; figure yes 0.500000; figure threshold 0.400000; figure f1 0.800000; figure precision 0.666667
-figure recall 1.000000; figure accuracy 0.750000; figure mcc 0.577350; figure ap 0.833333; figure auc 0.750000
-figure ece 0.325000; figure spearman_assistant 0.400000
+run 0 $kpd eval pairs "$dir/p.tsv"; quiet; lines 16
+figure pairs 4 - -; figure yes 2 - -; value threshold 0.400000; value f1 0.800000; value precision 0.666667
+value recall 1.000000; value accuracy 0.750000; value mcc 0.577350; value ap 0.833333; value auc 0.750000
+value ece 0.325000; value spearman_assistant 0.400000
+awk -F '\t' 'NR > 3 && ($3 > $2 || $4 < $2) { exit 1 }' "$dir/out" || wrong "an estimate outside its interval"
 cp "$dir/out" "$dir/first"; run 0 $kpd eval pairs "$dir/p.tsv" -o "$dir/e.tsv"
 prints "e.tsv: figures of 4 pairs"; same "$dir/first" "$dir/e.tsv"
 cut -f1,2 "$dir/p.tsv" > "$dir/in"
-run 0 $kpd eval pairs --threshold 0.75 < "$dir/in"; lines 13; figure f1 0.500000; figure recall 0.500000; figure mcc 0.000000
+run 0 $kpd eval pairs --threshold 0.75 < "$dir/in"; lines 14; value f1 0.500000; value recall 0.500000; value mcc 0.000000
 printf '3\t1\n2\t0\n' > "$dir/dev.tsv"
-run 0 $kpd eval pairs "$dir/in" --dev "$dir/dev.tsv"; figure threshold 2.500000; figure recall 0.000000; figure f1 0.000000
-given '5\t1\n7\t1\n'; run 0 $kpd eval pairs < "$dir/in"; figure auc -; figure ece -; figure spearman -; figure yes 1.000000
+run 0 $kpd eval pairs "$dir/in" --dev "$dir/dev.tsv"; value threshold 2.500000; value recall 0.000000; value f1 0.000000
+given '5\t1\n7\t1\n'; run 0 $kpd eval pairs < "$dir/in"; figure auc - - -; figure ece - - -; figure spearman - - -; value yes 2
+
+# Query a: scores in order, b: in the wrong order, c: of one label. By rows (2 * 1 + 3 * 0) / 5.
+t eval_pairs_in_query
+printf '.9\t1\t\ta\n.8\t0\t\tb\n.7\t1\t\tb\n.6\t1\t\tb\n.1\t0\t\ta\n.2\t1\t\tc\n' > "$dir/q.tsv"
+run 0 $kpd eval pairs "$dir/q.tsv"; value queries 3; figure auc_in_query 0.400000 0.000000 1.000000; lines 16; cp "$dir/out" "$dir/first"
+cut -f1,2,4 "$dir/q.tsv" > "$dir/q3.tsv"
+run 0 $kpd eval pairs "$dir/q3.tsv" --columns 'score label query'; same "$dir/first" "$dir/out"
+cut -f1,2 "$dir/q.tsv" > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; lines 14       # each pair is drawn by itself
+[ "$(cut -f1,2 "$dir/out" | grep '^auc	')" = "$(cut -f1,2 "$dir/first" | grep '^auc	')" ] || wrong "another AUC without queries"
+
+# Two systems, of two runs each: the mean of runs, differences paired.
+t eval_pairs_against
+printf '.9\t1\n.8\t0\n.7\t1\n.1\t0\n' > "$dir/a1"; printf '.9\t1\n.2\t0\n.7\t1\n.1\t0\n' > "$dir/a2"
+printf '.1\t1\n.2\t0\n.3\t1\n.4\t0\n' > "$dir/b1"
+run 0 $kpd eval pairs "$dir/a1" --against "$dir/a1"; figure auc 0.750000 "$(col auc 3)" "$(col auc 4)" 0.750000 "$(col auc 6)" "$(col auc 7)" \
+    0.000000 0.000000 0.000000 1.000000
+run 0 $kpd eval pairs "$dir/a1,$dir/a2" --against "$dir/b1,$dir/b1"; value runs 2; value auc 0.875000
+[ "$(col auc 5)" = 0.250000 ] && [ "$(col auc 8)" = 0.625000 ] || wrong "$(grep '^auc	' "$dir/out")"
+run 0 $kpd eval pairs "$dir/a1,$dir/a1"; value auc 0.750000
+run 0 $kpd eval pairs "$dir/a1" --against "$dir/b1" --dev "$dir/a2,$dir/b1"; value threshold 0.450000
+[ "$(col threshold 5)" = 0.100000 ] || wrong "the second threshold is $(col threshold 5)"
+run 2 $kpd eval pairs "$dir/a1" --against "$dir/b1" --dev "$dir/a2"; says "1 file(s) of --dev, expected one for each"
+run 2 $kpd eval pairs "$dir/a1" --against "$dir/b1,$dir/b1"; says "1 runs, but 2 of --against"
+run 2 $kpd eval pairs "$dir/a1,"; says "expected 1 to 32 names"
+run 1 $kpd eval pairs "$dir/a1" --against "$dir/p.tsv"; says "p.tsv: expected the columns of $dir/a1"
+printf '.1\t1\n.2\t1\n.3\t1\n.4\t0\n' > "$dir/in"; run 1 $kpd eval pairs "$dir/a1" --against "$dir/in"; says "in: pair 2 has the label 1, but"
+printf '.1\t1\n' > "$dir/in"; run 1 $kpd eval pairs "$dir/a1" --against "$dir/in"; says "in: 1 pairs, but $dir/a1 has 4"
+run 1 $kpd eval pairs "$dir/a1" -o "$dir/a1"; says "is an input too"
 
 t eval_pairs_model
-run 0 $kpd eval pairs $tr/dev.tsv --model $assistant --threshold 0.5; figure auc 1.000000; figure accuracy 1.000000
+run 0 $kpd eval pairs $tr/dev.tsv --model $assistant --threshold 0.5; value auc 1.000000; value accuracy 1.000000
+run 0 $kpd eval pairs $tr/dev.tsv --model $assistant --against $student --dev $tr/dev.tsv; value auc 1.000000
+[ "$(col auc 5)" = "$($kpd eval pairs $tr/dev.tsv --model $student | grep '^auc	' | cut -f2)" ] || wrong "the student's AUC differs"
+run 2 $kpd eval pairs --model $assistant --against $student < $tr/dev.tsv; says "several models read a file"
 run 0 $kpd eval pairs $tr/dev.tsv --model $student --threads 2; cp "$dir/out" "$dir/first"
 run 0 $kpd eval pairs $tr/dev.tsv --model $student --dim 128; same "$dir/first" "$dir/out"
 run 1 $kpd eval pairs $tr/dev.tsv --model $student --dim 129; says "--dim 129, but it has 128 columns"

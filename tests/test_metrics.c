@@ -197,7 +197,7 @@ static void bootstrap_paired(void) {
 // one that is not defined of some draws, and of none.
 typedef struct columns { const float *x, *y; size_t n, calls, runs; double nan_from; } columns;
 
-static double mean_of(void *user, const size_t *run, size_t runs, const size_t *item, size_t n) {
+static void mean_of(void *user, const size_t *run, size_t runs, const size_t *item, size_t n, double *out) {
     const columns *c = (const columns *)user;
     double x = 0, y = 0;
     for (size_t r = 0; r < runs; r++)
@@ -205,17 +205,17 @@ static double mean_of(void *user, const size_t *run, size_t runs, const size_t *
             x += (double)c->x[run[r] * n + item[i]];
             if (c->y) y += (double)c->y[run[r] * n + item[i]];
         }
-    return x / (double)(runs * n) - y / (double)(runs * n);
+    *out = x / (double)(runs * n) - y / (double)(runs * n);
 }
 
-static double median_of(void *user, const size_t *run, size_t runs, const size_t *item, size_t n) {
+static void median_of(void *user, const size_t *run, size_t runs, const size_t *item, size_t n, double *out) {
     columns *c = (columns *)user;
     size_t below = 0;
     c->calls++;
     c->runs = runs;
     for (size_t i = 0; i < n; i++) below += c->x[run[0] * n + item[i]] < 2;
-    if (c->nan_from >= 0 && (double)below > c->nan_from) return (double)NAN;
-    return 2 * below > n ? 1 : 2;
+    *out = 2 * below > n ? 1 : 2;
+    if (c->nan_from >= 0 && (double)below > c->nan_from) *out = (double)NAN;
 }
 
 static void bootstrap_takes_any_statistic(void) {
@@ -247,6 +247,129 @@ static void bootstrap_takes_any_statistic(void) {
     CHECK(got.estimate != got.estimate && got.low != got.low && got.high != got.high && got.p != got.p && got.undefined == 1);
     own.a = x;
     CHECK_STATUS(kpdt_bootstrap(&own, &got, &error), KPD_ERR_ARGUMENT);
+}
+
+// Several statistics see the same draws: each has the interval that it has alone, and so has their difference.
+static void two_means_of(void *user, const size_t *run, size_t runs, const size_t *item, size_t n, double *out) {
+    const columns *c = (const columns *)user;
+    columns x = *c, y = *c;
+    x.y = NULL; y.x = c->y; y.y = NULL;
+    mean_of(&x, run, runs, item, n, &out[0]);
+    mean_of(&y, run, runs, item, n, &out[1]);
+    mean_of(user, run, runs, item, n, &out[2]);
+}
+
+static void bootstrap_of_several_statistics(void) {
+    static const float x[] = {1, 2, 1, 3, 1, 2, 2, 1}, y[] = {2, 1, 1, 2, 0, 2, 1, 1};
+    columns c = {x, y, 8, 0, 0, -1};
+    kpdt_bootstrap_desc d = bootstrap_of(NULL, NULL, 8), one;
+    kpdt_interval got[3], want;
+    d.statistic = two_means_of; d.statistic_user = &c; d.n_statistics = 3; d.resamples = 500;
+    CHECK_OK(kpdt_bootstrap(&d, got, &error));
+    for (int k = 0; k < 3; k++) {
+        one = bootstrap_of(k == 1 ? y : x, k == 2 ? y : NULL, 8);
+        one.resamples = 500;
+        CHECK_OK(kpdt_bootstrap(&one, &want, &error));
+        CHECK_THAT(!memcmp(&want, &got[k], sizeof want), "statistic %d: %g", k, got[k].estimate);
+    }
+    d.n_statistics = -1;
+    CHECK_STATUS(kpdt_bootstrap(&d, got, &error), KPD_ERR_ARGUMENT);
+    one.n_statistics = 2;                       // of means there is one
+    CHECK_STATUS(kpdt_bootstrap(&one, got, &error), KPD_ERR_ARGUMENT);
+}
+
+// As statsmodels' multipletests has them (golden); of equal p, and of what is no number.
+static void holm(void) {
+    static const double p[5] = {.01, .04, NAN, .01, .9};
+    double have[8], want[8], got[8];
+    if (golden_doubles("holm.p", have, 8) != 8 || golden_doubles("holm.adjusted", want, 8) != 8) return;
+    kpdt_holm(have, 8, got);
+    for (int i = 0; i < 8; i++) CHECK_NEAR(got[i], want[i], 1e-12);
+    kpdt_holm(p, 5, got);
+    CHECK_NEAR(got[0], .04, 1e-15);
+    CHECK_NEAR(got[3], .04, 1e-15);
+    CHECK_NEAR(got[1], .08, 1e-15);
+    CHECK(is_nan(got[2]) && got[4] == .9);
+}
+
+// IN-QUERY AUC ------------------------------------------------------------------------------------------------------
+
+// Against scikit-learn's ROC AUC of each query: weighted by rows where both labels are (golden).
+static void auc_by_query(void) {
+    float s[60], y[60], group[60], each[2 * 9];
+    double want[8], auc, sum = 0, by = 0;
+    uint8_t label[60];
+    uint32_t query[60];
+    if (golden_floats("classify.s", s, 60) != 60 || golden_floats("classify.y", y, 60) != 60 ||
+        golden_floats("query.of", group, 60) != 60 || golden_doubles("query.auc", want, 8) != 8)
+        return;
+    for (int i = 0; i < 60; i++) {
+        query[i] = (uint32_t)group[i];
+        label[i] = y[i] != 0 || query[i] == 7;
+    }
+    CHECK_OK(kpdt_auc_by_query(s, label, query, 60, 9, NULL, each, &auc, &error));      // query 8 has no pair
+    CHECK_NEAR(auc, want[7], 1e-9);
+    for (int q = 0; q < 7; q++) CHECK_NEAR(each[9 + q] > 0 ? each[q] / each[9 + q] : -1, want[q], 1e-6);
+    for (int q = 0; q < 9; q++) { sum += (double)each[q]; by += (double)each[9 + q]; }
+    CHECK_NEAR(sum / by, auc, 1e-6);
+    CHECK(each[7] == 0 && each[16] == 0 && each[8] == 0 && each[17] == 0);
+    CHECK_OK(kpdt_auc_by_query(s, label, query, 60, 8, NULL, NULL, &auc, &error));
+    CHECK_NEAR(auc, want[7], 1e-9);
+    for (int i = 0; i < 60; i++) label[i] = query[i] % 2;                   // no query has both labels
+    CHECK_OK(kpdt_auc_by_query(s, label, query, 60, 8, NULL, NULL, &auc, &error));
+    CHECK(is_nan(auc));
+    CHECK_STATUS(kpdt_auc_by_query(s, label, query, 60, 7, NULL, NULL, &auc, &error), KPD_ERR_INPUT);
+    CHECK_STATUS(kpdt_auc_by_query(s, label, query, 0, 7, NULL, NULL, &auc, &error), KPD_ERR_ARGUMENT);
+}
+
+// SAMPLES: what counts twice is as two rows, what counts 0 times as none ---------------------------------------------
+
+static bool same_double(double a, double b) { return (is_nan(a) && is_nan(b)) || (a > b ? a - b : b - a) < 1e-12; }
+
+static void same_figures(const kpdt_sample_figures *got, const float *s, const float *t, size_t n, const float *threshold) {
+    uint8_t y[200];
+    kpdt_classification c;
+    double rho;
+    for (size_t i = 0; i < n; i++) y[i] = t[i] >= 0.5f;
+    CHECK_OK(kpdt_classify(s, y, n, threshold, NULL, &c, &error));
+    CHECK_OK(kpdt_spearman(s, t, n, NULL, &rho, &error));
+    CHECK(got->yes.threshold == c.threshold && same_double(got->yes.f1, c.f1) && same_double(got->yes.precision, c.precision));
+    CHECK(same_double(got->yes.recall, c.recall) && same_double(got->yes.accuracy, c.accuracy));
+    CHECK(same_double(got->yes.mcc, c.mcc) && same_double(got->yes.auc, c.auc) && same_double(got->yes.ece, c.ece));
+    CHECK(same_double(got->yes.average_precision, c.average_precision));
+    CHECK(same_double(got->pearson, kpdt_pearson(s, t, n)) && same_double(got->spearman, rho));
+}
+
+static void samples(void) {
+    static const float at = 0.45f;
+    float s[60], t[60], drawn_s[200], drawn_t[200];
+    uint32_t count[60];
+    kpdt_sample_figures f;
+    kpdt_sample *p;
+    if (golden_floats("classify.s", s, 60) != 60 || golden_floats("classify.x", t, 60) != 60) return;
+    for (int i = 0; i < 60; i++) t[i] = t[i] < 0 ? 0 : t[i] > 1 ? 1 : t[i];
+    CHECK_OK(kpdt_sample_create(s, t, 60, NULL, &p, &error));
+    kpdt_sample_measure(p, NULL, &at, &f);
+    same_figures(&f, s, t, 60, &at);
+    for (uint32_t round = 0; round < 20; round++) {
+        size_t n = 0;
+        for (uint32_t i = 0; i < 60; i++) {
+            count[i] = (i * 7 + round * round * 13 + i * i * round) % 4 / (1 + round % 3);
+            for (uint32_t k = 0; k < count[i]; k++, n++) { drawn_s[n] = s[i]; drawn_t[n] = t[i]; }
+        }
+        kpdt_sample_measure(p, count, round % 2 ? &at : NULL, &f);
+        same_figures(&f, drawn_s, drawn_t, n, round % 2 ? &at : NULL);
+    }
+    memset(count, 0, sizeof count);
+    kpdt_sample_measure(p, count, NULL, &f);
+    CHECK(is_nan(f.yes.f1) && is_nan(f.yes.accuracy) && is_nan(f.yes.auc) && is_nan(f.yes.ece) && is_nan(f.spearman));
+    kpdt_sample_destroy(p);
+    kpdt_sample_destroy(NULL);
+    s[3] = NAN;
+    CHECK_STATUS(kpdt_sample_create(s, t, 60, NULL, &p, &error), KPD_ERR_INPUT);
+    CHECK_INT(error.where, 3);
+    CHECK_STATUS(kpdt_sample_create(s, t, 0, NULL, &p, &error), KPD_ERR_ARGUMENT);
+    CHECK(p == NULL);
 }
 
 // Runs that differ widen the interval, which a bootstrap of the items alone does not see; ratios are of sums.
@@ -321,6 +444,8 @@ static void allocation(void) {
     static const uint8_t label[4] = {0, 1, 0, 1};
     kpdt_classification c;
     kpdt_bootstrap_desc d = bootstrap_of(x, y, 4);
+    static const uint32_t query[4] = {0, 1, 0, 1};
+    kpdt_sample *sample;
     kpdt_interval i;
     double rho = 77;
     for (int refuse = 0; refuse <= 3; refuse++) {
@@ -334,6 +459,12 @@ static void allocation(void) {
         CHECK_STATUS(kpdt_classify(x, label, 4, NULL, &a, &c, &error), refuse == 1 ? KPD_ERR_MEMORY : KPD_OK);
         counts.calls = 0;
         CHECK_STATUS(kpdt_bootstrap(&d, &i, &error), refuse == 1 ? KPD_ERR_MEMORY : KPD_OK);
+        counts.calls = 0;
+        CHECK_STATUS(kpdt_sample_create(x, y, 4, &a, &sample, &error), refuse ? KPD_ERR_MEMORY : KPD_OK);
+        kpdt_sample_destroy(sample);
+        counts.calls = 0;
+        CHECK_STATUS(kpdt_auc_by_query(x, label, query, 4, 2, &a, NULL, &rho, &error),
+                     refuse == 1 || refuse == 2 ? KPD_ERR_MEMORY : KPD_OK);
         CHECK(counts.open == 0 && counts.bytes == 0 && counts.calls > 0);
         a.free = NULL;
         CHECK_STATUS(kpdt_classify(x, label, 4, NULL, &a, &c, &error), KPD_ERR_ARGUMENT);
@@ -398,6 +529,10 @@ SUITE(metrics) {
     RUN(metrics, ranking);
     RUN(metrics, bootstrap_paired);
     RUN(metrics, bootstrap_takes_any_statistic);
+    RUN(metrics, bootstrap_of_several_statistics);
+    RUN(metrics, holm);
+    RUN(metrics, auc_by_query);
+    RUN(metrics, samples);
     RUN(metrics, bootstrap_levels);
     RUN(metrics, errors_bootstrap);
     RUN(metrics, allocation);

@@ -2,7 +2,7 @@
 """Writes tests/golden/train.txt: small random inputs of the losses and metrics of kpd_train.h, and what the reference
 implementations make of them in double precision.
 
-    python tools/golden_train.py      needs torch, sentence-transformers, scikit-learn, scipy, numpy
+    python tools/golden_train.py      needs torch, sentence-transformers, scikit-learn, scipy, statsmodels, numpy
 
 A line is NAME N VALUE... Inputs are float32, printed so that they read back exactly. The same versions give the same bytes;
 they stand in the first lines. Losses that sentence-transformers has come from it, fed with scores or vectors in place of a model;
@@ -17,10 +17,12 @@ import scipy.stats
 import sentence_transformers
 import sklearn
 import sklearn.metrics as metrics
+import statsmodels
 import torch
 import torch.nn.functional as F
 from sentence_transformers import util
 from sentence_transformers.sentence_transformer import losses
+from statsmodels.stats.multitest import multipletests
 
 OUT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden", "train.txt")
 rng = np.random.default_rng(7)
@@ -195,6 +197,24 @@ def classification():
     write("classify.ece", [sum(abs(y[bins == b].mean() - s[bins == b].astype(float).mean()) * (bins == b).mean()
                                for b in range(15) if (bins == b).any())])
     write("correlation", [scipy.stats.pearsonr(s.astype(float), x.astype(float))[0], scipy.stats.spearmanr(s, x)[0]])
+    return s, y
+
+
+def by_query(s, y):
+    """Queries of unequal size, 7 of one label only. -1 where there is no AUC; last the mean weighted by rows."""
+    query = np.minimum(np.arange(60) ** 2 // 450, 7)
+    y = np.where(query == 7, 1, y)
+    write("query.of", single(query))
+    groups = [query == q for q in range(7)]
+    auc = [metrics.roc_auc_score(y[g], s[g]) if 0 < y[g].mean() < 1 else -1 for g in groups]
+    rows = [g.sum() * (a >= 0) for g, a in zip(groups, auc)]
+    write("query.auc", auc + [np.dot(auc, rows) / np.sum(rows)])
+
+
+def holm():
+    p = [.01, .04, .03, .005, .5, .9, .04, .0001]
+    write("holm.p", p)
+    write("holm.adjusted", multipletests(p, method="holm")[1])
 
 
 def ranking():
@@ -217,9 +237,13 @@ def bootstrap():
 
 
 warnings.simplefilter("ignore")
-for part in (pairs, matrix, vectors, classification, ranking, bootstrap):
+for part in (pairs, matrix, vectors):
     part()
-versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, sentence_transformers, sklearn, scipy, np))
+by_score = classification()
+for part in (ranking, bootstrap, holm):
+    part()
+by_query(*by_score)
+versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, sentence_transformers, sklearn, scipy, statsmodels, np))
 with open(OUT, "w") as f:
     f.write("# Written by tools/golden_train.py with\n# " + versions + "\n" + "\n".join(lines) + "\n")
 print(OUT, os.path.getsize(OUT), "bytes")

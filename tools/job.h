@@ -131,6 +131,22 @@ static bool parse_id(const reader *r, int32_t i, kpd_text text, int64_t *out) {
     return fail(r->name, r->line[i], "'%.*s' is not an id (a 64-bit integer)", (int)text.size, text.data);
 }
 
+static bool parse_real(const reader *r, int32_t i, const char *what, kpd_text t, float low, float high, float *out) {
+    char digits[64], *end = digits;
+    if (t.size && t.size < sizeof digits) {
+        memcpy(digits, t.data, t.size);
+        digits[t.size] = 0;
+        *out = strtof(digits, &end);
+    }
+    if (end != digits && end == digits + t.size && digits[0] > ' ' && isfinite(*out) && *out >= low && *out <= high)
+        return true;
+    if (t.size > 40) t.size = 40;
+    if (isfinite(low))
+        return fail(r->name, r->line[i], "the %s '%.*s', expected a number from %g to %g", what, (int)t.size, t.data,
+                    (double)low, (double)high);
+    return fail(r->name, r->line[i], "the %s '%.*s', expected a number", what, (int)t.size, t.data);
+}
+
 // >>job  What a command works with. main frees it, so commands just return. ------------------------------------------
 
 typedef struct job {

@@ -56,9 +56,9 @@
 #include "cmd_recommend.h"
 #include "cmd_train.h"
 #include "cmd_shop.h"
+#include "cmd_label.h"
 #include "cmd_eval.h"
 #include "cmd_retrieval.h"
-#include "cmd_label.h"
 #include "cmd_llm.h"
 #include "help.h"
 #include "parse.h"
@@ -310,17 +310,26 @@ static const command COMMANDS[] = {
      "the model is not there. A second Ctrl-C kills. At the end it says how many rows were seen, how often one came again (in\n"
      "a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
-    {"How good it is", "eval pairs", run_eval_pairs, 0, 1, "-o --threshold --dev --model --dim --columns --join --format",
-     "how well scores, or a model, tell labels",
-     "eval pairs [FILE] [-o OUT.tsv] [--threshold T | --dev FILE] [--model M.kpd [--dim D]]\n"
-     "               [--columns WORDS] [--join ITEMS] [--format F]",
-     "Prints how well scores tell labels: F1, precision, recall, accuracy and MCC at a threshold; AP, AUC, calibration error\n"
-     "(of scores that are probabilities), Pearson and Spearman. A line: score TAB label, or these TAB the assistant's score,\n"
-     "with which the score is then correlated too. A label is 0 to 1, yes from .5 on. The threshold is T, or that of the best\n"
-     "F1 on --dev (of the same columns), or else of the best F1 here. With --model the first column gives way to three,\n"
-     "keyphrase TAB title TAB category, and the score is the model's: a bi-encoder's cosine, of D columns, or a\n"
-     "cross-encoder's probability.\n\n"
-     "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv"},
+    {"How good it is", "eval pairs", run_eval_pairs, 0, 1,
+     "-o --threshold --dev --model --dim --against --columns --join --format",
+     "how well scores, or a model, tell labels, with intervals",
+     "eval pairs [FILE[,FILE...]] [-o OUT.tsv] [--threshold T | --dev FILE[,...]]\n"
+     "               [--against FILE[,...]] [--columns WORDS] [--format F]\n"
+     "kpd eval pairs FILE --model M.kpd[,...] [--dim D] [--against M2.kpd[,...]] [--dev FILE]\n"
+     "               [--join ITEMS] ...",
+     "Prints how well scores tell labels, with 95 % bootstrap intervals: F1, precision, recall, accuracy and MCC at a\n"
+     "threshold; AP, AUC, calibration error (of probabilities), Pearson, Spearman. A line: score TAB label, or these TAB the\n"
+     "assistant's score, with which the score is then correlated too, or these TAB query. A label is 0 to 1, yes from .5 on.\n"
+     "Where queries are known (--columns 'score label query' if there is no assistant), auc_in_query is the AUC of one query's\n"
+     "pairs, weighted by their number, and a resample draws queries, else pairs. The threshold is T, or that of the best F1\n"
+     "on --dev (of the same columns), or else of the best F1 of what is measured. With --model the first column gives way to\n"
+     "keyphrase TAB title TAB category, the query being the keyphrase, and the score is the model's: a bi-encoder's cosine, of\n"
+     "D columns, or a cross-encoder's probability.\n"
+     "--against: a second system's scores of the same pairs, or its model, and the paired differences, first minus second,\n"
+     "with p. Names with commas between them are runs (training seeds) of one system: figures are means over them, runs are\n"
+     "drawn too, the same of both systems. --dev has then a file for each file of scores. 10000 resamples up to 2000 pairs (of\n"
+     "all runs), fewer beyond, at least 1000.\n\n"
+     "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv --against other.kpd"},
     {NULL, "eval auction", run_eval_auction, 2, 2, "-o --filter --threshold --against --items",
      "what a judge makes of recommendations, with intervals",
      "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [-o OUT.tsv] [--threshold T [--filter FILE]] [--items N]\n"
