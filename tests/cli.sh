@@ -868,12 +868,23 @@ prints "AUC of token overlap"
 for f in items test_items keyphrases ctr sr llm llm_dev llm_test truth_test; do
     [ -s $shop/$f.tsv ] || wrong "$f.tsv is missing or empty"
 done
+cut -f1-4 $shop/llm_scored.tsv > "$dir/in"; same "$dir/in" $shop/llm.tsv
+cut -f1-4 $shop/sr_scored.tsv > "$dir/in"; same "$dir/in" $shop/sr.tsv
+awk -F '\t' 'NF != 6 || ($5 >= .5) != $4 || $6 !~ /^[0-9]+$/ { exit 1 }' $shop/llm_scored.tsv || wrong "scores beside their labels"
+run 0 $kpd label ctr $shop/log.tsv --min-impressions 40; sort "$dir/out" > "$dir/have"      # ctr.tsv is those, dealt, and no more than 2.1 a query
+sort $shop/ctr.tsv > "$dir/in"; [ -z "$(comm -13 "$dir/have" "$dir/in")" ] || wrong "ctr.tsv has pairs that the log does not say"
+[ "$(wc -l < "$dir/have")" -gt 420 ] || same "$dir/have" "$dir/in"
+cut -f1-3 $shop/purchases.tsv | sort > "$dir/in"; awk -F '\t' '$5 > 0' $shop/log.tsv | cut -f1-3 | sort > "$dir/have"
+[ -z "$(comm -13 "$dir/have" "$dir/in")" ] && [ -s "$dir/in" ] || wrong "purchases without clicks"
+[ $(wc -l < $shop/test_popularity.tsv) = 100 ] || wrong "test_popularity.tsv has not 100 lines"
+run 0 $kpd simulate $shop/shop.ini -o $dir/shop1 --threads 1
+for f in llm ctr log purchases sr_scored; do same $shop/$f.tsv $dir/shop1/$f.tsv; done
 [ $(wc -l < $shop/items.tsv) = 300 ] || wrong "items.tsv has not 300 lines"
 [ $(wc -l < $shop/corpus.txt) = 500 ] || wrong "corpus.txt has not 500 lines"
 awk -F '\t' 'NF != 4 || ($4 != 0 && $4 != 1) { exit 1 }' $shop/llm.tsv $shop/sr.tsv $shop/truth_test.tsv || wrong "bad labels"
 awk -F '\t' 'NF != 3 { exit 1 }' $shop/ctr.tsv || wrong "ctr.tsv has not 3 columns"
 cut -f 2,3 $shop/llm_test.tsv $shop/llm_dev.tsv | sort -u > "$dir/held"
-cut -f 2,3 $shop/llm.tsv $shop/sr.tsv $shop/ctr.tsv | sort -u | comm -12 - "$dir/held" > "$dir/both"
+cut -f 2,3 $shop/llm.tsv $shop/sr.tsv $shop/ctr.tsv $shop/log.tsv | sort -u | comm -12 - "$dir/held" > "$dir/both"
 [ -s "$dir/both" ] && wrong "held-out items stand in training files"
 run 0 $kpd simulate $shop/shop.ini -o $dir/shop2; same $shop/llm.tsv $dir/shop2/llm.tsv; same $shop/shop.ini $dir/shop2/shop.ini
 cp $dir/shop2/shop.ini "$dir/before"; run 1 $kpd simulate -o $dir/shop2 --seed 8; same "$dir/before" $dir/shop2/shop.ini
@@ -886,7 +897,7 @@ no_temp
 
 t simulate_errors
 run 2 $kpd simulate; says "-o DIR is missing"
-run 2 $kpd simulate -o $shop --world 6; says "--world 6: expected an integer from 0 to 5"
+run 2 $kpd simulate -o $shop --world 7; says "--world 7: expected an integer from 0 to 6"
 run 2 $kpd simulate $shop/shop.ini -o $dir/shop2 --items 100; says "stand in SHOP.ini"
 run 1 $kpd simulate -o $shop/items.tsv; says "cannot make the folder"
 run 1 $kpd simulate $dir/no.ini -o $dir/shop3; says "no.ini: No such file"
@@ -916,6 +927,12 @@ printf 'a\t%s\n' "$phrase" > "$dir/in"; run 1 $kpd simulate judge $shop "$dir/in
 printf '0\tyellow iphone\n' > "$dir/in"
 run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: 'yellow iphone' is not a keyphrase of this shop"
 run 1 $kpd simulate judge $dir/no "$dir/in"; says "no/shop.ini: No such file"
+run 0 $kpd simulate judge $shop $shop/llm_test.tsv --pairs; quiet; cut -f1-3 "$dir/out" > "$dir/have"; cut -f1-3 $shop/llm_test.tsv > "$dir/in"
+same "$dir/in" "$dir/have"; awk -F '\t' -v OFS='\t' '{ print $1, $2, $3, ($4 >= .5) }' "$dir/out" > "$dir/have"; same $shop/truth_test.tsv "$dir/have"
+run 0 $kpd simulate judge $shop $shop/llm_test.tsv --pairs --by llm; cp "$dir/out" "$dir/soft"
+run 0 $kpd label agreement "$dir/soft" $shop/llm_test.tsv; prints "	100.00	"
+printf '%s\tno title\n' "$phrase" > "$dir/in"; run 1 $kpd simulate judge $shop --pairs "$dir/in"; says "in:1: 'no title' is not a title"
+printf 'yellow iphone\tno title\n' > "$dir/in"; run 1 $kpd simulate judge $shop --pairs "$dir/in"; says "in:1: 'yellow iphone' is not a keyphrase"
 run 2 $kpd simulate judge $shop --by me; says "--by me: expected one of: truth"
 echo 'colour = 1' >> $shop/shop.ini; run 1 $kpd simulate judge $shop "$dir/in"; says "unknown key 'colour'"
 

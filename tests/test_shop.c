@@ -3,11 +3,13 @@
 #define SHOP_IMPLEMENTATION
 #include "../tools/shop.h"
 
-static shop_desc small(void) {
+static shop_desc small(void) {              // and with a fifth of the sessions, which take the time
     shop_desc d;
     memset(&d, 0, sizeof d);
     d.n_items = 1500;
     d.n_queries = 1000;
+    d.n_sessions = 100000;
+    d.impressions = 10;
     return d;
 }
 
@@ -58,7 +60,7 @@ static double figure_of(const shop_desc *d, const char *name) {
 
 static void same_seed_same_files(void) {
     shop_desc d = small();
-    uint64_t first[16], other = 0;
+    uint64_t first[24], other = 0;
     shop *s = make(&d);
     if (!s) return;
     for (int i = 0; shop_get_file(i).name; i++) {
@@ -82,6 +84,47 @@ static void same_seed_same_files(void) {
     shop_destroy(s);
 }
 
+// Tasks in any order, as threads may take them.
+static void run_backwards(void *user, int32_t n, shop_task *task, void *arg) {
+    ++*(int *)user;
+    for (int32_t i = n - 1; i >= 0; i--) task(arg, i);
+}
+
+static void same_files_on_any_threads(void) {
+    shop_desc d = small();
+    int calls = 0;
+    shop *s = make(&d), *t;
+    d.parallel.run = run_backwards; d.parallel.user = &calls; d.parallel.width = 3;
+    t = make(&d);
+    if (s && t) CHECK(hash_files(s) == hash_files(t));
+    CHECK(calls >= 4);                      // candidates, two rounds of clicks, search scores
+    shop_destroy(s);
+    shop_destroy(t);
+}
+
+// What the term-by-term search finds is the best of BM25 over all items.
+static void candidates_are_the_best(void) {
+    shop_desc d = small();
+    shop *s = make(&d);
+    for (int32_t q = 0; s && q < shop_n_queries(s); q += 97) {
+        int32_t n = s->candidate_start[q + 1] - s->candidate_start[q], better = 0, found = 0;
+        const shop__candidate *c = s->candidates + s->candidate_start[q];
+        double least = 1e9;
+        for (int32_t i = 0; i < n; i++) {
+            double x = shop__bm25(s, &s->items[c[i].item], &s->queries[q]);
+            least = x < least ? x : least;
+        }
+        for (int32_t i = 0; i < shop_n_items(s); i++) {
+            double x = shop__bm25(s, &s->items[i], &s->queries[q]);
+            better += x > least;
+            found += x > 0;
+        }
+        CHECK_THAT(better < n && n == (found < 150 ? found : 150), "query %d: %d candidates of %d, %d better than the last",
+                   (int)q, (int)n, (int)found, (int)better);
+    }
+    shop_destroy(s);
+}
+
 // On every machine and with every compiler: this number changes only when the shop does.
 static void same_files_everywhere(void) {
     shop_desc d = small();
@@ -90,7 +133,7 @@ static void same_files_everywhere(void) {
     d.n_queries = 200;
     s = make(&d);
     if (!s) return;
-    CHECK_THAT(hash_files(s) == UINT64_C(8561086912662965167), "the files' hash is %llu", (unsigned long long)hash_files(s));
+    CHECK_THAT(hash_files(s) == UINT64_C(1677206354536260209), "the files' hash is %llu", (unsigned long long)hash_files(s));
     shop_destroy(s);
 }
 
@@ -222,6 +265,51 @@ static void llm_errors(void) {
     CHECK(figure_of(&d, "text-truth agrees") < hidden);
 }
 
+// The LLM's yes beside the truth's, of one query's pairs: errors that a query has in common vary between queries.
+static double spread_of_errors(int32_t world, double *errors) {
+    shop_desc d = small();
+    double n[1000] = {0}, wrong[1000] = {0}, spread = 0, mean, total = 0;
+    int32_t n_pairs;
+    const shop_pair *p;
+    shop *s;
+    d.world = world;
+    s = make(&d);
+    if (!s) return 0;
+    p = shop_pairs(s, SHOP_LLM, &n_pairs);
+    for (int32_t i = 0; i < n_pairs; i++) {
+        n[p[i].query]++;
+        wrong[p[i].query] += (shop_truth(s, p[i].item, p[i].query) >= .5) != (p[i].label == 1);
+        total += (shop_truth(s, p[i].item, p[i].query) >= .5) != (p[i].label == 1);
+    }
+    mean = *errors = total / n_pairs;
+    for (int32_t q = 0; q < 1000; q++) spread += (wrong[q] - mean * n[q]) * (wrong[q] - mean * n[q]);
+    shop_destroy(s);
+    return spread / (n_pairs * mean * (1 - mean));          // 1 where errors are independent
+}
+
+static void llm_errors_by_query(void) {
+    double errors[2], by_pair = spread_of_errors(3, &errors[0]), by_query = spread_of_errors(6, &errors[1]);
+    CHECK_THAT(errors[1] < errors[0] * 1.5 && errors[1] > errors[0] / 1.5, "W6 errs on %g of the pairs, W3 on %g", errors[1],
+               errors[0]);
+    CHECK_THAT(by_query > by_pair * 1.05, "a query's errors vary %g times as independent ones, in W3 %g", by_query, by_pair);
+}
+
+// Of test items too, by ranks of their own: half of them lie below 1 - log(n / 2) / log(n).
+static void popularity(void) {
+    shop_desc d = small();
+    shop *s = make(&d);
+    int32_t first = 0, last = 0;
+    for (int32_t i = 1500; s && i < 1500 + shop_n_test_items(s); i++) {
+        CHECK(shop_popularity(s, i) >= 0 && shop_popularity(s, i) <= 1);
+        first += shop_popularity(s, i) >= 1;
+        last += shop_popularity(s, i) <= 0;
+    }
+    CHECK(first == 1 && last == 1);
+    if (s) CHECK_INT(shop_find_title(s, shop_title(s, 1600), strlen(shop_title(s, 1600))), 1600);
+    if (s) CHECK_INT(shop_find_title(s, "no", 2), -1);
+    shop_destroy(s);
+}
+
 static double label_agreement(const shop *s) {
     int32_t n, same = 0;
     const shop_pair *p = shop_pairs(s, SHOP_LLM, &n);
@@ -299,14 +387,19 @@ static void bad_descs(void) {
     d.hidden = 2;
     CHECK(!shop_create(&d, error) && strstr(error, "hidden is 2"));
     d = small();
-    d.world = 6;
-    CHECK(!shop_create(&d, error) && strstr(error, "world is 6"));
+    d.world = 7;
+    CHECK(!shop_create(&d, error) && strstr(error, "world is 7"));
+    d = small();
+    d.llm_by_query = .7; d.llm_by_attribute = .4;
+    CHECK(!shop_create(&d, error) && strstr(error, "are 1.1 together"));
     shop_destroy(NULL);
 }
 
 SUITE(shop) {
     RUN(shop, numbers);
     RUN(shop, same_seed_same_files);
+    RUN(shop, same_files_on_any_threads);
+    RUN(shop, candidates_are_the_best);
     RUN(shop, same_files_everywhere);
     RUN(shop, judges_are_probabilities);
     RUN(shop, text_truth_is_calibrated);
@@ -315,6 +408,8 @@ SUITE(shop) {
     RUN(shop, biases);
     RUN(shop, overlap_is_not_enough);
     RUN(shop, llm_errors);
+    RUN(shop, llm_errors_by_query);
+    RUN(shop, popularity);
     RUN(shop, placebos);
     RUN(shop, ini_round_trip);
     RUN(shop, ini_errors);

@@ -112,7 +112,7 @@ typedef struct options {
     int32_t size, min_count, cased;
     float threshold, min_similarity;    // -infinity = not given
     const char *export_to, *join;
-    int32_t queries, seed, by;          // of a simulated shop; 0 = not given
+    int32_t queries, seed, by, pairs;   // of a simulated shop; 0 = not given
     int32_t world, placebo;             // -1 = not given
     int32_t kind, store, lists;         // of an index
     int32_t partition;                  // -1 = not given
@@ -197,8 +197,9 @@ static const option OPTIONS[] = {
     {"--items", INTEGER, FIELD(items), 1, INT32_MAX, NULL, "N", "how many items"},
     {"--queries", INTEGER, FIELD(queries), 20, 1000000, NULL, "N", "how many keyphrases (4000)"},
     {"--seed", INTEGER, FIELD(seed), 1, INT32_MAX, NULL, "S", "another shop (1)"},
-    {"--world", INTEGER, FIELD(world), 0, 5, NULL, "W", "what biases the clicks have (3)"},
+    {"--world", INTEGER, FIELD(world), 0, 6, NULL, "W", "what biases the clicks have (3)"},
     {"--placebo", CHOICE, FIELD(placebo), 0, 0, "none shuffled truth", NULL, "in place of the LLM's labels (none)"},
+    {"--pairs", FLAG, FIELD(pairs), 0, 0, NULL, NULL, "lines are keyphrase TAB title, as in the shop's own files"},
     {"--by", CHOICE, FIELD(by), 0, 0, "truth text llm tuned sr filter", NULL, "who judges (truth)"},
     {"--keep", FLAG, FIELD(keep), 0, 0, NULL, NULL, "the line, with a label in it, and the probability behind it"},
     {"--dry-run", FLAG, FIELD(dry_run), 0, 0, NULL, NULL, "says what would run, and why"},

@@ -124,7 +124,6 @@ static int compare_ranked(const void *a, const void *b) {
     return compare_texts(y->document, x->document);
 }
 
-static int shown(kpd_text t) { return t.size < 60 ? (int)t.size : 60; }
 
 // Sorted by query and document, each pair once: a judgement that comes again with its grade is one.
 static bool entries_sort(entries *x) {

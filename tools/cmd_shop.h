@@ -18,8 +18,28 @@ static bool read_shop(const char *path, shop_desc *d) {
     return ok || fail(path, line, "%s", why);
 }
 
-static bool create_shop(const char *path, const shop_desc *d, shop **out) {
+// A shop's task as the library's pool runs it.
+typedef struct shop_work { shop_task *task; void *arg; } shop_work;
+
+static void shop_pool_task(void *arg, int32_t i) {
+    const shop_work *w = (const shop_work *)arg;
+    w->task(w->arg, i);
+}
+
+static void shop_run(void *user, int32_t n, shop_task *task, void *arg) {
+    const kpd_parallel *p = (const kpd_parallel *)user;
+    shop_work w = {task, arg};
+    p->run(p->user, n, shop_pool_task, &w);
+}
+
+static bool create_shop(job *j, const char *path, shop_desc *d, shop **out) {
     char why[240];
+    if (!open_pool(j)) return false;
+    if (j->pool) {
+        d->parallel.run = shop_run;
+        d->parallel.user = &j->parallel;
+        d->parallel.width = j->n_threads;
+    }
     *out = shop_create(d, why);
     return *out || fail(path ? path : "simulate", 0, "%s", why);
 }
@@ -76,7 +96,7 @@ static int run_simulate(job *j) {
         return usage("simulate: --items, --queries and --world stand in SHOP.ini when one is given");
     if (!simulate_desc(j, &d) || !make_folder(j->o.output)) return BAD_DATA;
     start(j, "items");
-    ok = create_shop(j->arg[0], &d, &s) && simulate_files(j, s, j->o.output);
+    ok = create_shop(j, j->arg[0], &d, &s) && simulate_files(j, s, j->o.output);
     if (ok) simulate_report(s, j->o.output);
     if (ok) j->done = shop_n_items(s);
     shop_destroy(s);
@@ -95,6 +115,23 @@ static double judge_score(const shop *s, judge_by by, int32_t item, int32_t quer
     case BY_FILTER: return shop_passes(s, item, query) ? 1 : 0;
     }
     return 0;
+}
+
+// A training or test item's pair: keyphrase TAB title, and what may follow. The category is written as the shop has it.
+static bool judge_pair(job *j, const shop *s, int32_t i) {
+    const reader *r = &j->text;
+    kpd_text column[16];
+    int32_t item, query;
+    int n = split_columns(r, i, column, 16);
+    if (n < 2) return fail(r->name, r->line[i], "expected keyphrase TAB title");
+    query = shop_find_phrase(s, column[0].data, column[0].size);
+    if (query < 0)
+        return fail(r->name, r->line[i], "'%.*s' is not a keyphrase of this shop", shown(column[0]), column[0].data);
+    item = shop_find_title(s, column[1].data, column[1].size);
+    if (item < 0) return fail(r->name, r->line[i], "'%.*s' is not a title of this shop", shown(column[1]), column[1].data);
+    fprintf(j->out.file, "%s\t%s\t%s\t%.9g\n", shop_phrase(s, query), shop_title(s, item), shop_category(s, item),
+            judge_score(s, (judge_by)j->o.by, item, query));
+    return true;
 }
 
 // A line of two columns, or of the five of `kpd recommend`.
@@ -122,7 +159,7 @@ static bool judge_line(job *j, const shop *s, int32_t i) {
 
 static bool judge_chunk(job *j, void *state) {
     for (int32_t i = 0; i < j->text.n; i++)
-        if (!judge_line(j, (const shop *)state, i)) return false;
+        if (!(j->o.pairs ? judge_pair : judge_line)(j, (const shop *)state, i)) return false;
     return true;
 }
 
@@ -144,7 +181,7 @@ static int run_judge(job *j) {
     if (strlen(j->arg[0]) > 4000) return fail(j->arg[0], 0, "a path longer than 4000 bytes"), BAD_DATA;
     snprintf(path, sizeof path, "%s/shop.ini", j->arg[0]);
     note_input(j->arg[0], path);
-    ok = read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(path, &d, &s) && judge_files(j, s) &&
+    ok = read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(j, path, &d, &s) && judge_files(j, s) &&
          output_commit(&j->out);
     if (ok && j->out.path) say("%s: %lld verdicts", j->out.path, (long long)j->done);
     shop_destroy(s);

@@ -147,6 +147,9 @@ static bool parse_real(const reader *r, int32_t i, const char *what, kpd_text t,
     return fail(r->name, r->line[i], "the %s '%.*s', expected a number", what, (int)t.size, t.data);
 }
 
+// How many bytes of a text a message shows.
+static int shown(kpd_text t) { return t.size < 60 ? (int)t.size : 60; }
+
 // >>job  What a command works with. main frees it, so commands just return. ------------------------------------------
 
 typedef struct job {

@@ -320,15 +320,15 @@ static const command COMMANDS[] = {
      "Prints how well scores tell labels, with 95 % bootstrap intervals: F1, precision, recall, accuracy and MCC at a\n"
      "threshold; AP, AUC, calibration error (of probabilities), Pearson, Spearman. A line: score TAB label, or these TAB the\n"
      "assistant's score, with which the score is then correlated too, or these TAB query. A label is 0 to 1, yes from .5 on.\n"
-     "Where queries are known (--columns 'score label query' if there is no assistant), auc_in_query is the AUC of one query's\n"
-     "pairs, weighted by their number, and a resample draws queries, else pairs. The threshold is T, or that of the best F1\n"
-     "on --dev (of the same columns), or else of the best F1 of what is measured. With --model the first column gives way to\n"
-     "keyphrase TAB title TAB category, the query being the keyphrase, and the score is the model's: a bi-encoder's cosine, of\n"
-     "D columns, or a cross-encoder's probability.\n"
+     "Where queries are known (--columns 'score label query' if there is no assistant), auc_in_query is the AUC of one\n"
+     "query's pairs, weighted by their number, and a resample draws queries, else pairs. The threshold is T, or that of the\n"
+     "best F1 on --dev (of the same columns), or else of the best F1 of what is measured. With --model the first column gives\n"
+     "way to keyphrase TAB title TAB category, the query being the keyphrase, and the score is the model's: a bi-encoder's\n"
+     "cosine, of D columns, or a cross-encoder's probability.\n"
      "--against: a second system's scores of the same pairs, or its model, and the paired differences, first minus second,\n"
-     "with p. Names with commas between them are runs (training seeds) of one system: figures are means over them, runs are\n"
-     "drawn too, the same of both systems. --dev has then a file for each file of scores. 10000 resamples up to 2000 pairs (of\n"
-     "all runs), fewer beyond, at least 1000.\n\n"
+     "with p. Names with commas between them are runs (training seeds) of one system: figures are means over them, and runs\n"
+     "are drawn too, the same of both systems. --dev then has a file for each file of scores. 10000 resamples up to 2000\n"
+     "pairs (of all runs), fewer beyond, at least 1000.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv --against other.kpd"},
     {NULL, "eval auction", run_eval_auction, 2, 2, "-o --filter --threshold --against --items",
      "what a judge makes of recommendations, with intervals",
@@ -360,24 +360,28 @@ static const command COMMANDS[] = {
      "    kpd eval retrieval minilm.kpd scifact --at 10,100"},
     {"An invented shop", "simulate", run_simulate, 0, 1, "-o --items --queries --seed --world --placebo --force",
      "an invented shop: titles, keyphrases, clicks, labels, the truth",
-     "simulate [SHOP.ini] -o DIR [--items N] [--queries N] [--seed S] [--world 0..5]\n"
+     "simulate [SHOP.ini] -o DIR [--items N] [--queries N] [--seed S] [--world 0..6]\n"
      "             [--placebo none|shuffled|truth] [--force]",
      "Makes an invented shop whose truth is known: N (6000) items, N (4000) queries, a search engine, clicks, an LLM. Writes\n"
      "items.tsv, test_items.tsv: title TAB category; keyphrases.tsv: id TAB keyphrase; keyphrases.txt: these alone, in the\n"
      "order of ids; ctr.tsv: keyphrase TAB title TAB category of clicked pairs; sr.tsv, llm.tsv, llm_dev.tsv, llm_test.tsv,\n"
-     "truth_test.tsv: the same TAB label 0 or 1; corpus.txt: titles and queries; shop.ini: all settings, which can be edited\n"
-     "and given as SHOP.ini (a key left out has its default). Prints what it measured. Worlds: 0 without bias, 1 clicks\n"
-     "depend on position and popularity, 2 a filter, 3 (the default) both, 4 a noisier LLM, 5 more that only pictures show.\n"
-     "--placebo: the LLM's labels dealt anew, or the truth.\n\n"
+     "truth_test.tsv: the same TAB label 0 or 1; sr_scored.tsv, llm_scored.tsv: the pairs of sr.tsv and llm.tsv again, TAB\n"
+     "score 0 to 1 TAB number of the query; log.tsv: the first three columns TAB impressions TAB clicks, for `kpd label ctr\n"
+     "--min-impressions 40`; purchases.tsv: TAB purchases; test_popularity.tsv: row TAB popularity; corpus.txt: titles and\n"
+     "queries; shop.ini: all settings, which can be edited and given as SHOP.ini (a key left out has its default). Prints what\n"
+     "it measured. Worlds: 0 without bias, 1 clicks depend on position and popularity, 2 a filter, 3 (the default) both, 4 a\n"
+     "noisier LLM, 5 more that only pictures show, 6 an LLM that errs by query and by attribute, not by pair. --placebo: the\n"
+     "LLM's labels dealt anew, or the truth.\n\n"
      "    kpd simulate -o shop --seed 7"},
-    {NULL, "simulate judge", run_judge, 1, ANY_NUMBER, "-o --by",
+    {NULL, "simulate judge", run_judge, 1, ANY_NUMBER, "-o --by --pairs",
      "a shop's verdicts on recommendations",
-     "simulate judge DIR [FILE...] [-o JUDGE.tsv] [--by truth|text|llm|tuned|sr|filter]",
+     "simulate judge DIR [FILE...] [-o JUDGE.tsv] [--by truth|text|llm|tuned|sr|filter] [--pairs]",
      "Judges recommendations in the shop of `kpd simulate -o DIR`, which it makes again from DIR/shop.ini. A line is one of\n"
      "`kpd recommend` for test_items.tsv, or a row of that, from 0, TAB keyphrase. Prints row TAB keyphrase TAB score, 0 to 1\n"
      "with yes from 0.5 on, as `kpd eval auction` reads it. truth: what is so (the default); text: what title and category\n"
      "tell of it; llm, tuned: a general LLM and one tuned on people's labels; sr: the search engine's score; filter: whether\n"
-     "its filter lets the pair pass, 0 or 1.\n\n"
+     "its filter lets the pair pass, 0 or 1. With --pairs a line is keyphrase TAB title, and more does not count; prints\n"
+     "keyphrase TAB title TAB category TAB score, as `kpd label agreement` reads it.\n\n"
      "    kpd recommend s.kpd - k.kpi shop/test_items.tsv -o r.tsv\n"
      "    kpd simulate judge shop r.tsv --by llm -o llm.tsv"},
     {"This machine", "bench", run_bench, 0, 2, "--tower --columns --format",

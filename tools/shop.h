@@ -62,30 +62,34 @@
 // Engine. BM25 over titles (k1 1.2, b .75) gives the best 150 items of a query, its *candidates*. Each has a search score
 // (SR): logistic in four lexical features (BM25 over its maximum, share of the query's words in the title, last word in
 // the title, any word in the category), fitted to the clicks of a first round which BM25 alone ranked. The best 45 % of all
-// candidates pass the filter. Order: SR / sd + 3 lambda logpop01 + N(0, .15), the noise drawn anew each of 30 days.
+// candidates pass the filter; the SR label asks for more, the best 35 %. Order: SR / sd + 3 lambda logpop01 + N(0, .15), the
+// noise drawn anew each of 30 days.
 //
 // Clicks. 48 items on pages of 16; each next page is reached with .35. An item at position p is examined with p^-eta, and
-// then clicked with .01 + .30 truth (.6 + .4 sigmoid(quality)).
+// then clicked with .01 + .30 truth (.6 + .4 sigmoid(quality)). Of the clicks a purchase comes with .05 truth^2 (.6 + ...).
 //
 // LLM. logit = logit(text-truth) + .6 (overlap - .6) - 1.3 + 1.2 N, the noise fixed for a pair; text-truth is cut to .002
-// and .998. Of the relations between types (accessory, sibling) 25 % are unknown to it: it takes the one for the other.
+// and .998. Of the relations between types (accessory, sibling) 25 % are unknown to it: it takes the one for the other. In W6
+// the noise is not the pair's: half of its variance is the query's, half that of what the query asks for and the item's type.
 // The tuned LLM is logistic in logit(text-truth) and overlap, fitted to raters who saw the picture and had grades, so that
 // one missed attribute was still good enough (truth >= .2); noise as above.
 //
-// Labels. CTR: clicks/impressions > .05 with 10 impressions, positives only; where position does not matter (eta 0) the
-// threshold is set anew to the precision `ctr_precision`. SR: candidates before the filter, yes = SR among the best 45 %.
+// Labels. CTR: clicks/impressions > .05 with 40 impressions, positives only; where position does not matter (eta 0) the
+// threshold is set anew to the precision `ctr_precision`. SR: candidates before the filter, yes = SR among the best 35 %.
 // LLM: 40 % pairs that were shown, 40 % candidates (BM25's alone, no model's), 20 % of an item of the query's category.
-// 5 % of the items are kept for dev, 5 % for test: they are sold like others, but no training file has a pair of theirs.
+// 5 % of the items are kept for dev, 5 % for test: they are sold like others, but no training file, nor the log, has a pair of
+// theirs. The test items, beside them, are never sold; their popularity is drawn to group by.
 //
 // Worlds. W0 no bias (eta = lambda = 0, no filter); W1 position and popularity; W2 the filter; W3 both, the default; W4 is W3
-// with the LLM's noise doubled; W5 is W3 where .6 of the queries name the visual value. Knobs that are set win.
+// with the LLM's noise doubled; W5 is W3 where .6 of the queries name the visual value (hidden = 0: none); W6 is W3 where the
+// LLM errs by query and by attribute: as often, but not so that it averages out. Knobs that are set win.
 //
 // How it compares. The rules were first tried on a prototype, whose marginals shop_measure prints beside its own. At the
-// default size, seed 1: CTR positives are 76 % true (there 90 %), since half of them have 10 to 19 impressions, where one click
-// on an item with one miss is enough; 22 % of the unclicked are true (32 %); 64 % of the accessories among a device query's
-// candidates pass SR (46 %); overlap has AUC .77 (.83). The popularity slope .13 to .21 (.13 to .25), the filter's 18 % (19 %),
-// 58 % never candidates (half) and the LLM's agreement .96 (.90 to .965) are near. Purchases have a probability; prices,
-// advertisers and an auction are not simulated.
+// default size, seed 1: CTR positives are 89 % true (there 90 %; with 10 impressions and 100 sessions a query they are 76 %,
+// as one click on an item with one miss is enough); 22 % of the unclicked are true (32 %); P(CTR positive | true) rises from
+// .12 to .20 with popularity (.13 to .25); the filter drops 18 % (19 %); 58 % are never candidates (half); 47 % of the
+// accessories among a device query's candidates pass SR (46 %); overlap has AUC .77 (.83); the LLM agrees with .96 (.90 to
+// .965). Purchases are drawn; prices, advertisers and an auction are not simulated.
 //
 // Numbers. Random numbers are hashes of (seed, what they are for, a count): the same everywhere, and no draw depends on how
 // many came before elsewhere. exp, log and the normal quantile are made of + - * / here, of libm come only functions that
@@ -107,6 +111,14 @@ typedef enum shop_placebo {
     SHOP_LLM_IS_TRUTH                   // shop_llm is shop_truth: the LLM's mistakes are gone
 } shop_placebo;
 
+// Runs task(arg, i) for each i of 0 .. n - 1, on any threads, and returns when all are done. NULL run = one after another.
+typedef void shop_task(void *arg, int32_t i);
+typedef struct shop_parallel {
+    void (*run)(void *user, int32_t n, shop_task *task, void *arg);
+    void *user;
+    int32_t width;                      // how many it runs at once
+} shop_parallel;
+
 // Zero means default; where 0 itself is wanted, a negative number says so. Shares and probabilities are 0 to 1.
 typedef struct shop_desc {
     uint64_t seed;                      // 0 = 1
@@ -114,18 +126,19 @@ typedef struct shop_desc {
     int32_t n_items;                    // 0 = 6000
     int32_t n_queries;                  // 0 = 4000, distinct texts
     int32_t n_test_items;               // 0 = a third of n_items: numbers n_items and up, unseen by engine and clicks
-    int32_t n_sessions;                 // 0 = 100 a query
+    int32_t n_sessions;                 // 0 = 500 a query
     int32_t n_candidates;               // 0 = 150 a query
-    int32_t n_ctr, n_sr, n_llm;         // 0 = 2.675, 4.675, 12.525 a query: at most so many training pairs
+    int32_t n_ctr, n_sr, n_llm;         // 0 = 2.1, 4.675, 12.525 a query: at most so many training pairs
     int32_t n_llm_test;                 // 0 = .875 a query; as many again for dev
+    int32_t impressions;                // 0 = 40. Fewer than these, and a pair has no CTR
     int32_t placebo;                    // a shop_placebo
     double eta;                         // 0 = 1, W0 W2: none. Position bias
     double lambda;                      // 0 = .5, W0 W2: none. Popularity bias
     double filter;                      // 0 = .45, W0 W1: 1. Share of the candidates that pass
-    double sr_positive;                 // 0 = .45. Share of the candidates whose SR label is yes
+    double sr_positive;                 // 0 = .35. Share of the candidates whose SR label is yes
     double reach;                       // 0 = .35. A next page
     double ctr_threshold;               // 0 = .05
-    double ctr_precision;               // 0 = .76, what W3 has. Where eta is 0
+    double ctr_precision;               // 0 = .89, what W3 has. Where eta is 0
     double rho;                         // 0 = none. Correlation of popularity with quality (of normal scores)
     double accessories;                 // 0 = .35
     double shared_heads;                // 0 = .15
@@ -140,7 +153,10 @@ typedef struct shop_desc {
     double llm_doubt;                   // 0 = 1.3
     double llm_overlap;                 // 0 = .6
     double llm_unknown;                 // 0 = .25
+    double llm_by_query;                // 0 = none, W6: .5. Share of the noise's variance that a query's pairs share
+    double llm_by_attribute;            // 0 = none, W6: .5. That a type's items share for a value, brand or model
     double held_out;                    // 0 = .05. Items for dev, and as many for test
+    shop_parallel parallel;             // of shop_create; the shop is the same however it runs
 } shop_desc;
 
 typedef struct shop shop;
@@ -171,8 +187,9 @@ double shop_overlap(const shop *s, int32_t item, int32_t query);            // s
 bool shop_passes(const shop *s, int32_t item, int32_t query);               // the engine's filter; where none is, true
 
 double shop_demand(const shop *s, int32_t query);       // share of the sessions
-double shop_popularity(const shop *s, int32_t item);    // 0 to 1, on the scale of logarithms; of test items 0
+double shop_popularity(const shop *s, int32_t item);    // 0 to 1, on the scale of logarithms; ranks of test items are their own
 double shop_purchase(const shop *s, int32_t item, int32_t query);   // after a click: .05 truth^2 (.6 + .4 sigmoid(quality))
+int32_t shop_find_title(const shop *s, const char *text, size_t size);      // the item of exactly that title, or -1
 
 typedef enum shop_set { SHOP_CTR, SHOP_SR, SHOP_LLM, SHOP_LLM_DEV, SHOP_LLM_TEST, SHOP_N_SETS } shop_set;
 typedef struct shop_pair { int32_t item, query, label; } shop_pair;
@@ -189,6 +206,11 @@ bool shop_write_llm(const shop *s, FILE *f);
 bool shop_write_llm_dev(const shop *s, FILE *f);
 bool shop_write_llm_test(const shop *s, FILE *f);
 bool shop_write_truth_test(const shop *s, FILE *f);     // the pairs of llm_test, yes = truth >= .5
+bool shop_write_sr_scored(const shop *s, FILE *f);      // keyphrase, title, category, label, score 0 to 1, number of the query
+bool shop_write_llm_scored(const shop *s, FILE *f);     // of the LLM: its probability; of shuffled labels the label again
+bool shop_write_log(const shop *s, FILE *f);            // keyphrase, title, category, impressions, clicks; no held-out items
+bool shop_write_purchases(const shop *s, FILE *f);      // keyphrase, title, category, purchases (from 1) of the log's clicks
+bool shop_write_popularity(const shop *s, FILE *f);     // of test items: row from 0, popularity
 bool shop_write_corpus(const shop *s, FILE *f);         // a title or query a line
 bool shop_write_ini(const shop *s, FILE *f);            // `key = value`, enough to make the same shop again
 
@@ -200,7 +222,7 @@ shop_file shop_get_file(int i);                         // the files above in or
 bool shop_read_ini(FILE *f, shop_desc *desc, int64_t *line, char error[240]);
 
 typedef struct shop_figure { const char *name; double value; const char *prototype; } shop_figure;
-enum { SHOP_N_FIGURES = 20 };
+enum { SHOP_N_FIGURES = 22 };
 int shop_measure(const shop *s, shop_figure out[SHOP_N_FIGURES]);          // how many; reads every pair of the candidates
 
 #endif // SHOP_H
@@ -220,7 +242,8 @@ int shop_measure(const shop *s, shop_figure out[SHOP_N_FIGURES]);          // ho
 // What a random number is for. A new purpose gets a new number, so that the others keep theirs.
 enum {
     SHOP__LEXICON = 1, SHOP__TYPE, SHOP__ITEM, SHOP__TITLE, SHOP__POPULARITY, SHOP__QUERY, SHOP__DEMAND, SHOP__RANK,
-    SHOP__SESSION, SHOP__NOISE, SHOP__RELATION, SHOP__SPLIT, SHOP__POOL, SHOP__SHUFFLE, SHOP__SESSIONS
+    SHOP__SESSION, SHOP__NOISE, SHOP__RELATION, SHOP__SPLIT, SHOP__POOL, SHOP__SHUFFLE, SHOP__SESSIONS,
+    SHOP__PURCHASE
 };
 
 typedef struct shop__rng { uint64_t key, n; } shop__rng;
@@ -325,7 +348,7 @@ enum {
     SHOP__POOL_ATTRIBUTES = 12, SHOP__ATTRIBUTES = 4, SHOP__MAX_VALUES = 10, SHOP__MAX_HEADS = 4,
     SHOP__BRANDS_EACH = 20, SHOP__BRANDS = 8, SHOP__MAX_MODELS = 8, SHOP__MODEL_NAMES = 240, SHOP__MAX_FITS = 4,
     SHOP__FILLERS = 40, SHOP__TITLE_WORDS = 24, SHOP__QUERY_WORDS = 10, SHOP__FEATURES = 4,
-    SHOP__PAGE = 16, SHOP__SHOWN = 48, SHOP__DAYS = 30, SHOP__IMPRESSIONS = 10
+    SHOP__PAGE = 16, SHOP__SHOWN = 48, SHOP__DAYS = 30
 };
 
 typedef enum shop__zipf_power { SHOP__Z6, SHOP__Z8, SHOP__Z10, SHOP__N_ZIPF } shop__zipf_power;
@@ -557,14 +580,15 @@ static int32_t shop__zipf(const shop *s, shop__rng *r, shop__zipf_power z, int32
 // >>desc  Every knob: integer or number, its default, its range. -----------------------------------------------------
 
 #define SHOP__KNOBS(I, N) \
-    I(world, 3, 0, 5) I(n_items, 6000, 50, 5000000) I(n_queries, 4000, 20, 1000000) I(n_test_items, 0, 1, 5000000) \
+    I(world, 3, 0, 6) I(n_items, 6000, 50, 5000000) I(n_queries, 4000, 20, 1000000) I(n_test_items, 0, 1, 5000000) \
     I(n_sessions, 0, 1, 1000000000) I(n_candidates, 150, 1, 1000) I(n_ctr, 0, 1, 100000000) I(n_sr, 0, 1, 100000000) \
-    I(n_llm, 0, 1, 100000000) I(n_llm_test, 0, 1, 100000000) I(placebo, 0, 0, 2) \
-    N(eta, 1, 4) N(lambda, .5, 10) N(filter, .45, 1) N(sr_positive, .45, 1) N(reach, .35, 1) N(ctr_threshold, .05, 1) \
-    N(ctr_precision, .76, 1) N(rho, 0, 1) N(accessories, .35, 1) N(shared_heads, .15, 1) N(visual_shown, .35, 1) \
+    I(n_llm, 0, 1, 100000000) I(n_llm_test, 0, 1, 100000000) \
+    I(impressions, 40, 1, 1000000) I(placebo, 0, 0, 2) \
+    N(eta, 1, 4) N(lambda, .5, 10) N(filter, .45, 1) N(sr_positive, .35, 1) N(reach, .35, 1) N(ctr_threshold, .05, 1) \
+    N(ctr_precision, .89, 1) N(rho, 0, 1) N(accessories, .35, 1) N(shared_heads, .15, 1) N(visual_shown, .35, 1) \
     N(hidden, .3, 1) N(wrong_category, .07, 1) N(stuffing, .08, 1) N(first_form, .65, 1) N(alias, .15, 1) \
     N(typos, .04, 1) N(llm_noise, 1.2, 100) N(llm_doubt, 1.3, 100) N(llm_overlap, .6, 100) N(llm_unknown, .25, 1) \
-    N(held_out, .05, .4)
+    N(llm_by_query, 0, 1) N(llm_by_attribute, 0, 1) N(held_out, .05, .4)
 
 typedef struct shop__knob { const char *name; bool integer; size_t at; double fallback, low, high; } shop__knob;
 
@@ -594,6 +618,8 @@ static void shop__world(shop_desc *d) {
     shop__default(&d->filter, filter ? .45 : 1);
     shop__default(&d->llm_noise, world == 4 ? 2.4 : 1.2);
     shop__default(&d->hidden, world == 5 ? .6 : .3);
+    shop__default(&d->llm_by_query, world == 6 ? .5 : -1);
+    shop__default(&d->llm_by_attribute, world == 6 ? .5 : -1);
 }
 
 static int32_t shop__scaled(double a_query, int32_t n_queries) {
@@ -604,8 +630,8 @@ static int32_t shop__scaled(double a_query, int32_t n_queries) {
 // What depends on other knobs, once those are known.
 static void shop__sizes(shop_desc *d) {
     if (!d->n_test_items) d->n_test_items = (d->n_items + 2) / 3;
-    if (!d->n_sessions) d->n_sessions = shop__scaled(100, d->n_queries);
-    if (!d->n_ctr) d->n_ctr = shop__scaled(2.675, d->n_queries);
+    if (!d->n_sessions) d->n_sessions = shop__scaled(500, d->n_queries);
+    if (!d->n_ctr) d->n_ctr = shop__scaled(2.1, d->n_queries);
     if (!d->n_sr) d->n_sr = shop__scaled(4.675, d->n_queries);
     if (!d->n_llm) d->n_llm = shop__scaled(12.525, d->n_queries);
     if (!d->n_llm_test) d->n_llm_test = shop__scaled(.875, d->n_queries);
@@ -627,6 +653,9 @@ static bool shop__resolve(shop *s, char *error) {
         if (v >= k->low && v <= k->high) continue;
         return snprintf(error, 240, "%s is %.9g, expected %.9g to %.9g", k->name, v, k->low, k->high), false;
     }
+    if (s->d.llm_by_query + s->d.llm_by_attribute > 1)
+        return snprintf(error, 240, "llm_by_query and llm_by_attribute are %.9g together, expected at most 1",
+                        s->d.llm_by_query + s->d.llm_by_attribute), false;
     return true;
 }
 
@@ -858,18 +887,18 @@ static bool shop__title_create(shop *s, int32_t i) {
     return shop__text_add(s, text, n, &it->title);
 }
 
-// Popularity is Zipf 1 by rank; it is kept as log, from 0 (the last) to 1 (the first).
-static bool shop__popularity(shop *s) {
-    int32_t n = s->d.n_items;
+// Popularity is Zipf 1 by rank; it is kept as log, from 0 (the last) to 1 (the first). Training and test items have ranks of
+// their own: of the latter nothing is ever sold.
+static bool shop__popularity(shop *s, int32_t first, int32_t n) {
     shop__key *key = (shop__key *)malloc((size_t)n * sizeof *key);
     if (!key) return false;
     for (int32_t i = 0; i < n; i++) {
-        shop__rng r = shop__stream(s->d.seed, SHOP__POPULARITY, i, 0);
-        key[i].key = s->d.rho * s->items[i].quality + sqrt(1 - s->d.rho * s->d.rho) * shop__normal(&r);
-        key[i].id = i;
+        shop__rng r = shop__stream(s->d.seed, SHOP__POPULARITY, first + i, 0);
+        key[i].key = s->d.rho * s->items[first + i].quality + sqrt(1 - s->d.rho * s->d.rho) * shop__normal(&r);
+        key[i].id = first + i;
     }
     qsort(key, (size_t)n, sizeof *key, shop__by_key);
-    for (int32_t i = 0; i < n; i++) s->items[key[i].id].popularity = 1 - shop__log(i + 1.0) / shop__log(n);
+    for (int32_t i = 0; i < n; i++) s->items[key[i].id].popularity = n > 1 ? 1 - shop__log(i + 1.0) / shop__log(n) : 1;
     free(key);
     return true;
 }
@@ -895,7 +924,8 @@ static bool shop__items(shop *s) {
         shop__draw_item(s, &r, &s->items[i]);
         if (!shop__title_create(s, i)) return false;
     }
-    return shop__popularity(s) && shop__group(s, true, &s->by_category, s->category_start)
+    return shop__popularity(s, 0, s->d.n_items) && shop__popularity(s, s->d.n_items, s->d.n_test_items)
+        && shop__group(s, true, &s->by_category, s->category_start)
         && shop__group(s, false, &s->by_type, s->type_start);
 }
 
@@ -1252,45 +1282,113 @@ static void shop__features(const shop *s, int32_t item, int32_t query, double f[
         if (q->word[k] == category) f[3] = 1;
 }
 
-// The candidates of one query go to best; `seen` is the last query that met an item.
-static int32_t shop__retrieve(const shop *s, int32_t query, int32_t *seen, shop__key *best) {
+// A search under way: term by term, as the words' lists are in the order of items.
+typedef struct shop__search { double *sum; int32_t *met, n_met; shop__key *best; } shop__search;
+
+static bool shop__search_open(const shop *s, shop__search *x) {
+    x->sum = (double *)calloc((size_t)s->d.n_items, sizeof *x->sum);
+    x->met = (int32_t *)malloc((size_t)s->d.n_items * sizeof *x->met);
+    x->best = (shop__key *)malloc((size_t)s->d.n_candidates * sizeof *x->best);
+    x->n_met = 0;
+    return x->sum && x->met && x->best;
+}
+
+static void shop__search_close(shop__search *x) {
+    free(x->sum);
+    free(x->met);
+    free(x->best);
+}
+
+// A word's share of BM25, for each title that has it. It is more than 0, so a sum of 0 was not met before. A sum has its
+// terms in the order of the query's words, as shop__bm25.
+static void shop__search_word(const shop *s, int32_t word, shop__search *x) {
+    for (int32_t k = s->posting_start[word], end = s->posting_start[word + 1]; k < end;) {
+        int32_t item = s->postings[k], n = 0;
+        double length = SHOP__K1 * (1 - SHOP__B + SHOP__B * s->items[item].n_words / s->mean_words);
+        for (; k < end && s->postings[k] == item; k++) n++;
+        if (x->sum[item] == 0) x->met[x->n_met++] = item;
+        x->sum[item] += s->idf[word] * (n * (SHOP__K1 + 1)) / (n + length);
+    }
+}
+
+// The best candidates of a query go to x->best, and x is empty again.
+static int32_t shop__retrieve(const shop *s, int32_t query, shop__search *x) {
     const shop__query *q = &s->queries[query];
     int32_t n = 0;
-    for (int32_t w = 0; w < q->n_words; w++)
-        for (int32_t k = s->posting_start[q->word[w]]; k < s->posting_start[q->word[w] + 1]; k++) {
-            shop__key x;
-            x.id = s->postings[k];
-            if (seen[x.id] == query) continue;
-            seen[x.id] = query;
-            x.key = shop__bm25(s, &s->items[x.id], q);
-            shop__keep(best, &n, s->d.n_candidates, x);
-        }
+    for (int32_t w = 0; w < q->n_words; w++) shop__search_word(s, q->word[w], x);
+    for (int32_t i = 0; i < x->n_met; i++) {
+        shop__key one;
+        one.id = x->met[i];
+        one.key = x->sum[one.id];
+        x->sum[one.id] = 0;
+        shop__keep(x->best, &n, s->d.n_candidates, one);
+    }
+    x->n_met = 0;
     return n;
 }
 
-static bool shop__candidates(shop *s) {
-    int32_t *seen = (int32_t *)malloc((size_t)s->d.n_items * sizeof *seen), n = 0;
-    shop__key *best = (shop__key *)malloc((size_t)s->d.n_candidates * sizeof *best);
-    size_t capacity = 0;
-    bool ok = false;
-    s->candidate_start = (int32_t *)calloc((size_t)s->n_queries + 1, sizeof *s->candidate_start);
-    if (!seen || !best || !s->candidate_start) goto done;
-    memset(seen, 0xFF, (size_t)s->d.n_items * sizeof *seen);
-    for (int32_t q = 0; q < s->n_queries; q++) {
-        int32_t m = shop__retrieve(s, q, seen, best);
-        if (!shop__grow((void **)&s->candidates, &capacity, (size_t)n + (size_t)m + 1, sizeof *s->candidates)) goto done;
-        for (int32_t i = 0; i < m; i++, n++) {
-            memset(&s->candidates[n], 0, sizeof *s->candidates);
-            s->candidates[n].item = best[i].id;
-            s->candidates[n].sr = (float)(best[i].key / s->queries[q].ideal);      // BM25's order, until SR is known
-        }
+// Work over all queries in ranges, on as many threads as there are; what a range does depends on no other.
+typedef struct shop__ranges { shop *s; int32_t n, round; const double *examined; bool *failed; } shop__ranges;
+
+enum { SHOP__MAX_RANGES = 1024 };
+
+static int32_t shop__range_begin(const shop__ranges *r, int32_t i) { return (int32_t)((int64_t)r->s->n_queries * i / r->n); }
+
+// n ranges: of each *failed says whether memory was short.
+static bool shop__each_range(shop__ranges *r, shop_task *task) {
+    const shop_parallel *p = &r->s->d.parallel;
+    bool failed[SHOP__MAX_RANGES] = {false}, any = false;
+    r->failed = failed;
+    if (p->run) p->run(p->user, r->n, task, r);
+    else for (int32_t i = 0; i < r->n; i++) task(r, i);
+    for (int32_t i = 0; i < r->n; i++) any |= failed[i];
+    return !any;
+}
+
+static shop__ranges shop__ranges_of(shop *s, int32_t each) {
+    shop__ranges r = {NULL, 0, 0, NULL, NULL};
+    int32_t width = s->d.parallel.run && s->d.parallel.width > 1 ? s->d.parallel.width : 1;
+    r.s = s;
+    r.n = width == 1 ? 1 : width * each > SHOP__MAX_RANGES ? SHOP__MAX_RANGES : width * each;
+    return r;
+}
+
+// Query q's candidates go to their place n_candidates * q, and its end to candidate_start[q + 1].
+static void shop__candidates_task(void *arg, int32_t range) {
+    const shop__ranges *r = (const shop__ranges *)arg;
+    shop *s = r->s;
+    shop__search x;
+    bool ok = shop__search_open(s, &x);
+    for (int32_t q = shop__range_begin(r, range); ok && q < shop__range_begin(r, range + 1); q++) {
+        shop__candidate *c = s->candidates + (size_t)q * (size_t)s->d.n_candidates;
+        int32_t n = shop__retrieve(s, q, &x);
         s->candidate_start[q + 1] = n;
+        for (int32_t i = 0; i < n; i++) {
+            memset(&c[i], 0, sizeof c[i]);
+            c[i].item = x.best[i].id;
+            c[i].sr = (float)(x.best[i].key / s->queries[q].ideal);     // BM25's order, until SR is known
+        }
     }
-    ok = true;
-done:
-    free(seen);
-    free(best);
-    return ok;
+    r->failed[range] = !ok;
+    shop__search_close(&x);
+}
+
+static bool shop__candidates(shop *s, char *error) {
+    shop__ranges r = shop__ranges_of(s, 4);
+    size_t most = (size_t)s->n_queries * (size_t)s->d.n_candidates, n = 0;
+    if (most > INT32_MAX)
+        return snprintf(error, 240, "%d queries of %d candidates are %.9g, expected less than 2^31", (int)s->n_queries,
+                        (int)s->d.n_candidates, (double)most), false;
+    s->candidate_start = (int32_t *)calloc((size_t)s->n_queries + 1, sizeof *s->candidate_start);
+    s->candidates = (shop__candidate *)malloc((most + 1) * sizeof *s->candidates);
+    if (!s->candidate_start || !s->candidates || !shop__each_range(&r, shop__candidates_task)) return false;
+    for (int32_t q = 0; q < s->n_queries; q++) {        // together, now that their numbers are known
+        int32_t m = s->candidate_start[q + 1];
+        memmove(s->candidates + n, s->candidates + (size_t)q * (size_t)s->d.n_candidates, (size_t)m * sizeof *s->candidates);
+        n += (size_t)m;
+        s->candidate_start[q + 1] = (int32_t)n;
+    }
+    return true;
 }
 
 static int32_t shop__n_candidates(const shop *s) { return s->candidate_start[s->n_queries]; }
@@ -1356,6 +1454,15 @@ double shop_purchase(const shop *s, int32_t item, int32_t query) {
     return .05 * truth * truth * shop__quality(&s->items[item]);
 }
 
+// How many of a candidate's clicks end in a purchase.
+static int32_t shop__purchases(const shop *s, const shop__candidate *c, int32_t query) {
+    shop__rng r = shop__stream(s->d.seed, SHOP__PURCHASE, c->item, query);
+    double p = c->clicks ? shop_purchase(s, c->item, query) : 0;
+    int32_t n = 0;
+    for (int32_t i = 0; i < c->clicks; i++) n += shop__chance(&r, p);
+    return n;
+}
+
 // What one query shows: candidates in order, of each the chance of a click once it is examined.
 typedef struct shop__page { int32_t n, candidate[SHOP__SHOWN]; double p[SHOP__SHOWN]; } shop__page;
 
@@ -1409,15 +1516,25 @@ static void shop__sell(shop *s, int32_t query, int32_t n_sessions, int round, co
     }
 }
 
+static void shop__round_task(void *arg, int32_t range) {
+    const shop__ranges *r = (const shop__ranges *)arg;
+    shop *s = r->s;
+    for (int32_t q = shop__range_begin(r, range); q < shop__range_begin(r, range + 1); q++) {
+        shop__rng rng = shop__stream(s->d.seed, SHOP__SESSIONS, q, r->round);
+        int32_t n = (int32_t)floor(s->d.n_sessions * s->queries[q].demand + shop__uniform(&rng));
+        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++)
+            s->candidates[i].shown = s->candidates[i].clicks = 0;
+        shop__sell(s, q, n, r->round, r->examined);
+    }
+}
+
 static void shop__round(shop *s, int round) {
+    shop__ranges r = shop__ranges_of(s, 16);                    // demand is uneven
     double examined[SHOP__SHOWN];
     for (int i = 0; i < SHOP__SHOWN; i++) examined[i] = shop__power(i + 1.0, -s->d.eta);
-    for (int32_t i = 0; i < shop__n_candidates(s); i++) s->candidates[i].shown = s->candidates[i].clicks = 0;
-    for (int32_t q = 0; q < s->n_queries; q++) {
-        shop__rng r = shop__stream(s->d.seed, SHOP__SESSIONS, q, round);
-        int32_t n = (int32_t)floor(s->d.n_sessions * s->queries[q].demand + shop__uniform(&r));
-        shop__sell(s, q, n, round, examined);
-    }
+    r.round = round;
+    r.examined = examined;
+    shop__each_range(&r, shop__round_task);
 }
 
 static double shop__sd(const shop *s) {
@@ -1479,14 +1596,21 @@ static bool shop__thresholds(shop *s) {
     return true;
 }
 
+static void shop__sr_task(void *arg, int32_t range) {
+    const shop__ranges *r = (const shop__ranges *)arg;
+    shop *s = r->s;
+    for (int32_t q = shop__range_begin(r, range); q < shop__range_begin(r, range + 1); q++)
+        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++)
+            s->candidates[i].sr = shop__sr_logit(s, s->candidates[i].item, q);
+}
+
 // Round 0 with BM25 alone gives the clicks that SR is fitted to; round 1 with SR, filter and popularity gives the labels.
 static bool shop__clicks(shop *s) {
+    shop__ranges r = shop__ranges_of(s, 4);
     s->sr_sd = shop__sd(s);
     shop__round(s, 0);
     if (!shop__fit_sr(s)) return false;
-    for (int32_t q = 0; q < s->n_queries; q++)
-        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++)
-            s->candidates[i].sr = shop__sr_logit(s, s->candidates[i].item, q);
+    shop__each_range(&r, shop__sr_task);
     s->sr_sd = shop__sd(s);
     if (!shop__thresholds(s)) return false;
     shop__round(s, 1);
@@ -1508,9 +1632,29 @@ static double shop__cut_logit(double p) {
     return shop__log(p / (1 - p));
 }
 
+static double shop__noise_of(const shop *s, int which, int64_t a, int64_t b) {
+    shop__rng r = shop__stream(s->d.seed, SHOP__NOISE + 100 * which, a, b);
+    return shop__normal(&r);
+}
+
+// What a query asks for, besides its type, in its first intent: the last of its values, its brand, or its model.
+static int64_t shop__asked(const shop *s, int32_t query) {
+    const shop__intent *in = &s->intents[s->queries[query].intent];
+    int64_t asked = -1;
+    if (in->model >= 0) return (int64_t)2 << 32 | in->model;
+    if (in->brand >= 0) return (int64_t)1 << 32 | in->brand;
+    for (int i = 0; i < SHOP__ATTRIBUTES; i++)
+        if (in->value[i] >= 0) asked = s->type[in->type].attribute[i] * SHOP__MAX_VALUES + in->value[i];
+    return asked;
+}
+
+// Three parts whose variances sum to llm_noise^2: of the pair; of the query; of what it asks for and the item's type.
 static double shop__llm_noise(const shop *s, int32_t item, int32_t query, int which) {
-    shop__rng r = shop__stream(s->d.seed, SHOP__NOISE + 100 * which, item, query);
-    return s->d.llm_noise * shop__normal(&r);
+    double by_query = s->d.llm_by_query, by_attribute = s->d.llm_by_attribute, own = 1 - by_query - by_attribute, sum = 0;
+    if (own > 0) sum += sqrt(own) * shop__noise_of(s, which, item, query);
+    if (by_query > 0) sum += sqrt(by_query) * shop__noise_of(s, which, -1, query);
+    if (by_attribute > 0) sum += sqrt(by_attribute) * shop__noise_of(s, which, -2 - s->items[item].type, shop__asked(s, query));
+    return s->d.llm_noise * sum;
 }
 
 static double shop__llm(const shop *s, int32_t item, int32_t query) {
@@ -1583,7 +1727,7 @@ static double shop__ctr_precision(const shop *s, double threshold) {
     for (int32_t q = 0; q < s->n_queries; q++)
         for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
             const shop__candidate *c = &s->candidates[i];
-            if (c->shown < SHOP__IMPRESSIONS || c->clicks <= threshold * c->shown) continue;
+            if (c->shown < s->d.impressions || c->clicks <= threshold * c->shown) continue;
             n++;
             yes += shop_truth(s, c->item, q) >= .5;
         }
@@ -1602,7 +1746,7 @@ static void shop__ctr_threshold(shop *s) {
 }
 
 static bool shop__is_ctr(const shop *s, const shop__candidate *c) {
-    return c->shown >= SHOP__IMPRESSIONS && c->clicks > s->ctr_threshold * c->shown;
+    return c->shown >= s->d.impressions && c->clicks > s->ctr_threshold * c->shown;
 }
 
 static bool shop__ctr_labels(shop *s) {
@@ -1725,7 +1869,7 @@ static bool shop__make(shop *s, char *error) {
     if (!shop__resolve(s, error)) return false;
     shop__zipf_create(s);
     return shop__lexicon(s) && shop__types(s) && shop__items(s) && shop__queries(s, error)
-        && shop__index(s) && shop__candidates(s) && shop__clicks(s) && shop__labels(s);
+        && shop__index(s) && shop__candidates(s, error) && shop__clicks(s) && shop__labels(s);
 }
 
 shop *shop_create(const shop_desc *desc, char error[240]) {
@@ -1760,6 +1904,9 @@ const char *shop_category(const shop *s, int32_t item) {
 const char *shop_phrase(const shop *s, int32_t query) { return s->text + s->queries[query].text; }
 int32_t shop_find_phrase(const shop *s, const char *text, size_t size) {
     return s->query_table.slot[shop__query_slot(s, text, size)];
+}
+int32_t shop_find_title(const shop *s, const char *text, size_t size) {
+    return s->title_table.slot[shop__title_slot(s, text, size)];
 }
 double shop_demand(const shop *s, int32_t query) { return s->queries[query].demand; }
 double shop_popularity(const shop *s, int32_t item) { return s->items[item].popularity; }
@@ -1797,6 +1944,46 @@ static bool shop__write_labels(const shop *s, shop_set set, FILE *f) {
         shop__write_pair(s, &s->set[set].pair[i], f);
         fprintf(f, "\t%d\n", (int)s->set[set].pair[i].label);
     }
+    return !ferror(f);
+}
+
+typedef double shop__judge(const shop *s, int32_t item, int32_t query);
+
+static bool shop__write_scored(const shop *s, shop_set set, shop__judge *score, FILE *f) {
+    bool dealt = set == SHOP_LLM && s->d.placebo == SHOP_LLM_SHUFFLED;          // a probability would tell
+    for (int32_t i = 0; i < s->set[set].n; i++) {
+        const shop_pair *p = &s->set[set].pair[i];
+        shop__write_pair(s, p, f);
+        fprintf(f, "\t%d\t%.6f\t%d\n", (int)p->label, dealt ? p->label : score(s, p->item, p->query), (int)p->query);
+    }
+    return !ferror(f);
+}
+
+bool shop_write_sr_scored(const shop *s, FILE *f) { return shop__write_scored(s, SHOP_SR, shop_sr, f); }
+bool shop_write_llm_scored(const shop *s, FILE *f) { return shop__write_scored(s, SHOP_LLM, shop_llm, f); }
+
+// Of the training items' pairs that were shown: impressions and clicks, or the purchases if there are any.
+static bool shop__write_shown(const shop *s, bool purchases, FILE *f) {
+    for (int32_t q = 0; q < s->n_queries; q++)
+        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
+            const shop__candidate *c = &s->candidates[i];
+            shop_pair p = {0, 0, 0};
+            int32_t n = purchases ? shop__purchases(s, c, q) : c->shown;
+            if (!n || shop__split_of(s, c->item) != SHOP__TRAIN) continue;
+            p.item = c->item;
+            p.query = q;
+            shop__write_pair(s, &p, f);
+            if (purchases) fprintf(f, "\t%d\n", (int)n);
+            else fprintf(f, "\t%d\t%d\n", (int)c->shown, (int)c->clicks);
+        }
+    return !ferror(f);
+}
+
+bool shop_write_log(const shop *s, FILE *f) { return shop__write_shown(s, false, f); }
+bool shop_write_purchases(const shop *s, FILE *f) { return shop__write_shown(s, true, f); }
+
+bool shop_write_popularity(const shop *s, FILE *f) {
+    for (int32_t i = 0; i < s->d.n_test_items; i++) fprintf(f, "%d\t%.6f\n", (int)i, shop_popularity(s, s->d.n_items + i));
     return !ferror(f);
 }
 
@@ -1857,7 +2044,9 @@ shop_file shop_get_file(int i) {
         {"items.tsv", shop_write_items}, {"test_items.tsv", shop_write_test_items}, {"keyphrases.tsv", shop_write_keyphrases},
         {"keyphrases.txt", shop_write_phrases}, {"ctr.tsv", shop_write_ctr}, {"sr.tsv", shop_write_sr},
         {"llm.tsv", shop_write_llm}, {"llm_dev.tsv", shop_write_llm_dev}, {"llm_test.tsv", shop_write_llm_test},
-        {"truth_test.tsv", shop_write_truth_test}, {"corpus.txt", shop_write_corpus}, {"shop.ini", shop_write_ini}};
+        {"truth_test.tsv", shop_write_truth_test}, {"sr_scored.tsv", shop_write_sr_scored},
+        {"llm_scored.tsv", shop_write_llm_scored}, {"log.tsv", shop_write_log}, {"purchases.tsv", shop_write_purchases},
+        {"test_popularity.tsv", shop_write_popularity}, {"corpus.txt", shop_write_corpus}, {"shop.ini", shop_write_ini}};
     int32_t n = sizeof file / sizeof *file;
     return i >= 0 && i < n ? file[i] : none;
 }
@@ -1942,7 +2131,7 @@ typedef struct shop__counts {
     double ctr, ctr_true, ctr_yes, ctr_true_yes;            // CTR positives; yes: of the LLM
     double other, other_true;                               // the rest of those with 10 impressions
     double true_in[5], ctr_in[5];                           // by popularity, least first: true; of those CTR positive
-    double true_all, true_dropped;
+    double true_all, true_dropped, sr_is_filter;
     double accessory, accessory_passes;
 } shop__counts;
 
@@ -1956,13 +2145,14 @@ static void shop__count(const shop *s, const shop__candidate *c, int32_t q, shop
         n->ctr_true += yes;
         n->ctr_yes += llm;
         n->ctr_true_yes += yes && llm;
-    } else if (c->shown >= SHOP__IMPRESSIONS) {
+    } else if (c->shown >= s->d.impressions) {
         n->other++;
         n->other_true += yes;
     }
     quintile = quintile < 0 ? 0 : quintile > 4 ? 4 : quintile;
     n->true_in[quintile] += yes;
     n->ctr_in[quintile] += yes && ctr;
+    n->sr_is_filter += (c->sr >= s->sr_threshold) == (s->d.filter >= 1 || c->sr >= s->filter_threshold);
     n->true_all += yes;
     n->true_dropped += yes && s->d.filter < 1 && c->sr < s->filter_threshold;
     if (s->type[s->items[c->item].type].device != want) return;
@@ -1988,8 +2178,6 @@ static double shop__count_true(const shop *s) {
         }
     return n;
 }
-
-typedef double shop__judge(const shop *s, int32_t item, int32_t query);
 
 static double shop__agreement(const shop *s, shop__judge *a, shop__judge *b) {
     double n = 0;
@@ -2031,6 +2219,8 @@ int shop_measure(const shop *s, shop_figure out[SHOP_N_FIGURES]) {
     shop__figure(out, &n, "true candidates that the filter drops", shop__share(c.true_dropped, c.true_all), ".19");
     shop__figure(out, &n, "true pairs that are never candidates", 1 - shop__share(c.true_all, shop__count_true(s)), ".50");
     shop__figure(out, &n, "accessories that pass SR for device queries", shop__share(c.accessory_passes, c.accessory), ".46");
+    shop__figure(out, &n, "pairs with a CTR, of the candidates", shop__share(c.ctr + c.other, shop__n_candidates(s)), "");
+    shop__figure(out, &n, "SR labels that equal the engine's filter", shop__share(c.sr_is_filter, shop__n_candidates(s)), "");
     shop__figure(out, &n, "LLM agrees with the truth, its pool", shop__agreement(s, shop__llm, shop_truth), ".90-.965");
     shop__figure(out, &n, "LLM says yes on CTR positives", shop__share(c.ctr_yes, c.ctr), ".90 (paper)");
     shop__figure(out, &n, "LLM says yes on true CTR positives", shop__share(c.ctr_true_yes, c.ctr_true), "");
