@@ -1502,10 +1502,42 @@ same "$dir/first" "$dir/e.tsv"
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against "$dir/none.tsv"; figure items 3 - - 3 - - 0 - - -
 [ "$(grep '^kp_mean	' "$dir/out" | cut -f2,5,8)" = "1.666667	0.000000	1.666667" ] || wrong "$(grep ^kp_mean "$dir/out")"
 
+# Runs: the mean of medians, and sums over both. Another judge of the same lists.
+t eval_auction_runs
+run 0 $kpd eval auction "$dir/r.tsv,$dir/r.tsv" "$dir/j.tsv" --items 4; cp "$dir/out" "$dir/two"; value runs 2; value recommended 10
+for f in kp kp_mean pr pass@5; do grep "^$f	" "$dir/two" | cut -f1,2; done > "$dir/have"
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --items 4
+for f in kp kp_mean pr pass@5; do grep "^$f	" "$dir/out" | cut -f1,2; done > "$dir/want"; same "$dir/want" "$dir/have"
+run 0 $kpd eval auction "$dir/r.tsv,$dir/none.tsv" "$dir/j.tsv" --items 4; value kp 0.500000; value kp_mean 0.625000; value pr 0.600000
+printf '0\ta\t0\n0\tb\t1\n2\ta\t1\n2\td\t1\n' > "$dir/j3.tsv"
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --other-judge "$dir/j3.tsv"; value pr 0.600000
+[ "$(col pr 5),$(col unjudged 5),$(col pr 8)" = 0.600000,1,0.000000 ] || wrong "$(grep '^pr	' "$dir/out")"
+run 2 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against a --other-judge b; says "are two comparisons"
+run 2 $kpd eval auction "$dir/r.tsv,$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv"; says "2 runs, but 1 of --against"
+
+# a b c, a d: 4 of 5 differ. Of the log's 4 keyphrases a is the head, c and what is not there (d) the tail; b, d are new.
+t eval_auction_beyond
+printf 'a\tx\t\t90\t5\na\ty\t\t9\t0\nb\tx\t\t50\t0\nc\tx\t\t9\t1\ne\tx\t\t8\t1\n' > "$dir/log.tsv"
+run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --log "$dir/log.tsv"; quiet; figure uniqueness 0.800000 - -
+value head 0.400000; value tail 0.400000; value novel 0.400000
+awk 'BEGIN { for (i = 0; i < 20; i++) { printf "%d\t1\tk%d\t.9\t-\n", i, i % 3; print i "\tk" i % 3 "\t" (i < 10) > "/dev/stderr" } }' > "$dir/r10" 2> "$dir/j10"
+awk 'BEGIN { for (i = 0; i < 20; i++) print i "\t" (i < 4 ? 0 : i) }' > "$dir/d10"
+run 0 $kpd eval auction "$dir/r10" "$dir/j10" --deciles "$dir/d10"; value pr 0.500000; value "pr, tenth 1" 1.000000
+value "pr, tenth 2" 0.000000; value "pr, tenth 5" 1.000000; value "pr, tenth 6" 0.000000; value "kp_mean, tenth 10" 1.000000
+sed -n '1,19p' "$dir/d10" > "$dir/in"; run 1 $kpd eval auction "$dir/r10" "$dir/j10" --deciles "$dir/in"; says "19 items, but the lists are of 20"
+printf '1\t.5\n' > "$dir/in"; run 1 $kpd eval auction "$dir/r10" "$dir/j10" --deciles "$dir/in"; says "in:1: item 1, expected 0"
+: > "$dir/in"; run 1 $kpd eval auction "$dir/r10" "$dir/j10" --log "$dir/in"; says "in: it has no rows"
+run 2 $kpd eval auction "$dir/r10" "$dir/j10" --dim 4; says "--dim is of the model"
+
 t eval_auction_of_recommend
 run 0 $kpd recommend $student $assistant $d/keyphrases.kpi $d/items.tsv --keyphrases $d/keyphrases.tsv; cp "$dir/out" "$dir/r2.tsv"
 cut -f1,3,5 "$dir/r2.tsv" > "$dir/j2.tsv"
 run 0 $kpd eval auction "$dir/r2.tsv" "$dir/j2.tsv" --threshold 0.5; figure pr 1.000000 1.000000 1.000000; figure unjudged 0 - -
+grep '^0	' "$dir/r2.tsv" | head -2 > "$dir/r3.tsv"; cut -f3 "$dir/r3.tsv" > "$dir/in"       # a list of two: the cosine is theirs
+run 0 $kpd embed $student "$dir/in" --tower keyphrase --dim 32; awk 'NR == 1 { for (i = 1; i <= NF; i++) a[i] = $i }
+    NR == 2 { for (i = 1; i <= NF; i++) s += a[i] * $i; printf "%.4f", s }' "$dir/out" > "$dir/want"
+run 0 $kpd eval auction "$dir/r3.tsv" "$dir/j2.tsv" --model $student --dim 32
+[ "$(col cosine 2 | awk '{ printf "%.4f", $1 }')" = "$(cat "$dir/want")" ] || wrong "the cosine is $(col cosine 2), expected $(cat "$dir/want")"
 
 t eval_auction_bad
 auction_bad() { printf "$1" > "$dir/in"; run 1 $kpd eval auction "$dir/in" "$dir/j.tsv" --threshold 0.5; says "$dir/in:$2"; }

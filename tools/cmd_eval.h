@@ -40,6 +40,32 @@ static void print_count(FILE *f, const char *name, int64_t a, int64_t b, bool tw
 
 enum { MAX_RUNS = 32 };
 
+// Names with commas between them; a file whose name has commas is one.
+typedef struct name_list { char *text; const char *name[2 * MAX_RUNS]; int n; } name_list;
+
+static void names_free(name_list *x) { free(x->text); }
+
+static bool names_of(name_list *x, const char *list, int most) {
+    bool one = file_exists(list);
+    char *next = x->text = (char *)malloc(strlen(list) + 1);
+    if (!next) return fail(NULL, 0, "out of memory");
+    strcpy(next, list);
+    while (next) {
+        char *comma = one ? NULL : strchr(next, ',');
+        if (comma) *comma = 0;
+        if (x->n == most || !*next) return fail(list, 0, "expected 1 to %d names with commas between them", most);
+        note_input(next, NULL);
+        x->name[x->n++] = next;
+        next = comma ? comma + 1 : NULL;
+    }
+    return true;
+}
+
+static int compare_floats(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
 // What one run of a system, of one training seed, says of the pairs.
 typedef struct pairs {
     float *score, *label, *assistant;   // [n]; assistant only where `has_assistant`
@@ -220,7 +246,7 @@ static const char *const PAIRS_FIGURE[PAIRS_FIGURES] = {
 // One or two systems, of each as many runs; all saw the same pairs. Queries are numbered, and what is drawn are queries where
 // they are known: pairs of one are no independent draws.
 typedef struct comparison {
-    char *names; const char *file[3 * 2 * MAX_RUNS]; int n_files;   // of runs, of the second system's; of dev
+    name_list names[2], dev;              // files of scores, or models; see comparison_check
     pairs run[2][MAX_RUNS]; int runs, systems;
     pair_map queries;
     uint32_t *query; size_t n_queries;  // of each pair
@@ -231,31 +257,13 @@ typedef struct comparison {
 static void comparison_free(comparison *c) {
     for (int s = 0; s < 2; s++)
         for (int r = 0; r < MAX_RUNS; r++) pairs_free(&c->run[s][r]);
-    free(c->names);
+    for (int s = 0; s < 2; s++) names_free(&c->names[s]);
+    names_free(&c->dev);
     free(c->queries.at);
     free(c->query);
     free(c->first);
     free(c->member);
     free(c->count);
-}
-
-// A name, or several with commas between them; a file whose name has commas is one.
-static bool comparison_names(comparison *c, const char *list, int most, int *n) {
-    char *copy = (char *)malloc(strlen(list) + 1), *next = copy;
-    bool one = file_exists(list);
-    *n = 0;
-    if (!copy) return fail(NULL, 0, "out of memory");
-    strcpy(copy, list);
-    while (next) {
-        char *comma = one ? NULL : strchr(next, ',');
-        if (comma) *comma = 0;
-        if (*n == most || !*next) return free(copy), fail(list, 0, "expected 1 to %d names with commas between them", most);
-        c->file[c->n_files + (*n)++] = next;
-        note_input(next, NULL);
-        next = comma ? comma + 1 : NULL;
-    }
-    c->n_files += *n;
-    return true;
 }
 
 static void run_figures(const comparison *c, const pairs *p, const size_t *item, size_t n, double *v) {
@@ -351,14 +359,14 @@ static bool comparison_same(const pairs *p, const char *path, const pairs *q, co
     return true;
 }
 
-// file: the runs, those of the second system, then dev: a file of scores for each run, or one that all models read.
+// Of dev each run has its own file of scores, or all models read one.
 static bool comparison_read(job *j, comparison *c) {
-    int all = c->runs * c->systems, n_dev = c->n_files - all;
+    int all = c->runs * c->systems;
     for (int i = 0; i < all; i++) {
-        const char *dev = !n_dev ? NULL : c->file[all + (n_dev > 1 ? i : 0)];
+        const char *name = c->names[i / c->runs].name[i % c->runs], *dev = c->dev.n ? c->dev.name[j->o.model ? 0 : i] : NULL;
         pairs *p = &c->run[i / c->runs][i % c->runs];
-        if (!pairs_run(j, c->file[i], dev, p)) return false;
-        if (i && !comparison_same(&c->run[0][0], c->file[0], p, c->file[i])) return false;
+        if (!pairs_run(j, name, dev, p)) return false;
+        if (i && !comparison_same(&c->run[0][0], c->names[0].name[0], p, name)) return false;
     }
     if (!comparison_group(c)) return false;
     for (int i = 0; i < all; i++)
@@ -392,15 +400,15 @@ static bool comparison_print(const job *j, comparison *c) {
 }
 
 static int comparison_check(const job *j, comparison *c) {
-    int second = 0, dev = 0;
-    const char *first = j->o.model ? j->o.model : j->arg[0] ? j->arg[0] : "-";
-    if (!comparison_names(c, first, MAX_RUNS, &c->runs)) return BAD_USAGE;
+    if (!names_of(&c->names[0], j->o.model ? j->o.model : j->arg[0] ? j->arg[0] : "-", MAX_RUNS)) return BAD_USAGE;
+    if (j->o.against && !names_of(&c->names[1], j->o.against, MAX_RUNS)) return BAD_USAGE;
+    if (j->o.dev && !names_of(&c->dev, j->o.dev, 2 * MAX_RUNS)) return BAD_USAGE;
+    c->runs = c->names[0].n;
     c->systems = j->o.against ? 2 : 1;
-    if (j->o.against && !comparison_names(c, j->o.against, MAX_RUNS, &second)) return BAD_USAGE;
-    if (second && second != c->runs) return usage("eval pairs: %d runs, but %d of --against", c->runs, second);
-    if (j->o.dev && !comparison_names(c, j->o.dev, 2 * MAX_RUNS, &dev)) return BAD_USAGE;
-    if (dev && dev != (j->o.model ? 1 : c->runs * c->systems))
-        return usage("eval pairs: %d file(s) of --dev, expected %s", dev, j->o.model ? "one" : "one for each file of scores");
+    if (j->o.against && c->names[1].n != c->runs)
+        return usage("eval pairs: %d runs, but %d of --against", c->runs, c->names[1].n);
+    if (c->dev.n && c->dev.n != (j->o.model ? 1 : c->runs * c->systems))
+        return usage("eval pairs: %d file(s) of --dev, expected one%s", c->dev.n, j->o.model ? "" : " for each file of scores");
     if (j->o.model && c->runs * c->systems > 1 && (!j->arg[0] || !strcmp(j->arg[0], "-")))
         return usage("eval pairs: several models read a file, not the standard input");
     return DONE;
@@ -502,20 +510,176 @@ static float verdicts_find(const verdicts *v, int64_t item, kpd_text t) {
     return compare_text(v->list[low].text, v->list[low].size, t.data, t.size) ? NAN : v->list[low].value;
 }
 
-typedef struct auction {                // one system's lists
+// >>eval_auction ------------------------------------------------------------------------------------------------------
+
+// What all lists are measured by.
+typedef struct market {
+    verdicts judge, other_judge, filter;
+    pair_map log, known;                // keyphrases of the log: impressions as count, clicks as value; those of lists: line =
+                                        // number + 1
+    bool has_log;
+    float head, tail;                   // impressions of the least of the head, of the most of the tail
+    char *text; size_t text_size, text_capacity;                // of the keyphrases of lists, one behind the other
+    size_t *at; size_t n_known, at_capacity;                    // where each begins; at[n_known] is the end
+    float *vector; int32_t dim;         // [n_known, dim] of --model, or NULL
+    int32_t *decile; size_t n_deciles, decile_capacity;         // of items, 0 to 9; none = NULL
+    float *value; size_t value_capacity;                        // by which items are put into tenths
+} market;
+
+static void market_free(market *m) {
+    free(m->judge.list);
+    free(m->judge.text);
+    free(m->other_judge.list);
+    free(m->other_judge.text);
+    free(m->filter.list);
+    free(m->filter.text);
+    free(m->log.at);
+    free(m->known.at);
+    free(m->text);
+    free(m->at);
+    free(m->vector);
+    free(m->decile);
+    free(m->value);
+}
+
+static bool market_log_chunk(job *j, void *state) {
+    market *m = (market *)state;
+    const reader *r = &j->text;
+    for (int32_t i = 0; i < r->n; i++) {
+        kpd_text column[6];
+        double impressions, clicks;
+        pair_entry *p;
+        if (split_columns(r, i, column, 6) < 5 || !parse_count(column[3], &impressions) || !parse_count(column[4], &clicks))
+            return fail(r->name, r->line[i], "expected impressions and clicks in columns 4 and 5");
+        if (!(p = pair_add(&m->log, text_hash(0, column[0])))) return false;
+        p->count += (float)impressions;
+        p->value += (float)clicks;
+    }
+    return true;
+}
+
+// The head is the tenth of the log's keyphrases that have the most impressions, the tail the half that has the fewest.
+static bool market_log(job *j, market *m) {
+    columns c = {"keyphrase title category* impressions clicks position?", NULL, TABLE_BY_NAME};
+    float *shown;
+    size_t n = 0;
+    if (!j->o.log) return true;
+    if (!reader_open_as(&j->text, j->o.log, &c) || !each_chunk(j, "rows", market_log_chunk, m)) return false;
+    reader_close(&j->text);
+    if (!m->log.n) return fail(j->o.log, 0, "it has no rows");
+    shown = (float *)job_alloc(j, m->log.n, sizeof *shown);
+    if (!shown) return false;
+    for (size_t i = 0; i < m->log.room; i++)
+        if (m->log.at[i].hash) shown[n++] = m->log.at[i].count;
+    qsort(shown, n, sizeof *shown, compare_floats);
+    m->head = shown[n - (n + 9) / 10];
+    m->tail = shown[(n - 1) / 2];
+    return m->has_log = true;
+}
+
+static bool market_decile_chunk(job *j, void *state) {
+    market *m = (market *)state;
+    const reader *r = &j->text;
+    for (int32_t i = 0; i < r->n; i++) {
+        kpd_text column[2];
+        int64_t item;
+        if (split_columns(r, i, column, 2) != 2 || !parse_item(r, i, column[0], &item))
+            return fail(r->name, r->line[i], "expected item TAB number");
+        if (item != (int64_t)m->n_deciles)
+            return fail(r->name, r->line[i], "item %lld, expected %zu: all items from 0 on", (long long)item, m->n_deciles);
+        if (!grow((void **)&m->value, &m->value_capacity, m->n_deciles + 1, sizeof *m->value)) return false;
+        if (!parse_real(r, i, "value", column[1], -INFINITY, INFINITY, &m->value[m->n_deciles++])) return false;
+    }
+    return true;
+}
+
+// A tenth has the items whose value is over a tenth's last before it: equal values are together.
+static bool market_deciles(job *j, market *m) {
+    float *sorted;
+    if (!j->o.deciles) return true;
+    if (!reader_open(&j->text, j->o.deciles) || !each_chunk(j, "items", market_decile_chunk, m)) return false;
+    reader_close(&j->text);
+    if (m->n_deciles < 10) return fail(j->o.deciles, 0, "%zu items, expected at least 10", m->n_deciles);
+    sorted = (float *)job_alloc(j, m->n_deciles, sizeof *sorted);
+    if (!sorted || !grow((void **)&m->decile, &m->decile_capacity, m->n_deciles, sizeof *m->decile)) return false;
+    memcpy(sorted, m->value, m->n_deciles * sizeof *sorted);
+    qsort(sorted, m->n_deciles, sizeof *sorted, compare_floats);
+    for (size_t i = 0; i < m->n_deciles; i++) {
+        m->decile[i] = 0;
+        while (m->decile[i] < 9 && m->value[i] > sorted[m->n_deciles * (size_t)(m->decile[i] + 1) / 10 - 1]) m->decile[i]++;
+    }
+    return true;
+}
+
+// The number of a keyphrase among those of the lists.
+static bool market_keyphrase(market *m, kpd_text t, int32_t *out) {
+    pair_entry *p = pair_add(&m->known, text_hash(0, t));
+    if (!p) return false;
+    if (!p->line) {
+        if (m->n_known == INT32_MAX - 1) return fail(NULL, 0, "more than 2^31 different keyphrases");
+        if (!grow((void **)&m->text, &m->text_capacity, m->text_size + t.size + 1, 1) ||
+            !grow((void **)&m->at, &m->at_capacity, m->n_known + 2, sizeof *m->at)) return false;
+        memcpy(m->text + m->text_size, t.data, t.size);
+        m->at[m->n_known++] = m->text_size;
+        m->at[m->n_known] = m->text_size += t.size;
+        p->line = (int64_t)m->n_known;
+    }
+    *out = (int32_t)(p->line - 1);
+    return true;
+}
+
+static kpd_text market_text(const market *m, size_t i) {
+    kpd_text t;
+    t.data = m->text + m->at[i];
+    t.size = m->at[i + 1] - m->at[i];
+    return t;
+}
+
+// The vectors of all keyphrases of the lists, by the student of --model.
+static bool market_embed(job *j, market *m) {
+    kpd_input *in;
+    kpd_error e;
+    if (!j->o.model || !m->n_known) return true;
+    if (!open_model(j->o.model, KPD_BI_ENCODER, &j->student) || !(m->dim = student_dim(j, j->o.model))) return false;
+    in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *in);
+    m->vector = (float *)calloc(m->n_known * (size_t)m->dim, sizeof *m->vector);
+    if (!m->vector) return fail(NULL, 0, "out of memory: %zu vectors", m->n_known);
+    if (!in || !open_session(j, 0, 0)) return false;
+    for (size_t at = 0, n; at < m->n_known; at += n) {
+        n = m->n_known - at < CHUNK_LINES ? m->n_known - at : CHUNK_LINES;
+        for (size_t i = 0; i < n; i++) {
+            kpd_row row = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
+            row.keyphrase = market_text(m, at + i);
+            kpd_model_input(j->student, KPD_KEYPHRASE, &row, &in[i]);
+        }
+        if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, in, n, m->dim, m->vector + at * (size_t)m->dim, &e))
+            return fail(j->o.model, 0, "%s", e.message);
+    }
+    return true;
+}
+
+// One run's lists.
+typedef struct auction {
+    const char *name;
     const verdicts *judge, *filter;     // filter NULL = the relevance column, or nothing
+    market *market;
     kpdt_auction_row *row; size_t n_items, row_capacity;
+    size_t *list; size_t list_capacity; // item i's keyphrases are keyphrase[list[i]] up to list[i + 1]
+    int32_t *keyphrase; size_t recommended, keyphrase_capacity;
     bool *survives; float *judged; size_t n, capacity[2];      // the list in hand, of item n_items
-    int64_t recommended, unfiltered;    // the latter: those that the filter does not know
+    int64_t unfiltered;                 // those that the filter does not know
 } auction;
 
 // The list in hand becomes a row; those items between it and `next` have none.
 static bool auction_close(auction *a, int64_t next) {
     size_t n = (size_t)next;
     if (n <= a->n_items) return true;
-    if (!grow((void **)&a->row, &a->row_capacity, n, sizeof *a->row)) return false;
+    if (!grow((void **)&a->row, &a->row_capacity, n, sizeof *a->row) ||
+        !grow((void **)&a->list, &a->list_capacity, n + 1, sizeof *a->list)) return false;
     memset(a->row + a->n_items, 0, (n - a->n_items) * sizeof *a->row);
     kpdt_auction_item(a->survives, a->judged, a->n, &a->row[a->n_items]);
+    a->list[a->n_items] = a->recommended - a->n;
+    for (size_t i = a->n_items + 1; i <= n; i++) a->list[i] = a->recommended;
     a->n_items = n;
     a->n = 0;
     return true;
@@ -533,26 +697,31 @@ static bool auction_survives(const job *j, auction *a, int32_t i, int64_t item, 
     return true;
 }
 
+static bool auction_place(const job *j, auction *a, int32_t i, const kpd_text *column, int64_t *item) {
+    const reader *r = &j->text;
+    int64_t rank;
+    if (!parse_item(r, i, column[0], item) || !parse_id(r, i, column[1], &rank)) return false;
+    if (j->o.items && *item >= j->o.items)
+        return fail(r->name, r->line[i], "item %lld, but --items says %d", (long long)*item, (int)j->o.items);
+    if (*item < (int64_t)a->n_items) return fail(r->name, r->line[i], "item %lld is behind a later one", (long long)*item);
+    if (!auction_close(a, *item)) return false;
+    return rank == (int64_t)a->n + 1 || fail(r->name, r->line[i], "rank %lld, expected %lld of item %lld", (long long)rank,
+                                             (long long)a->n + 1, (long long)*item);
+}
+
 static bool auction_line(const job *j, auction *a, int32_t i) {
     const reader *r = &j->text;
     kpd_text column[5];
-    int64_t item, rank;
+    int64_t item;
     if (split_columns(r, i, column, 5) != 5)
         return fail(r->name, r->line[i], "expected item TAB rank TAB keyphrase TAB similarity TAB relevance");
-    if (!parse_item(r, i, column[0], &item) || !parse_id(r, i, column[1], &rank)) return false;
-    if (j->o.items && item >= j->o.items)
-        return fail(r->name, r->line[i], "item %lld, but --items says %d", (long long)item, (int)j->o.items);
-    if (item < (int64_t)a->n_items) return fail(r->name, r->line[i], "item %lld is behind a later one", (long long)item);
-    if (!auction_close(a, item)) return false;
-    if (rank != (int64_t)a->n + 1)
-        return fail(r->name, r->line[i], "rank %lld, expected %lld of item %lld", (long long)rank, (long long)a->n + 1,
-                    (long long)item);
+    if (!auction_place(j, a, i, column, &item)) return false;
     if (!grow((void **)&a->survives, &a->capacity[0], a->n + 1, sizeof *a->survives) ||
-        !grow((void **)&a->judged, &a->capacity[1], a->n + 1, sizeof *a->judged)) return false;
+        !grow((void **)&a->judged, &a->capacity[1], a->n + 1, sizeof *a->judged) ||
+        !grow((void **)&a->keyphrase, &a->keyphrase_capacity, a->recommended + 1, sizeof *a->keyphrase)) return false;
     if (!auction_survives(j, a, i, item, column, &a->survives[a->n])) return false;
     a->judged[a->n++] = verdicts_find(a->judge, item, column[2]);
-    a->recommended++;
-    return true;
+    return market_keyphrase(a->market, column[2], &a->keyphrase[a->recommended++]);
 }
 
 static bool auction_chunk(job *j, void *state) {
@@ -561,164 +730,293 @@ static bool auction_chunk(job *j, void *state) {
     return true;
 }
 
-static bool auction_read(job *j, const char *path, auction *a) {
-    bool ok = reader_open(&j->text, path) && each_chunk(j, "recommendations", auction_chunk, a);
+static bool auction_read(job *j, auction *a) {
+    bool ok = reader_open(&j->text, a->name) && each_chunk(j, "recommendations", auction_chunk, a);
     if (ok && a->n) ok = auction_close(a, (int64_t)a->n_items + 1);
     if (ok && j->o.items) ok = auction_close(a, j->o.items);
     if (ok && a->unfiltered)
-        note(path, "%lld of %lld recommendations are not in %s and do not survive", (long long)a->unfiltered,
-             (long long)a->recommended, j->o.filter);
+        note(a->name, "%lld of %zu recommendations are not in %s and do not survive", (long long)a->unfiltered, a->recommended,
+             j->o.filter);
     reader_close(&j->text);
     return ok;
 }
 
 static void auction_free(auction *a) {
     free(a->row);
+    free(a->list);
+    free(a->keyphrase);
     free(a->survives);
     free(a->judged);
 }
 
-// Each figure is a sum over items divided by another: value and weight of an item.
-typedef struct figure { const char *name; int kind; } figure;
-enum { KP_MEAN, PASS_RATE, PASS_RATE_BY_ITEM, PASS_AT };
-static const figure FIGURES[] = {
-    {"kp_mean", KP_MEAN}, {"pr", PASS_RATE}, {"pr_by_item", PASS_RATE_BY_ITEM},
-    {"pass@5", PASS_AT}, {"pass@10", PASS_AT + 1}, {"pass@15", PASS_AT + 2}, {"pass@20", PASS_AT + 3},
-};
-
-static void figure_of(int kind, const kpdt_auction_row *r, float *value, float *weight) {
-    *value = (float)r->survivors;
-    *weight = 1;
-    if (kind >= PASS_AT) *value = (float)r->passed_at[kind - PASS_AT] / (float)(5 * (kind - PASS_AT + 1));
-    if (kind == PASS_RATE) {
-        *value = (float)r->passed;
-        *weight = (float)r->survivors;
+// How many different keyphrases all lists have together, as a share of what they have.
+static bool auction_uniqueness(const auction *a, double *out) {
+    uint8_t *met = (uint8_t *)calloc(a->market->n_known + 1, 1);
+    size_t n = 0;
+    if (!met) return fail(NULL, 0, "out of memory");
+    for (size_t i = 0; i < a->recommended; i++) {
+        n += !met[a->keyphrase[i]];
+        met[a->keyphrase[i]] = 1;
     }
-    if (kind == PASS_RATE_BY_ITEM) {
-        *weight = r->survivors ? 1 : 0;
-        *value = r->survivors ? (float)r->passed / (float)r->survivors : 0;
-    }
-}
-
-// work has room for four arrays of n.
-static bool figure_print(const job *j, const figure *f, const auction *a, const auction *b, float *work) {
-    size_t n = a->n_items;
-    kpdt_interval out[3];
-    kpd_error e;
-    for (size_t i = 0; i < n; i++) {
-        figure_of(f->kind, &a->row[i], &work[i], &work[n + i]);
-        if (b) figure_of(f->kind, &b->row[i], &work[2 * n + i], &work[3 * n + i]);
-    }
-    for (int which = 0; which < (b ? 3 : 1); which++) {
-        const float *at = work + (which == 1 ? 2 * n : 0);
-        kpdt_bootstrap_desc d = {0};
-        d.a = at; d.a_weight = at + n; d.n = n; d.resamples = (int32_t)resamples_of(n); d.seed = 1;
-        if (which == 2) { d.b = work + 2 * n; d.b_weight = work + 3 * n; }
-        if (kpdt_bootstrap(&d, &out[which], &e)) return fail(NULL, 0, "%s: %s", f->name, e.message);
-    }
-    print_intervals(j->out.file, f->name, out, b != NULL);
+    free(met);
+    *out = a->recommended ? (double)n / (double)a->recommended : (double)NAN;
     return true;
 }
 
-// What the median's bootstrap draws from. Survivors are small numbers: count [most + 1] has how many items have each.
-typedef struct medians {
-    const auction *a, *b;               // b NULL = a alone
-    int32_t *count;
-    size_t most;
-} medians;
+// A figure is a sum over items divided by another, or the median: of all items, or of a tenth of them.
+enum { KP_MEDIAN, KP_MEAN, PASS_RATE, PASS_RATE_BY_ITEM, HEAD, TAIL, NOVEL, COSINE, PASS_AT };
+typedef struct figure { const char *name; int kind, decile; } figure;       // decile -1 = all
+enum { MAX_FIGURES = 64 };
 
-static double drawn_median(const medians *m, const kpdt_auction_row *row, const size_t *item, size_t n) {
-    size_t seen = 0, low = m->most + 1, high = 0;
-    memset(m->count, 0, (m->most + 1) * sizeof *m->count);
-    for (size_t i = 0; i < n; i++) m->count[row[item[i]].survivors]++;
+// In the log: those of the head, of the tail, and those that nobody clicked; what is not there is of the tail, and new.
+static float count_in_log(const auction *a, size_t item, int kind) {
+    const market *m = a->market;
+    float n = 0;
+    for (size_t i = a->list[item]; i < a->list[item + 1]; i++) {
+        const pair_entry *p = pair_find(&m->log, text_hash(0, market_text(m, (size_t)a->keyphrase[i])));
+        n += kind == HEAD ? p && p->count >= m->head : kind == TAIL ? !p || p->count <= m->tail : !p || p->value <= 0;
+    }
+    return n;
+}
+
+// The mean cosine of two different keyphrases of a list: of unit vectors (|sum|^2 - n) / (n (n - 1)).
+static float mean_cosine(const auction *a, size_t item) {
+    const market *m = a->market;
+    size_t n = a->list[item + 1] - a->list[item];
+    double square = 0;
+    for (int32_t c = 0; c < m->dim; c++) {
+        double sum = 0;
+        for (size_t i = a->list[item]; i < a->list[item + 1]; i++)
+            sum += (double)m->vector[(size_t)a->keyphrase[i] * (size_t)m->dim + (size_t)c];
+        square += sum * sum;
+    }
+    return (float)((square - (double)n) / ((double)n * ((double)n - 1)));
+}
+
+static void figure_of(const figure *f, const auction *a, size_t item, float cell[2]) {
+    const kpdt_auction_row *r = &a->row[item];
+    float listed = (float)(a->list[item + 1] - a->list[item]), survivors = (float)r->survivors;
+    cell[0] = survivors;
+    cell[1] = 1;
+    if (f->kind >= PASS_AT) cell[0] = (float)r->passed_at[f->kind - PASS_AT] / (float)(5 * (f->kind - PASS_AT + 1));
+    if (f->kind == PASS_RATE) { cell[0] = (float)r->passed; cell[1] = survivors; }
+    if (f->kind == PASS_RATE_BY_ITEM) { cell[0] = r->survivors ? (float)r->passed / survivors : 0; cell[1] = r->survivors > 0; }
+    if (f->kind == HEAD || f->kind == TAIL || f->kind == NOVEL) { cell[0] = count_in_log(a, item, f->kind); cell[1] = listed; }
+    if (f->kind == COSINE) { cell[1] = listed >= 2; cell[0] = listed >= 2 ? mean_cosine(a, item) : 0; }
+    if (f->decile >= 0 && a->market->decile[item] != f->decile) cell[0] = cell[1] = 0;
+}
+
+// Two systems, or one under two judges, or one; of each as many runs, on the same items.
+typedef struct auctions {
+    market market;
+    name_list names[2];
+    auction run[2][MAX_RUNS]; int runs, systems;
+    size_t n_items;
+    figure figure[MAX_FIGURES]; int n_figures;
+    float *cell[2];                     // [runs, n_items, n_figures, 2]: value and weight
+    double *sum;                        // [n_figures, 2], of the draw in hand
+    int32_t *count; size_t most;        // [most + 1] of the median: items that have so many survivors
+} auctions;
+
+static void auctions_free(auctions *x) {
+    for (int s = 0; s < 2; s++) {
+        for (int r = 0; r < MAX_RUNS; r++) auction_free(&x->run[s][r]);
+        names_free(&x->names[s]);
+        free(x->cell[s]);
+    }
+    market_free(&x->market);
+    free(x->sum);
+    free(x->count);
+}
+
+static double drawn_median(const auctions *x, const kpdt_auction_row *row, const size_t *item, size_t n) {
+    size_t seen = 0, low = x->most + 1, high = 0;
+    memset(x->count, 0, (x->most + 1) * sizeof *x->count);
+    for (size_t i = 0; i < n; i++) x->count[row[item[i]].survivors]++;
     for (; seen <= n / 2; high++) {
-        seen += (size_t)m->count[high];
-        if (low > m->most && seen > (n - 1) / 2) low = high;
+        seen += (size_t)x->count[high];
+        if (low > x->most && seen > (n - 1) / 2) low = high;
     }
     return ((double)low + (double)(high - 1)) / 2;
 }
 
-// Of a, of b, and their difference.
-static void median_statistic(void *user, const size_t *run, size_t runs, const size_t *item, size_t n, double *out) {
-    const medians *m = (const medians *)user;
-    (void)run;
-    (void)runs;
-    out[0] = drawn_median(m, m->a->row, item, n);
-    if (!m->b) return;
-    out[1] = drawn_median(m, m->b->row, item, n);
-    out[2] = out[0] - out[1];
+// The figures of a system: ratios of the sums over runs and items; the median as a mean of the runs'.
+static void drawn_figures(const auctions *x, int s, const size_t *run, size_t runs, const size_t *item, size_t n, double *out) {
+    size_t width = 2 * (size_t)x->n_figures;
+    double median = 0;
+    memset(x->sum, 0, width * sizeof *x->sum);
+    for (size_t r = 0; r < runs; r++) {
+        median += drawn_median(x, x->run[s][run[r]].row, item, n);
+        for (size_t i = 0; i < n; i++) {
+            const float *cell = x->cell[s] + (run[r] * x->n_items + item[i]) * width;
+            for (size_t k = 0; k < width; k++) x->sum[k] += (double)cell[k];
+        }
+    }
+    for (int f = 0; f < x->n_figures; f++) out[f] = x->sum[2 * f + 1] > 0 ? x->sum[2 * f] / x->sum[2 * f + 1] : 0;
+    out[0] = median / (double)runs;
 }
 
-static size_t most_survivors(const auction *a) {
-    size_t most = 0;
-    for (size_t i = 0; a && i < a->n_items; i++)
-        if ((size_t)a->row[i].survivors > most) most = (size_t)a->row[i].survivors;
-    return most;
+static void auctions_statistic(void *user, const size_t *run, size_t runs, const size_t *item, size_t n, double *out) {
+    const auctions *x = (const auctions *)user;
+    for (int s = 0; s < x->systems; s++) drawn_figures(x, s, run, runs, item, n, out + s * x->n_figures);
+    for (int f = 0; f < x->n_figures && x->systems == 2; f++) out[2 * x->n_figures + f] = out[f] - out[x->n_figures + f];
 }
 
-static bool median_print(job *j, const auction *a, const auction *b) {
-    size_t n = a->n_items, most_a = most_survivors(a), most_b = most_survivors(b), most = most_a > most_b ? most_a : most_b;
-    int32_t *count = (int32_t *)job_alloc(j, most + 1, sizeof *count);
-    kpdt_bootstrap_desc d = {0};
-    kpdt_interval out[3];
-    medians m;
+static void auctions_add(auctions *x, const char *name, int kind, int decile) {
+    figure *f = &x->figure[x->n_figures++];
+    f->name = name;
+    f->kind = kind;
+    f->decile = decile;
+}
+
+static void auctions_figures(auctions *x) {
+    const market *m = &x->market;
+    static const figure each[] = {{"kp", KP_MEDIAN, -1}, {"kp_mean", KP_MEAN, -1}, {"pr", PASS_RATE, -1},
+                                  {"pr_by_item", PASS_RATE_BY_ITEM, -1}, {"pass@5", PASS_AT, -1}, {"pass@10", PASS_AT + 1, -1},
+                                  {"pass@15", PASS_AT + 2, -1}, {"pass@20", PASS_AT + 3, -1}};
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) auctions_add(x, each[i].name, each[i].kind, -1);
+    if (m->has_log) {
+        auctions_add(x, "head", HEAD, -1);
+        auctions_add(x, "tail", TAIL, -1);
+        auctions_add(x, "novel", NOVEL, -1);
+    }
+    if (m->vector) auctions_add(x, "cosine", COSINE, -1);
+    for (int d = 0; d < 10 && m->decile; d++) {
+        auctions_add(x, "kp_mean", KP_MEAN, d);
+        auctions_add(x, "pr", PASS_RATE, d);
+        auctions_add(x, "pass@10", PASS_AT + 1, d);
+    }
+}
+
+static bool auctions_fill(auctions *x) {
+    size_t width = 2 * (size_t)x->n_figures;
+    x->sum = (double *)calloc(width, sizeof *x->sum);
+    for (int s = 0; s < x->systems; s++) {
+        x->cell[s] = (float *)calloc((size_t)x->runs * x->n_items * width, sizeof(float));
+        if (!x->cell[s] || !x->sum) return fail(NULL, 0, "out of memory: figures of %zu items", x->n_items);
+        for (int r = 0; r < x->runs; r++)
+            for (size_t i = 0; i < x->n_items; i++) {
+                float *cell = x->cell[s] + ((size_t)r * x->n_items + i) * width;
+                size_t survivors = (size_t)x->run[s][r].row[i].survivors;
+                for (int f = 0; f < x->n_figures; f++) figure_of(&x->figure[f], &x->run[s][r], i, cell + 2 * f);
+                x->most = survivors > x->most ? survivors : x->most;
+            }
+    }
+    x->count = (int32_t *)calloc(x->most + 1, sizeof *x->count);
+    return x->count || fail(NULL, 0, "out of memory");
+}
+
+// Counts of all runs together, and how different the keyphrases are: no means, so without intervals.
+static bool auctions_print_counts(FILE *f, const auctions *x) {
+    kpdt_auction_result total[2];
+    double unique[2] = {0, 0};
+    int64_t recommended[2] = {0, 0};
+    bool two = x->systems == 2;
     kpd_error e;
-    if (!count) return false;
-    m.a = a; m.b = b; m.count = count; m.most = most;
-    d.statistic = median_statistic; d.statistic_user = &m; d.n_statistics = b ? 3 : 1;
-    d.n = n; d.resamples = (int32_t)resamples_of(n); d.seed = 1;
-    if (kpdt_bootstrap(&d, out, &e)) return fail(NULL, 0, "kp: %s", e.message);
-    print_intervals(j->out.file, "kp", out, b != NULL);
+    memset(total, 0, sizeof total);
+    for (int s = 0; s < x->systems; s++)
+        for (int r = 0; r < x->runs; r++) {
+            kpdt_auction_result one;
+            double u = 0;
+            if (kpdt_auction_total(x->run[s][r].row, x->n_items, &one, &e)) return fail(NULL, 0, "%s", e.message);
+            if (!auction_uniqueness(&x->run[s][r], &u)) return false;
+            total[s].survivors += one.survivors;
+            total[s].passed += one.passed;
+            total[s].unjudged += one.unjudged;
+            recommended[s] += (int64_t)x->run[s][r].recommended;
+            unique[s] += u / x->runs;
+        }
+    print_count(f, "items", (int64_t)x->n_items, (int64_t)x->n_items, two);
+    if (x->runs > 1) print_count(f, "runs", x->runs, x->runs, two);
+    print_count(f, "recommended", recommended[0], recommended[1], two);
+    print_count(f, "survivors", total[0].survivors, total[1].survivors, two);
+    print_count(f, "passed", total[0].passed, total[1].passed, two);
+    print_count(f, "unjudged", total[0].unjudged, total[1].unjudged, two);
+    fprintf(f, "uniqueness\t");
+    print_number(f, unique[0], two ? "\t-\t-\t" : "\t-\t-\n");
+    if (!two) return true;
+    print_number(f, unique[1], "\t-\t-\t");
+    print_number(f, unique[0] - unique[1], "\t-\t-\t-\n");
     return true;
 }
 
-static bool auction_print(job *j, const auction *a, const auction *b) {
-    kpdt_auction_result x, y = {0};
+static bool auctions_print(job *j, auctions *x) {
+    kpdt_interval *out = (kpdt_interval *)job_alloc(j, 3 * (size_t)x->n_figures, sizeof *out);
+    kpdt_bootstrap_desc d = {0};
     kpd_error e;
     FILE *f = j->out.file;
-    float *work = (float *)job_alloc(j, 4 * a->n_items, sizeof *work);
-    if (!work) return false;
-    if (kpdt_auction_total(a->row, a->n_items, &x, &e) || (b && kpdt_auction_total(b->row, b->n_items, &y, &e)))
-        return fail(NULL, 0, "%s", e.message);
-    fprintf(f, "figure\tvalue\tlow\thigh%s\n", b ? "\tagainst\tlow\thigh\tdifference\tlow\thigh\tp" : "");
-    print_count(f, "items", (int64_t)a->n_items, b ? (int64_t)b->n_items : 0, b != NULL);
-    print_count(f, "recommended", a->recommended, b ? b->recommended : 0, b != NULL);
-    print_count(f, "survivors", x.survivors, y.survivors, b != NULL);
-    print_count(f, "passed", x.passed, y.passed, b != NULL);
-    print_count(f, "unjudged", x.unjudged, y.unjudged, b != NULL);
-    if (!median_print(j, a, b)) return false;
-    for (size_t i = 0; i < sizeof FIGURES / sizeof *FIGURES; i++)
-        if (!figure_print(j, &FIGURES[i], a, b, work)) return false;
+    bool two = x->systems == 2;
+    d.statistic = auctions_statistic; d.statistic_user = x; d.n_statistics = x->n_figures * (two ? 3 : 1);
+    d.n = x->n_items; d.runs = (size_t)x->runs; d.resamples = (int32_t)resamples_of(x->n_items * (size_t)x->runs); d.seed = 1;
+    if (!out) return false;
+    if (kpdt_bootstrap(&d, out, &e)) return fail(NULL, 0, "%s", e.message);
+    fprintf(f, "figure\tvalue\tlow\thigh%s\n", two ? "\tagainst\tlow\thigh\tdifference\tlow\thigh\tp" : "");
+    if (!auctions_print_counts(f, x)) return false;
+    for (int i = 0; i < x->n_figures; i++) {
+        char name[48];
+        kpdt_interval of[3];
+        for (int s = 0; s < 3; s++) of[s] = out[(two ? s * x->n_figures : 0) + i];
+        if (x->figure[i].decile < 0) snprintf(name, sizeof name, "%s", x->figure[i].name);
+        else snprintf(name, sizeof name, "%s, tenth %d", x->figure[i].name, x->figure[i].decile + 1);
+        print_intervals(f, name, of, two);
+    }
     return true;
 }
 
-// Both systems are asked about the same items.
-static bool auction_pair(job *j, auction *a, auction *b) {
-    if (!auction_read(j, j->arg[0], a) || (b && !auction_read(j, j->o.against, b))) return false;
-    if (b && (!auction_close(a, (int64_t)b->n_items) || !auction_close(b, (int64_t)a->n_items))) return false;
-    if (!a->n_items) return fail(j->arg[0], 0, "it has no recommendations; --items says of how many items");
-    return auction_print(j, a, b);
+// All runs of both are asked about the same items.
+static bool auctions_read(job *j, auctions *x) {
+    int all = x->runs * x->systems;
+    for (int i = 0; i < all; i++) {
+        int s = i / x->runs, r = i % x->runs;
+        auction *a = &x->run[s][r];
+        a->name = x->names[j->o.other_judge ? 0 : s].name[r];
+        a->judge = s && j->o.other_judge ? &x->market.other_judge : &x->market.judge;
+        a->filter = j->o.filter ? &x->market.filter : NULL;
+        a->market = &x->market;
+        if (!auction_read(j, a)) return false;
+        x->n_items = a->n_items > x->n_items ? a->n_items : x->n_items;
+    }
+    if (!x->n_items) return fail(j->arg[0], 0, "it has no recommendations; --items says of how many items");
+    for (int i = 0; i < all; i++)
+        if (!auction_close(&x->run[i / x->runs][i % x->runs], (int64_t)x->n_items)) return false;
+    if (!j->o.deciles || x->n_items == x->market.n_deciles) return true;
+    return fail(j->o.deciles, 0, "%zu items, but the lists are of %zu; --items says of how many", x->market.n_deciles,
+                x->n_items);
+}
+
+static bool auctions_run(job *j, auctions *x) {
+    market *m = &x->market;
+    m->judge.high = m->other_judge.high = 1;
+    m->filter.low = -INFINITY;
+    m->filter.high = INFINITY;
+    if (!output_open(&j->out, j->o.output) || !verdicts_read(j, j->arg[1], &m->judge) ||
+        (j->o.other_judge && !verdicts_read(j, j->o.other_judge, &m->other_judge)) ||
+        (j->o.filter && !verdicts_read(j, j->o.filter, &m->filter))) return false;
+    if (!market_log(j, m) || !market_deciles(j, m) || !auctions_read(j, x) || !market_embed(j, m)) return false;
+    auctions_figures(x);
+    return auctions_fill(x) && auctions_print(j, x) && output_commit(&j->out);
+}
+
+static int auctions_check(const job *j, auctions *x) {
+    if (j->o.filter && !isfinite(j->o.threshold)) return usage("eval auction: --filter needs --threshold");
+    if (j->o.against && j->o.other_judge) return usage("eval auction: --against and --other-judge are two comparisons");
+    if (j->o.dim && !j->o.model) return usage("eval auction: --dim is of the model of --model");
+    if (!names_of(&x->names[0], j->arg[0], MAX_RUNS)) return BAD_USAGE;
+    if (j->o.against && !names_of(&x->names[1], j->o.against, MAX_RUNS)) return BAD_USAGE;
+    x->runs = x->names[0].n;
+    x->systems = j->o.against || j->o.other_judge ? 2 : 1;
+    if (j->o.against && x->names[1].n != x->runs)
+        return usage("eval auction: %d runs, but %d of --against", x->runs, x->names[1].n);
+    return DONE;
 }
 
 static int run_eval_auction(job *j) {
-    verdicts judge = {0}, filter = {0};
-    auction a = {0}, b = {0};
-    bool ok;
-    if (j->o.filter && !isfinite(j->o.threshold)) return usage("eval auction: --filter needs --threshold");
-    judge.high = 1;
-    filter.low = -INFINITY;
-    filter.high = INFINITY;
-    a.judge = b.judge = &judge;
-    a.filter = b.filter = j->o.filter ? &filter : NULL;
-    ok = output_open(&j->out, j->o.output) && verdicts_read(j, j->arg[1], &judge) &&
-         (!j->o.filter || verdicts_read(j, j->o.filter, &filter)) && auction_pair(j, &a, j->o.against ? &b : NULL) &&
-         output_commit(&j->out);
-    if (ok && j->out.path) say("%s: figures of %zu items", j->out.path, a.n_items);
-    auction_free(&a);
-    auction_free(&b);
-    free(judge.list);
-    free(judge.text);
-    free(filter.list);
-    free(filter.text);
-    return ok ? DONE : BAD_DATA;
+    auctions *x = (auctions *)job_alloc(j, 1, sizeof *x);
+    int status;
+    if (!x) return BAD_DATA;
+    status = auctions_check(j, x);
+    if (!status && !auctions_run(j, x)) status = BAD_DATA;
+    if (!status && j->out.path) say("%s: figures of %zu items", j->out.path, x->n_items);
+    auctions_free(x);
+    return status;
 }

@@ -330,17 +330,24 @@ static const command COMMANDS[] = {
      "are drawn too, the same of both systems. --dev then has a file for each file of scores. 10000 resamples up to 2000\n"
      "pairs (of all runs), fewer beyond, at least 1000.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv --against other.kpd"},
-    {NULL, "eval auction", run_eval_auction, 2, 2, "-o --filter --threshold --against --items",
+    {NULL, "eval auction", run_eval_auction, 2, 2,
+     "-o --filter --threshold --against --other-judge --items --log --deciles --model --dim",
      "what a judge makes of recommendations, with intervals",
-     "eval auction RECOMMENDATIONS.tsv JUDGE.tsv [-o OUT.tsv] [--threshold T [--filter FILE]] [--items N]\n"
-     "                 [--against RECOMMENDATIONS2.tsv]",
+     "eval auction RECOMMENDATIONS.tsv[,...] JUDGE.tsv [-o OUT.tsv] [--threshold T [--filter FILE]] [--items N]\n"
+     "                 [--against RECOMMENDATIONS2.tsv[,...] | --other-judge FILE]\n"
+     "                 [--log FILE] [--deciles FILE] [--model STUDENT.kpd [--dim D]]",
      "Prints what a judge makes of the lists of `kpd recommend` (without --threshold, so that all are there), with 95 %\n"
      "bootstrap intervals over items: kp, the median of an item's survivors, and their mean; pr, survivors that pass, of all\n"
      "and as a mean of items; pass@k, of the first k before the filter. JUDGE.tsv: item row TAB keyphrase TAB 0..1, pass from\n"
      ".5 on; what it does not know does not pass, and is counted as unjudged. Survivors are those whose relevance, or whose\n"
      "value in FILE, of the judge's form, is at least T; without T all. N items were asked for: those without a line count.\n"
-     "--against prints a second system's figures and the paired differences, first minus second, with p. 10000 resamples\n"
-     "up to 2000 items, fewer beyond, at least 1000.\n\n"
+     "Before the filter: uniqueness, different keyphrases / recommended ones. With --log (of `label ctr`) the shares of\n"
+     "head, the tenth of its keyphrases with the most impressions, of tail, the half with the fewest and what it has not, and\n"
+     "of novel, which nobody clicked. With --model cosine, the mean of any two keyphrases of a list. --deciles: by tenths of\n"
+     "the items. --against prints a second system's figures and the paired differences, first minus second, with p;\n"
+     "--other-judge the same of another judge. Names with commas between them are runs (training seeds), which are drawn too;\n"
+     "ratios are of sums over them, kp is their mean. 10000 resamples up to 2000 items (of all runs), fewer beyond, at least\n"
+     "1000.\n\n"
      "    kpd eval auction new.tsv judge.tsv --filter search.tsv --threshold 0.5 --against old.tsv"},
     {NULL, "eval retrieval", run_eval_retrieval, 2, 2, "-o -k --at --per-query --against --dim --split",
      "how good ranked documents are by judgements, with intervals; BEIR",
@@ -368,10 +375,10 @@ static const command COMMANDS[] = {
      "truth_test.tsv: the same TAB label 0 or 1; sr_scored.tsv, llm_scored.tsv: the pairs of sr.tsv and llm.tsv again, TAB\n"
      "score 0 to 1 TAB number of the query; log.tsv: the first three columns TAB impressions TAB clicks, for `kpd label ctr\n"
      "--min-impressions 40`; purchases.tsv: TAB purchases; test_popularity.tsv: row TAB popularity; corpus.txt: titles and\n"
-     "queries; shop.ini: all settings, which can be edited and given as SHOP.ini (a key left out has its default). Prints what\n"
-     "it measured. Worlds: 0 without bias, 1 clicks depend on position and popularity, 2 a filter, 3 (the default) both, 4 a\n"
-     "noisier LLM, 5 more that only pictures show, 6 an LLM that errs by query and by attribute, not by pair. --placebo: the\n"
-     "LLM's labels dealt anew, or the truth.\n\n"
+     "queries; shop.ini: all settings, which can be edited and given as SHOP.ini (a key left out has its default). Prints\n"
+     "what it measured. Worlds: 0 without bias, 1 clicks depend on position and popularity, 2 a filter, 3 (the default) both,\n"
+     "4 a noisier LLM, 5 more that only pictures show, 6 an LLM that errs by query and by attribute, not by pair.\n"
+     "--placebo: the LLM's labels dealt anew, or the truth.\n\n"
      "    kpd simulate -o shop --seed 7"},
     {NULL, "simulate judge", run_judge, 1, ANY_NUMBER, "-o --by --pairs",
      "a shop's verdicts on recommendations",
