@@ -1899,6 +1899,20 @@ for score in '' nan inf x 1x; do
     says "input:1: the score '$score', expected a number"
 done
 
+# Pairs that name items by id
+t label_joined
+printf 'id,title,category\ni1,t,c\ni2,u,\n' > "$dir/items.csv"
+by_id="--join $dir/items.csv --columns"
+given 'a\ti1\t.9\nb\ti2\t.1\n'
+run 0 $kpd label sr --threshold .5 $by_id 'keyphrase item score' < "$dir/in"; exactly 'a\tt\tc\t1\nb\tu\t\t0\n'
+given 'a\ti2\t100\t50\n'
+run 0 $kpd label ctr $by_id 'keyphrase item impressions clicks' < "$dir/in"; exactly 'a\tu\t\n'
+given 'a\ti1\n'; run 0 $kpd llm prompts $by_id 'keyphrase item' < "$dir/in"; prints 'with title: \"t\"'
+printf '{"custom_id":"%s","response":{"status_code":200,"body":{"choices":[{"message":{"content":"yes"}}]}}}\n' \
+    "$(sed 's/^{"custom_id": "\([^"]*\)".*/\1/' "$dir/out")" > "$dir/answers"
+run 0 $kpd llm answers - "$dir/answers" $by_id 'keyphrase item' < "$dir/in"; exactly 'a\tt\tc\t1\n'
+given 'a\ti3\n'; run 1 $kpd llm prompts $by_id 'keyphrase item' < "$dir/in"; says "item 'i3' is not in"
+
 # Kappa by hand: 4 of 5 agree; by chance (3 * 2 + 2 * 3) / 25 would.
 t label_agreement
 printf 'a\tt\tc\t1\nb\tt\tc\t1\nc\tt\tc\t1\nd\tt\tc\t0\ne\tt\tc\t0\nx\tt\tc\t1\n' > "$dir/first"

@@ -188,7 +188,7 @@ static bool pairs_read(job *j, const char *path, int32_t dim, pairs *p) {
     const char *wanted = j->o.model ? "keyphrase title? category? label score?" : "score label assistant? query?";
     bool ok;
     if (j->o.model && !pairs_open_inputs(p, dim)) return false;
-    ok = open_columns(j, path, wanted) && join_items(j) && each_chunk(j, "pairs", pairs_chunk, p);
+    ok = open_columns(j, path, wanted) && each_chunk(j, "pairs", pairs_chunk, p);
     if (ok && !p->n) ok = fail(j->text.name, 0, "it has no rows");
     reader_close(&j->text);
     pairs_close_inputs(p);

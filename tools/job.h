@@ -350,20 +350,20 @@ static bool join_items(job *j) {
     return true;
 }
 
-// A file's text as --columns and --format say it.
+// A file's text as --columns, --format and --join say it.
 static bool open_columns(job *j, const char *path, const char *wanted) {
     columns c = {NULL, NULL, TABLE_BY_NAME};
     c.wanted = wanted;
     c.given = j->o.columns;
     c.format = (table_format)j->o.format;
-    return reader_open_as(&j->text, path, &c);
+    return reader_open_as(&j->text, path, &c) && join_items(j);
 }
 
 // Text that a model reads, of its tower: pairs, items or keyphrases.
 static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower tower) {
     bool pair = kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER;
     const char *of_pair = j->o.keep ? "keyphrase title? category? label" : "keyphrase title? category?";
-    return open_columns(j, path, pair ? of_pair : tower == KPD_ITEM ? "title category?" : "keyphrase") && join_items(j);
+    return open_columns(j, path, pair ? of_pair : tower == KPD_ITEM ? "title category?" : "keyphrase");
 }
 
 static bool is_a_file(const char *word) { return !word || !strcmp(word, "-") || file_exists(word) || looks_like_a_file(word); }

@@ -245,10 +245,10 @@ static const command COMMANDS[] = {
      "embedded again, to see that they belong to their ids.\n\n"
      "    kpd recommend student.kpd assistant.kpd keyphrases.kpi items.tsv -k 20 --threshold 0.5"},
     {"Labels", "label ctr", run_label_ctr, 0, 1,
-     "-o --threshold --min-impressions --weights --all --bad --columns --format",
+     "-o --threshold --min-impressions --weights --all --bad --columns --join --format",
      "pairs that are clicked, out of a log",
      "label ctr [LOG] [-o OUT.tsv] [--threshold T] [--min-impressions N] [--weights W1,W2,...]\n"
-     "              [--all] [--bad FILE] [--columns WORDS] [--format F]",
+     "              [--all] [--bad FILE] [--columns WORDS] [--join ITEMS] [--format F]",
      "Writes the pairs of a log whose click-through rate is over T (0.05): keyphrase TAB title TAB category, for mnr.\n"
      "A line: keyphrase TAB title TAB category TAB impressions TAB clicks, and perhaps TAB position. Rows of a pair follow\n"
      "each other, and are added up; at most 100 bytes a pair are held, of the log nothing. --weights: how likely a buyer looks at\n"
@@ -256,9 +256,9 @@ static const command COMMANDS[] = {
      "clicked says little, so negatives come only with --all. Negative counts, more clicks than impressions, a pair that\n"
      "comes again elsewhere: the first is an error, or with --bad all go there (line TAB why TAB row) and are counted.\n\n"
      "    kpd label ctr log.tsv -o ctr.tsv --min-impressions 20 --weights 1,0.6,0.4,0.3"},
-    {NULL, "label sr", run_label_sr, 0, 1, "-o --threshold --bad --columns --format",
+    {NULL, "label sr", run_label_sr, 0, 1, "-o --threshold --bad --columns --join --format",
      "labels by a search engine's scores",
-     "label sr [SCORES] --threshold T [-o OUT.tsv] [--bad FILE] [--columns WORDS] [--format F]",
+     "label sr [SCORES] --threshold T [-o OUT.tsv] [--bad FILE] [--columns WORDS] [--join ITEMS] [--format F]",
      "Writes keyphrase TAB title TAB category TAB label, which is 1 where the score is at least T. A line of SCORES has the\n"
      "score in place of the label. A pair that comes again with the same label is written once; one with the other label is\n"
      "an error, or with --bad is set aside, as what has no score (line TAB why TAB row).\n\n"
@@ -271,20 +271,20 @@ static const command COMMANDS[] = {
      "`label ctr` also on pairs that were clicked and on those that were not, and by tenths of an item's impressions.\n\n"
      "    kpd label agreement llm.tsv sr.tsv log.tsv"},
     {NULL, "llm prompts", run_llm_prompts, 0, 1,
-     "-o --prompt --llm --answer-tokens --logprobs --columns --format",
+     "-o --prompt --llm --answer-tokens --logprobs --columns --join --format",
      "questions for a language model",
      "llm prompts [PAIRS] [-o PROMPTS.jsonl] [--prompt FILE] [--llm NAME] [--answer-tokens N]\n"
-     "                [--logprobs] [--columns WORDS] [--format F]",
+     "                [--logprobs] [--columns WORDS] [--join ITEMS] [--format F]",
      "Writes a question for each pair, keyphrase TAB title, perhaps TAB category, as requests of OpenAI's Batch interface; a\n"
      "pair that comes again is asked once. FILE has the text, with {keyphrase}, {title} and perhaps {category} in it. Without\n"
      "one it is the paper's: Given an item with title: \"{title}\", determine whether the keyphrase: \"{keyphrase}\", is\n"
      "relevant for cpc targeting or not by giving ONLY yes or no answer. tools/llm_run.py asks a server of this interface.\n\n"
      "    kpd llm prompts pairs.tsv -o prompts.jsonl --llm mixtral-8x7b-instruct\n"
      "    python3 tools/llm_run.py prompts.jsonl answers.jsonl --url http://localhost:8000"},
-    {NULL, "llm answers", run_llm_answers, 2, 2, "-o --yes --no --soft --bad --columns --format",
+    {NULL, "llm answers", run_llm_answers, 2, 2, "-o --yes --no --soft --bad --columns --join --format",
      "labels out of a language model's answers",
      "llm answers PAIRS ANSWERS.jsonl [-o OUT.tsv] [--yes WORDS] [--no WORDS] [--soft] [--bad FILE]\n"
-     "                [--columns WORDS] [--format F]",
+     "                [--columns WORDS] [--join ITEMS] [--format F]",
      "Writes keyphrase TAB title TAB category TAB label for each pair that has an answer. The first word tells, in any case;\n"
      "or else, if only one of both kinds stands in the answer, that one; what stands before </think> does not count.\n"
      "Refusals, what is neither, and failed requests are counted, so are tokens. --soft: the label is the probability of yes\n"
