@@ -37,16 +37,16 @@
 // (there is no forward declaration). Behind a name: its lines, what it has, where to enter.
 //
 //     >>concepts      40  scores and similarities, memory, threads, numbers, limits
-//     >>api          590  losses, data, trainer, metrics, auction, vocabulary
+//     >>api          620  losses, data, trainer, metrics, auction, vocabulary
 //     part A: all but kernels
 //     >>numbers      100  exp, log, random numbers; names
 //     >>tape         590  parameters, gradients, what backward reads                              kpdt__net_create
 //     >>passes       560  forward and backward over a batch                                       kpdt__encode, kpdt__backward
 //     >>optimizer    140  AdamW, clipping, rates                                                  kpdt__optimizer_step
-//     >>losses       970  value and gradient of each                                              kpdt__loss_pairs, _matrix
+//     >>losses      1010  value and gradient of each                                              kpdt__loss_pairs, _matrix
 //     >>data         300  mapped tables                                                           kpdt__dataset_open
 //     >>sampler      150  which rows make the next batch                                          kpdt__trainer_draw
-//     >>trainer     1370  towers, batches, a step, dev                                            kpdt__trainer_step
+//     >>trainer     1550  towers, batches, a step, dev                                            kpdt__trainer_step
 //     >>checkpoint   300  a trainer's state as a file                                             kpdt__trainer_save
 //     >>metrics      560  classification, correlation, ranking, bootstrap
 //     >>auction       50  the paper's evaluation
@@ -54,8 +54,8 @@
 //     part B: kernels, read once per level as kpd.h's
 //     >>layers       520  each layer's kernels, forward beside backward
 //
-// This version trains in f32. It has no mining of negatives, no batches by cluster, no explicit negatives beside those of the
-// batch, no moving average of the weights, and no bf16.
+// This version trains in f32. It has no mining of negatives, no batches by cluster, no moving average of the weights, and no
+// bf16.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
 //
@@ -257,16 +257,19 @@ KPDDEF kpd_status kpdt_similarity_backward(const kpdt_similarity_desc *d, const 
 // Similarity and loss in one, on vectors, at each Matryoshka width w: sum_w weight_w L(similarity of the first w dims). The
 // cosine normalises what is left of a truncated vector [MRL]; under dot nothing does.
 typedef struct kpdt_vectors {
-    const float *a, *b;                 // [na, dim], [nb, dim]; na = nb for losses on pairs, na <= nb for MNR
+    const float *a, *b;                 // [na, dim], [nb, dim]; na <= nb for MNR, na = nb for losses on pairs without of_a
     size_t na, nb;
     int32_t dim;
-    const float *t; const int32_t *query;        // [na], as kpdt_loss_pairs
+    const int32_t *of_a, *of_b; size_t n_pairs;  // losses on pairs: pair i is a's row of_a[i] and b's row of_b[i]; NULL and 0 =
+                                        // row i of both
+    const float *t; const int32_t *query;        // [na], or [n_pairs], as kpdt_loss_pairs
     const uint8_t *mask; const float *log_q;     // as kpdt_loss_matrix
-    float *work;                        // [2 na] for losses on pairs, [2 na nb] on a matrix; overwritten
+    float *work;                        // [2 na] or [2 n_pairs] for losses on pairs, [2 na nb] on a matrix; overwritten
     float *da, *db;                     // added to
     kpd_simd simd; kpd_parallel parallel;        // as kpdt_similarity_desc; a loss on a matrix goes in tasks too
 } kpdt_vectors;
-// On failure *loss is untouched; da and db may hold the widths that came before the failing one.
+// On failure *loss is untouched; da and db may hold the widths that came before the failing one. ARGUMENT too where of_a or
+// of_b has a number that is no row's, `where` = the pair.
 KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors *v, float *loss, kpd_error *e);
 
 // DATA  A table of rows: UTF-8 text, a row a line (LF or CRLF), a TAB between columns, no header, no quoting. ----------
@@ -274,13 +277,15 @@ KPDDEF kpd_status kpdt_loss_vectors(const kpdt_loss_desc *d, const kpdt_vectors 
 // Mapped, so it may be larger than memory: what is kept is an offset for every 16 rows, and two for each run of bad ones. Const
 // once open: any thread.
 
-#define KPDT_MAX_COLUMNS 16
+#define KPDT_MAX_COLUMNS 32
 
-// What a column holds; each role but SKIP at most once. QUERY says of which query a row is, by the same bytes in rows that
-// follow each other; LABEL is a number from 0 to 1, SCORE a teacher's, any finite number.
+// What a column holds; each role but SKIP and NEGATIVE at most once. QUERY says of which query a row is, by the same bytes in
+// rows that follow each other; LABEL is a number from 0 to 1, SCORE a teacher's, any finite number. NEGATIVE is a keyphrase
+// that is wrong for the row's item; an empty one is none, so rows may have more and fewer of them.
 #define KPDT_COLUMN_LIST(X)                                                                                            \
     X(COL_END, "end") /* no more columns */ X(COL_SKIP, "-") X(COL_KEYPHRASE, "keyphrase") X(COL_TITLE, "title")       \
-    X(COL_CATEGORY, "category") X(COL_QUERY, "query") X(COL_LABEL, "label") X(COL_SCORE, "score")
+    X(COL_CATEGORY, "category") X(COL_QUERY, "query") X(COL_LABEL, "label") X(COL_SCORE, "score")                      \
+    X(COL_NEGATIVE, "negative")
 typedef enum kpdt_column { KPDT_COLUMN_LIST(KPDT__ENUM) KPDT_COLUMN_COUNT } kpdt_column;
 KPDDEF const char *kpdt_column_name(kpdt_column column);
 KPDDEF bool        kpdt_column_from_name(const char *name, kpdt_column *out);
@@ -298,6 +303,8 @@ typedef struct kpdt_dataset_desc {
 typedef struct kpdt_row {               // {NULL, 0} and NaN where there is no such column
     kpd_text keyphrase, title, category, query;
     float label, score;
+    int32_t n_negatives;
+    kpd_text negative[KPDT_MAX_COLUMNS];    // those that are not empty, in the order of their columns; the rest is not set
 } kpdt_row;
 
 typedef struct kpdt_dataset kpdt_dataset;
@@ -348,12 +355,22 @@ KPDDEF bool        kpdt_batching_from_name(const char *name, kpdt_batching *out)
 // Where a loss compares the rows of a query, each further piece begins with the query's first row, its positive, once more. An
 // epoch is as many batches as that takes. 8 bytes a row; all rows are read when the trainer is created, and the batches of its
 // epochs counted, at some 50 ns a query and epoch.
+//
+// A data set with NEGATIVE columns gives each row's item, beside the row's keyphrase, its negatives. To MNR they are further
+// columns of the matrix: every item of the batch is scored against all keyphrases and all negatives (ST's
+// MultipleNegativesRankingLoss of (anchor, positive, negative, ...)); NO_DUPLICATES counts texts among all of these. To
+// MARGIN_MSE, KL, RANKNET and PEARSON `per_query` a row is a query by itself, its keyphrase pair 0 and its negatives the
+// others, whatever the batching and the QUERY column: their t is 0 by label (and the keyphrase's 1 where there is no LABEL
+// column), by assistant what it says of them, and by score there is none. Other losses have no use for negatives, and refuse
+// such a set.
 
 typedef struct kpdt_source {            // a data set, and what is to be learned from it
     const kpdt_dataset *data;           // must outlive the trainer; may be shared
     kpdt_loss_desc losses[KPDT_MAX_LOSSES];   // summed; ended by LOSS_NONE. To MNR each row is a positive pair. MLM is alone
     float share;                        // of the batches, beside that of the others; 0 for all = in proportion to rows
     kpdt_batching batching;
+    bool log_q;                         // MNR lowers a candidate's scores by log q [Yi 2019], q = the share that its text (by
+                                        // bytes) has of the set's keyphrase and NEGATIVE cells: 4 bytes a cell
 } kpdt_source;
 
 // After learning: cosine or logit of the dev pairs against their labels, yes at .5 and over. MLM_LOSS is minus the loss of its
@@ -392,6 +409,8 @@ typedef struct kpdt_trainer_desc {
     int32_t max_tokens;                 // of what is kept for backward, both towers' together: memory, not results; 0 = 4096;
                                         // never less than one text may have
     int32_t max_texts;                  // of one forward, 0 = 256, or `batch` where that is more
+    int32_t negatives;                  // a row's share of a batch's at most, of hosts that bring their own; 0 = as many as a
+                                        // source has columns of them
     int32_t frozen_layers;              // the embeddings and the first so many layers stay as they are; 0 = nothing does
     float rate;                         // of learning, at the end of the warm-up; 0 = 2e-5; or KPDT_ZERO
     float warmup;                       // share of the steps, rounded up, where the rate climbs from 0; 0 = none, below 1
@@ -427,9 +446,9 @@ typedef struct kpdt_trainer kpdt_trainer;
 
 // Allocates everything that training needs, of floats: 6 for each weight of a matrix and 4 for all others (1 more with dev: the
 // best are kept); for each of max_tokens L (8 H + F) + 2 H of what backward reads and 9 H + 2 F for gradients, with mlm 4 H
-// more and 168 V; 4 batch (D + batch). With BY_QUERY 8 bytes a row, with NO_DUPLICATES batch^2 bytes. all-MiniLM-L6-v2 takes
-// 1 GB, with max_tokens 1024 .6 GB. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary has no mask token);
-// UNSUPPORTED, LIMIT, MEMORY.
+// more and 168 V; with N negatives a row at most, 4 batch (D + batch) (1 + N). With BY_QUERY 8 bytes a row, with NO_DUPLICATES
+// batch^2 (1 + N) bytes. all-MiniLM-L6-v2 takes 1 GB, with max_tokens 1024 .6 GB. Errors: ARGUMENT names the field; NOT_FOUND
+// (mlm, and the vocabulary has no mask token); UNSUPPORTED, LIMIT, MEMORY; FORMAT (a file was changed).
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
@@ -441,11 +460,15 @@ KPDDEF kpd_status kpdt_trainer_step(kpdt_trainer *t, kpdt_report *r, kpd_error *
 typedef struct kpdt_batch {             // pointers of a drawn one live until the next draw, apply or cancel
     int32_t source;                     // whence it comes; -1 = the host made it
     int32_t n;                          // rows, at most desc.batch
-    const kpd_input *in[2];             // [n] of each tower; a cross-encoder's pairs are in[KPD_ITEM]; MLM takes one
+    int32_t n_negatives;                // of all rows, at most n desc.negatives
+    const kpd_input *in[2];             // [n] of each tower, of KEYPHRASE [n + n_negatives]: the rows' keyphrases, then the
+                                        // negatives. A cross-encoder's pairs are in[KPD_ITEM], likewise. MLM takes one
+    const int32_t *negative_of;         // [n_negatives] whose they are: numbers of rows, ascending
     const float *label, *score;         // [n]; NULL where no loss asks
     const int32_t *query;               // [n] as kpdt_loss_pairs, NULL = one
     const int64_t *row;                 // [n] of the source, NULL = not known
-    const uint8_t *mask;                // [n, n] as kpdt_loss_matrix, of just these texts; NULL = none
+    const uint8_t *mask;                // [n, n + n_negatives] as kpdt_loss_matrix, of just these texts; NULL = none
+    const float *log_q;                 // [n + n_negatives] likewise
     kpdt_loss_desc losses[KPDT_MAX_LOSSES];   // as kpdt_source has them
 } kpdt_batch;
 
@@ -3037,6 +3060,42 @@ static kpd_status kpdt__dims_check(const kpdt_loss_desc *d, int32_t dim, kpd_err
     return KPD_OK;
 }
 
+// Rows of a and b that a loss on pairs takes together.
+static size_t kpdt__n_pairs(const kpdt_vectors *v) { return v->of_a ? v->n_pairs : v->na; }
+
+static kpd_status kpdt__of_check(const kpdt_vectors *v, kpd_error *e) {
+    for (size_t i = 0; v->of_a && i < v->n_pairs; i++)
+        if (v->of_a[i] < 0 || (size_t)v->of_a[i] >= v->na || v->of_b[i] < 0 || (size_t)v->of_b[i] >= v->nb)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "loss: pair %llu is of rows %d and %d, expected below %llu and "
+                             "%llu", (unsigned long long)i, (int)v->of_a[i], (int)v->of_b[i], (unsigned long long)v->na,
+                             (unsigned long long)v->nb);
+    return KPD_OK;
+}
+
+// The similarity layer of a loss: all against all, row by row, or pair by pair.
+static kpd_status kpdt__vectors_forward(const kpdt_similarity_desc *d, const kpdt__ops *ops, const kpdt_vectors *v, float *s,
+                                        kpd_error *e) {
+    size_t dim = (size_t)v->dim;
+    kpd_status status = KPD_OK;
+    if (d->matrix || !v->of_a) return kpdt__forward_by(d, ops, v->a, v->na, v->b, v->nb, s, e);
+    for (size_t i = 0; !status && i < v->n_pairs; i++)
+        status = kpdt__forward_by(d, ops, v->a + (size_t)v->of_a[i] * dim, 1, v->b + (size_t)v->of_b[i] * dim, 1, s + i, e);
+    return status;
+}
+
+static kpd_status kpdt__vectors_backward(const kpdt_similarity_desc *d, const kpdt__ops *ops, const kpdt_vectors *v,
+                                         const float *ds, kpd_error *e) {
+    size_t dim = (size_t)v->dim;
+    kpd_status status = KPD_OK;
+    if (d->matrix || !v->of_a) return kpdt__backward_by(d, ops, v->a, v->na, v->b, v->nb, ds, v->da, v->db, e);
+    for (size_t i = 0; !status && i < v->n_pairs; i++) {
+        size_t a = (size_t)v->of_a[i] * dim, b = (size_t)v->of_b[i] * dim;
+        status = kpdt__backward_by(d, ops, v->a + a, 1, v->b + b, 1, ds + i, v->da ? v->da + a : NULL, v->db ? v->db + b : NULL,
+                                   e);
+    }
+    return status;
+}
+
 // One Matryoshka width. ops: NULL of losses on pairs, which need none.
 static kpd_status kpdt__vectors_at(const kpdt_loss_desc *d, const kpdt_vectors *v, const kpdt__ops *ops, int32_t dim,
                                    float *loss, kpd_error *e) {
@@ -3046,13 +3105,14 @@ static kpd_status kpdt__vectors_at(const kpdt_loss_desc *d, const kpdt_vectors *
     float *ds;
     sim.kind = d->similarity; sim.matrix = d->loss == KPDT_MNR || d->loss == KPDT_MNR_SYMMETRIC; sim.dim = dim;
     sim.stride = v->dim; sim.simd = v->simd; sim.parallel = v->parallel;
-    if (!kpd__mul_ok(v->na, sim.matrix ? v->nb : 1, &n)) return kpd__fail(e, KPD_ERR_LIMIT, -1, "loss: na * nb overflows");
+    if (!kpd__mul_ok(sim.matrix ? v->na : kpdt__n_pairs(v), sim.matrix ? v->nb : 1, &n))
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "loss: na * nb overflows");
     ds = v->work + n;
-    status = kpdt__forward_by(&sim, ops, v->a, v->na, v->b, v->nb, v->work, e);
-    if (!status && sim.matrix) status = 
+    status = kpdt__vectors_forward(&sim, ops, v, v->work, e);
+    if (!status && sim.matrix) status =
         kpdt__loss_matrix_by(d, v->work, v->mask, v->log_q, v->na, v->nb, ops, &v->parallel, loss, ds, e);
-    else if (!status) status = kpdt__loss_pairs(d, v->work, v->t, v->query, v->na, loss, ds, e);
-    if (!status) status = kpdt__backward_by(&sim, ops, v->a, v->na, v->b, v->nb, ds, v->da, v->db, e);
+    else if (!status) status = kpdt__loss_pairs(d, v->work, v->t, v->query, n, loss, ds, e);
+    if (!status) status = kpdt__vectors_backward(&sim, ops, v, ds, e);
     return status;
 }
 
@@ -3062,6 +3122,7 @@ static kpd_status kpdt__loss_vectors_by(const kpdt_loss_desc *d, const kpdt_vect
     double sum = 0;
     kpd_status status;
     status = kpdt__dims_check(d, v->dim, e);
+    if (!status) status = kpdt__of_check(v, e);
     for (int32_t i = 0; !status && i < KPDT_MAX_DIMS && (!i || d->dims[i]); i++) {
         float one = 0;
         at.weight = kpdt__said(kpdt__or(d->weight, 1) * kpdt__or(d->dim_weights[i], 1));
@@ -3152,6 +3213,9 @@ static bool kpdt__cell(kpdt_column role, kpd_text cell, kpdt_row *out) {
     case KPDT_COL_QUERY: out->query = cell; return true;
     case KPDT_COL_LABEL: return kpdt__number(cell, &out->label) && out->label >= 0 && out->label <= 1;
     case KPDT_COL_SCORE: return kpdt__number(cell, &out->score);
+    case KPDT_COL_NEGATIVE:
+        if (cell.size) out->negative[out->n_negatives++] = cell;
+        return true;
     default: return true;
     }
 }
@@ -3170,7 +3234,7 @@ static kpd_status kpdt__bad_row(const kpdt_dataset *x, int64_t line, int32_t col
 static kpd_status kpdt__row_parse(const kpdt_dataset *x, kpd_text text, int64_t line, kpdt_row *out, kpd_error *e) {
     const char *p = text.data, *end = p + text.size;
     int32_t n = 0;
-    memset(out, 0, sizeof *out);
+    memset(out, 0, offsetof(kpdt_row, negative));
     out->label = out->score = (float)kpdt__nan();
     if (text.size && end[-1] == '\r') end--;
     for (;;) {
@@ -3266,9 +3330,9 @@ static kpd_status kpdt__columns_check(const kpdt_dataset_desc *d, int32_t *n, kp
     uint32_t seen = 0;
     for (*n = 0; *n < KPDT_MAX_COLUMNS && d->columns[*n] != KPDT_COL_END; ++*n) {
         int role = (int)d->columns[*n];
-        if (role < 0 || role > KPDT_COL_SCORE)
+        if (role < 0 || role >= KPDT_COLUMN_COUNT)
             return kpd__fail(e, KPD_ERR_ARGUMENT, *n, "data: column %d has role %d, which there is not", (int)*n + 1, role);
-        if (role != KPDT_COL_SKIP && seen >> role & 1)
+        if (role != KPDT_COL_SKIP && role != KPDT_COL_NEGATIVE && seen >> role & 1)
             return kpd__fail(e, KPD_ERR_ARGUMENT, *n, "data: column %d has a role that another has already", (int)*n + 1);
         seen |= 1u << role;
     }
@@ -3336,11 +3400,15 @@ KPD__GUARDED(2, kpdt_dataset_open, kpdt__dataset_open, const kpdt_dataset_desc *
 KPDDEF int64_t kpdt_dataset_rows(const kpdt_dataset *x) { return x->rows; }
 KPDDEF int64_t kpdt_dataset_bad_rows(const kpdt_dataset *x) { return x->bad_rows; }
 
-static bool kpdt__has(const kpdt_dataset *x, kpdt_column role) {
-    for (int32_t i = 0; i < x->n_columns; i++)
-        if (x->columns[i] == role) return true;
-    return false;
+static int32_t kpdt__columns_of(const kpdt_dataset *x, kpdt_column role) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < x->n_columns; i++) n += x->columns[i] == role;
+    return n;
 }
+static bool kpdt__has(const kpdt_dataset *x, kpdt_column role) { return kpdt__columns_of(x, role) > 0; }
+
+// Keyphrases that a row has at most, with its negatives: as many numbers a row has what is noted of each of them.
+static size_t kpdt__row_cells(const kpdt_dataset *x) { return 1 + (size_t)kpdt__columns_of(x, KPDT_COL_NEGATIVE); }
 
 // The good row at a cursor, which is row i, for the message.
 static kpd_status kpdt__row_at(const kpdt_dataset *x, kpdt__cursor *c, int64_t i, kpdt_row *out, kpd_error *e) {
@@ -3392,7 +3460,9 @@ typedef struct kpdt__feed {             // a source, and the place in it. A unit
     int64_t *starts;                    // [units + 1] BY_QUERY: twice each unit's first row, and 1 more for a piece that begins
                                         // with the query's head; else NULL
     int64_t units;
-    float *soft;                        // [rows] the assistant's probabilities, -1 = not known yet; NULL = nobody asks
+    size_t cells;                       // a row's keyphrase and its negatives, at most: `soft` and `log_q` are [rows, cells]
+    float *soft;                        // the assistant's probabilities, -1 = not known yet; NULL = nobody asks
+    float *log_q;                       // log of the share of the set's cells that have this text; NULL = nobody asks
     bool shared;                        // by desc.share
     int64_t quota, left;                // batches of the first cycle, or if shared of each; how many are still to come of this
     int64_t position;                   // units taken so far, over all epochs
@@ -3609,25 +3679,32 @@ typedef struct kpdt__side {             // of one tower
     size_t *first;                      // [max_texts + 1]
     uint64_t n_texts;                   // since the last apply
     bool kept;                          // a pass to go back through
-    float *out, *dout;                  // [batch, D] of learn
-    kpd_input *in;                      // [the larger of batch and max_texts] of draw and of a look at dev
+    float *out, *dout;                  // [a batch's texts, D] of learn
+    kpd_input *in;                      // [the larger of a batch's texts and max_texts] of draw and of a look at dev
 } kpdt__side;
 
-typedef struct kpdt__rows {             // of a batch, beside its texts: [batch]
-    float *label, *score, *t;
-    int32_t *query;
-    kpd_input *pair;                    // what the assistant is asked, and
-    int32_t *asked;                     // for which rows
-    int64_t *own;                       // which rows of the source have their own texts; -1 = not this one
-    float *ds;                          // of a cross-encoder's logits
+// Of a batch, beside its texts. Those of the keyphrase tower, or a cross-encoder's pairs, are the rows' and then the negatives:
+// `texts` of them at most. A row's query is its keyphrase and its negatives, one behind the other.
+typedef struct kpdt__rows {
+    float *label, *score;               // [batch]
+    int32_t *query;                     // [batch]
+    int32_t *negative_of;               // [texts - batch]
+    float *log_q;                       // [texts]
+    float *t;                           // [texts] the assistant's
+    kpd_input *pair;                    // [texts] what the assistant is asked, and
+    int32_t *asked;                     // for which texts
+    int64_t *own;                       // [texts] the text's cell of the source, where it has its own; else -1
+    int32_t *of_a, *of_b, *of_query;    // [texts] in the order of queries: number of the row, of the text, of the query
+    float *query_t, *query_s;           // likewise t, and a cross-encoder's logits
+    float *ds;                          // [texts] of a cross-encoder's logits
 } kpdt__rows;
 
 // Which texts of a batch are the same to the model; all of it of NO_DUPLICATES before MNR only.
 typedef struct kpdt__alike {
     int32_t *ids, *types;               // [max_tokens of the model]
-    uint64_t *hash;                     // [batch] of a text's tokens
-    int32_t *first[2];                  // [batch] by tower: the first row with the same text
-    uint8_t *mask;                      // [batch, batch]
+    uint64_t *hash;                     // [texts] of a text's tokens
+    int32_t *first[2];                  // [texts] by tower: the first that is the same
+    uint8_t *mask;                      // [batch, texts]
 } kpdt__alike;
 
 typedef struct kpdt__dev {
@@ -3660,6 +3737,7 @@ struct kpdt_trainer {
     const kpd_model *assistant; kpd_session *session;   // for its scores
     float *work;                        // of a similarity's scores and their gradient
     size_t max_tokens, max_texts, batch;
+    size_t texts_room;                  // keyphrases of a batch, or pairs, with negatives
     int32_t accumulate;
     float dropout;
     uint64_t seed, weights_seed;
@@ -3700,6 +3778,7 @@ static kpd_status kpdt__trainer_numbers_check(const kpdt_trainer_desc *d, kpd_er
     if (!s) s = kpd__range(e, "training: steps", d->steps, d->n_sources ? 0 : 1, INT64_MAX / 2);
     if (!s) s = kpd__range(e, "training: max_tokens", d->max_tokens, 0, INT32_MAX);
     if (!s) s = kpd__range(e, "training: max_texts", d->max_texts, 0, INT32_MAX);
+    if (!s) s = kpd__range(e, "training: negatives", d->negatives, 0, 1 << 10);
     if (!s) s = kpd__range(e, "training: frozen_layers", d->frozen_layers, 0, d->start->desc.n_layers);
     if (!s) s = kpd__range(e, "training: n_sources", d->n_sources, 0, 1 << 10);
     if (!s) s = kpd__range(e, "training: patience", d->patience, 0, INT32_MAX);
@@ -3715,10 +3794,31 @@ static bool kpdt__of_queries(const kpdt_loss_desc *l) {
 
 static bool kpdt__on_matrix(kpdt_loss l) { return l == KPDT_MNR || l == KPDT_MNR_SYMMETRIC; }
 
-// Losses on queries would be computed, and mean nothing.
+static bool kpdt__any_on_matrix(const kpdt_loss_desc *losses) {
+    bool any = false;
+    for (int i = 0; i < KPDT_MAX_LOSSES && losses[i].loss; i++) any = any || kpdt__on_matrix(losses[i].loss);
+    return any;
+}
+
+// The first of some losses that has no use for negatives, or NULL.
+static const kpdt_loss_desc *kpdt__without_negatives(const kpdt_loss_desc *losses) {
+    for (int i = 0; i < KPDT_MAX_LOSSES && losses[i].loss; i++)
+        if (!kpdt__on_matrix(losses[i].loss) && !kpdt__of_queries(&losses[i])) return &losses[i];
+    return NULL;
+}
+
+static kpd_status kpdt__negatives_check(const kpdt_loss_desc *losses, kpd_error *e) {
+    const kpdt_loss_desc *l = kpdt__without_negatives(losses);
+    if (!l) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s has no use for negatives, which mnr, mnr-symmetric, margin-mse, kl, ranknet "
+                     "and pearson per query have", kpdt_loss_name(l->loss));
+}
+
+// Losses on queries would be computed, and mean nothing. With negatives of its own a row is a query.
 static kpd_status kpdt__source_queries_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
     const kpdt_source *x = &d->sources[i];
     const char *name = kpdt_loss_name(l->loss), *per = l->loss == KPDT_PEARSON ? " per query" : "";
+    if (kpdt__has(x->data, KPDT_COL_NEGATIVE)) return KPD_OK;
     if (kpdt__of_queries(l) && !kpdt__has(x->data, KPDT_COL_QUERY))
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: %s%s compares the rows of a query, and there is no "
                          "query column", (int)i, name, per);
@@ -3774,11 +3874,15 @@ static kpd_status kpdt__losses_check(kpd_kind kind, int32_t dim, const kpdt_loss
 static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
     const kpdt_dataset *x = d->sources[i].data;
     const char *lacks = NULL;
+    bool negatives = kpdt__has(x, KPDT_COL_NEGATIVE);
     if (l->loss == KPDT_MLM) return KPD_OK;
     if (!kpdt__has(x, KPDT_COL_KEYPHRASE)) lacks = "keyphrase";
     else if (!kpdt__has(x, KPDT_COL_TITLE)) lacks = "title";
     else if (kpdt__on_matrix(l->loss)) return KPD_OK;
-    else if (l->teacher == KPDT_BY_LABEL && !kpdt__has(x, KPDT_COL_LABEL)) lacks = "label";
+    else if (l->teacher == KPDT_BY_LABEL && !negatives && !kpdt__has(x, KPDT_COL_LABEL)) lacks = "label";
+    else if (l->teacher == KPDT_BY_SCORE && negatives)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: %s by score, which negatives have none of; expected by "
+                         "label or by assistant", (int)i, kpdt_loss_name(l->loss));
     else if (l->teacher == KPDT_BY_SCORE && !kpdt__has(x, KPDT_COL_SCORE)) lacks = "score";
     else if (l->teacher == KPDT_BY_ASSISTANT && !d->assistant)
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: a loss asks for an assistant, and there is none",
@@ -3805,7 +3909,10 @@ static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_
     if (!(x->share >= 0 && x->share <= FLT_MAX) || (x->share > 0) != (d->sources[0].share > 0))
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: share is %g, expected all 0 or all positive", (int)i,
                          (double)x->share);
+    if (x->log_q && !kpdt__any_on_matrix(x->losses))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: log_q is of mnr, which it has not", (int)i);
     s = kpdt__losses_check(d->start->desc.kind, kpdt__full_dim(d->start), x->losses, e);
+    if (!s && kpdt__has(x->data, KPDT_COL_NEGATIVE)) s = kpdt__negatives_check(x->losses, e);
     if (s) return kpdt__from(e, s, "training: source", " ", i);
     for (int32_t k = 0; !s && k < KPDT_MAX_LOSSES && x->losses[k].loss; k++) {
         s = kpdt__source_loss_check(d, i, &x->losses[k], e);
@@ -3864,13 +3971,13 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
     return s;
 }
 
-static void kpdt__side_lay(kpdt_trainer *t, kpdt__side *x, size_t dim, kpd__arena *a) {
+static void kpdt__side_lay(kpdt_trainer *t, kpdt__side *x, size_t texts, size_t dim, kpd__arena *a) {
     x->ids = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
     x->types = (int32_t *)kpd__take(a, t->max_tokens, sizeof(int32_t));
     x->first = (size_t *)kpd__take(a, t->max_texts + 1, sizeof(size_t));
-    x->in = (kpd_input *)kpd__take(a, kpd__max(t->batch, t->max_texts), sizeof(kpd_input));
-    x->out = kpdt__take(a, t->batch, dim);
-    x->dout = kpdt__take(a, t->batch, dim);
+    x->in = (kpd_input *)kpd__take(a, kpd__max(texts, t->max_texts), sizeof(kpd_input));
+    x->out = kpdt__take(a, texts, dim);
+    x->dout = kpdt__take(a, texts, dim);
 }
 
 static bool kpdt__asks(const kpdt_loss_desc *losses, kpdt_teacher teacher) {
@@ -3886,19 +3993,19 @@ static void kpdt__sampler_lay(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd_
         const kpdt_source *x = &d->sources[i];
         kpdt__feed unused, *f = s->feeds ? &s->feeds[i] : &unused;
         size_t rows = (size_t)x->data->rows;
+        f->cells = kpdt__row_cells(x->data);
         if (x->batching == KPDT_BY_QUERY) f->starts = (int64_t *)kpd__take(a, rows + 1, sizeof(int64_t));
-        if (kpdt__asks(x->losses, KPDT_BY_ASSISTANT)) f->soft = kpdt__take(a, rows, 1);
+        if (kpdt__asks(x->losses, KPDT_BY_ASSISTANT)) f->soft = kpdt__take(a, rows, f->cells);
+        if (x->log_q) f->log_q = kpdt__take(a, rows, f->cells);
     }
 }
 
 static bool kpdt__masks(kpdt_batching batching, const kpdt_loss_desc *losses) {
-    bool matrix = false;
-    for (int i = 0; i < KPDT_MAX_LOSSES && losses[i].loss; i++) matrix = matrix || kpdt__on_matrix(losses[i].loss);
-    return matrix && batching == KPDT_NO_DUPLICATES;
+    return batching == KPDT_NO_DUPLICATES && kpdt__any_on_matrix(losses);
 }
 
 static void kpdt__alike_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__arena *a) {
-    size_t tokens = (size_t)d->start->desc.max_tokens, n = t->batch;
+    size_t tokens = (size_t)d->start->desc.max_tokens, n = t->texts_room;
     bool masks = false;
     for (int32_t i = 0; i < d->n_sources; i++) masks = masks || kpdt__masks(d->sources[i].batching, d->sources[i].losses);
     if (!masks) return;
@@ -3906,21 +4013,28 @@ static void kpdt__alike_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__ar
     t->alike.types = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
     t->alike.hash = (uint64_t *)kpd__take(a, n, sizeof(uint64_t));
     for (int i = 0; i < 2; i++) t->alike.first[i] = (int32_t *)kpd__take(a, n, sizeof(int32_t));
-    t->alike.mask = (uint8_t *)kpd__take(a, n, n);
+    t->alike.mask = (uint8_t *)kpd__take(a, t->batch, n);
+}
+
+static void kpdt__rows_lay(kpdt__rows *x, size_t batch, size_t texts, kpd__arena *a) {
+    int32_t **const numbers[6] = {&x->query, &x->negative_of, &x->asked, &x->of_a, &x->of_b, &x->of_query};
+    float **const floats[5] = {&x->log_q, &x->t, &x->query_t, &x->query_s, &x->ds};
+    for (int i = 0; i < 6; i++) *numbers[i] = (int32_t *)kpd__take(a, texts, sizeof(int32_t));
+    for (int i = 0; i < 5; i++) *floats[i] = kpdt__take(a, texts, 1);
+    x->label = kpdt__take(a, batch, 1);
+    x->score = kpdt__take(a, batch, 1);
+    x->pair = (kpd_input *)kpd__take(a, texts, sizeof(kpd_input));
+    x->own = (int64_t *)kpd__take(a, texts, sizeof(int64_t));
 }
 
 static void kpdt__trainer_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__arena *a) {
-    size_t dim = (size_t)kpdt__full_dim(d->start), dev = d->dev ? (size_t)d->dev->rows : 0, n = t->batch;
-    for (int i = 0; i < t->n_sides; i++) kpdt__side_lay(t, &t->side[i], dim, a);
+    size_t dim = (size_t)kpdt__full_dim(d->start), dev = d->dev ? (size_t)d->dev->rows : 0;
+    for (int i = 0; i < t->n_sides; i++)
+        kpdt__side_lay(t, &t->side[i], i == t->n_sides - 1 ? t->texts_room : t->batch, dim, a);
     kpdt__sampler_lay(&t->sampler, d, a);
     kpdt__alike_lay(t, d, a);
-    t->rows.label = kpdt__take(a, n, 1); t->rows.score = kpdt__take(a, n, 1); t->rows.t = kpdt__take(a, n, 1);
-    t->rows.query = (int32_t *)kpd__take(a, n, sizeof(int32_t));
-    t->rows.pair = (kpd_input *)kpd__take(a, n, sizeof(kpd_input));
-    t->rows.asked = (int32_t *)kpd__take(a, n, sizeof(int32_t));
-    t->rows.own = (int64_t *)kpd__take(a, n, sizeof(int64_t));
-    t->rows.ds = kpdt__take(a, n, 1);
-    t->work = kpdt__take(a, 2 * n, t->n_sides == 2 ? n : 1);
+    kpdt__rows_lay(&t->rows, t->batch, t->texts_room, a);
+    t->work = kpdt__take(a, 2 * t->texts_room, t->n_sides == 2 ? t->batch : 1);
     t->dev.score = kpdt__take(a, dev, 1); t->dev.label = kpdt__take(a, dev, 1);
     t->dev.yes = (uint8_t *)kpd__take(a, dev, 1);
 }
@@ -4025,6 +4139,51 @@ static bool kpdt__any_of_queries(const kpdt_loss_desc *losses) {
     return false;
 }
 
+// How often each text stands in a data set. Equal hashes count as equal texts.
+typedef struct kpdt__counts { uint64_t *hash; uint32_t *n; size_t n_buckets; double all; } kpdt__counts;
+
+static uint32_t *kpdt__count_of(const kpdt__counts *x, kpd_text text) {
+    uint64_t hash = kpd__mix(kpd__hash64(text.data, text.size)) | 1;    // 0 is an empty bucket
+    size_t at = (size_t)hash & (x->n_buckets - 1);
+    while (x->hash[at] && x->hash[at] != hash) at = (at + 1) & (x->n_buckets - 1);
+    x->hash[at] = hash;
+    return &x->n[at];
+}
+
+// One walk over the keyphrases and negatives of all rows: counts them, or with `out` writes what has been counted.
+static kpd_status kpdt__counts_walk(kpdt__counts *x, const kpdt_dataset *data, size_t cells, float *out, kpd_error *e) {
+    kpdt__cursor c = kpdt__cursor_at(data, data->offsets[0]);
+    kpd_status s = KPD_OK;
+    kpdt_row row;
+    for (int64_t i = 0; !s && i < data->rows; i++) {
+        s = kpdt__row_at(data, &c, i, &row, e);
+        for (int32_t k = 0; !s && k <= row.n_negatives; k++) {
+            uint32_t *n = kpdt__count_of(x, k ? row.negative[k - 1] : row.keyphrase);
+            if (out) out[(size_t)i * cells + (size_t)k] = (float)(kpdt__log((double)*n) - kpdt__log(x->all));
+            else { *n += *n < UINT32_MAX; x->all++; }
+        }
+    }
+    return s;
+}
+
+static kpd_status kpdt__log_q_fill(kpdt__feed *f, const kpd_allocator *a, kpd_error *e) {
+    kpdt__counts x;
+    size_t cells = 0, size;
+    kpd_status s;
+    memset(&x, 0, sizeof x);
+    if (!kpd__mul_ok((size_t)f->data->rows, f->cells, &cells) || cells > SIZE_MAX / 64) return kpd__no_memory(e, SIZE_MAX);
+    for (x.n_buckets = 16; x.n_buckets < 2 * cells;) x.n_buckets *= 2;
+    size = x.n_buckets * (sizeof *x.hash + sizeof *x.n);
+    x.hash = (uint64_t *)kpd__alloc(a, size);
+    if (!x.hash) return kpd__no_memory(e, size);
+    memset(x.hash, 0, size);
+    x.n = (uint32_t *)(x.hash + x.n_buckets);
+    s = kpdt__counts_walk(&x, f->data, f->cells, NULL, e);
+    if (!s) s = kpdt__counts_walk(&x, f->data, f->cells, f->log_q, e);
+    kpd__free(a, x.hash, size);
+    return s;
+}
+
 static kpd_status kpdt__sampler_fill(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd_error *e) {
     s->seed = kpd__mix(d->seed + KPD__P3);
     for (size_t i = 0; i < s->n_feeds; i++) {
@@ -4034,9 +4193,14 @@ static kpd_status kpdt__sampler_fill(kpdt__sampler *s, const kpdt_trainer_desc *
         memcpy(f->losses, d->sources[i].losses, sizeof d->sources[i].losses);
         f->key = kpd__mix(s->seed + i);
         f->units = f->data->rows;
-        if (f->starts) f->units = kpdt__query_units(f->data, s->batch, kpdt__any_of_queries(f->losses), f->starts, e);
+        if (f->starts)
+            f->units = kpdt__query_units(f->data, s->batch, f->cells == 1 && kpdt__any_of_queries(f->losses), f->starts, e);
         if (f->units < 0) return KPD_ERR_FORMAT;
-        for (int64_t r = 0; f->soft && r < f->data->rows; r++) f->soft[r] = -1;
+        for (size_t k = 0; f->soft && k < (size_t)f->data->rows * f->cells; k++) f->soft[k] = -1;
+        if (f->log_q) {
+            kpd_status status = kpdt__log_q_fill(f, &d->allocator, e);
+            if (status) return status;
+        }
     }
     kpdt__quotas(s, d);
     return KPD_OK;
@@ -4094,12 +4258,15 @@ static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
 
 // Sizes, before anything is laid out.
 static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
+    size_t cells = 1 + (size_t)d->negatives;
     t->allocator = d->allocator;
     t->host = d->progress;
     t->n_sides = d->start->desc.kind == KPD_CROSS_ENCODER ? 1 : 2;
     t->max_tokens = kpd__max((size_t)d->start->desc.max_tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
     t->batch = d->batch ? (size_t)d->batch : 32;
     t->max_texts = d->max_texts ? (size_t)d->max_texts : kpd__max(256, t->batch);
+    for (int32_t i = 0; i < d->n_sources; i++) cells = kpd__max(cells, kpdt__row_cells(d->sources[i].data));
+    t->texts_room = t->batch * cells;
     t->accumulate = d->accumulate ? d->accumulate : 1;
     t->dropout = d->dropout; t->seed = d->seed; t->weights_seed = d->weights_seed; t->mask = kpdt__mask_id(d->start);
     t->sampler.batch = t->batch;
@@ -4435,39 +4602,62 @@ static kpd_input kpdt__input(const kpd_model *m, kpd_tower tower, const kpdt_row
     return in;
 }
 
+// A row's negatives, behind the batch's n rows and the negatives of the rows before.
+static void kpdt__batch_negatives(kpdt_trainer *t, const kpdt__feed *f, kpdt_batch *b, int32_t i, kpdt_row *row) {
+    kpd_tower tower = t->n_sides == 2 ? KPD_KEYPHRASE : KPD_ITEM;
+    for (int32_t k = 0; k < row->n_negatives; k++) {
+        size_t at = (size_t)b->n + (size_t)b->n_negatives;
+        row->keyphrase = row->negative[k];
+        t->side[tower].in[at] = kpdt__input(t->shell, tower, row);
+        if (f->log_q) t->rows.log_q[at] = f->log_q[(size_t)t->sampler.rows[i] * f->cells + 1 + (size_t)k];
+        t->rows.negative_of[b->n_negatives++] = i;
+    }
+}
+
 // A batch's row i. Rows whose query cells are the same bytes, one behind the other, get one number.
-static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, size_t i, kpd_text *query, kpd_error *e) {
+static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, kpdt_batch *b, int32_t i, kpd_text *query,
+                                  kpd_error *e) {
     kpdt_row row;
     bool same;
     kpd_status s = kpdt__dataset_get(f->data, t->sampler.rows[i], &row, e);
     if (s) return s;
-    for (int32_t k = 0; k < KPDT_MAX_LOSSES && f->losses[k].loss; k++)
-        if (kpdt__on_matrix(f->losses[k].loss) && row.label < 0.5f)
-            return kpdt__from_row(f->data, t->sampler.rows[i],
-                                  kpd__fail(e, KPD_ERR_INPUT, t->sampler.rows[i],
-                                            "label %g, and to MNR each row is a positive pair", (double)row.label), e);
+    if (kpdt__any_on_matrix(f->losses) && row.label < 0.5f)
+        return kpdt__from_row(f->data, t->sampler.rows[i],
+                              kpd__fail(e, KPD_ERR_INPUT, t->sampler.rows[i],
+                                        "label %g, and to MNR each row is a positive pair", (double)row.label), e);
     for (int k = 0; k < t->n_sides; k++) t->side[k].in[i] = kpdt__input(t->shell, (kpd_tower)k, &row);
     t->rows.label[i] = row.label;
     t->rows.score[i] = row.score;
+    if (f->log_q) t->rows.log_q[i] = f->log_q[(size_t)t->sampler.rows[i] * f->cells];
     same = !i || !row.query.data || (row.query.size == query->size && !memcmp(row.query.data, query->data, query->size));
     t->rows.query[i] = i ? t->rows.query[i - 1] + !same : 0;
     *query = row.query;
+    kpdt__batch_negatives(t, f, b, i, &row);
     return KPD_OK;
 }
 
-// For each row, the first one of the batch whose text of a tower has the same tokens; whether any is another. Equal hashes
-// count as equal texts.
-static kpd_status kpdt__find_alike(kpdt_trainer *t, const kpdt__feed *f, int tower, size_t n, bool *any, kpd_error *e) {
+// Texts of a tower, and whose row a text is of.
+static size_t kpdt__batch_texts(const kpdt_trainer *t, const kpdt_batch *b, int tower) {
+    return (size_t)b->n + (tower == t->n_sides - 1 ? (size_t)b->n_negatives : 0);
+}
+static size_t kpdt__row_of_text(const kpdt_batch *b, size_t text) {
+    return text < (size_t)b->n ? text : (size_t)b->negative_of[text - (size_t)b->n];
+}
+
+// For each text of a tower, the first one of the batch that has the same tokens; whether any is another. Equal hashes count as
+// equal texts.
+static kpd_status kpdt__find_alike(kpdt_trainer *t, const kpdt__feed *f, const kpdt_batch *b, int tower, bool *any,
+                                   kpd_error *e) {
     kpdt__alike *x = &t->alike;
     int32_t *first = x->first[tower];
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < kpdt__batch_texts(t, b, tower); i++) {
         kpd_tokens tokens;
         kpd_status s;
         memset(&tokens, 0, sizeof tokens);
         tokens.ids = x->ids; tokens.types = x->types; tokens.capacity = t->shell->desc.max_tokens;
         s = kpd__model_encode(t->shell, kpd__role(t->shell, (kpd_tower)tower), &t->side[tower].in[i], false, &tokens,
                               (int64_t)i, e);
-        if (s) return kpdt__from_row(f->data, t->sampler.rows[i], s, e);
+        if (s) return kpdt__from_row(f->data, t->sampler.rows[kpdt__row_of_text(b, i)], s, e);
         x->hash[i] = kpd__mix(kpd__hash64(x->ids, (size_t)tokens.count * sizeof *x->ids)) ^
                      kpd__hash64(x->types, (size_t)tokens.count * sizeof *x->types);
         for (first[i] = 0; x->hash[first[i]] != x->hash[i];) first[i]++;
@@ -4476,71 +4666,73 @@ static kpd_status kpdt__find_alike(kpdt_trainer *t, const kpdt__feed *f, int tow
     return KPD_OK;
 }
 
-// The mask of a batch of n rows: of several times the same text only the first is a candidate, and none is one to what it is
-// paired with in any row. A row's own text is its positive wherever it stands.
-static void kpdt__mask_alike(kpdt_trainer *t, size_t n) {
+// The mask of a batch of n rows and C candidates: of several times the same text only the first is a candidate, and none is one
+// to what it is paired with in any row. A row's own text is its positive wherever it stands.
+static void kpdt__mask_alike(kpdt_trainer *t, size_t n, size_t C) {
     const int32_t *item = t->alike.first[KPD_ITEM], *phrase = t->alike.first[KPD_KEYPHRASE];
     uint8_t *mask = t->alike.mask;
-    memset(mask, 0, n * n);
+    memset(mask, 0, n * C);
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++) {
-            size_t column = (size_t)phrase[j], row = (size_t)item[j];
-            if (i != j && column != j) mask[i * n + j] |= KPDT_MASK_ROW;
-            if (i != j && (size_t)item[i] != i) mask[i * n + j] |= KPDT_MASK_COLUMN;
-            if (item[j] == item[i] && column != i) mask[i * n + column] |= KPDT_MASK_ROW;
-            if (phrase[j] == phrase[i] && row != i) mask[row * n + i] |= KPDT_MASK_COLUMN;
+        for (size_t j = 0; j < C; j++) {
+            size_t column = (size_t)phrase[j];
+            if (i != j && column != j) mask[i * C + j] |= KPDT_MASK_ROW;
+            if (j >= n) continue;
+            if (i != j && (size_t)item[i] != i) mask[i * C + j] |= KPDT_MASK_COLUMN;
+            if (item[j] == item[i] && column != i) mask[i * C + column] |= KPDT_MASK_ROW;
+            if (phrase[j] == phrase[i] && (size_t)item[j] != i) mask[(size_t)item[j] * C + i] |= KPDT_MASK_COLUMN;
         }
 }
 
 // The mask that a drawn batch needs, or NULL.
-static kpd_status kpdt__batch_mask(kpdt_trainer *t, const kpdt__feed *f, size_t n, const uint8_t **out, kpd_error *e) {
+static kpd_status kpdt__batch_mask(kpdt_trainer *t, const kpdt__feed *f, kpdt_batch *b, kpd_error *e) {
     bool any = false;
     kpd_status s = KPD_OK;
-    *out = NULL;
     if (!kpdt__masks(f->batching, f->losses)) return KPD_OK;
-    for (int tower = 0; !s && tower < 2; tower++) s = kpdt__find_alike(t, f, tower, n, &any, e);
+    for (int tower = 0; !s && tower < 2; tower++) s = kpdt__find_alike(t, f, b, tower, &any, e);
     if (s || !any) return s;
-    kpdt__mask_alike(t, n);
-    *out = t->alike.mask;
+    kpdt__mask_alike(t, (size_t)b->n, kpdt__batch_texts(t, b, KPD_KEYPHRASE));
+    b->mask = t->alike.mask;
     return KPD_OK;
 }
 
 static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e) {
     kpdt__feed *f;
     kpd_text query;
-    const uint8_t *mask;
+    kpdt_batch b;
     size_t n;
     kpd_status s = KPD_OK;
     if (!t->sampler.n_feeds) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there are no sources to draw from");
     t->begun = true;
     kpdt__sample(&t->sampler, &f, &n);
     memset(&query, 0, sizeof query);
-    for (size_t i = 0; !s && i < n; i++) s = kpdt__batch_row(t, f, i, &query, e);
-    if (!s) s = kpdt__batch_mask(t, f, n, &mask, e);
+    memset(&b, 0, sizeof b);
+    b.source = (int32_t)(f - t->sampler.feeds);
+    b.n = (int32_t)n;
+    b.negative_of = f->cells > 1 ? t->rows.negative_of : NULL;
+    for (int32_t i = 0; !s && i < b.n; i++) s = kpdt__batch_row(t, f, &b, i, &query, e);
+    if (!s) s = kpdt__batch_mask(t, f, &b, e);
     if (s) return s;
-    memset(out, 0, sizeof *out);
-    out->source = (int32_t)(f - t->sampler.feeds);
-    out->n = (int32_t)n;
-    for (int i = 0; i < t->n_sides; i++) out->in[i] = t->side[i].in;
-    if (!kpdt__has(f->data, KPDT_COL_TITLE)) out->in[KPD_ITEM] = NULL;   // MLM of keyphrases
-    out->label = kpdt__has(f->data, KPDT_COL_LABEL) ? t->rows.label : NULL;
-    out->score = kpdt__has(f->data, KPDT_COL_SCORE) ? t->rows.score : NULL;
-    out->query = kpdt__has(f->data, KPDT_COL_QUERY) ? t->rows.query : NULL;
-    out->row = t->sampler.rows;
-    out->mask = mask;
-    memcpy(out->losses, f->losses, sizeof out->losses);
+    for (int i = 0; i < t->n_sides; i++) b.in[i] = t->side[i].in;
+    if (!kpdt__has(f->data, KPDT_COL_TITLE)) b.in[KPD_ITEM] = NULL;      // MLM of keyphrases
+    b.label = kpdt__has(f->data, KPDT_COL_LABEL) ? t->rows.label : NULL;
+    b.score = kpdt__has(f->data, KPDT_COL_SCORE) ? t->rows.score : NULL;
+    b.query = kpdt__has(f->data, KPDT_COL_QUERY) ? t->rows.query : NULL;
+    b.log_q = f->log_q ? t->rows.log_q : NULL;
+    b.row = t->sampler.rows;
+    memcpy(b.losses, f->losses, sizeof b.losses);
+    *out = b;
     return KPD_OK;
 }
 KPD__GUARDED(2, kpdt_trainer_draw, kpdt__trainer_draw, kpdt_trainer *, t, kpdt_batch *, out)
 
-// What the assistant is asked about row i of a batch: the row itself, or where the texts are the host's, what they are.
-static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, size_t i, const kpdt_row *own) {
-    const kpd_input *item = &b->in[KPD_ITEM][i];
+// What the assistant is asked about a text of a batch: the cell of the data set, or where texts are the host's, what they are.
+static kpd_input kpdt__asked_pair(const kpdt_trainer *t, const kpdt_batch *b, size_t text, const kpdt_row *own) {
+    const kpd_input *item = &b->in[KPD_ITEM][t->n_sides == 2 ? kpdt__row_of_text(b, text) : text];
     kpd_row row;
     kpd_input in;
     if (own) return kpdt__input(t->assistant, KPD_ITEM, own);
     memset(&row, 0, sizeof row);
-    if (t->n_sides == 2) row.keyphrase = b->in[KPD_KEYPHRASE][i].part[0];
+    if (t->n_sides == 2) row.keyphrase = b->in[KPD_KEYPHRASE][text].part[0];
     if (t->n_sides == 2) row.title = item->part[0];
     else row.keyphrase = item->part[0];
     if (item->n_parts > 1) row.category = item->part[1];
@@ -4558,34 +4750,43 @@ static bool kpdt__same_texts(const kpd_input *a, const kpd_input *b) {
     return true;
 }
 
-// Row i's place in its source, and its own texts, or -1: of another host, or with texts that are not (or no longer) the row's.
-static int64_t kpdt__own_row(const kpdt_trainer *t, const kpdt_batch *b, size_t i, kpdt_row *row) {
+// The cell of its source that a text of a batch is, the k-th of its row, and in *row what stands there with it; or -1: of
+// another host, or with texts that are not (or no longer) the row's.
+static int64_t kpdt__own_cell(const kpdt_trainer *t, const kpdt_batch *b, size_t text, int32_t k, kpdt_row *row) {
+    const kpdt__feed *f = b->source < 0 ? NULL : &t->sampler.feeds[b->source];
+    size_t i = kpdt__row_of_text(b, text);
     kpd_input in;
-    if (b->source < 0 || !b->row || kpdt__dataset_get(t->sampler.feeds[b->source].data, b->row[i], row, NULL)) return -1;
+    bool same;
+    if (!f || !b->row || kpdt__dataset_get(f->data, b->row[i], row, NULL) || k > row->n_negatives) return -1;
+    if (k) row->keyphrase = row->negative[k - 1];
     in = kpdt__input(t->shell, KPD_ITEM, row);
-    if (!kpdt__same_texts(&in, &b->in[KPD_ITEM][i])) return -1;
-    if (t->n_sides == 1) return b->row[i];
-    in = kpdt__input(t->shell, KPD_KEYPHRASE, row);
-    return kpdt__same_texts(&in, &b->in[KPD_KEYPHRASE][i]) ? b->row[i] : -1;
+    same = kpdt__same_texts(&in, &b->in[KPD_ITEM][t->n_sides == 2 ? i : text]);
+    if (same && t->n_sides == 2) {
+        in = kpdt__input(t->shell, KPD_KEYPHRASE, row);
+        same = kpdt__same_texts(&in, &b->in[KPD_KEYPHRASE][text]);
+    }
+    return same ? b->row[i] * (int64_t)f->cells + k : -1;
 }
 
-// t of a batch by the assistant: those of its source's own rows that are known need not be asked again.
+// t of a batch's texts by the assistant: those of its source's own cells that are known need not be asked again.
 static kpd_status kpdt__ask(kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) {
     float *soft = b->source >= 0 ? t->sampler.feeds[b->source].soft : NULL, *logit = t->rows.ds;
-    size_t n = 0;
+    size_t rows = (size_t)b->n, n = 0;
+    int32_t k = 0;
     kpd_status s = KPD_OK;
-    for (size_t i = 0; i < (size_t)b->n; i++) {
+    for (size_t i = 0; i < rows + (size_t)b->n_negatives; i++) {
         kpdt_row row;
-        t->rows.own[i] = kpdt__own_row(t, b, i, &row);
+        k = i < rows ? 0 : i > rows && b->negative_of[i - rows] == b->negative_of[i - rows - 1] ? k + 1 : 1;
+        t->rows.own[i] = kpdt__own_cell(t, b, i, k, &row);
         if (soft && t->rows.own[i] >= 0 && soft[t->rows.own[i]] >= 0) { t->rows.t[i] = soft[t->rows.own[i]]; continue; }
         t->rows.pair[n] = kpdt__asked_pair(t, b, i, t->rows.own[i] < 0 ? NULL : &row);
         t->rows.asked[n++] = (int32_t)i;
     }
     if (n) s = kpd_score(t->session, t->assistant, t->rows.pair, n, logit, e);
-    for (size_t k = 0; !s && k < n; k++) {
-        size_t i = (size_t)t->rows.asked[k];
-        t->rows.t[i] = kpd_sigmoid(logit[k]);
-        if (soft && t->rows.own[i] >= 0) soft[t->rows.own[i]] = t->rows.t[i];
+    for (size_t i = 0; !s && i < n; i++) {
+        size_t at = (size_t)t->rows.asked[i];
+        t->rows.t[at] = kpd_sigmoid(logit[i]);
+        if (soft && t->rows.own[at] >= 0) soft[t->rows.own[at]] = t->rows.t[at];
     }
     return s;
 }
@@ -4600,43 +4801,80 @@ static kpd_status kpdt__targets_check(const kpdt_trainer *t, const kpdt_batch *b
     return s;
 }
 
-// The targets of one loss on pairs.
+// The targets of one loss on pairs: [n], by the assistant those of the negatives too. With negatives a label may be missing.
 static kpd_status kpdt__targets(kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *l, const float **out,
                                 kpd_error *e) {
     kpdt_teacher teacher = l->teacher;
     *out = teacher == KPDT_BY_LABEL ? b->label : teacher == KPDT_BY_SCORE ? b->score : t->rows.t;
     if (teacher == KPDT_BY_ASSISTANT && t->session) return kpdt__ask(t, b, e);
     if (*out && teacher != KPDT_BY_ASSISTANT) return kpdt__targets_check(t, b, l, *out, e);
+    if (teacher == KPDT_BY_LABEL && b->negative_of) return KPD_OK;
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a loss asks for %s, which the batch or the trainer lacks",
                      teacher == KPDT_BY_LABEL ? "labels" : teacher == KPDT_BY_SCORE ? "scores" : "an assistant");
+}
+
+// The next pair in the order of queries: a row's keyphrase or one of its negatives.
+static void kpdt__query_pair(kpdt__rows *x, size_t at, int32_t row, int32_t text, float target) {
+    x->of_a[at] = x->of_query[at] = row;
+    x->of_b[at] = text;
+    x->query_t[at] = target;
+}
+
+// The rows as queries, each with its negatives behind it, and their targets.
+static void kpdt__queries_of_rows(kpdt_trainer *t, const kpdt_batch *b, bool asked, const float *targets) {
+    size_t at = 0;
+    for (int32_t i = 0, k = 0; i < b->n; i++) {
+        kpdt__query_pair(&t->rows, at++, i, i, targets ? targets[i] : 1);
+        for (; k < b->n_negatives && b->negative_of[k] == i; k++)
+            kpdt__query_pair(&t->rows, at++, i, b->n + k, asked ? targets[b->n + k] : 0);
+    }
+}
+
+static kpd_status kpdt__batch_loss_logits(kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *d, const float *targets,
+                                          float *loss, kpd_error *e) {
+    const kpdt__rows *x = &t->rows;
+    size_t n = kpdt__batch_texts(t, b, 0);
+    bool queries = b->negative_of != NULL;
+    kpd_status s;
+    for (size_t i = 0; i < n; i++) x->query_s[i] = t->side[0].out[queries ? (size_t)x->of_b[i] : i];
+    s = kpdt__loss_pairs(d, x->query_s, queries ? x->query_t : targets, queries ? x->of_query : b->query, n, loss, x->ds, e);
+    for (size_t i = 0; !s && i < n; i++) t->side[0].dout[queries ? (size_t)x->of_b[i] : i] += x->ds[i];
+    return s;
+}
+
+static kpd_status kpdt__batch_loss_vectors(kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *d, const float *targets,
+                                           float *loss, kpd_error *e) {
+    const kpdt__rows *x = &t->rows;
+    kpdt_vectors v;
+    memset(&v, 0, sizeof v);
+    v.a = t->side[KPD_ITEM].out; v.b = t->side[KPD_KEYPHRASE].out; v.dim = (int32_t)kpdt__net_dim(t->net);
+    v.na = (size_t)b->n; v.nb = kpdt__batch_texts(t, b, KPD_KEYPHRASE);
+    v.t = targets; v.query = b->query; v.mask = b->mask; v.log_q = b->log_q; v.work = t->work;
+    if (b->negative_of && !kpdt__on_matrix(d->loss)) {
+        v.of_a = x->of_a; v.of_b = x->of_b; v.n_pairs = v.nb; v.t = x->query_t; v.query = x->of_query;
+    }
+    v.parallel = t->optimizer->parallel;
+    v.da = t->side[KPD_ITEM].dout; v.db = t->side[KPD_KEYPHRASE].dout;
+    return kpdt__loss_vectors_by(d, &v, t->side[0].tape->train, loss, e);
 }
 
 // One loss of a batch: its value, and its gradient added to dout of the towers.
 static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *l, float *loss, kpd_error *e) {
     const float *targets = NULL;
-    size_t n = (size_t)b->n;
     kpdt_loss_desc d = *l;
-    kpdt_vectors v;
     kpd_status s = kpdt__on_matrix(l->loss) ? KPD_OK : kpdt__targets(t, b, l, &targets, e);
     if (s) return s;
     d.weight = kpdt__said(kpdt__or(l->weight, 1) / (float)t->accumulate);
-    if (t->n_sides == 1) {
-        s = kpdt__loss_pairs(&d, t->side[0].out, targets, b->query, n, loss, t->rows.ds, e);
-        for (size_t i = 0; !s && i < n; i++) t->side[0].dout[i] += t->rows.ds[i];
-        return s;
-    }
-    memset(&v, 0, sizeof v);
-    v.a = t->side[KPD_ITEM].out; v.b = t->side[KPD_KEYPHRASE].out; v.na = v.nb = n; v.dim = (int32_t)kpdt__net_dim(t->net);
-    v.t = targets; v.query = b->query; v.mask = b->mask; v.work = t->work;
-    v.parallel = t->optimizer->parallel;
-    v.da = t->side[KPD_ITEM].dout; v.db = t->side[KPD_KEYPHRASE].dout;
-    return kpdt__loss_vectors_by(&d, &v, t->side[0].tape->train, loss, e);
+    if (b->negative_of && !kpdt__on_matrix(l->loss)) kpdt__queries_of_rows(t, b, l->teacher == KPDT_BY_ASSISTANT, targets);
+    return t->n_sides == 1 ? kpdt__batch_loss_logits(t, b, &d, targets, loss, e)
+                           : kpdt__batch_loss_vectors(t, b, &d, targets, loss, e);
 }
 
 static kpd_status kpdt__batch_losses(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
     double sum = 0;
     kpd_status s = KPD_OK;
-    for (int i = 0; i < t->n_sides; i++) memset(t->side[i].dout, 0, (size_t)b->n * kpdt__net_dim(t->net) * sizeof(float));
+    for (int i = 0; i < t->n_sides; i++)
+        memset(t->side[i].dout, 0, kpdt__batch_texts(t, b, i) * kpdt__net_dim(t->net) * sizeof(float));
     for (int i = 0; !s && i < KPDT_MAX_LOSSES && b->losses[i].loss; i++) {
         float one = 0;
         s = kpdt__batch_loss(t, b, &b->losses[i], &one, e);
@@ -4661,6 +4899,21 @@ static kpd_status kpdt__batch_rows_check(const kpdt_trainer *t, const kpdt_batch
     return KPD_OK;
 }
 
+// Negatives fit, are a row's each, and the losses have a use for them.
+static kpd_status kpdt__batch_negatives_check(const kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) {
+    size_t room = t->texts_room - t->batch;
+    kpd_status s;
+    if (b->n_negatives < 0 || (size_t)b->n_negatives > room || (b->n_negatives && !b->negative_of))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch with %d negatives%s, expected 0 to %llu, and negative_of",
+                         (int)b->n_negatives, b->negative_of ? "" : " of no rows", (unsigned long long)room);
+    for (int32_t i = 0, last = 0; i < b->n_negatives; last = b->negative_of[i++])
+        if (b->negative_of[i] < last || b->negative_of[i] >= b->n)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: negative %d is of row %d, expected %d to %d", (int)i,
+                             (int)b->negative_of[i], (int)last, (int)b->n - 1);
+    s = b->negative_of ? kpdt__negatives_check(b->losses, e) : KPD_OK;
+    return s ? kpdt__from(e, s, "training: a batch of", " rows: ", b->n) : KPD_OK;
+}
+
 // A batch is what a host says: nothing of it is read before this has passed.
 static kpd_status kpdt__batch_argument(const kpdt_trainer *t, const kpdt_batch *b, kpd_error *e) {
     kpd_status s;
@@ -4669,6 +4922,8 @@ static kpd_status kpdt__batch_argument(const kpdt_trainer *t, const kpdt_batch *
                          (unsigned long long)t->batch);
     s = kpdt__losses_check(t->net->desc.kind, (int32_t)kpdt__net_dim(t->net), b->losses, e);
     if (s) return kpdt__from(e, s, "training: a batch of", " rows: ", b->n);
+    s = kpdt__batch_negatives_check(t, b, e);
+    if (s) return s;
     if (t->n_sides == 1 && kpdt__one_label((int32_t)kpdt__net_dim(t->net), e)) return KPD_ERR_UNSUPPORTED;
     for (int i = 0; i < t->n_sides; i++)
         if (!b->in[i] && (b->losses[0].loss != KPDT_MLM || !b->in[1 - i]))
@@ -4693,16 +4948,16 @@ static kpd_status kpdt__learn_texts(kpdt_trainer *t, const kpdt_batch *b, float 
 
 static kpd_status kpdt__trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
     kpd_status s = kpdt__batch_argument(t, b, e);
-    size_t n = s ? 0 : (size_t)b->n;
+    size_t n = s ? 0 : (size_t)b->n * (size_t)t->n_sides + (size_t)b->n_negatives;
     t->begun = t->begun || !s;
     if (!s && b->losses[0].loss == KPDT_MLM) return kpdt__learn_texts(t, b, loss, e);
-    kpdt__progress_begin(t, 2 * n * (size_t)t->n_sides);
+    kpdt__progress_begin(t, 2 * n);
     for (int i = 0; !s && i < t->n_sides; i++)
-        s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], n, true, t->side[i].out, e);
+        s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], kpdt__batch_texts(t, b, i), true, t->side[i].out, e);
     if (!s) s = kpdt__batch_losses(t, b, loss, e);
     for (int i = 0; !s && i < t->n_sides; i++)
-        s = kpdt__tower_backward(t, (kpd_tower)i, b->in[i], n, t->side[i].out, t->side[i].dout, e);
-    if (!s) t->texts += b->n * t->n_sides;
+        s = kpdt__tower_backward(t, (kpd_tower)i, b->in[i], kpdt__batch_texts(t, b, i), t->side[i].out, t->side[i].dout, e);
+    if (!s) t->texts += (int64_t)n;
     return s;
 }
 KPD__GUARDED(3, kpdt_trainer_learn, kpdt__trainer_learn, kpdt_trainer *, t, const kpdt_batch *, b, float *, loss)
@@ -4982,6 +5237,7 @@ static void kpdt__settings_source(const kpdt__feed *f, kpdt__settings *s) {
     kpdt__settings_data(f->data, names, s);
     kpdt__setting_add(s, "losses", kpdt__losses_hash(f->losses), false);
     kpdt__setting_number(s, "batching", f->batching);
+    kpdt__setting_number(s, "log_q", f->log_q != NULL);
     kpdt__setting_number(s, "share", (double)f->quota);
 }
 

@@ -1125,6 +1125,40 @@ sed 's/labels.csv/f.jsonl/' $tr/forms.ini > $tr/bad.ini; cp "$dir/f.jsonl" $tr/f
 run 1 $kpd train $tr/bad.ini; says "bad.ini:14: columns: 'keyphrase' is missing"
 
 # Pairs that name their items by id.
+# Negatives: as columns of their role by order, by the names of CSV's and JSON's first record, or as JSON's array.
+t train_negatives
+awk -F '\t' 'FNR == NR { phrase[n++] = $1; next }
+    { print $1 "\t" $2 "\t" $3 "\t" phrase[FNR * 7 % n] "\t" (FNR % 3 ? phrase[FNR * 11 % n] : "") }' \
+    $tr/labels.tsv $tr/clicks.tsv > $tr/hard.tsv
+awk -F '\t' 'BEGIN { print "title,keyphrase,negative_1,category,negative_2" }
+    { print "\"" $2 "\",\"" $1 "\",\"" $4 "\",\"" $3 "\",\"" $5 "\"" }' $tr/hard.tsv > $tr/hard.csv
+awk -F '\t' '{ print "{\"title\": \"" $2 "\", \"negative\": [\"" $4 "\"" ($5 == "" ? "" : ", \"" $5 "\"") "], \"category\": \"" $3 \
+                    "\", \"keyphrase\": \"" $1 "\"}" }' $tr/hard.tsv > $tr/hard.jsonl
+sed '/^\[data labels\]/,/^share/d; s/^steps = 100/steps = 12/; s/^file = clicks.tsv/file = hard.tsv/
+    s/^columns = keyphrase title category$/& negative negative/; s/^loss = mnr/&, kl teacher=assistant/' $tr/student.ini > $tr/hard.ini
+sed 's/^output = .*/output = hard/; /^share/d; s/^batching.*/&\
+log_q = yes/' $tr/hard.ini > $tr/h && mv $tr/h $tr/hard.ini
+run 0 $kpd train $tr/hard.ini; prints "step 12 of 12"
+for form in csv jsonl; do
+    sed "s/^output = .*/output = hard_$form/; s/^file = hard.tsv/file = hard.$form/; /negative negative/d" $tr/hard.ini > $tr/form.ini
+    run 0 $kpd train $tr/form.ini; same $tr/hard/last.kpd $tr/hard_$form/last.kpd
+done
+sed 's/^output = .*/output = other/; s/^log_q.*//' $tr/hard.ini > $tr/form.ini; run 0 $kpd train $tr/form.ini
+cmp -s $tr/hard/last.kpd $tr/other/last.kpd && wrong "log_q makes no difference"
+sed 's/^loss = mnr.*/loss = mnr, cosent/' $tr/hard.ini > $tr/bad.ini
+run 1 $kpd train $tr/bad.ini; says "bad.ini:16: loss: cosent has no use for the column 'negative', which mnr, mnr-symmetric"
+sed 's/^loss = mnr.*/loss = ranknet teacher=score/' $tr/hard.ini > $tr/bad.ini
+run 1 $kpd train $tr/bad.ini; says "bad.ini:16: loss: teacher=score, which negatives have none of"
+sed 's/^loss = mnr.*/loss = ranknet/' $tr/hard.ini > $tr/bad.ini
+run 1 $kpd train $tr/bad.ini; says "bad.ini:18: log_q: it is of mnr"
+printf '{"keyphrase": "a", "title": "b", "negative": ["c" "d"]}\n' > $tr/bad.jsonl
+sed 's/^file = hard.tsv/file = bad.jsonl/; /negative negative/d' $tr/hard.ini > $tr/bad.ini
+run 1 $kpd train $tr/bad.ini; says "bad.jsonl:1: expected a comma or ]"
+printf '{"keyphrase": "a", "title": "b", "negative": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}\n' > $tr/bad.jsonl
+run 1 $kpd train $tr/bad.ini; says "bad.jsonl:1: too many of 'negative'"
+printf '{"keyphrase": "a", "title": "b", "negative": []}\n{"keyphrase": "c", "title": "d", "negative": ["e", null]}\n' > $tr/bad.jsonl
+sed 's/^output = .*/output = few/; /^dims/d; s/^steps = 12/steps = 1/' $tr/bad.ini > $tr/few.ini; run 0 $kpd train $tr/few.ini
+
 t train_items
 awk -F '\t' '{ print "i" NR "\t" $0 }' $d/items.tsv > $tr/items.tsv
 for f in labels dev; do

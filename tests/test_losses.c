@@ -170,6 +170,51 @@ static void golden_vectors(void) {
     vectors_case("v_matryoshka", &d, "t", 6);
 }
 
+// Anchors with a positive and two negatives each: b is the positives, then each anchor's negatives.
+static void negatives_case(const char *name, const kpdt_loss_desc *d, bool log_q) {
+    float a[40], b[120], t[15], q[15], work[150], da[40], db[120], of[2][40], loss;
+    int32_t of_a[15], of_b[15];
+    kpdt_vectors v;
+    size_t n = golden_floats("negatives.a", a, 40) + golden_floats("negatives.b", b, 40);
+    n += golden_floats("negatives.t", t, 15) + golden_floats("negatives.log_q", q, 15);
+    n += golden_floats("negatives.c", of[0], 40) + golden_floats("negatives.d", of[1], 40);
+    if (n != 190) return;
+    memset(&v, 0, sizeof v);
+    memset(da, 0, sizeof da);
+    memset(db, 0, sizeof db);
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < 3; k++) {
+            of_a[3 * i + k] = i;
+            of_b[3 * i + k] = k ? 5 + 2 * i + k - 1 : i;
+            if (k) memcpy(b + 8 * of_b[3 * i + k], of[k - 1] + 8 * i, 8 * sizeof *b);
+        }
+    v.a = a; v.b = b; v.na = 5; v.nb = 15; v.dim = 8; v.t = t; v.work = work; v.da = da; v.db = db;
+    v.of_a = of_a; v.of_b = of_b; v.n_pairs = 15; v.query = of_a; v.log_q = log_q ? q : NULL;
+    if (!CHECK_OK(kpdt_loss_vectors(d, &v, &loss, &error))) return;
+    check_case(name, "loss", &loss, 1);
+    check_case(name, "da", da, 40);
+    check_case(name, "db", db, 120);
+    of_b[7] = 15;
+    CHECK_STATUS(kpdt_loss_vectors(d, &v, &loss, &error), KPD_ERR_ARGUMENT);
+    CHECK(error.where == 7);
+}
+
+static void golden_negatives(void) {
+    kpdt_loss_desc d = desc_of(KPDT_MNR);
+    d.scale = 5;
+    negatives_case("n_mnr", &d, false);
+    negatives_case("n_log_q", &d, true);
+    d = desc_of(KPDT_MARGIN_MSE);
+    negatives_case("n_margin", &d, false);
+    d = desc_of(KPDT_KL);
+    negatives_case("n_kl", &d, false);
+    d = desc_of(KPDT_PEARSON);
+    d.per_query = true;
+    negatives_case("n_pearson", &d, false);
+    d = desc_of(KPDT_RANKNET);
+    negatives_case("n_ranknet", &d, false);
+}
+
 static void golden_head(void) {
     static vectors in;
     static float w[90], bias[3], label[6], du[60], dv[60], dw[90], dbias[3], loss;
@@ -980,6 +1025,7 @@ SUITE(losses) {
     RUN(losses, golden_pairs);
     RUN(losses, golden_matrix);
     RUN(losses, golden_vectors);
+    RUN(losses, golden_negatives);
     RUN(losses, golden_head);
     RUN(losses, same_bits);
     RUN(losses, rounding_mode);

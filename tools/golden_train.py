@@ -236,6 +236,53 @@ def bootstrap():
     write("bootstrap.interval", [np.mean(a.astype(float) - b), r.confidence_interval.low, r.confidence_interval.high])
 
 
+def negatives():
+    """Anchors with a positive and two negatives each: the losses that take them, cosine included."""
+    rng = np.random.default_rng(8)
+    a, b, c, d = (single(rng.normal(size=(5, 8))) for _ in range(4))
+    t, log_q = single(rng.uniform(0, 1, (5, 3))), single(np.log(rng.uniform(0.01, 0.3, 15)))
+    for name, v in (("a", a), ("b", b), ("c", c), ("d", d), ("t", t), ("log_q", log_q)):
+        write("negatives." + name, v)
+    t, model, cosine = torch.tensor(t, dtype=torch.float64), Model(), util.pairwise_cos_sim
+
+    def scores(x):
+        return torch.stack([cosine(x[0], v) for v in x[1:]], 1)
+
+    def pearson(x):
+        def one(s, t):
+            return 1 - ((s - s.mean()) * (t - t.mean())).sum() / (len(s) - 1) / (s.std() * t.std() + 1e-8)
+        return sum(one(s, w) for s, w in zip(scores(x), t)) / 5
+
+    def ranknet(x):
+        s = scores(x)
+        terms = [F.softplus(-20 * (s[q, i] - s[q, j]))
+                 for q in range(5) for i in range(3) for j in range(3) if t[q, i] > t[q, j]]
+        return sum(terms) / len(terms)
+
+    def in_order(positive, *negative):      # as the trainer has them: the positives, then each anchor's negatives
+        return torch.cat([positive, torch.stack(negative, 1).reshape(10, 8)])
+
+    def corrected(x):
+        candidates = in_order(*x[1:])
+        return F.cross_entropy(5 * util.cos_sim(x[0], candidates) - torch.tensor(log_q, dtype=torch.float64), torch.arange(5))
+
+    cases = (
+        ("n_mnr", lambda x: losses.MultipleNegativesRankingLoss(model, 5.0)([column(v) for v in x], None)),
+        ("n_log_q", corrected),
+        ("n_margin", lambda x: losses.MarginMSELoss(model, cosine)([column(v) for v in x], t[:, :1] - t[:, 1:])),
+        ("n_kl", lambda x: losses.DistillKLDivLoss(model, cosine)([column(v) for v in x], t)),
+        ("n_pearson", pearson),
+        ("n_ranknet", ranknet),
+    )
+    for name, loss in cases:
+        x = [leaf(v) for v in (a, b, c, d)]
+        value = loss(x)
+        value.backward()
+        write(name + ".loss", value)
+        write(name + ".da", x[0].grad)
+        write(name + ".db", in_order(*[v.grad for v in x[1:]]))
+
+
 warnings.simplefilter("ignore")
 for part in (pairs, matrix, vectors):
     part()
@@ -243,6 +290,7 @@ by_score = classification()
 for part in (ranking, bootstrap, holm):
     part()
 by_query(*by_score)
+negatives()
 versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, sentence_transformers, sklearn, scipy, statsmodels, np))
 with open(OUT, "w") as f:
     f.write("# Written by tools/golden_train.py with\n# " + versions + "\n" + "\n".join(lines) + "\n")

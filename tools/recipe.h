@@ -182,7 +182,8 @@ static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_SETS, "file", RECIPE_FILE, D(file), 0, 0, 0, NULL, "required",
      "a row a line, a TAB between columns; or CSV (.csv) or JSON lines (.jsonl), which are held in memory"},
     {RECIPE_SETS, "columns", RECIPE_COLUMNS, D(set.columns), 0, 0, 0, RECIPE_COLUMN_WORDS, "by the names in the file",
-     "words, in the file's order; - skips one, query groups rows; or WORD=NAME, by the file's names"},
+     "words, in the file's order; - skips one, query groups rows, negative is a wrong keyphrase and may come again; or "
+     "WORD=NAME, by the file's names"},
     {RECIPE_SETS, "items", RECIPE_FILE, D(items), 0, 0, 0, NULL, "none",
      "a file of id, title, category: a column `item` then has ids, in place of title and category"},
     {RECIPE_SETS, "format", RECIPE_CHOICE, D(format), 0, 0, 0, TABLE_FORMATS, "auto", "of the file; auto: by its name"},
@@ -192,7 +193,9 @@ static const recipe_key RECIPE_KEYS[] = {
      "one or more with a comma between them, each with options (below)"},
     {RECIPE_DATA, "batching", RECIPE_CHOICE, D(source.batching), 0, 0, 0, WORDS(KPDT_BATCHING_LIST), "random",
      "no-duplicates: to mnr no text counts twice in a batch; by-query: its rows together, which margin-mse, kl, ranknet and "
-     "pearson per_query=yes want"},
+     "pearson per_query=yes want of a set without negatives"},
+    {RECIPE_DATA, "log_q", RECIPE_YES_NO, D(source.log_q), 0, 0, 0, NULL, "no",
+     "mnr takes from a candidate's score the log of how often the set has it"},
     {RECIPE_DATA, "share", RECIPE_NUMBER, D(source.share), 0, HUGE_VAL, RECIPE_OVER, NULL, "as its rows",
      "of the batches, beside that of the others; for all sets or for none"},
     {RECIPE_DATA, "similarity", RECIPE_CHOICE, D(similarity), 0, 0, 0, WORDS(KPDT_SIMILARITY_LIST), "cosine",
@@ -423,7 +426,8 @@ static bool recipe_columns(recipe *r, const recipe_key *k, char *value, kpdt_col
     for (char *word = recipe_word(&value); word; word = recipe_word(&value)) {
         int at;
         if (!recipe_choice(r, k, k->choices, word, &at)) return false;
-        if (at && seen & 1 << at) return recipe_fail(r, r->line, "columns: '%s' twice", word);
+        if (at && recipe_role(at) != KPDT_COL_NEGATIVE && seen & 1 << at)
+            return recipe_fail(r, r->line, "columns: '%s' twice", word);
         if (n == KPDT_MAX_COLUMNS) return recipe_fail(r, r->line, "columns: more than %d", KPDT_MAX_COLUMNS);
         seen |= 1 << at;
         out[n++] = recipe_role(at);
@@ -648,6 +652,9 @@ static bool recipe_knows_columns(const recipe *r, const recipe_data *d) {
     return !r->plan || (d->columns && !strchr(d->columns, '=') && !d->items);
 }
 
+enum { RECIPE_MAX_NEGATIVES = 16 };     // columns of a file that says by names which they are
+#define RECIPE_4(x) x x x x
+
 static bool recipe_has_column(const recipe_data *d, kpdt_column role) {
     for (int i = 0; i < KPDT_MAX_COLUMNS && d->set.columns[i]; i++)
         if (d->set.columns[i] == role) return true;
@@ -671,12 +678,13 @@ static bool recipe_items(recipe *r, recipe_data *d) {
 // Looks at the first record. Whether the file is anything but lines of just the columns that the recipe names; and of that, the
 // columns that it has.
 static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
-    static const char all[] = "keyphrase? title? category? query? label? score?";
+    static const char all[] = "keyphrase? title? category? query? label? score?" RECIPE_4(RECIPE_4(" negative?"));
     table t;
     kpd_text first;
     const char *why;
     FILE *f;
     int n = 0;
+    bool negatives = false;             // the first of JSON's objects has some, so others may have more
     bool ok = r->plan || !d->items || recipe_items(r, d);
     if (r->plan || !ok) return ok;
     f = files_open(d->file, &why);
@@ -689,8 +697,12 @@ static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
     if (!ok && t.begun && !d->other) ok = true;     // the library says what is wrong with lines
     if (!ok) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->file, (long long)t.line, t.why);
     else if (!d->columns && !d->other) ok = recipe_fail(r, at->line, "%s: the key 'columns' is missing", at->title);
-    for (int i = 0; ok && d->other && i < t.n_columns - (d->items != NULL); i++)
-        if (t.column[i].at >= 0) d->set.columns[n++] = recipe_role(i + 1);
+    for (int i = 0; ok && d->other && i < t.n_columns - (d->items != NULL); i++) {
+        kpdt_column role = KPDT_COL_SKIP;
+        kpdt_column_from_name(t.column[i].word, &role);
+        negatives = negatives || (role == KPDT_COL_NEGATIVE && t.column[i].at >= 0 && t.format == TABLE_JSONL);
+        if (t.column[i].at >= 0 || (negatives && role == KPDT_COL_NEGATIVE)) d->set.columns[n++] = role;
+    }
     if (ok && d->other) memset(d->set.columns + n, 0, sizeof d->set.columns - (size_t)n * sizeof *d->set.columns);
     table_close(&t);
     fclose(f);
@@ -707,8 +719,31 @@ static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_s
                        texts ? "label" : keyphrase ? "title" : "keyphrase");
 }
 
+static bool recipe_uses_negatives(const kpdt_loss_desc *x) {
+    int mnr = RECIPE_BIT(KPDT_MNR) | RECIPE_BIT(KPDT_MNR_SYMMETRIC);
+    return (RECIPE_OF_QUERIES | mnr) & RECIPE_BIT((int)x->loss) || x->per_query;
+}
+
+// A set with negatives wants losses that have a use for them.
+static bool recipe_check_negatives(recipe *r, const recipe_data *d, const recipe_section *at) {
+    int32_t line = recipe_line_of(at, "loss");
+    bool mnr = false;
+    for (int i = 0; i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
+        const kpdt_loss_desc *x = &d->source.losses[i];
+        mnr = mnr || x->loss == KPDT_MNR || x->loss == KPDT_MNR_SYMMETRIC;
+        if (!recipe_has_column(d, KPDT_COL_NEGATIVE)) continue;
+        if (!recipe_uses_negatives(x))
+            return recipe_fail(r, line, "loss: %s has no use for the column 'negative', which mnr, mnr-symmetric, margin-mse, "
+                               "kl, ranknet and pearson per_query=yes have", kpdt_loss_name(x->loss));
+        if (x->teacher == KPDT_BY_SCORE)
+            return recipe_fail(r, line, "loss: teacher=score, which negatives have none of; expected label or assistant");
+    }
+    return mnr || !d->source.log_q || recipe_fail(r, recipe_line_of(at, "log_q"), "log_q: it is of mnr, which is no loss here");
+}
+
 static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_section *at) {
     int32_t line = recipe_line_of(at, "loss");
+    if (!recipe_check_negatives(r, d, at)) return false;
     for (int i = 0; recipe_knows_columns(r, d) && i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
         const kpdt_loss_desc *x = &d->source.losses[i];
         bool on_pairs = (RECIPE_ON_PAIRS & RECIPE_BIT((int)x->loss)) != 0;
@@ -716,7 +751,8 @@ static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_se
             return recipe_fail(r, line, "loss: teacher=assistant, but [model] names no assistant");
         if (on_pairs && x->teacher == KPDT_BY_SCORE && !recipe_has_column(d, KPDT_COL_SCORE))
             return recipe_fail(r, line, "loss: teacher=score, but columns has no 'score'");
-        if (on_pairs && x->teacher == KPDT_BY_LABEL && !recipe_has_column(d, KPDT_COL_LABEL))
+        if (on_pairs && x->teacher == KPDT_BY_LABEL && !recipe_has_column(d, KPDT_COL_LABEL) &&
+            !recipe_has_column(d, KPDT_COL_NEGATIVE))
             return recipe_fail(r, line, "loss: it follows labels, but columns has no 'label'");
     }
     return true;
@@ -729,6 +765,7 @@ static bool recipe_check_queries(recipe *r, const recipe_data *d, const recipe_s
         const kpdt_loss_desc *x = &d->source.losses[i];
         char name[60];
         if (!(RECIPE_OF_QUERIES & RECIPE_BIT((int)x->loss)) && !x->per_query) continue;
+        if (recipe_has_column(d, KPDT_COL_NEGATIVE)) continue;      // a row is a query by itself
         recipe_loss_text(x, name, sizeof name);
         if (!recipe_has_column(d, KPDT_COL_QUERY))
             return recipe_fail(r, line, "loss: %s compares the rows of a query, but columns has no 'query'", name);
@@ -908,7 +945,7 @@ static bool recipe_check_numbers(recipe *r, const recipe_data *d, kpd_text line,
 
 // The file as lines of just the columns, which the library then reads.
 static bool recipe_read_other(recipe *r, recipe_data *d, const recipe_section *at) {
-    char wanted[120] = "";
+    char wanted[400] = "";
     table t;
     kpd_text line;
     size_t room = 0;

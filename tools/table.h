@@ -7,7 +7,8 @@
 //
 // Whatever the form, a record comes as one line of the cells that are wanted, in that order, with TABs between them; a TAB or
 // the end of a line within a cell becomes a space. What is wanted are words, with a ? those that may be missing, the last of
-// which are then left out, and with a * those whose cell is then empty.
+// which are then left out, and with a * those whose cell is then empty. A word that is wanted several times takes as many
+// columns, in their order: of its name, or of NAME_1, NAME_2 and so on; of JSON also the texts of an array.
 // Which cell is which: by the names of CSV's first line or of JSON's keys; of TAB-separated text by order, unless all cells of
 // the first line are names (two or more). `columns` says otherwise: words in the file's order, - skips one; or WORD=NAME, by
 // name. A file that is evidently of another form is refused.
@@ -30,7 +31,7 @@
 #define TABLE_UNUSED
 #endif
 
-enum { TABLE_MAX_WANTED = 16, TABLE_MAX_CELLS = 256, TABLE_MAX_NAME = 64 };
+enum { TABLE_MAX_WANTED = 32, TABLE_MAX_CELLS = 256, TABLE_MAX_NAME = 64 };
 
 typedef enum table_format { TABLE_BY_NAME, TABLE_TSV, TABLE_CSV, TABLE_JSONL } table_format;
 #define TABLE_FORMATS "auto tsv csv jsonl"
@@ -100,21 +101,38 @@ static bool table_grow(table *t, char **block, size_t *room, size_t size, size_t
 
 // ---- names -----------------------------------------------------------------------------------------------------------
 
-#define TABLE_NAMES " keyphrase title category query label score assistant id item text impressions clicks position "
+#define TABLE_NAMES " keyphrase title category query label score assistant id item text impressions clicks position negative "
 
 static bool table_is(kpd_text t, const char *name) { return t.size == strlen(name) && !memcmp(t.data, name, t.size); }
 
+// Whether t is NAME, or NAME_1, NAME_2 and so on.
+static bool table_is_one_of(kpd_text t, const char *name) {
+    size_t n = strlen(name), digits = n + 1;
+    if (t.size <= n + 1 || memcmp(t.data, name, n) || t.data[n] != '_') return table_is(t, name);
+    while (digits < t.size && t.data[digits] >= '0' && t.data[digits] <= '9') digits++;
+    return digits == t.size;
+}
+
 static bool table_is_name(kpd_text t) {
     char word[TABLE_MAX_NAME + 2];
+    if (table_is_one_of(t, "negative")) return true;
     if (!t.size || t.size >= TABLE_MAX_NAME || memchr(t.data, ' ', t.size)) return false;
     snprintf(word, sizeof word, " %.*s ", (int)t.size, t.data);
     return strstr(TABLE_NAMES, word) != NULL;
 }
 
+// The column of a word: of one that is wanted several times the first without a cell, or the last.
 static table_column *table_word(table *t, const char *word, size_t n) {
-    for (int i = 0; i < t->n_columns; i++)
-        if (strlen(t->column[i].word) == n && !memcmp(t->column[i].word, word, n)) return &t->column[i];
-    return NULL;
+    table_column *found = NULL;
+    for (int i = 0; i < t->n_columns && !(found && found->at < 0); i++)
+        if (strlen(t->column[i].word) == n && !memcmp(t->column[i].word, word, n)) found = &t->column[i];
+    return found;
+}
+
+// Whether column i's word is wanted once more, before it or behind it.
+static bool table_repeats(const table *t, int i) {
+    return (i && !strcmp(t->column[i - 1].word, t->column[i].word)) ||
+           (i + 1 < t->n_columns && !strcmp(t->column[i + 1].word, t->column[i].word));
 }
 
 static void table_want(table *t, const char *wanted) {
@@ -171,7 +189,9 @@ static bool table_renames(table *t) {
         size_t n = strcspn(p, ", "), word = strcspn(p, "=, ");
         table_column *c = table_word(t, p, word);
         if (n - word >= TABLE_MAX_NAME) return table_fail(t, "columns: '%.*s' is too long", (int)n, p);
-        if (c && word < n) snprintf(c->name, sizeof c->name, "%.*s", (int)(n - word - 1), p + word + 1);
+        for (int i = 0; i < t->n_columns && word < n; i++)
+            if (c && !strcmp(t->column[i].word, c->word))
+                snprintf(t->column[i].name, sizeof t->column[i].name, "%.*s", (int)(n - word - 1), p + word + 1);
         p += n;
     }
     return true;
@@ -180,8 +200,13 @@ static bool table_renames(table *t) {
 // By the names that stand in the cells of the first line. `text` serves as the main word.
 static bool table_by_name(table *t) {
     for (int k = 0; k < t->n_cells; k++)
-        for (int i = 0; i < t->n_columns; i++)
-            if (table_is(t->cell[k], t->column[i].name) && t->column[i].at < 0) t->column[i].at = k;
+        for (int i = 0; i < t->n_columns; i++) {
+            bool many = table_repeats(t, i);
+            if (t->column[i].at >= 0) continue;
+            if (!(many ? table_is_one_of(t->cell[k], t->column[i].name) : table_is(t->cell[k], t->column[i].name))) continue;
+            t->column[i].at = k;
+            if (many) break;
+        }
     for (int k = 0; k < t->n_cells && t->column[t->main].at < 0; k++)
         if (table_is(t->cell[k], "text")) t->column[t->main].at = k;
     return table_missing(t);
@@ -380,7 +405,7 @@ static bool table_is_number(kpd_text t) {
 // A number, true (as 1), false (as 0) or null (no text) at p.
 static char *table_bare(table *t, char *p, char *end, kpd_text *out) {
     char *begin = p;
-    while (p < end && !strchr(",} \t\r\n", *p)) p++;
+    while (p < end && !strchr(",]} \t\r\n", *p)) p++;
     out->data = begin;
     out->size = (size_t)(p - begin);
     if (table_is_number(*out)) return p;
@@ -402,6 +427,39 @@ static char *table_value(table *t, char *p, char *end, kpd_text *out) {
     return p;
 }
 
+// The column of a word that is wanted several times into which a value of this key goes: the first without a cell, -1 = there
+// is none. *many: whether the key is such a word's.
+static int table_next_of(const table *t, kpd_text key, bool *many) {
+    *many = false;
+    for (int i = 0; i < t->n_columns; i++) {
+        if (!table_repeats(t, i) || !table_is_one_of(key, t->column[i].name)) continue;
+        *many = true;
+        if (t->column[i].at < 0) return i;
+    }
+    return -1;
+}
+
+// A value, or the values of an array, at p, to the columns of a word that is wanted several times. An array without values
+// makes an empty cell, so that it is known that there is such a column.
+static char *table_values(table *t, kpd_text key, char *p, char *end) {
+    bool array = p < end && *p == '[', many;
+    if (array) p = table_blank(p + 1, end);
+    for (bool first = true;; first = false) {
+        int at = table_next_of(t, key, &many);
+        kpd_text value = {NULL, 0};
+        if (array && p < end && *p == ']' && (!first || at < 0)) return p + 1;
+        if (at < 0) { table_fail(t, "too many of '%.*s'", (int)(key.size > 40 ? 40 : key.size), key.data); return NULL; }
+        if (!(array && p < end && *p == ']')) p = table_value(t, p, end, &value);
+        if (!p) return NULL;
+        t->cell[at] = value;
+        t->column[at].at = at;
+        if (!array) return p;
+        p = table_blank(p, end);
+        if (p < end && *p == ',') p = table_blank(p + 1, end);
+        else if (p == end || *p != ']') { table_fail(t, "expected a comma or ]"); return NULL; }
+    }
+}
+
 // An object's values as cells of the wanted columns; `text` serves as the main one.
 static bool table_json(table *t) {
     char *p = table_blank(t->raw, t->raw + t->raw_size), *end = t->raw + t->raw_size;
@@ -411,12 +469,16 @@ static bool table_json(table *t) {
     if (p == end || *p++ != '{') return table_fail(t, "expected a JSON object, {\"%s\": ...}", t->column[t->main].name);
     for (p = table_blank(p, end); p < end && *p != '}'; p = table_blank(p, end)) {
         kpd_text key, value;
+        bool many;
         p = *p == '"' ? table_string(p, end, &key) : NULL;
         p = p ? table_blank(p, end) : NULL;
         if (!p || p == end || *p != ':') return table_fail(t, "expected \"name\": value");
-        p = table_value(t, table_blank(p + 1, end), end, &value);
+        p = table_blank(p + 1, end);
+        value.data = NULL; value.size = 0;
+        table_next_of(t, key, &many);
+        p = many ? table_values(t, key, p, end) : table_value(t, p, end, &value);
         if (!p) return false;
-        for (int i = 0; i < t->n_columns; i++)
+        for (int i = 0; !many && i < t->n_columns; i++)
             if (table_is(key, t->column[i].name)) { t->cell[i] = value; t->column[i].at = i; }
         if (table_is(key, "text")) text = value;
         p = table_blank(p, end);

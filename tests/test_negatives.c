@@ -1,0 +1,431 @@
+// Explicit negatives in the trainer: which rows and batches have them, what losses make of them, and what is refused.
+#define KPD_THREADS
+#include "../kpd_train.h"
+#include "test.h"
+#include "tiny_model.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const kpdt_column COLUMNS[] = {KPDT_COL_NEGATIVE, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY,
+                                      KPDT_COL_NEGATIVE, KPDT_COL_LABEL, KPDT_COL_NEGATIVE, KPDT_COL_END};
+enum { ROWS = 24, BATCH = 8, WIDTH = 16, MOST = BATCH * 4 };
+static kpd_error error;
+
+static const char *word(uint32_t *seed) {
+    static const char *const words[] = {"blue", "red", "green", "case", "cover", "phone", "laptop", "charger", "sleeve", "lamp"};
+    return words[tiny_random(seed) / 64 % 10];
+}
+
+// Row i has i % 4 negatives, in whichever of its three cells.
+static char *rows_text(int rows) {
+    char *text = (char *)malloc((size_t)rows * 160 + 1);
+    uint32_t seed = 11;
+    size_t at = 0;
+    for (int i = 0; text && i < rows; i++) {
+        char cell[3][40] = {"", "", ""};
+        for (int k = 0; k < i % 4; k++) sprintf(cell[(i / 4 + k) % 3], "%s %s", word(&seed), word(&seed));
+        at += (size_t)sprintf(text + at, "%s\t%s %s\t", cell[0], word(&seed), word(&seed));
+        at += (size_t)sprintf(text + at, "%s %s %s\t%s\t", word(&seed), word(&seed), word(&seed), i % 3 ? "lamp" : "");
+        at += (size_t)sprintf(text + at, "%s\t%.2f\t%s\n", cell[1], 0.5 + 0.02 * i, cell[2]);
+    }
+    return text;
+}
+
+static kpdt_dataset *open_text(const char *text, const kpdt_column *columns) {
+    kpdt_dataset_desc d;
+    kpdt_dataset *x = NULL;
+    memset(&d, 0, sizeof d);
+    for (int i = 0; columns[i]; i++) d.columns[i] = columns[i];
+    d.data = text; d.size = strlen(text);
+    CHECK_THAT(!kpdt_dataset_open(&d, &x, &error), "%s", error.message);
+    return x;
+}
+
+typedef struct job {
+    char *text;
+    kpdt_dataset *data;
+    kpd_model *start, *assistant;
+    kpdt_source source;
+    kpdt_trainer_desc d;
+} job;
+
+static void job_open(job *j, kpd_kind kind) {
+    tiny_options o;
+    memset(j, 0, sizeof *j);
+    memset(&o, 0, sizeof o);
+    j->text = rows_text(ROWS);
+    j->data = open_text(j->text, COLUMNS);
+    o.kind = kind;
+    j->start = tiny_model(&o);
+    o.kind = KPD_CROSS_ENCODER; o.seed = 9;
+    j->assistant = tiny_model(&o);
+    j->source.data = j->data;
+    j->source.losses[0].loss = kind == KPD_BI_ENCODER ? KPDT_MNR : KPDT_RANKNET;
+    j->source.losses[1].loss = KPDT_MARGIN_MSE; j->source.losses[1].teacher = KPDT_BY_ASSISTANT;
+    j->source.losses[2].loss = KPDT_PEARSON; j->source.losses[2].per_query = true;
+    j->source.losses[2].teacher = KPDT_BY_ASSISTANT;
+    j->d.start = j->start; j->d.assistant = j->assistant; j->d.sources = &j->source; j->d.n_sources = 1;
+    j->d.batch = BATCH; j->d.rate = 0.003f; j->d.seed = 3;
+}
+
+static void job_close(job *j) {
+    kpdt_dataset_destroy(j->data);
+    free(j->text);
+    kpd_model_destroy(j->start);
+    kpd_model_destroy(j->assistant);
+}
+
+static kpdt_trainer *job_trainer(const job *j) {
+    kpdt_trainer *t = NULL;
+    CHECK_THAT(!kpdt_trainer_create(&j->d, &t, &error), "%s", error.message);
+    return t;
+}
+
+static bool is(kpd_text t, const char *want) { return t.size == strlen(want) && !memcmp(t.data, want, t.size); }
+
+static void a_row_has_those_that_are_not_empty(void) {
+    kpdt_dataset *x = open_text("a b\tp\tt\t\t\t1\tc\n\tp\tt\tk\t\t0\t\n", COLUMNS);
+    kpdt_row r;
+    CHECK_OK(kpdt_dataset_get(x, 0, &r, NULL));
+    CHECK(r.n_negatives == 2 && is(r.negative[0], "a b") && is(r.negative[1], "c") && is(r.keyphrase, "p"));
+    CHECK_OK(kpdt_dataset_get(x, 1, &r, NULL));
+    CHECK(r.n_negatives == 0 && is(r.category, "k") && r.label == 0);
+    kpdt_dataset_destroy(x);
+}
+
+// Rows in order: each row's negatives stand behind all keyphrases, and each text has the share of its cells.
+static void a_batch_has_those_of_its_rows(void) {
+    static const char text[] = "lamp\tred case\tphone\t\tcover\t1\t\n\tred case\tlaptop\t\t\t1\t\nred case\tlamp\tblue\t\t\t1\tcover\n";
+    static const int count[] = {3, 3, 2, 2, 2, 3, 2};       // of 7 cells: red case, red case, lamp; lamp, cover, red case, cover
+    static const char *const want[] = {"red case", "red case", "lamp", "lamp", "cover", "red case", "cover"};
+    job j;
+    kpdt_dataset *x = open_text(text, COLUMNS);
+    kpdt_trainer *t;
+    kpdt_batch b;
+    job_open(&j, KPD_BI_ENCODER);
+    j.source.data = x; j.source.batching = KPDT_IN_ORDER; j.source.log_q = true;
+    t = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+    CHECK(b.n == 3 && b.n_negatives == 4 && !b.mask && b.log_q);
+    for (int i = 0; i < 7 && b.log_q; i++) {
+        CHECK_THAT(is(b.in[KPD_KEYPHRASE][i].part[0], want[i]), "text %d", i);
+        CHECK_NEAR(b.log_q[i], log(count[i] / 7.0), 1e-6);
+    }
+    CHECK(b.negative_of[0] == 0 && b.negative_of[1] == 0 && b.negative_of[2] == 2 && b.negative_of[3] == 2);
+    kpdt_trainer_destroy(t);
+    j.source.log_q = false;
+    t = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+    CHECK(!b.log_q);
+    kpdt_trainer_destroy(t);
+    kpdt_dataset_destroy(x);
+    job_close(&j);
+}
+
+// Items 0 and 1 are the same one. Of a text several times the first counts, but as nobody's negative that has it as keyphrase.
+static void no_duplicates_counts_negatives_too(void) {
+    static const char text[] = "lamp\tred case\tphone\t\tcover\t1\t\ncover\tlamp\tphone\t\t\t1\t\nred  CASE\tblue\tlaptop\t\tgreen\t1\tgreen\n";
+    // columns: red case, lamp, blue; lamp, cover; cover; red case, green, green
+    static const char *const want[3] = {".x.x.xx.x", "x..x.xx.x", "...x.xx.x"};
+    job j;
+    kpdt_dataset *x = open_text(text, COLUMNS);
+    kpdt_trainer *t = NULL;
+    kpdt_batch b;
+    job_open(&j, KPD_BI_ENCODER);
+    j.source.data = x; j.source.batching = KPDT_NO_DUPLICATES;
+    memset(&b, 0, sizeof b);
+    for (bool in_order = false; !in_order && j.d.seed < 100; j.d.seed++) {
+        kpdt_trainer_destroy(t);
+        t = job_trainer(&j);
+        CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+        in_order = b.row[0] == 0 && b.row[1] == 1;
+    }
+    if (CHECK(b.n == 3 && b.n_negatives == 6 && b.mask && b.row[0] == 0 && b.row[1] == 1))
+        for (int i = 0; i < 27; i++)
+            CHECK_THAT(!!(b.mask[i] & KPDT_MASK_ROW) == (want[i / 9][i % 9] == 'x'), "row %d, column %d", i / 9, i % 9);
+    kpdt_trainer_destroy(t);
+    kpdt_dataset_destroy(x);
+    job_close(&j);
+}
+
+// Vectors of a batch's texts through the model, by the functions that make them for use.
+typedef struct seen { float item[BATCH * WIDTH], phrase[MOST * WIDTH], soft[MOST]; } seen;
+
+static void look_at(const job *j, const kpdt_batch *b, seen *x) {
+    kpd_session *s = tiny_session(j->start, j->assistant);
+    CHECK_OK(kpd_embed(s, j->start, KPD_ITEM, b->in[KPD_ITEM], (size_t)b->n, 0, x->item, NULL));
+    CHECK_OK(kpd_embed(s, j->start, KPD_KEYPHRASE, b->in[KPD_KEYPHRASE], (size_t)(b->n + b->n_negatives), 0, x->phrase, NULL));
+    for (int i = 0; i < b->n + b->n_negatives; i++) {
+        const kpd_input *item = &b->in[KPD_ITEM][i < b->n ? i : b->negative_of[i - b->n]];
+        kpd_input pair = kpd_input_str("", "", "");
+        pair.part[0] = b->in[KPD_KEYPHRASE][i].part[0]; pair.part[1] = item->part[1]; pair.part[2] = item->part[0];
+        CHECK_OK(kpd_score(s, j->assistant, &pair, 1, &x->soft[i], NULL));
+        x->soft[i] = kpd_sigmoid(x->soft[i]);
+    }
+    kpd_session_destroy(s);
+}
+
+// Cross-entropy of each row over all candidates; mean squared difference of margins; 1 - r of each row's scores.
+static double by_hand(const kpdt_batch *b, const seen *x) {
+    double mnr = 0, margin = 0, pearson = 0;
+    int C = b->n + b->n_negatives;
+    for (int i = 0; i < b->n; i++) {
+        double z = 0, s[MOST] = {0}, ss[4], tt[4], ms = 0, mt = 0, cs = 0, ct = 0, cov = 0;
+        int n = 0;
+        for (int c = 0; c < C; c++) {
+            s[c] = (double)kpd_cosine(x->item + i * WIDTH, x->phrase + c * WIDTH, WIDTH);
+            z += exp(20 * s[c]);
+            if (c != i && (c < b->n || b->negative_of[c - b->n] != i)) continue;
+            ss[n] = s[c]; tt[n] = (double)x->soft[c];
+            if (n) margin += ((ss[0] - ss[n]) - (tt[0] - tt[n])) * ((ss[0] - ss[n]) - (tt[0] - tt[n]));
+            n++;
+        }
+        mnr += (log(z) - 20 * s[i]) / b->n;
+        for (int k = 0; k < n; k++) { ms += ss[k] / n; mt += tt[k] / n; }
+        for (int k = 0; k < n; k++) {
+            cs += (ss[k] - ms) * (ss[k] - ms); ct += (tt[k] - mt) * (tt[k] - mt); cov += (ss[k] - ms) * (tt[k] - mt);
+        }
+        pearson += (n < 2 || cs == 0 || ct == 0 ? 1 : 1 - cov / (n - 1) / (sqrt(cs / (n - 1)) * sqrt(ct / (n - 1)) + 1e-8)) / b->n;
+    }
+    return mnr + margin / b->n_negatives + pearson;
+}
+
+static void the_loss_is_that_of_all_candidates(void) {
+    job j;
+    kpdt_trainer *t;
+    kpdt_batch b;
+    static seen x;
+    job_open(&j, KPD_BI_ENCODER);
+    t = job_trainer(&j);
+    for (int i = 0; i < 3; i++) {                           // of an epoch; weights stay, since nothing is applied
+        float loss = 0, again = 0;
+        CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+        look_at(&j, &b, &x);
+        CHECK_THAT(!kpdt_trainer_learn(t, &b, &loss, &error), "%s", error.message);
+        CHECK_NEAR(loss, by_hand(&b, &x), 2e-5);
+        b.source = -1; b.row = NULL;                        // the assistant is asked anew, by the batch's texts
+        CHECK_OK(kpdt_trainer_learn(t, &b, &again, NULL));
+        CHECK_NEAR(loss, again, 1e-6);
+    }
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// learn, taken apart as a host does it: the same gradient, which the phases' own tests hold against central differences.
+static void the_gradient_is_that_of_its_phases(void) {
+    job j;
+    kpdt_trainer *t, *u;
+    kpdt_batch b;
+    static float item[BATCH * WIDTH], phrase[MOST * WIDTH], da[BATCH * WIDTH], db[MOST * WIDTH], work[2 * BATCH * MOST];
+    const float *g, *h;
+    kpdt_vectors v;
+    float loss = 0;
+    size_t n = 0, rows, texts;
+    double most = 0;
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.dropout = 0.1f;
+    j.source.losses[1].loss = KPDT_LOSS_NONE; j.source.log_q = true; j.source.batching = KPDT_NO_DUPLICATES;
+    t = job_trainer(&j);
+    u = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+    CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+    rows = (size_t)b.n; texts = rows + (size_t)b.n_negatives;
+    CHECK_OK(kpdt_trainer_forward(u, KPD_ITEM, b.in[KPD_ITEM], rows, item, NULL));
+    CHECK_OK(kpdt_trainer_forward(u, KPD_KEYPHRASE, b.in[KPD_KEYPHRASE], texts, phrase, NULL));
+    memset(&v, 0, sizeof v);
+    v.a = item; v.b = phrase; v.na = rows; v.nb = texts; v.dim = WIDTH; v.mask = b.mask; v.log_q = b.log_q; v.work = work;
+    v.da = da; v.db = db;
+    memset(da, 0, sizeof da);
+    memset(db, 0, sizeof db);
+    CHECK_OK(kpdt_loss_vectors(&j.source.losses[0], &v, &loss, NULL));
+    CHECK_OK(kpdt_trainer_backward(u, KPD_ITEM, da, NULL));
+    CHECK_OK(kpdt_trainer_backward(u, KPD_KEYPHRASE, db, NULL));
+    g = kpdt_trainer_gradient(t, &n);
+    h = kpdt_trainer_gradient(u, &n);
+    for (size_t i = 0; i < n; i++) most = fabs((double)g[i]) > most ? fabs((double)g[i]) : most;
+    CHECK(most > 0 && !memcmp(g, h, n * sizeof *g));
+    kpdt_trainer_destroy(t);
+    kpdt_trainer_destroy(u);
+    job_close(&j);
+}
+
+// A cross-encoder's logits of a row's pairs, which are a query; labels 1 (there is no such column) and 0.
+static void a_cross_encoder_ranks_them(void) {
+    static const kpdt_column columns[] = {KPDT_COL_NEGATIVE, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY,
+                                          KPDT_COL_NEGATIVE, KPDT_COL_SKIP, KPDT_COL_NEGATIVE, KPDT_COL_END};
+    job j;
+    kpdt_trainer *t;
+    kpd_session *s;
+    kpdt_batch b;
+    kpdt_dataset *x;
+    float logit[MOST], loss = 0, grad[MOST], in_order[MOST], label[MOST], want;
+    int32_t query[MOST];
+    size_t n = 0;
+    job_open(&j, KPD_CROSS_ENCODER);
+    x = open_text(j.text, columns);
+    j.source.data = x;
+    j.source.losses[1].loss = KPDT_LOSS_NONE;
+    t = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
+    s = tiny_session(NULL, j.start);
+    CHECK_OK(kpd_score(s, j.start, b.in[0], (size_t)(b.n + b.n_negatives), logit, NULL));
+    for (int32_t i = 0; i < b.n; i++)
+        for (int32_t k = -1; k < b.n_negatives; k++) {
+            if (k >= 0 && b.negative_of[k] != i) continue;
+            in_order[n] = logit[k < 0 ? i : b.n + k];
+            label[n] = k < 0;
+            query[n++] = i;
+        }
+    CHECK_OK(kpdt_loss_pairs(&j.source.losses[0], in_order, label, query, n, &want, grad, NULL));
+    CHECK_THAT(!kpdt_trainer_learn(t, &b, &loss, &error), "%s", error.message);
+    CHECK_NEAR(loss, want, 1e-5);
+    kpd_session_destroy(s);
+    kpdt_trainer_destroy(t);
+    kpdt_dataset_destroy(x);
+    job_close(&j);
+}
+
+static uint64_t hash(uint64_t h, const void *data, size_t n) {
+    const uint8_t *p = (const uint8_t *)data;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
+    return h;
+}
+
+// n steps, or until done: the hash of their reports and of the gradient of one batch more.
+static uint64_t run(kpdt_trainer *t, int n, uint64_t h) {
+    kpdt_report r;
+    memset(&r, 0, sizeof r);
+    for (int i = 0; i < n && !r.done; i++) {
+        if (!CHECK_THAT(!kpdt_trainer_step(t, &r, &error), "%s", error.message)) break;
+        CHECK(r.texts > 2 * BATCH);
+        h = hash(h, &r.loss, sizeof r.loss);
+        h = hash(h, &r.grad_norm, sizeof r.grad_norm);
+    }
+    return h;
+}
+
+static uint64_t whole_run(const job *j) {
+    kpdt_trainer *t = job_trainer(j);
+    uint64_t h = run(t, 1000, 7);
+    kpdt_trainer_destroy(t);
+    return h;
+}
+
+static void bits_do_not_depend_on_pieces_threads_level_or_stops(void) {
+    const char *path = test_tmp("negatives.kpc");
+    for (int kind = 0; kind < 2; kind++) {
+        job j;
+        kpdt_trainer *t;
+        uint64_t want, h;
+        job_open(&j, (kpd_kind)kind);
+        j.d.dropout = 0.1f; j.d.epochs = 3;
+        if (kind == KPD_BI_ENCODER) { j.source.batching = KPDT_NO_DUPLICATES; j.source.log_q = true; }
+        want = whole_run(&j);
+        for (j.d.max_tokens = 24; j.d.max_tokens < 200; j.d.max_tokens += 53) CHECK(whole_run(&j) == want);
+        j.d.max_tokens = 0; j.d.max_texts = 3;
+        CHECK(whole_run(&j) == want);
+        j.d.simd = KPD_SIMD_SCALAR;
+        CHECK(whole_run(&j) == want);
+        j.d.simd = KPD_SIMD_AUTO;
+        {
+            kpd_pool *p = NULL;
+            CHECK_OK(kpd_pool_create(3, NULL, &p, NULL));
+            j.d.parallel = *kpd_pool_parallel(p);
+            CHECK(whole_run(&j) == want);
+            kpd_pool_destroy(p);
+            memset(&j.d.parallel, 0, sizeof j.d.parallel);
+        }
+        t = job_trainer(&j);
+        h = run(t, 4, 7);
+        CHECK_OK(kpdt_trainer_save(t, path, NULL));
+        kpdt_trainer_destroy(t);
+        t = job_trainer(&j);
+        CHECK_OK(kpdt_trainer_resume(t, path, NULL));
+        CHECK(run(t, 1000, h) == want);
+        kpdt_trainer_destroy(t);
+        if (kind == KPD_BI_ENCODER) {
+            j.source.log_q = false;
+            CHECK(whole_run(&j) != want);
+            t = job_trainer(&j);
+            CHECK_STATUS(kpdt_trainer_resume(t, path, &error), KPD_ERR_ARGUMENT);
+            CHECK_THAT(strstr(error.message, "log_q of source 0 1, now it is 0") != NULL, "%s", error.message);
+            kpdt_trainer_destroy(t);
+        }
+        job_close(&j);
+    }
+}
+
+static void losses_without_a_use_for_them_refuse(void) {
+    static const kpdt_loss useless[] = {KPDT_CONTRASTIVE, KPDT_ONLINE_CONTRASTIVE, KPDT_MSE, KPDT_COSENT, KPDT_PEARSON, KPDT_MLM};
+    job j;
+    kpdt_trainer *t = NULL;
+    job_open(&j, KPD_BI_ENCODER);
+    memset(j.source.losses, 0, sizeof j.source.losses);
+    for (size_t i = 0; i < sizeof useless / sizeof *useless; i++) {
+        char want[60];
+        j.source.losses[0].loss = useless[i];
+        snprintf(want, sizeof want, "source 0: %s has no use for negatives", kpdt_loss_name(useless[i]));
+        CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &error), KPD_ERR_ARGUMENT);
+        CHECK_THAT(strstr(error.message, want) != NULL, "%s", error.message);
+    }
+    j.source.losses[0].loss = KPDT_KL; j.source.losses[0].teacher = KPDT_BY_SCORE;
+    CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &error), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(error.message, "kl by score, which negatives have none of") != NULL, "%s", error.message);
+    j.source.losses[0].teacher = KPDT_BY_LABEL; j.source.log_q = true;
+    CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &error), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(error.message, "log_q is of mnr") != NULL, "%s", error.message);
+    j.source.log_q = false;
+    t = job_trainer(&j);                                    // nor a query column is wanted, nor batches by it
+    kpdt_trainer_destroy(t);
+    j.d.negatives = -1;
+    CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &error), KPD_ERR_ARGUMENT);
+    job_close(&j);
+}
+
+// A host's batch: as many as there is room for, in order, of rows that are there; and losses that have a use for them.
+static void hostile_batches_are_refused(void) {
+    job j;
+    kpdt_trainer *t;
+    kpdt_batch b;
+    kpd_input item[2], phrase[4];
+    int32_t of[2] = {0, 1};
+    float loss;
+    job_open(&j, KPD_BI_ENCODER);
+    j.d.n_sources = 0; j.d.steps = 1; j.d.batch = 2; j.d.negatives = 1;
+    t = job_trainer(&j);
+    for (int i = 0; i < 2; i++) item[i] = kpd_input_str("red case", "", NULL);
+    for (int i = 0; i < 4; i++) phrase[i] = kpd_input_str(i % 2 ? "lamp" : "blue", NULL, NULL);
+    memset(&b, 0, sizeof b);
+    b.source = -1; b.n = 2; b.in[0] = item; b.in[1] = phrase; b.n_negatives = 2; b.negative_of = of; b.losses[0].loss = KPDT_MNR;
+    CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+    b.n_negatives = 3;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, NULL), KPD_ERR_ARGUMENT);
+    b.n_negatives = -1;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, NULL), KPD_ERR_ARGUMENT);
+    b.n_negatives = 2; b.negative_of = NULL;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, NULL), KPD_ERR_ARGUMENT);
+    b.negative_of = of; of[1] = 2;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &error), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(error.message, "negative 1 is of row 2, expected 0 to 1") != NULL, "%s", error.message);
+    of[0] = 1; of[1] = 0;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, NULL), KPD_ERR_ARGUMENT);
+    of[0] = 0; b.losses[1].loss = KPDT_COSENT;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &error), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(error.message, "cosent has no use for negatives") != NULL, "%s", error.message);
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+SUITE(negatives) {
+    RUN(negatives, a_row_has_those_that_are_not_empty);
+    RUN(negatives, a_batch_has_those_of_its_rows);
+    RUN(negatives, no_duplicates_counts_negatives_too);
+    RUN(negatives, the_loss_is_that_of_all_candidates);
+    RUN(negatives, the_gradient_is_that_of_its_phases);
+    RUN(negatives, a_cross_encoder_ranks_them);
+    RUN(negatives, bits_do_not_depend_on_pieces_threads_level_or_stops);
+    RUN(negatives, losses_without_a_use_for_them_refuse);
+    RUN(negatives, hostile_batches_are_refused);
+}
