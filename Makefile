@@ -3,6 +3,7 @@
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
+#   make paper      the paper's tables, SEEDS=1: bench/paper
 #   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
@@ -24,7 +25,7 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all install uninstall test demo warn asan tsan cblas bits cross machines fuzz bench bench-peers test-real clean
+.PHONY: all install uninstall test demo paper warn asan tsan cblas bits cross machines fuzz bench bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES) $(EXAMPLES_CXX)
 
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
@@ -105,6 +106,16 @@ test: $(B)/tests $(B)/kpd $(B)/catalogue $(B)/libkpd.so $(B)/libkpd.a $(B)/pytho
 
 demo: $(B)/kpd
 	$(B)/kpd demo $(B)/demo --force
+
+SEEDS ?= 1 2 3 4 5
+STEPS ?= 4219
+PAPER = $(B)/kpd run bench/paper/paper.ini --dir $(B)/paper --set seeds="$(SEEDS)" --set steps=$(STEPS)
+paper: $(B)/kpd
+	$(PAPER) --only shop
+	python3 bench/paper/by_item.py $(B)/paper/shop/llm.tsv > $(B)/paper/by_item.tmp
+	mv $(B)/paper/by_item.tmp $(B)/paper/llm_by_item.tsv
+	$(PAPER)
+	python3 bench/paper/report.py $(B)/paper
 
 # The library, tools, tests and examples with each compiler and standard, and the library with each option on and off.
 warn:

@@ -1887,6 +1887,14 @@ run 1 $kpd run $p/small.ini --set seed=1; says "[set] has no such name (did you 
 run 1 $kpd run $p/no.ini; says "no.ini: No such file"; run 1 $kpd run $p/in.txt; says "its name does not end in .ini"
 run 1 $kpd run $p/small.ini --dir $p/no/such; says "cannot make the folder"
 
+# The recipe of the paper, as far as it can be said without its files.
+t run_paper
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; prints "1 of 1 stages would run"
+run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
+mkdir $p/paper; : > $p/paper/llm_by_item.tsv
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "110 of 110 stages would run"
+run 0 $kpd run $p/small.ini --dir $p/ref --dry-run; prints "0 of 12 stages would run"
+
 # ---- demo ---------------------------------------------------------------------------------------------------------
 
 small="--items 100 --queries 60"

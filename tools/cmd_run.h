@@ -207,8 +207,11 @@ static bool run_outputs(flow *f, pipeline_stage *x) {
         for (int i = 0; ok && is_file && shop_get_file(i).name; i++)
             ok = run_writes_in(f, x, j.o.output, shop_get_file(i).name);
     } else if (ok && is_file) ok = run_writes(f, x, j.o.output, NULL);
-    if (ok && j.o.bad) ok = run_writes(f, x, j.o.bad, NULL);
-    if (ok && j.o.per_query) ok = run_writes(f, x, j.o.per_query, NULL);
+    for (int i = 0; ok && i < N_OPTIONS; i++) {
+        const option *p = &OPTIONS[i];
+        const char *value = p->kind == FILE_NAME ? *(const char *const *)((const char *)&j.o + p->field) : NULL;
+        if (value && p->field != FIELD(output) && !is_input_option(p)) ok = run_writes(f, x, value, NULL);
+    }
     if (ok && x->redirect) ok = run_writes(f, x, x->redirect, NULL);
     if (ok && x->n_out == (size_t)x->n_writes)
         ok = fail(f->p.path, x->line, "%s: it writes no file; expected -o FILE, or > FILE at the end", c->name);
@@ -938,18 +941,19 @@ static bool run_all(flow *f) {
     return true;
 }
 
-// The folder, made if need be; it is the current one from then on. Another `kpd run` there is waited for.
+// The folder, made if need be; it is the current one from then on. Another `kpd run` there is waited for, but not by a look.
 static bool run_enter(flow *f) {
     f->made_dir = !file_exists(f->dir);
     f->back = open(".", O_RDONLY | O_CLOEXEC);
     if (!make_folder(f->dir)) return false;
     f->j->lock = open(f->dir, O_RDONLY | O_CLOEXEC);
     if (f->j->lock < 0 || chdir(f->dir)) return fail(f->dir, 0, "%s", strerror(errno));
+    if (f->j->o.dry_run) return true;
     if (flock(f->j->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
         note(f->dir, "waits for another kpd run there");
         while (flock(f->j->lock, LOCK_EX) && errno == EINTR) {}
     }
-    if (!f->j->o.dry_run) run_clean(RUN_STAMPS);
+    run_clean(RUN_STAMPS);
     return true;
 }
 

@@ -1,0 +1,113 @@
+"""Tables 1 and 2 beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder.
+
+    python3 report.py FOLDER
+
+Intervals are of 95 %, of bootstraps over seeds and pairs or items. A difference is marked * where its p, by Holm's method over
+the table's rows, is below .05; anything less is a tie. What is not there is left out."""
+import glob
+import os
+import sys
+
+PAPER1 = {  # F1, precision, recall, rho
+    "mse": (.81, .77, .86, .78), "cosent": (.87, .86, .88, .82), "pearson": (.88, .87, .88, .87),
+    "margin-mse": (.86, .84, .88, .80), "kl": (.85, .83, .88, .66), "llm": (.83, None, None, None),
+    "ctr": (.66, None, None, None), "llm+ctr": (.83, None, None, None), "llm+ctr+kd": (.88, None, None, None)}
+NAMES1 = {"llm": "contrastive (LLM)", "ctr": "MNR (CTR)", "llm+ctr": "LLM+CTR", "llm+ctr+kd": "LLM+CTR+KD",
+          "mse": "MSE", "cosent": "CoSENT", "pearson": "Pearson", "margin-mse": "margin-MSE", "kl": "KL"}
+PAPER2 = {  # KP, pass rate, Pass@5, 10, 15, 20
+    "llm+ctr+kd": (12, .71, .68, .60, .55, .52), "llm+sr+ctr+kd": (11, .70, .67, .59, .54, .51),
+    "llm+sr+kd": (12, .51, .47, .42, .41, .39), "llm+kd": (11, .49, .36, .35, .33, .32),
+    "llm": (11, .61, .45, .41, .38, .35), "ctr": (7, .60, .51, .42, .37, .34), "llm+ctr": None}
+
+
+def read(path):
+    """{figure: its cells as numbers, None for -}: value low high, of the other system, of the difference, p"""
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as f:
+        rows = [line.rstrip("\n").split("\t") for line in f]
+    return {row[0]: [None if x == "-" else float(x) for x in row[1:]] for row in rows if row[0] != "figure"}
+
+
+def number(x, digits=3):
+    if x is None:
+        return "-"
+    text = f"{x:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def interval(cells, digits=3):
+    return f"{number(cells[0], digits)} [{number(cells[1], digits)}, {number(cells[2], digits)}]"
+
+
+def holm(p):
+    """{name: p} adjusted for being tested together"""
+    out, worst = {}, 0
+    for i, name in enumerate(sorted(p, key=p.get)):
+        worst = max(worst, min(1, (len(p) - i) * p[name]))
+        out[name] = worst
+    return out
+
+
+def differences(tables, figure, reference):
+    """{name: the difference to the reference as a cell of the table}"""
+    rows = {name: t[figure] for name, t in tables.items() if name != reference and figure in t and len(t[figure]) > 9}
+    adjusted = holm({name: row[9] for name, row in rows.items() if row[9] is not None})
+    return {name: interval(row[6:9]) + (" *" if adjusted.get(name, 1) < .05 else "") for name, row in rows.items()}
+
+
+def table(head, rows):
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def paper(values, i, digits=2):
+    return number(values[i], digits) if values else "-"
+
+
+def table1(folder):
+    llm = {n: read(f"{folder}/pairs/{n}.llm.tsv") for n in PAPER1}
+    llm = {n: t for n, t in llm.items() if t}
+    truth = {n: read(f"{folder}/pairs/{n}.truth.tsv") for n in llm}
+    change = differences(llm, "f1", "pearson")
+    rows = []
+    for name, t in llm.items():
+        rho = [r["spearman_assistant"][0] for r in map(read, glob.glob(f"{folder}/rho/{name}.*.tsv")) if r]
+        of = truth[name]
+        rows.append([NAMES1[name], interval(t["f1"]), number(t["precision"][0]), number(t["recall"][0]),
+                     number(sum(rho) / len(rho)) if rho else "-", change.get(name, "-"),
+                     interval(of["f1"]) if of else "-", interval(of["spearman"]) if of else "-",
+                     " / ".join(paper(PAPER1[name], i) for i in range(4))])
+    print("**Table 1.** F1, precision, recall on the LLM's labels of unseen pairs; rho, Spearman with the assistant of the same "
+          "seed;\nF1 less that of Pearson; F1 and Spearman under the truth; the paper's F1 / P / R / rho.\n")
+    table(["loss", "F1", "P", "R", "rho", "F1 - Pearson's", "F1, truth", "Spearman, truth", "paper"], rows)
+
+
+def table2(folder):
+    figures = ["pr", "pass@5", "pass@10", "pass@15", "pass@20"]
+    for by in ("llm", "truth"):
+        tables = {n: read(f"{folder}/auction/{n}.{by}.tsv") for n in PAPER2}
+        tables = {n: t for n, t in tables.items() if t}
+        change = differences(tables, "pass@10", "llm+ctr+kd")
+        rows = [[name.upper(), interval(t["kp"], 0)] + [interval(t[f]) for f in figures] + [change.get(name, "-")] +
+                ([" / ".join(paper(PAPER2[name], i, 2 if i else 0) for i in range(6))] if by == "llm" else [])
+                for name, t in tables.items()]
+        print(f"**Table 2, by the {'LLM' if by == 'llm' else 'truth'}.** KP, the median of an item's keyphrases that pass the "
+              "search engine's filter; PR, the share of them\nthat the judge passes; Pass@k, of the first k before the filter; "
+              "Pass@10 less that of LLM+CTR+KD"
+              f"{'; the paper (KP / PR / Pass@5 / 10 / 15 / 20)' if by == 'llm' else ''}.\n")
+        table(["labels", "KP", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20", "Pass@10 - LLM+CTR+KD's"] +
+              (["paper"] if by == "llm" else []), rows)
+    tables = {n: read(f"{folder}/auction/{n}.judges.tsv") for n in PAPER2}
+    rows = [[name.upper()] + [interval(t[f][6:9]) for f in figures] for name, t in tables.items() if t]
+    print("**Table 2, the LLM less the truth** on the same lists: what a figure owes to its judge.\n")
+    table(["labels", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20"], rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    table1(sys.argv[1])
+    table2(sys.argv[1])
