@@ -341,7 +341,7 @@ static void attentions(const kpd__ops *ops, size_t n) {   // n tokens, three sha
 // By products of bf16: near to f32, and the same bits in pieces, though these do not begin at whole panels.
 static void half_attentions(const kpd__ops *ops, size_t n) {
     static const size_t shapes[4][2] = {{24, 2}, {40, 5}, {32, 1}, {64, 2}};
-    static float room[16384], other[80 * 64];
+    static float room[16384];
     for (size_t s = 0; s < 4 && n <= 80 && ops->half_attention; s++) {
         size_t width = shapes[s][0], heads = shapes[s][1], ld = 3 * kpd__round_up(width, 16);
         if (n * ld > MOST) continue;
@@ -354,6 +354,7 @@ static void half_attentions(const kpd__ops *ops, size_t n) {
         ops->half_attention(ops, a, n, n / 3, n, width, heads, room, got);
         same_bits(want, got, n * width, "half attention", ops->level, n);
 #ifdef KPD__X86
+        static float other[80 * 64];
         kpd__avx512_half_attention(ops, a, n, 0, n, width, heads, room, other);     // what AMX does in another way for heads of 32
         same_bits(want, other, n * width, "half attention of heads of 32", ops->level, n);
 #endif

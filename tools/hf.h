@@ -2888,7 +2888,7 @@ static kpd_status hf_put_header(const hf_export_state *x, int32_t module, hf_buf
     hf_puts(b, "}");
     while (b->size % 8 && !b->failed) hf_puts(b, " ");
     if (b->failed) return hf_no_memory(x->e, "model.safetensors");
-    for (int i = 0; i < 8; i++) b->data[i] = (char)((b->size - 8) >> (8 * i) & 255);
+    for (int i = 0; i < 8; i++) b->data[i] = (char)((uint64_t)(b->size - 8) >> (8 * i) & 255);
     return KPD_OK;
 }
 
