@@ -94,7 +94,7 @@
 //     KPDDEF              all   what stands before each function, such as extern __attribute__((visibility("default")))
 //     KPD_THREADS         all   the built-in thread pool (kpd_pool_*), on POSIX threads
 //     KPD_NO_SIMD         impl  scalar code only
-//     KPD_NO_MMAP         impl  files are read, never mapped
+//     KPD_NO_MMAP         impl  files are read, never mapped, as on Windows
 //     KPD_SELF            impl  this file's name as "string", for a renamed copy on compilers without __FILE_NAME__
 //
 // >>concepts
@@ -473,12 +473,12 @@ KPDDEF kpd_status kpd_model_create(const kpd_model_desc *d, kpd_model **out, kpd
 // Every byte, as `verify` does at opening: FORMAT where an opened file is corrupt, or a weight is not finite. Any thread.
 KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e);
 
-// Atomic on POSIX: afterwards there is the old file or the whole new one, but for a power cut. Writes path.0.tmp (.1.tmp, ...
-// while there is such a file), then renames. A file that is replaced keeps its permissions and its links: where the path is a
-// symbolic link, what it leads to is replaced, if the build shows readlink (-std=c99 hides it unless _POSIX_C_SOURCE is 200112L
-// or more). What is there and no regular file is not replaced (IO). Elsewhere the old file is removed first. Errors: ARGUMENT
-// (a path of over 4095 bytes), IO, MEMORY; FORMAT, and nothing is written, where the sum of a mapped section is wrong or a
-// weight is not finite.
+// Atomic on POSIX and Windows: afterwards there is the old file or the whole new one, but for a power cut. Writes path.0.tmp
+// (.1.tmp, ... while there is such a file; path.tmp on Windows, where paths are UTF-8), then renames. A file that is replaced
+// keeps its permissions and its links: where the path is a symbolic link, what it leads to is replaced, if the build shows
+// readlink (-std=c99 hides it unless _POSIX_C_SOURCE is 200112L or more). What is there and no regular file is not replaced
+// (IO). Elsewhere the old file is removed first. Errors: ARGUMENT (a path of over 4095 bytes), IO, MEMORY; FORMAT, and nothing is
+// written, where the sum of a mapped section is wrong or a weight is not finite.
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e);
 // The same bytes to the host, for hosts without files. Errors: IO where `write` is false, FORMAT as save, MEMORY.
 KPDDEF kpd_status kpd_model_write(const kpd_model *m, kpd_write_t *write, void *user, kpd_error *e);
@@ -823,7 +823,11 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #error "kpd.h: little-endian machines only, since files are mapped as they lie"
 #endif
 
-// Kernels are one question, the floating-point state another: it is there without them too.
+// Kernels are one question, the floating-point state another: it is there without them too. On Windows gcc does not align the
+// stack to the vectors that it puts there.
+#if defined(_WIN32) && !defined(__clang__) && !defined(KPD_NO_SIMD)
+#define KPD_NO_SIMD
+#endif
 #if !defined(KPD_NO_SIMD) && (defined(__GNUC__) || defined(__clang__))
 #if defined(__x86_64__)
 #define KPD__X86
@@ -862,11 +866,23 @@ KPDDEF kpd_status kpd_recommend(kpd_session *s, const kpd_recommend_desc *d, con
 #if defined _POSIX_C_SOURCE ? _POSIX_C_SOURCE >= 200112L : !defined __STRICT_ANSI__ || !defined __GLIBC__
 #define KPD__READLINK
 #endif
+#elif defined(_WIN32)   // of kernel32, declared here to keep the macros of windows.h out of hosts
+#define KPD__WINDOWS
+#include <io.h>
+#include <wchar.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+__declspec(dllimport) int __stdcall MultiByteToWideChar(unsigned, unsigned long, const char *, int, wchar_t *, int);
+__declspec(dllimport) int __stdcall MoveFileExW(const wchar_t *, const wchar_t *, unsigned long);
+#ifdef __cplusplus
+}
+#endif
 #endif
 #ifdef KPD_THREADS
 #include <pthread.h>
 #include <signal.h>
-#if defined SIG_SETMASK && (!defined _POSIX_C_SOURCE || _POSIX_C_SOURCE >= 199506L)   // from which on it has threads
+#if defined KPD__POSIX && defined SIG_SETMASK && (!defined _POSIX_C_SOURCE || _POSIX_C_SOURCE >= 199506L)   // that has threads
 #define KPD__SIGMASK
 #endif
 #endif
@@ -1171,11 +1187,29 @@ KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c) {
 // >>threads  Floating-point state, splitting work, the built-in pool. Promises that every task computes with
 // round-to-nearest and denormals on, whatever the host set, and that the host's settings come back.
 
+// As a program begins: nearest, extended, exceptions masked. Where the host's traps are on, ours must not reach them.
+#if defined(KPD__MXCSR) && defined(__i386__)
+static uint64_t kpd__x87_enter(void) {
+    const uint16_t ours = 0x037F;
+    uint16_t saved;
+    __asm__ volatile("fnstcw %0\n\tfldcw %1" : "=m"(saved) : "m"(ours) : "memory");
+    return (uint64_t)saved << 32;
+}
+static void kpd__x87_leave(uint64_t saved) {
+    const uint16_t host = (uint16_t)(saved >> 32);
+    if ((host & 0x3F) != 0x3F) __asm__ volatile("fnclex" : : : "memory");
+    __asm__ volatile("fldcw %0" : : "m"(host) : "memory");
+}
+#else
+static uint64_t kpd__x87_enter(void) { return 0; }
+static void kpd__x87_leave(uint64_t saved) { (void)saved; }
+#endif
+
 static uint64_t kpd__fp_enter(void) {
 #if defined(KPD__MXCSR)
     uint64_t saved = _mm_getcsr();
     _mm_setcsr((uint32_t)((saved & ~(uint64_t)0xE040) | 0x1F80));   // no FTZ, DAZ; nearest; exceptions masked
-    return saved;
+    return saved | kpd__x87_enter();    // which 32-bit code converts 64-bit integers in
 #elif defined(KPD__FPCR)
     uint64_t saved;
     __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
@@ -1187,6 +1221,7 @@ static uint64_t kpd__fp_enter(void) {
 }
 
 static void kpd__fp_leave(uint64_t saved) {
+    kpd__x87_leave(saved);
 #if defined(KPD__MXCSR)
     _mm_setcsr((uint32_t)saved);
 #elif defined(KPD__FPCR)
@@ -4589,9 +4624,53 @@ static const char *kpd__error_name(int error) {
     case EFBIG: return "File too large";
     case EMFILE: case ENFILE: return "Too many open files";
     case ENOMEM: return "Cannot allocate memory";
+    case EILSEQ: return "The path is not UTF-8";
     default: return NULL;
     }
 }
+
+#define KPD__MAX_PATH 4096
+
+#ifndef KPD__POSIX
+// The files of libc by paths in UTF-8, and of any size; errno says why not.
+#ifdef KPD__WINDOWS
+static bool kpd__wide(const char *path, wchar_t *out) {
+    if (MultiByteToWideChar(65001, 8, path, -1, out, KPD__MAX_PATH + 16)) return true;     // CP_UTF8, and nothing else
+    errno = EILSEQ;
+    return false;
+}
+static FILE *kpd__fopen(const char *path, const wchar_t *mode) {
+    wchar_t wide[KPD__MAX_PATH + 16];
+    return kpd__wide(path, wide) ? _wfopen(wide, mode) : NULL;
+}
+#define KPD__FOPEN(path, mode) kpd__fopen(path, L##mode)
+static int64_t kpd__tell_end(FILE *f) { return _fseeki64(f, 0, SEEK_END) ? -1 : _ftelli64(f); }
+static bool kpd__flush(FILE *f) { return !fflush(f) && !_commit(_fileno(f)); }
+static void kpd__remove(const char *path) {
+    wchar_t wide[KPD__MAX_PATH + 16];
+    if (kpd__wide(path, wide)) _wremove(wide);
+}
+static bool kpd__rename(const char *from, const char *to) {
+    wchar_t source[KPD__MAX_PATH + 16], target[KPD__MAX_PATH + 16];
+    if (!kpd__wide(from, source) || !kpd__wide(to, target)) return false;
+    if (MoveFileExW(source, target, 1 | 8)) return true;    // replaces what is there, and is on the disk when it returns
+    errno = EACCES;
+    return false;
+}
+#else
+#define KPD__FOPEN(path, mode) fopen(path, mode)
+static int64_t kpd__tell_end(FILE *f) { return fseek(f, 0, SEEK_END) ? -1 : ftell(f); }
+static bool kpd__flush(FILE *f) { return !fflush(f); }
+static void kpd__remove(const char *path) { remove(path); }
+static bool kpd__rename(const char *from, const char *to) {
+    remove(to);                         // rename need not replace here
+    return !rename(from, to);
+}
+#endif
+#else
+static void kpd__remove(const char *path) { remove(path); }
+static bool kpd__rename(const char *from, const char *to) { return !rename(from, to); }
+#endif
 
 static kpd_status kpd__io(kpd_error *e, const char *what, const char *path) {
     int error = errno;
@@ -4650,17 +4729,17 @@ static kpd_status kpd__file_open_path(const char *path, bool copy, size_t least,
 #else
 static kpd_status kpd__file_open_path(const char *path, bool copy, size_t least, kpd__file *f, const kpd_allocator *a,
                                       kpd_error *e) {
-    FILE *in = fopen(path, "rb");
-    long size = -1;
+    FILE *in = KPD__FOPEN(path, "rb");
+    int64_t size;
     uint8_t *to;
     bool ok;
     (void)copy;
     if (!in) return kpd__io(e, "cannot be opened", path);
-    if (!fseek(in, 0, SEEK_END)) size = ftell(in);
-    if (size < 0 || (size_t)size < least || fseek(in, 0, SEEK_SET)) {
+    size = kpd__tell_end(in);
+    if (size < 0 || (uint64_t)size < least || (uint64_t)size > SIZE_MAX - 64 || fseek(in, 0, SEEK_SET)) {
         fclose(in);
-        return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %ld bytes, expected at least %llu", kpd__file_label(path), size,
-                         (unsigned long long)least);
+        return kpd__fail(e, KPD_ERR_FORMAT, 0, "%s: has %lld bytes, expected at least %llu", kpd__file_label(path),
+                         (long long)size, (unsigned long long)least);
     }
     to = kpd__file_create(f, (size_t)size, a);
     ok = to && fread(to, 1, (size_t)size, in) == (size_t)size;
@@ -4925,8 +5004,6 @@ static void kpd__write(kpd__writer *w, const void *data, size_t size) {
 #endif
 }
 
-#define KPD__MAX_PATH 4096
-
 // What a save to `path` replaces: not a link, but what it leads to. False where that is too long, or leads nowhere.
 static bool kpd__target(const char *path, char out[KPD__MAX_PATH]) {
     size_t n = path ? strlen(path) : 0;
@@ -4966,7 +5043,7 @@ static kpd_status kpd__writer_open(kpd__writer *w, const char *target, char temp
     if (there && chmod(temporary, old.st_mode & 0777)) w->failed = true;   // what the process's mask took away
 #else
     snprintf(temporary, KPD__MAX_PATH + 16, "%s.tmp", target);
-    w->out = fopen(temporary, "wb");
+    w->out = KPD__FOPEN(temporary, "wb");
     if (!w->out) return kpd__io(e, "cannot be created", temporary);
 #endif
     return KPD_OK;
@@ -4977,6 +5054,7 @@ static void kpd__writer_close(kpd__writer *w) {
     if (fsync(w->fd)) w->failed = true;   // on the disk before it takes the old file's place
     if (close(w->fd)) w->failed = true;
 #else
+    if (!kpd__flush(w->out)) w->failed = true;
     if (fclose(w->out)) w->failed = true;
 #endif
 }
@@ -5005,15 +5083,12 @@ static kpd_status kpd__file_replace(const char *target, const kpd__header *h, co
     kpd__writer_close(&w);
     if (w.failed) {
         kpd__io(e, "cannot be written", temporary);
-        remove(temporary);
+        kpd__remove(temporary);
         return KPD_ERR_IO;
     }
-#if !defined(KPD__POSIX)
-    remove(target);   // rename does not replace here
-#endif
-    if (!rename(temporary, target)) return KPD_OK;
+    if (kpd__rename(temporary, target)) return KPD_OK;
     kpd__io(e, "cannot be replaced", target);
-    remove(temporary);
+    kpd__remove(temporary);
     return KPD_ERR_IO;
 }
 

@@ -1,5 +1,9 @@
 // The built-in pool: what the system may refuse, fork, signals, and a run inside of a run. Its own copy of the library, scalar,
 // in which each call that makes a thread or a lock can be told to fail.
+#if defined(_WIN32) || defined(__EMSCRIPTEN__)     // without fork, or threads
+#include "test.h"
+SUITE(pool) { }
+#else
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <signal.h>
@@ -165,3 +169,4 @@ SUITE(pool) {
     RUN(pool, a_task_may_use_its_own_pool);
     RUN(pool, signals_are_the_hosts);
 }
+#endif

@@ -9,6 +9,11 @@
 #include "../../kpd_train.h"
 #include <fenv.h>
 
+#ifndef FE_UPWARD     // WebAssembly only rounds to nearest
+#define FE_UPWARD   FE_TONEAREST
+#define FE_DOWNWARD FE_TONEAREST
+#define FE_TOWARDZERO FE_TONEAREST
+#endif
 #ifndef FIRST_LEVEL   // emulated_machine.sh leaves out the scalar level, which would take an emulator hours
 #define FIRST_LEVEL KPD_SIMD_SCALAR
 #endif
