@@ -9,6 +9,7 @@
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
 #   make install    PREFIX=/usr/local DESTDIR= LIB=lib: headers, kpd, libkpd.so, libkpd.a, pkg-config and CMake files
 #   make machines   kernels and hashes as AMX, AVX-512 VNNI and AVX-VNNI code in Bochs; needs KPD_BOCHS and KPD_KERNEL
+#   make i386       the tests as 32-bit code; make wasm in node, make mingw in wine. ONLY="kernels file": these suites alone
 
 CC ?= cc
 CXX ?= c++
@@ -17,7 +18,9 @@ STD = -std=c99
 WARN = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion -Wundef
 LIBS = -lm -pthread
 B = build
+ifeq ($(MAKELEVEL),0)   # the others share its jobs
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
+endif
 
 EXAMPLES = $(patsubst examples/%.c,$(B)/%,$(wildcard examples/[0-9]*.c))
 EXAMPLES_CXX = $(patsubst examples/%.cc,$(B)/%,$(wildcard examples/[0-9]*.cc))
@@ -25,7 +28,8 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all install uninstall test demo paper warn asan tsan cblas bits cross machines fuzz bench bench-peers test-real clean
+.PHONY: all install uninstall test demo paper warn asan tsan cblas bits cross i386 wasm mingw machines fuzz bench bench-peers
+.PHONY: test-real clean
 all: $(B)/kpd $(EXAMPLES) $(EXAMPLES_CXX)
 
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
@@ -98,6 +102,13 @@ $(B)/tests.d/%.o: tests/%.cc tests/test.h kpd.h
 $(B)/tests: $(TESTS) $(B)/kpd.o
 	$(CXX) $(CFLAGS) -o $@ $^ $(LIBS)
 
+# Suites alone, as ONLY="kernels file" names them: where the others would not be run, compiling them takes most of the time.
+$(B)/some: $(patsubst %,$(B)/tests.d/test_%.o,$(ONLY)) $(B)/tests.d/golden_lines.o $(B)/tests.d/tiny_model.o $(B)/kpd.o
+	$(CC) $(STD) $(WARN) $(CFLAGS) -Itests -D'SUITES(X)=$(patsubst %,X(%),$(ONLY))' -c -o $(B)/tests.d/some.o tests/main.c
+	$(CXX) $(CFLAGS) -o $@ $(B)/tests.d/some.o $^ $(LIBS)
+CHOSEN = $(if $(ONLY),some,tests)
+.PHONY: $(B)/some
+
 $(B)/catalogue: tests/catalogue.c examples/tiny.h kpd.h $(B)/kpd.o
 	$(CC) $(STD) $(WARN) $(CFLAGS) -o $@ $< $(B)/kpd.o $(LIBS)
 
@@ -127,12 +138,13 @@ $(B)/tests_cpp: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h $(TESTS)
 	$(CXX) $(CFLAGS) -o $@ $(TESTS) $(B)/kpd_cpp.o $(LIBS)
 SANITIZER = $(shell command -v clang >/dev/null && echo CC=clang CXX=clang++)   # gcc takes minutes over the same code
 asan:
-	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" $(addprefix $(B)/asan/,tests tests_cpp kpd catalogue)
+	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all" $(addprefix $(B)/asan/,tests tests_cpp kpd catalogue)
 	@mkdir -p $(B)/tmp && export ASAN_OPTIONS=allocator_may_return_null=1 && $(B)/asan/tests && \
 	    $(B)/asan/tests_cpp --filter=file. && sh tests/cli.sh $(B)/asan/kpd
+THREADED = $(patsubst tests/test_%.c,%,$(shell grep -l 'RUN.*thread' tests/test_*.c))
 tsan:
-	$(MAKE) B=$(B)/tsan $(SANITIZER) CFLAGS="-O1 -g -fsanitize=thread" $(B)/tsan/tests
-	@mkdir -p $(B)/tmp && $(B)/tsan/tests --filter=thread
+	$(MAKE) B=$(B)/tsan $(SANITIZER) CFLAGS="-O1 -g1 -fsanitize=thread" ONLY="$(THREADED)" $(B)/tsan/some
+	@mkdir -p $(B)/tmp && $(B)/tsan/some --filter=thread
 
 BLAS ?= -lblas
 $(B)/cblas_dw: tests/cblas/dw.c kpd.h kpd_train.h
@@ -143,9 +155,28 @@ cblas: $(B)/cblas_dw
 
 bits:
 	@sh tests/bits.sh
+# As code of other machines: on the web without threads, on Windows without the command line, which is written for POSIX.
+NEEDS = @$(1) > /dev/null 2>&1 || { echo "make $@ needs $(2)"; exit 1; }
+SSE = -m32 -msse2 -mfpmath=sse
+i386:
+	$(call NEEDS,echo 'int main(void) { return 0; }' | g++ $(SSE) -x c++ -o /dev/null -,gcc-multilib g++-multilib)
+	$(MAKE) B=$(B)/i386 CC="gcc $(SSE)" CXX="g++ $(SSE)" CFLAGS="$(CFLAGS)" $(addprefix $(B)/i386/,$(CHOSEN) kpd)
+	@mkdir -p $(B)/tmp && $(B)/i386/$(CHOSEN)
+WASM = -s WASM_ASYNC_COMPILATION=0 -s NODERAWFS=1 -s INITIAL_MEMORY=256MB -s ALLOW_MEMORY_GROWTH=1 -s TOTAL_STACK=8MB \
+       -s EXIT_RUNTIME=1
+UNTHREADED = $(filter-out %_emulated embed_in_hosts,$(patsubst tests/test_%.c,%,$(shell grep -L kpd_pool_create tests/test_*.c)))
+wasm:
+	$(call NEEDS,command -v emcc && command -v node,emscripten nodejs)
+	$(MAKE) B=$(B)/wasm CC=emcc CXX=em++ CFLAGS="$(CFLAGS)" LIBS="-lm $(WASM)" ONLY="$(or $(ONLY),$(UNTHREADED))" $(B)/wasm/some
+	@mkdir -p $(B)/tmp && node $(B)/wasm/some
+mingw:
+	$(call NEEDS,command -v x86_64-w64-mingw32-g++ && command -v wine,gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64)
+	$(MAKE) B=$(B)/mingw CC=x86_64-w64-mingw32-gcc CXX=x86_64-w64-mingw32-g++ CFLAGS="$(CFLAGS)" LIBS="-lm -lpthread -static" \
+	    $(B)/mingw/$(CHOSEN)
+	@mkdir -p $(B)/tmp && WINEDEBUG=-all wine $(B)/mingw/$(CHOSEN).exe
 cross:
-	$(MAKE) B=$(B)/arm CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ $(B)/arm/tests
-	@mkdir -p $(B)/tmp && qemu-aarch64 -L /usr/aarch64-linux-gnu $(B)/arm/tests $(CROSS_FILTER)
+	$(MAKE) B=$(B)/arm CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ $(B)/arm/$(CHOSEN)
+	@mkdir -p $(B)/tmp && qemu-aarch64 -L /usr/aarch64-linux-gnu $(B)/arm/$(CHOSEN)
 $(B)/static/bits: tests/bits/bits.c kpd.h kpd_train.h
 	@mkdir -p $(B)/static
 	$(CC) -O2 -static -DFIRST_LEVEL=KPD_SIMD_AVX2 -o $@ $< $(LIBS)

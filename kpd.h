@@ -1188,7 +1188,8 @@ KPDDEF kpd_input kpd_input_str(const char *a, const char *b, const char *c) {
 // round-to-nearest and denormals on, whatever the host set, and that the host's settings come back.
 
 // As a program begins: nearest, extended, exceptions masked. Where the host's traps are on, ours must not reach them.
-#if defined(KPD__MXCSR) && defined(__i386__)
+#if !defined(KPD__MXCSR)
+#elif defined(__i386__)
 static uint64_t kpd__x87_enter(void) {
     const uint16_t ours = 0x037F;
     uint16_t saved;
@@ -1221,8 +1222,8 @@ static uint64_t kpd__fp_enter(void) {
 }
 
 static void kpd__fp_leave(uint64_t saved) {
-    kpd__x87_leave(saved);
 #if defined(KPD__MXCSR)
+    kpd__x87_leave(saved);
     _mm_setcsr((uint32_t)saved);
 #elif defined(KPD__FPCR)
     __asm__ volatile("msr fpcr, %0" : : "r"(saved) : "memory");

@@ -18,3 +18,9 @@ for header in kpd.h kpd_train.h; do
             exit bad
         }' $header; then echo "ok   contents.$header"; else echo "FAIL contents.$header"; fi
 done
+# The first versions that the list of changes names are those of the code.
+define() { sed -n "s/^#define $1 \"*\([0-9.]*\).*/\1/p" kpd.h; }
+if [ "$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -1)" = "$(define KPD_VERSION)" ] &&
+    [ "$(sed -n 's/^| `KPD_ABI` | \([0-9]*\) .*/\1/p' CHANGELOG.md | head -1)" = "$(define KPD_ABI)" ] &&
+    [ "$(sed -n 's/^| format of .* | \([0-9]*\) |.*/\1/p' CHANGELOG.md | head -1)" = "$(define KPD__FORMAT)" ]
+then echo "ok   contents.changes"; else echo "FAIL contents.changes"; fi
