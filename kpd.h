@@ -64,7 +64,7 @@
 //     >>tree_store   190  a tree's nodes and codes                        kpd__tree_lay
 //     >>tree        1170  making and changing it                          kpd__index_build
 //     >>index_flat   310  exact search                                    kpd__index_search
-//     >>index_tree   430  search by bounds
+//     >>index_tree   520  search by bounds
 //     >>tune         200  the bound and breadth that a recall takes       kpd__index_tune
 //     >>recommend    250  embed, search, drop duplicates, filter          kpd__recommend
 //     part B: kernels, read once per level
@@ -605,7 +605,8 @@ typedef struct kpd_index_desc {
     kpd_dtype storage;                  // f32; of a flat index also int8: f32 and int8 codes, by which a search finds what f32
                                         // finds, to the bit, in a fraction of the time; of a tree int16, int8, or int4: nothing
                                         // but its codes
-    int32_t lists;                      // of the k-means of kpd_index_build; 0 = one for 224 vectors
+    int32_t lists;                      // of the k-means of kpd_index_build; 0 = one for 224 vectors, of more than 917,504 the
+                                        // root of 4096 n / 224
     float recall;                       // of a tree's searches that name none; 0 = 0.95
     uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
     int32_t partition;                  // of its vectors, a number of the host's; see kpd_index_set_partition
@@ -725,7 +726,7 @@ typedef struct kpd_tuning {
 // Finds with what gamma (to 0.01), breadth (.25, .5, 1, 2) and candidates (.5, .75, 1, 1.5) a tree finds `recall` of the k best
 // (0 = 10) of n sample queries, measured against all its vectors, with the least work; and keeps it for searches of this recall
 // and about k, unless the index is read-only; saved with it. Work is a count, not a time, and so the same everywhere: a block
-// is 1, a block of the first phase 2, the nodes of 16 lists or blocks 2, a candidate 3. out may be NULL. Where nothing up to
+// is 1, one of the first phase 2, nodes of 16 groups, lists or blocks 2, a candidate 3. out may be NULL. Where nothing up to
 // gamma 1 suffices, what finds most is taken: out->recall tells. Errors: ARGUMENT (a flat index, no queries, recall not in
 // (0, 1)), those of kpd_index_search, MEMORY. Cost: n * count * dim multiply-adds, and some 50 searches of each query.
 KPDDEF kpd_status kpd_index_tune(kpd_session *s, kpd_index *x, const float *q, size_t n, int32_t k, float recall,
@@ -1625,7 +1626,7 @@ typedef struct kpd__probe {
     const int8_t *q;                            // [8 groups]
     size_t groups;
     float step, offset, order, bound, square;   // offset = -120.5 sum q; square = |q|^2, of l2
-    bool l2;
+    bool l2, all;                               // all: children live without vectors of their own, as lists do
 } kpd__probe;
 
 // What the sum of a query's bytes with a vector's must reach: (wanted + shift each - near length - far error) scale - 4.
@@ -1924,7 +1925,7 @@ static size_t kpd__even_rows(size_t rows, size_t most) {
                 s = kpd__sub(s, kpd__load(node->half));                                                                        \
                 r = kpd__mul(r, kpd__root(kpd__vmax(kpd__fmadd(s, kpd__set(-2), kpd__set(p->square)), kpd__set(0))));          \
             }                                                                                                                  \
-            if (which) s = kpd__where(node->live, s, kpd__set(-INFINITY));                                                     \
+            if (which && !p->all) s = kpd__where(node->live, s, kpd__set(-INFINITY));                                          \
             kpd__store(order + i * 16, kpd__fmadd(kpd__set(p->order), r, s));                                                  \
             kpd__store(bound + i * 16, kpd__fmadd(kpd__set(p->bound), r, s));                                                  \
         }                                                                                                                      \
@@ -4483,6 +4484,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 //                     from its codes at most, 72 f32 the longest and 76 f32 the shortest vector; then 48 zeros
 // and a tree, whose ids and table count its slots, 16 a block, in which ids of empty places mean nothing,
 //     lists           u8   [lists / 16, node]: panels of the means of 16 lists, the last one filled up with zeros
+//     groups          u8   [lists / 256, node]: panels of the means of 16 panels of lists, or missing. Not required
 //     blocks          u8   [lists, node]: a list's panel: the means of its at most 16 blocks
 //     codes           u8   [blocks, dim / 8 * 64]: the vectors of a block in 4 bits
 //     owner           i32  [blocks]: list * 16 + child of the block
@@ -4496,7 +4498,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 //     text            i64  [count, of a tree slots]: where each one's text begins in texts << 24 | its bytes; 0 in empty places
 //     texts           u8   [bytes]: the texts, in any order; bytes of none may be between them
 //
-// dim / 8 and lists / 16 are rounded up. 64 bytes of codes are 8 dimensions of 16 vectors: byte 4 i + j has dimension j of
+// Such divisions are rounded up. 64 bytes of codes are 8 dimensions of 16 vectors: byte 4 i + j has dimension j of
 // vector i in its low four bits, dimension 4 + j in its high ones. A number v becomes u = v / step to the nearest even, + 128,
 // 1 to 255; a block has one step, its largest |v| / 127. The code is u >> 4, taken as (16 code - 120.5) step; int8 keeps
 // (u - 128) step with the low nibble u & 15; int16 keeps w step 127/32767. A node is such codes of 16 means, each with its own
@@ -4505,7 +4507,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 //     64  f32[16] radius: root mean square     256  u32[16] number of the child block
 //                 distance of the members      320  u16[16] its places that hold a vector, as bits
 //    128  f32[16] |mean|^2 / 2                 352  u32     vectors since the list was cut into blocks, then 28 zeros
-// of which a panel of lists has the first three, else zeros. A child that owner does not name is none.
+// of which a panel of lists or groups has the first three, else zeros. A child that owner does not name is none.
 
 // >>file  The container of models and indexes: mapping or reading, checking, atomic saving. Relies on the operating system's
 // files. Promises that after kpd__file_check every section lies inside the file, and that a save replaces a file whole or
@@ -6120,7 +6122,9 @@ typedef struct kpd__watch {
 typedef struct kpd__top { uint64_t *keys; size_t n, keep, room; float least; } kpd__top;
 
 #define KPD__TOP_SLACK 512      // keys that are added before the best are picked again
-#define KPD__NODES 4096         // lists that are scored together
+#define KPD__NODES 4096         // lists, or groups of 16 lists, that are scored together
+#define KPD__PANELS (KPD__NODES / 16)
+#define KPD__NEAR_GROUPS 64     // groups whose lists the first phase knows
 #define KPD__RESCORED 64        // candidates that are scored from their rows together
 
 // Times as many of the first phase's, and of candidates, as is the rule.
@@ -6139,13 +6143,16 @@ static size_t kpd__few_more(size_t n) { return n + n / 8; }
 typedef struct kpd__branch {    // of a search in a tree
     int8_t *q;                  // [dim + 8]
     float *order, *bound;       // [KPD__NODES] of lists
+    float *group_order, *group_bound;   // [KPD__NODES] of groups of lists
+    uint32_t *panels; size_t n_panels;  // [KPD__PANELS]: those whose lists, or groups, are scored, ascending
+    uint32_t *walked; size_t n_walked;  // [near_room]: groups that the first phase took
     size_t near_room, open_room;
     uint32_t *near, *lists; size_t n_near;  // [2 near_room], [near_room]: lists of the first phase by number; some lists
     float *near_order;          // [2 near_room, padded]
     float *child_order, *child_bound;   // [near_room][16]: of blocks of lists
     uint32_t *open; float *step; uint16_t *live; size_t n_open;     // [open_room]: blocks that wait to be scored
     float *scores; uint32_t *found;     // [open_room][16], [open_room + 1]: see kpd__ops.codes
-    int32_t *above, *reach;     // [the most of these, and 16], [KPD__NODES + 16]
+    int32_t *above, *reach, *group_reach;       // [the most of these, and 16], [KPD__NODES + 16] twice
     kpd__top rows;              // candidates
     int64_t work;               // see kpd_index_tune
     float *panel, *decoded;     // [KPD__RESCORED / 16][dim][16], [16][dim]
@@ -6249,12 +6256,16 @@ static size_t kpd__qkv_floats(const kpd__sizes *z) {
 
 static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a) {
     size_t most;
-    b->near_room = kpd__few_more(kpd__near_lists(k, KPD__BREADTH_MOST));
+    b->near_room = kpd__few_more(kpd__max(kpd__near_lists(k, KPD__BREADTH_MOST), KPD__NEAR_GROUPS));
     b->open_room = kpd__max(512, kpd__few_more(kpd__near_blocks(k, KPD__BREADTH_MOST)));
     most = kpd__max(kpd__max(KPD__NODES, 16 * b->near_room), 16 * b->open_room);
     b->q = (int8_t *)kpd__take(a, dim + 8, 1);
     b->order = (float *)kpd__take(a, KPD__NODES, sizeof(float));
     b->bound = (float *)kpd__take(a, KPD__NODES, sizeof(float));
+    b->group_order = (float *)kpd__take(a, KPD__NODES, sizeof(float));
+    b->group_bound = (float *)kpd__take(a, KPD__NODES, sizeof(float));
+    b->panels = (uint32_t *)kpd__take(a, KPD__PANELS, sizeof(uint32_t));
+    b->walked = (uint32_t *)kpd__take(a, b->near_room, sizeof(uint32_t));
     b->near = (uint32_t *)kpd__take(a, 2 * b->near_room, sizeof(uint32_t));
     b->near_order = (float *)kpd__take(a, kpd__round_up(2 * b->near_room, 16), sizeof(float));
     b->lists = (uint32_t *)kpd__take(a, b->near_room, sizeof(uint32_t));
@@ -6267,6 +6278,7 @@ static void kpd__branch_lay(kpd__branch *b, size_t dim, size_t k, kpd__arena *a)
     b->found = (uint32_t *)kpd__take(a, b->open_room + 1, sizeof(uint32_t));
     b->above = (int32_t *)kpd__take(a, most + 16, sizeof(int32_t));
     b->reach = (int32_t *)kpd__take(a, KPD__NODES + 16, sizeof(int32_t));
+    b->group_reach = (int32_t *)kpd__take(a, KPD__NODES + 16, sizeof(int32_t));
     b->rows.keys = (uint64_t *)kpd__take(a, kpd__best_rows(k, KPD__CANDIDATES_MOST) + KPD__TOP_SLACK, 8);
     b->panel = (float *)kpd__take(a, dim, KPD__RESCORED * sizeof(float));
     b->decoded = (float *)kpd__take(a, dim, 16 * sizeof(float));
@@ -7008,6 +7020,7 @@ static bool kpd__breadth_ok(float breadth, float candidates) {
 typedef struct kpd__nodes {
     size_t n_lists, n_blocks, room_lists, room_blocks;
     const uint8_t *lists, *blocks;      // panels: means of 16 lists; of the 16 blocks of a list. See kpd__node
+    const uint8_t *groups;              // panels: means of 16 panels of lists; NULL in files that have none
     const uint8_t *codes;               // [n_blocks][dim / 8][16][4]
     const void *rows;                   // by slot, NULL for int4
     const float *halves;                // by slot, under l2: half the square of a vector
@@ -7820,12 +7833,22 @@ static float kpd__widest(const float *v, size_t n) {
     return most;
 }
 
+// Child `place` of a panel: its mean, and the square of how far its members lie from that.
+static void kpd__node_put(const kpd_index *x, uint8_t *panels, size_t panel, size_t place, const float *mean, float square) {
+    size_t dim = (size_t)x->dim;
+    uint8_t *codes = panels + panel * kpd__node_bytes(x);
+    kpd__node *node = kpd__panel_node(x, panels, panel);
+    node->scale[place] = kpd__widest(mean, dim) / 127;
+    node->radius[place] = sqrtf(square);
+    node->half[place] = 0.5f * x->ops->dot(mean, mean, dim);     // which finding the nearest mean needs under any metric
+    for (size_t d = 0; d < dim; d++)
+        kpd__nibble_put(codes, place, d, (unsigned)(kpd__to_step(mean[d], node->scale[place], 127) + 128) >> 4);
+}
+
 // Child `place` of a panel: the mean of n rows of v, and how far these lie from it (root mean square). work: [2 dim].
 static void kpd__mean_put(const kpd_index *x, uint8_t *panels, size_t panel, size_t place, const float *v, size_t n,
                           float *work) {
     size_t dim = (size_t)x->dim;
-    uint8_t *codes = panels + panel * kpd__node_bytes(x);
-    kpd__node *node = kpd__panel_node(x, panels, panel);
     float *mean = work, *part = work + dim, square = 0, share = 1.0f / (float)n;
     memset(mean, 0, dim * sizeof *mean);
     for (size_t i = 0; i < n; i++)
@@ -7834,12 +7857,46 @@ static void kpd__mean_put(const kpd_index *x, uint8_t *panels, size_t panel, siz
         for (size_t d = 0; d < dim; d++) part[d] = v[i * dim + d] - mean[d];
         square += x->ops->dot(part, part, dim) * share;
     }
-    node->scale[place] = kpd__widest(mean, dim) / 127;
-    node->radius[place] = sqrtf(square);
-    node->half[place] = 0.5f * x->ops->dot(mean, mean, dim);     // which finding the nearest mean needs under any metric
-    for (size_t d = 0; d < dim; d++)
-        kpd__nibble_put(codes, place, d, (unsigned)(kpd__to_step(mean[d], node->scale[place], 127) + 128) >> 4);
+    kpd__node_put(x, panels, panel, place, mean, square);
 }
+
+static size_t kpd__live_of(const kpd_index *x, size_t list) {
+    const kpd__node *node = kpd__list_node(x, list);
+    size_t live = 0;
+    for (size_t i = 0; i < 16; i++) live += kpd__count_bits(node->live[i]);
+    return live;
+}
+
+// The mean of list `list` of a panel, as its codes have it.
+static void kpd__mean_get(const kpd_index *x, size_t list, float *out) {
+    const uint8_t *codes = x->t.lists + list / 16 * kpd__node_bytes(x) + list % 16 * 4;
+    float scale = kpd__panel_node(x, x->t.lists, list / 16)->scale[list % 16];
+    for (size_t d = 0; d < (size_t)x->dim; d++)
+        out[d] = ((float)((codes[d / 8 * 64 + d % 4] >> d % 8 / 4 * 4 & 15) << 4) - 120.5f) * scale;
+}
+
+// The group of a panel of lists, of these lists' means and radii: with w their shares of its vectors, the mean is sum w m, the
+// square of its radius sum w (r^2 + |m|^2) - |sum w m|^2. work: [2 dim].
+static void kpd__group_put(kpd_index *x, size_t group, float *work) {
+    size_t dim = (size_t)x->dim, n = kpd__min(16, x->t.n_lists - group * 16), live[16], all = 0;
+    const kpd__node *lists = kpd__panel_node(x, x->t.lists, group);
+    float *mean = work, *list = work + dim, square = 0;
+    for (size_t i = 0; i < n; i++) all += live[i] = kpd__live_of(x, group * 16 + i);
+    memset(mean, 0, dim * sizeof *mean);
+    for (size_t i = 0; i < n && all; i++) {
+        float share = (float)live[i] / (float)all;
+        kpd__mean_get(x, group * 16 + i, list);
+        x->ops->add_share(mean, list, dim, share);
+        square += share * (lists->radius[i] * lists->radius[i] + x->ops->dot(list, list, dim));
+    }
+    square -= x->ops->dot(mean, mean, dim);
+    kpd__node_put(x, (uint8_t *)kpd__own(x->t.groups), group / 16, group % 16, mean, square > 0 ? square : 0);
+}
+
+static size_t kpd__n_groups(const kpd_index *x) { return (x->t.n_lists + 15) / 16; }
+
+#define KPD__GROUPED 2048        // lists from which on they are found by groups
+static bool kpd__is_grouped(const kpd_index *x) { return x->t.groups && x->t.n_lists > KPD__GROUPED; }
 
 // Half the square of a slot's vector as it is kept, which l2 takes off.
 static void kpd__half_put(kpd_index *x, size_t slot, float *work) {
@@ -7878,6 +7935,7 @@ static void kpd__list_put(kpd_index *x, size_t list, const uint32_t *use, const 
 static void kpd__tree_lay(kpd_index *x, kpd__arena *a) {
     kpd__nodes *t = &x->t;
     t->lists = (uint8_t *)kpd__take(a, (t->room_lists + 15) / 16, kpd__node_bytes(x));
+    t->groups = (uint8_t *)kpd__take(a, (t->room_lists + 255) / 256, kpd__node_bytes(x));
     t->blocks = (uint8_t *)kpd__take(a, t->room_lists, kpd__node_bytes(x));
     t->codes = (uint8_t *)kpd__take(a, t->room_blocks, kpd__code_bytes(x));
     t->rows = kpd__take(a, t->room_blocks, 16 * kpd__row_bytes(x));
@@ -7937,6 +7995,7 @@ typedef struct kpd__builder {
     uint32_t *given;                    // [c.n]: which of them each row of c.v is
     uint32_t *size; size_t *first;      // [lists], [lists]: vectors of each list, and where its rows begin in c.members
     uint32_t *block;                    // [lists]: its first block
+    uint32_t *order; float *means;      // [lists], [lists, dim]: near ones next to each other
     float *rows; kpd__label *labels;    // of each task: [256, dim], [256]
 } kpd__builder;
 
@@ -7970,28 +8029,54 @@ static void kpd__put_task(void *arg, int32_t task) {
     float *rows = b->rows + (size_t)task * 256 * dim, *work = b->c.work + (size_t)task * b->c.work_floats;
     kpd__label *labels = b->labels + (size_t)task * 256;
     for (size_t l = (size_t)task; l < b->x->t.n_lists; l += (size_t)b->c.n_tasks) {
-        uint32_t use[16];
-        for (size_t i = 0; i < b->size[l]; i++) {
-            uint32_t row = b->c.members[b->first[l] + i];
+        uint32_t use[16], from = b->order[l];
+        for (size_t i = 0; i < b->size[from]; i++) {
+            uint32_t row = b->c.members[b->first[from] + i];
             memcpy(rows + i * dim, b->c.v + row * dim, dim * sizeof *rows);
             labels[i] = kpd__label_of(b->x, b->ids[b->given[row]]);
         }
         for (uint32_t i = 0; i < 16; i++) use[i] = b->block[l] + i;
-        kpd__list_put(b->x, l, use, rows, labels, b->size[l], work);
+        kpd__list_put(b->x, l, use, rows, labels, b->size[from], work);
     }
 }
 
+static void kpd__group_task(void *arg, int32_t task) {
+    const kpd__builder *b = (const kpd__builder *)arg;
+    for (size_t g = (size_t)task; g < kpd__n_groups(b->x); g += (size_t)b->c.n_tasks)
+        kpd__group_put(b->x, g, b->c.work + (size_t)task * b->c.work_floats);
+}
+
 // Lists and their blocks, of the centroids' cut vectors; into arrays for at most c.n / 8 + c.k lists.
-static void kpd__lists_count(kpd__builder *b, size_t *n_lists, size_t *n_blocks) {
-    *n_lists = *n_blocks = 0;
+static size_t kpd__lists_count(kpd__builder *b) {
+    size_t n_lists = 0;
     for (size_t j = 0; j < b->c.k; j++) {
-        size_t at = b->c.start[j], m = kpd__cut_lists(b->c.start[j + 1] - at, b->size + *n_lists);
-        for (size_t i = 0; i < m; i++, at += b->size[(*n_lists)++]) {
-            b->first[*n_lists] = at;
-            b->block[*n_lists] = (uint32_t)*n_blocks;
-            *n_blocks += (b->size[*n_lists] + 15) / 16;
-        }
+        size_t at = b->c.start[j], m = kpd__cut_lists(b->c.start[j + 1] - at, b->size + n_lists);
+        for (size_t i = 0; i < m; i++, at += b->size[n_lists++]) b->first[n_lists] = at;
     }
+    return n_lists;
+}
+
+static void kpd__means_task(void *arg, int32_t task) {
+    const kpd__builder *b = (const kpd__builder *)arg;
+    kpd__cutter c;
+    c.ops = b->c.ops; c.v = b->c.v; c.dim = b->c.dim;
+    for (size_t l = (size_t)task; l < b->x->t.n_lists; l += (size_t)b->c.n_tasks)
+        kpd__rows_mean(&c, b->c.members + b->first[l], b->size[l], b->means + l * c.dim);
+}
+
+// Orders the lists so that near ones share a panel, and panels a panel of groups; returns how many blocks they have.
+static size_t kpd__lists_order(kpd__builder *b) {
+    size_t n_blocks = 0, n_lists = b->x->t.n_lists;
+    kpd__cutter c;
+    kpd__run(b->c.parallel, b->c.n_tasks, kpd__means_task, b);
+    c.ops = b->c.ops; c.v = b->means; c.dim = b->c.dim; c.keys = b->c.keys; c.work = b->c.work;
+    for (size_t i = 0; i < n_lists; i++) b->order[i] = (uint32_t)i;
+    kpd__cut_blocks(&c, b->order, n_lists);
+    for (size_t i = 0; i < n_lists; i++) {
+        b->block[i] = (uint32_t)n_blocks;
+        n_blocks += (b->size[b->order[i]] + 15) / 16;
+    }
+    return n_blocks;
 }
 
 static size_t kpd__most_lists(const kpd__builder *b) { return b->c.n / 64 + b->c.k + 1; }   // cut ones have 128 at least
@@ -8007,13 +8092,19 @@ static void kpd__builder_lay(kpd__builder *b, size_t n, size_t table_size, int32
     kpd__cluster_lay(&b->c, a);
     b->size = (uint32_t *)kpd__take(a, most, sizeof(uint32_t));
     b->block = (uint32_t *)kpd__take(a, most, sizeof(uint32_t));
+    b->order = (uint32_t *)kpd__take(a, most, sizeof(uint32_t));
+    b->means = (float *)kpd__take(a, most, b->c.dim * sizeof(float));
     b->first = (size_t *)kpd__take(a, most, sizeof(size_t));
     b->rows = (float *)kpd__take(a, tasks * 256, b->c.dim * sizeof(float));
     b->labels = (kpd__label *)kpd__take(a, tasks * 256, sizeof(kpd__label));
 }
 
+// One for 224 vectors. Comparing all vectors with these takes n^2 steps: from 4096 lists on their number goes with the root of
+// n, and longer lists are cut into shorter ones all the same.
 static size_t kpd__default_lists(size_t n) {
-    return n < 4096 ? kpd__max(n / 224, 1) : kpd__min(kpd__round_up(n / 224, 16), 65536);
+    size_t lists = n / 224;
+    if (lists > 4096) lists = (size_t)sqrtf(4096.0f * (float)lists);
+    return n < 4096 ? kpd__max(lists, 1) : kpd__round_up(lists, 16);
 }
 
 // The vector of a slot, as it is kept.
@@ -8060,12 +8151,14 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, const kpd
         kpd__free(&x->allocator, memory, size);
         return s;
     }
-    kpd__lists_count(&b, &x->t.n_lists, &n_blocks);
+    x->t.n_lists = kpd__lists_count(&b);
+    n_blocks = kpd__lists_order(&b);
     s = kpd__tree_room(x, kpd__max(x->t.n_lists + 16, x->t.room_lists),
                        kpd__max(n_blocks + n_blocks / 16 + 16, x->t.room_blocks), e);
     x->t.n_blocks = s ? 0 : n_blocks;
     if (!s) {
         kpd__run(p, b.c.n_tasks, kpd__put_task, &b);
+        kpd__run(p, b.c.n_tasks, kpd__group_task, &b);
         kpd__tree_table(x);
     }
     kpd__free(&x->allocator, memory, size);
@@ -8103,6 +8196,7 @@ typedef struct kpd__bench {
     kpd__label *labels, *sorted_labels;         // [256]
     uint32_t *which; uint64_t *keys;            // [256]
     float *order, *bound;                       // [KPD__NODES]
+    int32_t *above; uint32_t *panels;           // [KPD__NODES + 16], [KPD__PANELS]
     int8_t *q;
 } kpd__bench;
 
@@ -8117,6 +8211,8 @@ static void kpd__bench_lay(kpd__bench *w, size_t dim, kpd__arena *a) {
     w->keys = (uint64_t *)kpd__take(a, 256, sizeof(uint64_t));
     w->order = (float *)kpd__take(a, KPD__NODES, sizeof(float));
     w->bound = (float *)kpd__take(a, KPD__NODES, sizeof(float));
+    w->above = (int32_t *)kpd__take(a, KPD__NODES + 16, sizeof(int32_t));
+    w->panels = (uint32_t *)kpd__take(a, KPD__PANELS, sizeof(uint32_t));
     w->q = (int8_t *)kpd__take(a, dim + 8, 1);
 }
 
@@ -8136,6 +8232,8 @@ static void kpd__tree_copy(kpd_index *to, const kpd_index *x) {
     memcpy(kpd__own(to->t.blocks), t->blocks, t->n_lists * kpd__node_bytes(x));
     memcpy(kpd__own(to->t.codes), t->codes, t->n_blocks * kpd__code_bytes(x));
     if (kpd__row_bytes(x)) memcpy(kpd__own(to->t.rows), t->rows, t->n_blocks * 16 * kpd__row_bytes(x));
+    if (t->groups) memcpy(kpd__own(to->t.groups), t->groups, (kpd__n_groups(x) + 15) / 16 * kpd__node_bytes(x));
+    else to->t.groups = NULL;           // of a file without; it stays so until the tree is made anew
     if (t->halves) memcpy(kpd__own(to->t.halves), t->halves, t->n_blocks * 16 * sizeof(float));
     memcpy(kpd__own(to->t.owner), t->owner, t->n_blocks * sizeof(int32_t));
     memcpy(kpd__own(to->ids), x->ids, t->n_blocks * 16 * sizeof(int64_t));
@@ -8238,29 +8336,56 @@ static void kpd__list_cut(kpd_index *x, size_t list, kpd__bench *w, bool in_two)
     for (size_t i = 0; x->texts.at && i < n_use; i++) memset(kpd__own_text(x) + use[i] * 16, 0, 16 * sizeof(uint64_t));
     kpd__list_remake(x, list, w, 0, left, use, in_two ? left / 16 : n_use);
     if (in_two) kpd__list_remake(x, x->t.n_lists++, w, left, n - left, use + left / 16, n_use - left / 16);
+    if (x->t.groups) kpd__group_put(x, list / 16, w->work);
+    if (in_two && x->t.groups) kpd__group_put(x, (x->t.n_lists - 1) / 16, w->work);
 }
 
-// The list nearest to w->unit; the probe is left ready for its blocks.
+// Scores n panels of lists, w->panels; the nearest list to *best, if nearer than *most.
+static void kpd__list_among(const kpd_index *x, kpd__bench *w, kpd__probe *p, size_t n, float *most, size_t *best) {
+    p->all = true;
+    x->ops->nodes(p, x->t.lists, w->panels, n, w->order, w->bound);
+    p->all = false;
+    for (size_t i = 0; i < n * 16; i++) {
+        size_t list = (size_t)w->panels[i / 16] * 16 + i % 16;
+        if (list < x->t.n_lists && w->order[i] > *most) { *most = w->order[i]; *best = list; }
+    }
+}
+
+// The best of groups [from, from + n), at most KPD__NODES: to w->panels; how many.
+static size_t kpd__panels_for(const kpd_index *x, kpd__bench *w, const kpd__probe *p, size_t from, size_t n) {
+    const size_t most = kpd__few_more(KPD__NEAR_GROUPS), n16 = kpd__round_up(n, 16);
+    size_t found;
+    x->ops->nodes(p, x->t.groups + from / 16 * kpd__node_bytes(x), NULL, n16 / 16, w->order, w->bound);
+    for (size_t i = n; i < n16; i++) w->order[i] = -INFINITY;
+    found = x->ops->above(w->order, n16, x->ops->least_of(w->order, n16, KPD__NEAR_GROUPS, most), w->above);
+    found = kpd__min(found, most);
+    for (size_t i = 0; i < found; i++) w->panels[i] = (uint32_t)from + (uint32_t)w->above[i];
+    return found;
+}
+
+// The list nearest to w->unit, by groups that of the near ones; the probe is left ready for its blocks.
 static size_t kpd__list_for(const kpd_index *x, kpd__bench *w, kpd__probe *p) {
-    size_t best = 0;
+    bool grouped = kpd__is_grouped(x);
+    size_t best = 0, step = grouped ? KPD__NODES : KPD__PANELS;
     float most = -INFINITY;
     kpd__probe_make(p, x, w->unit, w->q);
     p->order = p->bound = 0;
     p->l2 = true;                       // the nearest, whatever the metric
-    for (size_t from = 0; from < x->t.n_lists; from += KPD__NODES) {
-        size_t n = kpd__min(KPD__NODES, x->t.n_lists - from);
-        x->ops->nodes(p, x->t.lists + from / 16 * kpd__node_bytes(x), NULL, (n + 15) / 16, w->order, w->bound);
-        for (size_t i = 0; i < n; i++)
-            if (w->order[i] > most) { most = w->order[i]; best = from + i; }
+    for (size_t from = 0, all = kpd__n_groups(x); from < all; from += step) {
+        size_t n = kpd__min(step, all - from);
+        for (size_t i = 0; !grouped && i < n; i++) w->panels[i] = (uint32_t)(from + i);
+        kpd__list_among(x, w, p, grouped ? kpd__panels_for(x, w, p, from, n) : n, &most, &best);
     }
     return best;
 }
 
 // The nearer of two lists, by the probe that kpd__list_for has made.
 static size_t kpd__list_nearer(const kpd_index *x, kpd__bench *w, const kpd__probe *p, size_t a, size_t b) {
+    kpd__probe to_lists = *p;
     uint32_t panels[2];
+    to_lists.all = true;
     panels[0] = (uint32_t)(a / 16); panels[1] = (uint32_t)(b / 16);
-    x->ops->nodes(p, x->t.lists, panels, 2, w->order, w->bound);
+    x->ops->nodes(&to_lists, x->t.lists, panels, 2, w->order, w->bound);
     return w->order[16 + b % 16] > w->order[a % 16] ? b : a;
 }
 
@@ -8320,18 +8445,15 @@ static kpd__label kpd__tree_remove_at(kpd_index *x, size_t at) {
     return l;
 }
 
-// The mean of a list, whose vectors have changed; and its blocks, when a quarter of them is new.
+// The mean of a list, whose vectors have changed, and of its group; and its blocks, when a quarter of them is new.
 static void kpd__list_changed(kpd_index *x, size_t list, kpd__bench *w) {
     kpd__node *node = kpd__list_node(x, list);
     uint32_t use[16];
     size_t n_use, n;
-    if (++node->added > 16) {
-        size_t live = 0;
-        for (size_t i = 0; i < 16; i++) live += kpd__count_bits(node->live[i]);
-        if (node->added > live / 4) { kpd__list_cut(x, list, w, false); return; }
-    }
+    if (++node->added > 16 && node->added > kpd__live_of(x, list) / 4) { kpd__list_cut(x, list, w, false); return; }
     n = kpd__list_gather(x, list, w, use, &n_use);
     kpd__mean_put(x, (uint8_t *)kpd__own(x->t.lists), list / 16, list % 16, w->rows, n, w->work);
+    if (x->t.groups) kpd__group_put(x, list / 16, w->work);
 }
 
 // Adds a vector, or replaces it; n_new: how many new ones are still to come, this one among them, for which there is room.
@@ -8396,6 +8518,10 @@ static size_t kpd__tree_sections(const kpd_index *x, kpd__section *s, const void
     KPD__SECTION("ids", KPD__I64, slots, 1, 8, x->ids)
     KPD__SECTION("table", KPD__I32, x->table_size, 1, 4, x->table)
     KPD__SECTION("lists", KPD__U8, panels, kpd__node_bytes(x), 1, t->lists)
+    if (t->groups) {
+        KPD__SECTION("groups", KPD__U8, (panels + 15) / 16, kpd__node_bytes(x), 1, t->groups)
+        s[n - 1].flags = 0;             // a search can do without
+    }
     KPD__SECTION("blocks", KPD__U8, t->n_lists, kpd__node_bytes(x), 1, t->blocks)
     KPD__SECTION("codes", KPD__U8, t->n_blocks, kpd__code_bytes(x), 1, t->codes)
     KPD__SECTION("owner", KPD__I32, t->n_blocks, 1, 4, t->owner)
@@ -8790,8 +8916,8 @@ static void kpd__index_sums(const kpd_index *x, kpd__section *s, size_t n) {
 }
 
 static kpd_status kpd__index_put(const kpd_index *x, const kpd__sink *to, kpd_error *e) {
-    kpd__section s[13];
-    const void *data[13];
+    kpd__section s[14];
+    const void *data[14];
     int32_t config[16] = {0};
     size_t n = 1;
     kpd__index_config(x, config);
@@ -8973,6 +9099,11 @@ static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
     if (!x->ids) return KPD_ERR_FORMAT;
     t->lists = (const uint8_t *)kpd__index_section(f, "lists", KPD__U8, &panels, kpd__node_bytes(x), path, e);
     if (!t->lists) return KPD_ERR_FORMAT;
+    if (kpd__file_find(f, "groups")) {
+        size_t groups = (panels + 15) / 16;
+        t->groups = (const uint8_t *)kpd__index_section(f, "groups", KPD__U8, &groups, kpd__node_bytes(x), path, e);
+        if (!t->groups) return KPD_ERR_FORMAT;
+    }
     t->owner = (const int32_t *)kpd__index_section(f, "owner", KPD__I32, &t->n_blocks, 1, path, e);
     if (!t->owner) return KPD_ERR_FORMAT;
     if (x->storage != KPD_INT4) {
@@ -9008,6 +9139,8 @@ static kpd_status kpd__tree_verify(const kpd_index *x, const char *path, kpd_err
     kpd_status s = KPD_OK;
     for (size_t i = 0; !s && i < (x->t.n_lists + 15) / 16; i++)
         s = kpd__panel_verify(x, x->t.lists, i, "panel of lists", path, e);
+    for (size_t i = 0; !s && x->t.groups && i < (kpd__n_groups(x) + 15) / 16; i++)
+        s = kpd__panel_verify(x, x->t.groups, i, "panel of groups", path, e);
     for (size_t i = 0; !s && i < x->t.n_lists; i++) s = kpd__panel_verify(x, x->t.blocks, i, "list", path, e);
     for (size_t b = 0; !s && b < x->t.n_blocks; b++) {
         size_t owner = (uint32_t)x->t.owner[b];
@@ -9457,6 +9590,11 @@ static void kpd__top_add(kpd__top *t, float score, uint32_t number) {
 
 #define KPD__CODED 16           // dimensions from which on codes tell vectors apart well enough to choose among them
 
+#define KPD__GROUP_SLACK 0.3f   // what gamma is more for groups than for blocks; for lists a fifth of it
+
+// Nodes over the blocks: lists, or groups of 16 lists.
+typedef struct kpd__level { const uint8_t *panels; size_t n; float gamma, *order, *bound; } kpd__level;
+
 // The state of one query on its way down.
 typedef struct kpd__descent {
     const kpd__search *c;
@@ -9465,7 +9603,8 @@ typedef struct kpd__descent {
     kpd__branch *to;
     kpd__probe probe;
     const float *q;
-    float list_bound, block_bound;      // gamma of lists, of blocks; times the query's length but under l2
+    float group_bound, list_bound, block_bound; // gamma of groups, lists, blocks; times the query's length but under l2
+    bool grouped;
 } kpd__descent;
 
 // Adds those of a block's vectors in mask that may be among the best; which: the number of the block among the open ones.
@@ -9507,12 +9646,35 @@ static size_t kpd__best_above(kpd__descent *t, const float *scores, size_t n, si
     return kpd__min(t->ops->above(scores, n, least, t->to->above), kpd__few_more(keep));
 }
 
-static void kpd__lists_score(kpd__descent *t, size_t from, size_t n) {
-    const uint8_t *panels = t->x->t.lists + from / 16 * kpd__node_bytes(t->x);
-    t->probe.bound = t->list_bound;
-    t->to->work += 2 * (int64_t)((n + 15) / 16);
-    t->ops->nodes(&t->probe, panels, NULL, (n + 15) / 16, t->to->order, t->to->bound);
-    for (size_t i = n; i % 16; i++) t->to->order[i] = t->to->bound[i] = -INFINITY;
+static kpd__level kpd__lists_level(const kpd__descent *t) {
+    kpd__level l = {t->x->t.lists, t->x->t.n_lists, t->list_bound, t->to->order, t->to->bound};
+    return l;
+}
+static kpd__level kpd__groups_level(const kpd__descent *t) {
+    kpd__level l = {t->x->t.groups, kpd__n_groups(t->x), t->group_bound, t->to->group_order, t->to->group_bound};
+    return l;
+}
+
+// Scores the nodes of b->panels.
+static void kpd__level_score(kpd__descent *t, const kpd__level *l) {
+    kpd__branch *b = t->to;
+    size_t n = b->n_panels;
+    t->probe.bound = l->gamma;
+    t->probe.all = true;
+    b->work += 2 * (int64_t)n;
+    t->ops->nodes(&t->probe, l->panels, b->panels, n, l->order, l->bound);
+    t->probe.all = false;
+    if (!n || b->panels[n - 1] != (l->n - 1) / 16) return;
+    for (size_t i = (n - 1) * 16 + (l->n - 1) % 16 + 1; i < n * 16; i++) l->order[i] = l->bound[i] = -INFINITY;
+}
+
+// The same for panels from a number on, at most KPD__PANELS. Returns how many.
+static size_t kpd__level_score_from(kpd__descent *t, const kpd__level *l, size_t from) {
+    kpd__branch *b = t->to;
+    b->n_panels = kpd__min(KPD__PANELS, (l->n + 15) / 16 - from);
+    for (size_t i = 0; i < b->n_panels; i++) b->panels[i] = (uint32_t)(from + i);
+    kpd__level_score(t, l);
+    return b->n_panels;
 }
 
 // Of b->near[0..b->n_near) the best by their order stay.
@@ -9527,21 +9689,39 @@ static void kpd__near_cut(kpd__descent *t, size_t keep) {
     }
 }
 
-// The best lists by their order, sorted by number; `keep` or a few more.
-static void kpd__near(kpd__descent *t, size_t keep) {
-    size_t n_lists = t->x->t.n_lists;
+// Adds the best of the nodes that were just scored to b->near.
+static void kpd__near_take(kpd__descent *t, const kpd__level *l, size_t keep) {
     kpd__branch *b = t->to;
-    b->n_near = 0;
-    for (size_t from = 0; from < n_lists; from += KPD__NODES) {
-        size_t n = kpd__min(KPD__NODES, n_lists - from), found;
-        kpd__lists_score(t, from, n);
-        found = kpd__best_above(t, b->order, kpd__round_up(n, 16), keep);
-        for (size_t i = 0; i < found; i++, b->n_near++) {
-            b->near[b->n_near] = (uint32_t)from + (uint32_t)b->above[i];
-            b->near_order[b->n_near] = b->order[b->above[i]];
-        }
-        if (b->n_near > kpd__few_more(keep)) kpd__near_cut(t, keep);
+    size_t found = kpd__best_above(t, l->order, b->n_panels * 16, keep);
+    for (size_t i = 0; i < found; i++, b->n_near++) {
+        size_t at = (size_t)b->above[i];
+        b->near[b->n_near] = b->panels[at / 16] * 16 + (uint32_t)at % 16;
+        b->near_order[b->n_near] = l->order[at];
     }
+    if (b->n_near > kpd__few_more(keep)) kpd__near_cut(t, keep);
+}
+
+// The best of all nodes of a level by their order, ascending; `keep` or a few more.
+static void kpd__level_near(kpd__descent *t, const kpd__level *l, size_t keep) {
+    t->to->n_near = t->to->n_panels = 0;
+    for (size_t from = 0, n = (l->n + 15) / 16; from < n; from += KPD__PANELS) {
+        kpd__level_score_from(t, l, from);
+        kpd__near_take(t, l, keep);
+    }
+}
+
+// The best lists: of all, or of the best groups.
+static void kpd__near(kpd__descent *t, size_t keep) {
+    kpd__branch *b = t->to;
+    kpd__level lists = kpd__lists_level(t), groups = kpd__groups_level(t);
+    if (!t->grouped) { kpd__level_near(t, &lists, keep); return; }
+    kpd__level_near(t, &groups, KPD__NEAR_GROUPS);
+    memcpy(b->walked, b->near, b->n_near * sizeof *b->near);
+    memcpy(b->panels, b->near, b->n_near * sizeof *b->near);
+    b->n_walked = b->n_panels = b->n_near;
+    b->n_near = 0;
+    kpd__level_score(t, &lists);
+    kpd__near_take(t, &lists, keep);
 }
 
 // The best blocks of the near lists; child_bound then says what is left of these.
@@ -9582,32 +9762,60 @@ static void kpd__blocks_reach(kpd__descent *t, const uint32_t *lists, size_t n, 
     }
 }
 
-// Opens what reaches s of lists [from, from + n), whose bounds are there, but for the near ones.
-static void kpd__lists_reach(kpd__descent *t, size_t from, size_t n, float s) {
+// Leaves out the nodes that the first phase took, `taken` ascending, of those that were just scored.
+static void kpd__level_skip(kpd__descent *t, const kpd__level *l, const uint32_t *taken, size_t n) {
+    const kpd__branch *b = t->to;
+    for (size_t i = 0, at = 0; i < n; i++) {
+        while (at < b->n_panels && b->panels[at] < taken[i] / 16) at++;
+        if (at < b->n_panels && b->panels[at] == taken[i] / 16) l->bound[at * 16 + taken[i] % 16] = -INFINITY;
+    }
+}
+
+// Opens what reaches s of the lists that were just scored.
+static void kpd__lists_reach(kpd__descent *t, const kpd__level *lists, float s) {
     kpd__branch *b = t->to;
-    const int32_t *reach = b->reach;
     size_t found;
-    for (size_t i = 0; i < b->n_near; i++)
-        if (b->near[i] >= from && b->near[i] < from + n) b->bound[b->near[i] - from] = -INFINITY;
-    found = t->ops->above(b->bound, kpd__round_up(n, 16), s, b->reach);
+    kpd__level_skip(t, lists, b->near, b->n_near);
+    found = t->ops->above(b->bound, b->n_panels * 16, s, b->reach);
     t->probe.bound = t->block_bound;
     for (size_t i = 0, m; i < found; i += m) {
         m = kpd__min(found - i, b->near_room);
-        for (size_t j = 0; j < m; j++) b->lists[j] = (uint32_t)from + (uint32_t)reach[i + j];
+        for (size_t j = 0; j < m; j++)
+            b->lists[j] = b->panels[b->reach[i + j] / 16] * 16 + (uint32_t)b->reach[i + j] % 16;
         b->work += 2 * (int64_t)m;
         t->ops->nodes(&t->probe, t->x->t.blocks, b->lists, m, b->child_order, b->child_bound);
         kpd__blocks_reach(t, b->lists, m, s);
     }
 }
 
-// The lists' scores of the last chunk are there.
+// Opens what reaches s of the groups but for the walked ones.
+static void kpd__groups_reach(kpd__descent *t, const kpd__level *lists, float s) {
+    kpd__branch *b = t->to;
+    const kpd__level groups = kpd__groups_level(t);
+    for (size_t from = 0, n = (groups.n + 15) / 16; from < n; from += KPD__PANELS) {
+        size_t scored = kpd__level_score_from(t, &groups, from), found;
+        kpd__level_skip(t, &groups, b->walked, b->n_walked);
+        found = t->ops->above(b->group_bound, scored * 16, s, b->group_reach);
+        for (size_t i = 0; i < found; i += b->n_panels) {
+            b->n_panels = kpd__min(found - i, KPD__PANELS);
+            for (size_t j = 0; j < b->n_panels; j++)
+                b->panels[j] = (uint32_t)(from * 16) + (uint32_t)b->group_reach[i + j];
+            kpd__level_score(t, lists);
+            kpd__lists_reach(t, lists, s);
+        }
+    }
+}
+
+// The scores of the lists that phase one saw last are there.
 static void kpd__phase_two(kpd__descent *t, float s) {
-    size_t n_lists = t->x->t.n_lists;
+    const kpd__level lists = kpd__lists_level(t);
+    size_t n = (lists.n + 15) / 16;
     kpd__blocks_reach(t, t->to->near, t->to->n_near, s);
-    for (size_t from = 0; from < n_lists; from += KPD__NODES) {
-        size_t n = kpd__min(KPD__NODES, n_lists - from);
-        if (n_lists > KPD__NODES) kpd__lists_score(t, from, n);
-        kpd__lists_reach(t, from, n, s);
+    kpd__lists_reach(t, &lists, s);
+    if (t->grouped) kpd__groups_reach(t, &lists, s);
+    for (size_t from = 0; !t->grouped && from + KPD__PANELS < n; from += KPD__PANELS) {
+        kpd__level_score_from(t, &lists, from);
+        kpd__lists_reach(t, &lists, s);
     }
     kpd__open_score(t, t->to->rows.least);
     kpd__top_cut(&t->to->rows);
@@ -9782,7 +9990,9 @@ static void kpd__tree_query(const kpd__search *c, kpd__branch *to, size_t query)
     length = t.probe.l2 ? 1 : sqrtf(t.probe.square);    // under l2 the distance to the node takes its place
     t.probe.order = 0.4f * length;
     t.block_bound = f.gamma * length;
-    t.list_bound = (f.gamma + 0.06f) * length;
+    t.list_bound = (f.gamma + KPD__GROUP_SLACK / 5) * length;
+    t.group_bound = (f.gamma + KPD__GROUP_SLACK) * length;
+    t.grouped = kpd__is_grouped(t.x);
     kpd__top_begin(&to->rows, kpd__best_rows(k, f.candidates));
     kpd__near(&t, kpd__near_lists(k, f.breadth));
     kpd__phase_one(&t, kpd__near_blocks(k, f.breadth));

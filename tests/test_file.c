@@ -729,12 +729,35 @@ static void tree_lies(const char *section, size_t at, uint32_t value) {
     tiny_bytes_free(&copy);
 }
 
+// As written before there were groups: searches do without, and changes too.
+static void tree_without_groups(void) {
+    tiny_bytes copy = tiny_bytes_make(tree_file.size);
+    kpd_open_desc d = {0};
+    kpd_index *x = NULL;
+    kpd_error e;
+    const int64_t id = 987654321;
+    const float v[3] = {1, 2, 3};
+    memcpy(copy.data, tree_file.data, tree_file.size);
+    for (size_t at = 64; at < 64 + 14 * 128; at += 128)
+        if (!strcmp((char *)copy.data + at, "groups")) copy.data[at] = 'x';
+    seal(&copy);
+    CHECK_OK(open_bytes(INDEX, &copy, true));
+    d.data = copy.data; d.size = copy.size; d.copy = true;
+    CHECK_OK(kpd_index_open(NULL, &d, &x, &e));
+    CHECK_OK(kpd_index_upsert(x, &id, v, 1, &e));
+    CHECK(kpd_index_contains(x, id));
+    kpd_index_destroy(x);
+    tiny_bytes_free(&copy);
+}
+
 // A node's numbers stand behind the 64 bytes of codes that 3 dimensions take.
 static void contradictions_of_a_tree(void) {
     tree_lies("blocks", 64 + 64, 0x7FC00000u);          // a radius that is not a number, below 0, not finite
     tree_lies("blocks", 64 + 64, 0xBF800000u);
     tree_lies("lists", 64 + 64, 0x7F800000u);
     tree_lies("lists", 64, 0x7FC00000u);                // a scale
+    tree_lies("groups", 64 + 64, 0xBF800000u);
+    tree_lies("groups", 64 + 128, 0x7F800000u);         // half a square
     tree_lies("blocks", 64 + 192, 0xFF800000u);         // a step
     tree_lies("blocks", 64 + 256, 99);                  // a block that is not there
     tree_lies("blocks", 64 + 256, 1);                   // another list's
@@ -1142,6 +1165,7 @@ SUITE(file) {
     RUN(file, index_by_format);
     RUN(file, contradictions);
     RUN(file, contradictions_of_a_tree);
+    RUN(file, tree_without_groups);
     RUN(file, lies_of_a_tuning);
     RUN(file, config_of_the_future);
     RUN(file, first_of_equal_names);
