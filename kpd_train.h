@@ -48,13 +48,14 @@
 //     >>sampler      150  which rows make the next batch                                          kpdt__trainer_draw
 //     >>trainer     1550  towers, batches, a step, dev                                            kpdt__trainer_step
 //     >>checkpoint   300  a trainer's state as a file                                             kpdt__trainer_save
+//     >>mining       270  hard negatives out of an index                                          kpdt__mine
 //     >>metrics      560  classification, correlation, ranking, bootstrap
 //     >>auction       50  the paper's evaluation
 //     >>vocabulary   530  WordPiece out of texts                                                  kpdt_vocabulary_train
 //     part B: kernels, read once per level as kpd.h's
 //     >>layers       520  each layer's kernels, forward beside backward
 //
-// This version trains in f32. It has no mining of negatives, no batches by cluster, no moving average of the weights, and no
+// This version trains in f32. It has no batches by cluster, no mining while it trains, no moving average of the weights, and no
 // bf16.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
@@ -551,6 +552,60 @@ KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t);
 // level and memory may). A failed resume changes nothing.
 KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e);
 KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e);
+
+// MINING  Hard negatives: keyphrases that a student finds for an item, and that are not the item's. -------------------
+
+typedef struct kpdt_mining_desc {
+    uint32_t abi;
+    const kpd_model *student;           // required
+    const kpd_index *index;             // required, of keyphrases: cosine or dot, as kpd_recommend wants it
+    kpd_lookup_t *lookup; void *lookup_user;    // the keyphrase of an id; NULL = the texts that the index keeps
+    const kpd_model *assistant;         // NULL = nobody is asked whether a candidate is one; one label
+    float threshold;                    // of its probability: from there on a candidate is relevant, and no negative; 0 = .5
+    int32_t n;                          // negatives of a row, 0 = 4
+    int32_t first_rank, last_rank;      // candidates are these of what the index finds for the item, from 1; 0 = 1 and 100
+    float max_score, min_score;         // of a candidate; 0 = any; or KPDT_ZERO
+    float margin;                       // a candidate's score is at most the row's keyphrase's less this; 0 = any; or KPDT_ZERO
+    float relative_margin;              // or less this share of its absolute value [NV-Retriever]; likewise
+    bool sample;                        // n of the candidates at random, not the n that rank highest
+    uint64_t seed;                      // of that
+    float recall, gamma;                // of a tree, as kpd_search_desc
+    kpd_allocator allocator;            // for the time of a call
+    int32_t reserved[4];
+} kpdt_mining_desc;
+
+typedef struct kpdt_mining_row {
+    kpd_row row;                        // an item (title, category) and a keyphrase of its own
+    const kpd_text *known; size_t n_known;      // its other keyphrases: none is a negative, nor a text of the same tokens
+    int64_t number;                     // of the row: on this a sample's draw depends, not on the call in which it comes
+} kpdt_mining_row;
+
+typedef struct kpdt_mined {
+    int64_t id;
+    float score, relevance;             // the index's; the assistant's probability, NaN where it was not asked
+} kpdt_mined;
+
+typedef struct kpdt_mining_counts {     // added to: of all rows
+    int64_t rows, short_rows, empty_rows;       // with fewer than n negatives, with none of them
+    int64_t negatives;
+    int64_t candidates;                 // of those ranks; of which these were dropped, each for the first reason that holds:
+    int64_t textless, own, same;        // no text; a keyphrase of the item; the tokens of a candidate that ranks higher
+    int64_t over_max, under_min, over_margin;
+    int64_t asked, relevant;            // by the assistant
+} kpdt_mining_counts;
+
+typedef struct kpdt_mined_rows {        // of n rows, the caller's arrays
+    kpdt_mined *negatives; int32_t *n_negatives;    // [n, desc.n] by rank, or of a sample in the order of the draw; [n]
+    kpdt_mined *relevant; int32_t *n_relevant;      // [n, last_rank - first_rank + 1] whom the assistant took for relevant, and
+} kpdt_mined_rows;                                  // [n]; or both NULL
+
+// The negatives of n rows. The assistant is asked about no more candidates than it takes to find desc.n. total may be NULL.
+// Rows of one item that follow each other are searched for once. The session has room for last_rank hits, and for both models.
+// Errors: ARGUMENT (ranks, bounds, an index of another student), UNSUPPORTED (l2), INPUT (a text that a template cannot take),
+// LIMIT, MEMORY, CANCELLED; `where` = the row where one is to blame; the outputs are then undefined, total is as it was. Cost:
+// an embedding of the item and one of the keyphrase, a search, last_rank texts tokenized, and n or more pairs scored.
+KPDDEF kpd_status kpdt_mine(kpd_session *s, const kpdt_mining_desc *d, const kpdt_mining_row *rows, size_t n,
+                            const kpdt_mined_rows *out, kpdt_mining_counts *total, kpd_error *e);
 
 // METRICS  NaN where undefined (0/0). Inputs must be finite. --------------------------------------------------------
 
@@ -2148,6 +2203,9 @@ static float kpdt__or(float value, float otherwise) {
     memcpy(&bits, &value, sizeof bits);
     return value != 0 ? value : bits ? 0 : otherwise;
 }
+
+// Whether a number is given, be it 0.
+static bool kpdt__is_said(float value) { return kpdt__or(value, 1) < 1 || value >= 1; }
 
 // A computed weight as a desc has it: one that is 0 must not come to mean the default.
 static float kpdt__said(float weight) { return weight != 0 ? weight : KPDT_ZERO; }
@@ -4644,6 +4702,20 @@ static size_t kpdt__row_of_text(const kpdt_batch *b, size_t text) {
     return text < (size_t)b->n ? text : (size_t)b->negative_of[text - (size_t)b->n];
 }
 
+// A number of the tokens that a model reads of a text. ids and types hold its max_tokens.
+static kpd_status kpdt__text_hash(const kpd_model *m, kpd_tower tower, const kpd_input *in, int32_t *ids, int32_t *types,
+                                  int64_t where, uint64_t *out, kpd_error *e) {
+    kpd_tokens tokens;
+    kpd_status s;
+    memset(&tokens, 0, sizeof tokens);
+    tokens.ids = ids; tokens.types = types; tokens.capacity = m->desc.max_tokens;
+    s = kpd__model_encode(m, kpd__role(m, tower), in, false, &tokens, where, e);
+    if (s) return s;
+    *out = kpd__mix(kpd__hash64(ids, (size_t)tokens.count * sizeof *ids)) ^
+           kpd__hash64(types, (size_t)tokens.count * sizeof *types);
+    return KPD_OK;
+}
+
 // For each text of a tower, the first one of the batch that has the same tokens; whether any is another. Equal hashes count as
 // equal texts.
 static kpd_status kpdt__find_alike(kpdt_trainer *t, const kpdt__feed *f, const kpdt_batch *b, int tower, bool *any,
@@ -4651,15 +4723,9 @@ static kpd_status kpdt__find_alike(kpdt_trainer *t, const kpdt__feed *f, const k
     kpdt__alike *x = &t->alike;
     int32_t *first = x->first[tower];
     for (size_t i = 0; i < kpdt__batch_texts(t, b, tower); i++) {
-        kpd_tokens tokens;
-        kpd_status s;
-        memset(&tokens, 0, sizeof tokens);
-        tokens.ids = x->ids; tokens.types = x->types; tokens.capacity = t->shell->desc.max_tokens;
-        s = kpd__model_encode(t->shell, kpd__role(t->shell, (kpd_tower)tower), &t->side[tower].in[i], false, &tokens,
-                              (int64_t)i, e);
+        kpd_status s = kpdt__text_hash(t->shell, (kpd_tower)tower, &t->side[tower].in[i], x->ids, x->types, (int64_t)i,
+                                       &x->hash[i], e);
         if (s) return kpdt__from_row(f->data, t->sampler.rows[kpdt__row_of_text(b, i)], s, e);
-        x->hash[i] = kpd__mix(kpd__hash64(x->ids, (size_t)tokens.count * sizeof *x->ids)) ^
-                     kpd__hash64(x->types, (size_t)tokens.count * sizeof *x->types);
         for (first[i] = 0; x->hash[first[i]] != x->hash[i];) first[i]++;
         *any = *any || (size_t)first[i] != i;
     }
@@ -5462,6 +5528,280 @@ static kpd_status kpdt__trainer_resume(kpdt_trainer *t, const char *path, kpd_er
     return s;
 }
 KPD__GUARDED(2, kpdt_trainer_resume, kpdt__trainer_resume, kpdt_trainer *, t, const char *, path)
+
+// >>mining  Hard negatives. Relies on kpd.h's search and scores, and on the numbers. Promises that a row's negatives depend on
+// the row, its number and the index only.
+
+// Of n rows: u different items, R ranks. Candidates of a row stand in the order in which they are taken.
+typedef struct kpdt__mining {
+    kpdt_mining_desc d;                 // defaults filled in
+    kpd_session *s;
+    const kpdt_mining_row *rows; size_t n, dim, ranks;
+    int32_t *item; size_t n_items;      // [n] number of the row's item
+    size_t *first_row;                  // [n] of an item
+    kpd_input *in;                      // [n], or [n, d.n] of what the assistant is asked
+    float *q, *own;                     // [n, dim] vectors of items, and of rows' keyphrases
+    kpd_hit *hits; int32_t *found;      // [n, last_rank], [n] of items
+    kpd_hit *candidates; int32_t *n_candidates, *taken;     // [n, R], [n], [n]
+    int32_t *asked; float *logit;       // [n, d.n] rows of what the assistant is asked, and what it says
+    uint64_t *known, *seen;             // hashes: [most known + 1] of an item's keyphrases, [R] of the candidates so far
+    size_t most_known;
+    int32_t *ids, *types;               // [max_tokens of the student]
+    kpdt_mining_counts total;
+    void *block; size_t block_size;
+} kpdt__mining;
+
+static void kpdt__mining_lay(kpdt__mining *m, kpd__arena *a) {
+    size_t n = m->n, each = (size_t)m->d.n, tokens = (size_t)m->d.student->desc.max_tokens;
+    int32_t **const rows[4] = {&m->item, &m->found, &m->n_candidates, &m->taken};
+    for (int i = 0; i < 4; i++) *rows[i] = (int32_t *)kpd__take(a, n, sizeof(int32_t));
+    m->first_row = (size_t *)kpd__take(a, n, sizeof(size_t));
+    m->in = (kpd_input *)kpd__take(a, n, each * sizeof(kpd_input));
+    m->asked = (int32_t *)kpd__take(a, n, each * sizeof(int32_t));
+    m->logit = kpdt__take(a, n, each);
+    m->q = kpdt__take(a, n, m->dim);
+    m->own = kpdt__take(a, n, m->dim);
+    m->hits = (kpd_hit *)kpd__take(a, n, (size_t)m->d.last_rank * sizeof(kpd_hit));
+    m->candidates = (kpd_hit *)kpd__take(a, n, m->ranks * sizeof(kpd_hit));
+    m->known = (uint64_t *)kpd__take(a, m->most_known + 1, sizeof(uint64_t));
+    m->seen = (uint64_t *)kpd__take(a, m->ranks, sizeof(uint64_t));
+    m->ids = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
+    m->types = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
+}
+
+static bool kpdt__same_item(const kpd_row *a, const kpd_row *b) {
+    return a->title.size == b->title.size && a->category.size == b->category.size &&
+           (!a->title.size || !memcmp(a->title.data, b->title.data, a->title.size)) &&
+           (!a->category.size || !memcmp(a->category.data, b->category.data, a->category.size));
+}
+
+// The keyphrase of an id, if it has one.
+static bool kpdt__mining_lookup(const kpdt__mining *m, int64_t id, kpd_text *out) {
+    if (m->d.lookup) return m->d.lookup(m->d.lookup_user, id, out) && out->size;
+    return !kpd_index_text(m->d.index, id, out, NULL) && out->size;
+}
+
+// Stands for the index's own texts where a recommendation's desc is checked.
+static bool kpdt__mining_no_lookup(void *user, int64_t id, kpd_text *out) {
+    (void)user; (void)id; (void)out;
+    return false;
+}
+
+static kpd_status kpdt__mining_numbers_check(const kpdt_mining_desc *d, kpd_error *e) {
+    const float f[4] = {d->max_score, d->min_score, d->margin, d->relative_margin};
+    kpd_status s = kpd__range(e, "mining: n", d->n, 1, KPD_MAX_K);
+    if (!s) s = kpd__range(e, "mining: last_rank", d->last_rank, 1, KPD_MAX_K);
+    if (!s) s = kpd__range(e, "mining: first_rank", d->first_rank, 1, d->last_rank);
+    if (!s && !(d->threshold > 0 && d->threshold <= 1))
+        s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: threshold is %g, expected over 0 to 1", (double)d->threshold);
+    for (int i = 0; i < 4 && !s; i++)
+        if (!kpd__finite(f[i]) || (i > 1 && f[i] < 0))
+            s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: scores and margins must be finite, margins not negative");
+    return s;
+}
+
+static kpd_status kpdt__mining_check(const kpdt_mining_desc *d, const kpd_session *s, kpd_error *e) {
+    kpd_recommend_desc as;
+    kpd_status status;
+    if (!d->student || !d->index) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student and index are required");
+    if (kpd__desc_check("mining", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (d->student->desc.kind != KPD_BI_ENCODER)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student is a cross-encoder, expected a bi-encoder");
+    if (d->index->metric == KPD_L2)
+        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "mining: an index by l2, expected one by cosine or dot");
+    status = kpdt__mining_numbers_check(d, e);
+    if (status) return status;
+    memset(&as, 0, sizeof as);
+    as.student = d->student; as.index = d->index; as.assistant = d->assistant; as.lookup = d->lookup;
+    if (!as.lookup) as.lookup = kpdt__mining_no_lookup;
+    as.search.k = d->last_rank; as.search.recall = d->recall; as.search.gamma = d->gamma;
+    return kpd__recommend_check(s, &as, &as.search, e);
+}
+
+// Vectors of the different items and of the rows' keyphrases, and what the index finds for the former.
+static kpd_status kpdt__mining_search(kpdt__mining *m, kpd_error *e) {
+    kpd_search_desc search;
+    int32_t dim = (int32_t)m->dim;
+    kpd_status s;
+    for (size_t i = 0; i < m->n; i++) {
+        bool same = i && kpdt__same_item(&m->rows[i].row, &m->rows[i - 1].row);
+        if (!same) m->first_row[m->n_items++] = i;
+        m->item[i] = (int32_t)m->n_items - 1;
+    }
+    for (size_t i = 0; i < m->n_items; i++)
+        kpd_model_input(m->d.student, KPD_ITEM, &m->rows[m->first_row[i]].row, &m->in[i]);
+    s = kpd_embed(m->s, m->d.student, KPD_ITEM, m->in, m->n_items, dim, m->q, e);
+    if (s && e && e->where >= 0 && (size_t)e->where < m->n_items) e->where = (int64_t)m->first_row[e->where];
+    if (s) return s;
+    for (size_t i = 0; i < m->n; i++) kpd_model_input(m->d.student, KPD_KEYPHRASE, &m->rows[i].row, &m->in[i]);
+    s = kpd_embed(m->s, m->d.student, KPD_KEYPHRASE, m->in, m->n, dim, m->own, e);
+    if (s) return s;
+    memset(&search, 0, sizeof search);
+    search.k = m->d.last_rank; search.recall = m->d.recall; search.gamma = m->d.gamma;
+    s = kpd_index_search(m->s, m->d.index, m->q, m->n_items, &search, m->hits, m->found, e);
+    if (s && e && e->where >= 0 && (size_t)e->where < m->n_items) e->where = (int64_t)m->first_row[e->where];
+    return s;
+}
+
+static kpd_status kpdt__keyphrase_hash(const kpdt__mining *m, kpd_text text, size_t row, uint64_t *out, kpd_error *e) {
+    kpd_row only;
+    kpd_input in;
+    memset(&only, 0, sizeof only);
+    only.keyphrase = text;
+    kpd_model_input(m->d.student, KPD_KEYPHRASE, &only, &in);
+    return kpdt__text_hash(m->d.student, KPD_KEYPHRASE, &in, m->ids, m->types, (int64_t)row, out, e);
+}
+
+static double kpdt__dot(const float *a, const float *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static bool kpdt__among(const uint64_t *x, size_t n, uint64_t value) {
+    for (size_t i = 0; i < n; i++)
+        if (x[i] == value) return true;
+    return false;
+}
+
+// Whether a score is one of a negative, where the row's keyphrase has `own`.
+static bool kpdt__mining_in_bounds(kpdt__mining *m, float score, float own) {
+    const kpdt_mining_desc *d = &m->d;
+    double x = (double)score, y = (double)own;
+    if (kpdt__is_said(d->max_score) && score > d->max_score) m->total.over_max++;
+    else if (kpdt__is_said(d->min_score) && score < d->min_score) m->total.under_min++;
+    else if ((kpdt__is_said(d->margin) && x > y - (double)d->margin) ||
+             (kpdt__is_said(d->relative_margin) && x > y - (double)d->relative_margin * kpdt__abs(y))) m->total.over_margin++;
+    else return true;
+    return false;
+}
+
+// A row's candidates, in the order of rank, or of the draw.
+static kpd_status kpdt__mining_candidates(kpdt__mining *m, size_t i, kpd_error *e) {
+    const kpdt_mining_row *row = &m->rows[i];
+    const float *q = m->q + (size_t)m->item[i] * m->dim, *v = m->own + i * m->dim;
+    const kpd_hit *hits = m->hits + (size_t)m->item[i] * (size_t)m->d.last_rank;
+    kpd_hit *out = m->candidates + i * m->ranks, swap;
+    float own = m->d.index->metric == KPD_COSINE ? kpd_cosine(q, v, (int32_t)m->dim) : (float)kpdt__dot(q, v, m->dim);
+    bool same = i && row->n_known && row[-1].known == row->known && row[-1].n_known == row->n_known;    // hashed already
+    size_t n = 0;
+    kpd_status s = kpdt__keyphrase_hash(m, row->row.keyphrase, i, &m->known[row->n_known], e);
+    for (size_t k = 0; !s && !same && k < row->n_known; k++) s = kpdt__keyphrase_hash(m, row->known[k], i, &m->known[k], e);
+    for (int32_t r = m->d.first_rank - 1; !s && r < m->found[m->item[i]]; r++) {
+        uint64_t hash = 0;
+        kpd_text text;
+        m->total.candidates++;
+        if (!kpdt__mining_lookup(m, hits[r].id, &text)) { m->total.textless++; continue; }
+        s = kpdt__keyphrase_hash(m, text, i, &hash, e);
+        if (s) break;
+        if (kpdt__among(m->known, row->n_known + 1, hash)) m->total.own++;
+        else if (kpdt__among(m->seen, n, hash)) m->total.same++;
+        else if (kpdt__mining_in_bounds(m, hits[r].score, own)) { m->seen[n] = hash; out[n++] = hits[r]; }
+    }
+    m->n_candidates[i] = (int32_t)n;
+    for (size_t k = 0; m->d.sample && k + 1 < n; k++) {                  // [Fisher and Yates]
+        size_t other = k + kpdt__random_below(kpd__mix(m->d.seed + KPD__P1) + (uint64_t)row->number, k, n - k);
+        swap = out[k];
+        out[k] = out[other];
+        out[other] = swap;
+    }
+    return s;
+}
+
+// Takes a row's next candidate into a list.
+static void kpdt__mining_put(const kpdt__mining *m, size_t i, int32_t candidate, float relevance, kpdt_mined *list,
+                             int32_t *n) {
+    const kpd_hit *hit = m->candidates + i * m->ranks + (size_t)candidate;
+    kpdt_mined *to = &list[(*n)++];
+    to->id = hit->id; to->score = hit->score; to->relevance = relevance;
+}
+
+// The candidates that the assistant is to be asked about next, of each row as many as it lacks negatives; their number.
+static size_t kpdt__mining_ask(kpdt__mining *m, const int32_t *counts) {
+    size_t n = 0;
+    for (size_t i = 0; i < m->n; i++)
+        for (int32_t k = counts[i], at = m->taken[i]; k < m->d.n && at < m->n_candidates[i]; k++, at++) {
+            kpd_row pair = m->rows[i].row;
+            kpdt__mining_lookup(m, m->candidates[i * m->ranks + (size_t)at].id, &pair.keyphrase);
+            kpd_model_input(m->d.assistant, KPD_ITEM, &pair, &m->in[n]);
+            m->asked[n++] = (int32_t)i;
+        }
+    return n;
+}
+
+// Round after round until each row has its negatives, or no candidate is left.
+static kpd_status kpdt__mining_judged(kpdt__mining *m, const kpdt_mined_rows *out, kpd_error *e) {
+    for (size_t n; (n = kpdt__mining_ask(m, out->n_negatives)) > 0;) {
+        kpd_status s = kpd_score(m->s, m->d.assistant, m->in, n, m->logit, e);
+        if (!s) s = kpdt__check_finite(m->logit, n, "mining: the assistant's logit", e);
+        if (s && e && e->where >= 0 && (size_t)e->where < n) e->where = m->asked[e->where];
+        if (s) return s;
+        for (size_t k = 0; k < n; k++) {
+            size_t i = (size_t)m->asked[k];
+            float p = kpd_sigmoid(m->logit[k]);
+            int32_t at = m->taken[i]++;
+            bool relevant = p >= m->d.threshold;
+            m->total.asked++;
+            m->total.relevant += relevant;
+            if (!relevant) kpdt__mining_put(m, i, at, p, out->negatives + i * (size_t)m->d.n, &out->n_negatives[i]);
+            else if (out->relevant) kpdt__mining_put(m, i, at, p, out->relevant + i * m->ranks, &out->n_relevant[i]);
+        }
+    }
+    return KPD_OK;
+}
+
+static kpd_status kpdt__mining_run(kpdt__mining *m, const kpdt_mined_rows *out, kpd_error *e) {
+    kpd_status s = kpdt__mining_search(m, e);
+    for (size_t i = 0; !s && i < m->n; i++) s = kpdt__mining_candidates(m, i, e);
+    if (s) return s;
+    for (size_t i = 0; i < m->n; i++) {
+        int32_t *n = &out->n_negatives[i];
+        *n = m->taken[i] = 0;
+        if (out->n_relevant) out->n_relevant[i] = 0;
+        while (!m->d.assistant && *n < m->d.n && *n < m->n_candidates[i])
+            kpdt__mining_put(m, i, *n, (float)kpdt__nan(), out->negatives + i * (size_t)m->d.n, n);
+    }
+    if (m->d.assistant) s = kpdt__mining_judged(m, out, e);
+    for (size_t i = 0; i < m->n; i++) {
+        m->total.negatives += out->n_negatives[i];
+        m->total.short_rows += out->n_negatives[i] < m->d.n;
+        m->total.empty_rows += !out->n_negatives[i];
+    }
+    m->total.rows += (int64_t)m->n;
+    return s;
+}
+
+static kpd_status kpdt__mine(kpd_session *s, const kpdt_mining_desc *d, const kpdt_mining_row *rows, size_t n,
+                             const kpdt_mined_rows *out, kpdt_mining_counts *total, kpd_error *e) {
+    kpdt__mining m;
+    kpd__arena a;
+    kpd_status status;
+    memset(&m, 0, sizeof m);
+    memset(&a, 0, sizeof a);
+    if (d) m.d = *d;
+    if (!m.d.n) m.d.n = 4;
+    if (!m.d.first_rank) m.d.first_rank = 1;
+    if (!m.d.last_rank) m.d.last_rank = 100;
+    m.d.threshold = kpdt__or(m.d.threshold, 0.5f);
+    status = kpdt__mining_check(&m.d, s, e);
+    if (status || !n) return status;
+    m.s = s; m.rows = rows; m.n = n; m.dim = (size_t)m.d.index->dim;
+    m.ranks = (size_t)(m.d.last_rank - m.d.first_rank + 1);
+    for (size_t i = 0; i < n; i++) m.most_known = kpd__max(m.most_known, rows[i].n_known);
+    if (total) m.total = *total;
+    kpdt__mining_lay(&m, &a);
+    status = kpd__arena_block(&a, &m.d.allocator, "mining: candidates", &m.block, &m.block_size, e);
+    if (status) return status;
+    kpdt__mining_lay(&m, &a);
+    status = kpdt__mining_run(&m, out, e);
+    if (!status && total) *total = m.total;
+    kpd__free(&m.d.allocator, m.block, m.block_size);
+    return status;
+}
+KPD__GUARDED(6, kpdt_mine, kpdt__mine, kpd_session *, s, const kpdt_mining_desc *, d, const kpdt_mining_row *, rows, size_t, n,
+             const kpdt_mined_rows *, out, kpdt_mining_counts *, total)
 
 // >>metrics  Sorting, and what is counted in sorted order. Relies on >>numbers. Promises that the result does not depend on the
 // order of equal scores.

@@ -65,7 +65,7 @@ t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
 for c in demo run import export info tokenize embed score "index build" "index add" "index remove" "index compact" \
          "index merge" "index info" "index tune" \
-         search recommend vocab train "eval pairs" "eval auction" "eval retrieval" simulate "simulate judge"; do
+         search recommend vocab train mine "eval pairs" "eval auction" "eval retrieval" simulate "simulate judge"; do
     run 0 $kpd help $c
     prints "kpd $c"
     grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
@@ -1158,6 +1158,54 @@ printf '{"keyphrase": "a", "title": "b", "negative": [1,2,3,4,5,6,7,8,9,10,11,12
 run 1 $kpd train $tr/bad.ini; says "bad.jsonl:1: too many of 'negative'"
 printf '{"keyphrase": "a", "title": "b", "negative": []}\n{"keyphrase": "c", "title": "d", "negative": ["e", null]}\n' > $tr/bad.jsonl
 sed 's/^output = .*/output = few/; /^dims/d; s/^steps = 12/steps = 1/' $tr/bad.ini > $tr/few.ini; run 0 $kpd train $tr/few.ini
+
+# What the student finds for each pair's item, without the item's own keyphrases in any pair.
+t mine
+cut -f 2 $d/keyphrases.tsv > $tr/phrases.txt
+run 0 $kpd index build $student $tr/phrases.txt -o $tr/phrases.kpi
+cut -f 2,3 $tr/clicks.tsv > $tr/titles.tsv
+run 0 $kpd search $student $tr/phrases.kpi $tr/titles.tsv -k 20; cp "$dir/out" $tr/found.tsv
+mined() {       # the rows of clicks.tsv with N of what has rank FROM or more: mined FROM N EXTRA-CONDITION
+    awk -F '\t' 'FILENAME ~ /clicks/ { own[$1 "\t" $2 "\t" $3] = 1; row[n++] = $0; next }
+        { split(row[$1], x, "\t"); if ($3 == x[1]) score[$1] = $4; line[m++] = $0 }
+        END { for (i = 0; i < m; i++) { split(line[i], y, "\t"); split(row[y[1]], x, "\t")
+                  if (y[2] >= '$1' && had[y[1]] < '$2' && !((y[3] "\t" x[2] "\t" x[3]) in own) && ('"$3"')) {
+                      had[y[1]]++; row[y[1]] = row[y[1]] "\t" y[3] } }
+              for (i = 0; i < n; i++) { while (had[i]++ < '$2') row[i] = row[i] "\t"; print row[i] } }' $tr/clicks.tsv $tr/found.tsv
+}
+run 0 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv -o $tr/mined.tsv -n 3 --ranks 3-20; says "candidates dropped: "
+mined 3 3 1 > "$dir/want"; same "$dir/want" $tr/mined.tsv
+run 0 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv -n 3 --ranks 3-20; same "$dir/want" "$dir/out"
+run 0 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv -n 2 --ranks 1-20 --max-score 0.4 --quiet; quiet
+mined 1 2 'y[4] <= 0.4' > "$dir/want"; same "$dir/want" "$dir/out"
+run 0 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv -n 3 --ranks 3-20 --sample --seed 2; cp "$dir/out" "$dir/sample"
+cmp -s "$dir/sample" $tr/mined.tsv && wrong "a sample is what ranks highest"
+run 0 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv -n 3 --ranks 3-20 --sample --seed 2; same "$dir/sample" "$dir/out"
+run 0 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv -n 3 --ranks 1-20 --assistant $assistant --threshold 0.3 \
+    --relabel $tr/relabel.tsv -o $tr/judged.tsv; says "the assistant was asked about "; says "but pairs: $tr/relabel.tsv"
+[ -s $tr/relabel.tsv ] || wrong "nothing is relevant"
+awk -F '\t' 'NF != 4 || $4 < 0.3 || $4 > 1 { exit 1 }' $tr/relabel.tsv || wrong "the pairs of --relabel"
+awk -F '\t' 'FNR == NR { yes[$1 "\t" $2 "\t" $3] = 1; next } { for (i = 4; i <= 6; i++) if (($i "\t" $2 "\t" $3) in yes) exit 1 }' \
+    $tr/relabel.tsv $tr/judged.tsv || wrong "what is relevant is a negative too"
+sed "s/^output = .*/output = by_mined/; s/^file = hard.tsv/file = mined.tsv/; s/negative negative/& negative/" $tr/hard.ini > $tr/mined.ini
+run 0 $kpd train $tr/mined.ini
+awk -F '\t' '{ print $0 "\t" (NR % 2) }' $tr/clicks.tsv > $tr/half.tsv
+run 0 $kpd mine $student $tr/phrases.kpi $tr/half.tsv -n 1; says "those with a label below 0.5 are left out"
+[ "$(wc -l < "$dir/out")" -eq "$(awk 'NR % 2' $tr/clicks.tsv | wc -l)" ] || wrong "rows with a label below 0.5"
+run 2 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --threshold 0.5; says "--threshold is the assistant's"
+run 2 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --relabel x; says "--relabel needs --assistant"
+run 2 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --ranks 5; says "--ranks 5: expected FROM-TO"
+run 2 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --ranks 5-4; says "--ranks 5-4: expected FROM-TO"
+run 2 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --margin -1; says "--margin -1: expected from 0"
+run 2 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --seed 3; says "--seed is of --sample"
+run 2 $kpd mine $student $tr/phrases.kpi - ; says "PAIRS are read twice"
+run 1 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --dim 8; says "an index has its own"
+run 1 $kpd mine $student $d/keyphrases.kpi $tr/clicks.tsv; says "it keeps no keyphrases"
+run 1 $kpd mine $assistant $tr/phrases.kpi $tr/clicks.tsv; says "expected a bi-encoder"
+run 1 $kpd mine $student $tr/none.txt $tr/clicks.tsv; says "none.txt: No such file"
+printf 'a\tb\tc\t2\n' > $tr/bad.tsv; run 1 $kpd mine $student $tr/phrases.kpi $tr/bad.tsv; says "bad.tsv:1: the label '2'"
+printf 'a\n' > $tr/bad.tsv; run 1 $kpd mine $student $tr/phrases.kpi $tr/bad.tsv; says "bad.tsv:1: 1 cell(s), expected keyphrase"
+run 1 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv -o $tr/clicks.tsv; says "is an input too"
 
 t train_items
 awk -F '\t' '{ print "i" NR "\t" $0 }' $d/items.tsv > $tr/items.tsv

@@ -14,7 +14,8 @@ enum { ROWS = 24, BATCH = 8, WIDTH = 16, MOST = BATCH * 4 };
 static kpd_error error;
 
 static const char *word(uint32_t *seed) {
-    static const char *const words[] = {"blue", "red", "green", "case", "cover", "phone", "laptop", "charger", "sleeve", "lamp"};
+    static const char *const words[] = {"blue", "red", "green", "case", "cover", "phone", "laptop", "charger", "sleeve",
+                                        "lamp"};
     return words[tiny_random(seed) / 64 % 10];
 }
 
@@ -97,8 +98,9 @@ static void a_row_has_those_that_are_not_empty(void) {
 
 // Rows in order: each row's negatives stand behind all keyphrases, and each text has the share of its cells.
 static void a_batch_has_those_of_its_rows(void) {
-    static const char text[] = "lamp\tred case\tphone\t\tcover\t1\t\n\tred case\tlaptop\t\t\t1\t\nred case\tlamp\tblue\t\t\t1\tcover\n";
-    static const int count[] = {3, 3, 2, 2, 2, 3, 2};       // of 7 cells: red case, red case, lamp; lamp, cover, red case, cover
+    static const char text[] = "lamp\tred case\tphone\t\tcover\t1\t\n\tred case\tlaptop\t\t\t1\t\n"
+                               "red case\tlamp\tblue\t\t\t1\tcover\n";
+    static const int count[] = {3, 3, 2, 2, 2, 3, 2};       // of 7 cells
     static const char *const want[] = {"red case", "red case", "lamp", "lamp", "cover", "red case", "cover"};
     job j;
     kpdt_dataset *x = open_text(text, COLUMNS);
@@ -126,7 +128,8 @@ static void a_batch_has_those_of_its_rows(void) {
 
 // Items 0 and 1 are the same one. Of a text several times the first counts, but as nobody's negative that has it as keyphrase.
 static void no_duplicates_counts_negatives_too(void) {
-    static const char text[] = "lamp\tred case\tphone\t\tcover\t1\t\ncover\tlamp\tphone\t\t\t1\t\nred  CASE\tblue\tlaptop\t\tgreen\t1\tgreen\n";
+    static const char text[] = "lamp\tred case\tphone\t\tcover\t1\t\ncover\tlamp\tphone\t\t\t1\t\n"
+                               "red  CASE\tblue\tlaptop\t\tgreen\t1\tgreen\n";
     // columns: red case, lamp, blue; lamp, cover; cover; red case, green, green
     static const char *const want[3] = {".x.x.xx.x", "x..x.xx.x", "...x.xx.x"};
     job j;
@@ -187,7 +190,8 @@ static double by_hand(const kpdt_batch *b, const seen *x) {
         for (int k = 0; k < n; k++) {
             cs += (ss[k] - ms) * (ss[k] - ms); ct += (tt[k] - mt) * (tt[k] - mt); cov += (ss[k] - ms) * (tt[k] - mt);
         }
-        pearson += (n < 2 || cs == 0 || ct == 0 ? 1 : 1 - cov / (n - 1) / (sqrt(cs / (n - 1)) * sqrt(ct / (n - 1)) + 1e-8)) / b->n;
+        cov = n < 2 || cs == 0 || ct == 0 ? 0 : cov / (n - 1) / (sqrt(cs / (n - 1)) * sqrt(ct / (n - 1)) + 1e-8);
+        pearson += (1 - cov) / b->n;
     }
     return mnr + margin / b->n_negatives + pearson;
 }
@@ -358,7 +362,8 @@ static void bits_do_not_depend_on_pieces_threads_level_or_stops(void) {
 }
 
 static void losses_without_a_use_for_them_refuse(void) {
-    static const kpdt_loss useless[] = {KPDT_CONTRASTIVE, KPDT_ONLINE_CONTRASTIVE, KPDT_MSE, KPDT_COSENT, KPDT_PEARSON, KPDT_MLM};
+    static const kpdt_loss useless[] = {KPDT_CONTRASTIVE, KPDT_ONLINE_CONTRASTIVE, KPDT_MSE, KPDT_COSENT, KPDT_PEARSON,
+                                        KPDT_MLM};
     job j;
     kpdt_trainer *t = NULL;
     job_open(&j, KPD_BI_ENCODER);
@@ -398,7 +403,8 @@ static void hostile_batches_are_refused(void) {
     for (int i = 0; i < 2; i++) item[i] = kpd_input_str("red case", "", NULL);
     for (int i = 0; i < 4; i++) phrase[i] = kpd_input_str(i % 2 ? "lamp" : "blue", NULL, NULL);
     memset(&b, 0, sizeof b);
-    b.source = -1; b.n = 2; b.in[0] = item; b.in[1] = phrase; b.n_negatives = 2; b.negative_of = of; b.losses[0].loss = KPDT_MNR;
+    b.source = -1; b.n = 2; b.in[0] = item; b.in[1] = phrase; b.n_negatives = 2; b.negative_of = of;
+    b.losses[0].loss = KPDT_MNR;
     CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
     b.n_negatives = 3;
     CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, NULL), KPD_ERR_ARGUMENT);
@@ -418,6 +424,243 @@ static void hostile_batches_are_refused(void) {
     job_close(&j);
 }
 
+// MINING ------------------------------------------------------------------------------------------------------------
+
+enum { PHRASES = 30, PAIRS = 10, KEPT = 4 };
+static const char *const TITLES[3] = {"blue phone case", "green lamp", "laptop charger cover red"};
+
+typedef struct mine {
+    kpd_model *student, *assistant;
+    kpd_session *session;
+    kpd_index *index;
+    char phrase[PHRASES][48];
+    float v[PHRASES * WIDTH], q[3 * WIDTH], soft[3][PHRASES];
+    kpdt_mining_row rows[PAIRS]; int own[PAIRS];
+    kpd_text known[3][2];
+    kpdt_mining_desc d;
+} mine;
+
+static kpd_text text_of(const char *s) {
+    kpd_text t;
+    t.data = s; t.size = strlen(s);
+    return t;
+}
+
+// Phrases 0 to 27 differ; 28 and 29 are two of these in other words of the same tokens. Item i knows phrases i and i + 3.
+static void mine_open(mine *m) {
+    kpd_input item[3];
+    kpd_index_desc d;
+    tiny_options o;
+    uint32_t seed = 77;
+    memset(m, 0, sizeof *m);
+    memset(&o, 0, sizeof o);
+    memset(&d, 0, sizeof d);
+    m->student = tiny_model(&o);
+    o.kind = KPD_CROSS_ENCODER; o.seed = 9;
+    m->assistant = tiny_model(&o);
+    m->session = tiny_session(m->student, m->assistant);
+    d.dim = WIDTH;
+    CHECK_OK(kpd_index_create(&d, &m->index, NULL));
+    for (int i = 0; i < PHRASES; i++) {
+        static const char *const third[] = {"", " lamp", " pro", " blue", " red", " case", " phone"};
+        if (i < 28) sprintf(m->phrase[i], "%s %s%s", word(&seed), word(&seed), third[i % 7]);
+    }
+    snprintf(m->phrase[28], sizeof m->phrase[28], "  %.40s", m->phrase[5]);
+    snprintf(m->phrase[29], sizeof m->phrase[29], "%.40s ", m->phrase[11]);
+    for (int i = 0; i < 3; i++) item[i] = kpd_input_str(TITLES[i], "", NULL);
+    CHECK_OK(kpd_embed(m->session, m->student, KPD_ITEM, item, 3, 0, m->q, NULL));
+    for (int64_t i = 0; i < PHRASES; i++) {
+        kpd_input in = kpd_input_str(m->phrase[i], NULL, NULL);
+        kpd_text t = text_of(m->phrase[i]);
+        CHECK_OK(kpd_embed(m->session, m->student, KPD_KEYPHRASE, &in, 1, 0, m->v + i * WIDTH, NULL));
+        CHECK_OK(kpd_index_upsert(m->index, &i, m->v + i * WIDTH, 1, NULL));
+        CHECK_OK(kpd_index_set_text(m->index, &i, &t, 1, NULL));
+        for (int k = 0; k < 3; k++) {
+            kpd_input pair = kpd_input_str(m->phrase[i], "", TITLES[k]);
+            CHECK_OK(kpd_score(m->session, m->assistant, &pair, 1, &m->soft[k][i], NULL));
+            m->soft[k][i] = kpd_sigmoid(m->soft[k][i]);
+        }
+    }
+    for (int i = 0; i < PAIRS; i++) {
+        int k = i / 4;                  // rows of one item follow each other
+        m->own[i] = k + 3 * (i % 2);
+        m->known[k][i % 2] = text_of(m->phrase[m->own[i]]);
+        m->rows[i].row.keyphrase = text_of(m->phrase[m->own[i]]); m->rows[i].row.title = text_of(TITLES[k]);
+        m->rows[i].known = m->known[k]; m->rows[i].n_known = 2; m->rows[i].number = i;
+    }
+    m->d.student = m->student; m->d.index = m->index; m->d.n = KEPT; m->d.last_rank = PHRASES;
+}
+
+static void mine_close(mine *m) {
+    kpd_index_destroy(m->index);
+    kpd_session_destroy(m->session);
+    kpd_model_destroy(m->student);
+    kpd_model_destroy(m->assistant);
+}
+
+static bool same_tokens(const char *a, const char *b) {     // but for blanks at the ends
+    while (*a == ' ') a++;
+    while (*b == ' ') b++;
+    while (*a && *a == *b) { a++; b++; }
+    while (*a == ' ') a++;
+    while (*b == ' ') b++;
+    return !*a && !*b;
+}
+
+// What is to be mined for row i, worked out plainly: each phrase's rank by counting, each rule as it is written.
+static int mined_by_hand(const mine *m, int i, int64_t *id, bool with_relevant) {
+    int k = i / 4, n = 0, rank[PHRASES];
+    float s[PHRASES], own;
+    for (int p = 0; p < PHRASES; p++) s[p] = kpd_cosine(m->q + k * WIDTH, m->v + p * WIDTH, WIDTH);
+    for (int p = 0; p < PHRASES; p++) {
+        rank[p] = 1;
+        for (int other = 0; other < PHRASES; other++) rank[p] += s[other] > s[p] || (!(s[other] < s[p]) && other < p);
+    }
+    own = s[m->own[i]];
+    for (int r = m->d.first_rank ? m->d.first_rank : 1; r <= m->d.last_rank; r++)
+        for (int p = 0; p < PHRASES; p++) {
+            bool drop = same_tokens(m->phrase[p], m->phrase[k]) || same_tokens(m->phrase[p], m->phrase[k + 3]);
+            if (rank[p] != r) continue;
+            for (int other = 0; other < n; other++) drop = drop || same_tokens(m->phrase[p], m->phrase[id[other]]);
+            if (m->d.max_score != 0) drop = drop || s[p] > m->d.max_score;
+            if (m->d.min_score != 0) drop = drop || s[p] < m->d.min_score;
+            if (m->d.margin != 0) drop = drop || s[p] > own - m->d.margin;
+            if (m->d.relative_margin != 0) drop = drop || s[p] > own - m->d.relative_margin * fabsf(own);
+            if (!drop && (with_relevant || !m->d.assistant || m->soft[k][p] < m->d.threshold)) id[n++] = p;
+        }
+    return n;
+}
+
+typedef struct mined {
+    kpdt_mined negatives[PAIRS * KEPT], relevant[PAIRS * PHRASES];
+    int32_t n[PAIRS], n_relevant[PAIRS];
+} mined;
+
+static kpdt_mining_counts mine_rows(const mine *m, size_t from, size_t n, mined *x) {
+    kpdt_mined_rows out;
+    kpdt_mining_counts total;
+    memset(&total, 0, sizeof total);
+    out.negatives = x->negatives; out.n_negatives = x->n; out.relevant = x->relevant; out.n_relevant = x->n_relevant;
+    CHECK_THAT(!kpdt_mine(m->session, &m->d, m->rows + from, n, &out, &total, &error), "%s", error.message);
+    return total;
+}
+
+// Of each of some descs: what is mined is what the rules say, and every candidate is counted once.
+static void what_is_mined_follows_the_rules(void) {
+    mine m;
+    static mined x;
+    mine_open(&m);
+    for (int c = 0; c < 7; c++) {
+        kpdt_mining_counts t;
+        int64_t left = 0;
+        m.d.assistant = NULL; m.d.first_rank = 0; m.d.max_score = m.d.min_score = m.d.margin = m.d.relative_margin = 0;
+        if (c == 1) m.d.first_rank = 7;
+        if (c == 2) m.d.max_score = kpd_cosine(m.q, m.v + 20 * WIDTH, WIDTH) + 1e-4f;
+        if (c == 3) m.d.min_score = kpd_cosine(m.q, m.v + 12 * WIDTH, WIDTH) - 1e-4f;
+        if (c == 4) m.d.margin = 0.05f;
+        if (c == 5) m.d.relative_margin = 0.4f;
+        if (c == 6) { m.d.assistant = m.assistant; m.d.threshold = m.soft[0][2]; }
+        t = mine_rows(&m, 0, PAIRS, &x);
+        for (int i = 0; i < PAIRS; i++) {
+            int64_t want[PHRASES] = {0};
+            int n = mined_by_hand(&m, i, want, false);
+            CHECK_THAT(x.n[i] == (n < KEPT ? n : KEPT), "case %d, row %d: %d, expected %d", c, i, (int)x.n[i], n);
+            for (int k = 0; k < x.n[i]; k++) {
+                const kpdt_mined *got = &x.negatives[i * KEPT + k];
+                CHECK_THAT(got->id == want[k], "case %d, row %d: id %d, expected %d", c, i, (int)got->id, (int)want[k]);
+                CHECK_NEAR(got->score, kpd_cosine(m.q + i / 4 * WIDTH, m.v + got->id * WIDTH, WIDTH), 1e-6);
+                CHECK(c == 6 ? got->relevance < m.d.threshold : got->relevance != got->relevance);
+            }
+            left += mined_by_hand(&m, i, want, true);
+            for (int k = 0; k < x.n_relevant[i]; k++)
+                CHECK(c == 6 && m.soft[i / 4][x.relevant[i * PHRASES + k].id] >= m.d.threshold);
+        }
+        CHECK_INT(t.rows, PAIRS);
+        CHECK_INT(t.candidates, PAIRS * (PHRASES - (c == 1 ? 6 : 0)));
+        CHECK_INT(t.candidates - left, t.own + t.same + t.textless + t.over_max + t.under_min + t.over_margin);
+        if (c == 0) CHECK_THAT(t.own >= 2 * PAIRS + 2 && t.same >= 2 * PAIRS - 2, "%d own, %d same", (int)t.own, (int)t.same);
+        if (c == 2) CHECK(t.over_max > 0);
+        if (c == 3) CHECK(t.under_min > 0);
+        if (c == 4 || c == 5) CHECK(t.over_margin > 0);
+        if (c == 6) CHECK(t.relevant > 0 && t.asked == t.relevant + t.negatives);
+    }
+    mine_close(&m);
+}
+
+// A sample is of the same candidates, another for another seed, and the same in whatever calls the rows come.
+static void a_sample_depends_on_the_row_alone(void) {
+    mine m;
+    static mined x, y;
+    int differ = 0, ranked = 0;
+    mine_open(&m);
+    m.d.sample = true; m.d.first_rank = 3;
+    mine_rows(&m, 0, PAIRS, &x);
+    for (int i = 0; i < PAIRS; i++) {
+        int64_t all[PHRASES];
+        int n = mined_by_hand(&m, i, all, false);
+        mine_rows(&m, (size_t)i, 1, &y);
+        CHECK(y.n[0] == x.n[i] && x.n[i] == KEPT);
+        for (int k = 0; k < KEPT; k++) {
+            bool among = false;
+            for (int c = 0; c < n; c++) among = among || all[c] == x.negatives[i * KEPT + k].id;
+            CHECK(among && y.negatives[k].id == x.negatives[i * KEPT + k].id);
+            ranked += all[k] == y.negatives[k].id;
+        }
+    }
+    CHECK(ranked < PAIRS * KEPT / 2);
+    m.d.seed = 1;
+    mine_rows(&m, 0, PAIRS, &y);
+    for (int i = 0; i < PAIRS * KEPT; i++) differ += x.negatives[i].id != y.negatives[i].id;
+    CHECK(differ > PAIRS);
+    mine_close(&m);
+}
+
+static bool no_text(void *user, int64_t id, kpd_text *out) {
+    (void)user; (void)out;
+    return id < 0;
+}
+
+static void mining_refuses_what_it_cannot_do(void) {
+    mine m;
+    kpdt_mined_rows out;
+    static mined x;
+    kpdt_mining_counts t;
+    kpd_index *l2 = NULL;
+    kpd_index_desc d;
+    mine_open(&m);
+    out.negatives = x.negatives; out.n_negatives = x.n; out.relevant = NULL; out.n_relevant = NULL;
+#define REFUSED(change, status, what)                                                                                          \
+    do {                                                                                                                       \
+        mine saved = m;                                                                                                        \
+        change;                                                                                                                \
+        CHECK_STATUS(kpdt_mine(m.session, &m.d, m.rows, PAIRS, &out, NULL, &error), status);                                   \
+        CHECK_THAT(strstr(error.message, what) != NULL, "%s", error.message);                                                  \
+        m = saved;                                                                                                             \
+    } while (0)
+    REFUSED(m.d.student = NULL, KPD_ERR_ARGUMENT, "student and index are required");
+    REFUSED(m.d.student = m.assistant, KPD_ERR_ARGUMENT, "expected a bi-encoder");
+    REFUSED(m.d.first_rank = PHRASES + 1, KPD_ERR_ARGUMENT, "first_rank");
+    REFUSED(m.d.n = -1, KPD_ERR_ARGUMENT, "mining: n");
+    REFUSED(m.d.margin = -1, KPD_ERR_ARGUMENT, "margins not negative");
+    REFUSED(m.d.max_score = INFINITY, KPD_ERR_ARGUMENT, "must be finite");
+    REFUSED(m.d.assistant = m.assistant; m.d.threshold = 1.5f, KPD_ERR_ARGUMENT, "threshold is 1.5");
+    REFUSED(m.d.reserved[0] = 1, KPD_ERR_ARGUMENT, "mining");
+    memset(&d, 0, sizeof d);
+    d.dim = WIDTH; d.metric = KPD_L2;
+    CHECK_OK(kpd_index_create(&d, &l2, NULL));
+    REFUSED(m.d.index = l2, KPD_ERR_UNSUPPORTED, "l2");
+    kpd_index_destroy(l2);
+#undef REFUSED
+    CHECK_STATUS(kpdt_mine(m.session, NULL, m.rows, PAIRS, &out, NULL, &error), KPD_ERR_ARGUMENT);
+    memset(&t, 0, sizeof t);
+    m.d.lookup = no_text;
+    CHECK_OK(kpdt_mine(m.session, &m.d, m.rows, PAIRS, &out, &t, &error));
+    CHECK(t.textless == t.candidates && t.empty_rows == PAIRS && t.short_rows == PAIRS && !x.n[0]);
+    CHECK_OK(kpdt_mine(m.session, &m.d, m.rows, 0, &out, &t, &error));
+    CHECK_INT(t.rows, PAIRS);
+    mine_close(&m);
+}
+
 SUITE(negatives) {
     RUN(negatives, a_row_has_those_that_are_not_empty);
     RUN(negatives, a_batch_has_those_of_its_rows);
@@ -428,4 +671,7 @@ SUITE(negatives) {
     RUN(negatives, bits_do_not_depend_on_pieces_threads_level_or_stops);
     RUN(negatives, losses_without_a_use_for_them_refuse);
     RUN(negatives, hostile_batches_are_refused);
+    RUN(negatives, what_is_mined_follows_the_rules);
+    RUN(negatives, a_sample_depends_on_the_row_alone);
+    RUN(negatives, mining_refuses_what_it_cannot_do);
 }

@@ -105,7 +105,7 @@ typedef struct list_option { const char *word[16]; int n; } list_option;
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
         *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no, *at, *split,
-        *per_query, *log, *deciles, *other_judge;
+        *per_query, *log, *deciles, *other_judge, *assistant, *relabel, *ranks;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
     int32_t resume, force, items;
@@ -117,6 +117,8 @@ typedef struct options {
     int32_t kind, store, lists;         // of an index
     int32_t partition;                  // -1 = not given
     float recall, gamma;                // 0 = not given
+    float max_score, min_score, margin, relative_margin;        // of mining; -infinity = not given
+    int32_t n, sample;
     int32_t format;                     // of text: a table_format
     int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
     int32_t keep;                       // of score
@@ -199,7 +201,16 @@ static const option OPTIONS[] = {
     {"--split", TEXT, FIELD(split), 0, 0, NULL, "NAME", "of the folder's judgements, qrels/NAME.tsv (test)"},
     {"--items", INTEGER, FIELD(items), 1, INT32_MAX, NULL, "N", "how many items"},
     {"--queries", INTEGER, FIELD(queries), 20, 1000000, NULL, "N", "how many keyphrases (4000)"},
-    {"--seed", INTEGER, FIELD(seed), 1, INT32_MAX, NULL, "S", "another shop (1)"},
+    {"--seed", INTEGER, FIELD(seed), 1, INT32_MAX, NULL, "S", "another shop (1), or another draw"},
+    {"-n", INTEGER, FIELD(n), 1, KPD_MAX_K, NULL, "N", "negatives of a pair (4)"},
+    {"--ranks", TEXT, FIELD(ranks), 0, 0, NULL, "A-B", "which of what is found are candidates (1-100)"},
+    {"--max-score", NUMBER, FIELD(max_score), 0, 0, NULL, "S", "of a candidate, at most"},
+    {"--min-score", NUMBER, FIELD(min_score), 0, 0, NULL, "S", "of a candidate, at least"},
+    {"--margin", NUMBER, FIELD(margin), 0, 0, NULL, "M", "by which it is below the pair's own keyphrase"},
+    {"--relative-margin", NUMBER, FIELD(relative_margin), 0, 0, NULL, "M", "the same, as a share of that one's score"},
+    {"--sample", FLAG, FIELD(sample), 0, 0, NULL, NULL, "candidates at random, not the highest ranked"},
+    {"--assistant", FILE_NAME, FIELD(assistant), 0, 0, NULL, "A.kpd", "who drops candidates that are relevant"},
+    {"--relabel", FILE_NAME, FIELD(relabel), 0, 0, NULL, "FILE", "where these go, as pairs"},
     {"--world", INTEGER, FIELD(world), 0, 6, NULL, "W", "what biases the clicks have (3)"},
     {"--placebo", CHOICE, FIELD(placebo), 0, 0, "none shuffled truth", NULL, "in place of the LLM's labels (none)"},
     {"--pairs", FLAG, FIELD(pairs), 0, 0, NULL, NULL, "lines are keyphrase TAB title, as in the shop's own files"},
@@ -229,7 +240,8 @@ static bool option_is_of(const option *p, const char *allowed) {
 
 // Whether its value names a file that is read.
 static bool is_input_option(const option *p) {
-    return p->kind == FILE_NAME && p->field != FIELD(output) && p->field != FIELD(bad) && p->field != FIELD(per_query);
+    return p->kind == FILE_NAME && p->field != FIELD(output) && p->field != FIELD(bad) && p->field != FIELD(per_query) &&
+           p->field != FIELD(relabel);
 }
 
 static int set_integer(const option *p, const char *text, int32_t *out) {

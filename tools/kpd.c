@@ -59,6 +59,7 @@
 #include "cmd_label.h"
 #include "cmd_eval.h"
 #include "cmd_retrieval.h"
+#include "cmd_mine.h"
 #include "cmd_llm.h"
 #include "help.h"
 #include "parse.h"
@@ -310,6 +311,24 @@ static const command COMMANDS[] = {
      "the model is not there. A second Ctrl-C kills. At the end it says how many rows were seen, how often one came again (in\n"
      "a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
+    {NULL, "mine", run_mine, 3, 3,
+     "-o -n --ranks --max-score --min-score --margin --relative-margin --sample --seed --assistant --threshold --relabel --dim "
+     "--recall --gamma --columns --join --format",
+     "hard negatives for pairs, to be trained on",
+     "mine STUDENT.kpd INDEX.kpi|KEYPHRASES.txt PAIRS [-o OUT.tsv] [-n N] [--ranks A-B]\n"
+     "         [--max-score S] [--min-score S] [--margin M] [--relative-margin M] [--sample [--seed S]]\n"
+     "         [--assistant A.kpd [--threshold T] [--relabel FILE]] [--dim D] [--recall R | --gamma G]\n"
+     "         [--columns WORDS] [--join ITEMS] [--format F]",
+     "Finds for each pair up to N (4) keyphrases that the student takes for the item's and that are not: hard negatives.\n"
+     "PAIRS: keyphrase TAB title TAB category TAB label; the last two may be missing, and rows with a label below 0.5 are left\n"
+     "out. Keyphrases come from an index that keeps them, or from a file, one a line, that is embedded. Candidates are those\n"
+     "of rank A to B (1-100) of what is found for the item, but its own in any pair; of equal ones the first; with scores of\n"
+     "--min-score to --max-score, and below that of the pair's keyphrase by at least --margin, or by --relative-margin times\n"
+     "that. The N highest are taken, or with --sample any N. An assistant drops those whose probability is at least T (0.5);\n"
+     "--relabel writes these as keyphrase TAB title TAB category TAB probability. Prints keyphrase TAB title TAB category TAB\n"
+     "N negatives, empty where there are fewer: in a recipe `columns = keyphrase title category negative negative ...`. Says\n"
+     "what was dropped and why. PAIRS are read twice, and their keyphrases held in memory.\n\n"
+     "    kpd mine student.kpd keyphrases.kpi clicks.tsv -o hard.tsv --ranks 10-100 --relative-margin 0.05"},
     {"How good it is", "eval pairs", run_eval_pairs, 0, 1,
      "-o --threshold --dev --model --dim --against --columns --join --format",
      "how well scores, or a model, tell labels, with intervals",

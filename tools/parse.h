@@ -68,6 +68,7 @@ static void job_begin(job *j, const char *program) {
     j->program = program;
     j->lock = -1;
     j->o.threshold = j->o.min_similarity = -INFINITY;
+    j->o.max_score = j->o.min_score = j->o.margin = j->o.relative_margin = -INFINITY;
     j->o.partition = -1;
     j->o.world = j->o.placebo = -1;
 }
