@@ -164,10 +164,12 @@ i386:
 	@mkdir -p $(B)/tmp && $(B)/i386/$(CHOSEN)
 WASM = -s WASM_ASYNC_COMPILATION=0 -s NODERAWFS=1 -s INITIAL_MEMORY=256MB -s ALLOW_MEMORY_GROWTH=1 -s TOTAL_STACK=8MB \
        -s EXIT_RUNTIME=1
-UNTHREADED = $(filter-out %_emulated embed_in_hosts,$(patsubst tests/test_%.c,%,$(shell grep -L kpd_pool_create tests/test_*.c)))
+UNTHREADED = $(filter-out %_emulated embed_in_hosts,$(patsubst tests/test_%.c,%,$(shell grep -L kpd_pool_create \
+             tests/test_*.c)))
 wasm:
-	$(call NEEDS,command -v emcc && command -v node,emscripten nodejs)
-	$(MAKE) B=$(B)/wasm CC=emcc CXX=em++ CFLAGS="$(CFLAGS)" LIBS="-lm $(WASM)" ONLY="$(or $(ONLY),$(UNTHREADED))" $(B)/wasm/some
+	$(call NEEDS,command -v emcc && command -v node,emscripten nodejs node-acorn)
+	NODE_PATH=/usr/share/nodejs $(MAKE) B=$(B)/wasm CC=emcc CXX=em++ CFLAGS="$(CFLAGS)" LIBS="-lm $(WASM)" \
+	    ONLY="$(or $(ONLY),$(UNTHREADED))" $(B)/wasm/some
 	@mkdir -p $(B)/tmp && node $(B)/wasm/some
 mingw:
 	$(call NEEDS,command -v x86_64-w64-mingw32-g++ && command -v wine,gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64)

@@ -75,7 +75,7 @@ static void spoil_outputs(void) {
 // A chain over the dimensions: one fused multiply-add after the other, from +0.
 static float chain_score(kpd_metric metric, const float *q, const float *v, size_t dim) {
     float sum = 0;
-    for (size_t d = 0; d < dim; d++) sum = metric == KPD_L2 ? fmaf(q[d] - v[d], q[d] - v[d], sum) : fmaf(q[d], v[d], sum);
+    for (size_t d = 0; d < dim; d++) sum = metric == KPD_L2 ? fused(q[d] - v[d], q[d] - v[d], sum) : fused(q[d], v[d], sum);
     return metric == KPD_L2 ? 0 - sum : sum;
 }
 

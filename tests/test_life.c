@@ -286,7 +286,7 @@ static size_t find_all(const life *l, const kpd_index *x, const float *q, const 
         if (!l->at[i].there || !pass(f, id_of(i), l->at[i].part)) continue;
         CHECK_OK(kpd_index_get(x, id_of(i), row, NULL));
         for (size_t d = 0; d < DIM; d++)
-            sum = l->metric == KPD_L2 ? fmaf(q[d] - row[d], q[d] - row[d], sum) : fmaf(q[d], row[d], sum);
+            sum = l->metric == KPD_L2 ? fused(q[d] - row[d], q[d] - row[d], sum) : fused(q[d], row[d], sum);
         want[n].id = id_of(i);
         want[n++].score = l->metric == KPD_L2 ? 0 - sum : sum;
     }
