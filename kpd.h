@@ -660,7 +660,8 @@ KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float
 // Room for n vectors in all, so that upserts up to there need not copy what is there to make some. Errors: ARGUMENT
 // (read-only), LIMIT, MEMORY: nothing has changed.
 KPDDEF kpd_status kpd_index_reserve(kpd_index *x, size_t n, kpd_error *e);
-// Removes those that are there; *removed (or NULL) says how many. Ids of the others stay.
+// Removes those that are there; *removed (or NULL) says how many. Ids of the others stay. A flat index of int8
+// makes the codes of each 16 vectors that changed anew, once a call.
 KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e);
 // compact makes an index anew of what it holds: a tree as kpd_index_build would of these vectors in the order of their ids and
 // with lists 0, a flat one without spare room, and texts without gaps. merge takes in the vectors, texts and partitions of n
@@ -8597,7 +8598,26 @@ static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const floa
 }
 KPD__GUARDED(4, kpd_index_upsert, kpd__index_upsert, kpd_index *, x, const int64_t *, ids, const float *, v, size_t, n)
 
-static void kpd__remove_at(kpd_index *x, size_t at) {
+// Panels whose codes are to be made anew, which a step below 0 marks: the first of them, and how many there were.
+typedef struct kpd__stale { size_t panel[64], n; } kpd__stale;
+
+static void kpd__stale_add(kpd_index *x, kpd__stale *s, size_t panel) {
+    if (!kpd__is_coded(x) || x->notes[panel].step < 0) return;
+    ((kpd__note *)kpd__own(x->notes))[panel].step = -1;
+    if (s->n < 64) s->panel[s->n] = panel;
+    s->n++;
+}
+
+static void kpd__stale_recode(kpd_index *x, const kpd__stale *s) {
+    size_t panels = (x->count + 15) / 16;
+    for (size_t i = 0; i < (s->n <= 64 ? s->n : panels); i++) {
+        size_t p = s->n <= 64 ? s->panel[i] : i;
+        if (p < panels && x->notes[p].step < 0) kpd__recode(x, p, p + 1);
+    }
+}
+
+// Takes out a vector of a flat index, and moves the last one to its place.
+static void kpd__remove_at(kpd_index *x, size_t at, kpd__stale *stale) {
     size_t slot = (size_t)x->table[at], last = x->count - 1;
     float *v = kpd__own_vectors(x);
     kpd__table_remove(x, at);
@@ -8609,24 +8629,28 @@ static void kpd__remove_at(kpd_index *x, size_t at) {
         v[kpd__vector_at(x, last, d)] = 0;
     }
     x->count = last;
-    kpd__recode(x, slot / 16, slot / 16 + (slot < last));
-    kpd__recode(x, last / 16, (last + 15) / 16);
+    kpd__stale_add(x, stale, slot / 16);
+    kpd__stale_add(x, stale, last / 16);
 }
 
-KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e) {
+static kpd_status kpd__index_remove(kpd_index *x, const int64_t *ids, size_t n, size_t *removed, kpd_error *e) {
     size_t before = x->count;
+    kpd__stale stale;
     kpd_status s = kpd__writable(x, e);
+    stale.n = 0;
     if (s) return s;
     for (size_t i = 0; i < n && x->count; i++) {
         int32_t slot = kpd__index_slot(x, ids[i]);
         if (slot < 0) continue;
         kpd__text_drop(x, (size_t)slot);
         if (x->kind == KPD_TREE) kpd__tree_remove_at(x, kpd__table_find(x, ids[i]));
-        else kpd__remove_at(x, kpd__table_find(x, ids[i]));
+        else kpd__remove_at(x, kpd__table_find(x, ids[i]), &stale);
     }
+    kpd__stale_recode(x, &stale);
     if (removed) *removed = before - x->count;
-    return kpd__end(KPD_OK, e);
+    return KPD_OK;
 }
+KPD__GUARDED(4, kpd_index_remove, kpd__index_remove, kpd_index *, x, const int64_t *, ids, size_t, n, size_t *, removed)
 
 static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v, size_t n,
                                    kpd_index **out, kpd_error *e) {

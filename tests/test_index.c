@@ -836,6 +836,40 @@ static void coded_threads_agree(void) {
     kpd_index_destroy(coded);
 }
 
+static bool hash_of_bytes(void *user, const void *data, size_t size) {      // FNV-1a
+    uint64_t *h = (uint64_t *)user;
+    for (size_t i = 0; i < size; i++) *h = (*h ^ ((const uint8_t *)data)[i]) * UINT64_C(0x100000001B3);
+    return true;
+}
+
+// The codes are those of the vectors, whether many are removed in a call, more than 64 panels of them, or one at a time.
+static void coded_after_removing(void) {
+    static int64_t odd[MOST];
+    size_t n_odd = 0, removed;
+    kpd_index *once = create_of(8, KPD_DOT, KPD_INT8), *each = create_of(8, KPD_DOT, KPD_INT8);
+    uint64_t hash[2] = {1, 1};
+    fill(MOST, 8, 31);
+    CHECK_OK(kpd_index_upsert(once, ids, vectors, MOST, &error));
+    CHECK_OK(kpd_index_upsert(each, ids, vectors, MOST, &error));
+    for (size_t i = 1; i < MOST; i += 2) odd[n_odd++] = ids[i];
+    CHECK(n_odd > 65 * 16);
+    CHECK_OK(kpd_index_remove(once, odd, n_odd, &removed, &error));
+    CHECK_INT(removed, n_odd);
+    for (size_t i = 0; i < n_odd; i++) CHECK_OK(kpd_index_remove(each, odd + i, 1, NULL, &error));
+    CHECK_OK(kpd_index_write(once, hash_of_bytes, &hash[0], &error));
+    CHECK_OK(kpd_index_write(each, hash_of_bytes, &hash[1], &error));
+    CHECK(hash[0] == hash[1]);
+    CHECK_OK(kpd_index_save(once, test_tmp("removed.kpi"), &error));
+    kpd_index_destroy(once);
+    kpd_index_destroy(each);
+    {
+        kpd_open_desc d = {0};
+        d.verify = true;                // which compares codes with vectors
+        CHECK_OK(kpd_index_open(test_tmp("removed.kpi"), &d, &once, &error));
+        kpd_index_destroy(once);
+    }
+}
+
 // More equal vectors than what is kept at a time has room for.
 static void coded_many_equal(void) {
     kpd_session *s = plain_session();
@@ -950,5 +984,6 @@ SUITE(index) {
     RUN(index, coded_at_all_scales);
     RUN(index, coded_threads_agree);
     RUN(index, coded_many_equal);
+    RUN(index, coded_after_removing);
     RUN(index, coded_file);
 }
