@@ -161,8 +161,10 @@ typedef struct shop_desc {
 
 typedef struct shop shop;
 
-// NULL with a sentence in error. What is allocated grows with items + queries * candidates (some 20 bytes each). A shop never
-// changes once made: any number of threads may ask it.
+// NULL with a sentence in error. All is in memory: some 300 bytes an item, its title included, and 16 bytes for each
+// candidate of a query. The search scores every title that has one of a query's words, so its time grows with items times
+// queries; candidates, clicks and search scores run on all threads, the rest on one. A shop never changes once made: any
+// number of threads may ask it.
 shop *shop_create(const shop_desc *desc, char error[240]);
 void shop_destroy(shop *s);                             // NULL is a no-op
 shop_desc shop_get_desc(const shop *s);                 // with all defaults filled in
