@@ -156,7 +156,7 @@ cblas: $(B)/cblas_dw
 bits:
 	@sh tests/bits.sh
 # As code of other machines: on the web without threads, on Windows without the command line, which is written for POSIX.
-NEEDS = @$(1) > /dev/null 2>&1 || { echo "make $@ needs $(2)"; exit 1; }
+NEEDS = @{ $(1); } > /dev/null 2>&1 || { echo "make $@ needs $(2)"; exit 1; }
 SSE = -m32 -msse2 -mfpmath=sse
 i386:
 	$(call NEEDS,echo 'int main(void) { return 0; }' | g++ $(SSE) -x c++ -o /dev/null -,gcc-multilib g++-multilib)

@@ -4638,25 +4638,25 @@ static const char *kpd__error_name(int error) {
 #ifndef KPD__POSIX
 // The files of libc by paths in UTF-8, and of any size; errno says why not.
 #ifdef KPD__WINDOWS
-static bool kpd__wide(const char *path, wchar_t *out) {
+static bool kpd__utf16(const char *path, wchar_t *out) {
     if (MultiByteToWideChar(65001, 8, path, -1, out, KPD__MAX_PATH + 16)) return true;     // CP_UTF8, and nothing else
     errno = EILSEQ;
     return false;
 }
 static FILE *kpd__fopen(const char *path, const wchar_t *mode) {
     wchar_t wide[KPD__MAX_PATH + 16];
-    return kpd__wide(path, wide) ? _wfopen(wide, mode) : NULL;
+    return kpd__utf16(path, wide) ? _wfopen(wide, mode) : NULL;
 }
 #define KPD__FOPEN(path, mode) kpd__fopen(path, L##mode)
 static int64_t kpd__tell_end(FILE *f) { return _fseeki64(f, 0, SEEK_END) ? -1 : _ftelli64(f); }
 static bool kpd__flush(FILE *f) { return !fflush(f) && !_commit(_fileno(f)); }
 static void kpd__remove(const char *path) {
     wchar_t wide[KPD__MAX_PATH + 16];
-    if (kpd__wide(path, wide)) _wremove(wide);
+    if (kpd__utf16(path, wide)) _wremove(wide);
 }
 static bool kpd__rename(const char *from, const char *to) {
     wchar_t source[KPD__MAX_PATH + 16], target[KPD__MAX_PATH + 16];
-    if (!kpd__wide(from, source) || !kpd__wide(to, target)) return false;
+    if (!kpd__utf16(from, source) || !kpd__utf16(to, target)) return false;
     if (MoveFileExW(source, target, 1 | 8)) return true;    // replaces what is there, and is on the disk when it returns
     errno = EACCES;
     return false;
