@@ -7097,11 +7097,11 @@ static int32_t kpd__index_slot(const kpd_index *x, int64_t id) {
     return at < x->table_size ? x->table[at] : -1;
 }
 
-// That of an id that has to be there.
+// That of an id that has to be there; 0 on failure.
 static kpd_status kpd__id_slot(const kpd_index *x, int64_t id, size_t *slot, kpd_error *e) {
     int32_t found = kpd__index_slot(x, id);
+    *slot = found < 0 ? 0 : (size_t)found;
     if (found < 0) return kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "index: has no id %lld", (long long)id);
-    *slot = (size_t)found;
     return KPD_OK;
 }
 

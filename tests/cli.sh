@@ -1311,8 +1311,13 @@ done
 for c in "info" "convert -o $dir/x.kpd" "embed"; do
     run 1 $kpd $c $tr/student/checkpoint.kpc; says "a checkpoint, expected a model; \`kpd train RECIPE.ini --export M.kpd\`"
 done
+run 0 $kpd eval pairs $tr/dev.tsv --model $assistant; auc=$(sed -n 's/^auc	\([0-9.]*\).*/\1/p' "$dir/out")
 sed "s/^output.*/output = worse/; s/^rate.*/rate = 1e-30/" $tr/student.ini > $tr/worse.ini
 run 0 $kpd train $tr/worse.ini; says "note: training made no auc better than before it"; prints ", before training 0."
+prints "worse.ini: auc $auc of the assistant"
+awk -F '\t' -v OFS='\t' '{ $4 = 1 - $4; print }' $tr/dev.tsv > $tr/turned.tsv     # the assistant is as wrong as can be
+sed "s/^output = .*/output = turned/; s/dev.tsv/turned.tsv/; s/^steps = 100/steps = 1/" $tr/student.ini > $tr/turned.ini
+run 0 $kpd train $tr/turned.ini; says "assistant.kpd: note: no better on dev than the model that is to learn from it"
 
 # The recipe that the help shows, with the names of other files.
 t train_example

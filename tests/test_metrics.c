@@ -280,7 +280,7 @@ static void bootstrap_of_several_statistics(void) {
 
 // As statsmodels' multipletests has them (golden); of equal p, and of what is no number.
 static void holm(void) {
-    static const double p[5] = {.01, .04, NAN, .01, .9};
+    static const double p[5] = {.01, .04, (double)NAN, .01, .9};
     double have[8], want[8], got[8];
     if (golden_doubles("holm.p", have, 8) != 8 || golden_doubles("holm.adjusted", want, 8) != 8) return;
     kpdt_holm(have, 8, got);

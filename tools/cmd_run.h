@@ -565,7 +565,8 @@ static bool run_write_stamps(flow *f) {
         run_put_files(m, "in", s->in, s->n_in);
         run_put_files(m, "out", s->out, s->n_out);
     }
-    ok = (!ferror(m)) & !fclose(m);
+    ok = !ferror(m);
+    ok = !fclose(m) && ok;
     if (!ok) fail(RUN_STAMPS, 0, "out of memory");
     ok = ok && output_open(&out, RUN_STAMPS);
     if (ok) fprintf(out.file, "%.*ssum\t%016llx\n", (int)n, text, (unsigned long long)run_hash(0, text, n));

@@ -93,6 +93,8 @@ static int run_vocab(job *j) {
 static const char *const TRAIN_FILES[] = {"metrics.tsv", "checkpoint.kpc", "best.kpd", "last.kpd"};
 enum { METRICS, CHECKPOINT, BEST, LAST, N_TRAIN_FILES };
 
+enum { TRAIN_CHUNK = 256 };             // rows that the assistant scores together
+
 typedef struct training {
     recipe r;
     kpdt_trainer *trainer;
@@ -101,6 +103,7 @@ typedef struct training {
     int64_t first;                      // the step before this run's first; -1 = no step yet
     double loss, weight, dev, saved;    // loss: a sum whose terms fade, with their weights' sum; when a checkpoint was written
     double start_dev;                   // of the look before the first step; NaN = this run did not take it
+    double assistant_dev;               // what dev says of the assistant, likewise; NaN = it was not asked
     char metric[16];                    // of dev
     int64_t best_step; float best;      // -1 = before this run; what dev was then, NaN = no best yet
     char path[N_TRAIN_FILES][4200];
@@ -284,6 +287,8 @@ static void train_say_best(const training *x) {
     if (!isnan(x->start_dev)) snprintf(before, sizeof before, ", before training %.6f", x->start_dev);
     say("%s: %s %.6f%s, the last %.6f%s", x->path[BEST], x->metric, (double)r->best_dev, step, x->dev, before);
     if ((double)r->best_dev <= x->start_dev) note(x->path[BEST], "training made no %s better than before it", x->metric);
+    else if (x->assistant_dev < (double)r->best_dev)
+        note(x->r.model.assistant, "an assistant of less %s than its student: its scores hold the student back", x->metric);
 }
 
 static bool train_finish(training *x) {
@@ -316,6 +321,65 @@ static bool train_look(training *x) {
     return train_checkpoint(x) && train_save_model(x, true);
 }
 
+// Probabilities of the assistant for dev's rows from `from` on, and what is to be said of them.
+static bool assistant_chunk(const training *x, kpd_session *s, int64_t from, size_t n, float *p, float *label) {
+    kpd_input in[TRAIN_CHUNK];
+    kpd_error e;
+    memset(in, 0, sizeof in);
+    for (size_t i = 0; i < n; i++) {
+        kpdt_row row;
+        kpd_row pair;
+        if (kpdt_dataset_get(x->r.dev_set, from + (int64_t)i, &row, &e)) return fail(x->r.dev.file, 0, "%s", e.message);
+        pair.keyphrase = row.keyphrase; pair.title = row.title; pair.category = row.category;
+        label[i] = row.label;
+        kpd_model_input(x->r.assistant, KPD_ITEM, &pair, &in[i]);
+    }
+    if (kpd_score(s, x->r.assistant, in, n, p, &e)) return fail(x->r.dev.file, 0, "%s", e.message);
+    for (size_t i = 0; i < n; i++) p[i] = kpd_sigmoid(p[i]);
+    return true;
+}
+
+// dev's figure of n scores.
+static bool dev_figure(const training *x, const float *score, const float *label, size_t n, double *out) {
+    kpdt_sample_figures f;
+    kpdt_sample *sample;
+    kpd_error e;
+    if (kpdt_sample_create(score, label, n, NULL, &sample, &e)) return fail(x->r.dev.file, 0, "%s", e.message);
+    kpdt_sample_measure(sample, NULL, NULL, &f);
+    kpdt_sample_destroy(sample);
+    switch (x->r.train.d.dev_metric) {
+    case KPDT_DEV_AP: *out = f.yes.average_precision; break;
+    case KPDT_DEV_F1: *out = f.yes.f1; break;
+    case KPDT_DEV_PEARSON: *out = f.pearson; break;
+    case KPDT_DEV_SPEARMAN: *out = f.spearman; break;
+    default: *out = f.yes.auc;
+    }
+    return true;
+}
+
+// What dev says of the assistant: who follows its scores will hardly be better.
+static bool assistant_look(job *j, training *x) {
+    size_t n = x->r.dev_set ? (size_t)kpdt_dataset_rows(x->r.dev_set) : 0;
+    float *score, *label;
+    bool ok = true;
+    if (!n || !x->r.assistant || x->r.train.d.dev_metric == KPDT_DEV_MLM_LOSS || isnan(x->start_dev)) return true;
+    score = (float *)job_alloc(j, n, sizeof *score);
+    label = (float *)job_alloc(j, n, sizeof *label);
+    j->assistant = x->r.assistant;
+    if (!score || !label || !open_session(j, 0, 0)) return false;
+    for (size_t i = 0; ok && i < n && !g_stop; i += TRAIN_CHUNK)
+        ok = assistant_chunk(x, j->session, (int64_t)i, n - i < TRAIN_CHUNK ? n - i : TRAIN_CHUNK, score + i, label + i);
+    ok = ok && (g_stop || dev_figure(x, score, label, n, &x->assistant_dev));
+    kpd_session_destroy(j->session);
+    j->session = NULL;
+    j->assistant = NULL;                // the recipe's
+    if (!ok || g_stop) return ok;
+    say("%s: %s %.6f of the assistant", x->r.path, x->metric, x->assistant_dev);
+    if (x->assistant_dev <= x->start_dev)
+        note(x->r.model.assistant, "no better on dev than the model that is to learn from it");
+    return true;
+}
+
 // The best is there as soon as there is one.
 static bool train_keep_best(training *x) {
     const kpdt_report *r = &x->report;
@@ -330,7 +394,7 @@ static bool train_steps(job *j, training *x) {
     start(j, "texts");
     j->tokens = 0;
     x->saved = now();
-    if (!train_look(x)) return false;
+    if (!train_look(x) || !assistant_look(j, x)) return false;
     kpdt_trainer_report(x->trainer, &x->report);
     x->best = x->report.best_dev;
     do {
@@ -409,7 +473,7 @@ static int run_train(job *j) {
     if (j->o.resume && j->o.force) return usage("train: --resume goes on and --force begins anew; expected one of them");
     if (j->o.export_to && (j->o.resume || j->o.force)) return usage("train: --export trains nothing");
     x->first = -1;
-    x->dev = x->start_dev = (double)NAN;
+    x->dev = x->start_dev = x->assistant_dev = (double)NAN;
     x->best_step = -1;
     ok = train(j, x);
     if (x->metrics && x->first < 0 && !j->o.resume) {       // no step was done: nothing is to be in the way of another try
