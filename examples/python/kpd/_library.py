@@ -13,7 +13,7 @@ from ctypes import (POINTER, Structure, byref, c_bool, c_char, c_char_p, c_float
                     c_uint64, c_void_p)
 from typing import Any, Callable, Optional
 
-ABI = 2                         # of kpd.h, for which the structs below are written
+ABI = 3                         # of kpd.h, for which the structs below are written
 
 Reserved = c_int32 * 4
 
