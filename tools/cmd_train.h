@@ -361,18 +361,19 @@ static bool dev_figure(const training *x, const float *score, const float *label
 static bool assistant_look(job *j, training *x) {
     size_t n = x->r.dev_set ? (size_t)kpdt_dataset_rows(x->r.dev_set) : 0;
     float *score, *label;
-    bool ok = true;
+    bool ok;
     if (!n || !x->r.assistant || x->r.train.d.dev_metric == KPDT_DEV_MLM_LOSS || isnan(x->start_dev)) return true;
     score = (float *)job_alloc(j, n, sizeof *score);
     label = (float *)job_alloc(j, n, sizeof *label);
-    j->assistant = x->r.assistant;
-    if (!score || !label || !open_session(j, 0, 0)) return false;
+    if (!score || !label) return false;
+    j->assistant = x->r.assistant;      // lent: the recipe frees it
+    ok = open_session(j, 0, 0);
+    j->assistant = NULL;
     for (size_t i = 0; ok && i < n && !g_stop; i += TRAIN_CHUNK)
         ok = assistant_chunk(x, j->session, (int64_t)i, n - i < TRAIN_CHUNK ? n - i : TRAIN_CHUNK, score + i, label + i);
     ok = ok && (g_stop || dev_figure(x, score, label, n, &x->assistant_dev));
     kpd_session_destroy(j->session);
     j->session = NULL;
-    j->assistant = NULL;                // the recipe's
     if (!ok || g_stop) return ok;
     say("%s: %s %.6f of the assistant", x->r.path, x->metric, x->assistant_dev);
     if (x->assistant_dev <= x->start_dev)
