@@ -8352,14 +8352,19 @@ static void kpd__list_among(const kpd_index *x, kpd__bench *w, kpd__probe *p, si
     }
 }
 
+// The numbers of the best of n scores, a multiple of 16: `keep` or a few more, to out; how many.
+static size_t kpd__best_above(const kpd__ops *ops, const float *scores, size_t n, size_t keep, int32_t *out) {
+    float least = ops->least_of(scores, n, keep, kpd__few_more(keep));
+    return kpd__min(ops->above(scores, n, least, out), kpd__few_more(keep));
+}
+
 // The best of groups [from, from + n), at most KPD__NODES: to w->panels; how many.
 static size_t kpd__panels_for(const kpd_index *x, kpd__bench *w, const kpd__probe *p, size_t from, size_t n) {
-    const size_t most = kpd__few_more(KPD__NEAR_GROUPS), n16 = kpd__round_up(n, 16);
+    const size_t n16 = kpd__round_up(n, 16);
     size_t found;
     x->ops->nodes(p, x->t.groups + from / 16 * kpd__node_bytes(x), NULL, n16 / 16, w->order, w->bound);
     for (size_t i = n; i < n16; i++) w->order[i] = -INFINITY;
-    found = x->ops->above(w->order, n16, x->ops->least_of(w->order, n16, KPD__NEAR_GROUPS, most), w->above);
-    found = kpd__min(found, most);
+    found = kpd__best_above(x->ops, w->order, n16, KPD__NEAR_GROUPS, w->above);
     for (size_t i = 0; i < found; i++) w->panels[i] = (uint32_t)from + (uint32_t)w->above[i];
     return found;
 }
@@ -9664,12 +9669,6 @@ static void kpd__open(kpd__descent *t, const uint32_t *lists, size_t n) {
     }
 }
 
-// The best of n scores, a multiple of 16: `keep` or a few more, to b->above; how many.
-static size_t kpd__best_above(kpd__descent *t, const float *scores, size_t n, size_t keep) {
-    float least = t->ops->least_of(scores, n, keep, kpd__few_more(keep));
-    return kpd__min(t->ops->above(scores, n, least, t->to->above), kpd__few_more(keep));
-}
-
 static kpd__level kpd__lists_level(const kpd__descent *t) {
     kpd__level l = {t->x->t.lists, t->x->t.n_lists, t->list_bound, t->to->order, t->to->bound};
     return l;
@@ -9706,7 +9705,7 @@ static void kpd__near_cut(kpd__descent *t, size_t keep) {
     kpd__branch *b = t->to;
     size_t n = kpd__round_up(b->n_near, 16);
     for (size_t i = b->n_near; i < n; i++) b->near_order[i] = -INFINITY;
-    b->n_near = kpd__best_above(t, b->near_order, n, keep);
+    b->n_near = kpd__best_above(t->ops, b->near_order, n, keep, b->above);
     for (size_t i = 0; i < b->n_near; i++) {
         b->near[i] = b->near[b->above[i]];
         b->near_order[i] = b->near_order[b->above[i]];
@@ -9716,7 +9715,7 @@ static void kpd__near_cut(kpd__descent *t, size_t keep) {
 // Adds the best of the nodes that were just scored to b->near.
 static void kpd__near_take(kpd__descent *t, const kpd__level *l, size_t keep) {
     kpd__branch *b = t->to;
-    size_t found = kpd__best_above(t, l->order, b->n_panels * 16, keep);
+    size_t found = kpd__best_above(t->ops, l->order, b->n_panels * 16, keep, b->above);
     for (size_t i = 0; i < found; i++, b->n_near++) {
         size_t at = (size_t)b->above[i];
         b->near[b->n_near] = b->panels[at / 16] * 16 + (uint32_t)at % 16;
@@ -9755,7 +9754,7 @@ static void kpd__phase_one(kpd__descent *t, size_t keep) {
     float least;
     t->probe.bound = t->block_bound;
     t->ops->nodes(&t->probe, t->x->t.blocks, b->near, b->n_near, b->child_order, b->child_bound);
-    found = kpd__best_above(t, b->child_order, n, keep);
+    found = kpd__best_above(t->ops, b->child_order, n, keep, b->above);
     for (size_t i = 0; i < found; i++) b->child_bound[b->above[i]] = -INFINITY;
     kpd__open(t, b->near, found);
     b->work += 2 * (int64_t)b->n_near + (int64_t)b->n_open;
