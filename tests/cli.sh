@@ -1206,6 +1206,10 @@ run 1 $kpd mine $student $tr/none.txt $tr/clicks.tsv; says "none.txt: No such fi
 printf 'a\tb\tc\t2\n' > $tr/bad.tsv; run 1 $kpd mine $student $tr/phrases.kpi $tr/bad.tsv; says "bad.tsv:1: the label '2'"
 printf 'a\n' > $tr/bad.tsv; run 1 $kpd mine $student $tr/phrases.kpi $tr/bad.tsv; says "bad.tsv:1: 1 cell(s), expected keyphrase"
 run 1 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv -o $tr/clicks.tsv; says "is an input too"
+awk -F '\t' '!(($2 "\t" $3) in id) { id[$2 "\t" $3] = "i" ++n; print "i" n "\t" $2 "\t" $3 > "'$tr'/mine.items" }
+    { print $1 "\t" id[$2 "\t" $3] }' $tr/clicks.tsv > $tr/mine.ids
+run 0 $kpd mine $student $tr/phrases.kpi $tr/mine.ids --columns 'keyphrase item' --join $tr/mine.items -n 3 --ranks 3-20
+same $tr/mined.tsv "$dir/out"
 
 t train_items
 awk -F '\t' '{ print "i" NR "\t" $0 }' $d/items.tsv > $tr/items.tsv

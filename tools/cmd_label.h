@@ -1,5 +1,5 @@
 // cmd_label.h - the commands that make labels out of what a shop logs, and compare them: label ctr, sr, agreement.
-// Part of kpd.c, below cmd_eval.h.
+// Part of kpd.c, below job.h.
 // Contents: >>pair_map >>bad_rows >>label_ctr >>label_sr >>label_agreement
 
 // >>pair_map  What is known of a pair, by a hash of 64 bits: of a million pairs two share one with a chance of 3e-8.

@@ -1,5 +1,5 @@
 // cmd_mine.h - the command mine: pairs in, pairs with hard negatives out.
-// Part of kpd.c, below cmd_index.h, by which it embeds keyphrases, and cmd_eval.h, by which it reads numbers.
+// Part of kpd.c, below cmd_index.h, by which it embeds keyphrases, and cmd_label.h, whose hashes of texts tell items apart.
 
 // >>mine -------------------------------------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ static bool mine_cells(const reader *r, int32_t i, kpd_row *row, bool *meant) {
     return true;
 }
 
-static uint64_t mine_item(const kpd_row *row) { return table_hash(row->title) * 31 ^ table_hash(row->category); }
+static uint64_t mine_item(const kpd_row *row) { return text_hash(text_hash(0, row->title), row->category); }
 
 static bool mine_note_own(void *state, const reader *r, int32_t i) {
     miner *x = (miner *)state;
@@ -56,7 +56,7 @@ static int compare_own(const void *a, const void *b) {
 }
 
 static bool open_pairs(job *j) {
-    return open_columns(j, j->arg[2], "keyphrase title category* label*") && join_items(j);
+    return open_columns(j, j->arg[2], "keyphrase title category* label*");
 }
 
 // What every item's own keyphrases are, before the first row is mined.
