@@ -117,16 +117,22 @@ static run_file *run_add(flow *f, const char *path) {
     return x;
 }
 
+// Room for one more in a list of a stage's files: grow's thousand would be too much of it, as there are many stages.
+static bool run_room(void **list, size_t n, size_t *capacity, size_t size) {
+    size_t room = *capacity * 2 + 8;
+    void *more;
+    if (n < *capacity) return true;
+    more = realloc(*list, room * size);
+    if (!more) return fail(NULL, 0, "out of memory: %zu files of a stage", room);
+    *list = more;
+    *capacity = room;
+    return true;
+}
+
 static bool run_list(size_t **list, size_t *n, size_t *capacity, size_t at) {
     for (size_t i = 0; i < *n; i++)
         if ((*list)[i] == at) return true;
-    if (*n == *capacity) {
-        size_t room = *capacity * 2 + 8;
-        size_t *more = (size_t *)realloc(*list, room * sizeof *more);
-        if (!more) return fail(NULL, 0, "out of memory: %zu files of a stage", room);
-        *list = more;
-        *capacity = room;
-    }
+    if (!run_room((void **)list, *n, capacity, sizeof **list)) return false;
     (*list)[(*n)++] = at;
     return true;
 }
@@ -454,13 +460,7 @@ static run_stamp *run_stamp_of(flow *f, const char *stage) {
 }
 
 static bool run_stamp_add(run_stamp_file **list, size_t *n, size_t *capacity, const char *path, bool there, uint64_t hash) {
-    if (*n == *capacity) {
-        size_t room = *capacity * 2 + 8;
-        run_stamp_file *more = (run_stamp_file *)realloc(*list, room * sizeof *more);
-        if (!more) return fail(NULL, 0, "out of memory: %zu stamps", room);
-        *list = more;
-        *capacity = room;
-    }
+    if (!run_room((void **)list, *n, capacity, sizeof **list)) return false;
     (*list)[*n].path = path;
     (*list)[*n].there = there;
     (*list)[(*n)++].hash = hash;
