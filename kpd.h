@@ -12491,27 +12491,33 @@ static size_t KPD__NAME(reach)(const kpd__needs *p, const int32_t *sums, const i
     return n;
 }
 
+// How many of n scores, a multiple of 16, reach `least`.
+KPD__INLINE size_t KPD__NAME(n_above)(const float *scores, size_t n, float least) {
+    const kpd__v limit = kpd__set(least);
+    size_t count = 0;
+    for (size_t i = 0; i < n; i += 16) count += kpd__count_bits(kpd__mask_ge(kpd__load(scores + i), limit));
+    return count;
+}
+
 // A score that at least `least` and at most `most` of n, a multiple of 16, reach; where many are equal, as few more as can be;
 // -FLT_MAX if there are not so many. -INFINITY counts as none. Found by halves, from the middle between the mean and the top:
 // what is counted is whole, so the same bits everywhere.
 static float KPD__NAME(least_of)(const float *scores, size_t n, size_t least, size_t most) {
     const kpd__v none = kpd__set(-FLT_MAX), zero = kpd__set(0);
-    kpd__v top = kpd__set(-INFINITY), sum = zero, live = zero;
-    float low = -INFINITY, high, step, at;
+    kpd__v best = kpd__set(-INFINITY), sum = zero, live = zero;
+    float low = -INFINITY, high, top, step, at;
     for (size_t i = 0; i < n; i += 16) {
         kpd__v s = kpd__load(scores + i);
-        top = kpd__vmax(top, s);
+        best = kpd__vmax(best, s);
         sum = kpd__add(sum, kpd__pick_lt(s, none, zero, s));
         live = kpd__add(live, kpd__pick_lt(s, none, zero, kpd__set(1)));
     }
-    high = kpd__hmax(top);
+    high = top = kpd__hmax(best);
     step = 0.5f * (high - kpd__sum(sum) / kpd__sum(live));
     at = high - step;
     if (n <= least || !(step >= 0)) return -FLT_MAX;    // nothing lives, or sums overflow
     for (int round = 0; round < 128; round++) {
-        size_t count = 0;
-        kpd__v limit = kpd__set(at);
-        for (size_t i = 0; i < n; i += 16) count += kpd__count_bits(kpd__mask_ge(kpd__load(scores + i), limit));
+        size_t count = KPD__NAME(n_above)(scores, n, at);
         if (count >= least && count <= most) return at;
         if (count >= least) low = at;
         else {
@@ -12523,9 +12529,9 @@ static float KPD__NAME(least_of)(const float *scores, size_t n, size_t least, si
             }
         }
         at = 0.5f * low + 0.5f * high;
-        if (!(at > low && at < high)) return low;
+        if (!(at > low && at < high)) break;
     }
-    return low;
+    return high == top && KPD__NAME(n_above)(scores, n, top) >= least ? top : low;  // the top itself was not tried yet
 }
 
 // 4-bit panels: lane i is the sum over d of nibble d of vector i times q[d]. 64 bytes are 8 dimensions of 16 vectors, 4 bytes
