@@ -3,9 +3,9 @@
 build=$1
 mkdir -p "$build/tmp" build/tmp
 log=$build/tmp/test.log
+"$build/tests" > "$log.tests" 2>&1 &        # these two take minutes of one processor each
+sh tests/cli.sh "$build/kpd" > "$log.cli" 2>&1 &
 {
-    "$build/tests"
-    sh tests/cli.sh "$build/kpd"
     sh tests/contents.sh
     sh tests/install.sh "$build"
     sh tests/python.sh "$build"
@@ -14,7 +14,9 @@ log=$build/tmp/test.log
         if "$example" > "$build/tmp/example.out" 2>&1 && [ -s "$build/tmp/example.out" ]; then echo "ok   example.${example##*/}"
         else echo "FAIL example.${example##*/}"; cat "$build/tmp/example.out"; fi
     done
-} > "$log" 2>&1
+} > "$log.others" 2>&1
+wait
+cat "$log.tests" "$log.cli" "$log.others" > "$log"
 grep -v '^ok ' "$log" | grep -v '^[0-9]* passed, '
 passed=$(grep -c '^ok ' "$log")
 failed=$(grep -c '^FAIL ' "$log")

@@ -13,14 +13,13 @@ for cc in gcc clang; do
     command -v $cc > /dev/null || { echo "no $cc here: skipped"; continue; }
     cxx=g++; [ $cc = clang ] && cxx=clang++
     for option in -DKPD_NONE -DKPD_THREADS -DKPD_NO_SIMD -DKPD_NO_MMAP; do
-        how=-fsyntax-only       # -O2 sees more, and takes a minute: where an option changes much; train.c is so without one
-        case $option in *THREADS | *SIMD) how="-O2 -c -o /dev/null" ;; esac
-        check $cc -std=c99 $warnings $option $how build/warn/kpd.c
-        check $cc -std=c17 $warnings $option -fsyntax-only build/warn/kpd.c
+        for std in c99 c17; do check $cc -std=$std $warnings $option -fsyntax-only build/warn/kpd.c; done
         check $cxx -x c++ -std=c++17 $warnings $option -fsyntax-only build/warn/kpd.c
     done
     check $cxx -x c++ -std=c++11 $warnings -fsyntax-only build/warn/kpd.c
-    check $cc -std=c99 $warnings -O2 -c -o /dev/null build/warn/train.c
+    # -O2 sees more, and takes half a minute: where an option changes much.
+    check $cc -std=c99 $warnings -O2 -DKPD_THREADS -c -o /dev/null build/warn/train.c
+    check $cc -std=c99 $warnings -O2 -DKPD_NO_SIMD -c -o /dev/null build/warn/kpd.c
     check $cc -std=c17 $warnings -fsyntax-only build/warn/train.c
     if echo '#include <cblas.h>' | $cc -E - > /dev/null 2>&1; then
         check $cc -std=c99 $warnings -DKPD_CBLAS -fsyntax-only build/warn/train.c
@@ -29,7 +28,7 @@ for cc in gcc clang; do
     else echo "no cblas.h here: KPD_CBLAS skipped"; fi
     for std in c++11 c++17; do check $cxx -x c++ -std=$std $warnings -fsyntax-only build/warn/train.c; done
     check $cc -std=gnu11 $warnings -O3 -march=native -c -o /dev/null build/warn/kpd.c
-    check $cc -std=c99 $warnings -Wno-unused-function -O1 -c -o /dev/null build/warn/static.c
+    check $cc -std=c99 $warnings -Wno-unused-function -O0 -c -o /dev/null build/warn/static.c
     for std in c99 c17; do check $cc -std=$std $warnings -fsyntax-only build/warn/declarations.c; done
     for file in tools/*.c tests/*.c tests/fuzz/*.c examples/*.c bench/*.c; do
         [ ! -f "$file" ] || check $cc -std=c99 $warnings -Itests -I. -fsyntax-only "$file"
