@@ -1618,6 +1618,7 @@ value "pr, tenth 2" 0.000000; value "pr, tenth 5" 1.000000; value "pr, tenth 6" 
 sed -n '1,19p' "$dir/d10" > "$dir/in"; run 1 $kpd eval auction "$dir/r10" "$dir/j10" --deciles "$dir/in"; says "19 items, but the lists are of 20"
 printf '1\t.5\n' > "$dir/in"; run 1 $kpd eval auction "$dir/r10" "$dir/j10" --deciles "$dir/in"; says "in:1: item 1, expected 0"
 : > "$dir/in"; run 1 $kpd eval auction "$dir/r10" "$dir/j10" --log "$dir/in"; says "in: it has no rows"
+given 'a\tt\tc\t3\t4\n'; run 1 $kpd eval auction "$dir/r10" "$dir/j10" --log "$dir/in"; says "in:1: 4 clicks of 3 impressions"
 run 2 $kpd eval auction "$dir/r10" "$dir/j10" --dim 4; says "--dim is of the model"
 
 t eval_auction_of_recommend

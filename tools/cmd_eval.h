@@ -546,21 +546,20 @@ static bool market_log_chunk(job *j, void *state) {
     market *m = (market *)state;
     const reader *r = &j->text;
     for (int32_t i = 0; i < r->n; i++) {
-        kpd_text column[6];
-        double impressions, clicks;
+        log_row row;
+        char why[160];
         pair_entry *p;
-        if (split_columns(r, i, column, 6) < 5 || !parse_count(column[3], &impressions) || !parse_count(column[4], &clicks))
-            return fail(r->name, r->line[i], "expected impressions and clicks in columns 4 and 5");
-        if (!(p = pair_add(&m->log, text_hash(0, column[0])))) return false;
-        p->count += (float)impressions;
-        p->value += (float)clicks;
+        if (!log_parse(r, i, &row, why)) return fail(r->name, r->line[i], "%s", why);
+        if (!(p = pair_add(&m->log, text_hash(0, row.column[0])))) return false;
+        p->count += (float)row.impressions;
+        p->value += (float)row.clicks;
     }
     return true;
 }
 
 // The head is the tenth of the log's keyphrases that have the most impressions, the tail the half that has the fewest.
 static bool market_log(job *j, market *m) {
-    columns c = {"keyphrase title category* impressions clicks position?", NULL, TABLE_BY_NAME};
+    columns c = {LOG_COLUMNS, NULL, TABLE_BY_NAME};
     float *shown;
     size_t n = 0;
     if (!j->o.log) return true;

@@ -124,6 +124,27 @@ static bool parse_count(kpd_text t, double *out) {
     return t.size && *out <= 9e15;
 }
 
+static const char LOG_COLUMNS[] = "keyphrase title category* impressions clicks position?";
+
+typedef struct log_row {
+    kpd_text column[6]; int n;
+    double impressions, clicks;
+} log_row;
+
+// False: `why` says what is wrong with line i.
+static bool log_parse(const reader *r, int32_t i, log_row *row, char why[160]) {
+    kpd_text *column = row->column;
+    row->n = split_columns(r, i, column, 6);
+    if (row->n < 5 || row->n > 6) snprintf(why, 160, "%d columns, expected 5 or 6", row->n);
+    else if (!parse_count(column[3], &row->impressions) || !parse_count(column[4], &row->clicks))
+        snprintf(why, 160, "impressions %.*s and clicks %.*s, expected integers from 0 on",
+                 (int)(column[3].size > 20 ? 20 : column[3].size), column[3].data,
+                 (int)(column[4].size > 20 ? 20 : column[4].size), column[4].data);
+    else if (row->clicks > row->impressions) snprintf(why, 160, "%.0f clicks of %.0f impressions", row->clicks, row->impressions);
+    else return true;
+    return false;
+}
+
 // What is known of the pair in hand is all: writes it, if it is worth it.
 static void ctr_end(const job *j, ctr *c) {
     float threshold = isfinite(j->o.threshold) ? j->o.threshold : 0.05f;
@@ -148,25 +169,18 @@ static bool ctr_begin(ctr *c, const kpd_text *column, uint64_t hash) {
     return true;
 }
 
-// keyphrase TAB title TAB category TAB impressions TAB clicks, TAB position
 static bool ctr_row(const job *j, ctr *c, int32_t i) {
     const reader *r = &j->text;
-    kpd_text column[6];
-    int n = split_columns(r, i, column, 6);
-    double impressions, clicks, position = 1;
+    log_row row;
+    char why[160];
+    double position = 1;
     uint64_t hash;
     pair_entry *known;
     c->rows++;
-    if (n < 5 || n > 6) return bad_row(j, &c->bad, r->line[i], r->lines[i], "%d columns, expected 5 or 6", n);
-    if (!parse_count(column[3], &impressions) || !parse_count(column[4], &clicks))
-        return bad_row(j, &c->bad, r->line[i], r->lines[i], "impressions %.*s and clicks %.*s, expected integers from 0 on",
-                       (int)(column[3].size > 20 ? 20 : column[3].size), column[3].data,
-                       (int)(column[4].size > 20 ? 20 : column[4].size), column[4].data);
-    if (clicks > impressions)
-        return bad_row(j, &c->bad, r->line[i], r->lines[i], "%.0f clicks of %.0f impressions", clicks, impressions);
-    if (c->n_weights && (n < 6 || !parse_count(column[5], &position) || position < 1))
+    if (!log_parse(r, i, &row, why)) return bad_row(j, &c->bad, r->line[i], r->lines[i], "%s", why);
+    if (c->n_weights && (row.n < 6 || !parse_count(row.column[5], &position) || position < 1))
         return bad_row(j, &c->bad, r->line[i], r->lines[i], "no position from 1 on, which --weights asks for");
-    hash = pair_hash(column);
+    hash = pair_hash(row.column);
     if (hash != c->hash) {
         ctr_end(j, c);
         known = pair_add(&c->seen, hash);
@@ -175,11 +189,11 @@ static bool ctr_row(const job *j, ctr *c, int32_t i) {
             return bad_row(j, &c->bad, r->line[i], r->lines[i], "the pair stands in line %lld too: rows of a pair must follow "
                            "each other (sort the file)", (long long)known->line);
         known->line = r->line[i];
-        if (!ctr_begin(c, column, hash)) return false;
+        if (!ctr_begin(c, row.column, hash)) return false;
     }
-    c->impressions += impressions;
-    c->clicks += clicks;
-    c->shown += impressions * (c->n_weights ? c->weight[(int)fmin(position, c->n_weights) - 1] : 1);
+    c->impressions += row.impressions;
+    c->clicks += row.clicks;
+    c->shown += row.impressions * (c->n_weights ? c->weight[(int)fmin(position, c->n_weights) - 1] : 1);
     return true;
 }
 
@@ -191,7 +205,7 @@ static bool ctr_chunk(job *j, void *state) {
 
 static bool ctr_run(job *j, ctr *c) {
     if (!output_open(&j->out, j->o.output) || !bad_open(j, &c->bad) ||
-        !open_columns(j, j->arg[0], "keyphrase title category* impressions clicks position?") || !each_chunk(j, "rows", ctr_chunk, c)) return false;
+        !open_columns(j, j->arg[0], LOG_COLUMNS) || !each_chunk(j, "rows", ctr_chunk, c)) return false;
     ctr_end(j, c);
     if (!output_commit(&j->out) || !bad_commit(&c->bad)) return false;
     note(NULL, "%lld rows, %zu pairs: %lld positive, %lld negative, %lld of too few impressions; %lld rows set aside",
@@ -318,16 +332,14 @@ static bool agreement_log(job *j, void *state) {
     agreement *g = (agreement *)state;
     const reader *r = &j->text;
     for (int32_t i = 0; i < r->n; i++) {
-        kpd_text column[6];
-        double impressions, clicks;
+        log_row row;
+        char why[160];
         pair_entry *pair, *title;
-        int n = split_columns(r, i, column, 6);
-        if (n < 5 || !parse_count(column[3], &impressions) || !parse_count(column[4], &clicks) || clicks > impressions)
-            return fail(r->name, r->line[i], "expected impressions and, of these, clicks in columns 4 and 5");
-        if (!(pair = pair_add(&g->clicks, pair_hash(column))) || !(title = pair_add(&g->items, text_hash(0, column[1]))))
+        if (!log_parse(r, i, &row, why)) return fail(r->name, r->line[i], "%s", why);
+        if (!(pair = pair_add(&g->clicks, pair_hash(row.column))) || !(title = pair_add(&g->items, text_hash(0, row.column[1]))))
             return false;
-        pair->count += (float)clicks;
-        title->count += (float)impressions;
+        pair->count += (float)row.clicks;
+        title->count += (float)row.impressions;
     }
     return true;
 }
@@ -381,12 +393,11 @@ static void agreement_print(const job *j, agreement *g, bool log) {
 
 static int run_label_agreement(job *j) {
     static const char labels[] = "keyphrase title category* label";
-    static const char log[] = "keyphrase title category* impressions clicks position?";
     agreement g;
     bool ok;
     memset(&g, 0, sizeof g);
     ok = output_open(&j->out, j->o.output) &&
-         (!j->arg[2] || agreement_read(j, j->arg[2], log, agreement_log, &g)) &&
+         (!j->arg[2] || agreement_read(j, j->arg[2], LOG_COLUMNS, agreement_log, &g)) &&
          agreement_read(j, j->arg[0], labels, agreement_chunk, &g);
     g.second = true;
     ok = ok && agreement_read(j, j->arg[1], labels, agreement_chunk, &g);
