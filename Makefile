@@ -125,8 +125,8 @@ STEPS ?= 4219
 PAPER = $(B)/kpd run bench/paper/paper.ini --dir $(B)/paper --set seeds="$(SEEDS)" --set steps=$(STEPS)
 paper: $(B)/kpd
 	$(PAPER) --only shop
-	python3 bench/paper/by_item.py $(B)/paper/shop/llm.tsv > $(B)/paper/by_item.tmp
-	mv $(B)/paper/by_item.tmp $(B)/paper/llm_by_item.tsv
+	python3 bench/paper/by_item.py $(B)/paper/shop/llm.tsv > $(B)/paper/made.tmp && mv $(B)/paper/made.tmp $(B)/paper/llm_by_item.tsv
+	python3 bench/paper/words_of_titles.py $(B)/paper/shop/items.tsv > $(B)/paper/made.tmp && mv $(B)/paper/made.tmp $(B)/paper/words.tsv
 	$(PAPER)
 	python3 bench/paper/report.py $(B)/paper
 
