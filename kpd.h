@@ -6204,9 +6204,9 @@ typedef struct kpd__candidates {    // of recommend
     kpd_hit *hits;                  // [KPD__ITEMS, k]
     int32_t counts[KPD__ITEMS];
     uint64_t *keys;                 // [k]
-    kpd_text *phrases;              // [k]
-    kpd_input *pairs;               // [k]: what the assistant reads of each, with the item
-    float *relevance;               // [k]
+    kpd_text *phrases;              // [KPD__ITEMS k]: those of the items, one behind the other, as are
+    kpd_input *pairs;               // what the assistant reads of each, with its item, and
+    float *relevance;
     int32_t *tokens[2];             // [tokens of a text]
     int32_t *pieces; uint32_t *words;   // [tokens of a text]: before its words are sorted; where they begin
 } kpd__candidates;
@@ -6310,9 +6310,9 @@ static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__ar
     c->vectors = (float *)kpd__take(a, KPD__ITEMS * z->dim, sizeof(float));
     c->hits = (kpd_hit *)kpd__take(a, z->k, KPD__ITEMS * sizeof(kpd_hit));
     c->keys = (uint64_t *)kpd__take(a, z->k, sizeof(uint64_t));
-    c->phrases = (kpd_text *)kpd__take(a, z->k, sizeof(kpd_text));
-    c->pairs = (kpd_input *)kpd__take(a, z->k, sizeof(kpd_input));
-    c->relevance = (float *)kpd__take(a, z->k, sizeof(float));
+    c->phrases = (kpd_text *)kpd__take(a, z->k, KPD__ITEMS * sizeof(kpd_text));
+    c->pairs = (kpd_input *)kpd__take(a, z->k, KPD__ITEMS * sizeof(kpd_input));
+    c->relevance = (float *)kpd__take(a, z->k, KPD__ITEMS * sizeof(float));
     c->tokens[0] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->tokens[1] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->pieces = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
@@ -10358,9 +10358,9 @@ static kpd_status kpd__phrase_tokens(kpd_session *s, const kpd_recommend_desc *d
     return KPD_OK;
 }
 
-// Whether a phrase is equal to one kept before: first by hash, then by the tokens themselves.
-static kpd_status kpd__is_duplicate(kpd_session *s, const kpd_recommend_desc *d, kpd_text phrase, size_t kept, bool *duplicate,
-                                    kpd_error *e) {
+// Whether a phrase is equal to one of those kept before: first by hash, then by the tokens themselves.
+static kpd_status kpd__is_duplicate(kpd_session *s, const kpd_recommend_desc *d, const kpd_text *phrases, size_t kept,
+                                    kpd_text phrase, bool *duplicate, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
     kpd_tokens a, b;
     kpd_status status = kpd__phrase_tokens(s, d, phrase, 0, &a, e);
@@ -10369,7 +10369,7 @@ static kpd_status kpd__is_duplicate(kpd_session *s, const kpd_recommend_desc *d,
     c->keys[kept] = kpd__hash64(a.ids, (size_t)a.count * sizeof *a.ids);
     for (size_t i = 0; i < kept && !*duplicate; i++) {
         if (c->keys[i] != c->keys[kept]) continue;
-        status = kpd__phrase_tokens(s, d, c->phrases[i], 1, &b, e);
+        status = kpd__phrase_tokens(s, d, phrases[i], 1, &b, e);
         if (status) return status;
         *duplicate = a.count == b.count && !memcmp(a.ids, b.ids, (size_t)a.count * sizeof *a.ids);
     }
@@ -10377,18 +10377,18 @@ static kpd_status kpd__is_duplicate(kpd_session *s, const kpd_recommend_desc *d,
 }
 
 // Compacts an item's hits to those whose phrase exists and is new; phrases[i] is that of hits[i].
-static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc *d, kpd_hit *hits, int32_t *n, kpd_error *e) {
-    kpd__candidates *c = &s->candidates;
+static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc *d, kpd_hit *hits, int32_t *n, kpd_text *phrases,
+                                       kpd_error *e) {
     size_t kept = 0;
     for (int32_t i = 0; i < *n; i++) {
         kpd_text phrase = {"", 0};
         bool duplicate;
         kpd_status status;
         if (!d->lookup(d->lookup_user, hits[i].id, &phrase)) continue;
-        status = kpd__is_duplicate(s, d, phrase, kept, &duplicate, e);
+        status = kpd__is_duplicate(s, d, phrases, kept, phrase, &duplicate, e);
         if (status) return status;
         if (duplicate) continue;
-        c->phrases[kept] = phrase;
+        phrases[kept] = phrase;
         hits[kept++] = hits[i];
     }
     *n = (int32_t)kept;
@@ -10410,53 +10410,58 @@ static void kpd__rank(kpd_recommendation *r, int32_t n) {
     }
 }
 
-// The assistant's probability of each of an item's n phrases.
-static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd_row *item, size_t n, kpd_error *e) {
+// The m items of a group, from number `first` of the call on.
+typedef struct kpd__group { size_t first, m; kpd_row rows[KPD__ITEMS]; } kpd__group;
+
+// The assistant's probability of each of a group's phrases: in one call, whose pairs fill batches and tasks.
+static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd__group *g, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
-    kpd_row row = *item;
+    size_t n = 0, item = 0;
     kpd_status status;
-    for (size_t i = 0; i < n; i++) {
-        row.keyphrase = c->phrases[i];
-        kpd_model_input(assistant, KPD_ITEM, &row, &c->pairs[i]);
-    }
+    for (size_t i = 0; i < g->m; i++)
+        for (int32_t k = 0; k < c->counts[i]; k++, n++) {
+            kpd_row row = g->rows[i];
+            row.keyphrase = c->phrases[n];
+            kpd_model_input(assistant, KPD_ITEM, &row, &c->pairs[n]);
+        }
     status = kpd__score_pairs(s, assistant, c->pairs, n, c->relevance, NULL, e);
     for (size_t i = 0; i < n && !status; i++) kpd__sigmoid(&c->relevance[i]);
+    if (status && e->where >= 0) {      // of a pair
+        while (item + 1 < g->m && e->where >= c->counts[item]) e->where -= c->counts[item++];
+        e->where = (int64_t)(g->first + item);
+    }
     return status;
 }
 
 // The host's relevance of each of an item's n hits.
 static kpd_status kpd__ask_host(kpd_session *s, const kpd_recommend_desc *d, size_t item, const kpd_hit *hits, int32_t n,
-                                kpd_error *e) {
-    kpd__candidates *c = &s->candidates;
-    int64_t *ids = (int64_t *)(void *)c->keys;          // which have told duplicates by now
+                                float *relevance, kpd_error *e) {
+    int64_t *ids = (int64_t *)(void *)s->candidates.keys;   // which have told duplicates by now
     for (int32_t i = 0; i < n; i++) ids[i] = hits[i].id;
-    if (n && !d->relevance(d->relevance_user, (int64_t)item, ids, n, c->relevance))
-        return kpd__fail(e, KPD_ERR_CANCELLED, -1, "recommend: stopped by the host's relevance at item %lld",
+    if (n && !d->relevance(d->relevance_user, (int64_t)item, ids, n, relevance))
+        return kpd__fail(e, KPD_ERR_CANCELLED, (int64_t)item, "recommend: stopped by the host's relevance at item %lld",
                          (long long)item);
     for (int32_t i = 0; i < n; i++)
-        if (!(c->relevance[i] >= 0 && c->relevance[i] <= 1))
-            return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+        if (!(relevance[i] >= 0 && relevance[i] <= 1))
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)item,
                              "recommend: the host's relevance of id %lld to item %lld is %g, expected 0 to 1",
-                             (long long)hits[i].id, (long long)item, (double)c->relevance[i]);
+                             (long long)hits[i].id, (long long)item, (double)relevance[i]);
     return KPD_OK;
 }
 
-static kpd_status kpd__recommend_one(kpd_session *s, const kpd_recommend_desc *d, size_t at, const kpd_row *item,
-                                     kpd_hit *hits, int32_t n, kpd_recommendation *out, int32_t *count, kpd_error *e) {
+// Those of an item's n hits that are relevant enough, in their order.
+static int32_t kpd__keep(const kpd_recommend_desc *d, const kpd_hit *hits, const float *relevance, int32_t n,
+                         kpd_recommendation *out) {
     bool filter = d->assistant || d->relevance;
-    kpd_status status = kpd__drop_duplicates(s, d, hits, &n, e);
-    if (!status && d->assistant) status = kpd__ask(s, d->assistant, item, (size_t)n, e);
-    if (!status && d->relevance) status = kpd__ask_host(s, d, at, hits, n, e);
-    if (status) return status;
-    *count = 0;
+    int32_t kept = 0;
     for (int32_t i = 0; i < n; i++) {
         kpd_recommendation r;
         r.id = hits[i].id; r.similarity = hits[i].score;
-        r.relevance = filter ? s->candidates.relevance[i] : NAN;
-        if (!filter || r.relevance >= d->min_relevance) out[(*count)++] = r;
+        r.relevance = filter ? relevance[i] : NAN;
+        if (!filter || r.relevance >= d->min_relevance) out[kept++] = r;
     }
-    if (filter && d->rank_by_relevance) kpd__rank(out, *count);
-    return KPD_OK;
+    if (filter && d->rank_by_relevance) kpd__rank(out, kept);
+    return kept;
 }
 
 // Whether a model can tell how well a keyphrase fits an item.
@@ -10502,39 +10507,64 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
     return kpd__search_check(s, d->index, search, e);
 }
 
+// The hits of a group's items, c->counts [g->m] of each at c->hits [g->m, k].
+static kpd_status kpd__find(kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search, const kpd_input *items,
+                            kpd__group *g, kpd_error *e) {
+    kpd__candidates *c = &s->candidates;
+    kpd_input in[KPD__ITEMS];
+    kpd_status status;
+    for (size_t i = 0; i < g->m; i++) {
+        status = kpd__item_row(&items[i], g->first + i, &g->rows[i], e);
+        if (status) return status;
+        kpd_model_input(d->student, KPD_ITEM, &g->rows[i], &in[i]);
+    }
+    status = kpd__embed_from(s, d->student, KPD_ITEM, in, g->m, d->index->dim, c->vectors, g->first, NULL, e);
+    if (status || !kpd__index_search(s, d->index, c->vectors, g->m, search, c->hits, c->counts, e)) return status;
+    return kpd__fail(e, e->status, (int64_t)g->first + e->where, "recommend: item %lld: its vector is not finite or zero",
+                     (long long)((int64_t)g->first + e->where));
+}
+
+// out [g->m, k], counts [g->m]
+static kpd_status kpd__recommend_group(kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
+                                       const kpd_input *items, kpd__group *g, kpd_recommendation *out, int32_t *counts,
+                                       kpd_error *e) {
+    kpd__candidates *c = &s->candidates;
+    size_t k = (size_t)search->k, n = 0;
+    kpd_status status = kpd__find(s, d, search, items, g, e);
+    for (size_t i = 0; !status && i < g->m; i++) {
+        status = kpd__drop_duplicates(s, d, c->hits + i * k, &c->counts[i], c->phrases + n, e);
+        if (status) e->where = (int64_t)(g->first + i);     // not the candidate's
+        n += (size_t)c->counts[i];
+    }
+    if (!status && d->assistant) status = kpd__ask(s, d->assistant, g, e);
+    n = 0;
+    for (size_t i = 0; !status && i < g->m; i++) {
+        const kpd_hit *hits = c->hits + i * k;
+        float *relevance = c->relevance + n;
+        if (d->relevance) status = kpd__ask_host(s, d, g->first + i, hits, c->counts[i], relevance, e);
+        if (!status) counts[i] = kpd__keep(d, hits, relevance, c->counts[i], out + i * k);
+        n += (size_t)c->counts[i];
+    }
+    return status;
+}
+
 static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, const kpd_input *items, size_t n,
                                  kpd_recommendation *out, int32_t *counts, kpd_error *e) {
-    kpd__candidates *c = &s->candidates;
-    kpd_row rows[KPD__ITEMS];
-    kpd_input in[KPD__ITEMS];
+    kpd__group g;
     kpd_recommend_desc none;
     kpd_error own;
     kpd_status status;
     kpd_search_desc search;
     kpd__progress progress = {&s->progress, 0, n};
-    size_t k;
     if (!d) d = (const kpd_recommend_desc *)memset(&none, 0, sizeof none);
     search = d->search;
     if (!search.k) search.k = 10;
-    k = (size_t)search.k;
     if (!e) e = &own;
     status = kpd__recommend_check(s, d, &search, e);
-    for (size_t at = 0; !status && at < n; at += KPD__ITEMS) {
-        size_t m = kpd__min(KPD__ITEMS, n - at);
-        for (size_t i = 0; !status && i < m; i++) {
-            status = kpd__item_row(&items[at + i], at + i, &rows[i], e);
-            kpd_model_input(d->student, KPD_ITEM, &rows[i], &in[i]);
-        }
-        if (!status) status = kpd__embed_from(s, d->student, KPD_ITEM, in, m, d->index->dim, c->vectors, at, NULL, e);
-        if (!status && kpd__index_search(s, d->index, c->vectors, m, &search, c->hits, c->counts, e))
-            status = kpd__fail(e, e->status, (int64_t)at + e->where, "recommend: item %lld: its vector is not finite or zero",
-                               (long long)((int64_t)at + e->where));
-        for (size_t i = 0; !status && i < m; i++) {
-            status = kpd__recommend_one(s, d, at + i, &rows[i], c->hits + i * k, c->counts[i], out + (at + i) * k,
-                                        &counts[at + i], e);
-            if (status) e->where = (int64_t)(at + i);   // not the candidate's
-        }
-        if (!status) status = kpd__progress_add(&progress, m, e);
+    for (g.first = 0; !status && g.first < n; g.first += g.m) {
+        g.m = kpd__min(KPD__ITEMS, n - g.first);
+        status = kpd__recommend_group(s, d, &search, items + g.first, &g, out + g.first * (size_t)search.k, counts + g.first, e);
+        if (!status) status = kpd__progress_add(&progress, g.m, e);
     }
     if (status) memset(counts, 0, n * sizeof *counts);
     return status;

@@ -552,6 +552,27 @@ static void bad_item(void) {
     }
 }
 
+// The assistant scores the pairs of several items together; what it refuses is an item's.
+static void an_error_of_the_assistant_names_the_item(void) {
+    kpd_model_desc of_titles = *kpd_model_get_desc(student);
+    kpd_recommend_desc d = base(5);
+    kpd_model *m = NULL;
+    of_titles.template_item = "{title}";
+    CHECK_OK(kpdt_model_start(&of_titles, student, 1, &m, NULL));
+    if (!m) return;
+    d.student = m;
+    for (size_t bad = 0; bad < ITEMS; bad += 7) {
+        kpd_input good = items[bad];
+        items[bad].n_parts = 2;
+        items[bad].part[1].data = NULL; items[bad].part[1].size = 3;
+        CHECK_STATUS(kpd_recommend(session, &d, items, ITEMS, got, counts, &error), KPD_ERR_INPUT);
+        CHECK_INT(error.where, bad);
+        for (size_t i = 0; i < ITEMS; i++) CHECK_INT(counts[i], 0);
+        items[bad] = good;
+    }
+    kpd_model_destroy(m);
+}
+
 // A student that reads titles alone takes items with a category, which its assistant reads; and one that reads categories has an
 // assistant that does not.
 static void each_model_reads_what_its_template_names(void) {
@@ -684,6 +705,7 @@ SUITE(recommend) {
         RUN(recommend, writes_no_further);
         RUN(recommend, bad_arguments);
         RUN(recommend, bad_item);
+        RUN(recommend, an_error_of_the_assistant_names_the_item);
         RUN(recommend, each_model_reads_what_its_template_names);
         RUN(recommend, session_too_small);
         RUN(recommend, fingerprints_follow_the_weights);
