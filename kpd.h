@@ -70,7 +70,9 @@
 //     part B: kernels, read once per level
 //     >>kernels      820  16 lanes, and what is built from them alone
 //     >>gemm         210  chains: f32 products                            gemm
-//     >>quantised   1060  int8 and bf16 products, attention, scans        rounded_gemm, attention, scan
+//     >>quantised    430  int8 and bf16 products                          rounded_gemm
+//     >>attention    360  in f32, bf16 and int8                           attention
+//     >>scans        200  scores of an index's vectors, and the best      scan, above, nodes, codes
 //     part C: the tables of >>unicode
 //
 // How it reads itself. Part A includes this file again with KPD__LEVEL set: then line 1 leaves out all that stands before part
@@ -4440,7 +4442,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 // and range below 2^-100 counts as 0: step = L / range = 0. Then y = fma(float(sum over k of (u - z) w), step * scale, bias);
 // the sum is exact. With u8, sum (u - z) w = sum u w - z colsum, which is what VPDPBUSD, TDPBUSD and PMADDWD compute. bf16 is
 // rounded to nearest even and summed in f32. GELU before a product of bf16 or int8 is a shorter polynomial, off by up to 2e-4.
-// Attention is in whole numbers too where query, key and value come from 8-bit inputs; see >>quantised.
+// Attention is in whole numbers too where query, key and value come from 8-bit inputs; see >>attention.
 // Input padding must be zero where a weight is bf16, since 0 * NaN is NaN.
 //
 // A model (kind 1) has these sections; [..] = shape:
@@ -10377,8 +10379,8 @@ static kpd_status kpd__is_duplicate(kpd_session *s, const kpd_recommend_desc *d,
 }
 
 // Compacts an item's hits to those whose phrase exists and is new; phrases[i] is that of hits[i].
-static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc *d, kpd_hit *hits, int32_t *n, kpd_text *phrases,
-                                       kpd_error *e) {
+static kpd_status kpd__drop_duplicates(kpd_session *s, const kpd_recommend_desc *d, kpd_hit *hits, int32_t *n,
+                                       kpd_text *phrases, kpd_error *e) {
     size_t kept = 0;
     for (int32_t i = 0; i < *n; i++) {
         kpd_text phrase = {"", 0};
@@ -10556,14 +10558,16 @@ static kpd_status kpd__recommend(kpd_session *s, const kpd_recommend_desc *d, co
     kpd_status status;
     kpd_search_desc search;
     kpd__progress progress = {&s->progress, 0, n};
+    size_t k;
     if (!d) d = (const kpd_recommend_desc *)memset(&none, 0, sizeof none);
     search = d->search;
     if (!search.k) search.k = 10;
     if (!e) e = &own;
     status = kpd__recommend_check(s, d, &search, e);
+    k = (size_t)search.k;
     for (g.first = 0; !status && g.first < n; g.first += g.m) {
         g.m = kpd__min(KPD__ITEMS, n - g.first);
-        status = kpd__recommend_group(s, d, &search, items + g.first, &g, out + g.first * (size_t)search.k, counts + g.first, e);
+        status = kpd__recommend_group(s, d, &search, items + g.first, &g, out + g.first * k, counts + g.first, e);
         if (!status) status = kpd__progress_add(&progress, g.m, e);
     }
     if (status) memset(counts, 0, n * sizeof *counts);
@@ -11642,9 +11646,8 @@ static void KPD__NAME(gemm_pairs)(const kpd__matrix *w, const float *x, size_t l
 }
 #endif
 
-// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them, see >>format; attention in f32
-// and by such products. int8 rounds each row of x to u8, sums whole numbers, and scales the sums: the same bits on every
-// level.
+// >>quantised  Products of int8 weights, and of bf16 where a level has an instruction for them, see >>format. int8 rounds each
+// row of x to u8, sums whole numbers, and scales the sums: the same bits on every level.
 
 // Where a row of groups begins, and how far apart its groups are.
 KPD__INLINE uint8_t *KPD__NAME(operand_row)(kpd__operand operand, void *rows, size_t r, size_t row_bytes, size_t *step) {
@@ -12059,6 +12062,8 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
 }
 #endif
 
+// >>attention  Softmax of queries and keys, and the sum of values by it, of one text: in f32, and by the products above.
+
 // out[c][r] = in[r][c]: a block of at most 16 x 16. `lanes` of each row of out are written, as many as rows or 16: those behind
 // the rows are 0, so that what is computed on lanes that nobody reads takes no longer than the rest. (What lay there before may
 // be subnormal, on which an instruction takes a hundred times as long.) Four times halves are zipped, as cards are shuffled.
@@ -12429,6 +12434,8 @@ static void KPD__NAME(int8_attention)(const kpd__ops *ops, const float *qkv, siz
         }
     }
 }
+
+// >>scans  What an index asks of many vectors: scores of f32 rows and of codes, which are high enough, the best of some.
 
 // scores[query][16 n_panels]: cosine and dot are q.v, l2 is -sum (q-v)^2; chains over dim. q: [n_queries, dim].
 static void KPD__NAME(scan)(kpd_metric m, const float *q, size_t n_queries, size_t dim, const float *panels, size_t n_panels,

@@ -150,11 +150,15 @@ extern "C" {
 //                  t_i - t_j as in [D2LLM]; none: 0. O(n^2) within a query                            [Burges 2005]
 // On texts, by a trainer only (kpdt_trainer_mlm):
 //   MLM            mean over masked tokens of -log softmax(logits)[the token that stood there]                  [BERT]
+// On vectors, by a trainer only, one of whose sources must have it:
+//   SOFTMAX        kpdt_softmax_head_loss of no and yes, t 0 or 1, at each width of `dims`, whose head is the part of one for
+//                  all columns. The head begins at random, is in checkpoints, and in no model                  [SBERT]
 #define KPDT__ENUM(name, text) KPDT_##name,              // lists of names as kpd.h has them
 #define KPDT_LOSS_LIST(X)                                                                                              \
     X(LOSS_NONE, "none") X(MNR, "mnr") X(MNR_SYMMETRIC, "mnr-symmetric") X(CONTRASTIVE, "contrastive")               \
     X(ONLINE_CONTRASTIVE, "online-contrastive") X(MSE, "mse") X(COSENT, "cosent") X(PEARSON, "pearson") X(BCE, "bce")  \
-    X(MARGIN_MSE, "margin-mse") X(KL, "kl") X(RANKNET, "ranknet") X(MLM, "mlm")
+    X(MARGIN_MSE, "margin-mse") X(KL, "kl") X(RANKNET, "ranknet") X(MLM, "mlm") \
+    X(SOFTMAX, "softmax")
 typedef enum kpdt_loss { KPDT_LOSS_LIST(KPDT__ENUM) KPDT_LOSS_COUNT } kpdt_loss;
 KPDDEF const char *kpdt_loss_name(kpdt_loss loss);
 KPDDEF bool        kpdt_loss_from_name(const char *name, kpdt_loss *out);
@@ -422,7 +426,7 @@ typedef struct kpdt_trainer_desc {
     float layer_decay;                  // each layer has this times the rate of the one above; 0 = 1; or KPDT_ZERO
     bool cosine_decay;                  // the rate falls to 0 as half a cosine, not in a line
     uint64_t seed;                      // of dropout and the order of rows; hosts that share out a batch give each its own
-    uint64_t weights_seed;              // of what begins at random, which is mlm's head; to these hosts the same
+    uint64_t weights_seed;              // of what begins at random, heads of mlm and softmax; to these hosts the same
     bool mlm;                           // a bi-encoder gets the head of kpdt_trainer_mlm, as where a source's loss is MLM
     kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
     kpd_progress progress;              // of a learn, in texts forward and back, and of a look, in texts
@@ -518,8 +522,8 @@ KPDDEF kpd_status kpdt_trainer_rewind(kpdt_trainer *t, kpd_tower tower, size_t n
 // kept afterwards. Cost: three passes' worth of the encoder, and 6 V H flops a chosen token.
 KPDDEF kpd_status kpdt_trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *loss, kpd_error *e);
 
-// The gradient of all parameters, [n], n a multiple of 16: for an all-reduce. The order depends on the model's shape (and
-// desc.mlm) alone; padding is zero and must stay so. Valid until destroy.
+// The gradient of all parameters, [n], n a multiple of 16: for an all-reduce. The order depends on the model's shape and the
+// heads (mlm, softmax) alone; padding is zero and must stay so. Valid until destroy.
 KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n);
 
 // One step of AdamW, then a zero gradient. r may be NULL; of it only step, steps, rate, grad_norm and done are set. ARGUMENT
@@ -1037,9 +1041,10 @@ typedef struct kpdt__net {          // one model's parameters; tapes share it
     kpdt__tower tower[2];           // the same twice unless separate
     kpdt__module modules[4]; size_t n_modules;
     bool has_mlm; kpdt__mlm mlm;
+    bool has_softmax; size_t softmax_w, softmax_b;   // offsets of [2, 3 dim] and [2]
     kpdt__linear **linears; size_t n_linears;
     kpdt__parameter *parameters; size_t n_parameters;
-    size_t n_tensors;               // the first so many parameters are tensors of the model; those of mlm follow
+    size_t n_tensors;               // the first so many parameters are tensors of the model; those of heads follow
     float *w, *g; size_t n;         // the flat buffers; n is a multiple of 16
 } kpdt__net;
 
@@ -1167,6 +1172,10 @@ static void kpdt__plan_mlm(kpdt__plan *p) {
     kpdt__plan_panels(p, &m->decoder, 1, v, h, true);
 }
 
+static size_t kpdt__net_dim(const kpdt__net *net) {
+    return net->n_modules ? net->modules[net->n_modules - 1].out : (size_t)net->desc.width;
+}
+
 static void kpdt__plan_net(kpdt__plan *p) {
     kpdt__net *net = p->net;
     kpdt__plan_tower(p, &net->tower[0], "");
@@ -1175,6 +1184,9 @@ static void kpdt__plan_net(kpdt__plan *p) {
     kpdt__plan_modules(p);
     net->n_tensors = p->n_parameters;
     if (net->has_mlm) kpdt__plan_mlm(p);
+    if (!net->has_softmax) return;
+    net->softmax_w = kpdt__plan_parameter(p, "softmax.", "weight", 2, 3 * kpdt__net_dim(net), true);
+    net->softmax_b = kpdt__plan_parameter(p, "softmax.", "bias", 1, 2, false);
 }
 
 static void kpdt__net_destroy(kpdt__net *net) {
@@ -1200,9 +1212,9 @@ static void kpdt__net_lay(kpdt__net *net, const kpdt__plan *count, kpd__arena *a
     net->n = p.n; net->n_parameters = p.n_parameters; net->n_linears = p.n_linears;
 }
 
-// The parameters of a model, copied, with zero gradients; with mlm its head's too, which are zero. kpdt__net_refresh must
-// follow. Errors: MEMORY, LIMIT.
-static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, const kpd_allocator *allocator, kpdt__net **out,
+// The parameters of a model, copied, with zero gradients; with mlm and softmax their heads' too, which are zero.
+// kpdt__net_refresh must follow. Errors: MEMORY, LIMIT.
+static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, bool softmax, const kpd_allocator *allocator, kpdt__net **out,
                                    kpd_error *e) {
     kpdt__net plan, *net;
     kpdt__plan count;
@@ -1215,7 +1227,7 @@ static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, const kpd_alloc
     plan.desc = m->desc;
     plan.pooling = m->desc.kind == KPD_CROSS_ENCODER ? KPD_POOL_CLS : m->desc.pooling;
     plan.normalize = m->desc.kind == KPD_BI_ENCODER && !m->desc.no_normalize;
-    plan.has_mlm = mlm;
+    plan.has_mlm = mlm; plan.has_softmax = softmax;
     count.net = &plan; count.arena = &a;
     kpdt__plan_net(&count);
     memset(&a, 0, sizeof a);
@@ -1235,8 +1247,8 @@ static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, const kpd_alloc
     return KPD_OK;
 }
 
-// A random head of masked-language modelling. Each parameter has its own sequence.
-static void kpdt__mlm_begin(kpdt__net *net, uint64_t seed) {
+// Random heads. Each parameter has its own sequence.
+static void kpdt__heads_begin(kpdt__net *net, uint64_t seed) {
     for (size_t i = net->n_tensors; i < net->n_parameters; i++) {
         const kpdt__parameter *p = &net->parameters[i];
         if (p->decay) kpdt__normal(kpdt__random(seed, i), 0.02f, (size_t)p->rows * (size_t)p->cols, net->w + p->offset);
@@ -1362,10 +1374,6 @@ static float *kpdt__take(kpd__arena *a, size_t rows, size_t cols) {
     size_t bytes = 0;
     if (!kpd__mul_ok(cols, sizeof(float), &bytes)) a->overflow = true;
     return (float *)kpd__take(a, rows, bytes);
-}
-
-static size_t kpdt__net_dim(const kpdt__net *net) {
-    return net->n_modules ? net->modules[net->n_modules - 1].out : (size_t)net->desc.width;
 }
 
 static void kpdt__layer_lay(kpdt__layer_tape *l, size_t t, size_t h, size_t f, kpd__arena *a) {
@@ -2243,7 +2251,7 @@ static kpd_status kpdt__pairs_targets_check(const kpdt_loss_desc *d, const float
         if (unit && !(t[i] >= 0 && t[i] <= 1))
             return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "t[%llu] is %g, expected 0 to 1", (unsigned long long)i,
                              (double)t[i]);
-        if (l == KPDT_ONLINE_CONTRASTIVE && t[i] != 0 && t[i] != 1)
+        if ((l == KPDT_ONLINE_CONTRASTIVE || l == KPDT_SOFTMAX) && t[i] != 0 && t[i] != 1)
             return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "t[%llu] is %g, expected 0 or 1", (unsigned long long)i,
                              (double)t[i]);
     }
@@ -2746,22 +2754,29 @@ static kpd_status kpdt__cross_entropy(const float *logits, const int32_t *labels
 KPD__GUARDED(6, kpdt_cross_entropy, kpdt__cross_entropy, const float *, logits, const int32_t *, labels, size_t, B, size_t, C,
              float *, loss, float *, dlogits)
 
-// Row i of the head's input, [u; v; |u-v|].
-static double kpdt__head_input(const kpdt_softmax_head *h, size_t i, size_t k) {
-    size_t dim = (size_t)h->dim;
-    const float *u = h->u + i * dim, *v = h->v + i * dim;
-    if (k < dim) return (double)u[k];
-    if (k < 2 * dim) return (double)v[k - dim];
-    return kpdt__abs((double)u[k - 2 * dim] - (double)v[k - 2 * dim]);
+// A head's row in hand. Of a part of a wider head, u, v, du and dv have `stride` columns, w and dw 3 `stride`.
+typedef struct kpdt__head { const kpdt_softmax_head *h; size_t stride, row; double weight, g[KPDT_MAX_LABELS]; } kpdt__head;
+
+// Where the weight of a label and of part 0 (u), 1 (v) or 2 (|u-v|) of the input's column k stands.
+static size_t kpdt__head_at(const kpdt__head *x, size_t label, size_t part, size_t k) {
+    return (label * 3 + part) * x->stride + k;
 }
 
-// Loss of row i; g becomes its gradient with respect to the logits.
-static double kpdt__head_forward(const kpdt_softmax_head *h, size_t i, double *g) {
-    size_t width = 3 * (size_t)h->dim, labels = (size_t)h->labels, own = (size_t)h->label[i];
-    double most = 0, z = 0, at;
+static double kpdt__head_input(const kpdt__head *x, size_t part, size_t k) {
+    double u = (double)x->h->u[x->row * x->stride + k], v = (double)x->h->v[x->row * x->stride + k];
+    return !part ? u : part == 1 ? v : kpdt__abs(u - v);
+}
+
+// Loss of the row; g becomes its gradient with respect to the logits.
+static double kpdt__head_forward(kpdt__head *x, size_t own) {
+    const kpdt_softmax_head *h = x->h;
+    size_t labels = (size_t)h->labels;
+    double most = 0, z = 0, at, *g = x->g;
     for (size_t c = 0; c < labels; c++) {
         g[c] = 0;
-        for (size_t k = 0; k < width; k++) g[c] += (double)h->w[c * width + k] * kpdt__head_input(h, i, k);
+        for (size_t part = 0; part < 3; part++)
+            for (size_t k = 0; k < (size_t)h->dim; k++)
+                g[c] += (double)h->w[kpdt__head_at(x, c, part, k)] * kpdt__head_input(x, part, k);
         if (h->bias) g[c] += (double)h->bias[c];
         if (!c || g[c] > most) most = g[c];
     }
@@ -2770,32 +2785,46 @@ static double kpdt__head_forward(const kpdt_softmax_head *h, size_t i, double *g
         g[c] = kpdt__exp(g[c] - most);
         z += g[c];
     }
-    for (size_t c = 0; c < labels; c++) g[c] = (g[c] / z - (c == own)) / (double)h->B;
-    return (kpdt__log(z) - at) / (double)h->B;
+    for (size_t c = 0; c < labels; c++) g[c] = (g[c] / z - (c == own)) / (double)h->B * x->weight;
+    return (kpdt__log(z) - at) / (double)h->B * x->weight;
 }
 
-static void kpdt__head_backward(const kpdt_softmax_head *h, size_t i, const double *g) {
-    size_t dim = (size_t)h->dim, labels = (size_t)h->labels;
-    for (size_t k = 0; k < dim; k++) {
-        double of_u = 0, of_v = 0, of_d = 0, d = (double)h->u[i * dim + k] - (double)h->v[i * dim + k];
-        for (size_t c = 0; c < labels; c++) {
-            const float *w = h->w + c * 3 * dim + k;
-            of_u += g[c] * (double)w[0];
-            of_v += g[c] * (double)w[dim];
-            of_d += g[c] * (double)w[2 * dim];
+static void kpdt__head_backward(const kpdt__head *x) {
+    const kpdt_softmax_head *h = x->h;
+    const double *g = x->g;
+    for (size_t k = 0; k < (size_t)h->dim; k++) {
+        size_t at = x->row * x->stride + k;
+        double of_u = 0, of_v = 0, of_d = 0, d = (double)h->u[at] - (double)h->v[at];
+        for (size_t c = 0; c < (size_t)h->labels; c++) {
+            of_u += g[c] * (double)h->w[kpdt__head_at(x, c, 0, k)];
+            of_v += g[c] * (double)h->w[kpdt__head_at(x, c, 1, k)];
+            of_d += g[c] * (double)h->w[kpdt__head_at(x, c, 2, k)];
         }
         if (!(d > 0)) of_d = d < 0 ? -of_d : 0;
-        kpdt__add(&h->du[i * dim + k], of_u + of_d);
-        kpdt__add(&h->dv[i * dim + k], of_v - of_d);
+        kpdt__add(&h->du[at], of_u + of_d);
+        kpdt__add(&h->dv[at], of_v - of_d);
     }
-    for (size_t c = 0; c < labels; c++) {
-        for (size_t k = 0; k < 3 * dim; k++) kpdt__add(&h->dw[c * 3 * dim + k], g[c] * kpdt__head_input(h, i, k));
+    for (size_t c = 0; c < (size_t)h->labels; c++) {
+        for (size_t part = 0; part < 3; part++)
+            for (size_t k = 0; k < (size_t)h->dim; k++)
+                kpdt__add(&h->dw[kpdt__head_at(x, c, part, k)], g[c] * kpdt__head_input(x, part, k));
         if (h->bias) kpdt__add(&h->dbias[c], g[c]);
     }
 }
 
+// The labels are label [B], or yes [B] over a half. Values were looked at.
+static double kpdt__head_learn(const kpdt_softmax_head *h, size_t stride, double weight, const float *yes) {
+    kpdt__head x;
+    double sum = 0;
+    x.h = h; x.stride = stride; x.weight = weight;
+    for (x.row = 0; x.row < h->B; x.row++) {
+        sum += kpdt__head_forward(&x, yes ? yes[x.row] >= 0.5f : (size_t)h->label[x.row]);
+        kpdt__head_backward(&x);
+    }
+    return sum;
+}
+
 static kpd_status kpdt__softmax_head_loss(const kpdt_softmax_head *h, float *loss, kpd_error *e) {
-    double g[KPDT_MAX_LABELS], sum = 0;
     size_t dim = (size_t)h->dim;
     kpd_status s;
     if (h->labels > KPDT_MAX_LABELS)
@@ -2808,11 +2837,7 @@ static kpd_status kpdt__softmax_head_loss(const kpdt_softmax_head *h, float *los
     if (!s && h->bias) s = kpdt__check_finite(h->bias, (size_t)h->labels, "bias", e);
     if (!s) s = kpdt__check_labels(h->label, h->B, (size_t)h->labels, e);
     if (s) return s;
-    for (size_t i = 0; i < h->B; i++) {
-        sum += kpdt__head_forward(h, i, g);
-        kpdt__head_backward(h, i, g);
-    }
-    *loss = (float)sum;
+    *loss = (float)kpdt__head_learn(h, dim, 1, NULL);
     return KPD_OK;
 }
 KPD__GUARDED(2, kpdt_softmax_head_loss, kpdt__softmax_head_loss, const kpdt_softmax_head *, h, float *, loss)
@@ -3910,8 +3935,11 @@ static kpd_status kpdt__loss_check(kpd_kind kind, int32_t dim, const kpdt_loss_d
     if (l->loss == KPDT_BCE && kind == KPD_BI_ENCODER && l->similarity != KPDT_SIM_DOT)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: BCE takes a logit, and a bi-encoder's cosine or angle is none; "
                          "expected KPDT_SIM_DOT or a loss on similarities");
+    if (l->loss == KPDT_SOFTMAX && l->teacher != KPDT_BY_LABEL)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: softmax by teacher %s, expected label: it takes no and yes",
+                         kpdt_teacher_name(l->teacher));
     if (kind == KPD_BI_ENCODER) return l->loss == KPDT_MLM ? KPD_OK : kpdt__loss_similarity_check(l, dim, e);
-    if (kpdt__on_matrix(l->loss) || l->loss == KPDT_MLM)
+    if (kpdt__on_matrix(l->loss) || l->loss == KPDT_MLM || l->loss == KPDT_SOFTMAX)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: a cross-encoder learns from losses on pairs only");
     return KPD_OK;
 }
@@ -4003,6 +4031,14 @@ static kpd_status kpdt__dev_check(const kpdt_trainer_desc *d, kpd_error *e) {
 static bool kpdt__wants_mlm(const kpdt_trainer_desc *d) {
     bool wants = d->mlm || (d->dev && d->dev_metric == KPDT_DEV_MLM_LOSS);
     for (int32_t i = 0; i < d->n_sources; i++) wants = wants || d->sources[i].losses[0].loss == KPDT_MLM;
+    return wants;
+}
+
+static bool kpdt__wants_softmax(const kpdt_trainer_desc *d) {
+    bool wants = false;
+    for (int32_t i = 0; i < d->n_sources; i++)
+        for (int k = 0; k < KPDT_MAX_LOSSES && d->sources[i].losses[k].loss; k++)
+            wants = wants || d->sources[i].losses[k].loss == KPDT_SOFTMAX;
     return wants;
 }
 
@@ -4295,9 +4331,9 @@ static void kpdt__optimizer_fill(kpdt__optimizer *o, const kpdt_trainer_desc *d)
 static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
     const kpdt__ops *train = kpdt__ops_of(ops->level);
     kpd_status s = kpdt__model_shell(d->start, &t->allocator, &t->shell, e);
-    if (!s) s = kpdt__net_create(d->start, kpdt__wants_mlm(d), &t->allocator, &t->net, e);
+    if (!s) s = kpdt__net_create(d->start, kpdt__wants_mlm(d), kpdt__wants_softmax(d), &t->allocator, &t->net, e);
     if (s) return s;
-    kpdt__mlm_begin(t->net, t->weights_seed);
+    kpdt__heads_begin(t->net, t->weights_seed);
     t->start_is = kpdt__content_of(d->start);
     kpdt__net_refresh(t->net, &d->parallel);
     t->net->frozen = d->frozen_layers ? d->frozen_layers + 1 : 0;
@@ -4924,6 +4960,31 @@ static kpd_status kpdt__batch_loss_vectors(kpdt_trainer *t, const kpdt_batch *b,
     return kpdt__loss_vectors_by(d, &v, t->side[0].tape->train, loss, e);
 }
 
+// SBERT's head, at each width; adds to its gradient too.
+static kpd_status kpdt__batch_loss_softmax(kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *d, const float *targets,
+                                           float *loss, kpd_error *e) {
+    kpdt__net *net = t->net;
+    size_t dim = kpdt__net_dim(net), n = (size_t)b->n;
+    kpdt_softmax_head h;
+    double sum = 0;
+    kpd_status s = KPD_OK;
+    if (!net->has_softmax)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch with softmax, whose head no source of the trainer has");
+    memset(&h, 0, sizeof h);
+    h.u = t->side[KPD_ITEM].out; h.v = t->side[KPD_KEYPHRASE].out; h.B = n; h.labels = 2;
+    h.w = net->w + net->softmax_w; h.bias = net->w + net->softmax_b;
+    h.du = t->side[KPD_ITEM].dout; h.dv = t->side[KPD_KEYPHRASE].dout;
+    h.dw = net->g + net->softmax_w; h.dbias = net->g + net->softmax_b;
+    s = kpdt__check_finite(h.u, n * dim, "u", e);
+    if (!s) s = kpdt__check_finite(h.v, n * dim, "v", e);
+    for (int32_t i = 0; !s && i < KPDT_MAX_DIMS && (!i || d->dims[i]); i++) {
+        h.dim = d->dims[i] ? d->dims[i] : (int32_t)dim;
+        sum += kpdt__head_learn(&h, dim, (double)kpdt__or(d->weight, 1) * (double)kpdt__or(d->dim_weights[i], 1), targets);
+    }
+    *loss = (float)sum;
+    return s;
+}
+
 // One loss of a batch: its value, and its gradient added to dout of the towers.
 static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const kpdt_loss_desc *l, float *loss, kpd_error *e) {
     const float *targets = NULL;
@@ -4932,6 +4993,7 @@ static kpd_status kpdt__batch_loss(kpdt_trainer *t, const kpdt_batch *b, const k
     if (s) return s;
     d.weight = kpdt__said(kpdt__or(l->weight, 1) / (float)t->accumulate);
     if (b->negative_of && !kpdt__on_matrix(l->loss)) kpdt__queries_of_rows(t, b, l->teacher == KPDT_BY_ASSISTANT, targets);
+    if (l->loss == KPDT_SOFTMAX) return kpdt__batch_loss_softmax(t, b, &d, targets, loss, e);
     return t->n_sides == 1 ? kpdt__batch_loss_logits(t, b, &d, targets, loss, e)
                            : kpdt__batch_loss_vectors(t, b, &d, targets, loss, e);
 }

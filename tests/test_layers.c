@@ -117,7 +117,7 @@ static rig make_rig(const shape *s, kpd_simd level, int32_t n_tasks, size_t toke
     r.model = model(s);
     r.net = NULL; r.tape = NULL;
     CHECK(kpd__usable(level));
-    CHECK_OK(kpdt__net_create(r.model, s->mlm, NULL, &r.net, NULL));
+    CHECK_OK(kpdt__net_create(r.model, s->mlm, false, NULL, &r.net, NULL));
     for (size_t i = r.net->n_tensors; i < r.net->n_parameters; i++) {   // the head of masked-language modelling
         const kpdt__parameter *q = &r.net->parameters[i];
         weights(q->name, r.net->w + q->offset, (size_t)q->rows * (size_t)q->cols);
@@ -554,7 +554,7 @@ static void parameters_come_back_as_they_went_in(void) {
         for (size_t j = 0; j < (size_t)(r.net->parameters[i].rows * r.net->parameters[i].cols); j++)
             r.net->w[r.net->parameters[i].offset + j] += 0.25f;
     CHECK_OK(kpdt__net_export(r.net, r.net->w, r.model, NULL));
-    CHECK_OK(kpdt__net_create(r.model, false, NULL, &again, NULL));
+    CHECK_OK(kpdt__net_create(r.model, false, false, NULL, &again, NULL));
     CHECK(!memcmp(again->w, r.net->w, r.net->n * sizeof(float)));
     kpdt__net_destroy(again);
     free_rig(&r);
@@ -628,7 +628,7 @@ static void refused_memory_is_reported(void) {
         kpdt__tape *tape = NULL;
         kpdt__optimizer *o = NULL;
         a.alloc = refuse; a.free = give_back; a.user = &left;
-        CHECK_STATUS(kpdt__net_create(m, false, &a, &net, NULL), most ? KPD_OK : KPD_ERR_MEMORY);
+        CHECK_STATUS(kpdt__net_create(m, false, false, &a, &net, NULL), most ? KPD_OK : KPD_ERR_MEMORY);
         if (!net) continue;
         CHECK_STATUS(kpdt__tape_create(net, 16, 2, &kpd__scalar_ops, &kpd__scalar_train_ops, &p, NULL, &tape, NULL),
                      most > 1 ? KPD_OK : KPD_ERR_MEMORY);
@@ -1119,6 +1119,86 @@ static void mlm_loss_of_a_development_set_compares(void) {
     kpdt_trainer_destroy(t);
 }
 
+// The loss of a batch is that of kpdt_softmax_head_loss at each width, on the columns of vectors and head that count there; the
+// gradients of some weights of head and encoder, and the head's bias, are its central differences.
+static void the_softmax_head_learns(void) {
+    enum { DIM = 12, HALF = 5 };
+    static const char row[] = "case\tblue case\t1\n";
+    static const float label[PAIRS] = {1, 0, 0, 1};
+    const int32_t widths[2] = {DIM, HALF};
+    const float weight[2] = {1, 0.5f};
+    kpd_model *m = model(&small);
+    kpdt_dataset_desc dd;
+    kpdt_dataset *data = NULL;
+    kpdt_source source;
+    kpdt_trainer_desc d;
+    kpdt_trainer *t = NULL;
+    kpdt_batch b;
+    kpd_input items[PAIRS], phrases[PAIRS];
+    float loss = 0, sum = 0, *g;
+    size_t n = 0, at[6];
+    kpd_error e;
+    memset(&dd, 0, sizeof dd); memset(&d, 0, sizeof d); memset(&b, 0, sizeof b); memset(&source, 0, sizeof source);
+    dd.columns[0] = KPDT_COL_KEYPHRASE; dd.columns[1] = KPDT_COL_TITLE; dd.columns[2] = KPDT_COL_LABEL;
+    dd.data = row; dd.size = strlen(row);
+    CHECK_OK(kpdt_dataset_open(&dd, &data, NULL));
+    source.data = data; source.losses[0].loss = KPDT_SOFTMAX;
+    memcpy(source.losses[0].dims, widths, sizeof widths);
+    memcpy(source.losses[0].dim_weights, weight, sizeof weight);
+    d.start = m; d.steps = 3; d.sources = &source; d.n_sources = 1; d.batch = PAIRS; d.seed = 5;
+    CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
+    pairs(items, phrases);
+    b.source = -1; b.n = PAIRS; b.in[0] = items; b.in[1] = phrases; b.label = label; b.losses[0] = source.losses[0];
+    for (size_t i = 0; t && i < 6 * DIM; i++) t->net->w[t->net->softmax_w + i] *= 30;      // as if it had learned
+    CHECK_OK(kpdt_trainer_learn(t, &b, &loss, &e));
+    for (int k = 0; k < 2; k++) {
+        size_t w = (size_t)widths[k];
+        float u[PAIRS * DIM], v[PAIRS * DIM], head[6 * DIM], unused[6 * DIM], du[PAIRS * DIM] = {0}, dv[PAIRS * DIM] = {0}, one = 0;
+        float dbias[2] = {0, 0};
+        int32_t yes[PAIRS];
+        kpdt_softmax_head h;
+        memset(unused, 0, sizeof unused);
+        for (size_t i = 0; i < PAIRS; i++) {
+            yes[i] = label[i] > 0;
+            memcpy(u + i * w, t->side[0].out + i * DIM, w * sizeof *u);
+            memcpy(v + i * w, t->side[1].out + i * DIM, w * sizeof *v);
+        }
+        for (size_t i = 0; i < 6; i++) memcpy(head + i * w, t->net->w + t->net->softmax_w + i * DIM, w * sizeof *head);
+        memset(&h, 0, sizeof h);
+        h.u = u; h.v = v; h.w = head; h.bias = t->net->w + t->net->softmax_b; h.label = yes; h.B = PAIRS; h.dim = widths[k];
+        h.labels = 2; h.du = du; h.dv = dv; h.dw = unused; h.dbias = dbias;
+        CHECK_OK(kpdt_softmax_head_loss(&h, &one, &e));
+        sum += weight[k] * one;
+    }
+    CHECK_NEAR(loss, sum, 1e-6);
+    g = kpdt_trainer_gradient(t, &n);
+    at[0] = t->net->softmax_w + 1; at[1] = t->net->softmax_w + 3 * DIM + DIM + 7; at[2] = t->net->softmax_w + 2 * DIM + HALF;
+    at[3] = t->net->softmax_b; at[4] = t->net->tower[0].word + 5 * DIM + 2; at[5] = t->net->tower[0].layers[1].up.w + 3;
+    for (int i = 0; i < 6; i++) {
+        float before = t->net->w[at[i]], want = g[at[i]], up = 0, down = 0, step = 1.0f / 256;
+        t->net->w[at[i]] = before + step; kpdt__net_refresh(t->net, &d.parallel);
+        CHECK_OK(kpdt_trainer_learn(t, &b, &up, &e));
+        t->net->w[at[i]] = before - step; kpdt__net_refresh(t->net, &d.parallel);
+        CHECK_OK(kpdt_trainer_learn(t, &b, &down, &e));
+        t->net->w[at[i]] = before; kpdt__net_refresh(t->net, &d.parallel);
+        CHECK(want != 0);
+        CHECK_NEAR((up - down) / (2 * step), want, 2e-3 * fabs((double)want) + 2e-4);
+        memset(g, 0, n * sizeof *g);
+        CHECK_OK(kpdt_trainer_learn(t, &b, &up, &e));
+    }
+    b.losses[0].teacher = KPDT_BY_SCORE;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    kpdt_trainer_destroy(t);
+    source.losses[0].loss = KPDT_CONTRASTIVE;
+    CHECK_OK(kpdt_trainer_create(&d, &t, NULL));
+    b.losses[0].teacher = KPDT_BY_LABEL;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(e.message, "no source of the trainer has") != NULL, "%s", e.message);
+    kpdt_trainer_destroy(t);
+    kpdt_dataset_destroy(data);
+    kpd_model_destroy(m);
+}
+
 // Two passes of GradCache by hand, in pieces: the second draws the masks of the first, whatever came before in this step.
 static void pieces_draw_the_same_masks(void) {
     enum { N = 5 };
@@ -1229,6 +1309,7 @@ SUITE(layers) {
     RUN(layers, wrong_phases_are_refused);
     RUN(layers, wrong_trainers_are_refused);
     RUN(layers, frozen_layers_do_not_move);
+    RUN(layers, the_softmax_head_learns);
     RUN(layers, mlm_gradients_match_central_differences);
     RUN(layers, mlm_matches_pytorch);
     RUN(layers, mlm_entropy_is_right_at_every_length);

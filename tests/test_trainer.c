@@ -75,6 +75,7 @@ static void job_open(job *j, kpd_kind kind) {
     if (kind == KPD_BI_ENCODER) {
         j->sources[0].losses[1].loss = KPDT_PEARSON; j->sources[0].losses[1].teacher = KPDT_BY_ASSISTANT;
         j->sources[0].losses[1].dims[0] = 16; j->sources[0].losses[1].dims[1] = 8;
+        j->sources[0].losses[2].loss = KPDT_SOFTMAX; j->sources[0].losses[2].weight = 0.1f;
         j->sources[1].batching = KPDT_NO_DUPLICATES;
     }
     j->d.start = j->start; j->d.assistant = j->assistant;
@@ -235,7 +236,7 @@ static void the_loss_of_a_step_is_that_of_its_cosines(void) {
     float item[8 * 16], phrase[8 * 16], cosine[8], ds[8], loss, soft[8], pearson[2];
     kpdt_loss_desc d;
     job_open(&j, KPD_BI_ENCODER);
-    j.d.dropout = 0; j.d.n_sources = 1;
+    j.d.dropout = 0; j.d.n_sources = 1; j.sources[0].losses[2].loss = KPDT_LOSS_NONE;
     t = job_trainer(&j);
     s = tiny_session(j.start, j.assistant);
     CHECK_OK(kpdt_trainer_draw(t, &b, NULL));
@@ -391,7 +392,7 @@ static void zero_can_be_said_to_a_trainer(void) {
         job_open(&j, KPD_BI_ENCODER);
         j.d.n_sources = 1; j.d.dev = NULL; j.d.accumulate = 3; j.d.steps = 3;
         if (k == 0) memset(&j.sources[0].losses[1], 0, sizeof j.sources[0].losses[1]);
-        if (k > 0) j.sources[0].losses[1].weight = KPDT_ZERO;
+        if (k > 0) j.sources[0].losses[1].weight = j.sources[0].losses[2].weight = KPDT_ZERO;
         if (k == 2) j.d.beta1 = KPDT_ZERO;
         if (k == 3) j.d.rate = KPDT_ZERO;
         t = job_trainer(&j);

@@ -219,14 +219,14 @@ static const recipe_key RECIPE_KEYS[] = {
 #define RECIPE_BIT(loss) (1 << (loss))
 #define RECIPE_ON_PAIRS (RECIPE_BIT(KPDT_CONTRASTIVE) | RECIPE_BIT(KPDT_ONLINE_CONTRASTIVE) | RECIPE_BIT(KPDT_MSE) | \
     RECIPE_BIT(KPDT_COSENT) | RECIPE_BIT(KPDT_PEARSON) | RECIPE_BIT(KPDT_BCE) | RECIPE_BIT(KPDT_MARGIN_MSE) | \
-    RECIPE_BIT(KPDT_KL) | RECIPE_BIT(KPDT_RANKNET))
+    RECIPE_BIT(KPDT_KL) | RECIPE_BIT(KPDT_RANKNET) | RECIPE_BIT(KPDT_SOFTMAX))
 #define RECIPE_OF_QUERIES (RECIPE_BIT(KPDT_MARGIN_MSE) | RECIPE_BIT(KPDT_KL) | RECIPE_BIT(KPDT_RANKNET))
 #define RECIPE_ALL_LOSSES ((1 << KPDT_LOSS_COUNT) - 2)
 #define L(f) offsetof(kpdt_loss_desc, f)
 static const recipe_key RECIPE_LOSS_OPTIONS[] = {
     {RECIPE_ALL_LOSSES, "weight", RECIPE_NUMBER, L(weight), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1", "beside the other losses"},
-    {RECIPE_ON_PAIRS, "teacher", RECIPE_CHOICE, L(teacher), 0, 0, 0, WORDS(KPDT_TEACHER_LIST), "label",
-     "whom it follows: a column, or the assistant's probability"},
+    {RECIPE_ON_PAIRS & ~RECIPE_BIT(KPDT_SOFTMAX), "teacher", RECIPE_CHOICE, L(teacher), 0, 0, 0, WORDS(KPDT_TEACHER_LIST),
+     "label", "whom it follows: a column, or the assistant's probability"},
     {RECIPE_BIT(KPDT_MSE) | RECIPE_BIT(KPDT_PEARSON) | RECIPE_BIT(KPDT_MARGIN_MSE) | RECIPE_BIT(KPDT_KL),
      "target", RECIPE_CHOICE,
      L(target), 0, 0, 0, WORDS(KPDT_TARGET_LIST), "probability", "as what: t as it is, log(t / (1-t)), 2t-1"},

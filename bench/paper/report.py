@@ -11,9 +11,10 @@ import sys
 PAPER1 = {  # F1, precision, recall, rho
     "mse": (.81, .77, .86, .78), "cosent": (.87, .86, .88, .82), "pearson": (.88, .87, .88, .87),
     "margin-mse": (.86, .84, .88, .80), "kl": (.85, .83, .88, .66), "llm": (.83, None, None, None),
+    "softmax": (.66, None, None, None),
     "ctr": (.66, None, None, None), "llm+ctr": (.83, None, None, None), "llm+ctr+kd": (.88, None, None, None)}
-NAMES1 = {"llm": "contrastive (LLM)", "ctr": "MNR (CTR)", "llm+ctr": "LLM+CTR", "llm+ctr+kd": "LLM+CTR+KD",
-          "mse": "MSE", "cosent": "CoSENT", "pearson": "Pearson", "margin-mse": "margin-MSE", "kl": "KL"}
+NAMES1 = {"llm": "contrastive (LLM)", "softmax": "softmax (LLM)", "ctr": "MNR (CTR)", "llm+ctr": "LLM+CTR",
+          "llm+ctr+kd": "LLM+CTR+KD", "mse": "MSE", "cosent": "CoSENT", "pearson": "Pearson", "margin-mse": "margin-MSE", "kl": "KL"}
 PAPER2 = {  # KP, pass rate, Pass@5, 10, 15, 20
     "llm+ctr+kd": (12, .71, .68, .60, .55, .52), "llm+sr+ctr+kd": (11, .70, .67, .59, .54, .51),
     "llm+sr+kd": (12, .51, .47, .42, .41, .39), "llm+kd": (11, .49, .36, .35, .33, .32),
@@ -77,12 +78,19 @@ def table1(folder):
         rho = [r["spearman_assistant"][0] for r in map(read, glob.glob(f"{folder}/rho/{name}.*.tsv")) if r]
         of = truth[name]
         rows.append([NAMES1[name], interval(t["f1"]), number(t["precision"][0]), number(t["recall"][0]),
-                     number(sum(rho) / len(rho)) if rho else "-", change.get(name, "-"),
+                     number(sum(rho) / len(rho)) if rho else "-", change.get(name, "-"), interval(t["auc"]),
+                     interval(t["auc_in_query"]),
                      interval(of["f1"]) if of else "-", interval(of["spearman"]) if of else "-",
                      " / ".join(paper(PAPER1[name], i) for i in range(4))])
     print("**Table 1.** F1, precision, recall on the LLM's labels of unseen pairs; rho, Spearman with the assistant of the same "
-          "seed;\nF1 less that of Pearson; F1 and Spearman under the truth; the paper's F1 / P / R / rho.\n")
-    table(["loss", "F1", "P", "R", "rho", "F1 - Pearson's", "F1, truth", "Spearman, truth", "paper"], rows)
+          "seed;\nF1 less that of Pearson; AUC, and within a query; F1 and Spearman under the truth; the paper's F1 / P / R / "
+          "rho.\n")
+    table(["loss", "F1", "P", "R", "rho", "F1 - Pearson's", "AUC", "AUC in query", "F1, truth", "Spearman, truth", "paper"], rows)
+    assistant = read(f"{folder}/pairs/assistant.llm.tsv")
+    if assistant:
+        print("The assistant itself: " + ", ".join(
+            f"{name} {interval(assistant[figure])}" for name, figure in (
+                ("F1", "f1"), ("AUC", "auc"), ("AUC in query", "auc_in_query"))) + ".\n")
 
 
 def table2(folder):
