@@ -23,7 +23,8 @@ MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
 endif
 
 EXAMPLES = $(patsubst examples/%.c,$(B)/%,$(wildcard examples/[0-9]*.c))
-EXAMPLES_CXX = $(patsubst examples/%.cc,$(B)/%,$(wildcard examples/[0-9]*.cc))
+# Where there is a C++ compiler, which only the tests need.
+EXAMPLES_CXX = $(if $(shell command -v $(CXX)),$(patsubst examples/%.cc,$(B)/%,$(wildcard examples/[0-9]*.cc)))
 PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
