@@ -679,6 +679,27 @@ run 0 $all "$dir/empty"; lines 0
 run 0 $all $d/items.tsv --threshold 0.5 --same-words -o "$dir/r.tsv"; prints "r.tsv: keyphrases for 12 items"
 same "$dir/first" "$dir/r.tsv"
 
+# The day after: two items gone, one changed, one new, others elsewhere. The lists are those of a whole run, and taken over.
+t recommend_earlier
+all="$all --threshold 0.5 --same-words"
+sed -n '1,3p;6,12p' $d/items.tsv | sed '2s/^/red /' | sort > "$dir/day2"; printf 'wireless earbuds case\taudio\n' >> "$dir/day2"
+run 0 $all "$dir/day2"; cp "$dir/out" "$dir/want"
+run 0 $all "$dir/day2" --earlier-items $d/items.tsv --earlier-lists "$dir/first"; same "$dir/want" "$dir/out"
+says "2 of 11 items are new or have changed"
+awk -F '\t' -v OFS='\t' '{ $3 = $3 " as it was"; print }' "$dir/first" > "$dir/marked"
+run 0 $all "$dir/day2" --earlier-items $d/items.tsv --earlier-lists "$dir/marked"; sed 's/ as it was//' "$dir/out" > "$dir/unmarked"
+same "$dir/want" "$dir/unmarked"; kept=$(grep -c 'as it was' "$dir/out"); [ "$kept" -gt 3 ] || wrong "$kept marked lines"
+awk -F '\t' '/^red |earbuds case/ { print NR - 1 }' "$dir/day2" > "$dir/newrows"
+[ "$(wc -l < "$dir/newrows")" -eq 2 ] || wrong "$(wc -l < "$dir/newrows") rows are new, expected 2"
+awk -F '\t' 'NR == FNR { new[$1]; next } ($1 in new) == ($3 ~ /as it was/) { exit 1 }' "$dir/newrows" "$dir/out" ||
+    wrong "a list of a new item was kept, or an old one was not"
+run 0 $all "$dir/empty" --earlier-items $d/items.tsv --earlier-lists "$dir/first"; lines 0
+run 0 $all $d/items.tsv --earlier-items "$dir/empty" --earlier-lists "$dir/empty"; same "$dir/first" "$dir/out"
+run 2 $all $d/items.tsv --earlier-items $d/items.tsv; says "expected both or none"
+run 1 $all "$dir/day2" --earlier-items "$dir/day2" --earlier-lists "$dir/first"; says "first: it has a list of item 11, but $dir/day2 has 11"
+sed -n '$p;1p' "$dir/first" > "$dir/in"; tail -1 "$dir/first" > "$dir/in"; head -1 "$dir/first" >> "$dir/in"
+run 1 $all "$dir/day2" --earlier-items $d/items.tsv --earlier-lists "$dir/in"; says "in:2: expected an item's row"
+
 # Vectors of another model are nonsense; those of a conversion of the same are near.
 t recommend_fingerprint
 run 0 $kpd index build "$dir/k.npy" --model $student -o "$dir/print.kpi"
@@ -1948,9 +1969,10 @@ run 1 $kpd run $p/small.ini --dir $p/no/such; says "cannot make the folder"
 # The recipe of the paper, as far as it can be said without its files.
 t run_paper
 run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; prints "1 of 1 stages would run"
+mkdir $p/paper; : > $p/paper/words.tsv
 run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
-mkdir $p/paper; : > $p/paper/llm_by_item.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "110 of 110 stages would run"
+: > $p/paper/llm_by_item.tsv
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "118 of 118 stages would run"
 run 0 $kpd run $p/small.ini --dir $p/ref --dry-run; prints "0 of 12 stages would run"
 
 # ---- demo ---------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ typedef struct list_option { const char *word[16]; int n; } list_option;
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
         *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no, *at, *split,
-        *per_query, *log, *deciles, *other_judge, *assistant, *relabel, *ranks;
+        *per_query, *log, *deciles, *other_judge, *assistant, *relabel, *ranks, *earlier_items, *earlier_lists;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
     int32_t resume, force, items;
@@ -195,6 +195,8 @@ static const option OPTIONS[] = {
     {"--against", FILE_NAME, FIELD(against), 0, 0, NULL, "FILE", "a second system's recommendations, or run"},
     {"--other-judge", FILE_NAME, FIELD(other_judge), 0, 0, NULL, "FILE", "a second judge of the same lists"},
     {"--log", FILE_NAME, FIELD(log), 0, 0, NULL, "FILE", "of clicks: which keyphrases are popular, which are new"},
+    {"--earlier-items", FILE_NAME, FIELD(earlier_items), 0, 0, NULL, "ITEMS", "of a run before, which keep their lists"},
+    {"--earlier-lists", FILE_NAME, FIELD(earlier_lists), 0, 0, NULL, "LISTS", "what that run printed"},
     {"--deciles", FILE_NAME, FIELD(deciles), 0, 0, NULL, "FILE", "item TAB number: figures of tenths of the items by it"},
     {"--at", TEXT, FIELD(at), 0, 0, NULL, "K1,K2,...", "the first so many documents (10,100)"},
     {"--per-query", FILE_NAME, FIELD(per_query), 0, 0, NULL, "FILE", "where each query's figures go"},

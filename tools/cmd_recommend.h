@@ -1,28 +1,127 @@
 // cmd_recommend.h - the command recommend: items in, keyphrases out.
-// Part of kpd.c, below cmd_index.h.
+// Part of kpd.c, below cmd_index.h and cmd_label.h.
+// Contents: >>earlier >>recommend
 
-// >>recommend --------------------------------------------------------------------------------------------------------
+// >>earlier  The lists of an earlier run: an item whose text is the same keeps its own. --------------------------------------
 
-typedef struct recommender { kpd_recommend_desc d; kpd_input *in; kpd_recommendation *out; int32_t *counts; } recommender;
+typedef struct earlier {
+    pair_map items;                     // line = the item's row there, from 1
+    char *text; size_t size, capacity;  // its lists: rank TAB keyphrase ... and a line's end, of all items one after the other
+    size_t *begin, rows, room;          // [rows + 1] where an item's list begins
+    int64_t kept;
+} earlier;
 
-static void print_recommendations(const job *j, const recommender *r, int32_t i) {
-    for (int32_t rank = 0; rank < r->counts[i]; rank++) {
-        const kpd_recommendation *x = &r->out[(size_t)i * (size_t)r->d.search.k + (size_t)rank];
+static void earlier_free(earlier *x) {
+    free(x->items.at);
+    free(x->text);
+    free(x->begin);
+}
+
+static bool earlier_item(void *state, const reader *r, int32_t i) {
+    earlier *x = (earlier *)state;
+    pair_entry *p = pair_add(&x->items, text_hash(0, r->lines[i]));
+    if (!p) return false;
+    p->line = r->first + i + 1;         // of equal items the last: their lists are equal too
+    return true;
+}
+
+// Rows up to `row` begin here.
+static bool earlier_begin(earlier *x, size_t row) {
+    if (!grow((void **)&x->begin, &x->room, row + 2, sizeof *x->begin)) return false;
+    while (x->rows <= row) x->begin[x->rows++] = x->size;
+    return true;
+}
+
+static bool earlier_line(void *state, const reader *r, int32_t i) {
+    earlier *x = (earlier *)state;
+    kpd_text line = r->lines[i], row = line;
+    double number;
+    const char *tab = (const char *)memchr(line.data, '\t', line.size);
+    row.size = tab ? (size_t)(tab - line.data) : 0;
+    if (!tab || !parse_count(row, &number) || number >= (double)INT32_MAX || number + 1 < (double)x->rows)
+        return fail(r->name, r->line[i], "expected an item's row, not below that of the line before, and behind a TAB its list");
+    if (!earlier_begin(x, (size_t)number) ||
+        !grow((void **)&x->text, &x->capacity, x->size + line.size - row.size, 1)) return false;
+    line.data += row.size + 1; line.size -= row.size + 1;
+    memcpy(x->text + x->size, line.data, line.size);
+    x->size += line.size;
+    x->text[x->size++] = '\n';
+    return true;
+}
+
+static bool earlier_read(job *j, earlier *x) {
+    int64_t items;
+    if (!open_text(j, j->o.earlier_items, j->student, KPD_ITEM) || !each_line(&j->text, earlier_item, x)) return false;
+    items = j->text.first + j->text.n;
+    reader_close(&j->text);
+    if (!reader_open(&j->text, j->o.earlier_lists) || !each_line(&j->text, earlier_line, x)) return false;
+    reader_close(&j->text);
+    if ((int64_t)x->rows > items)
+        return fail(j->o.earlier_lists, 0, "it has a list of item %zu, but %s has %lld items", x->rows - 1, j->o.earlier_items,
+                    (long long)items);
+    return !items || earlier_begin(x, (size_t)items);
+}
+
+// The list of the chunk's item i, or false: it is new.
+static bool earlier_list(const earlier *x, const reader *r, int32_t i, kpd_text *out) {
+    const pair_entry *p = pair_find(&x->items, text_hash(0, r->lines[i]));
+    if (!p) return false;
+    out->data = x->text + x->begin[p->line - 1];
+    out->size = x->begin[p->line] - x->begin[p->line - 1];
+    return true;
+}
+
+static void print_earlier(const job *j, kpd_text list, int64_t row) {
+    for (const char *p = list.data, *end = list.data + list.size, *next; p < end; p = next) {
+        next = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1;
+        fprintf(j->out.file, "%lld\t", (long long)row);
+        fwrite(p, 1, (size_t)(next - p), j->out.file);
+    }
+}
+
+// >>recommend ---------------------------------------------------------------------------------------------------------
+
+typedef struct recommender {
+    kpd_recommend_desc d;
+    kpd_input *in;
+    kpd_recommendation *out;
+    int32_t *counts, *line;             // line: of the chunk, of each of `in`
+    earlier before;
+} recommender;
+
+static void print_recommendations(const job *j, const recommender *r, int32_t at) {
+    for (int32_t rank = 0; rank < r->counts[at]; rank++) {
+        const kpd_recommendation *x = &r->out[(size_t)at * (size_t)r->d.search.k + (size_t)rank];
         kpd_text t = {"", 0};
         r->d.lookup(r->d.lookup_user, x->id, &t);
-        fprintf(j->out.file, "%lld\t%d\t", (long long)(j->text.first + i), (int)rank + 1);
+        fprintf(j->out.file, "%lld\t%d\t", (long long)(j->text.first + r->line[at]), (int)rank + 1);
         put_cell(j->out.file, t);
         fprintf(j->out.file, "\t%.9g\t", (double)x->similarity);
         fprintf(j->out.file, r->d.assistant ? "%.9g\n" : "-\n", (double)x->relevance);
     }
 }
 
+// Those without an earlier list are recommended for, and all printed in their order.
 static bool recommend_chunk(job *j, void *state) {
     recommender *r = (recommender *)state;
+    kpd_text list;
     kpd_error e;
+    int32_t n = 0;
     if (!split_chunk(j, 2, r->in)) return false;
-    if (kpd_recommend(j->session, &r->d, r->in, (size_t)j->text.n, r->out, r->counts, &e)) return fail_text(j, &e);
-    for (int32_t i = 0; i < j->text.n; i++) print_recommendations(j, r, i);
+    for (int32_t i = 0; i < j->text.n; i++) {
+        if (earlier_list(&r->before, &j->text, i, &list)) continue;
+        r->in[n] = r->in[i];
+        r->line[n++] = i;
+    }
+    if (kpd_recommend(j->session, &r->d, r->in, (size_t)n, r->out, r->counts, &e)) {
+        if (e.where >= 0 && e.where < n) e.where = r->line[e.where];
+        return fail_text(j, &e);
+    }
+    for (int32_t i = 0, at = 0; i < j->text.n; i++) {
+        if (at < n && r->line[at] == i) { print_recommendations(j, r, at++); continue; }
+        r->before.kept += earlier_list(&r->before, &j->text, i, &list);
+        print_earlier(j, list, j->text.first + i);
+    }
     return true;
 }
 
@@ -83,25 +182,31 @@ static bool read_keyphrases(job *j, phrases *p) {
     return true;
 }
 
-static bool recommend(job *j, phrases *p) {
-    recommender r = {0};
-    fill_recommend(j, p, &r.d);
-    if (!open_session(j, r.d.search.k, index_info(j->index).dim)) return false;
+static bool recommend(job *j, phrases *p, recommender *r) {
+    fill_recommend(j, p, &r->d);
+    if (!open_session(j, r->d.search.k, index_info(j->index).dim)) return false;
     if (j->o.keyphrases && !read_keyphrases(j, p)) return false;
+    if (j->o.earlier_items && !earlier_read(j, &r->before)) return false;
     if (!open_text_or_word(j, j->arg[3], j->student, KPD_ITEM) || !output_open(&j->out, j->o.output)) return false;
-    r.in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r.in);
-    r.out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r.d.search.k * sizeof *r.out);
-    r.counts = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r.counts);
-    if (!r.in || !r.out || !r.counts || !each_chunk(j, "items", recommend_chunk, &r) || !output_commit(&j->out)) return false;
+    r->in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r->in);
+    r->out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r->d.search.k * sizeof *r->out);
+    r->counts = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r->counts);
+    r->line = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r->line);
+    if (!r->in || !r->out || !r->counts || !r->line || !each_chunk(j, "items", recommend_chunk, r) || !output_commit(&j->out))
+        return false;
+    if (j->o.earlier_items) note(NULL, "%lld of %lld items are new or have changed, the others keep their lists",
+                                 (long long)(j->done - r->before.kept), (long long)j->done);
     if (j->out.path) say("%s: keyphrases for %lld items", j->out.path, (long long)j->done);
     return true;
 }
 
 static int run_recommend(job *j) {
     phrases p = {0};
+    recommender r = {0};
     bool ok, filter = strcmp(j->arg[1], "-") != 0;
     if (!filter && isfinite(j->o.threshold)) return usage("--threshold is a relevance, which needs an assistant");
     if (!filter && j->o.by_relevance) return usage("--by-relevance needs an assistant");
+    if (!j->o.earlier_items != !j->o.earlier_lists) return usage("--earlier-items and --earlier-lists: expected both or none");
     if (isfinite(j->o.threshold) && (j->o.threshold < 0 || j->o.threshold > 1))
         return usage("--threshold %g: expected a relevance from 0 to 1", (double)j->o.threshold);
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
@@ -110,7 +215,8 @@ static int run_recommend(job *j) {
     if (!j->o.keyphrases && !index_info(j->index).text_bytes)
         return fail(j->arg[2], 0, "it keeps no keyphrases: --keyphrases FILE gives them, or `kpd index build MODEL.kpd TEXTS` "
                     "makes an index that does"), BAD_DATA;
-    ok = recommend(j, &p);
+    ok = recommend(j, &p, &r);
     phrases_free(&p);
+    earlier_free(&r.before);
     return ok ? DONE : BAD_DATA;
 }

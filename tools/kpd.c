@@ -53,10 +53,10 @@
 #include "cmd_text.h"
 #include "cmd_bench.h"
 #include "cmd_index.h"
-#include "cmd_recommend.h"
 #include "cmd_train.h"
 #include "cmd_shop.h"
 #include "cmd_label.h"
+#include "cmd_recommend.h"
 #include "cmd_eval.h"
 #include "cmd_retrieval.h"
 #include "cmd_mine.h"
@@ -233,17 +233,21 @@ static const command COMMANDS[] = {
      "--filter looks only among the ids of FILE, one a line, --partition among those of partition P.\n\n"
      "    kpd search student.kpd keyphrases.kpi 'Grey Felt Sleeve 13 inch' -k 5"},
     {NULL, "recommend", run_recommend, 3, 4,
-     "-o -k --threshold --min-similarity --by-relevance --same-words --columns --format --keyphrases",
+     "-o -k --threshold --min-similarity --by-relevance --same-words --columns --format --keyphrases"
+     " --earlier-items --earlier-lists",
      "keyphrases for items: search, filter, rank",
      "recommend STUDENT.kpd ASSISTANT.kpd|- INDEX.kpi [ITEMS] [-o OUT.tsv] [-k K]\n"
      "              [--threshold T] [--min-similarity S] [--by-relevance] [--same-words]\n"
-     "              [--columns WORDS] [--format F] [--keyphrases FILE]",
+     "              [--columns WORDS] [--format F] [--keyphrases FILE] [--earlier-items ITEMS --earlier-lists LISTS]",
      "Recommends keyphrases for items. ITEMS: a file of title, or title TAB category; or where there is no such file a title\n"
      "itself. Takes the K (10) nearest keyphrases with a similarity of at least S, drops duplicates (--same-words: in any\n"
      "order), drops those to which the assistant (- = none) gives a relevance below T, a probability. Prints item row from 0\n"
      "TAB rank from 1 TAB keyphrase TAB similarity TAB relevance (- without an assistant), by similarity or --by-relevance.\n"
      "--keyphrases is of an index that keeps none: id TAB keyphrase, or keyphrases alone, whose ids are 0, 1, 2, ... Some are\n"
-     "embedded again, to see that they belong to their ids.\n\n"
+     "embedded again, to see that they belong to their ids.\n"
+     "For the daily change: of --earlier-items, an earlier ITEMS, this command printed --earlier-lists; an item that stands\n"
+     "there keeps its list, and only the others cost anything. A list that is kept knows nothing of keyphrases that the index\n"
+     "has got since, nor of other models or options: now and then all are made anew.\n\n"
      "    kpd recommend student.kpd assistant.kpd keyphrases.kpi items.tsv -k 20 --threshold 0.5"},
     {"Labels", "label ctr", run_label_ctr, 0, 1,
      "-o --threshold --min-impressions --weights --all --bad --columns --join --format",
