@@ -169,6 +169,23 @@ cut -f2 $d/keyphrases.tsv > "$dir/phrases"
 run 0 $kpd embed $student "$dir/phrases" --tower keyphrase --dim 64 -o "$dir/k.npy"
 run 0 $kpd index build "$dir/k.npy" -o $d/keyphrases.kpi; prints "60 added, 0 replaced, 60 now"
 
+# The same vectors as .fvecs; then files that are none.
+t index_fvecs
+three() { printf '\003\000\000\000'; }
+{ npy 3 3; one; zero; zero; zero; one; zero; one; one; zero; } > "$dir/three.npy"
+{ three; one; zero; zero; three; zero; one; zero; three; one; one; zero; } > "$dir/three.fvecs"
+for f in npy fvecs; do
+    run 0 $kpd index build "$dir/three.$f" -o "$dir/three.$f.kpi"; prints "3 added"
+    run 0 $kpd search "$dir/three.$f.kpi" "$dir/three.$f" -k 3; lines 9; cp "$dir/out" "$dir/found.$f"
+done
+same "$dir/found.npy" "$dir/found.fvecs"; same "$dir/three.npy.kpi" "$dir/three.fvecs.kpi"
+{ three; one; zero; zero; one; zero; one; zero; } > "$dir/wide.fvecs"
+run 1 $kpd index build "$dir/wide.fvecs" -o "$dir/x.kpi"; says "wide.fvecs: its rows differ in width, or the file ended"
+{ three; one; zero; } > "$dir/cut.fvecs"; run 1 $kpd index build "$dir/cut.fvecs" -o "$dir/x.kpi"; says "12 bytes, expected a multiple of 16"
+run 1 $kpd index build "$dir/empty" -o "$dir/x.kpi"; : > "$dir/none.fvecs"
+run 1 $kpd index build "$dir/none.fvecs" -o "$dir/x.kpi"; says "an empty .fvecs file"
+{ zero; zero; } > "$dir/zero.fvecs"; run 1 $kpd index build "$dir/zero.fvecs" -o "$dir/x.kpi"; says "0 columns in row 0"
+
 # ---- info ---------------------------------------------------------------------------------------------------------
 
 t info

@@ -132,7 +132,8 @@ static size_t rows_a_chunk(int32_t cols) { return 1 + ((size_t)4 << 20) / ((size
 
 // The next rows of j->vectors; *n = 0 at the end.
 static bool next_vectors(job *j, const char *path, float *v, size_t *n) {
-    return npy_read(&j->vectors, v, rows_a_chunk(j->vectors.cols), n) || fail(path, 0, "the file ended while it was read");
+    return npy_read(&j->vectors, v, rows_a_chunk(j->vectors.cols), n) ||
+           fail(path, 0, "%sthe file ended while it was read", j->vectors.fvecs ? "its rows differ in width, or " : "");
 }
 
 // What the library says about the chunk that begins at a row.

@@ -312,7 +312,7 @@ static bool pair_row(const job *j, bool title, int32_t i, const kpd_input *line,
 
 // Whether a word that is no file was meant as one.
 static bool looks_like_a_file(const char *word) {
-    static const char *const ends[] = {".txt", ".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".npy"};
+    static const char *const ends[] = {".txt", ".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".npy", ".fvecs"};
     const char *dot = strrchr(word, '.'), *slash = strrchr(word, '/');
     char folder[4000];
     struct stat st;

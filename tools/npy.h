@@ -1,7 +1,8 @@
-// npy.h - float32 matrices in NumPy's .npy files, a block of rows at a time.
+// npy.h - float32 matrices in NumPy's .npy files, and vectors in .fvecs, a block of rows at a time.
 //
 // Reads what numpy.save writes of a two-dimensional, C-contiguous, little-endian float32 array (format 1.0 or 2.0) and
-// refuses everything else by name. Little-endian machines only, as kpd.h. Errors are sentences in `why`.
+// refuses everything else by name; and by their name files of the TEXMEX benchmarks, where each row is its width as an int32
+// and as many float32 [http://corpus-texmex.irisa.fr]. Little-endian machines only, as kpd.h. Errors are sentences in `why`.
 #ifndef NPY_H
 #define NPY_H
 
@@ -22,6 +23,7 @@ typedef struct npy_reader {
     FILE *file;
     int64_t rows, next;                 // next = rows read so far
     int32_t cols;
+    bool fvecs;
 } npy_reader;
 
 typedef struct npy__dict { char descr[32]; bool fortran; int64_t shape[8]; int n_dims; unsigned seen; } npy__dict;
@@ -144,6 +146,25 @@ static bool npy__open(npy_reader *r, char *why, size_t size) {
     return true;
 }
 
+// Rows are as wide as the first; npy_read looks at each.
+static bool npy__open_fvecs(npy_reader *r, char *why, size_t size) {
+    struct stat st;
+    int64_t row;
+    if (fstat(fileno(r->file), &st)) return npy__why(why, size, strerror(errno));
+    if (!st.st_size) return npy__why(why, size, "an empty .fvecs file, whose width is not known");
+    if (fread(&r->cols, 4, 1, r->file) != 1) return npy__why(why, size, "the file ends inside its first row");
+    if (r->cols < 1 || r->cols > NPY_MAX_COLS)
+        return snprintf(why, size, "%d columns in row 0, expected 1 to %d", (int)r->cols, NPY_MAX_COLS), false;
+    row = 4 + 4 * (int64_t)r->cols;
+    if ((int64_t)st.st_size % row)
+        return snprintf(why, size, "%lld bytes, expected a multiple of %lld for rows of %d columns", (long long)st.st_size,
+                        (long long)row, (int)r->cols), false;
+    r->fvecs = true;
+    r->rows = (int64_t)st.st_size / row;
+    rewind(r->file);
+    return true;
+}
+
 static void npy_close(npy_reader *r) {
     if (r->file) fclose(r->file);
     r->file = NULL;
@@ -151,21 +172,27 @@ static void npy_close(npy_reader *r) {
 
 // Opens and checks a file; on failure `why` says what is wrong, and nothing is left open.
 static bool npy_open(npy_reader *r, const char *path, char *why, size_t size) {
-    const char *reason;
+    const char *reason, *dot = strrchr(path, '.');
     memset(r, 0, sizeof *r);
     r->file = files_open(path, &reason);
     if (!r->file) return npy__why(why, size, reason);
-    if (npy__open(r, why, size)) return true;
+    if (dot && !strcmp(dot, ".fvecs") ? npy__open_fvecs(r, why, size) : npy__open(r, why, size)) return true;
     npy_close(r);
     return false;
 }
 
-// Reads the next rows, at most max_rows, into out [max_rows, cols]; *n = 0 at the end. False when the file has shrunk.
+// Reads the next rows, at most max_rows, into out [max_rows, cols]; *n = 0 at the end. False when the file has shrunk, or has a
+// row that is not as wide as the first.
 static bool npy_read(npy_reader *r, float *out, size_t max_rows, size_t *n) {
     int64_t left = r->rows - r->next;
     *n = left < (int64_t)max_rows ? (size_t)left : max_rows;
     r->next += (int64_t)*n;
-    return fread(out, (size_t)r->cols * 4, *n, r->file) == *n;
+    for (size_t i = 0; r->fvecs && i < *n; i++) {
+        int32_t cols;
+        if (fread(&cols, 4, 1, r->file) != 1 || cols != r->cols ||
+            fread(out + i * (size_t)cols, 4, (size_t)cols, r->file) != (size_t)cols) return false;
+    }
+    return r->fvecs || fread(out, (size_t)r->cols * 4, *n, r->file) == *n;
 }
 
 // Writes a header of NPY_HEADER_SIZE bytes where the file stands: once before the rows, and again when their number is known.
