@@ -123,7 +123,8 @@ demo: $(B)/kpd
 
 SEEDS ?= 1 2 3 4 5
 STEPS ?= 4219
-PAPER = $(B)/kpd run bench/paper/paper.ini --dir $(B)/paper --set seeds="$(SEEDS)" --set steps=$(STEPS)
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+PAPER = $(B)/kpd run bench/paper/paper.ini --dir $(B)/paper --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS)
 paper: $(B)/kpd
 	$(PAPER) --only shop
 	python3 bench/paper/by_item.py $(B)/paper/shop/llm.tsv > $(B)/paper/made.tmp && mv $(B)/paper/made.tmp $(B)/paper/llm_by_item.tsv

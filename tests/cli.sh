@@ -1904,6 +1904,22 @@ run 1 $kpd run $p/small.ini; says "kpd-run.stamps:1: not the stamps"; rm $p/smal
 run 1 $kpd run $p/small.ini; says "small.ini:12: $p/small/lists/1.tsv is there already"
 run 0 $kpd run $p/small.ini --only shop --force; prints "1 of 1 stages ran"
 
+# Several stages at a time make the same, also where one fails or is killed.
+t run_jobs
+run 0 $kpd run $p/small.ini --dir $p/jobs --jobs 4; prints "12 of 12 stages ran"; same_files $p/jobs $p/ref
+for wait in 0.05 0.2 0.4; do
+    $kpd run $p/small.ini --dir $p/jobs2 --jobs 3 > "$dir/out" 2> "$dir/err" &
+    child=$!
+    sleep $wait; kill -KILL $child 2> /dev/null; wait $child 2> /dev/null
+done
+run 0 $kpd run $p/small.ini --dir $p/jobs2 --jobs 2; same_files $p/jobs2 $p/ref
+printf '[stage a]\nforeach n = 1 2 3\nrun = train ${n}.ini\nwrite ${n}.ini =\n  [model]\n  vocab = ${here}/in.vocab\n  layers = 1
+  width = 4\n  heads = 2\n  [train]\n  steps = 10000000\n  [data d]\n  file = ${here}/in.${n}\n  columns = title\n  loss = mlm\n' > $p/j.ini
+echo "a b" > $p/in.1; echo "a b" > $p/in.2; printf 'a\tb\n' > $p/in.3; cp $p/small/vocab.txt $p/in.vocab
+run 1 $kpd run $p/j.ini --jobs 3; says "stage a 3 failed, exit status 1"
+[ "$(grep -c 'failed, exit' "$dir/err")" = 1 ] || wrong "$(cat "$dir/err")"
+run 2 $kpd run $p/small.ini --jobs 0; says "--jobs 0: expected an integer from 1 to 16"
+
 # Killed at any moment, the same command ends with the same files. Where Linux does not, the stage itself goes on for a while.
 t run_killed
 for wait in 0.03 0.1 0.2 0.35 0.15 0.5; do

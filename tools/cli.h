@@ -122,7 +122,7 @@ typedef struct options {
     int32_t format;                     // of text: a table_format
     int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
     int32_t keep;                       // of score
-    int32_t dry_run;                    // of a pipeline
+    int32_t dry_run, jobs;              // of a pipeline
     const char *only, *dir;
     list_option set;
 } options;
@@ -218,6 +218,7 @@ static const option OPTIONS[] = {
     {"--pairs", FLAG, FIELD(pairs), 0, 0, NULL, NULL, "lines are keyphrase TAB title, as in the shop's own files"},
     {"--by", CHOICE, FIELD(by), 0, 0, "truth text llm tuned sr filter", NULL, "who judges (truth)"},
     {"--keep", FLAG, FIELD(keep), 0, 0, NULL, NULL, "the line, with a label in it, and the probability behind it"},
+    {"--jobs", INTEGER, FIELD(jobs), 1, 16, NULL, "N", "stages at a time (1)"},
     {"--dry-run", FLAG, FIELD(dry_run), 0, 0, NULL, NULL, "says what would run, and why"},
     {"--only", TEXT, FIELD(only), 0, 0, NULL, "STAGE", "this stage, and what it needs"},
     {"--dir", TEXT, FIELD(dir), 0, 0, NULL, "DIR", "the pipeline's folder (the recipe's name without .ini)"},

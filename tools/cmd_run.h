@@ -27,6 +27,15 @@ typedef struct run_stamp {              // of a stage that ran; see >>stamps
     size_t n_in, n_out, in_capacity, out_capacity;
 } run_stamp;
 
+enum { RUN_JOBS = 16 };
+
+typedef struct run_slot {               // of a stage that runs; stage NULL = free
+    pipeline_stage *stage;
+    output redirect;
+    double begun;
+    int at;                             // its number
+} run_slot;
+
 typedef struct flow {
     job *j;
     pipeline p;
@@ -37,7 +46,9 @@ typedef struct flow {
     const char *dir;
     char here[FILES_MAX_PATH], why[800], build[40];
     bool made_dir;
-    int back, ran;                      // the folder from which it came, -1 = none
+    int back, ran, all;                 // back: the folder from which it came, -1 = none
+    run_slot slot[RUN_JOBS]; int n_running;
+    bool *runs, failed;                 // [p.n_stages]; one has failed, and the others were told to stop
 } flow;
 
 // 64 bits over eight bytes at a time: known from one another are versions of a file, not the work of an enemy.
@@ -689,13 +700,23 @@ static bool run_check_unknown(flow *f) {
 
 // >>stages  One runs: its files, its process. ------------------------------------------------------------------------
 
-static volatile pid_t g_child;
+static volatile pid_t g_child[RUN_JOBS];        // of each slot, 0 = none
+
+static bool run_tell(int number) {
+    bool any = false;
+    for (int i = 0; i < RUN_JOBS; i++) {
+        pid_t child = g_child[i];
+        any = any || child > 0;
+        if (child > 0 && number) kill(child, number);
+    }
+    return any;
+}
 
 // Ctrl-C reaches all processes of a terminal by itself; what kill sends reaches only this one. A second signal kills.
 static void run_signal(int number, siginfo_t *info, void *context) {
     (void)context;
-    if (g_child > 0 && info && info->si_code <= 0) kill(g_child, number);
-    if (g_stop && g_child <= 0) {
+    if (info && info->si_code <= 0) run_tell(number);
+    if (g_stop && !run_tell(0)) {
         signal(number, SIG_DFL);
         raise(number);
     }
@@ -832,6 +853,7 @@ static void run_child(flow *f, int argc, char **argv, FILE *redirect, pid_t pare
 }
 
 static bool run_ended(const flow *f, const pipeline_stage *x, int status) {
+    if (f->failed && status) return false;
     if (g_stop) return fail(f->p.path, 0, "stopped in stage %s; the same command goes on", x->name);
     if (WIFSIGNALED(status))
         return fail(f->p.path, x->line, "stage %s: its process was ended by signal %d (%s)", x->name, WTERMSIG(status),
@@ -839,53 +861,89 @@ static bool run_ended(const flow *f, const pipeline_stage *x, int status) {
     return !WEXITSTATUS(status) || fail(f->p.path, x->line, "stage %s failed, exit status %d", x->name, WEXITSTATUS(status));
 }
 
-static bool run_process(flow *f, const pipeline_stage *x, int argc, char **argv, FILE *redirect) {
+static bool run_process(flow *f, run_slot *r, int argc, char **argv) {
     pid_t parent = getpid(), child;
-    int status = 0;
     fflush(NULL);
     files_hold_signals(true);           // until it is known whom to tell
     child = fork();
     if (!child) {
         files_hold_signals(false);
-        run_child(f, argc, argv, redirect, parent);
+        run_child(f, argc, argv, r->redirect.file, parent);
     }
-    g_child = child;
+    g_child[r - f->slot] = child;
     files_hold_signals(false);
-    if (child < 0) return fail(f->p.path, x->line, "no process: %s", strerror(errno));
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-    g_child = 0;
-    return run_ended(f, x, status);
+    return child >= 0 || fail(f->p.path, r->stage->line, "no process: %s", strerror(errno));
 }
 
-// kpd, the command, what `kpd run` adds, and the rest.
-static bool run_stage(flow *f, pipeline_stage *x) {
+// kpd, the command, what `kpd run` adds, and the rest. Several at a time share the processors, and leave out their progress.
+static bool run_start(flow *f, run_slot *r) {
     char threads[32], simd[32];
-    int n_words, argc = 0;
+    pipeline_stage *x = r->stage;
+    int n_words, argc = 0, jobs = f->j->o.jobs;
     const options *o = &f->j->o;
     const command *c = find_command(f->j->commands, f->j->n_commands, x->n_words, x->word, &n_words);
     char **argv = (char **)pipeline_alloc(&f->p, ((size_t)x->n_words + 8) * sizeof *argv);
-    output out = {0};
-    bool goes_on = false, ok = argv && run_prepare(f, x, c, &goes_on);
-    if (!ok) return false;
-    snprintf(threads, sizeof threads, "--threads=%d", (int)o->threads);
+    int32_t each = o->threads || jobs < 2 ? o->threads : cpus_allowed(KPD_MAX_THREADS) / jobs;
+    bool goes_on = false;
+    if (!argv || !run_prepare(f, x, c, &goes_on)) return false;
+    snprintf(threads, sizeof threads, "--threads=%d", each || jobs < 2 ? (int)each : 1);
     snprintf(simd, sizeof simd, "--simd=%s", kpd_simd_name((kpd_simd)o->simd));
     argv[argc++] = (char *)(uintptr_t)f->j->program;
     for (int i = 0; i < n_words; i++) argv[argc++] = x->word[i];
     if (goes_on) argv[argc++] = (char *)(uintptr_t)"--resume";
-    if (o->threads) argv[argc++] = threads;
+    if (o->threads || jobs > 1) argv[argc++] = threads;
     if (o->simd) argv[argc++] = simd;
-    if (o->quiet) argv[argc++] = (char *)(uintptr_t)"--quiet";
+    if (o->quiet || jobs > 1) argv[argc++] = (char *)(uintptr_t)"--quiet";
     for (int i = n_words; i < x->n_words; i++) argv[argc++] = x->word[i];
-    if (x->redirect && !output_open(&out, x->redirect)) return false;
-    ok = run_process(f, x, argc, argv, x->redirect ? out.file : NULL);
-    if (x->redirect && !ok) output_abandon(&out);
-    if (x->redirect && ok) ok = output_commit(&out);
+    if (x->redirect && !output_open(&r->redirect, x->redirect)) return false;
+    if (run_process(f, r, argc, argv)) return true;
+    if (x->redirect) output_abandon(&r->redirect);
+    return false;
+}
+
+static bool run_finish(flow *f, run_slot *r, int status) {
+    pipeline_stage *x = r->stage;
+    bool ok = run_ended(f, x, status);
+    if (x->redirect && !ok) output_abandon(&r->redirect);
+    if (x->redirect && ok) ok = output_commit(&r->redirect);
     for (size_t i = 0; ok && i < x->n_out; i++) {
         const char *path = f->file[x->out[i]].path, *slash = strrchr(path, '/');
         if (!file_exists(path) && strcmp(slash ? slash + 1 : path, TRAIN_FILES[BEST]))
             ok = fail(f->p.path, x->line, "stage %s did not write %s", x->name, path);
     }
     return ok && run_set_stamp(f, x, RUN_DONE);
+}
+
+// Into a free slot.
+static bool run_begin(flow *f, pipeline_stage *x, int at) {
+    run_slot *r = f->slot;
+    while (r->stage) r++;
+    memset(r, 0, sizeof *r);
+    r->stage = x; r->at = at; r->begun = now();
+    if (!run_start(f, r)) { r->stage = NULL; return false; }
+    f->runs[x - f->p.stage] = true;
+    f->n_running++;
+    return true;
+}
+
+// Waits for one of those that run to end.
+static bool run_reap(flow *f) {
+    int status = 0;
+    pid_t child;
+    run_slot *r = f->slot;
+    bool ok;
+    while ((child = waitpid(-1, &status, 0)) < 0 && errno == EINTR) {}
+    if (child < 0) return fail(f->p.path, 0, "its processes are lost: %s", strerror(errno));
+    while (r < f->slot + RUN_JOBS && g_child[r - f->slot] != child) r++;
+    if (r == f->slot + RUN_JOBS) return true;
+    g_child[r - f->slot] = 0;
+    ok = run_finish(f, r, status);
+    f->runs[r->stage - f->p.stage] = false;
+    f->n_running--;
+    f->ran += ok;
+    if (ok) say("[%d/%d] %s: %.1f s", r->at, f->all, r->stage->name, now() - r->begun);
+    r->stage = NULL;
+    return ok;
 }
 
 // >>run --------------------------------------------------------------------------------------------------------------
@@ -920,24 +978,36 @@ static bool run_dry(flow *f) {
     return true;
 }
 
-static bool run_all(flow *f) {
-    int all = 0, at = 0;
-    double begun = now();
-    for (size_t i = 0; i < f->n_order; i++) all += f->order[i]->selected;
-    run_catch();
-    for (size_t i = 0; i < f->n_order; i++) {
+// In their order; one that reads what another is writing waits for it. One that fails stops the others.
+static bool run_stages(flow *f) {
+    int at = 0, jobs = f->j->o.jobs ? f->j->o.jobs : 1;
+    bool ok = true;
+    for (size_t i = 0; ok && i < f->n_order; i++) {
         pipeline_stage *x = f->order[i];
-        double t = now();
         if (!x->selected) continue;
         at++;
-        if (g_stop) return fail(f->p.path, 0, "stopped before stage %s; the same command goes on", x->name);
+        while (ok && (f->n_running == jobs || (f->n_running && run_waits_for(f, x, f->runs)))) ok = run_reap(f);
+        if (ok && g_stop && !f->n_running)
+            ok = fail(f->p.path, 0, "stopped before stage %s; the same command goes on", x->name);
+        if (!ok || g_stop) break;
         if (!run_is_stale(f, x)) continue;
-        say("[%d/%d] %s: %s\n    kpd %s", at, all, x->name, f->why, run_command_line(f, x, false));
-        if (!run_stage(f, x)) return false;
-        f->ran++;
-        say("[%d/%d] %s: %.1f s", at, all, x->name, now() - t);
+        say("[%d/%d] %s: %s\n    kpd %s", at, f->all, x->name, f->why, run_command_line(f, x, false));
+        ok = run_begin(f, x, at);
     }
-    say("%s: %d of %d stages ran, %d were up to date; %.1f s", f->dir, f->ran, all, all - f->ran, now() - begun);
+    f->failed = !ok;
+    if (!ok) run_tell(SIGTERM);
+    while (f->n_running) ok = run_reap(f) && ok;
+    return ok && !g_stop;
+}
+
+static bool run_all(flow *f) {
+    double begun = now();
+    f->runs = (bool *)pipeline_alloc(&f->p, f->p.n_stages * sizeof *f->runs);
+    if (!f->runs) return false;
+    for (size_t i = 0; i < f->n_order; i++) f->all += f->order[i]->selected;
+    run_catch();
+    if (!run_stages(f)) return false;
+    say("%s: %d of %d stages ran, %d were up to date; %.1f s", f->dir, f->ran, f->all, f->all - f->ran, now() - begun);
     f->j->done = f->ran;
     return true;
 }

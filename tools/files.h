@@ -56,8 +56,8 @@ typedef struct files_output {
     char target[FILES_MAX_PATH], temp[FILES_MAX_PATH + 16];
 } files_output;
 
-// What files_interrupted removes. The tools write at most two outputs at a time; a pointer is stored in one piece.
-enum { FILES_PENDING = 4 };
+// What files_interrupted removes: two outputs of a command, or one of each stage that runs. A pointer is stored in one piece.
+enum { FILES_PENDING = 20 };
 static const char *volatile files_pending[FILES_PENDING];
 
 // Puts a path in place of another; NULL is of a free place.

@@ -79,9 +79,9 @@ static const command COMMANDS[] = {
      "run`, and runs it: what is done already stays, and the recipe can be changed. A demo of another shop is replaced only\n"
      "with --force. Without --threads at most 8 are used.\n\n"
      "    kpd demo"},
-    {NULL, "run", run_run, 1, 1, "--dry-run --force --only --dir --set",
+    {NULL, "run", run_run, 1, 1, "--dry-run --force --jobs --only --dir --set",
      "a pipeline of commands, as a recipe says; what is up to date stays",
-     "run RECIPE.ini [--dry-run] [--force] [--only STAGE] [--dir DIR] [--set NAME=VALUE]...",
+     "run RECIPE.ini [--dry-run] [--force] [--jobs N] [--only STAGE] [--dir DIR] [--set NAME=VALUE]...",
      "Runs the stages of a recipe, one after another, in the folder DIR, to which names of files are relative. A stage is a\n"
      "command of kpd:\n\n"
      "    [set]\n"
@@ -101,7 +101,9 @@ static const command COMMANDS[] = {
      "was stopped goes on from its checkpoint, any other stage begins anew, and the files at the end are the same. Two stages\n"
      "that write one file, a circle, a missing file, a word that no command knows are errors with their line before anything\n"
      "runs. --dry-run says what would run, and why; --only STAGE runs this one (student, or 'student 2') and what it needs;\n"
-     "--force runs also what is up to date. --threads, --simd and --quiet hold for all stages.\n\n"
+     "--force runs also what is up to date. --jobs N runs up to N stages at a time, with as many threads each as --threads\n"
+     "says or the processors give, and without their progress: small models train faster so. --threads, --simd and --quiet\n"
+     "hold for all stages.\n\n"
      "    kpd run paper.ini --dir out --set seeds=1 --dry-run"},
     {"Models", "import", run_import, 1, 1,
      "-o --dtype --wide-qkv --calibrate --tower --columns --format --template-item --template-keyphrase --template-pair "
