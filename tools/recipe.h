@@ -407,7 +407,9 @@ static bool recipe_file(recipe *r, const recipe_key *k, const char *value, const
     *out = path;
     if (r->plan) return true;
     if (stat(path, &st) || access(path, R_OK))
-        return recipe_fail(r, r->line, "%s = %.200s: %.300s: %s", k->name, value, path, strerror(errno));
+        return recipe_fail(r, r->line, "%s = %.200s: %.300s: %s%s", k->name, value, path, strerror(errno),
+                           *value == '"' || *value == '\'' ? "; a value has no quotes around it"
+                           : strstr(value, " #") ? "; a comment stands on a line of its own" : "");
     if (!S_ISREG(st.st_mode)) return recipe_fail(r, r->line, "%s = %.200s: %.300s: not a regular file", k->name, value, path);
     return true;
 }
