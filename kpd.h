@@ -6206,7 +6206,7 @@ typedef struct kpd__candidates {    // of recommend
     kpd_hit *hits;                  // [KPD__ITEMS, k]
     int32_t counts[KPD__ITEMS];
     uint64_t *keys;                 // [k]
-    kpd_text *phrases;              // [KPD__ITEMS k]: those of the items, one behind the other, as are
+    kpd_text *phrases;              // [kpd__pairs]: those of the items in hand, one behind the other, as are
     kpd_input *pairs;               // what the assistant reads of each, with its item, and
     float *relevance;
     int32_t *tokens[2];             // [tokens of a text]
@@ -6308,13 +6308,16 @@ static void kpd__scratch_lay(kpd__scratch *s, const kpd__sizes *z, kpd__arena *a
     s->best = (kpd_hit *)kpd__take(a, KPD__QUERIES * z->k, sizeof(kpd_hit));
 }
 
+// The assistant is asked for the candidates of as many items at a time as this holds, or of one.
+static size_t kpd__pairs(const kpd__sizes *z) { return kpd__max(z->k, 1024); }
+
 static void kpd__candidates_lay(kpd__candidates *c, const kpd__sizes *z, kpd__arena *a) {
     c->vectors = (float *)kpd__take(a, KPD__ITEMS * z->dim, sizeof(float));
     c->hits = (kpd_hit *)kpd__take(a, z->k, KPD__ITEMS * sizeof(kpd_hit));
     c->keys = (uint64_t *)kpd__take(a, z->k, sizeof(uint64_t));
-    c->phrases = (kpd_text *)kpd__take(a, z->k, KPD__ITEMS * sizeof(kpd_text));
-    c->pairs = (kpd_input *)kpd__take(a, z->k, KPD__ITEMS * sizeof(kpd_input));
-    c->relevance = (float *)kpd__take(a, z->k, KPD__ITEMS * sizeof(float));
+    c->phrases = (kpd_text *)kpd__take(a, kpd__pairs(z), sizeof(kpd_text));
+    c->pairs = (kpd_input *)kpd__take(a, kpd__pairs(z), sizeof(kpd_input));
+    c->relevance = (float *)kpd__take(a, kpd__pairs(z), sizeof(float));
     c->tokens[0] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->tokens[1] = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
     c->pieces = (int32_t *)kpd__take(a, z->tokens, sizeof(int32_t));
@@ -10412,15 +10415,15 @@ static void kpd__rank(kpd_recommendation *r, int32_t n) {
     }
 }
 
-// The m items of a group, from number `first` of the call on.
-typedef struct kpd__group { size_t first, m; kpd_row rows[KPD__ITEMS]; } kpd__group;
+// The m items of a group, from number `first` of the call on; those in hand are [from, to) of it.
+typedef struct kpd__group { size_t first, m, from, to; kpd_row rows[KPD__ITEMS]; } kpd__group;
 
-// The assistant's probability of each of a group's phrases: in one call, whose pairs fill batches and tasks.
+// The assistant's probability of each phrase in hand: in one call, whose pairs fill batches and tasks.
 static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd__group *g, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
-    size_t n = 0, item = 0;
+    size_t n = 0, item = g->from;
     kpd_status status;
-    for (size_t i = 0; i < g->m; i++)
+    for (size_t i = g->from; i < g->to; i++)
         for (int32_t k = 0; k < c->counts[i]; k++, n++) {
             kpd_row row = g->rows[i];
             row.keyphrase = c->phrases[n];
@@ -10429,7 +10432,7 @@ static kpd_status kpd__ask(kpd_session *s, const kpd_model *assistant, const kpd
     status = kpd__score_pairs(s, assistant, c->pairs, n, c->relevance, NULL, e);
     for (size_t i = 0; i < n && !status; i++) kpd__sigmoid(&c->relevance[i]);
     if (status && e->where >= 0) {      // of a pair
-        while (item + 1 < g->m && e->where >= c->counts[item]) e->where -= c->counts[item++];
+        while (item + 1 < g->to && e->where >= c->counts[item]) e->where -= c->counts[item++];
         e->where = (int64_t)(g->first + item);
     }
     return status;
@@ -10526,26 +10529,37 @@ static kpd_status kpd__find(kpd_session *s, const kpd_recommend_desc *d, const k
                      (long long)((int64_t)g->first + e->where));
 }
 
-// out [g->m, k], counts [g->m]
-static kpd_status kpd__recommend_group(kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
-                                       const kpd_input *items, kpd__group *g, kpd_recommendation *out, int32_t *counts,
-                                       kpd_error *e) {
+// Of the items in hand; out [g->m, k], counts [g->m].
+static kpd_status kpd__recommend_these(kpd_session *s, const kpd_recommend_desc *d, size_t k, const kpd__group *g,
+                                       kpd_recommendation *out, int32_t *counts, kpd_error *e) {
     kpd__candidates *c = &s->candidates;
-    size_t k = (size_t)search->k, n = 0;
-    kpd_status status = kpd__find(s, d, search, items, g, e);
-    for (size_t i = 0; !status && i < g->m; i++) {
+    size_t n = 0;
+    kpd_status status = KPD_OK;
+    for (size_t i = g->from; !status && i < g->to; i++) {
         status = kpd__drop_duplicates(s, d, c->hits + i * k, &c->counts[i], c->phrases + n, e);
         if (status) e->where = (int64_t)(g->first + i);     // not the candidate's
         n += (size_t)c->counts[i];
     }
     if (!status && d->assistant) status = kpd__ask(s, d->assistant, g, e);
     n = 0;
-    for (size_t i = 0; !status && i < g->m; i++) {
+    for (size_t i = g->from; !status && i < g->to; i++) {
         const kpd_hit *hits = c->hits + i * k;
         float *relevance = c->relevance + n;
         if (d->relevance) status = kpd__ask_host(s, d, g->first + i, hits, c->counts[i], relevance, e);
         if (!status) counts[i] = kpd__keep(d, hits, relevance, c->counts[i], out + i * k);
         n += (size_t)c->counts[i];
+    }
+    return status;
+}
+
+static kpd_status kpd__recommend_group(kpd_session *s, const kpd_recommend_desc *d, const kpd_search_desc *search,
+                                       const kpd_input *items, kpd__group *g, kpd_recommendation *out, int32_t *counts,
+                                       kpd_error *e) {
+    size_t k = (size_t)search->k, each = kpd__max(1, kpd__pairs(&s->sizes) / k);
+    kpd_status status = kpd__find(s, d, search, items, g, e);
+    for (g->from = 0; !status && g->from < g->m; g->from = g->to) {
+        g->to = kpd__min(g->m, g->from + each);
+        status = kpd__recommend_these(s, d, k, g, out, counts, e);
     }
     return status;
 }
