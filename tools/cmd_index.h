@@ -350,6 +350,8 @@ static int run_index_build(job *j) {
     d.partition = j->o.partition < 0 ? 0 : j->o.partition;
     ok = texts ? build_of_texts(j, &d) : build_of_vectors(j, &d, &l);
     free(l.id);
+    if (ok && d.kind == KPD_TREE)
+        note(j->o.output, "what a --recall takes here is a guess until `kpd index tune` has tried it with queries");
     return ok ? DONE : BAD_DATA;
 }
 
