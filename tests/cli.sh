@@ -1918,7 +1918,7 @@ run 0 $kpd run $p/small.ini --dir $p/jobs2 --jobs 2; same_files $p/jobs2 $p/ref
 printf '[stage a]\nforeach n = 1 2 3\nrun = train ${n}.ini\nwrite ${n}.ini =\n  [model]\n  vocab = ${here}/in.vocab\n  layers = 1
   width = 4\n  heads = 2\n  [train]\n  steps = 10000000\n  [data d]\n  file = ${here}/in.${n}\n  columns = title\n  loss = mlm\n' > $p/j.ini
 echo "a b" > $p/in.1; echo "a b" > $p/in.2; printf 'a\tb\n' > $p/in.3; cp $p/small/vocab.txt $p/in.vocab
-run 1 $kpd run $p/j.ini --jobs 3; says "stage a 3 failed, exit status 1"
+run 1 timeout 60 $kpd run $p/j.ini --jobs 3; says "stage a 3 failed, exit status 1"
 [ "$(grep -c 'failed, exit' "$dir/err")" = 1 ] || wrong "$(cat "$dir/err")"
 run 2 $kpd run $p/small.ini --jobs 0; says "--jobs 0: expected an integer from 1 to 16"
 

@@ -994,9 +994,11 @@ static bool run_stages(flow *f) {
         say("[%d/%d] %s: %s\n    kpd %s", at, f->all, x->name, f->why, run_command_line(f, x, false));
         ok = run_begin(f, x, at);
     }
-    f->failed = !ok;
-    if (!ok) run_tell(SIGTERM);
-    while (f->n_running) ok = run_reap(f) && ok;
+    for (;; ok = run_reap(f) && ok) {
+        if (!ok && !f->failed) run_tell(SIGTERM);
+        f->failed = !ok;
+        if (!f->n_running) break;
+    }
     return ok && !g_stop;
 }
 
