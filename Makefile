@@ -102,7 +102,7 @@ $(EMULATED): CFLAGS += $(shell $(CC) -dumpmachine | grep -q x86_64 && grep -q av
 $(B)/tests.d/%.o: tests/%.cc tests/test.h kpd.h
 	@mkdir -p $(B)/tests.d
 	$(CXX) -std=c++11 $(WARN) -O1 -Itests -c -o $@ $<
-$(B)/tests: $(TESTS) $(B)/kpd.o
+$(B)/tests: $(B)/kpd.o $(TESTS)    # what takes longest first
 	$(CXX) $(CFLAGS) -o $@ $^ $(LIBS)
 
 # Suites alone, as ONLY="kernels file" names them: where the others would not be run, compiling them takes most of the time.
@@ -138,7 +138,7 @@ warn:
 
 # The library as C++, whose enums may hold no other values than theirs.
 $(B)/tests_cpp: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h $(TESTS)
-	$(CXX) -x c++ -std=c++17 $(CFLAGS) -DKPD_NO_SIMD -c -o $(B)/kpd_cpp.o $<
+	$(CXX) -x c++ -std=c++17 $(CFLAGS) $(COPY) -DKPD_NO_SIMD -c -o $(B)/kpd_cpp.o $<
 	$(CXX) $(CFLAGS) -o $@ $(TESTS) $(B)/kpd_cpp.o $(LIBS)
 SANITIZER = $(shell command -v clang >/dev/null && echo CC=clang CXX=clang++)   # gcc takes minutes over the same code
 asan:

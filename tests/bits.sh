@@ -25,7 +25,7 @@ for compiler in "gcc -O0" "gcc -O2" "gcc -O3 -march=native" "clang -O0" "clang -
     rows "$(echo $compiler | tr ' =' __)" "$compiler" "$real $once" env &   # env would take a word with = for a variable
 done
 if command -v aarch64-linux-gnu-gcc > /dev/null && command -v qemu-aarch64 > /dev/null; then
-    rows aarch64-gcc_-O2_qemu "aarch64-linux-gnu-gcc -O2" "" qemu-aarch64 -L /usr/aarch64-linux-gnu &
+    rows aarch64-gcc_-O2_qemu "aarch64-linux-gnu-gcc -O2 ${BITS_QUICK:+-DQUICK}" "" qemu-aarch64 -L /usr/aarch64-linux-gnu &
 fi
 wait
 for rows in $table.*; do sed "s/^/${rows#$table.} /" $rows; done > $table

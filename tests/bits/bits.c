@@ -14,6 +14,9 @@
 #define FE_DOWNWARD FE_TONEAREST
 #define FE_TOWARDZERO FE_TONEAREST
 #endif
+#ifndef QUICK
+#define QUICK 0        // 1: half of the rows, for an emulator
+#endif
 #ifndef FIRST_LEVEL   // emulated_machine.sh leaves out the scalar level, which would take an emulator hours
 #define FIRST_LEVEL KPD_SIMD_SCALAR
 #endif
@@ -279,7 +282,7 @@ static int train_all(const kpd_model *m, char text[N][512]) {
     kpdt_dataset *rows = make_rows(text);
     int failed = rows == NULL;
     for (int level = FIRST_LEVEL; level < KPD_SIMD_COUNT; level++)
-        for (int32_t threads = 1; !failed && kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
+        for (int32_t threads = QUICK ? 2 : 1; !failed && kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
             failed = train(m, rows, (kpd_simd)level, threads, threads == 1 ? 4096 : 256) || contrast((kpd_simd)level, threads);
     kpdt_dataset_destroy(rows);
     return failed;
@@ -294,9 +297,9 @@ static const char *row_name(const char *name, const kpd_model *m, kpd_simd level
     return own;
 }
 
-// The slowest level runs the tiny model only, and converted ones run with two of the four pairs of threads and batch.
+// The slowest level runs the tiny model only, and converted ones (all, if QUICK) with two of the four pairs of threads and batch.
 static int run_all(const char *name, const kpd_model *m, const kpd_input *in, int first_level, float *out) {
-    bool converted = kpd_model_get_desc(m)->dtype != KPD_F32;
+    bool converted = QUICK || kpd_model_get_desc(m)->dtype != KPD_F32;
     for (int level = first_level; level < KPD_SIMD_COUNT; level++)
         for (int32_t threads = 1; kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
             for (size_t batch = 1; batch <= N; batch += N - 1)
