@@ -7,8 +7,8 @@
 typedef struct earlier {
     pair_map items;                     // line = the item's row there, from 1
     char *text; size_t size, capacity;  // its lists: rank TAB keyphrase ... and a line's end, of all items one after the other
-    size_t *begin, rows, room;          // [rows + 1] where an item's list begins
-    int64_t kept;
+    size_t *begin, rows, room;          // [items + 1] where an item's list begins; so many are known
+    int64_t n_items, kept;
 } earlier;
 
 static void earlier_free(earlier *x) {
@@ -38,8 +38,10 @@ static bool earlier_line(void *state, const reader *r, int32_t i) {
     double number;
     const char *tab = (const char *)memchr(line.data, '\t', line.size);
     row.size = tab ? (size_t)(tab - line.data) : 0;
-    if (!tab || !parse_count(row, &number) || number >= (double)INT32_MAX || number + 1 < (double)x->rows)
+    if (!tab || !parse_count(row, &number) || number + 1 < (double)x->rows)
         return fail(r->name, r->line[i], "expected an item's row, not below that of the line before, and behind a TAB its list");
+    if (number >= (double)x->n_items)
+        return fail(r->name, r->line[i], "a list of item %.0f, but there are %lld earlier items", number, (long long)x->n_items);
     if (!earlier_begin(x, (size_t)number) ||
         !grow((void **)&x->text, &x->capacity, x->size + line.size - row.size, 1)) return false;
     line.data += row.size + 1; line.size -= row.size + 1;
@@ -50,16 +52,12 @@ static bool earlier_line(void *state, const reader *r, int32_t i) {
 }
 
 static bool earlier_read(job *j, earlier *x) {
-    int64_t items;
     if (!open_text(j, j->o.earlier_items, j->student, KPD_ITEM) || !each_line(&j->text, earlier_item, x)) return false;
-    items = j->text.first + j->text.n;
+    x->n_items = j->text.first + j->text.n;
     reader_close(&j->text);
     if (!reader_open(&j->text, j->o.earlier_lists) || !each_line(&j->text, earlier_line, x)) return false;
     reader_close(&j->text);
-    if ((int64_t)x->rows > items)
-        return fail(j->o.earlier_lists, 0, "it has a list of item %zu, but %s has %lld items", x->rows - 1, j->o.earlier_items,
-                    (long long)items);
-    return !items || earlier_begin(x, (size_t)items);
+    return earlier_begin(x, (size_t)x->n_items);
 }
 
 // The list of the chunk's item i, or false: it is new.

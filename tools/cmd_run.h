@@ -933,7 +933,10 @@ static bool run_reap(flow *f) {
     run_slot *r = f->slot;
     bool ok;
     while ((child = waitpid(-1, &status, 0)) < 0 && errno == EINTR) {}
-    if (child < 0) return fail(f->p.path, 0, "its processes are lost: %s", strerror(errno));
+    if (child < 0) {
+        f->n_running = 0;
+        return fail(f->p.path, 0, "its processes are lost: %s", strerror(errno));
+    }
     while (r < f->slot + RUN_JOBS && g_child[r - f->slot] != child) r++;
     if (r == f->slot + RUN_JOBS) return true;
     g_child[r - f->slot] = 0;
