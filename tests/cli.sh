@@ -712,9 +712,10 @@ awk -F '\t' 'NR == FNR { new[$1]; next } ($1 in new) == ($3 ~ /as it was/) { exi
     wrong "a list of a new item was kept, or an old one was not"
 run 0 $all "$dir/empty" --earlier-items $d/items.tsv --earlier-lists "$dir/first"; lines 0
 run 0 $all $d/items.tsv --earlier-items "$dir/empty" --earlier-lists "$dir/empty"; same "$dir/first" "$dir/out"
+run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/empty"; lines 0; says "0 of 12 items are new"
 run 2 $all $d/items.tsv --earlier-items $d/items.tsv; says "expected both or none"
 run 1 $all "$dir/day2" --earlier-items "$dir/day2" --earlier-lists "$dir/first"; says "a list of item 11, but there are 11 earlier items"
-sed -n '$p;1p' "$dir/first" > "$dir/in"; tail -1 "$dir/first" > "$dir/in"; head -1 "$dir/first" >> "$dir/in"
+tail -1 "$dir/first" > "$dir/in"; head -1 "$dir/first" >> "$dir/in"
 run 1 $all "$dir/day2" --earlier-items $d/items.tsv --earlier-lists "$dir/in"; says "in:2: expected an item's row"
 
 # Vectors of another model are nonsense; those of a conversion of the same are near.

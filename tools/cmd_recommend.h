@@ -60,20 +60,18 @@ static bool earlier_read(job *j, earlier *x) {
     return earlier_begin(x, (size_t)x->n_items);
 }
 
-// The list of the chunk's item i, or false: it is new.
-static bool earlier_list(const earlier *x, const reader *r, int32_t i, kpd_text *out) {
+// The row there, from 1, of the chunk's item i, or 0: it is new.
+static int64_t earlier_row(const earlier *x, const reader *r, int32_t i) {
     const pair_entry *p = pair_find(&x->items, text_hash(0, r->lines[i]));
-    if (!p) return false;
-    out->data = x->text + x->begin[p->line - 1];
-    out->size = x->begin[p->line] - x->begin[p->line - 1];
-    return true;
+    return p ? p->line : 0;
 }
 
-static void print_earlier(const job *j, kpd_text list, int64_t row) {
-    for (const char *p = list.data, *end = list.data + list.size, *next; p < end; p = next) {
-        next = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1;
-        fprintf(j->out.file, "%lld\t", (long long)row);
-        fwrite(p, 1, (size_t)(next - p), j->out.file);
+// The list of an earlier row, now of item `item`.
+static void print_earlier(const job *j, const earlier *x, int64_t row, int64_t item) {
+    for (size_t at = x->begin[row - 1], end = x->begin[row], n; at < end; at += n) {
+        n = (size_t)((const char *)memchr(x->text + at, '\n', end - at) + 1 - (x->text + at));
+        fprintf(j->out.file, "%lld\t", (long long)item);
+        fwrite(x->text + at, 1, n, j->out.file);
     }
 }
 
@@ -84,6 +82,7 @@ typedef struct recommender {
     kpd_input *in;
     kpd_recommendation *out;
     int32_t *counts, *line;             // line: of the chunk, of each of `in`
+    int64_t *row;                       // of each line, see earlier_row
     earlier before;
 } recommender;
 
@@ -102,12 +101,12 @@ static void print_recommendations(const job *j, const recommender *r, int32_t at
 // Those without an earlier list are recommended for, and all printed in their order.
 static bool recommend_chunk(job *j, void *state) {
     recommender *r = (recommender *)state;
-    kpd_text list;
     kpd_error e;
     int32_t n = 0;
     if (!split_chunk(j, 2, r->in)) return false;
     for (int32_t i = 0; i < j->text.n; i++) {
-        if (earlier_list(&r->before, &j->text, i, &list)) continue;
+        r->row[i] = earlier_row(&r->before, &j->text, i);
+        if (r->row[i]) continue;
         r->in[n] = r->in[i];
         r->line[n++] = i;
     }
@@ -116,10 +115,10 @@ static bool recommend_chunk(job *j, void *state) {
         return fail_text(j, &e);
     }
     for (int32_t i = 0, at = 0; i < j->text.n; i++) {
-        if (at < n && r->line[at] == i) { print_recommendations(j, r, at++); continue; }
-        r->before.kept += earlier_list(&r->before, &j->text, i, &list);
-        print_earlier(j, list, j->text.first + i);
+        if (r->row[i]) print_earlier(j, &r->before, r->row[i], j->text.first + i);
+        else print_recommendations(j, r, at++);
     }
+    r->before.kept += j->text.n - n;
     return true;
 }
 
@@ -190,8 +189,9 @@ static bool recommend(job *j, phrases *p, recommender *r) {
     r->out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r->d.search.k * sizeof *r->out);
     r->counts = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r->counts);
     r->line = (int32_t *)job_alloc(j, CHUNK_LINES, sizeof *r->line);
-    if (!r->in || !r->out || !r->counts || !r->line || !each_chunk(j, "items", recommend_chunk, r) || !output_commit(&j->out))
-        return false;
+    r->row = (int64_t *)job_alloc(j, CHUNK_LINES, sizeof *r->row);
+    if (!r->in || !r->out || !r->counts || !r->line || !r->row) return false;
+    if (!each_chunk(j, "items", recommend_chunk, r) || !output_commit(&j->out)) return false;
     if (j->o.earlier_items) note(NULL, "%lld of %lld items are new or have changed, the others keep their lists",
                                  (long long)(j->done - r->before.kept), (long long)j->done);
     if (j->out.path) say("%s: keyphrases for %lld items", j->out.path, (long long)j->done);
