@@ -18,8 +18,9 @@ STD = -std=c99
 WARN = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion -Wundef
 LIBS = -lm -pthread
 B = build
+PROCESSORS = $(shell nproc 2>/dev/null || echo 1)
 ifeq ($(MAKELEVEL),0)   # the others share its jobs
-MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
+MAKEFLAGS += -j$(PROCESSORS)
 endif
 
 EXAMPLES = $(patsubst examples/%.c,$(B)/%,$(wildcard examples/[0-9]*.c))
@@ -124,7 +125,7 @@ demo: $(B)/kpd
 
 SEEDS ?= 1 2 3 4 5
 STEPS ?= 4219
-JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+JOBS ?= $(PROCESSORS)
 PAPER = $(B)/kpd run bench/paper/paper.ini --dir $(B)/paper --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS)
 paper: $(B)/kpd
 	$(PAPER) --only shop

@@ -4027,19 +4027,17 @@ static kpd_status kpdt__dev_check(const kpdt_trainer_desc *d, kpd_error *e) {
     return kpd__range(e, "training: dev_dim", d->dev_dim, 0, kpdt__full_dim(d->start));
 }
 
-// Asked for, or needed by a source or by dev.
-static bool kpdt__wants_mlm(const kpdt_trainer_desc *d) {
-    bool wants = d->mlm || (d->dev && d->dev_metric == KPDT_DEV_MLM_LOSS);
-    for (int32_t i = 0; i < d->n_sources; i++) wants = wants || d->sources[i].losses[0].loss == KPDT_MLM;
-    return wants;
-}
-
-static bool kpdt__wants_softmax(const kpdt_trainer_desc *d) {
-    bool wants = false;
+static bool kpdt__any_source_has(const kpdt_trainer_desc *d, kpdt_loss loss) {
+    bool any = false;
     for (int32_t i = 0; i < d->n_sources; i++)
         for (int k = 0; k < KPDT_MAX_LOSSES && d->sources[i].losses[k].loss; k++)
-            wants = wants || d->sources[i].losses[k].loss == KPDT_SOFTMAX;
-    return wants;
+            any = any || d->sources[i].losses[k].loss == loss;
+    return any;
+}
+
+// Asked for, or needed by a source or by dev.
+static bool kpdt__wants_mlm(const kpdt_trainer_desc *d) {
+    return d->mlm || (d->dev && d->dev_metric == KPDT_DEV_MLM_LOSS) || kpdt__any_source_has(d, KPDT_MLM);
 }
 
 static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
@@ -4331,7 +4329,8 @@ static void kpdt__optimizer_fill(kpdt__optimizer *o, const kpdt_trainer_desc *d)
 static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
     const kpdt__ops *train = kpdt__ops_of(ops->level);
     kpd_status s = kpdt__model_shell(d->start, &t->allocator, &t->shell, e);
-    if (!s) s = kpdt__net_create(d->start, kpdt__wants_mlm(d), kpdt__wants_softmax(d), &t->allocator, &t->net, e);
+    if (!s)
+        s = kpdt__net_create(d->start, kpdt__wants_mlm(d), kpdt__any_source_has(d, KPDT_SOFTMAX), &t->allocator, &t->net, e);
     if (s) return s;
     kpdt__heads_begin(t->net, t->weights_seed);
     t->start_is = kpdt__content_of(d->start);
@@ -4967,7 +4966,7 @@ static kpd_status kpdt__batch_loss_softmax(kpdt_trainer *t, const kpdt_batch *b,
     size_t dim = kpdt__net_dim(net), n = (size_t)b->n;
     kpdt_softmax_head h;
     double sum = 0;
-    kpd_status s = KPD_OK;
+    kpd_status s;
     if (!net->has_softmax)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch with softmax, whose head no source of the trainer has");
     memset(&h, 0, sizeof h);

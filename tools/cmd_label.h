@@ -1,6 +1,6 @@
 // cmd_label.h - the commands that make labels out of what a shop logs, and compare them: label ctr, sr, agreement.
 // Part of kpd.c, below job.h.
-// Contents: >>pair_map >>bad_rows >>label_ctr >>label_sr >>label_agreement
+// Contents: >>pair_map >>bad_rows >>log_row >>label_ctr >>label_sr >>label_agreement
 
 // >>pair_map  What is known of a pair, by a hash of 64 bits: of a million pairs two share one with a chance of 3e-8.
 
@@ -88,31 +88,7 @@ PRINTF(5, 6) static bool bad_row(const job *j, bad_rows *b, int64_t line, kpd_te
 
 static bool bad_commit(bad_rows *b) { return !b->out.file || output_commit(&b->out); }
 
-// >>label_ctr ---------------------------------------------------------------------------------------------------------
-
-enum { MAX_POSITIONS = 64 };
-
-typedef struct ctr {
-    pair_map seen;
-    bad_rows bad;
-    double weight[MAX_POSITIONS]; int n_weights;        // of an impression at a position, from 1; the last holds beyond
-    uint64_t hash;                      // of the pair in hand, 0 = none
-    char *text; size_t text_size, capacity;             // keyphrase TAB title TAB category
-    double impressions, clicks, shown;  // shown: impressions times their weights
-    int64_t rows, positive, negative, few;
-} ctr;
-
-static bool ctr_weights(const job *j, ctr *c) {
-    const char *p = j->o.weights;
-    for (char *end; p && *p; p = *end ? end + 1 : end) {
-        double w = c->n_weights < MAX_POSITIONS ? strtod(p, &end) : -1;
-        if (c->n_weights == MAX_POSITIONS || end == p || (*end && *end != ',') || !(w > 0 && w <= 1))
-            return usage("--weights %s: expected up to %d numbers over 0, to 1, with commas", j->o.weights,
-                         MAX_POSITIONS) == DONE;
-        c->weight[c->n_weights++] = w;
-    }
-    return true;
-}
+// >>log_row  A row of a log: keyphrase TAB title TAB category TAB impressions TAB clicks, and perhaps TAB position. ----------
 
 // A count that a double holds.
 static bool parse_count(kpd_text t, double *out) {
@@ -143,6 +119,32 @@ static bool log_parse(const reader *r, int32_t i, log_row *row, char why[160]) {
     else if (row->clicks > row->impressions) snprintf(why, 160, "%.0f clicks of %.0f impressions", row->clicks, row->impressions);
     else return true;
     return false;
+}
+
+// >>label_ctr ---------------------------------------------------------------------------------------------------------
+
+enum { MAX_POSITIONS = 64 };
+
+typedef struct ctr {
+    pair_map seen;
+    bad_rows bad;
+    double weight[MAX_POSITIONS]; int n_weights;        // of an impression at a position, from 1; the last holds beyond
+    uint64_t hash;                      // of the pair in hand, 0 = none
+    char *text; size_t text_size, capacity;             // keyphrase TAB title TAB category
+    double impressions, clicks, shown;  // shown: impressions times their weights
+    int64_t rows, positive, negative, few;
+} ctr;
+
+static bool ctr_weights(const job *j, ctr *c) {
+    const char *p = j->o.weights;
+    for (char *end; p && *p; p = *end ? end + 1 : end) {
+        double w = c->n_weights < MAX_POSITIONS ? strtod(p, &end) : -1;
+        if (c->n_weights == MAX_POSITIONS || end == p || (*end && *end != ',') || !(w > 0 && w <= 1))
+            return usage("--weights %s: expected up to %d numbers over 0, to 1, with commas", j->o.weights,
+                         MAX_POSITIONS) == DONE;
+        c->weight[c->n_weights++] = w;
+    }
+    return true;
 }
 
 // What is known of the pair in hand is all: writes it, if it is worth it.

@@ -178,11 +178,11 @@ static const command COMMANDS[] = {
      "may be id TAB keyphrase (an id is a 64-bit integer); else ids are 0, 1, 2, ... D less than the model's takes the first\n"
      "columns. Or of float32 vectors, .npy or .fvecs: --ids FILE has an id a line, and --model keeps the fingerprint of the\n"
      "student whose keyphrases these are, so that `recommend` refuses another one (but conversions of it), as it does with\n"
-     "texts.\n"
-     "Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (one for\n"
-     "224, beyond 900,000 vectors fewer), opens those that may have one of the K best, and finds about R (0.95) of these; it keeps vectors as --store says,\n"
-     "none: by 4 bits a number alone. A flat one of --store int8 finds the same as one of f32, faster. All vectors of a tree\n"
-     "are in memory while it is made. A partition, of a language or a shop, say, is what `search --partition` looks for.\n\n"
+     "texts. Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (one\n"
+     "for 224, beyond 900,000 vectors fewer), opens those that may have one of the K best, and finds about R (0.95) of these;\n"
+     "it keeps vectors as --store says, none: by 4 bits a number alone. A flat one of --store int8 finds the same as one of\n"
+     "f32, faster. All vectors of a tree are in memory while it is made. A partition, of a language or a shop, say, is what\n"
+     "`search --partition` looks for.\n\n"
      "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
     {NULL, "index add", run_index_add, 2, 3, "--partition --ids --columns --format",
      "adds keyphrases or vectors, or replaces them",

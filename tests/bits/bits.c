@@ -297,13 +297,13 @@ static const char *row_name(const char *name, const kpd_model *m, kpd_simd level
     return own;
 }
 
-// The slowest level runs the tiny model only, and converted ones (all, if QUICK) with two of the four pairs of threads and batch.
+// The slowest level runs the tiny model only. Converted ones, or all if QUICK, run with half of the pairs of threads and batch.
 static int run_all(const char *name, const kpd_model *m, const kpd_input *in, int first_level, float *out) {
-    bool converted = QUICK || kpd_model_get_desc(m)->dtype != KPD_F32;
+    bool half = QUICK || kpd_model_get_desc(m)->dtype != KPD_F32;
     for (int level = first_level; level < KPD_SIMD_COUNT; level++)
         for (int32_t threads = 1; kpd_simd_available((kpd_simd)level) && threads <= 2; threads++)
             for (size_t batch = 1; batch <= N; batch += N - 1)
-                if ((!converted || (threads == 1) == (batch == N)) &&
+                if ((!half || (threads == 1) == (batch == N)) &&
                     run(row_name(name, m, (kpd_simd)level), m, in, (kpd_simd)level, threads, batch, out)) return 1;
     return 0;
 }
