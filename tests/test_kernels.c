@@ -737,8 +737,8 @@ static void unknown_levels(void) {
 
 // test_kernels_emulated.c includes this file.
 #ifdef KPD__EMULATED
-#define TEST(test) RUN(emulated, test)
-SUITE(emulated) {
+#define TEST(test) RUN(kernels_emulated, test)
+SUITE(kernels_emulated) {
 #else
 #define TEST(test) RUN(kernels, test)
 SUITE(kernels) {

@@ -5,5 +5,5 @@
 #define KPD__EMULATED
 #include "test_kernels.c"
 #else
-SUITE(emulated) { }
+SUITE(kernels_emulated) { }
 #endif
