@@ -1572,8 +1572,25 @@ typedef enum kpd__operand {
     KPD__TILES              // 16 rows at a time, of them a group at a time, row after row: an AMX tile is 1 KB
 } kpd__operand;
 
-// In the place of a row stride: rows of bf16 as the product that comes next reads them, all behind one another.
-#define KPD__HALVES 0
+// Rows that a product reads or writes: of floats, `ld` from one to the next, or of bf16 as a level's products read them, behind
+// one another. One of the two is not NULL.
+typedef struct kpd__strip { float *floats; size_t ld; uint8_t *halves; } kpd__strip;
+
+// Of what is read only, nothing is written.
+static kpd__strip kpd__floats(const float *x, size_t ld) {
+    kpd__strip s = {(float *)(uintptr_t)x, ld, NULL};
+    return s;
+}
+static kpd__strip kpd__halves(void *x) {
+    kpd__strip s = {NULL, 0, (uint8_t *)x};
+    return s;
+}
+
+// Goes on by rows of n; of halves a multiple of 16, or all.
+static void kpd__strip_skip(kpd__strip *s, size_t rows, size_t n) {
+    if (s->halves) s->halves += rows * kpd__round_up(n, 32) * sizeof(uint16_t);
+    else s->floats += rows * s->ld;
+}
 
 // The sums of some rows and panels, see kpd__dots.
 typedef struct kpd__block {
@@ -1582,7 +1599,7 @@ typedef struct kpd__block {
     size_t row, rows, col, n_panels;            // of rows [row, row + rows) and of columns from col on
     int32_t *sums, *high;                       // of u8, or of the low bytes of 16 bits and of the high ones; or f32
     const float *step; const int32_t *zero;     // int8, of each row, from row 0 on
-    float *y; size_t ldy;                       // [.., ldy]: the results of row 0 and column 0 go to its begin
+    kpd__strip y;                               // the results of row 0 and column 0 go to its begin
 } kpd__block;
 
 // Where the sums of panel p begin.
@@ -1607,7 +1624,7 @@ typedef struct kpd__workspace {
 // y = f(x W^T + bias) of columns [from, w->n), x in the room's first `rows` rows; y as for kpd__product.
 struct kpd__ops;
 typedef void kpd__walk(const struct kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__workspace *room, size_t rows,
-                       float *y, size_t ldy);
+                       kpd__strip y);
 
 static void kpd__prefetch(const void *p, size_t bytes) {
     for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)p + at);
@@ -1649,8 +1666,8 @@ typedef struct kpd__ops {
     void (*round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
                        const kpd__workspace *to);
     kpd__walk *walk;
-    void (*rounded_gemm)(const struct kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
-                         size_t ldy, void *scratch);
+    void (*rounded_gemm)(const struct kpd__ops *ops, const kpd__matrix *w, kpd__strip x, size_t rows, kpd__strip y,
+                         void *scratch);
     void (*int8_attention)(const struct kpd__ops *ops, const float *qkv, size_t n_tokens, size_t begin, size_t end,
                            size_t width, size_t heads, float *scratch, float *out);
     void (*embed)(const kpd__embedding *t, const int32_t *ids, const int32_t *types, size_t n_tokens, float *x);
@@ -1685,13 +1702,15 @@ static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
 }
 
-// y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes. ldx, ldy: or KPD__HALVES where W is bf16
+// Whether a product rounds its input to the weights' type.
+static bool kpd__rounds(const kpd__ops *ops, const kpd__matrix *w) { return w->bytes || (w->half && ops->half_dots); }
+
+// y = f(x W^T + bias) by whatever W is stored as. scratch: kpd__product_scratch bytes. x and y may be halves where W is bf16
 // that the level does not widen; y then needs KPD__SHORT_GELU.
-static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y,
-                         size_t ldy, void *scratch) {
+static void kpd__product(const kpd__ops *ops, const kpd__matrix *w, kpd__strip x, size_t rows, kpd__strip y, void *scratch) {
     kpd__tiles(ops, true);
-    if (w->bytes || (w->half && ops->half_dots)) ops->rounded_gemm(ops, w, x, ldx, rows, y, ldy, scratch);
-    else ops->gemm(w, x, ldx, rows, y, ldy);
+    if (kpd__rounds(ops, w)) ops->rounded_gemm(ops, w, x, rows, y, scratch);
+    else ops->gemm(w, x.floats, x.ld, rows, y.floats, y.ld);
     kpd__tiles(ops, false);
 }
 
@@ -2551,14 +2570,14 @@ KPD__TARGET("amx-tile,amx-int8,amx-bf16,avx512f,avx512bw,avx2,fma")
 enum { KPD__AMX_STEPS = 12 };   // of 64 bytes: a pair of panels as deep as that, 24 KB, is half of L1
 
 // What sums become: y of KPD__SIGNED, KPD__OFFSET or KPD__SIGNED_16, of KPD__SIGNED through GELU; y of bf16, and bf16 through
-// GELU as KPD__HALVES. Always a constant.
+// GELU as halves. Always a constant.
 typedef enum kpd__amx_kind {
     KPD__AMX_SIGNED, KPD__AMX_OFFSET, KPD__AMX_SIGNED_16, KPD__AMX_GELU, KPD__AMX_HALF, KPD__AMX_HALVES, KPD__AMX_NONE
 } kpd__amx_kind;
 
-static kpd__amx_kind kpd__amx_kind_of(const kpd__matrix *w, size_t ldy) {
+static kpd__amx_kind kpd__amx_kind_of(const kpd__matrix *w, const kpd__strip *y) {
     const bool identity = w->activation == KPD_IDENTITY, gelu = w->activation == KPD__SHORT_GELU;
-    if (w->half) return ldy == KPD__HALVES && gelu ? KPD__AMX_HALVES : identity ? KPD__AMX_HALF : KPD__AMX_NONE;
+    if (w->half) return y->halves && gelu ? KPD__AMX_HALVES : identity ? KPD__AMX_HALF : KPD__AMX_NONE;
     if (gelu && w->rounding == KPD__SIGNED) return KPD__AMX_GELU;
     if (!identity) return KPD__AMX_NONE;
     return w->rounding == KPD__SIGNED ? KPD__AMX_SIGNED : w->rounding == KPD__OFFSET ? KPD__AMX_OFFSET : KPD__AMX_SIGNED_16;
@@ -2579,7 +2598,7 @@ typedef struct kpd__amx_results {
     size_t row, rows, col;
     const float *sums, *high;           // high: of KPD__SIGNED_16
     const float *step; const int32_t *zero;     // int8, of each row, from row 0 on
-    float *y; size_t ldy;
+    kpd__strip y;
 } kpd__amx_results;
 
 // Rows of x as u8, four at a time, so that their largest are found together: see round_row. k is a multiple of 64. A NaN
@@ -2728,12 +2747,12 @@ KPD__INLINE void kpd__amx_halves(float *to, kpd__v a, kpd__v b) { KPD__NAME(stor
 // Results go on row by row; what moves with them are these, which must not be fields of a struct, or gcc keeps them in memory.
 #define KPD__AMX_ROWS                                                                                                          \
     const ptrdiff_t high = r->high - r->sums;                                                                                  \
-    const size_t rows = r->rows, ldy = r->ldy, row_bytes = kpd__round_up(r->w->n, 32) * 2;                                     \
+    const size_t rows = r->rows, ldy = r->y.ld, row_bytes = kpd__round_up(r->w->n, 32) * 2;                                    \
     const size_t next_tile = 4 * row_bytes - 256;       /* floats from behind the last row of a tile to the next tile's */     \
     const float *sums = r->sums, *step = r->step + r->row;                                                                     \
     const int32_t *zero = r->zero + r->row;                                                                                    \
-    float *y = kind == KPD__AMX_HALVES ? r->y + (r->row / 16 * 16 * row_bytes + r->col / 32 * 1024) / sizeof(float)            \
-                                       : r->y + r->row * ldy + r->col;                                                         \
+    float *y = kind == KPD__AMX_HALVES ? (float *)(void *)(r->y.halves + r->row / 16 * 16 * row_bytes + r->col / 32 * 1024)    \
+                                       : r->y.floats + r->row * ldy + r->col;                                                  \
     size_t row = 0;
 #define KPD__AMX_VALUE(panel, at, r) kpd__amx_value(kind, &panel, sums + (at) + (r) * 16, high, step + (r), zero + (r))
 
@@ -2900,7 +2919,7 @@ KPD__INLINE void kpd__amx_rest(kpd__amx_kind kind, bool wide, float *to, const k
 // Columns [0, end), whole pairs of panels, or of at most 16 rows fours. Where rows pass by, a pair of panels goes in chunks
 // that stay in L1; the sums of all but the last wait in memory, which is exact.
 KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size_t end, const kpd__workspace *m, size_t rows,
-                                  float *y, size_t ldy) {
+                                  const kpd__strip *y) {
     const bool wide = rows <= 16;
     const size_t depth = kpd__depth(w), panel = 16 * depth, n = depth / 64, planes = kind == KPD__AMX_SIGNED_16 ? 2 : 1;
     const size_t blocks = (rows + 31) / 32, chunks = rows <= 32 ? 1 : (n + KPD__AMX_STEPS - 1) / KPD__AMX_STEPS;
@@ -2910,7 +2929,7 @@ KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size
     kpd__amx_results now, before;
     kpd__amx_block s;
     memset(&now, 0, sizeof now);
-    now.w = w; now.sums = sums[0]; now.high = sums[1]; now.step = m->step; now.zero = m->zero; now.y = y; now.ldy = ldy;
+    now.w = w; now.sums = sums[0]; now.high = sums[1]; now.step = m->step; now.zero = m->zero; now.y = *y;
     before = now;
     s.next_b = panel; s.to = sums[0]; s.stream = rows > 32;
     s.lines = rows > 32 ? (2 * panel / 64 + blocks * n - 1) / (blocks * n) : 0;     // else the hardware asks as well
@@ -2941,19 +2960,19 @@ KPD__INLINE void kpd__amx_columns(kpd__amx_kind kind, const kpd__matrix *w, size
 
 // Results that are no whole pairs of panels, or have another activation, take the common way.
 static void kpd__amx_walk(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__workspace *m, size_t rows,
-                          float *y, size_t ldy) {
-    const kpd__amx_kind kind = kpd__amx_kind_of(w, ldy);
+                          kpd__strip y) {
+    const kpd__amx_kind kind = kpd__amx_kind_of(w, &y);
     const size_t width = rows <= 16 ? 64 : 32, end = from || kind == KPD__AMX_NONE ? 0 : w->n / width * width;
     if (end)
         switch (kind) {
-        case KPD__AMX_SIGNED: kpd__amx_columns(KPD__AMX_SIGNED, w, end, m, rows, y, ldy); break;
-        case KPD__AMX_OFFSET: kpd__amx_columns(KPD__AMX_OFFSET, w, end, m, rows, y, ldy); break;
-        case KPD__AMX_SIGNED_16: kpd__amx_columns(KPD__AMX_SIGNED_16, w, end, m, rows, y, ldy); break;
-        case KPD__AMX_GELU: kpd__amx_columns(KPD__AMX_GELU, w, end, m, rows, y, ldy); break;
-        case KPD__AMX_HALF: kpd__amx_columns(KPD__AMX_HALF, w, end, m, rows, y, ldy); break;
-        default: kpd__amx_columns(KPD__AMX_HALVES, w, end, m, rows, y, ldy);
+        case KPD__AMX_SIGNED: kpd__amx_columns(KPD__AMX_SIGNED, w, end, m, rows, &y); break;
+        case KPD__AMX_OFFSET: kpd__amx_columns(KPD__AMX_OFFSET, w, end, m, rows, &y); break;
+        case KPD__AMX_SIGNED_16: kpd__amx_columns(KPD__AMX_SIGNED_16, w, end, m, rows, &y); break;
+        case KPD__AMX_GELU: kpd__amx_columns(KPD__AMX_GELU, w, end, m, rows, &y); break;
+        case KPD__AMX_HALF: kpd__amx_columns(KPD__AMX_HALF, w, end, m, rows, &y); break;
+        default: kpd__amx_columns(KPD__AMX_HALVES, w, end, m, rows, &y);
         }
-    if (end < w->n) KPD__NAME(walk)(ops, w, end, m, rows, y, ldy);
+    if (end < w->n) KPD__NAME(walk)(ops, w, end, m, rows, y);
 }
 
 // out[c] = lane c of rows 0 to 15: 16 x 16 units of 32 bits.
@@ -6183,7 +6202,7 @@ typedef struct kpd__scratch {   // of one task
     kpd__watch watch;
     float *x, *y, *context;     // [block, H]: token vectors, a product, attention's output (see kpd__context)
     float *qkv;                 // [block, 3 (H padded)]
-    float *hidden;              // [chunk, F], or as KPD__HALVES: in qkv's room, which is free by then, and still in L2
+    float *hidden;              // [chunk, F], or of halves: in qkv's room, which is free by then, and still in L2
     float *attention;           // of kpd__attention_scratch
     void *product;              // of bf16 and int8 products
     float *pooled[2];           // [the widest of H and the modules]
@@ -6463,14 +6482,14 @@ static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__s
     const kpd__layer *l = r->layer;
     size_t h = r->width, f = l->up.n, step = kpd__even_rows(to - from, kpd__chunk(r->ops));
     bool halves = l->up.half && r->ops->half_dots && l->up.activation == KPD__SHORT_GELU;
-    size_t ld = halves ? KPD__HALVES : f;
+    kpd__strip hidden = halves ? kpd__halves(own->hidden) : kpd__floats(own->hidden, f);
     for (; from < to; from += step) {
         size_t rows = kpd__min(step, to - from);
         float *x = r->all->x + from * h, *y = r->all->y + from * h;
-        kpd__product(r->ops, &l->up, x, h, rows, own->hidden, ld, own->product);
+        kpd__product(r->ops, &l->up, kpd__floats(x, h), rows, hidden, own->product);
         kpd__lap(&own->watch, KPD_STAGE_UP);
         if (own->observed) { kpd__observe(own->observed, 2, x, rows, h); kpd__observe(own->observed, 3, own->hidden, rows, f); }
-        kpd__product(r->ops, &l->down, own->hidden, ld, rows, y, h, own->product);
+        kpd__product(r->ops, &l->down, hidden, rows, kpd__floats(y, h), own->product);
         kpd__lap(&own->watch, KPD_STAGE_DOWN);
         r->ops->add_norm(&l->norm2, y, rows, h, x);
         kpd__lap(&own->watch, KPD_STAGE_NORMS);
@@ -6479,14 +6498,14 @@ static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__s
 
 // Where attention's output lies: with y, where the product that reads it rounds its rows before it writes.
 static float *kpd__context(const kpd__rows *r) {
-    const kpd__matrix *w = &r->layer->out;
-    return w->bytes || (w->half && r->ops->half_dots) ? r->all->y : r->all->context;
+    return kpd__rounds(r->ops, &r->layer->out) ? r->all->y : r->all->context;
 }
 
 // Query, key and value of rows [from, to).
 static void kpd__layer_begin(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
     size_t h = r->width, ld = r->layer->qkv.n;
-    kpd__product(r->ops, &r->layer->qkv, r->all->x + from * h, h, to - from, r->all->qkv + from * ld, ld, own->product);
+    kpd__product(r->ops, &r->layer->qkv, kpd__floats(r->all->x + from * h, h), to - from,
+                 kpd__floats(r->all->qkv + from * ld, ld), own->product);
     kpd__lap(&own->watch, KPD_STAGE_QKV);
     if (own->observed) kpd__observe(own->observed, 0, r->all->x + from * h, to - from, h);
 }
@@ -6504,7 +6523,7 @@ static void kpd__layer_rest(const kpd__rows *r, size_t from, size_t to, kpd__scr
     float *context = kpd__context(r) + from * h, *y = r->all->y + from * h;
     kpd__lap(&own->watch, KPD_STAGE_ATTENTION);
     if (own->observed) kpd__observe(own->observed, 1, context, to - from, h);
-    kpd__product(r->ops, &r->layer->out, context, h, to - from, y, h, own->product);
+    kpd__product(r->ops, &r->layer->out, kpd__floats(context, h), to - from, kpd__floats(y, h), own->product);
     kpd__lap(&own->watch, KPD_STAGE_OUTPUT);
     r->ops->add_norm(&r->layer->norm1, y, to - from, h, r->all->x + from * h);
     kpd__lap(&own->watch, KPD_STAGE_NORMS);
@@ -6538,10 +6557,10 @@ static void kpd__last_layer_begin(const kpd__rows *r, const kpd_model_desc *d, k
     size_t h = r->width, padded = kpd__round_up(h, 16), rows = r->first[r->end] - r->first[r->begin], texts = r->end - r->begin;
     const kpd__matrix query = kpd__columns(w, 0, h), others = kpd__columns(w, padded, w->n - padded);
     float *x = r->all->x, *qkv = r->all->qkv, *some = r->all->y, *queries = r->all->context;
-    kpd__product(r->ops, &others, x, h, rows, qkv + padded, w->n, own->product);
+    kpd__product(r->ops, &others, kpd__floats(x, h), rows, kpd__floats(qkv + padded, w->n), own->product);
     for (size_t i = 0; i < texts; i++)
         memcpy(some + i * h, x + kpd__read_row(r, d, r->begin + i) * h, h * sizeof(float));
-    kpd__product(r->ops, &query, some, h, texts, queries, h, own->product);
+    kpd__product(r->ops, &query, kpd__floats(some, h), texts, kpd__floats(queries, h), own->product);
     for (size_t i = 0; i < texts; i++)
         memcpy(qkv + kpd__read_row(r, d, r->begin + i) * w->n, queries + i * h, h * sizeof(float));
     kpd__lap(&own->watch, KPD_STAGE_QKV);
@@ -11769,14 +11788,14 @@ static void KPD__NAME(rescale)(const kpd__block *b, size_t p) {
     const size_t col = b->col + 16 * p, n = kpd__part_n(col, w->n);
     const bool gelu = w->activation == KPD__SHORT_GELU && w->rounding == KPD__SIGNED;
     const bool done = n == 16 && (gelu || w->activation == KPD_IDENTITY);
-    float *sums = (float *)(void *)b->sums + kpd__sums_at(b, p), *results = b->y + b->row * b->ldy + col;
+    float *sums = (float *)(void *)b->sums + kpd__sums_at(b, p), *results = b->y.floats + b->row * b->y.ld + col;
     float *y = done ? results : sums;
-    const size_t ld = done ? b->ldy : 16;
+    const size_t ld = done ? b->y.ld : 16;
     if (done && gelu) KPD__NAME(rescale_by)(KPD__SIGNED, KPD__SHORT_GELU, b, p, y, ld);
     else if (w->rounding == KPD__SIGNED) KPD__NAME(rescale_by)(KPD__SIGNED, KPD_IDENTITY, b, p, y, ld);
     else if (w->rounding == KPD__OFFSET) KPD__NAME(rescale_by)(KPD__OFFSET, KPD_IDENTITY, b, p, y, ld);
     else KPD__NAME(rescale_by)(KPD__SIGNED_16, KPD_IDENTITY, b, p, y, ld);
-    if (!done) kpd__finish_by(sums, b->rows, n, kpd__set(0), w->activation, results, b->ldy);
+    if (!done) kpd__finish_by(sums, b->rows, n, kpd__set(0), w->activation, results, b->y.ld);
 }
 
 #if KPD__LEVEL == 3 || (KPD__LEVEL == 4 && defined(KPD__ARM_I8MM))
@@ -11874,7 +11893,7 @@ static void KPD__NAME(finish_halves)(const kpd__block *b) {
         const float *others = two ? sums + kpd__sums_at(b, 1) : sums;
         const kpd__v bias = kpd__bias(b->w, col), other = two ? kpd__bias(b->w, col + 16) : bias, zero = kpd__set(0);
         for (size_t r = 0, step; r < b->rows; r++) {
-            uint8_t *row = KPD__NAME(operand_row)(b->operand, b->y, b->row + r, row_bytes, &step);
+            uint8_t *row = KPD__NAME(operand_row)(b->operand, b->y.halves, b->row + r, row_bytes, &step);
             kpd__v first = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(sums + r * 16), bias));
             kpd__v second = kpd__activate(KPD__SHORT_GELU, kpd__add(kpd__load(others + r * 16), other));
             KPD__NAME(store_halves)((uint16_t *)(void *)(row + col / 32 * step), first, two ? second : zero);
@@ -11888,13 +11907,13 @@ static void KPD__NAME(finish_panel)(const kpd__block *b, size_t p) {
     const size_t col = b->col + 16 * p;
     const float *sums = (const float *)(const void *)b->sums + kpd__sums_at(b, p);
     kpd__finish_by(sums, b->rows, kpd__part_n(col, b->w->n), kpd__bias(b->w, col), b->w->activation,
-                   b->y + b->row * b->ldy + col, b->ldy);
+                   b->y.floats + b->row * b->y.ld + col, b->y.ld);
 }
 
 // Sums of a block become results.
 static void KPD__NAME(finish_block)(const kpd__block *b) {
 #ifdef KPD__ROUNDS_TO_HALF
-    if (b->ldy == KPD__HALVES) { KPD__NAME(finish_halves)(b); return; }
+    if (b->y.halves) { KPD__NAME(finish_halves)(b); return; }
 #endif
     for (size_t p = 0; p < b->n_panels; p++)
         if (b->w->bytes) KPD__NAME(rescale)(b, p);
@@ -11903,20 +11922,20 @@ static void KPD__NAME(finish_block)(const kpd__block *b) {
 
 // Up to m->n_rows rounded rows times the panels of columns [from, w->n), some panels and rows at a time.
 static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t from, const kpd__workspace *m, size_t rows,
-                            float *y, size_t ldy) {
+                            kpd__strip y) {
     const size_t depth = kpd__depth(w), group = kpd__round_up(kpd__even_rows(rows, KPD__DOT_ROWS), 16);
     kpd__dots *dots = w->bytes ? ops->int8_dots : ops->half_dots;
     kpd__block b;
     memset(&b, 0, sizeof b);
     b.w = w; b.operand = ops->operand; b.sums = m->sums[0]; b.high = m->sums[1]; b.step = m->step; b.zero = m->zero;
-    b.y = y; b.ldy = ldy;
+    b.y = y;
     for (b.col = from; b.col < w->n; b.col += 16 * b.n_panels) {
         const char *panels = (w->bytes ? (const char *)w->bytes : (const char *)w->half) + b.col * depth;
         b.n_panels = kpd__min(KPD__DOT_PANELS, (w->n - b.col + 15) / 16);
         for (b.row = 0; b.row < rows; b.row += b.rows) {
             const uint8_t *a = m->rows + b.row * m->row_bytes;
             b.rows = kpd__min(group, rows - b.row);
-            if (ldy != KPD__HALVES) KPD__NAME(prefetch_results)(y + b.row * ldy + b.col, ldy, b.rows, b.n_panels);
+            if (y.floats) KPD__NAME(prefetch_results)(y.floats + b.row * y.ld + b.col, y.ld, b.rows, b.n_panels);
             dots(a, b.rows, depth, panels, b.n_panels, m->widened, b.sums);
             if (m->plane) dots(a + m->plane, b.rows, depth, panels, b.n_panels, m->widened, b.high);
             KPD__NAME(finish_block)(&b);
@@ -11926,16 +11945,17 @@ static void KPD__NAME(walk)(const kpd__ops *ops, const kpd__matrix *w, size_t fr
 
 // Products whose inputs are rounded to the weights' type: of int8, and of bf16 by the level's instruction. Rows are rounded as
 // many at a time as the room holds, a multiple of 16.
-static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, const float *x, size_t ldx, size_t rows,
-                                    float *y, size_t ldy, void *scratch) {
+static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, kpd__strip x, size_t rows, kpd__strip y,
+                                    void *scratch) {
     kpd__arena a = {(char *)scratch, 0, false};
     kpd__workspace m = kpd__workspace_lay(ops->operand, w, &a);
-    const size_t next = ldy == KPD__HALVES ? kpd__round_up(w->n, 32) / 2 : ldy;   // floats' worth of a row of y
-    for (size_t r = 0, n; r < rows; r += n) {
-        n = kpd__min(m.n_rows, rows - r);
-        if (ldx == KPD__HALVES) m.rows = (uint8_t *)(uintptr_t)x + r * m.row_bytes;
-        else ops->round_rows(w, ops->operand, x + r * ldx, ldx, n, &m);
-        ops->walk(ops, w, 0, &m, n, y + r * next, ldy);
+    for (size_t n; rows; rows -= n) {
+        n = kpd__min(m.n_rows, rows);
+        if (x.halves) m.rows = x.halves;
+        else ops->round_rows(w, ops->operand, x.floats, x.ld, n, &m);
+        ops->walk(ops, w, 0, &m, n, y);
+        kpd__strip_skip(&x, n, w->k);
+        kpd__strip_skip(&y, n, w->n);
     }
 }
 

@@ -167,8 +167,8 @@ static void int8_products(const kpd__ops *ops, size_t n) {
             if (rounding == KPD__OFFSET) for (size_t i = 0; i < rows * k; i++) c[i] = c[i] < -.17f ? -.17f : c[i];
             if (rows > 2) memset(c + k, 0, k * sizeof *c);   // a row of zeros
             for (size_t i = 0; i < rows * ld; i++) want[i] = got[i] = -77;
-            kpd__product(&kpd__scalar_ops, &w, c, k, rows, want, ld, scratch);
-            kpd__product(ops, &w, c, k, rows, got, ld, scratch);
+            kpd__product(&kpd__scalar_ops, &w, kpd__floats(c, k), rows, kpd__floats(want, ld), scratch);
+            kpd__product(ops, &w, kpd__floats(c, k), rows, kpd__floats(got, ld), scratch);
             same_bits(want, got, rows * ld, "int8 gemm", ops->level, n);
         }
 }
@@ -195,7 +195,7 @@ static void half_products(const kpd__ops *ops, size_t n) {
         w.panels = a;
         kpd__scalar_ops.gemm(&w, c, k, rows, want, ld);
         w.half = half;
-        kpd__product(ops, &w, c, k, rows, got, ld, scratch);
+        kpd__product(ops, &w, kpd__floats(c, k), rows, kpd__floats(got, ld), scratch);
         if (!ops->half_dots) same_bits(want, got, rows * ld, "half gemm", ops->level, n);
         for (size_t i = 0; i < rows * ld; i++) CHECK_NEAR(got[i], want[i], .01 * sqrt((double)k));
     }
@@ -222,11 +222,11 @@ static void half_pairs(const kpd__ops *ops, size_t n) {
         numbers(bias, n, 1);
         up.bias = n % 3 ? bias : NULL;
         numbers(c, rows * 40, 2);
-        kpd__product(ops, &up, c, 40, rows, a, n, scratch);
-        kpd__product(ops, &down, a, n, rows, want, 21, scratch);
+        kpd__product(ops, &up, kpd__floats(c, 40), rows, kpd__floats(a, n), scratch);
+        kpd__product(ops, &down, kpd__floats(a, n), rows, kpd__floats(want, 21), scratch);
         memset(b, 0xFF, sizeof b);   // NaN
-        kpd__product(ops, &up, c, 40, rows, b, KPD__HALVES, scratch);
-        kpd__product(ops, &down, b, KPD__HALVES, rows, got, 21, scratch);
+        kpd__product(ops, &up, kpd__floats(c, 40), rows, kpd__halves(b), scratch);
+        kpd__product(ops, &down, kpd__halves(b), rows, kpd__floats(got, 21), scratch);
         same_bits(want, got, rows * 21, "a pair of bf16 products", ops->level, n);
     }
 }
@@ -267,8 +267,9 @@ static void walks(const kpd__ops *ops, size_t groups) {
             for (size_t i = 0; i < 128; i++) sums[i] = (int32_t)number(5000);
             numbers(x, rows[r] * w.k, 2);
             memset(y, 0, sizeof y);
-            kpd__product(&common, &w, x, w.k, rows[r], y[0], halves ? KPD__HALVES : N, room);
-            kpd__product(ops, &w, x, w.k, rows[r], y[1], halves ? KPD__HALVES : N, room);
+            kpd__product(&common, &w, kpd__floats(x, w.k), rows[r], halves ? kpd__halves(y[0]) : kpd__floats(y[0], N), room);
+            kpd__product(ops, &w, kpd__floats(x, w.k), rows[r], halves ? kpd__halves(y[1]) : kpd__floats(y[1], N),
+                         room);
             if (!CHECK_THAT(!memcmp(y[0], y[1], sizeof *y), "kind %d, %d rows, %d groups: results differ", (int)kind, (int)rows[r],
                             (int)groups)) return;
         }
@@ -566,7 +567,7 @@ static void int8_is_as_specified(void) {
             kpd__matrix w = quantised(n, k, (kpd__rounding)rounding, KPD_IDENTITY);
             numbers(c, 3 * k, 2);
             memset(c + k, 0, k * sizeof *c);
-            kpd__product(&kpd__scalar_ops, &w, c, k, 3, got, n, scratch);
+            kpd__product(&kpd__scalar_ops, &w, kpd__floats(c, k), 3, kpd__floats(got, n), scratch);
             for (size_t r = 0; r < 3; r++)
                 for (size_t i = 0; i < n; i++) want[r * n + i] = int8_spec(&w, c + r * k, i);
             same_bits(want, got, 3 * n, "int8 against its specification", KPD_SIMD_SCALAR, n);

@@ -188,6 +188,11 @@ static size_t bench_bytes(int type, const kpd__matrix *m) {
     return type == F32 ? m->n * m->k * 4 : kpd__round_up(m->n, 16) * kpd__depth(m);
 }
 
+// The rows of a product, of halves where the encoder has them so: between the matrix that goes up and the one that goes down.
+static kpd__strip bench_rows(const kpd__ops *ops, const kpd__matrix *m, const float *x, size_t ld, bool between) {
+    return between && m->half && ops->half_dots ? kpd__halves((float *)(uintptr_t)x) : kpd__floats(x, ld);
+}
+
 // The products of a layer, one after another over many layers, so that weights come from behind L2: us, and GB/s of weights.
 static void bench_cold(const kpd__ops *ops, int type, const kpd__matrix layer[SHAPES], size_t tokens, const float *x, float *y,
                        void *scratch, double (*now)(void)) {
@@ -207,8 +212,8 @@ static void bench_cold(const kpd__ops *ops, int type, const kpd__matrix layer[SH
             if (type == BF16) m.half = (const uint16_t *)(void *)at;
             if (type == INT8) m.bytes = (const int8_t *)at;
             at += bench_bytes(type, &m);
-            kpd__product(ops, &m, x, m.half && ops->half_dots && i % 4 == 3 ? KPD__HALVES : m.k, tokens, y,
-                         m.half && ops->half_dots && i % 4 == 2 ? KPD__HALVES : m.n, scratch);
+            kpd__product(ops, &m, bench_rows(ops, &m, x, m.k, i % 4 == 3), tokens, bench_rows(ops, &m, y, m.n, i % 4 == 2),
+                         scratch);
         }
         best = fmin(best, (now() - s) / LAYERS);
     }
@@ -233,10 +238,9 @@ static void bench_products(const kpd__ops *ops, int type, size_t width, size_t i
         const kpd__matrix *m = &layer[s];
         printf("\n%5d x%5d %-6s", (int)m->n, (int)m->k, s == 3 ? "+ gelu" : "");
         for (size_t r = 0; r < ROWS; r++) {
-            const bool halves = m->half && ops->half_dots;      // between these two, as the encoder has it
             double t;
-            TIME(t, kpd__product(ops, m, x, halves && s == 4 ? KPD__HALVES : m->k, rows[r], y,
-                                 halves && s == 3 ? KPD__HALVES : m->n, scratch));
+            TIME(t, kpd__product(ops, m, bench_rows(ops, m, x, m->k, s == 4), rows[r], bench_rows(ops, m, y, m->n, s == 3),
+                                 scratch));
             t = 2e-9 * (double)(m->n * m->k * rows[r]) / t;
             printf(peak > 0 ? " %7.1f %3.0f%%" : " %7.1f     ", t, 100 * t / peak);
         }
