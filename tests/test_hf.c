@@ -49,10 +49,18 @@ static const char *join(const char *dir, const char *sub, const char *name) {
     return path[next];
 }
 
+static void remove_folder(const char *path) {
+#ifdef _WIN32
+    _rmdir(path);       // remove() takes files alone there
+#else
+    remove(path);
+#endif
+}
+
 static void wipe(const char *dir) {
     for (size_t i = N_FOLDERS; i-- > 0;) {
         for (size_t k = 0; k < N_FILES; k++) remove(join(dir, folders[i], files[k]));
-        remove(join(dir, folders[i], ""));
+        remove_folder(join(dir, folders[i], ""));
     }
 }
 
