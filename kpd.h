@@ -189,7 +189,7 @@ extern "C" {
 
 // The number of this header's structs and enums. A program that calls a shared library compares its own with kpd_abi()'s, and
 // sets it in each desc, where another than the library's is refused. Descs end in zeros for fields to come: they are checked.
-#define KPD_ABI 3
+#define KPD_ABI 4
 KPDDEF uint32_t kpd_abi(void);
 
 #define KPD_MAX_WIDTH     16384         // H, F, D, and the dim of an index
@@ -479,8 +479,8 @@ KPDDEF kpd_status kpd_model_verify(const kpd_model *m, kpd_error *e);
 // (.1.tmp, ... while there is such a file; path.tmp on Windows, where paths are UTF-8), then renames. A file that is replaced
 // keeps its permissions and its links: where the path is a symbolic link, what it leads to is replaced, if the build shows
 // readlink (-std=c99 hides it unless _POSIX_C_SOURCE is 200112L or more). What is there and no regular file is not replaced
-// (IO). Elsewhere the old file is removed first. Errors: ARGUMENT (a path of over 4095 bytes), IO, MEMORY; FORMAT, and nothing is
-// written, where the sum of a mapped section is wrong or a weight is not finite.
+// (IO). Elsewhere the old file is removed first. Errors: ARGUMENT (a path of over 4095 bytes), IO, MEMORY; FORMAT, and nothing
+// is written, where the sum of a mapped section is wrong or a weight is not finite.
 KPDDEF kpd_status kpd_model_save(const kpd_model *m, const char *path, kpd_error *e);
 // The same bytes to the host, for hosts without files. Errors: IO where `write` is false, FORMAT as save, MEMORY.
 KPDDEF kpd_status kpd_model_write(const kpd_model *m, kpd_write_t *write, void *user, kpd_error *e);
@@ -557,7 +557,8 @@ typedef struct kpd_session_desc {
     int32_t max_dim;                        // of an index to search, 0 = the student's D
     kpd_simd simd;                          // forces a level; ARGUMENT if this machine lacks it, or refuses it the process
     kpd_clock_t *clock; void *clock_user;   // for kpd_session_seconds; NULL = no times are kept
-    kpd_progress progress;                  // in texts, pairs or items, after each slice of max_tokens or group of 16 items
+    kpd_progress progress;                  // in texts, pairs or items, after each slice of max_tokens or group of 16 items; in
+                                            // kpd_index_tune of queries tried
     kpd_parallel parallel;
     kpd_allocator allocator;
     int32_t reserved[4];
@@ -668,11 +669,13 @@ KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, s
 // compact makes an index anew of what it holds: a tree as kpd_index_build would of these vectors in the order of their ids and
 // with lists 0, a flat one without spare room, and texts without gaps. merge takes in the vectors, texts and partitions of n
 // others too, which may be of any kind and storage, and keeps all ids: of equal ones what the last index has.
-// p NULL = one thread. Vectors as int16, int8 or int4 are rounded once more. On failure nothing has changed. Errors: ARGUMENT
-// (read-only; another dim, metric or known fingerprint: `where` = the other's number), FORMAT (an unverified file lies), LIMIT,
-// MEMORY. Memory: as kpd_index_build, beside the old index, and some 40 bytes a vector.
-KPDDEF kpd_status kpd_index_compact(kpd_index *x, const kpd_parallel *p, kpd_error *e);
-KPDDEF kpd_status kpd_index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p, kpd_error *e);
+// p NULL = one thread; progress NULL = nobody asks, else as in kpd_index_desc. Vectors as int16, int8 or int4 are rounded once
+// more. On failure nothing has changed. Errors: ARGUMENT (read-only; another dim, metric or known fingerprint: `where` = the
+// other's number), FORMAT (an unverified file lies), LIMIT, MEMORY, CANCELLED. Memory: as kpd_index_build, beside the old
+// index, and some 40 bytes a vector.
+KPDDEF kpd_status kpd_index_compact(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, kpd_error *e);
+KPDDEF kpd_status kpd_index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p,
+                                  const kpd_progress *progress, kpd_error *e);
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e);       // [dim] as stored; NOT_FOUND
 // Texts, of any bytes, that the index keeps for its ids, and its file with it: keyphrases, say. set_text gives n ids theirs, in
 // place of what they had; an empty one is none. They go with their ids; a vector that is replaced keeps its text. Copied. All
@@ -731,7 +734,8 @@ typedef struct kpd_tuning {
 // and about k, unless the index is read-only; saved with it. Work is a count, not a time, and so the same everywhere: a block
 // is 1, one of the first phase 2, nodes of 16 groups, lists or blocks 2, a candidate 3. out may be NULL. Where nothing up to
 // gamma 1 suffices, what finds most is taken: out->recall tells. Errors: ARGUMENT (a flat index, no queries, recall not in
-// (0, 1)), those of kpd_index_search, MEMORY. Cost: n * count * dim multiply-adds, and some 50 searches of each query.
+// (0, 1)), those of kpd_index_search, MEMORY, CANCELLED. Cost: n * count * dim multiply-adds, and some 50 searches of each
+// query.
 KPDDEF kpd_status kpd_index_tune(kpd_session *s, kpd_index *x, const float *q, size_t n, int32_t k, float recall,
                                  kpd_tuning *out, kpd_error *e);
 
@@ -8837,7 +8841,8 @@ static kpd_status kpd__merge_labels(const kpd__merger *m, kpd_index *y, size_t b
     return KPD_OK;
 }
 
-static kpd_status kpd__flat_build(kpd_index *y, const kpd__given *g, float *row, kpd_error *e) {
+static kpd_status kpd__flat_build(kpd_index *y, const kpd_progress *host, const kpd__given *g, float *row, kpd_error *e) {
+    kpd__progress progress = {host, 0, g->n};
     kpd_status s = kpd__store_grow(y, g->n, e);
     for (size_t i = 0; !s && i < g->n; i++) {
         const kpd_index *from = g->from[g->where[i] >> 32];
@@ -8850,23 +8855,24 @@ static kpd_status kpd__flat_build(kpd_index *y, const kpd__given *g, float *row,
     y->count = g->n;
     kpd__table_build(y);
     kpd__recode(y, 0, (y->count + 15) / 16);
-    return KPD_OK;
+    return g->n ? kpd__progress_add(&progress, g->n, e) : KPD_OK;
 }
 
 // Makes y, which is like x but without arrays, of what m lists.
-static kpd_status kpd__merge_build(const kpd__merger *m, kpd_index *y, const kpd_parallel *p, float *row, kpd_error *e) {
+static kpd_status kpd__merge_build(const kpd__merger *m, kpd_index *y, const kpd_parallel *p, const kpd_progress *progress,
+                                   float *row, kpd_error *e) {
     kpd__given g;
     size_t bytes;
     bool parts;
     kpd_status s = kpd__merger_check(m, y, row, &bytes, &parts, e);
     memset(&g, 0, sizeof g);
     g.ids = m->ids; g.from = m->from; g.where = m->where; g.n = m->n;
-    if (!s) s = y->kind == KPD_TREE ? kpd__tree_build(y, p, NULL, 0, &g, e) : kpd__flat_build(y, &g, row, e);
+    if (!s) s = y->kind == KPD_TREE ? kpd__tree_build(y, p, progress, 0, &g, e) : kpd__flat_build(y, progress, &g, row, e);
     return s ? s : kpd__merge_labels(m, y, bytes, parts, e);
 }
 
 static kpd_status kpd__merge_into(kpd_index *x, kpd__merger *m, const kpd_index *const *others, const kpd_parallel *p,
-                                  kpd_error *e) {
+                                  const kpd_progress *progress, kpd_error *e) {
     kpd__arena a;
     kpd_index y = *x;
     kpd_status s;
@@ -8888,7 +8894,7 @@ static kpd_status kpd__merge_into(kpd_index *x, kpd__merger *m, const kpd_index 
     memset(&y.texts, 0, sizeof y.texts);
     y.ids = NULL; y.table = NULL; y.vectors = NULL; y.codes = NULL; y.notes = NULL; y.parts = NULL;
     y.count = y.capacity = y.table_size = 0;
-    s = kpd__merge_build(m, &y, p, row, e);
+    s = kpd__merge_build(m, &y, p, progress, row, e);
     kpd__free(&x->allocator, memory, size);
     kpd__index_free(s ? &y : x);
     if (!s) *x = y;
@@ -8896,7 +8902,7 @@ static kpd_status kpd__merge_into(kpd_index *x, kpd__merger *m, const kpd_index 
 }
 
 static kpd_status kpd__index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p,
-                                   kpd_error *e) {
+                                   const kpd_progress *progress, kpd_error *e) {
     kpd__merger m;
     kpd_status s = kpd__writable(x, e);
     memset(&m, 0, sizeof m);
@@ -8907,15 +8913,15 @@ static kpd_status kpd__index_merge(kpd_index *x, const kpd_index *const *others,
         if (!s && (!kpd__add_ok(m.n, others[i]->count, &m.n) || m.n > (size_t)INT32_MAX - 64))
             s = kpd__fail(e, KPD_ERR_LIMIT, (int64_t)i, "merge: %llu vectors are over the limit", (unsigned long long)m.n);
     }
-    return s ? s : kpd__merge_into(x, &m, others, p, e);
+    return s ? s : kpd__merge_into(x, &m, others, p, progress, e);
 }
-KPD__GUARDED(4, kpd_index_merge, kpd__index_merge, kpd_index *, x, const kpd_index *const *, others, size_t, n,
-             const kpd_parallel *, p)
+KPD__GUARDED(5, kpd_index_merge, kpd__index_merge, kpd_index *, x, const kpd_index *const *, others, size_t, n,
+             const kpd_parallel *, p, const kpd_progress *, progress)
 
-static kpd_status kpd__index_compact(kpd_index *x, const kpd_parallel *p, kpd_error *e) {
-    return kpd__index_merge(x, NULL, 0, p, e);
+static kpd_status kpd__index_compact(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, kpd_error *e) {
+    return kpd__index_merge(x, NULL, 0, p, progress, e);
 }
-KPD__GUARDED(2, kpd_index_compact, kpd__index_compact, kpd_index *, x, const kpd_parallel *, p)
+KPD__GUARDED(3, kpd_index_compact, kpd__index_compact, kpd_index *, x, const kpd_parallel *, p, const kpd_progress *, progress)
 
 static size_t kpd__flat_sections(const kpd_index *x, kpd__section *s, const void **data) {
     kpd__section_set(&s[0], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
@@ -10145,7 +10151,11 @@ typedef struct kpd__tune {
     kpd_search_desc d;
     kpd_hit *want, *hits;               // [n, k]
     int32_t *want_counts, *counts;      // [n]
+    kpd__progress progress;             // in searches of a query
 } kpd__tune;
+
+// The searches that each breadth and number of candidates takes at most, of 1 + 3 + 3; comparing with all counts as many.
+enum { KPD__TUNE_STEPS = 8, KPD__TUNE_PARTS = 7 };
 
 static void kpd__tune_lay(kpd__tune *t, kpd__arena *a) {
     size_t n = 0;
@@ -10177,13 +10187,15 @@ static kpd_status kpd__tune_measure(kpd__tune *t, float gamma, kpd_tuning *out, 
     for (int32_t i = 0; i < t->s->n_tasks; i++) t->s->scratch[i].branch.work = 0;
     s = kpd__index_search(t->s, t->x, t->q, t->n, &t->d, t->hits, t->counts, e);
     for (int32_t i = 0; i < t->s->n_tasks; i++) out->work += t->s->scratch[i].branch.work;
-    if (!s) out->recall = kpd__tune_recall(t);
-    return s;
+    if (s) return s;
+    out->recall = kpd__tune_recall(t);
+    return kpd__progress_add(&t->progress, t->n, e);
 }
 
 // The least gamma that suffices, else 1.
 static kpd_status kpd__tune_gamma(kpd__tune *t, float recall, kpd_tuning *best, kpd_error *e) {
     float low = 0, high = 1;
+    size_t end = t->progress.done + KPD__TUNE_STEPS * t->n;
     kpd_status s = KPD_OK;
     while (!s && high - low > 0.01f) {
         kpd_tuning middle;
@@ -10193,7 +10205,9 @@ static kpd_status kpd__tune_gamma(kpd__tune *t, float recall, kpd_tuning *best, 
         high = middle.gamma;
         *best = middle;
     }
-    return !s && high >= 1 ? kpd__tune_measure(t, 1, best, e) : s;
+    if (!s && high >= 1) s = kpd__tune_measure(t, 1, best, e);
+    t->progress.done = end;
+    return s;
 }
 
 static bool kpd__tune_better(const kpd_tuning *a, const kpd_tuning *b, float recall) {
@@ -10213,14 +10227,28 @@ static kpd_status kpd__tune_try(kpd__tune *t, float breadth, float candidates, f
     return s;
 }
 
+// The true best of all queries.
+static kpd_status kpd__tune_exact(kpd__tune *t, kpd_error *e) {
+    kpd_status s = KPD_OK;
+    t->d.recall = 1;
+    for (size_t i = 0, n; !s && i < t->n; i += n) {
+        n = kpd__min(t->n - i, 4 * KPD__QUERIES);
+        s = kpd__index_search(t->s, t->x, t->q + i * (size_t)t->x->dim, n, &t->d, t->want + i * (size_t)t->d.k,
+                              t->want_counts + i, e);
+        if (!s) s = kpd__progress_add(&t->progress, KPD__TUNE_PARTS * KPD__TUNE_STEPS * n, e);
+        else if (e->where >= 0) e->where += (int64_t)i;
+    }
+    return s;
+}
+
 // First with breadth and candidates as a rule, so that what is chosen is never worse than that; then the best breadth, then the
 // best candidates with that one.
 static kpd_status kpd__tune_run(kpd__tune *t, float recall, kpd_tuning *best, kpd_error *e) {
     static const float breadth[] = {KPD__BREADTH_LEAST, 0.5f, KPD__BREADTH_MOST};
     static const float candidates[] = {KPD__CANDIDATES_LEAST, 0.75f, KPD__CANDIDATES_MOST};
     kpd_status s;
-    t->d.recall = 1;
-    s = kpd__index_search(t->s, t->x, t->q, t->n, &t->d, t->want, t->want_counts, e);
+    t->progress.of = 2 * KPD__TUNE_PARTS * KPD__TUNE_STEPS * t->n;
+    s = kpd__tune_exact(t, e);
     t->d.recall = 0; t->d.breadth = t->d.candidates = 1;
     if (!s) s = kpd__tune_gamma(t, recall, best, e);
     best->plain = best->work;
@@ -10254,7 +10282,7 @@ static kpd_status kpd__index_tune(kpd_session *s, kpd_index *x, const float *q, 
     if (!n || !(recall > 0 && recall < 1))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "tune: %llu queries, recall %g; expected some, and above 0 and below 1",
                          (unsigned long long)n, (double)recall);
-    t.s = s; t.x = x; t.q = q; t.n = n; t.d.k = k ? k : 10;
+    t.s = s; t.x = x; t.q = q; t.n = n; t.d.k = k ? k : 10; t.progress.host = &s->progress;
     status = kpd__search_check(s, x, &t.d, e);
     if (status) return status;
     kpd__tune_lay(&t, &a);
@@ -12898,7 +12926,7 @@ static const uint32_t kpd__nfd_long[155][3] = {
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
-//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 3;
+//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 4;
 //          files of version 2: config of 64 numbers, special tokens by role in templates, fingerprints, kinds of index
 //
 // LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,

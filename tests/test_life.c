@@ -156,7 +156,7 @@ static void save_and_open(life *l) {
 }
 
 static void compact(life *l) {
-    CHECK_OK(kpd_index_compact(l->x, NULL, &error));
+    CHECK_OK(kpd_index_compact(l->x, NULL, NULL, &error));
     CHECK_THAT(info_of(l->x).text_bytes <= 64 * info_of(l->x).count, "texts have gaps");
 }
 
@@ -193,7 +193,7 @@ static void merge(life *l) {
     mapped = reopen(other[1], false);
     kpd_index_destroy(other[1]);
     other[1] = mapped;
-    CHECK_OK(kpd_index_merge(l->x, (const kpd_index *const *)other, 2, NULL, &error));
+    CHECK_OK(kpd_index_merge(l->x, (const kpd_index *const *)other, 2, NULL, NULL, &error));
     kpd_index_destroy(other[0]);
     kpd_index_destroy(other[1]);
 }
@@ -720,10 +720,10 @@ static void appended_and_compacted(void) {
         CHECK_OK(kpd_pool_create(3, NULL, &pool, &error));
         p = *kpd_pool_parallel(pool);
         CHECK(!same_files(x, fresh));
-        CHECK_OK(kpd_index_compact(x, &p, &error));
+        CHECK_OK(kpd_index_compact(x, &p, NULL, &error));
         CHECK(same_files(x, fresh));
         CHECK_OK(kpd_index_remove(x, many_ids + MANY / 2, MANY / 2, NULL, &error));
-        CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&half, 1, &p, &error));
+        CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&half, 1, &p, NULL, &error));
         CHECK(same_files(x, fresh));
         kpd_pool_destroy(pool);
         kpd_index_destroy(fresh);
@@ -733,12 +733,45 @@ static void appended_and_compacted(void) {
     }
 }
 
+static bool go_on(void *user, int64_t done, int64_t of) { return done <= of && (*(int *)user)--; }
+
+// Stopped at any call of the host's, compact and merge change nothing.
+static void compact_and_merge_can_be_cancelled(void) {
+    for (int kind = KPD_FLAT; kind <= KPD_TREE; kind++)
+        for (int merges = 0; merges < 2; merges++) {
+            kpd_index_desc d;
+            kpd_index *x = NULL, *y = NULL, *before;
+            kpd_status s = KPD_ERR_CANCELLED;
+            kpd_progress p;
+            int left, calls = 0;
+            memset(&d, 0, sizeof d);
+            fill_many(8);
+            d.dim = DIM; d.kind = (kpd_index_kind)kind;
+            CHECK_OK(kpd_index_build(&d, NULL, many_ids, many, 300, &x, &error));
+            CHECK_OK(kpd_index_build(&d, NULL, many_ids + 300, many + 300 * DIM, 100, &y, &error));
+            before = reopen(x, true);
+            p.report = go_on; p.user = &left;
+            for (; s && calls < 100; calls++) {
+                left = calls;
+                s = merges ? kpd_index_merge(x, (const kpd_index *const *)&y, 1, NULL, &p, &error) :
+                             kpd_index_compact(x, NULL, &p, &error);
+                if (s) CHECK_STATUS(s, KPD_ERR_CANCELLED);
+                CHECK(!s || same_files(x, before));
+            }
+            CHECK_INT(calls, kind == KPD_TREE ? 13 : 2);
+            CHECK_INT(info_of(x).count, merges ? 400 : 300);
+            kpd_index_destroy(before);
+            kpd_index_destroy(x);
+            kpd_index_destroy(y);
+        }
+}
+
 static void check_merge_refused(kpd_index *x, const kpd_index *y, const char *named) {
     const kpd_index *others[2];
     const kpd_index *before;
     others[0] = x; others[1] = y;
     before = reopen(x, true);
-    CHECK_STATUS(kpd_index_merge(x, others, 2, NULL, &error), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpd_index_merge(x, others, 2, NULL, NULL, &error), KPD_ERR_ARGUMENT);
     CHECK_INT(error.where, 1);
     CHECK_THAT(strstr(error.message, named), "%s", error.message);
     CHECK(same_files(x, before));
@@ -768,11 +801,11 @@ static void merge_refused(void) {
     kpd_index_destroy(y);
     d.fingerprint = 0;                                                  // nothing is known
     CHECK_OK(kpd_index_create(&d, &y, &error));
-    CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&y, 1, NULL, &error));
+    CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&y, 1, NULL, NULL, &error));
     CHECK_INT(info_of(x).count, 1);
     kpd_index_destroy(y);
     y = reopen(x, false);
-    CHECK_STATUS(kpd_index_compact(y, NULL, &error), KPD_ERR_ARGUMENT);        // read-only
+    CHECK_STATUS(kpd_index_compact(y, NULL, NULL, &error), KPD_ERR_ARGUMENT);        // read-only
     kpd_index_destroy(y);
     kpd_index_destroy(x);
 }
@@ -877,7 +910,7 @@ static void merged_of_rounded_vectors(void) {
     CHECK_OK(kpd_index_build(&d, NULL, id, v, 40, &from, &error));
     d.kind = KPD_FLAT; d.storage = KPD_F32;
     CHECK_OK(kpd_index_create(&d, &x, &error));
-    CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&from, 1, NULL, &error));
+    CHECK_OK(kpd_index_merge(x, (const kpd_index *const *)&from, 1, NULL, NULL, &error));
     for (int i = 0; i < 40; i++) {
         double square = 0;
         CHECK_OK(kpd_index_get(x, i, got, &error));
@@ -934,6 +967,7 @@ SUITE(life) {
     RUN(life, filters_refused);
     RUN(life, appended_and_compacted);
     RUN(life, merge_refused);
+    RUN(life, compact_and_merge_can_be_cancelled);
     RUN(life, texts_refused);
     RUN(life, texts_take_room);
     RUN(life, a_text_of_its_own);

@@ -267,9 +267,9 @@ static kpd_status merge_of(host *h, kpd_index_kind kind) {
     d.kind = kind; d.allocator = allocator(h);
     s = kpd_index_build(&d, NULL, ids, v, 1, &x, h->e);
     if (!s) {
-        s = kpd_index_merge(x, (const kpd_index *const *)&y, 1, NULL, h->e);
+        s = kpd_index_merge(x, (const kpd_index *const *)&y, 1, NULL, NULL, h->e);
         CHECK_INT(info_of(x).count, s ? 1 : 2);
-        if (!s) s = kpd_index_compact(x, NULL, h->e);
+        if (!s) s = kpd_index_compact(x, NULL, NULL, h->e);
         kpd_index_destroy(x);
     }
     kpd_index_destroy(y);

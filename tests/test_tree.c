@@ -516,6 +516,32 @@ static void tuned(void) {
     kpd_session_destroy(s);
 }
 
+// Stopped at any of its calls it keeps nothing, and what it has done never decreases.
+static void tuning_can_be_cancelled(void) {
+    stop stopped = {0, 0, 0};
+    kpd_session_desc d;
+    kpd_session *s = NULL;
+    kpd_status status = KPD_ERR_CANCELLED;
+    kpd_index *x;
+    int calls = 0;
+    memset(&d, 0, sizeof d);
+    d.max_dim = MOST_DIM;
+    d.progress.report = stop_after; d.progress.user = &stopped;
+    CHECK_OK(kpd_session_create(&d, &s, &error));
+    fill(300, 16, 4);
+    x = build(300, tree_desc(16, KPD_DOT, KPD_F32));
+    for (; status && calls < 100; calls++) {
+        stopped.left = calls; stopped.done = stopped.of = 0;
+        status = kpd_index_tune(s, x, queries, QUERIES, 20, 0.9f, NULL, &error);
+        if (status) CHECK_STATUS(status, KPD_ERR_CANCELLED);
+        CHECK_INT(info_of(x).tuned, status ? 0 : 1);
+    }
+    CHECK_THAT(calls > 7 * 7 && calls < 100 && stopped.done <= stopped.of, "%d calls, %d of %d", calls, (int)stopped.done,
+               (int)stopped.of);
+    kpd_index_destroy(x);
+    kpd_session_destroy(s);
+}
+
 static bool same_tuning(const kpd_tuning *a, const kpd_tuning *b) {
     return a->work == b->work && a->plain == b->plain && !memcmp(&a->gamma, &b->gamma, 4) &&
            !memcmp(&a->breadth, &b->breadth, 4) && !memcmp(&a->candidates, &b->candidates, 4) &&
@@ -740,5 +766,6 @@ SUITE(tree) {
     RUN(tree, breadths);
     RUN(tree, kmeans);
     RUN(tree, builds_can_be_cancelled);
+    RUN(tree, tuning_can_be_cancelled);
     RUN(tree, random_changes);
 }

@@ -203,7 +203,7 @@ static float *all_vectors(job *j, const char *path) {
     return v;
 }
 
-static bool build_tree(job *j, const kpd_index_desc *d, id_list *l) {
+static bool build_tree(job *j, kpd_index_desc *d, id_list *l) {
     kpd_error e;
     const char *path = j->o.output;
     float *v;
@@ -211,8 +211,9 @@ static bool build_tree(job *j, const kpd_index_desc *d, id_list *l) {
     start(j, "vectors");
     v = all_vectors(j, j->arg[0]);
     if (!v || !ids_of_rows(j, l) || !open_pool(j)) return false;
+    d->progress = library_progress(&j->call, "vectors compared");
     if (kpd_index_build(d, &j->parallel, l->id, v, l->n, &j->index, &e)) return fail_row(j->arg[0], &e, 0);
-    progress(j, (int64_t)l->n, (int64_t)l->n, j->vectors.rows);
+    j->count.done = (int64_t)l->n;
     if (!save_index(j, path)) return false;
     count = kpd_index_count(j->index);
     say("%s: %lld added, %lld replaced, %lld now", path, (long long)count, (long long)(j->vectors.rows - count),
@@ -226,7 +227,7 @@ typedef struct text_index {
     batch b;
     int64_t id[CHUNK_LINES];            // of the chunk
     kpd_text text[CHUNK_LINES];
-    const kpd_index_desc *tree;         // NULL = each chunk goes to the job's index
+    kpd_index_desc *tree;               // NULL = each chunk goes to the job's index
     id_list ids; float *v; size_t capacity;     // of a tree
 } text_index;
 
@@ -279,12 +280,13 @@ static bool text_index_all(job *j, text_index *x, const char *texts, const char 
     if (!each_chunk(j, "keyphrases", text_index_chunk, x)) return false;
     j->tokens = kpd_session_tokens(j->session);
     if (x->tree) {
+        x->tree->progress = library_progress(&j->call, "vectors compared");
         if (kpd_index_build(x->tree, &j->parallel, x->ids.id, x->v, x->ids.n, &j->index, &e)) return fail_row(texts, &e, 0);
         if (!text_index_texts(j, x)) return false;
     }
     if (!save_index(j, path)) return false;
     added = kpd_index_count(j->index) - before;
-    say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added, (long long)(j->done - added),
+    say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added, (long long)(j->count.done - added),
         (long long)(before + added));
     return true;
 }
@@ -430,21 +432,25 @@ static bool save_smaller(job *j, const char *path, int64_t before) {
 
 static int run_index_compact(job *j) {
     kpd_error e;
+    kpd_progress p;
     lock_index(j, j->arg[0]);
     if (!open_index(j, j->arg[0], true) || !open_pool(j)) return BAD_DATA;
-    if (kpd_index_compact(j->index, &j->parallel, &e)) return fail(j->arg[0], 0, "%s", e.message), BAD_DATA;
+    p = library_progress(&j->call, "vectors compared");
+    if (kpd_index_compact(j->index, &j->parallel, &p, &e)) return fail(j->arg[0], 0, "%s", e.message), BAD_DATA;
     return save_smaller(j, j->arg[0], index_info(j->index).count) ? DONE : BAD_DATA;
 }
 
 static bool merge_all(job *j, kpd_index **other) {
     int64_t before = index_info(j->index).count;
     kpd_open_desc d = {0};
+    kpd_progress p;
     kpd_error e;
     size_t n = 0;
     d.verify = true;
     for (; j->arg[n + 1]; n++)
         if (kpd_index_open(j->arg[n + 1], &d, &other[n], &e)) return fail_with(j->arg[n + 1], &e);
-    if (kpd_index_merge(j->index, (const kpd_index *const *)other, n, &j->parallel, &e))
+    p = library_progress(&j->call, "vectors compared");
+    if (kpd_index_merge(j->index, (const kpd_index *const *)other, n, &j->parallel, &p, &e))
         return fail(e.where < 0 ? NULL : j->arg[e.where + 1], 0, "%s", e.message);
     return save_smaller(j, j->arg[0], before);
 }
@@ -493,7 +499,7 @@ static bool search_rows(job *j, const search_state *s, const float *q, int64_t f
         if (kpd_index_search(j->session, j->index, q + at * (size_t)s->dim, m, &s->d, s->hits, s->counts, &e))
             return fail_row(s->name, &e, first + (int64_t)at);
         if (!print_hits(j, s, first + (int64_t)at, m)) return false;
-        if (!s->texts) progress(j, (int64_t)m, j->done + (int64_t)m, j->vectors.rows);
+        if (!s->texts) progress(j, (int64_t)m, j->count.done + (int64_t)m, j->vectors.rows);
         if (!output_ok(&j->out)) return false;
     }
     return true;
@@ -590,7 +596,7 @@ static int run_search(job *j) {
         return usage("search: --tower, --columns and --format are of texts: kpd search MODEL.kpd INDEX.kpi TEXT");
     if (!check_recall(j)) return BAD_DATA;
     if (!(j->arg[2] ? search_texts(j) : search_vectors(j))) return BAD_DATA;
-    if (j->out.path) say("%s: hits of %lld queries", j->out.path, (long long)j->done);
+    if (j->out.path) say("%s: hits of %lld queries", j->out.path, (long long)j->count.done);
     return DONE;
 }
 
@@ -603,9 +609,10 @@ static bool tune(job *j) {
     kpd_error e;
     start(j, "queries");
     q = all_vectors(j, j->arg[1]);
+    j->watch = library_progress(&j->call, "searches tried");
     if (!q || !open_session(j, k, j->vectors.cols)) return false;
     if (kpd_index_tune(j->session, j->index, q, n, k, recall, &t, &e)) return fail_row(j->arg[1], &e, 0);
-    progress(j, (int64_t)n, (int64_t)n, (int64_t)n);
+    j->count.done = (int64_t)n;
     if (!save_index(j, path)) return false;
     say("%s: recall %.4f at gamma %.4f, breadth %g, candidates %g, k %d, by %zu queries", path, (double)t.recall,
         (double)t.gamma, (double)t.breadth, (double)t.candidates, (int)k, n);

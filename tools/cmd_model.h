@@ -34,12 +34,6 @@ static bool save_model(const kpd_model *m, const char *path) {
     return !s || fail_with(path, &e);
 }
 
-static bool conversion_progress(void *user, int64_t done, int64_t of) {
-    job *j = (job *)user;
-    progress(j, done - j->done, done, of);
-    return true;
-}
-
 // The job's student in the type asked for, saved.
 static int save_converted(job *j) {
     kpd_error e;
@@ -47,8 +41,8 @@ static int save_converted(job *j) {
     const kpd_model *m = j->student;
     d.dtype = (kpd_dtype)(j->o.dtype + 1);
     d.wide_qkv = j->o.wide_qkv != 0;
-    d.progress.report = conversion_progress; d.progress.user = j;
     start(j, "tensors and texts");
+    d.progress = library_progress(&j->count, "tensors and texts");
     if (d.dtype != kpd_model_get_desc(m)->dtype) {
         if (j->o.calibrate && !read_calibration(j, &d)) return BAD_DATA;
         if (kpd_model_convert(m, &d, &j->assistant, &e)) {

@@ -193,8 +193,8 @@ static bool recommend(job *j, phrases *p, recommender *r) {
     if (!r->in || !r->out || !r->counts || !r->line || !r->row) return false;
     if (!each_chunk(j, "items", recommend_chunk, r) || !output_commit(&j->out)) return false;
     if (j->o.earlier_items) note(NULL, "%lld of %lld items are new or have changed, the others keep their lists",
-                                 (long long)(j->done - r->before.kept), (long long)j->done);
-    if (j->out.path) say("%s: keyphrases for %lld items", j->out.path, (long long)j->done);
+                                 (long long)(j->count.done - r->before.kept), (long long)j->count.done);
+    if (j->out.path) say("%s: keyphrases for %lld items", j->out.path, (long long)j->count.done);
     return true;
 }
 

@@ -1015,7 +1015,7 @@ static bool run_all(flow *f) {
     run_catch();
     if (!run_stages(f)) return false;
     say("%s: %d of %d stages ran, %d were up to date; %.1f s", f->dir, f->ran, f->all, f->all - f->ran, now() - begun);
-    f->j->done = f->ran;
+    f->j->count.done = f->ran;
     return true;
 }
 

@@ -98,7 +98,7 @@ static int run_simulate(job *j) {
     start(j, "items");
     ok = create_shop(j, j->arg[0], &d, &s) && simulate_files(j, s, j->o.output);
     if (ok) simulate_report(s, j->o.output);
-    if (ok) j->done = shop_n_items(s);
+    if (ok) j->count.done = shop_n_items(s);
     shop_destroy(s);
     return ok ? DONE : BAD_DATA;
 }
@@ -183,7 +183,7 @@ static int run_judge(job *j) {
     note_input(j->arg[0], path);
     ok = read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(j, path, &d, &s) && judge_files(j, s) &&
          output_commit(&j->out);
-    if (ok && j->out.path) say("%s: %lld verdicts", j->out.path, (long long)j->done);
+    if (ok && j->out.path) say("%s: %lld verdicts", j->out.path, (long long)j->count.done);
     shop_destroy(s);
     return ok ? DONE : BAD_DATA;
 }

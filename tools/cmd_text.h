@@ -136,9 +136,9 @@ static bool embed_all(job *j, batch *b) {
     if (npy && !npy_write_header(npy, 0, b->cols)) return output_failed(&j->out);
     if (!each_chunk(j, "texts", embed_chunk, b)) return false;
     j->tokens = kpd_session_tokens(j->session);
-    if (npy && (fseek(npy, 0, SEEK_SET) || !npy_write_header(npy, j->done, b->cols))) return output_failed(&j->out);
+    if (npy && (fseek(npy, 0, SEEK_SET) || !npy_write_header(npy, j->count.done, b->cols))) return output_failed(&j->out);
     if (!output_commit(&j->out)) return false;
-    if (npy) say("%s: %lld vectors of dim %d", j->out.path, (long long)j->done, (int)b->cols);
+    if (npy) say("%s: %lld vectors of dim %d", j->out.path, (long long)j->count.done, (int)b->cols);
     return true;
 }
 
@@ -326,13 +326,13 @@ static bool rerank(job *j, documents *x) {
     reader_close(&j->text);
     x->order = (ranked *)job_alloc(j, x->n, sizeof *x->order);
     if (!x->order || !document_vectors(j, x, &b)) return false;
-    j->done = 0;
+    j->count.done = 0;
     start(j, "queries");
     j->o.columns = NULL;                // they are the documents'
     j->o.format = 0;
     if (!open_query(j, j->arg[1]) || !output_open(&j->out, j->o.output)) return false;
     if (!each_chunk(j, "queries", rerank_chunk, &s) || !output_commit(&j->out)) return false;
-    if (j->out.path) say("%s: %zu documents for %lld queries", j->out.path, x->n, (long long)j->done);
+    if (j->out.path) say("%s: %zu documents for %lld queries", j->out.path, x->n, (long long)j->count.done);
     return true;
 }
 

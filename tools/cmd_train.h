@@ -232,7 +232,7 @@ static void train_count(job *j, training *x) {
     x->loss = 0.98 * x->loss + 0.02 * (double)r->loss;
     x->weight = 0.98 * x->weight + 0.02;
     if (!isnan(r->dev)) x->dev = (double)r->dev;
-    j->done += r->texts;
+    j->count.done += r->texts;
     j->tokens += r->tokens;
 }
 
@@ -241,7 +241,7 @@ static void train_progress(job *j, const training *x) {
     double elapsed, fraction = (double)(r->step - x->first) / (double)(r->steps - x->first);
     bool terminal;
     char left[40], dev[60] = "";
-    if (!progress_due(j, &elapsed, &terminal)) return;
+    if (!progress_due(&j->count, &elapsed, &terminal)) return;
     format_left(left, sizeof left, elapsed, fraction);
     if (!isnan(x->dev)) snprintf(dev, sizeof dev, ", %s %.4f (best %.4f)", x->metric, x->dev, (double)r->best_dev);
     fprintf(stderr, "%sstep %lld/%lld, %.0f %%, loss %.4f, rate %.2g, %.0f tokens/s%s%s%s", terminal ? "\r" : "kpd: ",

@@ -152,6 +152,9 @@ static int shown(kpd_text t) { return t.size < 60 ? (int)t.size : 60; }
 
 // >>job  What a command works with. main frees it, so commands just return. ------------------------------------------
 
+// What is counted: texts, queries, vectors.
+typedef struct counter { const char *unit; int64_t done; double started, shown; } counter;      // seconds
+
 typedef struct job {
     options o;
     const char *program;
@@ -170,9 +173,9 @@ typedef struct job {
     int lock;                           // of the index that the command changes, -1 = none
     output out;
     void *block[16]; int n_blocks;      // see job_alloc
-    const char *unit;                   // what is counted: texts, queries, vectors
-    int64_t done, tokens;               // tokens -1 = not counted
-    double started, shown;              // seconds
+    counter count, call;                // of the command; of a long call of the library within it
+    int64_t tokens;                     // -1 = not counted
+    kpd_progress watch;                 // of the session to be opened
     double *each; size_t n_each, each_capacity;         // seconds of each text by itself
 } job;
 
@@ -274,6 +277,7 @@ static bool open_session(job *j, int32_t max_k, int32_t max_dim) {
     d.max_dim = max_dim;
     d.simd = (kpd_simd)j->o.simd;
     d.parallel = j->parallel;
+    d.progress = j->watch;
     return !kpd_session_create(&d, &j->session, &e) || fail(NULL, 0, "%s", e.message);
 }
 
@@ -397,9 +401,9 @@ static bool read_inputs(job *j, const kpd_model *m, kpd_tower tower, kpd_input *
 // >>progress  A bar on a terminal, a plain line now and then elsewhere; nothing for short work. ----------------------
 
 static void start(job *j, const char *unit) {
-    j->unit = unit;
+    j->count.unit = unit;
     j->tokens = -1;
-    j->started = j->shown = now();
+    j->count.started = j->count.shown = now();
 }
 
 static void format_left(char *out, size_t size, double elapsed, double fraction) {
@@ -411,43 +415,61 @@ static void format_left(char *out, size_t size, double elapsed, double fraction)
     else snprintf(out, size, ", %ld:%02ld:%02ld left", s / 3600, s / 60 % 60, s % 60);
 }
 
-static void show_bar(const job *j, double elapsed, double fraction) {
+static void show_bar(const counter *c, double elapsed, double fraction) {
     char bar[31], left[40];
     int full = (int)(fraction * 30);
     memset(bar, ' ', 30);
     memset(bar, '=', (size_t)(full < 0 ? 0 : full > 30 ? 30 : full));
     bar[30] = 0;
     format_left(left, sizeof left, elapsed, fraction);
-    fprintf(stderr, "\r[%s] %lld %s, %.0f/s%s   ", bar, (long long)j->done, j->unit, (double)j->done / elapsed, left);
+    fprintf(stderr, "\r[%s] %lld %s, %.0f/s%s   ", bar, (long long)c->done, c->unit, (double)c->done / elapsed, left);
     g_line_open = true;
 }
 
-static void show_line(const job *j, double elapsed, double fraction) {
+static void show_line(const counter *c, double elapsed, double fraction) {
     char left[40];
     format_left(left, sizeof left, elapsed, fraction);
-    fprintf(stderr, "kpd: %lld %s, %.0f/s", (long long)j->done, j->unit, (double)j->done / elapsed);
+    fprintf(stderr, "kpd: %lld %s, %.0f/s", (long long)c->done, c->unit, (double)c->done / elapsed);
     if (fraction > 0) fprintf(stderr, ", %.0f %%%s", 100 * fraction, left);
     fputc('\n', stderr);
 }
 
 // Whether it is time to show it again; *elapsed = seconds since the start, *terminal: on one.
-static bool progress_due(job *j, double *elapsed, bool *terminal) {
+static bool progress_due(counter *c, double *elapsed, bool *terminal) {
     double t = now();
-    *elapsed = t - j->started;
+    *elapsed = t - c->started;
     *terminal = isatty(STDERR_FILENO) != 0;
-    if (g_quiet || *elapsed < 2 || t - j->shown < (*terminal ? 0.2 : *elapsed < 12 ? 2 : 10)) return false;
-    j->shown = t;
+    if (g_quiet || *elapsed < 2 || t - c->shown < (*terminal ? 0.2 : *elapsed < 12 ? 2 : 10)) return false;
+    c->shown = t;
     return true;
 }
 
 // Counts n more; at and of are in any unit, of = 0 when the end is unknown.
-static void progress(job *j, int64_t n, int64_t at, int64_t of) {
+static void count(counter *c, int64_t n, int64_t at, int64_t of) {
     double elapsed, fraction = of > 0 ? (double)at / (double)of : 0;
     bool terminal;
-    j->done += n;
-    if (!progress_due(j, &elapsed, &terminal)) return;
-    if (terminal) show_bar(j, elapsed, fraction);
-    else show_line(j, elapsed, fraction);
+    c->done += n;
+    if (!progress_due(c, &elapsed, &terminal)) return;
+    if (terminal) show_bar(c, elapsed, fraction);
+    else show_line(c, elapsed, fraction);
+}
+
+static void progress(job *j, int64_t n, int64_t at, int64_t of) { count(&j->count, n, at, of); }
+
+static bool library_reports(void *user, int64_t done, int64_t of) {
+    counter *c = (counter *)user;
+    count(c, done - c->done, done, of);
+    return true;
+}
+
+// Of a long call of the library, which begins now and counts in `unit`.
+static kpd_progress library_progress(counter *c, const char *unit) {
+    kpd_progress p;
+    c->unit = unit;
+    c->done = 0;
+    c->started = c->shown = now();
+    p.report = library_reports; p.user = c;
+    return p;
 }
 
 static void progress_text(job *j) { progress(j, j->text.n, j->text.from.bytes, j->text.size); }
@@ -456,7 +478,7 @@ static void progress_text(job *j) { progress(j, j->text.n, j->text.from.bytes, j
 // reads several files counts them all.
 typedef bool chunk_fn(job *j, void *state);
 static bool each_chunk(job *j, const char *unit, chunk_fn *fn, void *state) {
-    if (!j->unit) start(j, unit);
+    if (!j->count.unit) start(j, unit);
     do {
         if (!reader_next(&j->text) || (j->text.n && !fn(j, state)) || !output_ok(&j->out)) return false;
         progress_text(j);
@@ -476,10 +498,10 @@ static double quantile(double *seconds, size_t n, double p) {
 }
 
 static void print_stats(const job *j) {
-    if (!j->unit) return;
-    fprintf(stderr, "%s=%lld ", j->unit, (long long)j->done);
+    if (!j->count.unit) return;
+    fprintf(stderr, "%s=%lld ", j->count.unit, (long long)j->count.done);
     if (j->tokens >= 0) fprintf(stderr, "tokens=%lld ", (long long)j->tokens);
-    fprintf(stderr, "threads=%d seconds=%.6f", (int)j->n_threads, now() - j->started);
+    fprintf(stderr, "threads=%d seconds=%.6f", (int)j->n_threads, now() - j->count.started);
     if (j->n_each) fprintf(stderr, " p50_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .5));
     if (j->n_each) fprintf(stderr, " p99_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .99));
     fputc('\n', stderr);
