@@ -168,7 +168,8 @@ bits:
 	@sh tests/bits.sh
 # As code of other machines: on the web without threads, on Windows without the command line, which is written for POSIX.
 NEEDS = @{ $(1); } > /dev/null 2>&1 || { echo "make $@ needs $(2)"; exit 1; }
-SSE = -m32 -msse2 -mfpmath=sse
+# -idirafter: where gcc-multilib, which cannot be beside a cross compiler, would have a link.
+SSE = -m32 -msse2 -mfpmath=sse -idirafter /usr/include/x86_64-linux-gnu
 i386:
 	$(call NEEDS,echo 'int main(void) { return 0; }' | g++ $(SSE) -x c++ -o /dev/null -,gcc-multilib g++-multilib)
 	$(MAKE) B=$(B)/i386 CC="gcc $(SSE)" CXX="g++ $(SSE)" CFLAGS="$(CFLAGS)" $(addprefix $(B)/i386/,$(CHOSEN) kpd)

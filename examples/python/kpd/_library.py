@@ -13,7 +13,7 @@ from ctypes import (POINTER, Structure, byref, c_bool, c_char, c_char_p, c_float
                     c_uint64, c_void_p)
 from typing import Any, Callable, Optional
 
-ABI = 3                         # of kpd.h, for which the structs below are written
+ABI = 4                         # of kpd.h, for which the structs below are written
 
 Reserved = c_int32 * 4
 
@@ -156,7 +156,7 @@ FUNCTIONS = {
     "kpd_embed": "i:ppiplipp", "kpd_score": "i:ppplpp",
     "kpd_index_create": "i:ppp", "kpd_index_build": "i:pppplpp", "kpd_index_open": "i:sppp", "kpd_index_save": "i:psp",
     "kpd_index_destroy": "v:p", "kpd_index_get_info": "v:pp", "kpd_index_upsert": "i:ppplp", "kpd_index_remove": "i:pplpp", "kpd_index_get": "i:pIpp",
-    "kpd_index_set_text": "i:ppplp", "kpd_index_text": "i:pIpp",
+    "kpd_index_compact": "i:pppp", "kpd_index_merge": "i:pplppp", "kpd_index_set_text": "i:ppplp", "kpd_index_text": "i:pIpp",
     "kpd_index_search": "i:ppplpppp", "kpd_index_tune": "i:ppplifpp", "kpd_recommend": "i:ppplppp",
     "kpdt_trainer_destroy": "v:p", "kpdt_trainer_step": "i:ppp", "kpdt_trainer_model": "i:pipp", "kpdt_trainer_save": "i:psp",
     "kpdt_trainer_resume": "i:psp",
@@ -279,6 +279,11 @@ def name_of(enum: str, number: int) -> str:
 # >>long calls --------------------------------------------------------------------------------------------------------
 
 Listener = Callable[[int, int], Optional[bool]]
+LOOK = 0.1          # seconds between two looks at how far a call is
+
+
+def progress_to(watch: Watch) -> Progress:
+    return Progress(ctypes.cast(lib.kpd_python_report, c_void_p), ctypes.addressof(watch))
 
 
 class _Job:
@@ -304,11 +309,11 @@ class _Job:
             self.ended.set()
 
 
-def run(work: Callable[[], None], watch: Optional[Watch] = None, listener: Optional[Listener] = None,
+def run(work: Callable[[], None], watch: Watch, listener: Optional[Listener] = None,
         always: Callable[[], None] = lambda: None) -> None:
-    """Runs `work`, a long call. In the main thread Ctrl-C stops it by the watch, at its next piece of work; without a watch it
-    is left to itself and goes on to its end. `listener` hears every tenth of a second how far it is, and stops it by returning
-    False or raising. `always` is done when the work has ended, in whichever thread.
+    """Runs `work`, a long call. In the main thread Ctrl-C stops it by the watch, at its next piece of work. `listener` hears
+    now and then how far it is, and stops it by returning False or raising. `always` is done when the work has ended,
+    in whichever thread.
     """
     if threading.current_thread() is not threading.main_thread() and listener is None:
         try:
@@ -321,21 +326,19 @@ def run(work: Callable[[], None], watch: Optional[Watch] = None, listener: Optio
     heard = -1
     while not job.ended.is_set():
         try:
-            job.ended.wait(0.1)
-            if watch is not None and listener is not None and stopped is None and watch.done != heard:
+            job.ended.wait(LOOK)
+            if listener is not None and stopped is None and watch.done != heard:
                 heard = watch.done
                 if listener(heard, watch.of) is False:
                     watch.stop = 1
         except BaseException as e:
             stopped = stopped or e
-            if watch is None:
-                raise
             watch.stop = 1
     if stopped is not None:
         raise stopped.with_traceback(None)
     if job.failed is not None:
         raise job.failed
-    if watch is not None and listener is not None and watch.done != heard:
+    if listener is not None and watch.done != heard:
         listener(watch.done, watch.of)
 
 
@@ -375,8 +378,7 @@ class Session:
 
     def __init__(self, desc: SessionDesc, *keeps: object) -> None:
         self.watch = Watch()
-        desc.progress.report = ctypes.cast(lib.kpd_python_report, c_void_p)
-        desc.progress.user = ctypes.addressof(self.watch)
+        desc.progress = progress_to(self.watch)
         made = c_void_p()
         call("kpd_session_create", byref(desc), byref(made))
         self.handle = Handle(made, lib.kpd_session_destroy, self.watch, *keeps)

@@ -12,8 +12,8 @@ from typing import Any, Iterable, Iterator, Literal, NamedTuple, Optional, Union
 import numpy as np
 import numpy.typing as npt
 
-from ._library import (ABI, Allowed, Handle, IndexDesc, IndexInfo, OpenDesc, SearchDesc, Session, SessionDesc, Sessions,
-                       Text, TuningResult, call, lib, name_of, number_of, run)
+from ._library import (ABI, Allowed, Handle, IndexDesc, IndexInfo, Listener, OpenDesc, SearchDesc, Session, SessionDesc,
+                       Sessions, Text, TuningResult, Watch, call, lib, name_of, number_of, progress_to, run)
 from ._text import Texts, FloatArray, IdArray, id_array, matrix
 
 Path = Union[str, "os.PathLike[str]"]
@@ -127,11 +127,12 @@ class Index:
     @classmethod
     def build(cls, x: npt.ArrayLike, ids: Optional[npt.ArrayLike] = None, *, metric: str = "cosine",
               kind: Literal["flat", "tree"] = "tree", storage: str = "default", lists: int = 0, recall: float = 0,
-              fingerprint: int = 0, threads: Optional[int] = None, simd: str = "auto") -> "Index":
+              fingerprint: int = 0, threads: Optional[int] = None, simd: str = "auto",
+              progress: Optional[Listener] = None) -> "Index":
         """The index of vectors x [n, dim] with ids [n], None = 0 to n - 1; of equal ids the last wins.
 
         kind: "tree" or "flat". Of a tree: storage "f32" (default), "int16", "int8" or "int4", nothing but its codes; lists of
-        its k-means, 0 = one for 224 vectors; recall of searches that name none, 0 = 0.95.
+        its k-means, 0 = one for 224 vectors; recall of searches that name none, 0 = 0.95. progress and Ctrl-C as Model.encode.
         """
         a = np.ascontiguousarray(x, np.float32)
         if a.ndim != 2:
@@ -139,8 +140,10 @@ class Index:
         numbers = np.arange(len(a), dtype=np.int64) if ids is None else _ids_of(ids, len(a))
         if kind not in KINDS:
             raise ValueError(f"kind: {kind!r}, expected 'tree' or 'flat'")
+        watch = Watch()
         desc = IndexDesc(abi=ABI, dim=a.shape[1], metric=number_of("metric", metric), kind=KINDS[kind],
-                         storage=number_of("dtype", storage), lists=lists, recall=recall, fingerprint=fingerprint)
+                         storage=number_of("dtype", storage), lists=lists, recall=recall, fingerprint=fingerprint,
+                         progress=progress_to(watch))
         sessions = Sessions(threads, SessionDesc)
         made = c_void_p()
 
@@ -148,7 +151,7 @@ class Index:
             call("kpd_index_build", byref(desc), byref(sessions.pool.parallel), numbers.ctypes.data, a.ctypes.data, len(a),
                  byref(made))
 
-        run(work)
+        run(work, watch, progress)
         index = cls.__new__(cls)
         index._own(made, threads, simd)
         return index
@@ -223,10 +226,13 @@ class Index:
         """add, by faiss' name."""
         self.add(x, ids)
 
+    def _after_all_ids(self) -> int:
+        ids = self._ids()
+        return max(0, int(ids.max()) + 1) if ids.size else 0
+
     def _new_ids(self, n: int) -> IdArray:
         if self._next is None:
-            ids = self._ids()
-            self._next = max(0, int(ids.max()) + 1) if ids.size else 0
+            self._next = self._after_all_ids()
         if self._next + n > 1 << 63:
             raise ValueError(f"ids: {(1 << 63) - self._next} are left behind {self._next - 1}, expected {n}; name them")
         return self._next + np.arange(n, dtype=np.int64) if n else np.empty(0, np.int64)
@@ -286,9 +292,10 @@ class Index:
             self._room = room
         return room[1]
 
-    def tune(self, x: npt.ArrayLike, k: int = 10, recall: float = 0.95) -> Tuned:
+    def tune(self, x: npt.ArrayLike, k: int = 10, recall: float = 0.95, *, progress: Optional[Listener] = None) -> Tuned:
         """Finds, with sample queries x [n, dim], how far a tree must look to find `recall` of the k best, and keeps it for
-        searches of this recall and about k (unless it is read-only). Cost: all vectors for each query, and 50 searches."""
+        searches of this recall and about k (unless it is read-only). Cost: all vectors for each query, and 50 searches.
+        progress and Ctrl-C as Model.encode."""
         q, out = matrix("x", x, self.d), TuningResult()
         sessions = self._sessions_for(k)
         session = sessions.take()
@@ -301,8 +308,40 @@ class Index:
             self._lock.leave(write=True)
             sessions.give(session)
 
-        run(work, always=always)
+        run(work, session.watch, progress, always)
         return Tuned(out.gamma, out.breadth, out.candidates, out.recall, out.work, out.plain)
+
+    def compact(self, *, progress: Optional[Listener] = None) -> None:
+        """Makes the index anew of what it holds, as Index.build would: after many changes it is smaller and faster. progress
+        and Ctrl-C as Model.encode; stopped, nothing has changed."""
+        self.merge(progress=progress)
+
+    def merge(self, *others: "Index", progress: Optional[Listener] = None) -> None:
+        """compact, with the vectors and texts of others of the same dim and metric; of equal ids the last wins."""
+        handles = (c_void_p * len(others))(*(other._handle._as_parameter_ for other in others))
+        sessions = self._room[1]
+        session = sessions.take()
+        held: list[Index] = []
+
+        def always() -> None:
+            for index in held:
+                index._lock.leave(write=index is self)
+            sessions.give(session)
+
+        def work() -> None:
+            call("kpd_index_merge", self._handle, handles, len(others), byref(sessions.pool.parallel),
+                 byref(progress_to(session.watch)))
+            if self._next is not None:
+                self._next = max(self._next, self._after_all_ids())
+
+        try:
+            for index in sorted({self, *others}, key=id):       # in one order everywhere, so that no two wait for each other
+                index._lock.enter(write=index is self)
+                held.append(index)
+        except BaseException:
+            always()
+            raise
+        run(work, session.watch, progress, always)
 
     def save(self, path: Path) -> None:
         """Writes the index file: the old one or the whole new one is there at any time."""

@@ -269,6 +269,44 @@ def test_tree(tmp_path):
 
 # >>recommend and train -----------------------------------------------------------------------------------------------
 
+def test_compact_and_merge(monkeypatch):
+    monkeypatch.setattr(kpd._library, "LOOK", 0.001)
+    rng = np.random.default_rng(4)
+    v = rng.standard_normal((3000, 24)).astype(np.float32)
+    whole = kpd.Index.build(v, metric="dot", threads=1)
+    index, more = kpd.Index.build(v[:1000], metric="dot", threads=2), kpd.Index(24, "dot")
+    index.add(v[1000:2000], texts=[f"phrase {i}" for i in range(1000)])
+    more.add(v[1500:], np.arange(1500, 3000))
+    many = kpd.Index.build(rng.standard_normal((20000, 24)).astype(np.float32), np.arange(20000) + 10000, metric="dot")
+    with pytest.raises(kpd.Cancelled):
+        index.merge(many, progress=lambda done, of: False)
+    assert index.ntotal == 2000
+    heard = []
+    index.merge(more, more, progress=lambda done, of: heard.append((done, of)))
+    assert heard[-1][0] == heard[-1][1] > 3000
+    assert index.ntotal == 3000 and index.text(1000) == "phrase 0" and more.ntotal == 1500
+    assert all(np.array_equal(a, b) for a, b in zip(index.search(v[:50], 10), whole.search(v[:50], 10)))
+    index.remove(np.arange(1000, 3000))
+    index.compact()
+    assert index.ntotal == 1000 and index.info()["blocks"] < whole.info()["blocks"]
+    index.add(v[:1])
+    assert index.ids().max() == 3000        # the next id is not given anew
+    with pytest.raises(kpd.ArgumentError, match="dim 25"):
+        index.merge(kpd.Index(25, "dot"))
+
+
+def test_long_calls_of_an_index_can_be_stopped(monkeypatch):
+    monkeypatch.setattr(kpd._library, "LOOK", 0.001)
+    v = np.random.default_rng(5).standard_normal((20000, 32)).astype(np.float32)
+    index = kpd.Index.build(v)
+    for call in (lambda **k: kpd.Index.build(v, **k), lambda **k: index.tune(v[:100], **k)):
+        heard = []
+        with pytest.raises(kpd.Cancelled):
+            call(progress=lambda done, of: False)
+        call(progress=lambda done, of: heard.append(done <= of))
+        assert heard and all(heard)
+
+
 def test_recommend(shop):
     student, assistant = kpd.Model(shop.student), kpd.CrossEncoder(shop.assistant)
     x = kpd.Index(64, fingerprint=student.fingerprint("keyphrase"))
