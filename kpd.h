@@ -62,10 +62,11 @@
 //     >>index_store  440  vectors, ids, texts                             kpd__index_upsert
 //     >>kmeans       250  centroids                                       kpd__kmeans
 //     >>tree_store   190  a tree's nodes and codes                        kpd__tree_lay
-//     >>tree        1170  making and changing it                          kpd__index_build
+//     >>tree         980  making and changing it                          kpd__tree_build
 //     >>index_flat   310  exact search                                    kpd__index_search
 //     >>index_tree   520  search by bounds
-//     >>tune         200  the bound and breadth that a recall takes       kpd__index_tune
+//     >>tune         220  the bound and breadth that a recall takes       kpd__index_tune
+//     >>index_make   310  of many vectors, of other indexes               kpd__index_build
 //     >>recommend    250  embed, search, drop duplicates, filter          kpd__recommend
 //     part B: kernels, read once per level
 //     >>kernels      820  16 lanes, and what is built from them alone
@@ -640,7 +641,9 @@ KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd
 // The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
 // NULL = one). Errors as kpd_index_create and kpd_index_upsert, and CANCELLED. Memory of a tree: the vectors once more, some 50
 // bytes for each, and the index. Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors
-// once.
+// once. In the end 128 of a tree's vectors are searched for, so that a recall is about what is found of k 10 by queries that
+// lie as the vectors do; by other queries it may be less, until kpd_index_tune has seen some. A tree that upserts filled has
+// what titles need, and one that they changed what it had, until kpd_index_compact.
 KPDDEF kpd_status kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
                                   size_t n, kpd_index **out, kpd_error *e);
 
@@ -707,7 +710,7 @@ typedef struct kpd_search_desc {
     float recall;                       // of a tree: about what share of the true k best is found; 0 = the index's, 1 = all
     float gamma;                        // of a tree, over recall: a node is opened where its score + gamma * radius may count
     float breadth, candidates;          // with gamma, times as many as is the rule, 0 = 1: of blocks scanned before it is known
-                                        // what may count, .25..2; of vectors scored from their rows at the end, .5..1.5
+                                        // what may count, .25..2; of vectors scored from their rows at the end, .5..8
     int32_t reserved[4];
 } kpd_search_desc;
 
@@ -729,11 +732,11 @@ typedef struct kpd_tuning {
     int64_t work, plain;                // of all queries, in blocks scanned; plain: with breadth and candidates 1
 } kpd_tuning;
 
-// Finds with what gamma (to 0.01), breadth (.25, .5, 1, 2) and candidates (.5, .75, 1, 1.5) a tree finds `recall` of the k best
-// (0 = 10) of n sample queries, measured against all its vectors, with the least work; and keeps it for searches of this recall
-// and about k, unless the index is read-only; saved with it. Work is a count, not a time, and so the same everywhere: a block
-// is 1, one of the first phase 2, nodes of 16 groups, lists or blocks 2, a candidate 3. out may be NULL. Where nothing up to
-// gamma 1 suffices, what finds most is taken: out->recall tells. Errors: ARGUMENT (a flat index, no queries, recall not in
+// Finds with what gamma (to 0.01), breadth (.25, .5, 1, 2) and candidates (.5, .75, 1, 1.5; where they do not suffice 2, 4, 8) a
+// tree finds `recall` of the k best (0 = 10) of n sample queries, measured against all its vectors, with the least work; and
+// keeps it for searches of this recall and about k, unless the index is read-only; saved with it. Work is a count, not a time,
+// and so the same everywhere: a block is 1, one of the first phase 2, nodes of 16 groups, lists or blocks 2, a candidate 3. out
+// may be NULL. Where nothing up to gamma 1 suffices, what finds most is taken: out->recall tells. Errors: ARGUMENT (a flat index, no queries, recall not in
 // (0, 1)), those of kpd_index_search, MEMORY, CANCELLED. Cost: n * count * dim multiply-adds, and some 50 searches of each
 // query.
 KPDDEF kpd_status kpd_index_tune(kpd_session *s, kpd_index *x, const float *q, size_t n, int32_t k, float recall,
@@ -1040,6 +1043,7 @@ static bool kpd__mul_ok(size_t a, size_t b, size_t *out) {
 
 static size_t kpd__round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 static size_t kpd__min(size_t a, size_t b) { return a < b ? a : b; }
+static float kpd__lesser(float a, float b) { return a < b ? a : b; }
 static float kpd__wider(float most, float v) { return fabsf(v) > most ? fabsf(v) : most; }
 static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -4518,7 +4522,9 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 //                     dim / 8 * 4], which are the low nibbles of each block, laid out as its codes; int4 has no such section
 //     halves          f32  [slots], only under l2: |v|^2 / 2
 //     tuned           f32  [at most 8, 5], or missing: what a k and a recall take, as k, recall, gamma (0..1), breadth
-//                     (.25..2), candidates (.5..1.5); see kpd_search_desc. Summed, not required
+//                     (.25..2), candidates (.5..8); see kpd_search_desc. Summed, not required
+//     dial            f32  [8, 2], or missing: gamma (above 0, to 1) and candidates that a recall of 0, .5, .8, .9, .95, .99,
+//                     .999 and 1 takes where nothing is tuned, none less than the one before. Summed, not required
 // and either, where they are kept,
 //     partition       i32  [count, of a tree slots], or missing: that of each one, where not all are of config's
 //     text            i64  [count, of a tree slots]: where each one's text begins in texts << 24 | its bytes; 0 in empty places
@@ -6157,7 +6163,7 @@ typedef struct kpd__top { uint64_t *keys; size_t n, keep, room; float least; } k
 #define KPD__BREADTH_LEAST    0.25f
 #define KPD__BREADTH_MOST     2.0f
 #define KPD__CANDIDATES_LEAST 0.5f
-#define KPD__CANDIDATES_MOST  1.5f
+#define KPD__CANDIDATES_MOST  8.0f
 
 // How many lists and blocks the first phase takes for k hits, and how many candidates are scored from their rows: at least k.
 // A threshold lets up to an eighth more through.
@@ -7040,6 +7046,13 @@ KPD__GUARDED(3, kpd_model_convert, kpd__model_convert, const kpd_model *, m, con
 typedef struct kpd__effort { float gamma, breadth, candidates; } kpd__effort;
 typedef struct kpd__tuned { float k, recall; kpd__effort effort; } kpd__tuned;
 
+// What a recall takes, of those that an index may keep; between them gamma goes straight. kpd__dial_titles: gamma on real
+// titles of 64 dimensions, k 10.
+typedef struct kpd__dial { float gamma, candidates; } kpd__dial;
+enum { KPD__DIAL = 8, KPD__DIAL_FROM = 3, KPD__DIAL_TO = 6 };   // from, to: those that an index measures
+static const float kpd__dial_recall[KPD__DIAL] = {0, 0.5f, 0.8f, 0.9f, 0.95f, 0.99f, 0.999f, 1};
+static const float kpd__dial_titles[KPD__DIAL] = {0.2f, 0.28f, 0.36f, 0.43f, 0.49f, 0.61f, 0.75f, 1};
+
 static bool kpd__breadth_ok(float breadth, float candidates) {
     return breadth >= KPD__BREADTH_LEAST && breadth <= KPD__BREADTH_MOST &&
            candidates >= KPD__CANDIDATES_LEAST && candidates <= KPD__CANDIDATES_MOST;
@@ -7056,6 +7069,7 @@ typedef struct kpd__nodes {
     const int32_t *owner;               // [n_blocks]: list * 16 + child
     void *memory; size_t memory_size;   // of all these, ids and table, unless read_only
     kpd__tuned tuned[8]; size_t n_tuned;
+    kpd__dial dial[KPD__DIAL];          // of each kpd__dial_recall; all 0 where nothing was measured
 } kpd__nodes;
 
 // Texts of ids. A slot without a vector has none, and none is an empty one.
@@ -8566,6 +8580,10 @@ static size_t kpd__tree_sections(const kpd_index *x, kpd__section *s, const void
         KPD__SECTION("tuned", KPD__F32, t->n_tuned, 5, 4, t->tuned)
         s[n - 1].flags = KPD__SUMMED;
     }
+    if (t->dial[0].gamma > 0) {
+        KPD__SECTION("dial", KPD__F32, KPD__DIAL, 2, 4, t->dial)
+        s[n - 1].flags = KPD__SUMMED;
+    }
 #undef KPD__SECTION
     return n;
 }
@@ -8685,38 +8703,6 @@ static kpd_status kpd__index_remove(kpd_index *x, const int64_t *ids, size_t n, 
 }
 KPD__GUARDED(4, kpd_index_remove, kpd__index_remove, kpd_index *, x, const int64_t *, ids, size_t, n, size_t *, removed)
 
-static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v, size_t n,
-                                   kpd_index **out, kpd_error *e) {
-    kpd__given g = {ids, v, NULL, NULL, n};
-    kpd_index *x = NULL;
-    kpd__progress progress = {d ? &d->progress : NULL, 0, n};
-    kpd_status s;
-    if (d && d->lists < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, expected 0 or more", (int)d->lists);
-    if (n > (size_t)INT32_MAX - 64)
-        return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)n);
-    s = kpd__parallel_check(p, e);
-    if (s) return s;
-    s = kpd__index_make(d, &x, e);
-    if (s) return s;
-    if (x->kind == KPD_FLAT) s = kpd__index_upsert(x, ids, v, n, e);
-    else s = kpd__vectors_check(x, v, n, "vector", e);
-    if (!s && x->kind == KPD_FLAT && n) s = kpd__progress_add(&progress, n, e);
-    if (!s && x->kind == KPD_TREE) s = kpd__tree_build(x, p, &d->progress, d->lists, &g, e);
-    if (s) kpd_index_destroy(x);
-    else *out = x;
-    return s;
-}
-KPD__GUARDED(6, kpd_index_build, kpd__index_build, const kpd_index_desc *, d, const kpd_parallel *, p, const int64_t *, ids,
-             const float *, v, size_t, n, kpd_index **, out)
-
-static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
-    if (d && d->lists)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, but only kpd_index_build has vectors to make lists of",
-                         (int)d->lists);
-    return kpd__index_build(d, NULL, NULL, NULL, 0, out, e);
-}
-KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, kpd_index **, out)
-
 KPDDEF kpd_status kpd_index_get(const kpd_index *x, int64_t id, float *out, kpd_error *e) {
     size_t slot;
     if (kpd__id_slot(x, id, &slot, e)) return KPD_ERR_NOT_FOUND;
@@ -8738,190 +8724,6 @@ KPDDEF kpd_status kpd_index_reserve(kpd_index *x, size_t n, kpd_error *e) {
     if (!s && n > x->count) s = x->kind == KPD_TREE ? kpd__tree_reserve(x, n - x->count, e) : kpd__store_grow(x, n, e);
     return kpd__end(s, e);
 }
-
-// MERGE
-
-static kpd_status kpd__merge_check(const kpd_index *x, const kpd_index *y, size_t i, kpd_error *e) {
-    if (y->dim != x->dim)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has dim %d, expected %d", (unsigned long long)i,
-                         (int)y->dim, (int)x->dim);
-    if (y->metric != x->metric)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has metric %s, expected %s", (unsigned long long)i,
-                         kpd_metric_name(y->metric), kpd_metric_name(x->metric));
-    if (!x->fingerprint || !y->fingerprint || x->fingerprint == y->fingerprint) return KPD_OK;
-    return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has vectors of model %016llx, expected %016llx",
-                     (unsigned long long)i, (unsigned long long)y->fingerprint, (unsigned long long)x->fingerprint);
-}
-
-// The vectors of n_from indexes by id, of equal ids the last.
-typedef struct kpd__merger {
-    const kpd_index **from; size_t n_from;      // [n_from]
-    int64_t *all_ids, *ids; uint64_t *all_where, *where;        // [n]: as they lie, and in order
-    uint32_t *order;                    // [n]
-    size_t n;
-} kpd__merger;
-
-static void kpd__merger_lay(kpd__merger *m, kpd__arena *a) {
-    m->from = (const kpd_index **)kpd__take(a, m->n_from, sizeof *m->from);
-    m->all_ids = (int64_t *)kpd__take(a, m->n, sizeof(int64_t));
-    m->ids = (int64_t *)kpd__take(a, m->n, sizeof(int64_t));
-    m->all_where = (uint64_t *)kpd__take(a, m->n, sizeof(uint64_t));
-    m->where = (uint64_t *)kpd__take(a, m->n, sizeof(uint64_t));
-    m->order = (uint32_t *)kpd__take(a, m->n, sizeof(uint32_t));
-}
-
-static bool kpd__merged_before(const void *merger, uint32_t i, uint32_t j) {
-    const int64_t *ids = ((const kpd__merger *)merger)->all_ids;
-    return ids[i] < ids[j] || (ids[i] == ids[j] && i < j);
-}
-
-// Lists what lives in each; a file that lies may hold less than it says.
-static void kpd__merger_fill(kpd__merger *m) {
-    size_t n = 0, kept = 0;
-    for (size_t i = 0; i < m->n_from; i++)
-        for (size_t slot = 0, slots = kpd__n_slots(m->from[i]); slot < slots && n < m->n; slot++) {
-            if (!kpd_index_id(m->from[i], (int64_t)slot, &m->all_ids[n])) continue;
-            m->all_where[n++] = (uint64_t)i << 32 | slot;
-        }
-    for (size_t i = 0; i < n; i++) m->order[i] = (uint32_t)i;
-    kpd__sort(m->order, n, kpd__merged_before, m);
-    for (size_t i = 0; i < n; i++) {
-        int64_t id = m->all_ids[m->order[i]];
-        if (i + 1 < n && m->all_ids[m->order[i + 1]] == id) continue;
-        m->ids[kept] = id;
-        m->where[kept++] = m->all_where[m->order[i]];
-    }
-    m->n = kept;
-}
-
-static const kpd_index *kpd__merged_from(const kpd__merger *m, size_t i, size_t *slot) {
-    *slot = (uint32_t)m->where[i];
-    return m->from[m->where[i] >> 32];
-}
-
-// What is to be merged can be; how many bytes its texts have, and whether a vector is of another partition than y's.
-static kpd_status kpd__merger_check(const kpd__merger *m, const kpd_index *y, float *row, size_t *bytes, bool *parts,
-                                    kpd_error *e) {
-    *bytes = 0; *parts = false;
-    for (size_t i = 0, slot; i < m->n; i++) {
-        const kpd_index *x = kpd__merged_from(m, i, &slot);
-        kpd__label l = kpd__label_get(x, slot);
-        size_t size = kpd__text_size(l.text);
-        if (x->read_only) kpd__slot_get(x, slot, row);
-        if (x->read_only && kpd__not_finite(row, (size_t)x->dim) < (size_t)x->dim)
-            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the vector of id %lld is not finite", (long long)l.id);
-        if (!kpd__text_inside(x, l.text) || !kpd__add_ok(*bytes, size, bytes))
-            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the text of id %lld is not inside its index's texts",
-                             (long long)l.id);
-        *parts |= l.partition != y->partition;
-    }
-    if (!((uint64_t)*bytes >> 40)) return KPD_OK;
-    return kpd__fail(e, KPD_ERR_LIMIT, -1, "merge: texts of %llu bytes are over the limit", (unsigned long long)*bytes);
-}
-
-// Gives y, which holds the merged vectors, their texts and partitions.
-static kpd_status kpd__merge_labels(const kpd__merger *m, kpd_index *y, size_t bytes, bool parts, kpd_error *e) {
-    size_t room = kpd__slot_room(y);
-    if (bytes) {
-        y->texts.at = (const uint64_t *)kpd__alloc(&y->allocator, room * sizeof(uint64_t));
-        y->texts.bytes = (const char *)kpd__alloc(&y->allocator, bytes);
-        if (y->texts.bytes) y->texts.room = bytes;
-    }
-    if (parts) y->parts = (const int32_t *)kpd__alloc(&y->allocator, room * sizeof(int32_t));
-    if ((bytes && (!y->texts.at || !y->texts.bytes)) || (parts && !y->parts)) return kpd__no_memory(e, room * 12 + bytes);
-    for (size_t i = 0; i < m->n && (bytes || parts); i++) {
-        size_t slot, to = (size_t)kpd__index_slot(y, m->ids[i]);
-        const kpd_index *x = kpd__merged_from(m, i, &slot);
-        kpd__label l = kpd__label_get(x, slot);
-        kpd_text t = kpd__text_of(x, l.text);
-        l.text = 0;
-        kpd__label_put(y, to, l);
-        if (t.size) kpd__text_put(y, to, t);
-    }
-    return KPD_OK;
-}
-
-static kpd_status kpd__flat_build(kpd_index *y, const kpd_progress *host, const kpd__given *g, float *row, kpd_error *e) {
-    kpd__progress progress = {host, 0, g->n};
-    kpd_status s = kpd__store_grow(y, g->n, e);
-    for (size_t i = 0; !s && i < g->n; i++) {
-        const kpd_index *from = g->from[g->where[i] >> 32];
-        kpd__given_get(y, g, i, row);
-        if (y->metric == KPD_COSINE && from->kind == KPD_TREE && from->storage != KPD_F32) kpd__unit_row(y, row, row);
-        for (size_t d = 0; d < (size_t)y->dim; d++) kpd__own_vectors(y)[kpd__vector_at(y, i, d)] = row[d];
-        kpd__own_ids(y)[i] = g->ids[i];
-    }
-    if (s) return s;
-    y->count = g->n;
-    kpd__table_build(y);
-    kpd__recode(y, 0, (y->count + 15) / 16);
-    return g->n ? kpd__progress_add(&progress, g->n, e) : KPD_OK;
-}
-
-// Makes y, which is like x but without arrays, of what m lists.
-static kpd_status kpd__merge_build(const kpd__merger *m, kpd_index *y, const kpd_parallel *p, const kpd_progress *progress,
-                                   float *row, kpd_error *e) {
-    kpd__given g;
-    size_t bytes;
-    bool parts;
-    kpd_status s = kpd__merger_check(m, y, row, &bytes, &parts, e);
-    memset(&g, 0, sizeof g);
-    g.ids = m->ids; g.from = m->from; g.where = m->where; g.n = m->n;
-    if (!s) s = y->kind == KPD_TREE ? kpd__tree_build(y, p, progress, 0, &g, e) : kpd__flat_build(y, progress, &g, row, e);
-    return s ? s : kpd__merge_labels(m, y, bytes, parts, e);
-}
-
-static kpd_status kpd__merge_into(kpd_index *x, kpd__merger *m, const kpd_index *const *others, const kpd_parallel *p,
-                                  const kpd_progress *progress, kpd_error *e) {
-    kpd__arena a;
-    kpd_index y = *x;
-    kpd_status s;
-    void *memory;
-    float *row;
-    size_t size;
-    memset(&a, 0, sizeof a);
-    kpd__merger_lay(m, &a);
-    kpd__take(&a, (size_t)x->dim, sizeof *row);
-    s = kpd__arena_block(&a, &x->allocator, "merge", &memory, &size, e);
-    if (s) return s;
-    kpd__merger_lay(m, &a);
-    row = (float *)kpd__take(&a, (size_t)x->dim, sizeof *row);
-    for (size_t i = 0; i < m->n_from; i++) m->from[i] = i ? others[i - 1] : x;
-    kpd__merger_fill(m);
-    memset(&y.t, 0, sizeof y.t);
-    memcpy(y.t.tuned, x->t.tuned, sizeof y.t.tuned);
-    y.t.n_tuned = x->t.n_tuned;
-    memset(&y.texts, 0, sizeof y.texts);
-    y.ids = NULL; y.table = NULL; y.vectors = NULL; y.codes = NULL; y.notes = NULL; y.parts = NULL;
-    y.count = y.capacity = y.table_size = 0;
-    s = kpd__merge_build(m, &y, p, progress, row, e);
-    kpd__free(&x->allocator, memory, size);
-    kpd__index_free(s ? &y : x);
-    if (!s) *x = y;
-    return s;
-}
-
-static kpd_status kpd__index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p,
-                                   const kpd_progress *progress, kpd_error *e) {
-    kpd__merger m;
-    kpd_status s = kpd__writable(x, e);
-    memset(&m, 0, sizeof m);
-    m.n_from = n + 1; m.n = x->count;
-    if (!s) s = kpd__parallel_check(p, e);
-    for (size_t i = 0; !s && i < n; i++) {
-        s = kpd__merge_check(x, others[i], i, e);
-        if (!s && (!kpd__add_ok(m.n, others[i]->count, &m.n) || m.n > (size_t)INT32_MAX - 64))
-            s = kpd__fail(e, KPD_ERR_LIMIT, (int64_t)i, "merge: %llu vectors are over the limit", (unsigned long long)m.n);
-    }
-    return s ? s : kpd__merge_into(x, &m, others, p, progress, e);
-}
-KPD__GUARDED(5, kpd_index_merge, kpd__index_merge, kpd_index *, x, const kpd_index *const *, others, size_t, n,
-             const kpd_parallel *, p, const kpd_progress *, progress)
-
-static kpd_status kpd__index_compact(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, kpd_error *e) {
-    return kpd__index_merge(x, NULL, 0, p, progress, e);
-}
-KPD__GUARDED(3, kpd_index_compact, kpd__index_compact, kpd_index *, x, const kpd_parallel *, p, const kpd_progress *, progress)
 
 static size_t kpd__flat_sections(const kpd_index *x, kpd__section *s, const void **data) {
     kpd__section_set(&s[0], "ids", KPD__I64, KPD__REQUIRED, x->count, 1, x->count * sizeof(int64_t));
@@ -9136,6 +8938,23 @@ static kpd_status kpd__tree_bind_tuned(kpd_index *x, const char *path, kpd_error
     return KPD_OK;
 }
 
+static kpd_status kpd__tree_bind_dial(kpd_index *x, const char *path, kpd_error *e) {
+    size_t n = KPD__DIAL;
+    const void *from;
+    if (!kpd__file_find(&x->file, "dial")) return KPD_OK;
+    from = kpd__index_section(&x->file, "dial", KPD__F32, &n, 2, path, e);
+    if (!from) return KPD_ERR_FORMAT;
+    memcpy(x->t.dial, from, sizeof x->t.dial);
+    for (size_t i = 0; i < KPD__DIAL; i++) {
+        const kpd__dial d = x->t.dial[i];
+        if (!(d.gamma > 0 && d.gamma <= 1) || !kpd__breadth_ok(1, d.candidates) ||
+            (i && (d.gamma < x->t.dial[i - 1].gamma || d.candidates < x->t.dial[i - 1].candidates)))
+            return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: dial: gamma %g, candidates %g for recall %g", path, (double)d.gamma,
+                             (double)d.candidates, (double)kpd__dial_recall[i]);
+    }
+    return KPD_OK;
+}
+
 // Binds x, whose dim, metric, storage and count are known, to the sections of a tree.
 static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
     kpd__nodes *t = &x->t;
@@ -9174,7 +8993,8 @@ static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
         t->halves = (const float *)kpd__index_section(f, "halves", KPD__F32, &slots, 1, path, e);
         if (!t->halves) return KPD_ERR_FORMAT;
     }
-    return kpd__tree_bind_tuned(x, path, e);
+    if (kpd__tree_bind_tuned(x, path, e)) return KPD_ERR_FORMAT;
+    return kpd__tree_bind_dial(x, path, e);
 }
 
 static bool kpd__sound(const float *v, size_t n) {   // finite and not negative
@@ -9606,7 +9426,7 @@ static kpd_status kpd__breadth_check(const kpd_search_desc *d, kpd_error *e) {
     bool none = d->breadth >= 0 && d->breadth <= 0 && d->candidates >= 0 && d->candidates <= 0;
     if (none || (d->gamma > 0 && kpd__breadth_ok(kpd__or_one(d->breadth), kpd__or_one(d->candidates)))) return KPD_OK;
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "search: breadth %g, candidates %g with gamma %g; expected .25 to 2 and .5 to "
-                     "1.5, or 0, and a gamma", (double)d->breadth, (double)d->candidates, (double)d->gamma);
+                     "8, or 0, and a gamma", (double)d->breadth, (double)d->candidates, (double)d->gamma);
 }
 
 static kpd_status kpd__search_check(const kpd_session *s, const kpd_index *x, const kpd_search_desc *d, kpd_error *e) {
@@ -9975,16 +9795,23 @@ static kpd__few kpd__few_of(const kpd__search *c) {
     return KPD__NOT_FEW;
 }
 
-// What a recall takes: measured on real titles of 64 dimensions, k 10. Members of fewer dimensions reach farther to any side.
-static float kpd__gamma_of(const kpd_index *x, float recall) {
-    static const float at[] = {0, 0.5f, 0.8f, 0.9f, 0.95f, 0.99f, 0.999f, 1};
-    static const float gamma[] = {0.2f, 0.28f, 0.36f, 0.43f, 0.49f, 0.61f, 0.75f, 1};
-    float wider = x->dim < 64 ? sqrtf(64.0f / (float)x->dim) : 1, share, g;
+// What the i-th recall takes: as measured, or as for titles. Members of fewer dimensions reach farther to any side.
+static kpd__dial kpd__dial_of(const kpd_index *x, size_t i) {
+    const float wider = x->dim < 64 ? sqrtf(64.0f / (float)x->dim) : 1;
+    kpd__dial d = {kpd__lesser(1, wider * kpd__dial_titles[i]), 1};
+    return x->t.dial[i].gamma > 0 ? x->t.dial[i] : d;
+}
+
+static kpd__effort kpd__effort_untuned(const kpd_index *x, float recall) {
+    const float *at = kpd__dial_recall;
+    kpd__effort f;
+    kpd__dial low, high;
     size_t i = 1;
-    while (i < 7 && recall > at[i]) i++;
-    share = (recall - at[i - 1]) / (at[i] - at[i - 1]);
-    g = wider * (gamma[i - 1] + share * (gamma[i] - gamma[i - 1]));
-    return g < 1 ? g : 1;
+    while (i + 1 < KPD__DIAL && recall > at[i]) i++;
+    low = kpd__dial_of(x, i - 1); high = kpd__dial_of(x, i);
+    f.gamma = low.gamma + (recall - at[i - 1]) / (at[i] - at[i - 1]) * (high.gamma - low.gamma);
+    f.breadth = 1; f.candidates = high.candidates;
+    return f;
 }
 
 // What was tuned for the largest k up to this one, else for the least; of its recalls the least that suffices. Where none does,
@@ -9992,8 +9819,7 @@ static float kpd__gamma_of(const kpd_index *x, float recall) {
 static kpd__effort kpd__effort_for(const kpd_index *x, int32_t k, float recall) {
     const kpd__tuned *t = x->t.tuned, *found = NULL;
     size_t n = x->t.n_tuned, near = 0;
-    kpd__effort most;
-    most.gamma = kpd__gamma_of(x, recall); most.breadth = most.candidates = 1;
+    kpd__effort most = kpd__effort_untuned(x, recall);
     for (size_t i = 1; i < n; i++) {
         bool fits = t[i].k <= (float)k, fitted = t[near].k <= (float)k;
         if (fits != fitted ? fits : fits ? t[i].k > t[near].k : t[i].k < t[near].k) near = i;
@@ -10154,8 +9980,8 @@ typedef struct kpd__tune {
     kpd__progress progress;             // in searches of a query
 } kpd__tune;
 
-// The searches that each breadth and number of candidates takes at most, of 1 + 3 + 3; comparing with all counts as many.
-enum { KPD__TUNE_STEPS = 8, KPD__TUNE_PARTS = 7 };
+// The searches that each breadth and number of candidates takes at most, of 1 + 3 + 6; comparing with all counts as many.
+enum { KPD__TUNE_STEPS = 8, KPD__TUNE_PARTS = 10 };
 
 static void kpd__tune_lay(kpd__tune *t, kpd__arena *a) {
     size_t n = 0;
@@ -10245,7 +10071,7 @@ static kpd_status kpd__tune_exact(kpd__tune *t, kpd_error *e) {
 // best candidates with that one.
 static kpd_status kpd__tune_run(kpd__tune *t, float recall, kpd_tuning *best, kpd_error *e) {
     static const float breadth[] = {KPD__BREADTH_LEAST, 0.5f, KPD__BREADTH_MOST};
-    static const float candidates[] = {KPD__CANDIDATES_LEAST, 0.75f, KPD__CANDIDATES_MOST};
+    static const float candidates[] = {KPD__CANDIDATES_LEAST, 0.75f, 1.5f};
     kpd_status s;
     t->progress.of = 2 * KPD__TUNE_PARTS * KPD__TUNE_STEPS * t->n;
     s = kpd__tune_exact(t, e);
@@ -10254,6 +10080,8 @@ static kpd_status kpd__tune_run(kpd__tune *t, float recall, kpd_tuning *best, kp
     best->plain = best->work;
     for (int i = 0; !s && i < 3; i++) s = kpd__tune_try(t, breadth[i], 1, recall, best, e);
     for (int i = 0; !s && i < 3; i++) s = kpd__tune_try(t, best->breadth, candidates[i], recall, best, e);
+    for (float c = 2; !s && best->recall < recall && c <= KPD__CANDIDATES_MOST; c *= 2)
+        s = kpd__tune_try(t, best->breadth, c, recall, best, e);
     return s;
 }
 
@@ -10356,6 +10184,342 @@ static kpd_status kpd__kmeans(const kpd_kmeans_desc *d, const float *v, size_t n
 }
 KPD__GUARDED(6, kpd_kmeans, kpd__kmeans, const kpd_kmeans_desc *, d, const float *, v, size_t, n, int32_t, dim, float *, out,
              int32_t *, nearest)
+
+// >>index_make  Indexes of many vectors at once, of the host's or of other indexes. Promises that a tree is the same for any
+// number of threads, and that it knows what recalls take in it.
+
+enum { KPD__OWN_QUERIES = 128, KPD__OWN_K = 11 };
+
+// Some of a tree's vectors, evenly from all, to q [n, dim].
+static void kpd__own_queries(const kpd_index *x, size_t n, float *q) {
+    size_t taken = 0, seen = 0;
+    for (size_t slot = 0; taken < n; slot++) {
+        if (!kpd__lives(x, slot) || seen++ * n / x->count < taken) continue;
+        kpd__slot_get(x, slot, q + taken++ * (size_t)x->dim);
+    }
+}
+
+static kpd_status kpd__dial_try(kpd__tune *t, const kpd__dial *d, float *recall, kpd_error *e) {
+    kpd_tuning found;
+    kpd_status s;
+    t->d.candidates = d->candidates;
+    s = kpd__tune_measure(t, d->gamma, &found, e);
+    if (!s) *recall = found.recall;
+    return s;
+}
+
+// As many candidates as a gamma of 1 takes for a recall: twice as many while that helps. Without rows they have no other
+// scores.
+static kpd_status kpd__dial_candidates(kpd__tune *t, float wanted, kpd__dial *d, float *recall, kpd_error *e) {
+    kpd__dial more = *d;
+    float found = 0;
+    kpd_status s;
+    more.gamma = 1;
+    s = kpd__dial_try(t, &more, recall, e);
+    while (!s && *recall < wanted && 2 * more.candidates <= KPD__CANDIDATES_MOST && t->x->storage != KPD_INT4) {
+        more.candidates *= 2;
+        s = kpd__dial_try(t, &more, &found, e);
+        if (s || found < *recall + 0.002f) break;
+        d->candidates = more.candidates;
+        *recall = found;
+    }
+    return s;
+}
+
+// The least candidates, then the least gamma to .01, from *d on, with which a tree's own vectors find `recall` of their 10
+// nearest others, or nearly what they can. Each finds itself, and its neighbours better than a query would that is not in the
+// tree: a fifth less may be missing.
+static kpd_status kpd__dial_find(kpd__tune *t, float recall, kpd__dial *d, kpd_error *e) {
+    float wanted = (1 + (KPD__OWN_K - 1) * (1 - 0.8f * (1 - recall))) / KPD__OWN_K, low = d->gamma, found = 0;
+    kpd_status s = kpd__dial_try(t, d, &found, e);
+    if (s || found >= wanted) return s;
+    s = kpd__dial_candidates(t, wanted, d, &found, e);
+    wanted = kpd__lesser(wanted, found - 0.002f);
+    d->gamma = 1;
+    while (!s && d->gamma - low > 0.01f) {
+        kpd__dial middle = *d;
+        middle.gamma = 0.5f * (low + d->gamma);
+        s = kpd__dial_try(t, &middle, &found, e);
+        if (found >= wanted) *d = middle; else low = middle.gamma;
+    }
+    return s;
+}
+
+// Where the tree's own vectors need more than titles do, its dial goes as far: beyond what was measured by as much more.
+static kpd_status kpd__dial_set(kpd_index *x, kpd__tune *t, kpd_error *e) {
+    kpd__dial dial[KPD__DIAL], *first = dial + KPD__DIAL_FROM, *last = dial + KPD__DIAL_TO - 1;
+    float below, beyond;
+    kpd_status s = kpd__tune_exact(t, e);
+    t->d.recall = 0; t->d.breadth = 1;
+    for (size_t i = 0; i < KPD__DIAL; i++) dial[i] = kpd__dial_of(x, i);
+    below = -first->gamma; beyond = -last->gamma;
+    for (kpd__dial *d = first; !s && d <= last; d++) {
+        if (d > first && d->gamma < d[-1].gamma) d->gamma = d[-1].gamma;
+        if (d > first) d->candidates = d[-1].candidates;
+        s = kpd__dial_find(t, kpd__dial_recall[d - dial], d, e);
+    }
+    if (s) return s;
+    below += first->gamma; beyond += last->gamma;
+    for (kpd__dial *d = dial; d < first; d++) { d->gamma += below; d->candidates = first->candidates; }
+    for (kpd__dial *d = last + 1; d < dial + KPD__DIAL; d++) {
+        d->gamma = kpd__lesser(1, d->gamma + beyond);
+        d->candidates = last->candidates;
+    }
+    memcpy(x->t.dial, dial, sizeof dial);
+    return KPD_OK;
+}
+
+// Searches a new tree for some of its own vectors, to see what a recall takes.
+static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd_error *e) {
+    kpd_session_desc d;
+    kpd_session *session;
+    kpd__tune t;
+    kpd_status s;
+    void *memory;
+    float *q;
+    size_t size;
+    kpd__arena a;
+    if (x->dim < KPD__CODED || x->count < KPD__OWN_QUERIES) return KPD_OK;
+    memset(&d, 0, sizeof d); memset(&t, 0, sizeof t); memset(&a, 0, sizeof a);
+    d.max_dim = x->dim; d.max_k = KPD__OWN_K; d.simd = x->ops->level; d.allocator = x->allocator; d.max_tokens = 1;
+    if (p) d.parallel = *p;
+    s = kpd__session_create(&d, &session, e);
+    if (s) return s;
+    t.s = session; t.x = x; t.n = KPD__OWN_QUERIES; t.d.k = KPD__OWN_K;
+    kpd__tune_lay(&t, &a);
+    kpd__take(&a, t.n, (size_t)x->dim * sizeof *q);
+    s = kpd__arena_block(&a, &x->allocator, "index: own queries", &memory, &size, e);
+    if (!s) {
+        kpd__tune_lay(&t, &a);
+        t.q = q = (float *)kpd__take(&a, t.n, (size_t)x->dim * sizeof *q);
+        kpd__own_queries(x, t.n, q);
+        s = kpd__dial_set(x, &t, e);
+        kpd__free(&x->allocator, memory, size);
+    }
+    kpd_session_destroy(session);
+    return s;
+}
+
+// A tree of what is given, which knows what recalls take.
+static kpd_status kpd__tree_make(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, int32_t lists,
+                                 const kpd__given *g, kpd_error *e) {
+    kpd_status s = kpd__tree_build(x, p, progress, lists, g, e);
+    return s ? s : kpd__tree_measure(x, p, e);
+}
+
+static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v, size_t n,
+                                   kpd_index **out, kpd_error *e) {
+    kpd__given g = {ids, v, NULL, NULL, n};
+    kpd_index *x = NULL;
+    kpd__progress progress = {d ? &d->progress : NULL, 0, n};
+    kpd_status s;
+    if (d && d->lists < 0) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, expected 0 or more", (int)d->lists);
+    if (n > (size_t)INT32_MAX - 64)
+        return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: %llu vectors are over the limit", (unsigned long long)n);
+    s = kpd__parallel_check(p, e);
+    if (s) return s;
+    s = kpd__index_make(d, &x, e);
+    if (s) return s;
+    if (x->kind == KPD_FLAT) s = kpd__index_upsert(x, ids, v, n, e);
+    else s = kpd__vectors_check(x, v, n, "vector", e);
+    if (!s && x->kind == KPD_FLAT && n) s = kpd__progress_add(&progress, n, e);
+    if (!s && x->kind == KPD_TREE) s = kpd__tree_make(x, p, &d->progress, d->lists, &g, e);
+    if (s) kpd_index_destroy(x);
+    else *out = x;
+    return s;
+}
+KPD__GUARDED(6, kpd_index_build, kpd__index_build, const kpd_index_desc *, d, const kpd_parallel *, p, const int64_t *, ids,
+             const float *, v, size_t, n, kpd_index **, out)
+
+static kpd_status kpd__index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e) {
+    if (d && d->lists)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: lists is %d, but only kpd_index_build has vectors to make lists of",
+                         (int)d->lists);
+    return kpd__index_build(d, NULL, NULL, NULL, 0, out, e);
+}
+KPD__GUARDED(2, kpd_index_create, kpd__index_create, const kpd_index_desc *, d, kpd_index **, out)
+
+static kpd_status kpd__merge_check(const kpd_index *x, const kpd_index *y, size_t i, kpd_error *e) {
+    if (y->dim != x->dim)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has dim %d, expected %d", (unsigned long long)i,
+                         (int)y->dim, (int)x->dim);
+    if (y->metric != x->metric)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has metric %s, expected %s", (unsigned long long)i,
+                         kpd_metric_name(y->metric), kpd_metric_name(x->metric));
+    if (!x->fingerprint || !y->fingerprint || x->fingerprint == y->fingerprint) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)i, "merge: index %llu has vectors of model %016llx, expected %016llx",
+                     (unsigned long long)i, (unsigned long long)y->fingerprint, (unsigned long long)x->fingerprint);
+}
+
+// The vectors of n_from indexes by id, of equal ids the last.
+typedef struct kpd__merger {
+    const kpd_index **from; size_t n_from;      // [n_from]
+    int64_t *all_ids, *ids; uint64_t *all_where, *where;        // [n]: as they lie, and in order
+    uint32_t *order;                    // [n]
+    size_t n;
+} kpd__merger;
+
+static void kpd__merger_lay(kpd__merger *m, kpd__arena *a) {
+    m->from = (const kpd_index **)kpd__take(a, m->n_from, sizeof *m->from);
+    m->all_ids = (int64_t *)kpd__take(a, m->n, sizeof(int64_t));
+    m->ids = (int64_t *)kpd__take(a, m->n, sizeof(int64_t));
+    m->all_where = (uint64_t *)kpd__take(a, m->n, sizeof(uint64_t));
+    m->where = (uint64_t *)kpd__take(a, m->n, sizeof(uint64_t));
+    m->order = (uint32_t *)kpd__take(a, m->n, sizeof(uint32_t));
+}
+
+static bool kpd__merged_before(const void *merger, uint32_t i, uint32_t j) {
+    const int64_t *ids = ((const kpd__merger *)merger)->all_ids;
+    return ids[i] < ids[j] || (ids[i] == ids[j] && i < j);
+}
+
+// Lists what lives in each; a file that lies may hold less than it says.
+static void kpd__merger_fill(kpd__merger *m) {
+    size_t n = 0, kept = 0;
+    for (size_t i = 0; i < m->n_from; i++)
+        for (size_t slot = 0, slots = kpd__n_slots(m->from[i]); slot < slots && n < m->n; slot++) {
+            if (!kpd_index_id(m->from[i], (int64_t)slot, &m->all_ids[n])) continue;
+            m->all_where[n++] = (uint64_t)i << 32 | slot;
+        }
+    for (size_t i = 0; i < n; i++) m->order[i] = (uint32_t)i;
+    kpd__sort(m->order, n, kpd__merged_before, m);
+    for (size_t i = 0; i < n; i++) {
+        int64_t id = m->all_ids[m->order[i]];
+        if (i + 1 < n && m->all_ids[m->order[i + 1]] == id) continue;
+        m->ids[kept] = id;
+        m->where[kept++] = m->all_where[m->order[i]];
+    }
+    m->n = kept;
+}
+
+static const kpd_index *kpd__merged_from(const kpd__merger *m, size_t i, size_t *slot) {
+    *slot = (uint32_t)m->where[i];
+    return m->from[m->where[i] >> 32];
+}
+
+// What is to be merged can be; how many bytes its texts have, and whether a vector is of another partition than y's.
+static kpd_status kpd__merger_check(const kpd__merger *m, const kpd_index *y, float *row, size_t *bytes, bool *parts,
+                                    kpd_error *e) {
+    *bytes = 0; *parts = false;
+    for (size_t i = 0, slot; i < m->n; i++) {
+        const kpd_index *x = kpd__merged_from(m, i, &slot);
+        kpd__label l = kpd__label_get(x, slot);
+        size_t size = kpd__text_size(l.text);
+        if (x->read_only) kpd__slot_get(x, slot, row);
+        if (x->read_only && kpd__not_finite(row, (size_t)x->dim) < (size_t)x->dim)
+            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the vector of id %lld is not finite", (long long)l.id);
+        if (!kpd__text_inside(x, l.text) || !kpd__add_ok(*bytes, size, bytes))
+            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the text of id %lld is not inside its index's texts",
+                             (long long)l.id);
+        *parts |= l.partition != y->partition;
+    }
+    if (!((uint64_t)*bytes >> 40)) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_LIMIT, -1, "merge: texts of %llu bytes are over the limit", (unsigned long long)*bytes);
+}
+
+// Gives y, which holds the merged vectors, their texts and partitions.
+static kpd_status kpd__merge_labels(const kpd__merger *m, kpd_index *y, size_t bytes, bool parts, kpd_error *e) {
+    size_t room = kpd__slot_room(y);
+    if (bytes) {
+        y->texts.at = (const uint64_t *)kpd__alloc(&y->allocator, room * sizeof(uint64_t));
+        y->texts.bytes = (const char *)kpd__alloc(&y->allocator, bytes);
+        if (y->texts.bytes) y->texts.room = bytes;
+    }
+    if (parts) y->parts = (const int32_t *)kpd__alloc(&y->allocator, room * sizeof(int32_t));
+    if ((bytes && (!y->texts.at || !y->texts.bytes)) || (parts && !y->parts)) return kpd__no_memory(e, room * 12 + bytes);
+    for (size_t i = 0; i < m->n && (bytes || parts); i++) {
+        size_t slot, to = (size_t)kpd__index_slot(y, m->ids[i]);
+        const kpd_index *x = kpd__merged_from(m, i, &slot);
+        kpd__label l = kpd__label_get(x, slot);
+        kpd_text t = kpd__text_of(x, l.text);
+        l.text = 0;
+        kpd__label_put(y, to, l);
+        if (t.size) kpd__text_put(y, to, t);
+    }
+    return KPD_OK;
+}
+
+static kpd_status kpd__flat_build(kpd_index *y, const kpd_progress *host, const kpd__given *g, float *row, kpd_error *e) {
+    kpd__progress progress = {host, 0, g->n};
+    kpd_status s = kpd__store_grow(y, g->n, e);
+    for (size_t i = 0; !s && i < g->n; i++) {
+        const kpd_index *from = g->from[g->where[i] >> 32];
+        kpd__given_get(y, g, i, row);
+        if (y->metric == KPD_COSINE && from->kind == KPD_TREE && from->storage != KPD_F32) kpd__unit_row(y, row, row);
+        for (size_t d = 0; d < (size_t)y->dim; d++) kpd__own_vectors(y)[kpd__vector_at(y, i, d)] = row[d];
+        kpd__own_ids(y)[i] = g->ids[i];
+    }
+    if (s) return s;
+    y->count = g->n;
+    kpd__table_build(y);
+    kpd__recode(y, 0, (y->count + 15) / 16);
+    return g->n ? kpd__progress_add(&progress, g->n, e) : KPD_OK;
+}
+
+// Makes y, which is like x but without arrays, of what m lists.
+static kpd_status kpd__merge_build(const kpd__merger *m, kpd_index *y, const kpd_parallel *p, const kpd_progress *progress,
+                                   float *row, kpd_error *e) {
+    kpd__given g;
+    size_t bytes;
+    bool parts;
+    kpd_status s = kpd__merger_check(m, y, row, &bytes, &parts, e);
+    memset(&g, 0, sizeof g);
+    g.ids = m->ids; g.from = m->from; g.where = m->where; g.n = m->n;
+    if (!s) s = y->kind == KPD_TREE ? kpd__tree_make(y, p, progress, 0, &g, e) : kpd__flat_build(y, progress, &g, row, e);
+    return s ? s : kpd__merge_labels(m, y, bytes, parts, e);
+}
+
+static kpd_status kpd__merge_into(kpd_index *x, kpd__merger *m, const kpd_index *const *others, const kpd_parallel *p,
+                                  const kpd_progress *progress, kpd_error *e) {
+    kpd__arena a;
+    kpd_index y = *x;
+    kpd_status s;
+    void *memory;
+    float *row;
+    size_t size;
+    memset(&a, 0, sizeof a);
+    kpd__merger_lay(m, &a);
+    kpd__take(&a, (size_t)x->dim, sizeof *row);
+    s = kpd__arena_block(&a, &x->allocator, "merge", &memory, &size, e);
+    if (s) return s;
+    kpd__merger_lay(m, &a);
+    row = (float *)kpd__take(&a, (size_t)x->dim, sizeof *row);
+    for (size_t i = 0; i < m->n_from; i++) m->from[i] = i ? others[i - 1] : x;
+    kpd__merger_fill(m);
+    memset(&y.t, 0, sizeof y.t);
+    memcpy(y.t.tuned, x->t.tuned, sizeof y.t.tuned);
+    y.t.n_tuned = x->t.n_tuned;
+    memset(&y.texts, 0, sizeof y.texts);
+    y.ids = NULL; y.table = NULL; y.vectors = NULL; y.codes = NULL; y.notes = NULL; y.parts = NULL;
+    y.count = y.capacity = y.table_size = 0;
+    s = kpd__merge_build(m, &y, p, progress, row, e);
+    kpd__free(&x->allocator, memory, size);
+    kpd__index_free(s ? &y : x);
+    if (!s) *x = y;
+    return s;
+}
+
+static kpd_status kpd__index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p,
+                                   const kpd_progress *progress, kpd_error *e) {
+    kpd__merger m;
+    kpd_status s = kpd__writable(x, e);
+    memset(&m, 0, sizeof m);
+    m.n_from = n + 1; m.n = x->count;
+    if (!s) s = kpd__parallel_check(p, e);
+    for (size_t i = 0; !s && i < n; i++) {
+        s = kpd__merge_check(x, others[i], i, e);
+        if (!s && (!kpd__add_ok(m.n, others[i]->count, &m.n) || m.n > (size_t)INT32_MAX - 64))
+            s = kpd__fail(e, KPD_ERR_LIMIT, (int64_t)i, "merge: %llu vectors are over the limit", (unsigned long long)m.n);
+    }
+    return s ? s : kpd__merge_into(x, &m, others, p, progress, e);
+}
+KPD__GUARDED(5, kpd_index_merge, kpd__index_merge, kpd_index *, x, const kpd_index *const *, others, size_t, n,
+             const kpd_parallel *, p, const kpd_progress *, progress)
+
+static kpd_status kpd__index_compact(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, kpd_error *e) {
+    return kpd__index_merge(x, NULL, 0, p, progress, e);
+}
+KPD__GUARDED(3, kpd_index_compact, kpd__index_compact, kpd_index *, x, const kpd_parallel *, p, const kpd_progress *, progress)
 
 // >>recommend  embed -> search -> drop duplicates -> assistant filter -> rank. Relies on all above; holds no state.
 

@@ -522,7 +522,7 @@ run 0 $kpd index build "$dir/v.npy" -o $x --metric dot
 run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t0\t1\n0\t2\t2\t1\n'
 
 t index_tree
-run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --kind tree --store f32 --recall 0.9; says "is a guess until"
+run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --kind tree --store f32 --recall 0.9; says "holds for queries like"
 prints "3 added, 0 replaced, 3 now"
 run 0 $kpd info $x; prints "tree index, f32"; prints "1, 1 blocks of 16; recall 0.9"; prints "verified"
 run 0 $kpd search $x "$dir/q.npy" --recall 1

@@ -788,13 +788,40 @@ static void lies_of_a_tuning(void) {
                                      {10, NAN, 0.5f, 1, 1}, {10, 0.9f, 0, 1, 1}, {10, 0.9f, 1.5f, 1, 1},
                                      {10, 0.9f, NAN, 1, 1}, {10, 0.9f, 0.5f, 0, 1}, {10, 0.9f, 0.5f, 0.24f, 1},
                                      {10, 0.9f, 0.5f, 2.1f, 1}, {10, 0.9f, 0.5f, NAN, 1}, {10, 0.9f, 0.5f, INFINITY, 1},
-                                     {10, 0.9f, 0.5f, 1, 0.4f}, {10, 0.9f, 0.5f, 1, 1e9f}, {10, 0.9f, 0.5f, 1, NAN}};
+                                     {10, 0.9f, 0.5f, 1, 0.4f}, {10, 0.9f, 0.5f, 1, 8.1f}, {10, 0.9f, 0.5f, 1, NAN}};
     CHECK_OK(tuned_by(10, 0.9f, 0.5f, 0.25f, 1.5f));
     CHECK_OK(tuned_by(1, 0.99f, 1, 2, 0.5f));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const float *w = wrong[i];
         CHECK_THAT(tuned_by(w[0], w[1], w[2], w[3], w[4]) == KPD_ERR_FORMAT, "row %zu was taken", i);
     }
+}
+
+// A dial of which one number is another.
+static kpd_status dial_with(size_t at, float number) {
+    image x = unpack(&tree_file);
+    float numbers[16];
+    tiny_bytes b;
+    kpd_status s;
+    for (size_t i = 0; i < 8; i++) { numbers[2 * i] = 0.3f + 0.1f * (float)i; numbers[2 * i + 1] = 1; }
+    numbers[at] = number;
+    insert_part(&x, x.n, make_part("dial", 4, 2, 8, 2, (const uint8_t *)numbers, sizeof numbers));
+    b = pack(&x);
+    s = open_bytes(INDEX, &b, false);
+    tiny_bytes_free(&b);
+    return s;
+}
+
+static void lies_of_a_dial(void) {
+    static const float wrong[] = {0, -1, 1.5f, NAN, INFINITY};
+    CHECK_OK(dial_with(0, 0.2f));
+    CHECK_OK(dial_with(15, 8));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CHECK_THAT(dial_with(4, wrong[i]) == KPD_ERR_FORMAT, "gamma %g was taken", (double)wrong[i]);
+    CHECK_STATUS(dial_with(6, 0.4f), KPD_ERR_FORMAT);       // less than the one before
+    CHECK_STATUS(dial_with(7, 0.5f), KPD_ERR_FORMAT);
+    CHECK_STATUS(dial_with(15, 8.5f), KPD_ERR_FORMAT);
+    CHECK_STATUS(dial_with(15, NAN), KPD_ERR_FORMAT);
 }
 
 // What sums cannot find: sections that contradict each other.
@@ -1167,6 +1194,7 @@ SUITE(file) {
     RUN(file, contradictions_of_a_tree);
     RUN(file, tree_without_groups);
     RUN(file, lies_of_a_tuning);
+    RUN(file, lies_of_a_dial);
     RUN(file, config_of_the_future);
     RUN(file, first_of_equal_names);
     RUN(file, first_of_equal_weights);

@@ -667,14 +667,15 @@ static void filters_refused(void) {
 
 // ---- compact and merge ---------------------------------------------------------------------------------------------
 
-// How many of the best that flat search finds a tree finds at its dial.
+// How many of the best that flat search finds a tree finds with one and the same gamma.
 static int good_hits(kpd_session *s, const kpd_index *x, const float *q) {
     kpd_search_desc d;
     int good = 0;
     memset(&d, 0, sizeof d);
     d.k = K; d.recall = 1;
     CHECK_OK(kpd_index_search(s, x, q, MORE, &d, wanted, n_wanted, &error));
-    d.recall = 0.95f;
+    d.recall = 0;
+    d.gamma = 0.6f;
     CHECK_OK(kpd_index_search(s, x, q, MORE, &d, found, n_found, &error));
     for (int i = 0; i < MORE * K; i++) good += found[i].score >= wanted[i / K * K + K - 1].score;
     return good;

@@ -516,6 +516,44 @@ static void tuned(void) {
     kpd_session_destroy(s);
 }
 
+// Where codes tell vectors apart badly, and lists overlap, more gamma and more candidates are needed than titles need: a tree
+// that was built knows, and so does its file. One that was filled has to be tuned.
+static void recall_without_tuning(void) {
+    static const float asked[] = {0.9f, 0.95f, 0.99f};
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    kpd_index_desc d = tree_desc(64, KPD_COSINE, KPD_F32);
+    kpd_index *x, *filled = NULL, *opened;
+    kpd_tuning t;
+    uint32_t state = 1;
+    fill(6000, 64, 1);
+    for (size_t i = 0; i < 6000 * 64; i++)
+        vectors[i] = tiny_uniform(&state) / (float)(1 + i % 64) + (i < 300 * 64 ? 0 : vectors[i % (300 * 64)]);
+    for (size_t i = 0; i < QUERIES * 64; i++) queries[i] = tiny_uniform(&state) / (float)(1 + i % 64) + vectors[i];
+    x = build(6000, d);
+    CHECK_OK(kpd_index_create(&d, &filled, &error));
+    CHECK_OK(kpd_index_upsert(filled, ids, vectors, 6000, &error));
+    CHECK_OK(kpd_index_save(x, test_tmp("tree_dial.kpi"), &error));
+    opened = open_index(test_tmp("tree_dial.kpi"), false, true);
+    for (int i = 0; i < 3; i++) {
+        double found;
+        search(s, x, dial(10, 1), want, want_counts);
+        search(s, x, dial(10, asked[i]), hits, counts);
+        found = recall_of(10, 0);
+        CHECK_THAT(found > (double)asked[i] - 0.025, "asked %g, found %g", (double)asked[i], found);
+        search(s, opened, dial(10, asked[i]), want, want_counts);
+        CHECK(same_hits(10, 0));
+    }
+    search(s, x, dial(10, 1), want, want_counts);
+    search(s, filled, dial(10, 0.99f), hits, counts);
+    CHECK_THAT(recall_of(10, 0) < 0.9, "found %g", recall_of(10, 0));
+    CHECK_OK(kpd_index_tune(s, filled, queries, QUERIES, 10, 0.99f, &t, &error));
+    CHECK_THAT(t.recall >= 0.99f && t.candidates > 1.5f, "%g with %g", (double)t.recall, (double)t.candidates);
+    kpd_index_destroy(x);
+    kpd_index_destroy(filled);
+    kpd_index_destroy(opened);
+    kpd_session_destroy(s);
+}
+
 // Stopped at any of its calls it keeps nothing, and what it has done never decreases.
 static void tuning_can_be_cancelled(void) {
     stop stopped = {0, 0, 0};
@@ -583,7 +621,7 @@ static void tuned_on_any_machine(void) {
 
 // Any breadth and candidates there may be find what recall they find within the room there is; others are refused.
 static void breadths(void) {
-    static const float wrong[][2] = {{0.2f, 1}, {2.1f, 1}, {-1, 1}, {NAN, 1}, {INFINITY, 0}, {1, 0.4f}, {1, 1.6f}, {0, NAN}};
+    static const float wrong[][2] = {{0.2f, 1}, {2.1f, 1}, {-1, 1}, {NAN, 1}, {INFINITY, 0}, {1, 0.4f}, {1, 8.1f}, {0, NAN}};
     kpd_session *s = open_session(KPD_SIMD_AUTO);
     kpd_search_desc d = dial(MOST_K, 1);
     kpd_index *x;
@@ -592,7 +630,7 @@ static void breadths(void) {
     search(s, x, d, want, want_counts);
     d.recall = 0;
     for (int i = 0; i < 9; i++) {
-        static const float breadth[] = {0.25f, 1, 2}, candidates[] = {0.5f, 0, 1.5f};
+        static const float breadth[] = {0.25f, 1, 2}, candidates[] = {0.5f, 0, 8};
         d.gamma = 1; d.breadth = breadth[i / 3]; d.candidates = candidates[i % 3];
         search(s, x, d, hits, counts);
         for (int q = 0; q < QUERIES; q++) CHECK_INT(counts[q], MOST_K);
@@ -767,5 +805,6 @@ SUITE(tree) {
     RUN(tree, kmeans);
     RUN(tree, builds_can_be_cancelled);
     RUN(tree, tuning_can_be_cancelled);
+    RUN(tree, recall_without_tuning);
     RUN(tree, random_changes);
 }

@@ -353,7 +353,7 @@ static int run_index_build(job *j) {
     ok = texts ? build_of_texts(j, &d) : build_of_vectors(j, &d, &l);
     free(l.id);
     if (ok && d.kind == KPD_TREE)
-        note(j->o.output, "what a --recall takes here is a guess until `kpd index tune` has tried it with queries");
+        note(j->o.output, "a --recall holds for queries like its own vectors; `kpd index tune` tries others");
     return ok ? DONE : BAD_DATA;
 }
 
