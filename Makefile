@@ -183,6 +183,7 @@ wasm:
 	NODE_PATH=/usr/share/nodejs $(MAKE) B=$(B)/wasm CC=emcc CXX=em++ CFLAGS="$(CFLAGS)" LIBS="-lm $(WASM)" \
 	    ONLY="$(or $(ONLY),$(UNTHREADED))" $(B)/wasm/some
 	@mkdir -p $(B)/tmp && node $(B)/wasm/some
+	NODE_PATH=/usr/share/nodejs emcc -O2 -o $(B)/wasm/bits.js tests/bits/bits.c -lm $(WASM) && node $(B)/wasm/bits.js
 mingw:
 	$(call NEEDS,command -v x86_64-w64-mingw32-g++ && command -v wine,gcc-mingw-w64-x86-64 g++-mingw-w64-x86-64 wine wine64)
 	$(MAKE) B=$(B)/mingw CC=x86_64-w64-mingw32-gcc CXX=x86_64-w64-mingw32-g++ CFLAGS="$(CFLAGS)" LIBS="-lm -lpthread -static" \

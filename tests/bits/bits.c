@@ -9,10 +9,18 @@
 #include "../../kpd_train.h"
 #include <fenv.h>
 
-#ifndef FE_UPWARD     // WebAssembly only rounds to nearest
+#if !defined FE_UPWARD || defined __wasm__      // WebAssembly rounds to nearest, whatever its fenv.h names
+#undef FE_UPWARD
+#undef FE_DOWNWARD
+#undef FE_TOWARDZERO
 #define FE_UPWARD   FE_TONEAREST
 #define FE_DOWNWARD FE_TONEAREST
 #define FE_TOWARDZERO FE_TONEAREST
+#endif
+#if defined KPD__MXCSR || defined KPD__FPCR
+#define FLUSHES true
+#else
+#define FLUSHES false
 #endif
 #ifndef QUICK
 #define QUICK 0        // 1: half of the rows, for an emulator
@@ -26,7 +34,7 @@ enum { N = 200 };
 // THE HOST'S STATE: its rounding mode, and whether it flushes subnormal numbers, as programs linked with -ffast-math do.
 static const struct { const char *name; int rounding; bool flush; } states[] = {
     {"nearest", FE_TONEAREST, false}, {"upward", FE_UPWARD, false}, {"downward", FE_DOWNWARD, false},
-    {"toward-zero", FE_TOWARDZERO, false}, {"flush", FE_TONEAREST, true}};
+    {"toward-zero", FE_TOWARDZERO, false}, {"flush", FE_TONEAREST, FLUSHES}};
 enum { STATES = (int)(sizeof states / sizeof *states) };
 
 static uint64_t flush_bits(bool set, uint64_t bits) {   // those in force before
@@ -56,6 +64,13 @@ static bool leave(int state) {
     enter(0);
     if (!kept) fprintf(stderr, "%s: the state did not come back\n", states[state].name);
     return kept;
+}
+
+static kpd_status make_pool(int32_t threads, kpd_pool **pool, kpd_error *e) {
+#ifdef __wasm__
+    threads = 1;        // it has no more
+#endif
+    return kpd_pool_create(threads, NULL, pool, e);
 }
 
 static int next_state(void) {
@@ -125,7 +140,7 @@ static int run(const char *name, const kpd_model *m, const kpd_input *in, kpd_si
     int state = next_state();
     memset(&d, 0, sizeof d);
     enter(state);
-    if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    if (make_pool(threads, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     d.student = m; d.simd = level; d.parallel = *kpd_pool_parallel(pool);
     if (kpd_session_create(&d, &s, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     for (size_t i = 0; i < N; i += batch)
@@ -161,7 +176,7 @@ static int tree(kpd_metric metric, kpd_simd level, int32_t threads) {
     }
     for (int i = 0; i < 3000; i++) ids[i] = i;
     enter(state);
-    if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    if (make_pool(threads, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     p = *kpd_pool_parallel(pool);
     d.dim = 48; d.metric = metric; d.kind = KPD_TREE; d.storage = KPD_INT8; d.simd = level;
     sd.max_dim = 48; sd.max_k = 20; sd.simd = level; sd.parallel = p;
@@ -225,7 +240,7 @@ static int train(const kpd_model *m, const kpdt_dataset *rows, kpd_simd level, i
     memset(&d, 0, sizeof d);
     memset(&r, 0, sizeof r);
     enter(state);
-    if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    if (make_pool(threads, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     sources[0].data = sources[1].data = rows;
     sources[0].losses[0].loss = KPDT_MLM;
     sources[1].losses[0].loss = KPDT_CONTRASTIVE;
@@ -260,7 +275,7 @@ static int contrast(kpd_simd level, int32_t threads) {
     for (int i = 0; i < (ROWS + COLUMNS) * D; i++)          // exact, as above
         *(i < ROWS * D ? &a[i] : &b[i - ROWS * D]) = (float)((int32_t)(draw(&random) >> 8) - (1 << 23)) * (1.0f / (1 << 24));
     for (int i = 0; i < ROWS * COLUMNS; i++) mask[i] = i % 7 || i / COLUMNS == i % COLUMNS ? 0 : (uint8_t)(1 + i % 4);
-    if (kpd_pool_create(threads, NULL, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
+    if (make_pool(threads, &pool, &e)) return fprintf(stderr, "%s\n", e.message), 1;
     d.dims[0] = D; d.dims[1] = 16;
     v.a = a; v.b = b; v.na = ROWS; v.nb = COLUMNS; v.dim = D; v.mask = mask; v.work = work;
     v.da = gradient; v.db = gradient + ROWS * D;
