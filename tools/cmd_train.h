@@ -294,8 +294,7 @@ static void train_say_best(const training *x) {
 static bool train_finish(training *x) {
     const kpdt_report *r = &x->report;
     bool dev = x->r.dev_set != NULL && !isnan(r->best_dev);
-    if (!metrics_flush(x) || (dev && !train_save_model(x, true)) || !train_save_model(x, false)) return false;
-    if (!train_checkpoint(x)) return false;
+    if (!train_checkpoint(x) || (dev && !train_save_model(x, true)) || !train_save_model(x, false)) return false;
     end_progress_line();
     say("%s: step %lld of %lld", x->path[LAST], (long long)r->step, (long long)r->steps);
     train_rows(x);
@@ -398,13 +397,14 @@ static bool train_steps(job *j, training *x) {
     if (!train_look(x) || !assistant_look(j, x)) return false;
     kpdt_trainer_report(x->trainer, &x->report);
     x->best = x->report.best_dev;
-    do {
+    while (!x->report.done) {
         if (!train_step(x) || !train_keep_best(x)) return false;
         metrics_row(x);
         train_count(j, x);
         train_progress(j, x);
         if (!x->report.done && (g_stop || train_due(x)) && !train_checkpoint(x)) return false;
-    } while (!x->report.done && !g_stop);
+        if (g_stop) break;
+    }
     return x->report.done && train_finish(x);
 }
 
