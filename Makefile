@@ -3,7 +3,7 @@
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
-#   make paper      the paper's tables, SEEDS=1: bench/paper
+#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr+kd": bench/paper
 #   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
@@ -126,13 +126,17 @@ demo: $(B)/kpd
 SEEDS ?= 1 2 3 4 5
 STEPS ?= 4219
 JOBS ?= $(PROCESSORS)
-PAPER = $(B)/kpd run bench/paper/paper.ini --dir $(B)/paper --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS)
+WORLD ?= 3
+P = $(B)/paper$(if $(filter-out 3,$(WORLD)),.world$(WORLD))
+SOME = $(foreach t,students table1 table2,--set $t="$(STUDENTS)") --set reference=$(lastword $(STUDENTS))
+PAPER = $(B)/kpd run bench/paper/paper.ini --dir $P --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS) \
+        --set world=$(WORLD) $(if $(STUDENTS),$(SOME))
 paper: $(B)/kpd
 	$(PAPER) --only shop
-	python3 bench/paper/by_item.py $(B)/paper/shop/llm.tsv > $(B)/paper/made.tmp && mv $(B)/paper/made.tmp $(B)/paper/llm_by_item.tsv
-	python3 bench/paper/words_of_titles.py $(B)/paper/shop/items.tsv > $(B)/paper/made.tmp && mv $(B)/paper/made.tmp $(B)/paper/words.tsv
+	python3 bench/paper/by_item.py $P/shop/llm.tsv > $P/made.tmp && mv $P/made.tmp $P/llm_by_item.tsv
+	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
 	$(PAPER)
-	python3 bench/paper/report.py $(B)/paper
+	python3 bench/paper/report.py $P $(lastword $(STUDENTS))
 
 # The library, tools, tests and examples with each compiler and standard, and the library with each option on and off.
 warn:

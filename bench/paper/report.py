@@ -1,7 +1,8 @@
 """Tables 1 and 2 beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder.
 
-    python3 report.py FOLDER
+    python3 report.py FOLDER [REFERENCE]
 
+REFERENCE is whose F1 table 1 compares with, `pearson` if it is not named; in table 2 it is LLM+CTR+KD.
 Intervals are of 95 %, of bootstraps over seeds and pairs or items. A difference is marked * where its p, by Holm's method over
 the table's rows, is below .05; anything less is a tie. What is not there is left out."""
 import glob
@@ -68,11 +69,11 @@ def paper(values, i, digits=2):
     return number(values[i], digits) if values else "-"
 
 
-def table1(folder):
+def table1(folder, reference):
     llm = {n: read(f"{folder}/pairs/{n}.llm.tsv") for n in PAPER1}
     llm = {n: t for n, t in llm.items() if t}
     truth = {n: read(f"{folder}/pairs/{n}.truth.tsv") for n in llm}
-    change = differences(llm, "f1", "pearson")
+    change = differences(llm, "f1", reference)
     rows = []
     for name, t in llm.items():
         rho = [r["spearman_assistant"][0] for r in map(read, glob.glob(f"{folder}/rho/{name}.*.tsv")) if r]
@@ -83,9 +84,9 @@ def table1(folder):
                      interval(of["f1"]) if of else "-", interval(of["spearman"]) if of else "-",
                      " / ".join(paper(PAPER1[name], i) for i in range(4))])
     print("**Table 1.** F1, precision, recall on the LLM's labels of unseen pairs; rho, Spearman with the assistant of the same "
-          "seed;\nF1 less that of Pearson; AUC, and within a query; F1 and Spearman under the truth; the paper's F1 / P / R / "
-          "rho.\n")
-    table(["loss", "F1", "P", "R", "rho", "F1 - Pearson's", "AUC", "AUC in query", "F1, truth", "Spearman, truth", "paper"], rows)
+          f"seed;\nF1 less that of {NAMES1[reference]}; AUC, and within a query; F1 and Spearman under the truth; the paper's "
+          "F1 / P / R / rho.\n")
+    table(["loss", "F1", "P", "R", "rho", f"F1 - {NAMES1[reference]}'s", "AUC", "AUC in query", "F1, truth", "Spearman, truth", "paper"], rows)
     assistant = read(f"{folder}/pairs/assistant.llm.tsv")
     if assistant:
         print("The assistant itself: " + ", ".join(
@@ -115,7 +116,7 @@ def table2(folder):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    table1(sys.argv[1])
+    table1(sys.argv[1], (sys.argv[2:] + ["pearson"])[0])
     table2(sys.argv[1])
