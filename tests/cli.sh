@@ -65,7 +65,7 @@ t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
 for c in demo run import export info tokenize embed score "index build" "index add" "index remove" "index compact" \
          "index merge" "index info" "index tune" \
-         search recommend vocab train mine "eval pairs" "eval auction" "eval retrieval" simulate "simulate judge"; do
+         search recommend vocab train mine "eval pairs" "eval auction" "eval retrieval" "eval ann" simulate "simulate judge"; do
     run 0 $kpd help $c
     prints "kpd $c"
     grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
@@ -183,7 +183,7 @@ same "$dir/found.npy" "$dir/found.fvecs"; same "$dir/three.npy.kpi" "$dir/three.
 run 1 $kpd index build "$dir/wide.fvecs" -o "$dir/x.kpi"; says "wide.fvecs: its rows differ in width, or the file ended"
 { three; one; zero; } > "$dir/cut.fvecs"; run 1 $kpd index build "$dir/cut.fvecs" -o "$dir/x.kpi"; says "12 bytes, expected a multiple of 16"
 run 1 $kpd index build "$dir/empty" -o "$dir/x.kpi"; : > "$dir/none.fvecs"
-run 1 $kpd index build "$dir/none.fvecs" -o "$dir/x.kpi"; says "an empty .fvecs file"
+run 1 $kpd index build "$dir/none.fvecs" -o "$dir/x.kpi"; says "an empty file, whose width is not known"
 { zero; zero; } > "$dir/zero.fvecs"; run 1 $kpd index build "$dir/zero.fvecs" -o "$dir/x.kpi"; says "0 columns in row 0"
 
 # ---- info ---------------------------------------------------------------------------------------------------------
@@ -541,6 +541,21 @@ run 1 $kpd search $x "$dir/q.npy" --gamma -1; says "--gamma -1: expected above 0
 for store in i16 int8 none; do
     run 0 $kpd index build "$dir/v.npy" -o $x --kind tree --store $store; run 0 $kpd index info $x; prints "3 of dim 2, cosine"
 done
+
+t eval_ann
+run 0 $kpd index build "$dir/v.npy" -o $x --kind tree
+run 0 $kpd eval ann $x "$dir/v.npy" -k 2; lines 6; prints "asked	found	low	high	queries_per_second	p50_ms	p99_ms"; prints "0.8	1.0000	1.0000	1.0000	"
+run 0 $kpd eval ann $x "$dir/v.npy" --gamma 0.5 -o "$dir/ann.tsv"; prints "what 3 queries find"
+grep "^gamma 0.5	1.0000" "$dir/ann.tsv" > /dev/null || wrong "no gamma in $(cat "$dir/ann.tsv")"
+run 0 $kpd index build "$dir/three.npy" -o $x; run 0 $kpd eval ann $x "$dir/three.npy" -k 1; lines 2; prints "1	1.0000	1.0000	1.0000	"
+two() { printf '\002\000\000\000'; }; ids() { two; printf "\\$1\000\000\000\\$2\000\000\000"; }
+{ ids 000 002; ids 001 002; ids 001 000; } > "$dir/best.ivecs"        # the last one's best is 2
+run 0 $kpd eval ann $x "$dir/three.fvecs" "$dir/best.ivecs" -k 1; prints "1	0.6667	0.0000	1.0000	"
+run 1 $kpd eval ann $x "$dir/three.npy" "$dir/best.ivecs" -k 3; says "best.ivecs: 3 rows of 2 ids, expected 3 of 3 or more"
+run 1 $kpd eval ann $x "$dir/three.npy" "$dir/three.fvecs"; says "three.fvecs: expected ids, a file of the name .ivecs"
+run 1 $kpd eval ann $x "$dir/v.npy"; says "vectors of dim 2, but $x has dim 3"
+run 0 $kpd search $x "$dir/three.npy" -k 1 --one --stats; lines 3; says "queries=3"; says "p99_ms"
+run 2 $kpd search $student $x word --one; says "search: --one is of vectors"
 
 t index_life
 for kind in flat tree; do

@@ -42,23 +42,24 @@ static bool bench_tokenizer(job *j, const batch *b) {
 // One row of the table. reference: the vectors of f32, or NULL while it is that which is timed. spent: of the batches.
 static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b, const float *reference, const char *name,
                       double *spent) {
-    double seconds[BENCH_ROUNDS], each[CHUNK_LINES], least = 1;
+    double seconds[BENCH_ROUNDS], least = 1;
     int32_t n = j->text.n;
-    if (!embed_texts(j, m, s, b, NULL)) return false;   // warms up
+    if (!embed_texts(j, m, s, b, false)) return false;   // warms up
     bench_stages(s, -1, spent);
     for (int r = 0; r < BENCH_ROUNDS; r++) {
         seconds[r] = now();
-        if (!embed_texts(j, m, s, b, NULL)) return false;
+        if (!embed_texts(j, m, s, b, false)) return false;
         seconds[r] = now() - seconds[r];
     }
     bench_stages(s, 1, spent);
-    if (!embed_texts(j, m, s, b, each)) return false;
+    j->n_each = 0;
+    if (!embed_texts(j, m, s, b, true)) return false;
     for (int32_t i = 0; reference && i < n; i++) {
         size_t at = (size_t)i * (size_t)b->cols;
         least = fmin(least, (double)kpd_cosine(b->out + at, reference + at, b->cols));
     }
     printf("%-10s %9.1f %9.2f %9.2f %9.1f %9.1f   %.6f\n", name, n / quantile(seconds, BENCH_ROUNDS, .5),
-           1e3 * quantile(each, (size_t)n, .5), 1e3 * quantile(each, (size_t)n, .99), (double)kpd_model_size(m) / 1048576,
+           1e3 * quantile(j->each, j->n_each, .5), 1e3 * quantile(j->each, j->n_each, .99), (double)kpd_model_size(m) / 1048576,
            (double)kpd_session_size(s) / 1048576, least);
     fflush(stdout);
     return true;

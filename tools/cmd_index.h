@@ -496,8 +496,10 @@ static bool search_rows(job *j, const search_state *s, const float *q, int64_t f
     kpd_error e;
     for (size_t at = 0; at < n; at += s->rows) {
         size_t m = n - at < s->rows ? n - at : s->rows;
+        double began = now();
         if (kpd_index_search(j->session, j->index, q + at * (size_t)s->dim, m, &s->d, s->hits, s->counts, &e))
             return fail_row(s->name, &e, first + (int64_t)at);
+        if (j->o.one && !note_time(j, now() - began)) return false;
         if (!print_hits(j, s, first + (int64_t)at, m)) return false;
         if (!s->texts) progress(j, (int64_t)m, j->count.done + (int64_t)m, j->vectors.rows);
         if (!output_ok(&j->out)) return false;
@@ -519,7 +521,7 @@ static bool search_chunk(job *j, void *state) {
     const search_state *s = (const search_state *)state;
     batch b;
     b.in = s->in; b.out = s->q; b.cols = s->dim;
-    return read_inputs(j, j->student, (kpd_tower)j->o.tower, b.in) && embed_texts(j, j->student, j->session, &b, NULL) &&
+    return read_inputs(j, j->student, (kpd_tower)j->o.tower, b.in) && embed_texts(j, j->student, j->session, &b, false) &&
            check_finite(j, b.out, b.cols) && search_rows(j, s, s->q, j->text.first, (size_t)j->text.n);
 }
 
@@ -558,7 +560,7 @@ static bool search_begin(job *j, search_state *s, size_t rows) {
     s->d.threshold = isfinite(j->o.threshold);
     s->d.min_score = s->d.threshold ? j->o.threshold : 0;
     s->d.recall = j->o.recall; s->d.gamma = j->o.gamma;
-    s->rows = 1 + ((size_t)1 << 20) / (size_t)s->d.k;
+    s->rows = j->o.one ? 1 : 1 + ((size_t)1 << 20) / (size_t)s->d.k;
     if (!open_session(j, s->d.k, s->dim) || !output_open(&j->out, j->o.output)) return false;
     s->q = (float *)job_alloc(j, rows, (size_t)s->dim * sizeof *s->q);
     s->hits = (kpd_hit *)job_alloc(j, s->rows * (size_t)s->d.k, sizeof *s->hits);
@@ -594,6 +596,7 @@ static bool search_vectors(job *j) {
 static int run_search(job *j) {
     if (!j->arg[2] && (j->o.tower || j->o.columns || j->o.format))
         return usage("search: --tower, --columns and --format are of texts: kpd search MODEL.kpd INDEX.kpi TEXT");
+    if (j->arg[2] && j->o.one) return usage("search: --one is of vectors: kpd search INDEX.kpi QUERIES.npy");
     if (!check_recall(j)) return BAD_DATA;
     if (!(j->arg[2] ? search_texts(j) : search_vectors(j))) return BAD_DATA;
     if (j->out.path) say("%s: hits of %lld queries", j->out.path, (long long)j->count.done);

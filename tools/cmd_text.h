@@ -93,37 +93,27 @@ static bool batch_create(job *j, int32_t cols, batch *b) {
 }
 
 // Embeds the chunk at once, or each text by itself with its time noted.
-static bool embed_texts(job *j, const kpd_model *m, kpd_session *s, const batch *b, double *each) {
+static bool embed_texts(job *j, const kpd_model *m, kpd_session *s, const batch *b, bool one) {
     kpd_error e;
     kpd_tower tower = (kpd_tower)j->o.tower;
     int32_t n = j->text.n;
-    if (!each) return !kpd_embed(s, m, tower, b->in, (size_t)n, b->cols, b->out, &e) || fail_text(j, &e);
+    if (!one) return !kpd_embed(s, m, tower, b->in, (size_t)n, b->cols, b->out, &e) || fail_text(j, &e);
     for (int32_t i = 0; i < n; i++) {
-        each[i] = now();
+        double began = now();
         if (kpd_embed(s, m, tower, b->in + i, 1, b->cols, b->out + (size_t)i * (size_t)b->cols, &e)) {
             if (e.where >= 0) e.where = i;   // counted from the call's first
             return fail_text(j, &e);
         }
-        each[i] = now() - each[i];
+        if (!note_time(j, now() - began)) return false;
     }
     return true;
-}
-
-// Room for the times of one more chunk: quantiles need all of them.
-static double *more_times(job *j) {
-    size_t n = j->n_each + (size_t)j->text.n;
-    if (!grow((void **)&j->each, &j->each_capacity, n, sizeof *j->each)) return NULL;
-    j->n_each = n;
-    return j->each + n - (size_t)j->text.n;
 }
 
 static bool embed_chunk(job *j, void *state) {
     const batch *b = (const batch *)state;
     size_t n = (size_t)j->text.n;
-    double *each = j->o.one ? more_times(j) : NULL;
-    if (j->o.one && !each) return false;
     if (!read_inputs(j, j->student, (kpd_tower)j->o.tower, b->in)) return false;
-    if (!embed_texts(j, j->student, j->session, b, each)) return false;
+    if (!embed_texts(j, j->student, j->session, b, j->o.one != 0)) return false;
     if (!check_finite(j, b->out, b->cols)) return false;
     if (j->out.path) fwrite(b->out, sizeof *b->out, n * (size_t)b->cols, j->out.file);
     else print_rows(j->out.file, b->out, n, b->cols);

@@ -491,6 +491,13 @@ static int by_seconds(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+// The time of one text or query, of which --stats says quantiles.
+static bool note_time(job *j, double seconds) {
+    if (!grow((void **)&j->each, &j->each_capacity, j->n_each + 1, sizeof *j->each)) return false;
+    j->each[j->n_each++] = seconds;
+    return true;
+}
+
 // The p-th part of n times, which it sorts.
 static double quantile(double *seconds, size_t n, double p) {
     qsort(seconds, n, sizeof *seconds, by_seconds);

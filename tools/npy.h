@@ -1,4 +1,4 @@
-// npy.h - float32 matrices in NumPy's .npy files, and vectors in .fvecs, a block of rows at a time.
+// npy.h - float32 matrices in NumPy's .npy files, and vectors in .fvecs and ids in .ivecs, a block of rows at a time.
 //
 // Reads what numpy.save writes of a two-dimensional, C-contiguous, little-endian float32 array (format 1.0 or 2.0) and
 // refuses everything else by name; and by their name files of the TEXMEX benchmarks, where each row is its width as an int32
@@ -151,7 +151,7 @@ static bool npy__open_fvecs(npy_reader *r, char *why, size_t size) {
     struct stat st;
     int64_t row;
     if (fstat(fileno(r->file), &st)) return npy__why(why, size, strerror(errno));
-    if (!st.st_size) return npy__why(why, size, "an empty .fvecs file, whose width is not known");
+    if (!st.st_size) return npy__why(why, size, "an empty file, whose width is not known");
     if (fread(&r->cols, 4, 1, r->file) != 1) return npy__why(why, size, "the file ends inside its first row");
     if (r->cols < 1 || r->cols > NPY_MAX_COLS)
         return snprintf(why, size, "%d columns in row 0, expected 1 to %d", (int)r->cols, NPY_MAX_COLS), false;
@@ -168,6 +168,18 @@ static bool npy__open_fvecs(npy_reader *r, char *why, size_t size) {
 static void npy_close(npy_reader *r) {
     if (r->file) fclose(r->file);
     r->file = NULL;
+}
+
+// Ids in .ivecs, which are .fvecs of int32: npy_read gives their bits.
+static bool ivecs_open(npy_reader *r, const char *path, char *why, size_t size) {
+    const char *reason, *dot = strrchr(path, '.');
+    memset(r, 0, sizeof *r);
+    if (!dot || strcmp(dot, ".ivecs")) return npy__why(why, size, "expected ids, a file of the name .ivecs");
+    r->file = files_open(path, &reason);
+    if (!r->file) return npy__why(why, size, reason);
+    if (npy__open_fvecs(r, why, size)) return true;
+    npy_close(r);
+    return false;
 }
 
 // Opens and checks a file; on failure `why` says what is wrong, and nothing is left open.
