@@ -19,7 +19,7 @@ NAMES1 = {"llm": "contrastive (LLM)", "softmax": "softmax (LLM)", "ctr": "MNR (C
 PAPER2 = {  # KP, pass rate, Pass@5, 10, 15, 20
     "llm+ctr+kd": (12, .71, .68, .60, .55, .52), "llm+sr+ctr+kd": (11, .70, .67, .59, .54, .51),
     "llm+sr+kd": (12, .51, .47, .42, .41, .39), "llm+kd": (11, .49, .36, .35, .33, .32),
-    "llm": (11, .61, .45, .41, .38, .35), "ctr": (7, .60, .51, .42, .37, .34), "llm+ctr": None}
+    "llm": (11, .61, .45, .41, .38, .35), "ctr": (7, .60, .51, .42, .37, .34), "llm+ctr": None, "llm+mined+kd": None}
 
 
 def read(path):
@@ -94,6 +94,17 @@ def table1(folder, reference):
                 ("F1", "f1"), ("AUC", "auc"), ("AUC in query", "auc_in_query"))) + ".\n")
 
 
+def served(folder):
+    by = {judge: {n: t for n in PAPER2 if (t := read(f"{folder}/auction/{n}.served.{judge}.tsv"))} for judge in ("llm", "truth")}
+    change = {judge: differences(tables, "pr", "llm+ctr+kd") for judge, tables in by.items()}
+    rows = [[name.upper(), interval(t["kp"], 0)] + [cell for judge, tables in by.items() for cell in (
+        interval(tables[name]["pr"]), change[judge].get(name, "-"))] + [paper(PAPER2[name], 0, 0), paper(PAPER2[name], 1)]
+        for name, t in by["llm"].items()]
+    print("**Table 2, the assistant as filter.** KP, the median of an item's keyphrases to which it gives .5 or more; PR, the share "
+          "of them\nthat the judge passes, and less that of LLM+CTR+KD; the paper's KP and PR, whose filter is not said.\n")
+    table(["labels", "KP", "PR, LLM", "less LLM+CTR+KD's", "PR, truth", "less LLM+CTR+KD's", "KP, paper", "PR, paper"], rows)
+
+
 def table2(folder):
     figures = ["pr", "pass@5", "pass@10", "pass@15", "pass@20"]
     for by in ("llm", "truth"):
@@ -109,6 +120,7 @@ def table2(folder):
               f"{'; the paper (KP / PR / Pass@5 / 10 / 15 / 20)' if by == 'llm' else ''}.\n")
         table(["labels", "KP", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20", "Pass@10 - LLM+CTR+KD's"] +
               (["paper"] if by == "llm" else []), rows)
+    served(folder)
     tables = {n: read(f"{folder}/auction/{n}.judges.tsv") for n in PAPER2}
     rows = [[name.upper()] + [interval(t[f][6:9]) for f in figures] for name, t in tables.items() if t]
     print("**Table 2, the LLM less the truth** on the same lists: what a figure owes to its judge.\n")
