@@ -1,10 +1,10 @@
 // A tree of millions of vectors: time and memory of its build, its file, and what a search finds at which speed, with its lists
-// found by groups and without.
+// found by groups and without, by gamma; then by the recall that is asked for.
 //
-//     bench_large [ROWS [LISTS [FILE]]]       200000 0 build/large.kpi; 0 lists: as many as the build takes by itself
+//     bench_large [ROWS [LISTS [FILE [STORAGE]]]]     200000 0 build/large.kpi int8; 0 lists: as many as the build takes by itself
 //
 // Vectors are made up: 64 dimensions, around a centre for each 100 of them, the d-th dimension d^-1/2 as wide, noise .7 of that.
-// Stored as int8, under cosine; 1,000 queries of the same kind, k 10, one a call, on one core; recall by an exact search of all.
+// Under cosine; 1,000 queries of the same kind, k 10, one a call, on one core; recall by an exact search of all.
 // Speeds are of processor time, the best of 3 passes, the two kinds of search in turn. Needs 350 bytes of memory a vector.
 #define _GNU_SOURCE
 #define KPD_STATIC
@@ -91,13 +91,14 @@ static void search_all(kpd_session *s, const float *base, size_t rows, const flo
 }
 
 // Share of the true K best that a search finds, by their ids, and its queries a second.
-static double search_tree(kpd_session *s, const kpd_index *x, const float *q, const best *want, float gamma, double *speed) {
+static double search_tree(kpd_session *s, const kpd_index *x, const float *q, const best *want, float gamma, float recall,
+                          double *speed) {
     kpd_search_desc d;
     kpd_error e;
     kpd_hit hits[K];
     size_t found = 0, all = 0;
     memset(&d, 0, sizeof d);
-    d.k = K; d.gamma = gamma;
+    d.k = K; d.gamma = gamma; d.recall = recall;
     *speed = 0;
     for (int pass = 0; pass < 3; pass++) {
         double begin = seconds_by(CLOCK_PROCESS_CPUTIME_ID);
@@ -114,7 +115,7 @@ static double search_tree(kpd_session *s, const kpd_index *x, const float *q, co
     return (double)found / (double)all;
 }
 
-static kpd_index *build(const float *base, size_t rows, int32_t lists) {
+static kpd_index *build(const float *base, size_t rows, int32_t lists, kpd_dtype storage) {
     kpd_index_desc d;
     kpd_index_info info;
     kpd_pool *pool;
@@ -125,7 +126,7 @@ static kpd_index *build(const float *base, size_t rows, int32_t lists) {
     int64_t *ids = (int64_t *)need(malloc(rows * sizeof *ids));
     for (size_t i = 0; i < rows; i++) ids[i] = (int64_t)i;
     memset(&d, 0, sizeof d);
-    d.dim = DIM; d.kind = KPD_TREE; d.storage = KPD_INT8; d.lists = lists;
+    d.dim = DIM; d.kind = KPD_TREE; d.storage = storage; d.lists = lists;
     must(kpd_pool_create(cpus_allowed(64), NULL, &pool, &e), &e);
     must(kpd_index_build(&d, kpd_pool_parallel(pool), ids, base, rows, &x, &e), &e);
     kpd_pool_destroy(pool);
@@ -159,9 +160,11 @@ int main(int argc, char **argv) {
     kpd_error e;
     kpd_index *x;
     const uint8_t *groups;
+    kpd_dtype storage = KPD_INT8;
     best *want = (best *)need(malloc(sizeof *want));
     float *centres, *base, *q;
     if (rows < CHUNK / 16) return fprintf(stderr, "bench_large: %s rows, expected %d or more\n", argv[1], CHUNK / 16), 1;
+    if (argc > 4 && !kpd_dtype_from_name(argv[4], &storage)) return fprintf(stderr, "bench_large: no storage %s\n", argv[4]), 1;
     centres = (float *)need(calloc(n_centres * DIM, sizeof(float)));
     for (size_t i = 0; i < n_centres; i++) add_noise(centres + i * DIM, 1);
     base = make(rows, centres, n_centres);
@@ -169,18 +172,25 @@ int main(int argc, char **argv) {
     memset(&d, 0, sizeof d);
     d.max_dim = DIM; d.max_k = K;
     must(kpd_session_create(&d, &s, &e), &e);
-    x = through_file(build(base, rows, argc > 2 ? atoi(argv[2]) : 0), argc > 3 ? argv[3] : "build/large.kpi");
+    x = through_file(build(base, rows, argc > 2 ? atoi(argv[2]) : 0, storage), argc > 3 ? argv[3] : "build/large.kpi");
     search_all(s, base, rows, q, want);
     free(base);
     printf("level\t%s\nlists\t%u\ngamma\trecall\tq/s\tall lists: recall\tq/s\n", kpd_simd_name(kpd_session_simd(s)),
            (unsigned)x->t.n_lists);
     groups = x->t.groups;
     for (int step = 4; step <= 16; step += 2) {
-        double speed, other_speed, recall = search_tree(s, x, q, want, 0.05f * (float)step, &speed), other;
+        double speed, other_speed, recall = search_tree(s, x, q, want, 0.05f * (float)step, 0, &speed), other;
         x->t.groups = NULL;
-        other = search_tree(s, x, q, want, 0.05f * (float)step, &other_speed);
+        other = search_tree(s, x, q, want, 0.05f * (float)step, 0, &other_speed);
         x->t.groups = groups;
         printf("%.2f\t%.4f\t%.0f\t%.4f\t%.0f\n", 0.05 * step, recall, speed, other, other_speed);
+        fflush(stdout);
+    }
+    printf("asked\trecall\tq/s\n");
+    for (int i = 0; i < 4; i++) {
+        static const float asked[] = {0.8f, 0.9f, 0.95f, 0.99f};
+        double speed, recall = search_tree(s, x, q, want, 0, asked[i], &speed);
+        printf("%.2f\t%.4f\t%.0f\n", (double)asked[i], recall, speed);
         fflush(stdout);
     }
     kpd_index_destroy(x);
