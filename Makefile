@@ -169,7 +169,7 @@ cblas: $(B)/cblas_dw
 	OPENBLAS_NUM_THREADS=1 $(B)/cblas_dw
 
 bits:
-	@sh tests/bits.sh
+	@sh tests/bits.sh "$(WARN) -Werror"
 # As code of other machines: on the web without threads, on Windows without the command line, which is written for POSIX.
 NEEDS = @{ $(1); } > /dev/null 2>&1 || { echo "make $@ needs $(2)"; exit 1; }
 # -idirafter: where gcc-multilib, which cannot be beside a cross compiler, would have a link.

@@ -1,8 +1,10 @@
 #!/bin/sh
 # One hash for every compiler, optimisation level, SIMD level, thread count, batch size, and rounding mode and denormal flags of
 # the host: of the embeddings of 200 texts by a tiny model and, with KPD_MODELS, by all-MiniLM-L6-v2 (not at the scalar level nor
-# under qemu, which would take long), of the tiny model's weights after training, and of the rest that bits.c lists.
+# under qemu, which would take long), of the tiny model's weights after training, and of the rest that bits.c lists. Compilers warn
+# as $1 says: at -O3 they see most.
 set -u
+warnings=$1
 mkdir -p build/bits
 real=""
 if [ -n "${KPD_MODELS:-}" ]; then
@@ -15,7 +17,7 @@ rm -f $table.*
 rows() {
     name=$1 compiler=$2 arguments=$3; shift 3
     rm -f build/bits/$name
-    $compiler -o build/bits/$name tests/bits/bits.c -lm -pthread && "$@" build/bits/$name $arguments > $table.$name ||
+    $compiler $warnings -o build/bits/$name tests/bits/bits.c -lm -pthread && "$@" build/bits/$name $arguments > $table.$name ||
         echo "failed 0 0 0 - -" >> $table.$name
 }
 for compiler in "gcc -O0" "gcc -O2" "gcc -O3 -march=native" "clang -O0" "clang -O2" "clang -O3 -march=native"; do

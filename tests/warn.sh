@@ -17,7 +17,7 @@ for cc in gcc clang; do
         check $cxx -x c++ -std=c++17 $warnings $option -fsyntax-only build/warn/kpd.c
     done
     check $cxx -x c++ -std=c++11 $warnings -fsyntax-only build/warn/kpd.c
-    # -O2 sees more, and takes half a minute: where an option changes much.
+    # -O2 sees more, and takes half a minute: where an option changes much. bits.sh has -O3.
     check $cc -std=c99 $warnings -O2 -DKPD_THREADS -c -o /dev/null build/warn/train.c
     check $cc -std=c99 $warnings -O2 -DKPD_NO_SIMD -c -o /dev/null build/warn/kpd.c
     check $cc -std=c17 $warnings -fsyntax-only build/warn/train.c
@@ -27,7 +27,6 @@ for cc in gcc clang; do
         check $cc -std=c11 $warnings -fsyntax-only tests/cblas/dw.c
     else echo "no cblas.h here: KPD_CBLAS skipped"; fi
     for std in c++11 c++17; do check $cxx -x c++ -std=$std $warnings -fsyntax-only build/warn/train.c; done
-    check $cc -std=gnu11 $warnings -O3 -march=native -c -o /dev/null build/warn/kpd.c
     check $cc -std=c99 $warnings -Wno-unused-function -O0 -c -o /dev/null build/warn/static.c
     for std in c99 c17; do check $cc -std=$std $warnings -fsyntax-only build/warn/declarations.c; done
     for file in tools/*.c tests/*.c tests/fuzz/*.c examples/*.c bench/*.c; do
