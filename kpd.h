@@ -10230,7 +10230,8 @@ static kpd_status kpd__dial_candidates(kpd__tune *t, float wanted, kpd__dial *d,
 // nearest others, or nearly what they can. Each finds itself, and its neighbours better than a query would that is not in the
 // tree: a fifth less may be missing.
 static kpd_status kpd__dial_find(kpd__tune *t, float recall, kpd__dial *d, kpd_error *e) {
-    float wanted = (1 + (KPD__OWN_K - 1) * (1 - 0.8f * (1 - recall))) / KPD__OWN_K, low = d->gamma, found = 0;
+    const float k = KPD__OWN_K;
+    float wanted = (1 + (k - 1) * (1 - 0.8f * (1 - recall))) / k, low = d->gamma, found = 0;
     kpd_status s = kpd__dial_try(t, d, &found, e);
     if (s || found >= wanted) return s;
     s = kpd__dial_candidates(t, wanted, d, &found, e);

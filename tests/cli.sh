@@ -552,7 +552,8 @@ two() { printf '\002\000\000\000'; }; ids() { two; printf "\\$1\000\000\000\\$2\
 { ids 000 002; ids 001 002; ids 001 000; } > "$dir/best.ivecs"        # the last one's best is 2
 run 0 $kpd eval ann $x "$dir/three.fvecs" "$dir/best.ivecs" -k 1; prints "1	0.6667	0.0000	1.0000	"
 run 1 $kpd eval ann $x "$dir/three.npy" "$dir/best.ivecs" -k 3; says "best.ivecs: 3 rows of 2 ids, expected 3 of 3 or more"
-run 1 $kpd eval ann $x "$dir/three.npy" "$dir/three.fvecs"; says "three.fvecs: expected ids, a file of the name .ivecs"
+run 1 $kpd eval ann $x "$dir/three.npy" "$dir/three.fvecs"; says "three.fvecs: no ids, expected an .ivecs file"
+run 1 $kpd index build "$dir/best.ivecs" -o "$dir/x.kpi"; says "best.ivecs: whole numbers, expected vectors"
 run 1 $kpd eval ann $x "$dir/v.npy"; says "vectors of dim 2, but $x has dim 3"
 run 0 $kpd search $x "$dir/three.npy" -k 1 --one --stats; lines 3; says "queries=3"; says "p99_ms"
 run 2 $kpd search $student $x word --one; says "search: --one is of vectors"
@@ -2025,7 +2026,7 @@ run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; print
 mkdir $p/paper; : > $p/paper/words.tsv
 run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
 : > $p/paper/llm_by_item.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "118 of 118 stages would run"
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "132 of 132 stages would run"
 run 0 $kpd run $p/small.ini --dir $p/ref --dry-run; prints "0 of 12 stages would run"
 
 # ---- demo ---------------------------------------------------------------------------------------------------------

@@ -86,9 +86,9 @@ static bool ann_read_truth(job *j, ann *x, const char *path) {
     size_t n = 0;
     float *ids;
     bool ok;
-    if (!ivecs_open(&r, path, why, sizeof why)) return fail(path, 0, "%s", why);
-    ids = (float *)job_alloc(j, x->n ? x->n : 1, (size_t)r.cols * sizeof *ids);
-    ok = ids && ((r.rows >= (int64_t)x->n && r.cols >= x->k) ||
+    if (!npy_open(&r, path, why, sizeof why)) return fail(path, 0, "%s", why);
+    ids = (float *)job_alloc(j, x->n, (size_t)r.cols * sizeof *ids);
+    ok = ids && (r.ids || fail(path, 0, "no ids, expected an .ivecs file")) && ((r.rows >= (int64_t)x->n && r.cols >= x->k) ||
                  fail(path, 0, "%lld rows of %d ids, expected %zu of %d or more", (long long)r.rows, (int)r.cols, x->n, (int)x->k));
     if (ok && !npy_read(&r, ids, x->n, &n)) ok = fail(path, 0, "its rows differ in width, or the file ended while it was read");
     npy_close(&r);

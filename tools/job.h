@@ -253,7 +253,8 @@ static bool open_index(job *j, const char *path, bool writable) {
 
 static bool open_vectors(job *j, const char *path) {
     char why[200];
-    return npy_open(&j->vectors, path, why, sizeof why) || fail(path, 0, "%s", why);
+    if (!npy_open(&j->vectors, path, why, sizeof why)) return fail(path, 0, "%s", why);
+    return !j->vectors.ids || fail(path, 0, "whole numbers, expected vectors");
 }
 
 // Made by those that need one: a command that only reads a file starts no threads.

@@ -23,7 +23,7 @@ typedef struct npy_reader {
     FILE *file;
     int64_t rows, next;                 // next = rows read so far
     int32_t cols;
-    bool fvecs;
+    bool fvecs, ids;                    // ids: of .ivecs, int32 laid out as .fvecs, whose bits npy_read gives
 } npy_reader;
 
 typedef struct npy__dict { char descr[32]; bool fortran; int64_t shape[8]; int n_dims; unsigned seen; } npy__dict;
@@ -170,25 +170,14 @@ static void npy_close(npy_reader *r) {
     r->file = NULL;
 }
 
-// Ids in .ivecs, which are .fvecs of int32: npy_read gives their bits.
-static bool ivecs_open(npy_reader *r, const char *path, char *why, size_t size) {
-    const char *reason, *dot = strrchr(path, '.');
-    memset(r, 0, sizeof *r);
-    if (!dot || strcmp(dot, ".ivecs")) return npy__why(why, size, "expected ids, a file of the name .ivecs");
-    r->file = files_open(path, &reason);
-    if (!r->file) return npy__why(why, size, reason);
-    if (npy__open_fvecs(r, why, size)) return true;
-    npy_close(r);
-    return false;
-}
-
 // Opens and checks a file; on failure `why` says what is wrong, and nothing is left open.
 static bool npy_open(npy_reader *r, const char *path, char *why, size_t size) {
     const char *reason, *dot = strrchr(path, '.');
     memset(r, 0, sizeof *r);
     r->file = files_open(path, &reason);
     if (!r->file) return npy__why(why, size, reason);
-    if (dot && !strcmp(dot, ".fvecs") ? npy__open_fvecs(r, why, size) : npy__open(r, why, size)) return true;
+    r->ids = dot && !strcmp(dot, ".ivecs");
+    if (r->ids || (dot && !strcmp(dot, ".fvecs")) ? npy__open_fvecs(r, why, size) : npy__open(r, why, size)) return true;
     npy_close(r);
     return false;
 }
