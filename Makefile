@@ -128,6 +128,7 @@ STEPS ?= 4219
 JOBS ?= $(PROCESSORS)
 WORLD ?= 3
 P = $(B)/paper$(if $(filter-out 3,$(WORLD)),.world$(WORLD))
+# Of the labels' students; ctr, from which negatives are mined, and llm+ctr+kd, with which others are compared, must be there.
 SOME = $(foreach t,students table1 table2,--set $t="$(STUDENTS)") --set reference=$(lastword $(STUDENTS))
 PAPER = $(B)/kpd run bench/paper/paper.ini --dir $P --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS) \
         --set world=$(WORLD) $(if $(STUDENTS),$(SOME))
@@ -136,7 +137,7 @@ paper: $(B)/kpd
 	python3 bench/paper/by_item.py $P/shop/llm.tsv > $P/made.tmp && mv $P/made.tmp $P/llm_by_item.tsv
 	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
 	$(PAPER)
-	python3 bench/paper/report.py $P $(lastword $(STUDENTS))
+	python3 bench/paper/report.py $P $(STUDENTS)
 
 # The library, tools, tests and examples with each compiler and standard, and the library with each option on and off.
 warn:

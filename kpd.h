@@ -558,8 +558,8 @@ typedef struct kpd_session_desc {
     int32_t max_dim;                        // of an index to search, 0 = the student's D
     kpd_simd simd;                          // forces a level; ARGUMENT if this machine lacks it, or refuses it the process
     kpd_clock_t *clock; void *clock_user;   // for kpd_session_seconds; NULL = no times are kept
-    kpd_progress progress;                  // in texts, pairs or items, after each slice of max_tokens or group of 16 items; in
-                                            // kpd_index_tune of queries tried
+    kpd_progress progress;                  // in texts, pairs or items, after each slice of max_tokens or group of 16 items; of
+                                            // kpd_index_tune in parts of its work
     kpd_parallel parallel;
     kpd_allocator allocator;
     int32_t reserved[4];
@@ -615,7 +615,7 @@ typedef struct kpd_index_desc {
     uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
     int32_t partition;                  // of its vectors, a number of the host's; see kpd_index_set_partition
     kpd_simd simd;                      // of its own sums, forced as a session's; AUTO is never AMX
-    kpd_progress progress;              // of kpd_index_build: vectors compared with the lists, and put into blocks
+    kpd_progress progress;              // of kpd_index_build: vectors compared with the lists, put into blocks, searched in
     kpd_allocator allocator;
     int32_t reserved[4];
 } kpd_index_desc;
@@ -641,9 +641,10 @@ KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd
 // The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
 // NULL = one). Errors as kpd_index_create and kpd_index_upsert, and CANCELLED. Memory of a tree: the vectors once more, some 50
 // bytes for each, and the index. Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors
-// once. In the end 128 of a tree's vectors are searched for, so that a recall is about what is found of k 10 by queries that
-// lie as the vectors do; by other queries it may be less, until kpd_index_tune has seen some. A tree that upserts filled has
-// what titles need, and one that they changed what it had, until kpd_index_compact.
+// once. In the end 128 of a tree's vectors (of 16 dimensions or more, where there are as many) are searched for, so that a
+// recall is about what is found of k 10 by queries that lie as the vectors do; by other queries it may be less, until
+// kpd_index_tune has seen some. A tree that upserts filled has what titles need, and one that they changed what it had, until
+// kpd_index_compact.
 KPDDEF kpd_status kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
                                   size_t n, kpd_index **out, kpd_error *e);
 
@@ -732,13 +733,13 @@ typedef struct kpd_tuning {
     int64_t work, plain;                // of all queries, in blocks scanned; plain: with breadth and candidates 1
 } kpd_tuning;
 
-// Finds with what gamma (to 0.01), breadth (.25, .5, 1, 2) and candidates (.5, .75, 1, 1.5; where they do not suffice 2, 4, 8) a
-// tree finds `recall` of the k best (0 = 10) of n sample queries, measured against all its vectors, with the least work; and
+// Finds with what gamma (to 0.01), breadth (.25, .5, 1, 2) and candidates (.5, .75, 1, 1.5; where they do not suffice 2, 4, 8)
+// a tree finds `recall` of the k best (0 = 10) of n sample queries, measured against all its vectors, with the least work; and
 // keeps it for searches of this recall and about k, unless the index is read-only; saved with it. Work is a count, not a time,
 // and so the same everywhere: a block is 1, one of the first phase 2, nodes of 16 groups, lists or blocks 2, a candidate 3. out
-// may be NULL. Where nothing up to gamma 1 suffices, what finds most is taken: out->recall tells. Errors: ARGUMENT (a flat index, no queries, recall not in
-// (0, 1)), those of kpd_index_search, MEMORY, CANCELLED. Cost: n * count * dim multiply-adds, and some 50 searches of each
-// query.
+// may be NULL. Where nothing up to gamma 1 suffices, what finds most is taken: out->recall tells. Errors: ARGUMENT (a flat
+// index, no queries, recall not in (0, 1)), those of kpd_index_search, MEMORY, CANCELLED. Cost: n * count * dim multiply-adds,
+// and 50 to 80 searches of each query.
 KPDDEF kpd_status kpd_index_tune(kpd_session *s, kpd_index *x, const float *q, size_t n, int32_t k, float recall,
                                  kpd_tuning *out, kpd_error *e);
 
@@ -7046,10 +7047,13 @@ KPD__GUARDED(3, kpd_model_convert, kpd__model_convert, const kpd_model *, m, con
 typedef struct kpd__effort { float gamma, breadth, candidates; } kpd__effort;
 typedef struct kpd__tuned { float k, recall; kpd__effort effort; } kpd__tuned;
 
+#define KPD__CODED 16           // dimensions from which on codes tell vectors apart well enough to choose among them
+
 // What a recall takes, of those that an index may keep; between them gamma goes straight. kpd__dial_titles: gamma on real
 // titles of 64 dimensions, k 10.
 typedef struct kpd__dial { float gamma, candidates; } kpd__dial;
 enum { KPD__DIAL = 8, KPD__DIAL_FROM = 3, KPD__DIAL_TO = 6 };   // from, to: those that an index measures
+enum { KPD__OWN_QUERIES = 128, KPD__OWN_K = 11 };               // by so many of its vectors
 static const float kpd__dial_recall[KPD__DIAL] = {0, 0.5f, 0.8f, 0.9f, 0.95f, 0.99f, 0.999f, 1};
 static const float kpd__dial_titles[KPD__DIAL] = {0.2f, 0.28f, 0.36f, 0.43f, 0.49f, 0.61f, 0.75f, 1};
 
@@ -8163,7 +8167,10 @@ static void kpd__given_get(const kpd_index *x, const kpd__given *g, size_t i, fl
     else kpd__slot_get(g->from[g->where[i] >> 32], (uint32_t)g->where[i], out);
 }
 
-static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, int32_t lists,
+static bool kpd__is_measured(const kpd_index *x, size_t n) { return x->dim >= KPD__CODED && n >= KPD__OWN_QUERIES; }
+
+// Of the progress as many vectors as there are remain for measuring.
+static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, kpd__progress *progress, int32_t lists,
                                   const kpd__given *g, kpd_error *e) {
     size_t n = g->n;
     kpd__builder b;
@@ -8186,10 +8193,11 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, const kpd
     b.c.n = kpd__last_of_ids(x, g->ids, n, table, table_size, b.given);
     b.c.k = kpd__min(b.c.k, kpd__max(b.c.n, 1));
     for (size_t i = 0; i < b.c.n; i++) kpd__given_get(x, g, b.given[i], unit + i * b.c.dim);
-    b.c.progress.host = progress;
-    if (b.c.n) s = kpd__cluster_run(&b.c, 64 * b.c.k, 10, 1, b.c.n, e);
+    b.c.progress.host = progress->host;
+    if (b.c.n) s = kpd__cluster_run(&b.c, 64 * b.c.k, 10, 1, b.c.n * (kpd__is_measured(x, b.c.n) ? 2 : 1), e);
     if (b.c.n && !s) kpd__run(p, b.c.n_tasks, kpd__cut_task, &b);
     if (b.c.n && !s) s = kpd__progress_add(&b.c.progress, b.c.n, e);
+    *progress = b.c.progress;
     if (s) {
         kpd__free(&x->allocator, memory, size);
         return s;
@@ -8532,10 +8540,11 @@ static bool kpd__tree_add(kpd_index *x, int64_t id, const float *v, size_t n_new
 static kpd_status kpd__tree_begin(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
     kpd_index y = *x;
     kpd__given g = {ids, v, NULL, NULL, n};
+    kpd__progress nobody = {NULL, 0, 0};
     kpd_status s;
     memset(&y.texts, 0, sizeof y.texts);
     y.parts = NULL;
-    s = kpd__tree_build(&y, NULL, NULL, 0, &g, e);
+    s = kpd__tree_build(&y, NULL, &nobody, 0, &g, e);
     if (s) return s;
     kpd__index_free(x);
     *x = y;
@@ -8776,9 +8785,11 @@ static void kpd__index_sums(const kpd_index *x, kpd__section *s, size_t n) {
     }
 }
 
+enum { KPD__INDEX_SECTIONS = 16 };      // at most: config, ids, table; 9 of a tree; partition, text, texts
+
 static kpd_status kpd__index_put(const kpd_index *x, const kpd__sink *to, kpd_error *e) {
-    kpd__section s[14];
-    const void *data[14];
+    kpd__section s[KPD__INDEX_SECTIONS];
+    const void *data[KPD__INDEX_SECTIONS];
     int32_t config[16] = {0};
     size_t n = 1;
     kpd__index_config(x, config);
@@ -9467,7 +9478,6 @@ static void kpd__top_add(kpd__top *t, float score, uint32_t number) {
     if (t->n == t->room) kpd__top_cut(t);
 }
 
-#define KPD__CODED 16           // dimensions from which on codes tell vectors apart well enough to choose among them
 
 #define KPD__GROUP_SLACK 0.3f   // what gamma is more for groups than for blocks; for lists a fifth of it
 
@@ -9977,7 +9987,7 @@ typedef struct kpd__tune {
     kpd_search_desc d;
     kpd_hit *want, *hits;               // [n, k]
     int32_t *want_counts, *counts;      // [n]
-    kpd__progress progress;             // in searches of a query
+    kpd__progress progress;             // in searches of a query, with steps that were not needed
 } kpd__tune;
 
 // The searches that each breadth and number of candidates takes at most, of 1 + 3 + 6; comparing with all counts as many.
@@ -10062,7 +10072,6 @@ static kpd_status kpd__tune_exact(kpd__tune *t, kpd_error *e) {
         s = kpd__index_search(t->s, t->x, t->q + i * (size_t)t->x->dim, n, &t->d, t->want + i * (size_t)t->d.k,
                               t->want_counts + i, e);
         if (!s) s = kpd__progress_add(&t->progress, KPD__TUNE_PARTS * KPD__TUNE_STEPS * n, e);
-        else if (e->where >= 0) e->where += (int64_t)i;
     }
     return s;
 }
@@ -10082,7 +10091,7 @@ static kpd_status kpd__tune_run(kpd__tune *t, float recall, kpd_tuning *best, kp
     for (int i = 0; !s && i < 3; i++) s = kpd__tune_try(t, best->breadth, candidates[i], recall, best, e);
     for (float c = 2; !s && best->recall < recall && c <= KPD__CANDIDATES_MOST; c *= 2)
         s = kpd__tune_try(t, best->breadth, c, recall, best, e);
-    return s;
+    return s ? s : kpd__progress_add(&t->progress, t->progress.of - t->progress.done, e);
 }
 
 static void kpd__tune_keep(kpd_index *x, int32_t k, float recall, const kpd_tuning *best) {
@@ -10112,6 +10121,7 @@ static kpd_status kpd__index_tune(kpd_session *s, kpd_index *x, const float *q, 
                          (unsigned long long)n, (double)recall);
     t.s = s; t.x = x; t.q = q; t.n = n; t.d.k = k ? k : 10; t.progress.host = &s->progress;
     status = kpd__search_check(s, x, &t.d, e);
+    if (!status) status = kpd__vectors_check(x, q, n, "query", e);
     if (status) return status;
     kpd__tune_lay(&t, &a);
     status = kpd__arena_block(&a, &x->allocator, "tune", &memory, &size, e);
@@ -10188,13 +10198,11 @@ KPD__GUARDED(6, kpd_kmeans, kpd__kmeans, const kpd_kmeans_desc *, d, const float
 // >>index_make  Indexes of many vectors at once, of the host's or of other indexes. Promises that a tree is the same for any
 // number of threads, and that it knows what recalls take in it.
 
-enum { KPD__OWN_QUERIES = 128, KPD__OWN_K = 11 };
-
 // Some of a tree's vectors, evenly from all, to q [n, dim].
 static void kpd__own_queries(const kpd_index *x, size_t n, float *q) {
     size_t taken = 0, seen = 0;
-    for (size_t slot = 0; taken < n; slot++) {
-        if (!kpd__lives(x, slot) || seen++ * n / x->count < taken) continue;
+    for (size_t slot = 0; taken < n && slot < kpd__n_slots(x); slot++) {
+        if (!kpd__lives(x, slot) || (uint64_t)seen++ * n / x->count < taken) continue;
         kpd__slot_get(x, slot, q + taken++ * (size_t)x->dim);
     }
 }
@@ -10247,10 +10255,12 @@ static kpd_status kpd__dial_find(kpd__tune *t, float recall, kpd__dial *d, kpd_e
 }
 
 // Where the tree's own vectors need more than titles do, its dial goes as far: beyond what was measured by as much more.
-static kpd_status kpd__dial_set(kpd_index *x, kpd__tune *t, kpd_error *e) {
+static kpd_status kpd__dial_set(kpd_index *x, kpd__tune *t, kpd__progress *progress, kpd_error *e) {
     kpd__dial dial[KPD__DIAL], *first = dial + KPD__DIAL_FROM, *last = dial + KPD__DIAL_TO - 1;
+    const size_t part = x->count / (1 + KPD__DIAL_TO - KPD__DIAL_FROM);
     float below, beyond;
     kpd_status s = kpd__tune_exact(t, e);
+    if (!s) s = kpd__progress_add(progress, part, e);
     t->d.recall = 0; t->d.breadth = 1;
     for (size_t i = 0; i < KPD__DIAL; i++) dial[i] = kpd__dial_of(x, i);
     below = -first->gamma; beyond = -last->gamma;
@@ -10258,6 +10268,7 @@ static kpd_status kpd__dial_set(kpd_index *x, kpd__tune *t, kpd_error *e) {
         if (d > first && d->gamma < d[-1].gamma) d->gamma = d[-1].gamma;
         if (d > first) d->candidates = d[-1].candidates;
         s = kpd__dial_find(t, kpd__dial_recall[d - dial], d, e);
+        if (!s) s = kpd__progress_add(progress, d < last ? part : progress->of - progress->done, e);
     }
     if (s) return s;
     below += first->gamma; beyond += last->gamma;
@@ -10270,8 +10281,9 @@ static kpd_status kpd__dial_set(kpd_index *x, kpd__tune *t, kpd_error *e) {
     return KPD_OK;
 }
 
-// Searches a new tree for some of its own vectors, to see what a recall takes.
-static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd_error *e) {
+// Searches a new tree for some of its own vectors, to see what a recall takes. Numbers so large that their codes are not finite
+// are no queries: such a tree goes without.
+static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd__progress *progress, kpd_error *e) {
     kpd_session_desc d;
     kpd_session *session;
     kpd__tune t;
@@ -10280,7 +10292,7 @@ static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd_err
     float *q;
     size_t size;
     kpd__arena a;
-    if (x->dim < KPD__CODED || x->count < KPD__OWN_QUERIES) return KPD_OK;
+    if (!kpd__is_measured(x, x->count)) return KPD_OK;
     memset(&d, 0, sizeof d); memset(&t, 0, sizeof t); memset(&a, 0, sizeof a);
     d.max_dim = x->dim; d.max_k = KPD__OWN_K; d.simd = x->ops->level; d.allocator = x->allocator; d.max_tokens = 1;
     if (p) d.parallel = *p;
@@ -10294,7 +10306,8 @@ static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd_err
         kpd__tune_lay(&t, &a);
         t.q = q = (float *)kpd__take(&a, t.n, (size_t)x->dim * sizeof *q);
         kpd__own_queries(x, t.n, q);
-        s = kpd__dial_set(x, &t, e);
+        s = kpd__vectors_check(x, q, t.n, "own query", NULL) ? kpd__progress_add(progress, progress->of - progress->done, e)
+                                                             : kpd__dial_set(x, &t, progress, e);
         kpd__free(&x->allocator, memory, size);
     }
     kpd_session_destroy(session);
@@ -10302,10 +10315,11 @@ static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd_err
 }
 
 // A tree of what is given, which knows what recalls take.
-static kpd_status kpd__tree_make(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, int32_t lists,
+static kpd_status kpd__tree_make(kpd_index *x, const kpd_parallel *p, const kpd_progress *host, int32_t lists,
                                  const kpd__given *g, kpd_error *e) {
-    kpd_status s = kpd__tree_build(x, p, progress, lists, g, e);
-    return s ? s : kpd__tree_measure(x, p, e);
+    kpd__progress progress = {host, 0, 0};
+    kpd_status s = kpd__tree_build(x, p, &progress, lists, g, e);
+    return s ? s : kpd__tree_measure(x, p, &progress, e);
 }
 
 static kpd_status kpd__index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v, size_t n,
@@ -12147,6 +12161,7 @@ static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, k
         if (x.halves) m.rows = x.halves;
         else ops->round_rows(w, ops->operand, x.floats, x.ld, n, &m);
         ops->walk(ops, w, 0, &m, n, y);
+        if (n == rows) break;
         kpd__strip_skip(&x, n, w->k);
         kpd__strip_skip(&y, n, w->n);
     }

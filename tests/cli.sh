@@ -1149,7 +1149,7 @@ cp "$dir/assistant.kpd" $assistant
 run 0 $kpd train $tr/student.ini --resume; prints "finished already"
 same "$dir/kept.kpd" $tr/student/last.kpd; same "$dir/kept.tsv" $tr/student/metrics.tsv
 rm $tr/student/last.kpd         # killed behind the last checkpoint
-run 0 $kpd train $tr/student.ini --resume; same "$dir/kept.kpd" $tr/student/last.kpd; same "$dir/kept.tsv" $tr/student/metrics.tsv
+run 0 $kpd train $tr/student.ini --resume; ! grep nan "$dir/out" "$dir/err" > /dev/null || wrong "said nan"; same "$dir/kept.kpd" $tr/student/last.kpd; same "$dir/kept.tsv" $tr/student/metrics.tsv
 mv $tr/student/checkpoint.kpc "$dir/kept.kpc"
 run 1 $kpd train $tr/student.ini --resume; says "no checkpoint.kpc to go on from"
 mv "$dir/kept.kpc" $tr/student/checkpoint.kpc

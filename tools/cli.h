@@ -156,7 +156,7 @@ static const option OPTIONS[] = {
     {"--offsets", FLAG, FIELD(offsets), 0, 0, NULL, NULL, "where in its segment each token stands"},
     {"--dim", INTEGER, FIELD(dim), 1, KPD_MAX_WIDTH, NULL, "D", "the first D columns of the vectors, normalised"},
     {"--tower", CHOICE, FIELD(tower), 0, 0, WORDS(KPD_TOWER_LIST), NULL, "what the texts are (item)"},
-    {"--one", FLAG, FIELD(one), 0, 0, NULL, NULL, "one text at a time, as a server does"},
+    {"--one", FLAG, FIELD(one), 0, 0, NULL, NULL, "one text or query at a time, as a server does"},
     {"--columns", TEXT, FIELD(columns), 0, 0, NULL, "WORDS", "what the columns are, in the file's order, or WORD=NAME"},
     {"--join", FILE_NAME, FIELD(join), 0, 0, NULL, "ITEMS", "id, title, category, for a column `item` in their place"},
     {"--format", CHOICE, FIELD(format), 0, 0, TABLE_FORMATS, NULL, "of the text (by its name: .csv, .jsonl, else tsv)"},

@@ -161,7 +161,7 @@ static bool mine_make_index(job *j, int32_t dim) {
          each_chunk(j, "keyphrases", text_index_chunk, t);
     reader_close(&j->text);
     phrases_free(&t->p);
-    j->count.unit = NULL;                     // what comes is counted anew
+    j->count.unit = NULL;               // what comes is counted anew
     j->count.done = 0;
     return ok;
 }

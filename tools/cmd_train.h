@@ -282,10 +282,11 @@ static void train_rows(const training *x) {
 // How good it got, and whether training helped.
 static void train_say_best(const training *x) {
     const kpdt_report *r = &x->report;
-    char step[40] = "", before[40] = "";
+    char step[40] = "", last[40] = "", before[40] = "";
     if (x->best_step > 0) snprintf(step, sizeof step, " at step %lld", (long long)x->best_step);
+    if (!isnan(x->dev)) snprintf(last, sizeof last, ", the last %.6f", x->dev);     // not where a run had only to finish
     if (!isnan(x->start_dev)) snprintf(before, sizeof before, ", before training %.6f", x->start_dev);
-    say("%s: %s %.6f%s, the last %.6f%s", x->path[BEST], x->metric, (double)r->best_dev, step, x->dev, before);
+    say("%s: %s %.6f%s%s%s", x->path[BEST], x->metric, (double)r->best_dev, step, last, before);
     if ((double)r->best_dev <= x->start_dev) note(x->path[BEST], "training made no %s better than before it", x->metric);
     else if (x->assistant_dev < (double)r->best_dev)
         note(x->r.model.assistant, "an assistant of less %s than its student: its scores hold the student back", x->metric);

@@ -1,8 +1,8 @@
 """Tables 1 and 2 beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder.
 
-    python3 report.py FOLDER [REFERENCE]
+    python3 report.py FOLDER [STUDENT ...]
 
-REFERENCE is whose F1 table 1 compares with, `pearson` if it is not named; in table 2 it is LLM+CTR+KD.
+Of the students that are named, or of all. Table 1 compares F1 with that of the last, or with Pearson's; table 2 with LLM+CTR+KD.
 Intervals are of 95 %, of bootstraps over seeds and pairs or items. A difference is marked * where its p, by Holm's method over
 the table's rows, is below .05; anything less is a tie. What is not there is left out."""
 import glob
@@ -69,8 +69,14 @@ def paper(values, i, digits=2):
     return number(values[i], digits) if values else "-"
 
 
-def table1(folder, reference):
-    llm = {n: read(f"{folder}/pairs/{n}.llm.tsv") for n in PAPER1}
+def named(rows, students):
+    return [n for n in rows if not students or n in students]
+
+
+def table1(folder, students):
+    reference = students[-1] if students else "pearson"
+    other = NAMES1.get(reference, reference.upper())
+    llm = {n: read(f"{folder}/pairs/{n}.llm.tsv") for n in named(PAPER1, students)}
     llm = {n: t for n, t in llm.items() if t}
     truth = {n: read(f"{folder}/pairs/{n}.truth.tsv") for n in llm}
     change = differences(llm, "f1", reference)
@@ -84,9 +90,9 @@ def table1(folder, reference):
                      interval(of["f1"]) if of else "-", interval(of["spearman"]) if of else "-",
                      " / ".join(paper(PAPER1[name], i) for i in range(4))])
     print("**Table 1.** F1, precision, recall on the LLM's labels of unseen pairs; rho, Spearman with the assistant of the same "
-          f"seed;\nF1 less that of {NAMES1[reference]}; AUC, and within a query; F1 and Spearman under the truth; the paper's "
+          f"seed;\nF1 less that of {other}; AUC, and within a query; F1 and Spearman under the truth; the paper's "
           "F1 / P / R / rho.\n")
-    table(["loss", "F1", "P", "R", "rho", f"F1 - {NAMES1[reference]}'s", "AUC", "AUC in query", "F1, truth", "Spearman, truth", "paper"], rows)
+    table(["loss", "F1", "P", "R", "rho", f"F1 - {other}'s", "AUC", "AUC in query", "F1, truth", "Spearman, truth", "paper"], rows)
     assistant = read(f"{folder}/pairs/assistant.llm.tsv")
     if assistant:
         print("The assistant itself: " + ", ".join(
@@ -94,8 +100,8 @@ def table1(folder, reference):
                 ("F1", "f1"), ("AUC", "auc"), ("AUC in query", "auc_in_query"))) + ".\n")
 
 
-def served(folder):
-    by = {judge: {n: t for n in PAPER2 if (t := read(f"{folder}/auction/{n}.served.{judge}.tsv"))} for judge in ("llm", "truth")}
+def served(folder, students):
+    by = {judge: {n: t for n in named(PAPER2, students) if (t := read(f"{folder}/auction/{n}.served.{judge}.tsv"))} for judge in ("llm", "truth")}
     change = {judge: differences(tables, "pr", "llm+ctr+kd") for judge, tables in by.items()}
     rows = [[name.upper(), interval(t["kp"], 0)] + [cell for judge, tables in by.items() for cell in (
         interval(tables[name]["pr"]), change[judge].get(name, "-"))] + [paper(PAPER2[name], 0, 0), paper(PAPER2[name], 1)]
@@ -105,10 +111,10 @@ def served(folder):
     table(["labels", "KP", "PR, LLM", "less LLM+CTR+KD's", "PR, truth", "less LLM+CTR+KD's", "KP, paper", "PR, paper"], rows)
 
 
-def table2(folder):
+def table2(folder, students):
     figures = ["pr", "pass@5", "pass@10", "pass@15", "pass@20"]
     for by in ("llm", "truth"):
-        tables = {n: read(f"{folder}/auction/{n}.{by}.tsv") for n in PAPER2}
+        tables = {n: read(f"{folder}/auction/{n}.{by}.tsv") for n in named(PAPER2, students)}
         tables = {n: t for n, t in tables.items() if t}
         change = differences(tables, "pass@10", "llm+ctr+kd")
         rows = [[name.upper(), interval(t["kp"], 0)] + [interval(t[f]) for f in figures] + [change.get(name, "-")] +
@@ -120,15 +126,15 @@ def table2(folder):
               f"{'; the paper (KP / PR / Pass@5 / 10 / 15 / 20)' if by == 'llm' else ''}.\n")
         table(["labels", "KP", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20", "Pass@10 - LLM+CTR+KD's"] +
               (["paper"] if by == "llm" else []), rows)
-    served(folder)
-    tables = {n: read(f"{folder}/auction/{n}.judges.tsv") for n in PAPER2}
+    served(folder, students)
+    tables = {n: read(f"{folder}/auction/{n}.judges.tsv") for n in named(PAPER2, students)}
     rows = [[name.upper()] + [interval(t[f][6:9]) for f in figures] for name, t in tables.items() if t]
     print("**Table 2, the LLM less the truth** on the same lists: what a figure owes to its judge.\n")
     table(["labels", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20"], rows)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
-    table1(sys.argv[1], (sys.argv[2:] + ["pearson"])[0])
-    table2(sys.argv[1])
+    table1(sys.argv[1], sys.argv[2:])
+    table2(sys.argv[1], sys.argv[2:])

@@ -147,11 +147,16 @@ class Index:
         sessions = Sessions(threads, SessionDesc)
         made = c_void_p()
 
-        def work() -> None:
+        def work(watch: Watch = watch) -> None:         # which lives as long: the library has its address alone
             call("kpd_index_build", byref(desc), byref(sessions.pool.parallel), numbers.ctypes.data, a.ctypes.data, len(a),
                  byref(made))
 
-        run(work, watch, progress)
+        try:
+            run(work, watch, progress)
+        except BaseException:
+            if made:                            # it was done when it was to stop
+                lib.kpd_index_destroy(made)
+            raise
         index = cls.__new__(cls)
         index._own(made, threads, simd)
         return index
@@ -294,7 +299,7 @@ class Index:
 
     def tune(self, x: npt.ArrayLike, k: int = 10, recall: float = 0.95, *, progress: Optional[Listener] = None) -> Tuned:
         """Finds, with sample queries x [n, dim], how far a tree must look to find `recall` of the k best, and keeps it for
-        searches of this recall and about k (unless it is read-only). Cost: all vectors for each query, and 50 searches.
+        searches of this recall and about k (unless it is read-only). Cost: all vectors for each query, and 50 to 80 searches.
         progress and Ctrl-C as Model.encode."""
         q, out = matrix("x", x, self.d), TuningResult()
         sessions = self._sessions_for(k)
@@ -313,7 +318,7 @@ class Index:
 
     def compact(self, *, progress: Optional[Listener] = None) -> None:
         """Makes the index anew of what it holds, as Index.build would: after many changes it is smaller and faster. progress
-        and Ctrl-C as Model.encode; stopped, nothing has changed."""
+        and Ctrl-C as Model.encode; stopped, nothing has changed, unless it was done already."""
         self.merge(progress=progress)
 
     def merge(self, *others: "Index", progress: Optional[Listener] = None) -> None:
