@@ -215,7 +215,7 @@ static void bench_cold(const kpd__ops *ops, int type, const kpd__matrix layer[SH
             kpd__product(ops, &m, bench_rows(ops, &m, x, m.k, i % 4 == 3), tokens, bench_rows(ops, &m, y, m.n, i % 4 == 2),
                          scratch);
         }
-        best = fmin(best, (now() - s) / LAYERS);
+        best = fmin(best, (now() - s) / (double)LAYERS);
     }
     printf("a layer of %d tokens, weights from behind L2: %.1f us, %.1f GB/s of weights\n", (int)tokens, 1e6 * best,
            1e-9 * (double)bytes / best);
