@@ -1023,6 +1023,11 @@ static kpd_status kpd__progress_add(kpd__progress *p, size_t n, kpd_error *e) {
                      (long long)p->of);
 }
 
+// Up to `done`, where that was not said already: it always grows.
+static kpd_status kpd__progress_to(kpd__progress *p, size_t done, kpd_error *e) {
+    return p->done < done ? kpd__progress_add(p, done - p->done, e) : KPD_OK;
+}
+
 static kpd_status kpd__no_memory(kpd_error *e, size_t size) {
     return kpd__fail(e, KPD_ERR_MEMORY, -1, "out of memory: %llu bytes were refused", (unsigned long long)size);
 }
@@ -10042,13 +10047,12 @@ static kpd_status kpd__tune_gamma(kpd__tune *t, float recall, kpd_tuning *best, 
         *best = middle;
     }
     if (!s && high >= 1) s = kpd__tune_measure(t, 1, best, e);
-    t->progress.done = end;
-    return s;
+    return s ? s : kpd__progress_to(&t->progress, end, e);
 }
 
 static bool kpd__tune_better(const kpd_tuning *a, const kpd_tuning *b, float recall) {
     float found[2];
-    found[0] = a->recall < recall ? a->recall : recall; found[1] = b->recall < recall ? b->recall : recall;
+    found[0] = kpd__lesser(a->recall, recall); found[1] = kpd__lesser(b->recall, recall);
     return found[0] > found[1] || (found[0] >= found[1] && a->work < b->work);
 }
 
@@ -10063,7 +10067,7 @@ static kpd_status kpd__tune_try(kpd__tune *t, float breadth, float candidates, f
     return s;
 }
 
-// The true best of all queries.
+// The true best of all queries. What is searched for then is by gamma.
 static kpd_status kpd__tune_exact(kpd__tune *t, kpd_error *e) {
     kpd_status s = KPD_OK;
     t->d.recall = 1;
@@ -10073,6 +10077,7 @@ static kpd_status kpd__tune_exact(kpd__tune *t, kpd_error *e) {
                               t->want_counts + i, e);
         if (!s) s = kpd__progress_add(&t->progress, KPD__TUNE_PARTS * KPD__TUNE_STEPS * n, e);
     }
+    t->d.recall = 0; t->d.breadth = t->d.candidates = 1;
     return s;
 }
 
@@ -10084,14 +10089,13 @@ static kpd_status kpd__tune_run(kpd__tune *t, float recall, kpd_tuning *best, kp
     kpd_status s;
     t->progress.of = 2 * KPD__TUNE_PARTS * KPD__TUNE_STEPS * t->n;
     s = kpd__tune_exact(t, e);
-    t->d.recall = 0; t->d.breadth = t->d.candidates = 1;
     if (!s) s = kpd__tune_gamma(t, recall, best, e);
     best->plain = best->work;
     for (int i = 0; !s && i < 3; i++) s = kpd__tune_try(t, breadth[i], 1, recall, best, e);
     for (int i = 0; !s && i < 3; i++) s = kpd__tune_try(t, best->breadth, candidates[i], recall, best, e);
     for (float c = 2; !s && best->recall < recall && c <= KPD__CANDIDATES_MOST; c *= 2)
         s = kpd__tune_try(t, best->breadth, c, recall, best, e);
-    return s ? s : kpd__progress_add(&t->progress, t->progress.of - t->progress.done, e);
+    return s ? s : kpd__progress_to(&t->progress, t->progress.of, e);
 }
 
 static void kpd__tune_keep(kpd_index *x, int32_t k, float recall, const kpd_tuning *best) {
@@ -10261,14 +10265,13 @@ static kpd_status kpd__dial_set(kpd_index *x, kpd__tune *t, kpd__progress *progr
     float below, beyond;
     kpd_status s = kpd__tune_exact(t, e);
     if (!s) s = kpd__progress_add(progress, part, e);
-    t->d.recall = 0; t->d.breadth = 1;
     for (size_t i = 0; i < KPD__DIAL; i++) dial[i] = kpd__dial_of(x, i);
     below = -first->gamma; beyond = -last->gamma;
     for (kpd__dial *d = first; !s && d <= last; d++) {
         if (d > first && d->gamma < d[-1].gamma) d->gamma = d[-1].gamma;
         if (d > first) d->candidates = d[-1].candidates;
         s = kpd__dial_find(t, kpd__dial_recall[d - dial], d, e);
-        if (!s) s = kpd__progress_add(progress, d < last ? part : progress->of - progress->done, e);
+        if (!s) s = kpd__progress_to(progress, d < last ? progress->done + part : progress->of, e);
     }
     if (s) return s;
     below += first->gamma; beyond += last->gamma;
@@ -10306,7 +10309,7 @@ static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd__pr
         kpd__tune_lay(&t, &a);
         t.q = q = (float *)kpd__take(&a, t.n, (size_t)x->dim * sizeof *q);
         kpd__own_queries(x, t.n, q);
-        s = kpd__vectors_check(x, q, t.n, "own query", NULL) ? kpd__progress_add(progress, progress->of - progress->done, e)
+        s = kpd__vectors_check(x, q, t.n, "own query", NULL) ? kpd__progress_to(progress, progress->of, e)
                                                              : kpd__dial_set(x, &t, progress, e);
         kpd__free(&x->allocator, memory, size);
     }
