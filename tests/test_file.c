@@ -769,17 +769,22 @@ static void contradictions_of_a_tree(void) {
     tree_lies("table", 0, 0x12345);
 }
 
-static kpd_status tuned_by(float k, float recall, float gamma, float breadth, float candidates) {
+// The tree with a section more.
+static kpd_status open_with(part p) {
     image x = unpack(&tree_file);
-    float numbers[5];
     tiny_bytes b;
     kpd_status s;
-    numbers[0] = k; numbers[1] = recall; numbers[2] = gamma; numbers[3] = breadth; numbers[4] = candidates;
-    insert_part(&x, x.n, make_part("tuned", 4, 2, 1, 5, (const uint8_t *)numbers, sizeof numbers));
+    insert_part(&x, x.n, p);
     b = pack(&x);
     s = open_bytes(INDEX, &b, false);
     tiny_bytes_free(&b);
     return s;
+}
+
+static kpd_status tuned_by(float k, float recall, float gamma, float breadth, float candidates) {
+    float numbers[5];
+    numbers[0] = k; numbers[1] = recall; numbers[2] = gamma; numbers[3] = breadth; numbers[4] = candidates;
+    return open_with(make_part("tuned", 4, 2, 1, 5, (const uint8_t *)numbers, sizeof numbers));
 }
 
 // What was tuned decides how much a search takes from its room: no number is taken that is not meant to be there.
@@ -799,17 +804,10 @@ static void lies_of_a_tuning(void) {
 
 // A dial of which one number is another.
 static kpd_status dial_with(size_t at, float number) {
-    image x = unpack(&tree_file);
     float numbers[16];
-    tiny_bytes b;
-    kpd_status s;
     for (size_t i = 0; i < 8; i++) { numbers[2 * i] = 0.3f + 0.1f * (float)i; numbers[2 * i + 1] = 1; }
     numbers[at] = number;
-    insert_part(&x, x.n, make_part("dial", 4, 2, 8, 2, (const uint8_t *)numbers, sizeof numbers));
-    b = pack(&x);
-    s = open_bytes(INDEX, &b, false);
-    tiny_bytes_free(&b);
-    return s;
+    return open_with(make_part("dial", 4, 2, 8, 2, (const uint8_t *)numbers, sizeof numbers));
 }
 
 static void lies_of_a_dial(void) {
