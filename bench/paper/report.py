@@ -2,7 +2,8 @@
 
     python3 report.py FOLDER [STUDENT ...]
 
-Of the students that are named, or of all. Table 1 compares F1 with that of the last, or with Pearson's; table 2 with LLM+CTR+KD.
+Of the students that are named, or of all. Table 1 compares F1 with that of the last, or with Pearson's; table 2 with
+LLM+CTR+KD's.
 Intervals are of 95 %, of bootstraps over seeds and pairs or items. A difference is marked * where its p, by Holm's method over
 the table's rows, is below .05; anything less is a tie. What is not there is left out."""
 import glob
@@ -69,15 +70,15 @@ def paper(values, i, digits=2):
     return number(values[i], digits) if values else "-"
 
 
-def named(rows, students):
-    return [n for n in rows if not students or n in students]
+def tables_of(rows, students, path):
+    """{name: its table}, in the order of rows, of the students that are asked for and have one; {} in path stands for a name"""
+    return {n: t for n in rows if not students or n in students for t in [read(path.format(n))] if t}
 
 
 def table1(folder, students):
     reference = students[-1] if students else "pearson"
     other = NAMES1.get(reference, reference.upper())
-    llm = {n: read(f"{folder}/pairs/{n}.llm.tsv") for n in named(PAPER1, students)}
-    llm = {n: t for n, t in llm.items() if t}
+    llm = tables_of(PAPER1, students, folder + "/pairs/{}.llm.tsv")
     truth = {n: read(f"{folder}/pairs/{n}.truth.tsv") for n in llm}
     change = differences(llm, "f1", reference)
     rows = []
@@ -101,21 +102,20 @@ def table1(folder, students):
 
 
 def served(folder, students):
-    by = {judge: {n: t for n in named(PAPER2, students) if (t := read(f"{folder}/auction/{n}.served.{judge}.tsv"))} for judge in ("llm", "truth")}
+    by = {judge: tables_of(PAPER2, students, f"{folder}/auction/{{}}.served.{judge}.tsv") for judge in ("llm", "truth")}
     change = {judge: differences(tables, "pr", "llm+ctr+kd") for judge, tables in by.items()}
     rows = [[name.upper(), interval(t["kp"], 0)] + [cell for judge, tables in by.items() for cell in (
         interval(tables[name]["pr"]), change[judge].get(name, "-"))] + [paper(PAPER2[name], 0, 0), paper(PAPER2[name], 1)]
         for name, t in by["llm"].items()]
-    print("**Table 2, the assistant as filter.** KP, the median of an item's keyphrases to which it gives .5 or more; PR, the share "
-          "of them\nthat the judge passes, and less that of LLM+CTR+KD; the paper's KP and PR, whose filter is not said.\n")
+    print("**Table 2, the assistant as filter.** KP, the median of an item's keyphrases to which it gives .5 or more; PR, the "
+          "share of them\nthat the judge passes, and less that of LLM+CTR+KD; the paper's KP and PR, whose filter is not said.\n")
     table(["labels", "KP", "PR, LLM", "less LLM+CTR+KD's", "PR, truth", "less LLM+CTR+KD's", "KP, paper", "PR, paper"], rows)
 
 
 def table2(folder, students):
     figures = ["pr", "pass@5", "pass@10", "pass@15", "pass@20"]
     for by in ("llm", "truth"):
-        tables = {n: read(f"{folder}/auction/{n}.{by}.tsv") for n in named(PAPER2, students)}
-        tables = {n: t for n, t in tables.items() if t}
+        tables = tables_of(PAPER2, students, f"{folder}/auction/{{}}.{by}.tsv")
         change = differences(tables, "pass@10", "llm+ctr+kd")
         rows = [[name.upper(), interval(t["kp"], 0)] + [interval(t[f]) for f in figures] + [change.get(name, "-")] +
                 ([" / ".join(paper(PAPER2[name], i, 2 if i else 0) for i in range(6))] if by == "llm" else [])
@@ -127,8 +127,8 @@ def table2(folder, students):
         table(["labels", "KP", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20", "Pass@10 - LLM+CTR+KD's"] +
               (["paper"] if by == "llm" else []), rows)
     served(folder, students)
-    tables = {n: read(f"{folder}/auction/{n}.judges.tsv") for n in named(PAPER2, students)}
-    rows = [[name.upper()] + [interval(t[f][6:9]) for f in figures] for name, t in tables.items() if t]
+    tables = tables_of(PAPER2, students, folder + "/auction/{}.judges.tsv")
+    rows = [[name.upper()] + [interval(t[f][6:9]) for f in figures] for name, t in tables.items()]
     print("**Table 2, the LLM less the truth** on the same lists: what a figure owes to its judge.\n")
     table(["labels", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20"], rows)
 
