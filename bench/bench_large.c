@@ -1,7 +1,7 @@
 // A tree of millions of vectors: time and memory of its build, its file, and what a search finds at which speed, with its lists
 // found by groups and without, by gamma; then by the recall that is asked for.
 //
-//     bench_large [ROWS [LISTS [FILE [STORAGE]]]]     200000 0 build/large.kpi int8; 0 lists: as many as the build takes by itself
+//     bench_large [ROWS [LISTS [FILE [STORAGE]]]]     200000 0 build/large.kpi int8; 0 lists: as many as the build takes
 //
 // Vectors are made up: 64 dimensions, around a centre for each 100 of them, the d-th dimension d^-1/2 as wide, noise .7 of that.
 // Under cosine; 1,000 queries of the same kind, k 10, one a call, on one core; recall by an exact search of all.

@@ -40,7 +40,7 @@ def main():
     a = p.parse_args()
     import kpd
     with open(a.titles, encoding="utf-8") as f:
-        texts = [line.rstrip("\n") for line in f][:a.n]
+        texts = [line.rstrip("\n").replace("\t", " ") for line in f][:a.n]      # behind a TAB the command reads a category
     if len(texts) < a.n:
         sys.exit(f"{a.titles}: {len(texts)} lines, expected {a.n}")
     model = kpd.Model(a.model, threads=a.threads)
@@ -54,9 +54,10 @@ def main():
             model.encode(texts)
             python = a.n / (time.perf_counter() - began)
             rates.append((python, command(os.environ.get("KPD", "build/kpd"), a.model, f.name, a.threads)))
-            print(f"Python {rates[-1][0]:8.0f} texts/s, kpd embed {rates[-1][1]:8.0f}, ratio {rates[-1][0] / rates[-1][1]:.3f}",
+            print("Python {:8.0f} texts/s, kpd embed {:8.0f}, ratio {:.3f}".format(*rates[-1], rates[-1][0] / rates[-1][1]),
                   flush=True)
-    print(f"median ratio {statistics.median(x / y for x, y in rates):.3f} of {a.rounds} rounds, {a.n} texts, {a.threads} thread(s)")
+    print(f"median ratio {statistics.median(x / y for x, y in rates):.3f} of {a.rounds} rounds, {a.n} texts, "
+          f"{a.threads} thread(s)")
     print(f"import kpd {1e3 * statistics.median(import_seconds('kpd') for _ in range(5)):.0f} ms after numpy")
 
 

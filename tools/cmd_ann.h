@@ -12,14 +12,15 @@ typedef struct ann {
     float *found; double *seconds;      // [n]: share of a query's best; of each query by itself
 } ann;
 
-static bool ann_search(const job *j, const ann *x, const kpd_search_desc *d, size_t i, size_t n, kpd_hit *hits, int32_t *counts) {
+static bool ann_search(const job *j, const ann *x, const kpd_search_desc *d, size_t i, size_t n, kpd_hit *hits,
+                       int32_t *counts) {
     kpd_error e;
     hits += i * (size_t)x->k;
     return !kpd_index_search(j->session, j->index, x->q + i * (size_t)x->dim, n, d, hits, counts + i, &e) ||
            fail_row(j->arg[1], &e, (int64_t)i);
 }
 
-// What the file says of query i is among the first n ids of its row; of equal scores any will do.
+// Whether a hit is one of the best of query i: by the file's ids, or by its score, where of equal ones any will do.
 static bool ann_is_best(const ann *x, size_t i, const kpd_hit *h, int32_t best) {
     if (!x->ids) return h->score >= x->truth[i * (size_t)x->k + (size_t)best - 1].score;
     for (int32_t r = 0; r < best; r++)
@@ -35,7 +36,7 @@ static void ann_count(ann *x) {
     }
 }
 
-// A line: asked, found and its interval over queries, queries a second in one call (the better of two) and milliseconds one by one.
+// A line: asked, found, its interval over queries; queries a second in one call, the better of two; milliseconds one by one.
 static bool ann_line(job *j, ann *x, const kpd_search_desc *d) {
     kpdt_bootstrap_desc b = {0};
     kpdt_interval share;
@@ -88,8 +89,9 @@ static bool ann_read_truth(job *j, ann *x, const char *path) {
     bool ok;
     if (!npy_open(&r, path, why, sizeof why)) return fail(path, 0, "%s", why);
     ids = (float *)job_alloc(j, x->n, (size_t)r.cols * sizeof *ids);
-    ok = ids && (r.ids || fail(path, 0, "no ids, expected an .ivecs file")) && ((r.rows >= (int64_t)x->n && r.cols >= x->k) ||
-                 fail(path, 0, "%lld rows of %d ids, expected %zu of %d or more", (long long)r.rows, (int)r.cols, x->n, (int)x->k));
+    ok = ids && (r.ids || fail(path, 0, "no ids, expected an .ivecs file"));
+    if (ok && (r.rows < (int64_t)x->n || r.cols < x->k))
+        ok = fail(path, 0, "%lld rows of %d ids, expected %zu of %d or more", (long long)r.rows, (int)r.cols, x->n, (int)x->k);
     if (ok && !npy_read(&r, ids, x->n, &n)) ok = fail(path, 0, "its rows differ in width, or the file ended while it was read");
     npy_close(&r);
     x->ids = (const int32_t *)(const void *)ids; x->n_ids = r.cols;

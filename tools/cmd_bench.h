@@ -44,7 +44,7 @@ static bool bench_row(job *j, const kpd_model *m, kpd_session *s, const batch *b
                       double *spent) {
     double seconds[BENCH_ROUNDS], least = 1;
     int32_t n = j->text.n;
-    if (!embed_texts(j, m, s, b, false)) return false;   // warms up
+    if (!embed_texts(j, m, s, b, false)) return false;  // warms up
     bench_stages(s, -1, spent);
     for (int r = 0; r < BENCH_ROUNDS; r++) {
         seconds[r] = now();

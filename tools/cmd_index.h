@@ -612,7 +612,7 @@ static bool tune(job *j) {
     kpd_error e;
     start(j, "queries");
     q = all_vectors(j, j->arg[1]);
-    j->watch = library_progress(&j->call, "searches tried");
+    j->watch = library_progress(&j->call, "steps");
     if (!q || !open_session(j, k, j->vectors.cols)) return false;
     if (kpd_index_tune(j->session, j->index, q, n, k, recall, &t, &e)) return fail_row(j->arg[1], &e, 0);
     j->count.done = (int64_t)n;

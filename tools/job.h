@@ -401,10 +401,14 @@ static bool read_inputs(job *j, const kpd_model *m, kpd_tower tower, kpd_input *
 
 // >>progress  A bar on a terminal, a plain line now and then elsewhere; nothing for short work. ----------------------
 
+static void begin_count(counter *c, const char *unit) {
+    c->unit = unit;
+    c->started = c->shown = now();
+}
+
 static void start(job *j, const char *unit) {
-    j->count.unit = unit;
+    begin_count(&j->count, unit);
     j->tokens = -1;
-    j->count.started = j->count.shown = now();
 }
 
 static void format_left(char *out, size_t size, double elapsed, double fraction) {
@@ -466,9 +470,8 @@ static bool library_reports(void *user, int64_t done, int64_t of) {
 // Of a long call of the library, which begins now and counts in `unit`.
 static kpd_progress library_progress(counter *c, const char *unit) {
     kpd_progress p;
-    c->unit = unit;
+    begin_count(c, unit);
     c->done = 0;
-    c->started = c->shown = now();
     p.report = library_reports; p.user = c;
     return p;
 }
