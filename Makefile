@@ -93,7 +93,10 @@ HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/files.h tool
 $(B)/tests.d/%.o: tests/%.c $(HEADERS)
 	@mkdir -p $(B)/tests.d
 	$(CC) $(STD) $(WARN) $(CFLAGS) $(OWN) -Itests -c -o $@ $<
-$(addprefix $(B)/tests.d/test_,convert.o kernels.o layers.o): OWN = $(COPY)     # these have a copy of the kernels each
+# These have a copy of the implementation each. COPY and SCALAR are the sanitizers', with which a copy takes a minute: the kernels
+# of every level are in kpd.o and in test_kernels.c.
+$(B)/tests.d/test_kernels.o: OWN = $(COPY)
+$(addprefix $(B)/tests.d/test_,convert.o layers.o): OWN = $(COPY) $(SCALAR)
 $(B)/tests.d/test_shop.o: tools/shop.h
 # Levels that this machine lacks, instruction by instruction in C: on x86-64 only, and only where there is AVX2 beneath. Given
 # CFLAGS hide these flags and leave the suites empty, as under the sanitizers, with which they would take minutes. -O1 compiles
@@ -150,7 +153,7 @@ $(B)/tests_cpp: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h $(TESTS)
 SANITIZER = $(shell command -v clang >/dev/null && echo CC=clang CXX=clang++)   # gcc takes minutes over the same code
 asan:
 	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all" \
-	    COPY=-fno-sanitize=pointer-overflow $(addprefix $(B)/asan/,tests tests_cpp kpd catalogue)
+	    COPY=-fno-sanitize=pointer-overflow SCALAR=-DKPD_NO_SIMD $(addprefix $(B)/asan/,tests tests_cpp kpd catalogue)
 	@mkdir -p $(B)/tmp
 	@export ASAN_OPTIONS=allocator_may_return_null=1 && $(MAKE) -Otarget --no-print-directory asan_tests asan_cli
 asan_tests:
@@ -159,7 +162,7 @@ asan_cli:
 	@sh tests/cli.sh $(B)/asan/kpd
 THREADED = $(patsubst tests/test_%.c,%,$(shell grep -l 'RUN.*thread' tests/test_*.c))
 tsan:
-	$(MAKE) B=$(B)/tsan $(SANITIZER) CFLAGS="-O1 -g1 -fsanitize=thread" ONLY="$(THREADED)" $(B)/tsan/some
+	$(MAKE) B=$(B)/tsan $(SANITIZER) CFLAGS="-O1 -g1 -fsanitize=thread" SCALAR=-DKPD_NO_SIMD ONLY="$(THREADED)" $(B)/tsan/some
 	@mkdir -p $(B)/tmp && $(B)/tsan/some --filter=thread
 
 BLAS ?= -lblas
