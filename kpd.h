@@ -190,7 +190,7 @@ extern "C" {
 
 // The number of this header's structs and enums. A program that calls a shared library compares its own with kpd_abi()'s, and
 // sets it in each desc, where another than the library's is refused. Descs end in zeros for fields to come: they are checked.
-#define KPD_ABI 4
+#define KPD_ABI 5
 KPDDEF uint32_t kpd_abi(void);
 
 #define KPD_MAX_WIDTH     16384         // H, F, D, and the dim of an index
@@ -416,6 +416,8 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     kpd_dtype dtype;                    // of the weights; a created model has f32, kpd_model_convert makes the others
     bool separate_towers;               // bi-encoder: own weights for keyphrases, of all but the modules
     bool no_normalize;                  // bi-encoder: vectors keep their length
+    bool mlm_head;                      // bi-encoder of f32: it keeps what guesses hidden words, for trainers (kpd_train.h); no
+                                        // vector depends on it, and models that are converted leave it out
     int32_t truncate_dim;               // bi-encoder: vectors are cut to these columns, not normalised again; 0 = all, D
     kpd_metric similarity;              // bi-encoder: what its vectors are to be compared by; nothing here computes it
     int32_t arithmetic;                 // of int8: a sum of KPD_OFFSET_HIDDEN and KPD_WIDE_QKV
@@ -4501,7 +4503,9 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 //     and .output.LayerNorm .weight and .bias [H]
 //     and once, always as f32 panels, of a cross-encoder: pooler.dense and classifier .weight, .bias (padded to 16); of a
 //     bi-encoder, for both towers: modules.j.linear.weight, .bias (padded to 16) for Dense, modules.j.norm.weight and .bias for
-//     LayerNorm (epsilon 1e-5). A vector's shape is {length, 1, 1}, with the padding where there is one.
+//     LayerNorm (epsilon 1e-5); and, not required, the head of masked-language modelling, f32, row-major, all of it or nothing:
+//     mlm.transform.weight [H, H] and .bias [H], mlm.norm.weight and .bias [H], mlm.bias [V]. A vector's shape is
+//     {length, 1, 1}, with the padding where there is one.
 //
 // An index (kind 2) has:
 //     config          i32  [16]: 0 dim, 1 metric (0 cosine, 1 dot, 2 l2), 2 storage (1 f32, 3 int8, of a tree also 4 int16,
@@ -4552,7 +4556,8 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 // not at all.
 
 enum { KPD__U8 = 1, KPD__I32, KPD__I64, KPD__F32, KPD__BF16, KPD__F32_PANELS = 8, KPD__BF16_PANELS, KPD__INT8_PANELS };
-enum { KPD__REQUIRED = 1, KPD__SUMMED = 2, KPD__OPTIONAL = 1 << 16 };   // the last is not of the file: may be absent
+enum { KPD__REQUIRED = 1, KPD__SUMMED = 2,
+       KPD__OPTIONAL = 1 << 16, KPD__IGNORABLE = 1 << 17 };    // not of the file: may be absent; written without KPD__REQUIRED
 
 #define KPD__FORMAT 2                   // major version
 #define KPD__MAX_SECTIONS 65536
@@ -5475,8 +5480,8 @@ static kpd_status kpd__model_check(const kpd_model_desc *d, kpd_error *e) {
     if (!(d->layer_norm_eps > 0 && d->layer_norm_eps < 1))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: layer_norm_eps is %g, expected over 0 and under 1",
                          (double)d->layer_norm_eps);
-    if (d->kind == KPD_CROSS_ENCODER && (d->separate_towers || d->n_modules))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: a cross-encoder has neither separate towers nor modules");
+    if (d->kind == KPD_CROSS_ENCODER && (d->separate_towers || d->n_modules || d->mlm_head))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "model: a cross-encoder has neither separate towers, modules nor mlm_head");
     if (kpd__range(e, "model: arithmetic", d->arithmetic, 0, d->dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | KPD_WIDE_QKV : 0))
         return KPD_ERR_ARGUMENT;
     if (kpd__modules_check(d, e)) return KPD_ERR_ARGUMENT;
@@ -5585,7 +5590,7 @@ static const void *kpd__plan_section(kpd__plan *p, const char *name, uint32_t ty
     size_t size;
     p->n_sections++;
     if (p->status || (!p->table && !p->file)) return NULL;
-    kpd__section_set(&want, name, type, (flags & ~(uint32_t)KPD__OPTIONAL) | KPD__REQUIRED, rows, cols, 0);
+    kpd__section_set(&want, name, type, flags & KPD__IGNORABLE ? 0 : KPD__REQUIRED, rows, cols, 0);
     want.shape[2] = depth;
     if (!kpd__payload_size(type, want.shape, &size)) {
         p->status = kpd__fail(p->e, KPD_ERR_LIMIT, -1, "%s: section %s is too large", p->path, name);
@@ -5765,11 +5770,28 @@ static void kpd__plan_modules(kpd__plan *p, kpd__matrix *dense, kpd__norm *norm,
     }
 }
 
+// A tensor that nothing here computes with, row-major: a vector where it has one row.
+static void kpd__plan_kept(kpd__plan *p, const char *name, size_t rows, size_t cols) {
+    const void *data = rows == 1 ? kpd__plan_section(p, name, KPD__F32, KPD__IGNORABLE, cols, 1, 1)
+                                 : kpd__plan_section(p, name, KPD__F32, KPD__IGNORABLE, rows, cols, 1);
+    kpd__plan_tensor(p, name, rows, cols, kpd__tensor_f32((const float *)data, false));
+}
+
+static void kpd__plan_mlm_head(kpd__plan *p, const kpd_model_desc *d) {
+    size_t h = (size_t)d->width;
+    kpd__plan_kept(p, "mlm.transform.weight", h, h);
+    kpd__plan_kept(p, "mlm.transform.bias", 1, h);
+    kpd__plan_kept(p, "mlm.norm.weight", 1, h);
+    kpd__plan_kept(p, "mlm.norm.bias", 1, h);
+    kpd__plan_kept(p, "mlm.bias", 1, (size_t)d->vocab_size);
+}
+
 // All sections of a model behind config, templates, special and vocab.
 static void kpd__plan_model(kpd__plan *p, kpd_model *m, const kpd_model_desc *d) {
     kpd__plan_encoder(p, &m->tower[0], d, "");
     if (d->separate_towers) kpd__plan_encoder(p, &m->tower[1], d, "keyphrase.");
     else m->tower[1] = m->tower[0];
+    if (d->mlm_head) kpd__plan_mlm_head(p, d);
     if (d->kind == KPD_BI_ENCODER) { kpd__plan_modules(p, m->dense, m->norm, d); return; }
     kpd__plan_matrix(p, &m->pooler, KPD_F32, "", "pooler.dense", (size_t)d->width, (size_t)d->width, true, KPD_TANH);
     kpd__plan_matrix(p, &m->classifier, KPD_F32, "", "classifier", (size_t)d->n_labels, (size_t)d->width, true, KPD_IDENTITY);
@@ -5820,6 +5842,7 @@ static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) 
     if (!vocab) return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no section vocab", path);
     s = kpd__config_read(c, &m->desc, &t, e);
     if (s) return s;
+    m->desc.mlm_head = m->desc.kind == KPD_BI_ENCODER && kpd__file_find(&m->file, "mlm.transform.weight");
     m->desc.template_item = templates[0]; m->desc.template_keyphrase = templates[1]; m->desc.template_pair = templates[2];
     t.unk = special[0]; t.cls = special[1]; t.sep = special[2]; t.pad = special[3]; t.mask = special[4];
     t.vocab = (const char *)m->file.data + vocab->offset; t.vocab_size = (size_t)vocab->size;
@@ -7022,6 +7045,7 @@ static kpd_status kpd__model_convert(const kpd_model *m, const kpd_convert_desc 
     if (s) return s;
     desc.allocator = d->allocator;
     desc.dtype = d->dtype ? d->dtype : KPD_F32;
+    desc.mlm_head = desc.mlm_head && desc.dtype == KPD_F32;
     desc.converted_from = kpd_model_fingerprint(m, KPD_ITEM);
     desc.arithmetic = desc.dtype == KPD_INT8 ? KPD_OFFSET_HIDDEN | (d->wide_qkv ? KPD_WIDE_QKV : 0) : 0;
     for (size_t i = 0; i < m->n_tensors; i++)
@@ -13109,7 +13133,7 @@ static const uint32_t kpd__nfd_long[155][3] = {
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
-//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 4;
+//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 5;
 //          files of version 2: config of 64 numbers, special tokens by role in templates, fingerprints, kinds of index
 //
 // LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,

@@ -97,12 +97,12 @@
 //
 // Letters: B rows of a batch, C columns (candidates or classes), n pairs or samples, D width of a vector, k ranks;
 // s score, t label or teacher's score, y in {0, 1} a label, p a probability. Gradients carry a d: ds = dL/ds.
-// References: [Oord 2018] InfoNCE; [Henderson 2017] in-batch negatives (MNR); [Hadsell 2006] contrastive; [SBERT] Reimers
-// and Gurevych 2019; [Hofstaetter 2020] margin-MSE; [Hinton 2015] distillation; [Su 2022] CoSENT (kexue.fm/archives/8847);
-// [AnglE] Li and Li 2023; [D2LLM] Liao et al. 2024 (Pearson); [Burges 2005] RankNet; [Yi 2019] log q correction; [MRL]
-// Kusupati et al. 2022 (Matryoshka); [Guo 2017] calibration; [Zhu 2017], [Zhou 2018] AUC by query (optimised cost per click;
-// deep interest network); [Holm 1979]; [Loshchilov 2019] decoupled weight decay (AdamW); [BERT] Devlin et al. 2019. ST = the
-// sentence-transformers library.
+// References: [Oord 2018] InfoNCE; [Henderson 2017] in-batch negatives (MNR); [Hadsell 2006] contrastive; [SBERT] Reimers and
+// Gurevych 2019; [Hofstaetter 2020] margin-MSE; [Hinton 2015] distillation; [Su 2022] CoSENT (kexue.fm/archives/8847); [AnglE]
+// Li and Li 2023; [D2LLM] Liao et al. 2024 (Pearson); [Burges 2005] RankNet; [Yi 2019] log q correction; [MRL] Kusupati et al.
+// 2022 (Matryoshka); [Sanh 2019] DistilBERT; [Guo 2017] calibration; [Zhu 2017], [Zhou 2018] AUC by query (optimised cost per
+// click; deep interest network); [Holm 1979]; [Loshchilov 2019] decoupled weight decay (AdamW); [BERT] Devlin et al. 2019. ST =
+// the sentence-transformers library.
 
 // ------------------------------------------------------------------------------------------------------------------
 #ifndef KPD_TRAIN_H
@@ -150,6 +150,9 @@ extern "C" {
 //                  t_i - t_j as in [D2LLM]; none: 0. O(n^2) within a query                            [Burges 2005]
 // On texts, by a trainer only (kpdt_trainer_mlm):
 //   MLM            mean over masked tokens of -log softmax(logits)[the token that stood there]                  [BERT]
+//   MLM_KL         T^2 times the mean over masked tokens of KL(softmax(t / T) || softmax(logits / T)), T = temperature, t the
+//                  logits of desc.mlm_teacher, which reads the same masked texts: so a small model learns a large one's guesses
+//                  [Hinton 2015, Sanh 2019]
 // On vectors, by a trainer only, one of whose sources must have it:
 //   SOFTMAX        kpdt_softmax_head_loss of no and yes, t 0 or 1, at each width of `dims`, whose head is the part of one for
 //                  all columns. The head begins at random, is in checkpoints, and in no model                  [SBERT]
@@ -158,7 +161,7 @@ extern "C" {
     X(LOSS_NONE, "none") X(MNR, "mnr") X(MNR_SYMMETRIC, "mnr-symmetric") X(CONTRASTIVE, "contrastive")               \
     X(ONLINE_CONTRASTIVE, "online-contrastive") X(MSE, "mse") X(COSENT, "cosent") X(PEARSON, "pearson") X(BCE, "bce")  \
     X(MARGIN_MSE, "margin-mse") X(KL, "kl") X(RANKNET, "ranknet") X(MLM, "mlm") \
-    X(SOFTMAX, "softmax")
+    X(SOFTMAX, "softmax") X(MLM_KL, "mlm-kl")
 typedef enum kpdt_loss { KPDT_LOSS_LIST(KPDT__ENUM) KPDT_LOSS_COUNT } kpdt_loss;
 KPDDEF const char *kpdt_loss_name(kpdt_loss loss);
 KPDDEF bool        kpdt_loss_from_name(const char *name, kpdt_loss *out);
@@ -191,7 +194,7 @@ typedef struct kpdt_loss_desc {
     float weight;                       // of value and gradient, 0 = 1; or KPDT_ZERO
     float scale;                        // MNR, COSENT, RANKNET: 0 = 20, that is temperature .05
     float margin;                       // CONTRASTIVE, ONLINE_CONTRASTIVE: 0 = .5; or KPDT_ZERO
-    float temperature;                  // KL: 0 = 1
+    float temperature;                  // KL, MLM_KL: 0 = 1
     float pos_weight;                   // BCE: 0 = 1; or KPDT_ZERO
     float epsilon;                      // PEARSON: 0 = 1e-8
     kpdt_target target;                 // MSE, PEARSON, MARGIN_MSE, KL
@@ -371,7 +374,8 @@ KPDDEF bool        kpdt_batching_from_name(const char *name, kpdt_batching *out)
 
 typedef struct kpdt_source {            // a data set, and what is to be learned from it
     const kpdt_dataset *data;           // must outlive the trainer; may be shared
-    kpdt_loss_desc losses[KPDT_MAX_LOSSES];   // summed; ended by LOSS_NONE. To MNR each row is a positive pair. MLM is alone
+    kpdt_loss_desc losses[KPDT_MAX_LOSSES];   // summed; ended by LOSS_NONE. To MNR each row is a positive pair. MLM and MLM_KL
+                                        // stand alone
     float share;                        // of the batches, beside that of the others; 0 for all = in proportion to rows
     kpdt_batching batching;
     bool log_q;                         // MNR lowers a candidate's scores by log q [Yi 2019], q = the share that its text (by
@@ -402,6 +406,7 @@ typedef struct kpdt_trainer_desc {
     const kpd_model *start;             // required; copied. Either kind; separate towers are trained separately
     const kpdt_source *sources; int32_t n_sources;   // none: the host brings its batches
     const kpd_model *assistant;         // whose probability is t where a loss has teacher KPDT_BY_ASSISTANT; must outlive
+    const kpd_model *mlm_teacher;       // with an mlm_head, and the start's vocabulary: what MLM_KL follows
     int32_t batch;                      // rows, 0 = 32
     int32_t accumulate;                 // batches a step, whose mean gradient counts; 0 = 1
     int32_t epochs;                     // 0 = 1: as many batches as it takes to see each row once
@@ -427,7 +432,8 @@ typedef struct kpdt_trainer_desc {
     bool cosine_decay;                  // the rate falls to 0 as half a cosine, not in a line
     uint64_t seed;                      // of dropout and the order of rows; hosts that share out a batch give each its own
     uint64_t weights_seed;              // of what begins at random, heads of mlm and softmax; to these hosts the same
-    bool mlm;                           // a bi-encoder gets the head of kpdt_trainer_mlm, as where a source's loss is MLM
+    bool mlm;                           // a bi-encoder gets the head of kpdt_trainer_mlm, as where a source's loss is MLM or
+                                        // MLM_KL
     kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
     kpd_progress progress;              // of a learn, in texts forward and back, and of a look, in texts
     kpd_parallel parallel;
@@ -451,9 +457,10 @@ typedef struct kpdt_trainer kpdt_trainer;
 
 // Allocates everything that training needs, of floats: 6 for each weight of a matrix and 4 for all others (1 more with dev: the
 // best are kept); for each of max_tokens L (8 H + F) + 2 H of what backward reads and 9 H + 2 F for gradients, with mlm 4 H
-// more and 168 V; with N negatives a row at most, 4 batch (D + batch) (1 + N). With BY_QUERY 8 bytes a row, with NO_DUPLICATES
-// batch^2 (1 + N) bytes. all-MiniLM-L6-v2 takes 1 GB, with max_tokens 1024 .6 GB. Errors: ARGUMENT names the field; NOT_FOUND
-// (mlm, and the vocabulary has no mask token); UNSUPPORTED, LIMIT, MEMORY; FORMAT (a file was changed).
+// more and 168 V; with mlm_teacher twice its weights, its passes as above and 168 V; with N negatives a row at most, 4 batch (D
+// + batch) (1 + N). With BY_QUERY 8 bytes a row, with NO_DUPLICATES batch^2 (1 + N) bytes. all-MiniLM-L6-v2 takes 1 GB, with
+// max_tokens 1024 .6 GB. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary has no mask token); UNSUPPORTED,
+// LIMIT, MEMORY; FORMAT (a file was changed).
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
@@ -515,11 +522,11 @@ KPDDEF kpd_status kpdt_trainer_rewind(kpdt_trainer *t, kpd_tower tower, size_t n
 // dropout as in kpdt_trainer_forward, and the head over each chosen token's vector x gives the logits
 //     E LN(f(W x + b)) + c, f the model's activation, E the word embeddings themselves (tied) [V, H]
 // *loss = mean over the chosen tokens of -log softmax(logits)[the token that was there], and its gradient is added, E's twice:
-// as the head's matrix and as a table. None chosen: 0, and no gradient. W, b, c and the norm are parameters like the others,
-// begun by desc.weights_seed, but no tensors of the model: kpdt_trainer_model leaves them out. The choice depends on (seed,
-// step, number of the text, position) only; texts are numbered as in kpdt_trainer_forward. Frozen embeddings stay so here too.
-// Errors as kpdt_trainer_forward; ARGUMENT too without desc.mlm, and for the second of separate towers. The tower has no pass
-// kept afterwards. Cost: three passes' worth of the encoder, and 6 V H flops a chosen token.
+// as the head's matrix and as a table. None chosen: 0, and no gradient. W, b, c and the norm are parameters like the others:
+// those of the start where it has an mlm_head, else begun by desc.weights_seed; what kpdt_trainer_model gives has them. The
+// choice depends on (seed, step, number of the text, position) only; texts are numbered as in kpdt_trainer_forward. Frozen
+// embeddings stay so here too. Errors as kpdt_trainer_forward; ARGUMENT too without desc.mlm, and for the second of separate
+// towers. The tower has no pass kept afterwards. Cost: three passes' worth of the encoder, and 6 V H flops a chosen token.
 KPDDEF kpd_status kpdt_trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float *loss, kpd_error *e);
 
 // The gradient of all parameters, [n], n a multiple of 16: for an all-reduce. The order depends on the model's shape and the
@@ -979,6 +986,7 @@ typedef struct kpdt__ops {
     void (*normalize_backward)(const float *x, const float *dy, size_t n, float *dx);
     void (*adamw)(const kpdt__adamw *o, size_t n, float *w, const float *g, float *m, float *v);
     float (*entropy)(float *x, size_t n, size_t label, float scale, float *margin);
+    float (*divergence)(float *x, float *y, size_t n, float heat, float scale, float inverse[2]);
     void (*scores)(const kpdt__products *p, const float *scale, size_t n, float *s, size_t lds);
     void (*score_gradient)(const kpdt__products *p, bool columns, const float *scale, size_t n, const float *own, size_t ldo,
                            double *dot, float *d);
@@ -1041,6 +1049,7 @@ typedef struct kpdt__net {          // one model's parameters; tapes share it
     kpdt__tower tower[2];           // the same twice unless separate
     kpdt__module modules[4]; size_t n_modules;
     bool has_mlm; kpdt__mlm mlm;
+    bool forward_only;              // a teacher's: no gradients, and no panels to go back through
     bool has_softmax; size_t softmax_w, softmax_b;   // offsets of [2, 3 dim] and [2]
     kpdt__linear **linears; size_t n_linears;
     kpdt__parameter *parameters; size_t n_parameters;
@@ -1077,7 +1086,7 @@ static void kpdt__plan_panels(kpdt__plan *p, kpdt__linear *l, size_t parts, size
     size_t rows = parts == 1 ? n : parts * kpd__round_up(n, 16);
     l->parts = parts; l->n = n; l->k = k;
     l->panels = (float *)kpd__take(p->arena, kpd__round_up(rows, 16) * k, sizeof(float));
-    l->transposed = (float *)kpd__take(p->arena, kpd__round_up(k, 16) * rows, sizeof(float));
+    l->transposed = p->net->forward_only ? NULL : (float *)kpd__take(p->arena, kpd__round_up(k, 16) * rows, sizeof(float));
     l->y.panels = l->panels; l->y.n = rows; l->y.k = k; l->y.activation = KPD_IDENTITY;
     l->y.bias = bias ? kpdt__at(p, l->b) : NULL;
     l->dx.panels = l->transposed; l->dx.n = k; l->dx.k = rows; l->dx.activation = KPD_IDENTITY; l->dx.bias = NULL;
@@ -1205,16 +1214,23 @@ static void kpdt__net_lay(kpdt__net *net, const kpdt__plan *count, kpd__arena *a
     net->tower[0].layers = (kpdt__layer *)kpd__take(a, layers, sizeof(kpdt__layer));
     if (net->desc.separate_towers) net->tower[1].layers = (kpdt__layer *)kpd__take(a, layers, sizeof(kpdt__layer));
     net->w = (float *)kpd__take(a, count->n, sizeof(float));
-    net->g = (float *)kpd__take(a, count->n, sizeof(float));
+    if (!net->forward_only) net->g = (float *)kpd__take(a, count->n, sizeof(float));
     memset(&p, 0, sizeof p);
     p.net = net; p.arena = a;
     kpdt__plan_net(&p);
     net->n = p.n; net->n_parameters = p.n_parameters; net->n_linears = p.n_linears;
 }
 
-// The parameters of a model, copied, with zero gradients; with mlm and softmax their heads' too, which are zero.
-// kpdt__net_refresh must follow. Errors: MEMORY, LIMIT.
-static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, bool softmax, const kpd_allocator *allocator, kpdt__net **out,
+// Whether a parameter is a tensor of m: of heads, mlm's where m has it.
+static bool kpdt__is_tensor(const kpdt__net *net, size_t i, const kpd_model *m) {
+    return i < net->n_tensors || (m->desc.mlm_head && !strncmp(net->parameters[i].name, "mlm.", 4));
+}
+
+enum { KPDT__WITH_MLM = 1, KPDT__WITH_SOFTMAX = 2, KPDT__FORWARD_ONLY = 4 };
+
+// The parameters of a model, copied, with zero gradients; with mlm and softmax their heads' too, which are zero where the model
+// has none. kpdt__net_refresh must follow. Errors: MEMORY, LIMIT.
+static kpd_status kpdt__net_create(const kpd_model *m, int with, const kpd_allocator *allocator, kpdt__net **out,
                                    kpd_error *e) {
     kpdt__net plan, *net;
     kpdt__plan count;
@@ -1227,7 +1243,8 @@ static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, bool softmax, c
     plan.desc = m->desc;
     plan.pooling = m->desc.kind == KPD_CROSS_ENCODER ? KPD_POOL_CLS : m->desc.pooling;
     plan.normalize = m->desc.kind == KPD_BI_ENCODER && !m->desc.no_normalize;
-    plan.has_mlm = mlm; plan.has_softmax = softmax;
+    plan.has_mlm = with & KPDT__WITH_MLM; plan.has_softmax = (with & KPDT__WITH_SOFTMAX) != 0;
+    plan.forward_only = (with & KPDT__FORWARD_ONLY) != 0;
     count.net = &plan; count.arena = &a;
     kpdt__plan_net(&count);
     memset(&a, 0, sizeof a);
@@ -1238,8 +1255,8 @@ static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, bool softmax, c
     net = (kpdt__net *)kpd__take(&a, 1, sizeof *net);
     *net = plan;
     kpdt__net_lay(net, &count, &a);
-    for (size_t i = 0; i < net->n_tensors; i++)
-        if (kpd_model_get(m, net->parameters[i].name, net->w + net->parameters[i].offset, e)) {
+    for (size_t i = 0; i < net->n_parameters; i++)
+        if (kpdt__is_tensor(net, i, m) && kpd_model_get(m, net->parameters[i].name, net->w + net->parameters[i].offset, e)) {
             kpdt__net_destroy(net);
             return KPD_ERR_NOT_FOUND;
         }
@@ -1247,32 +1264,36 @@ static kpd_status kpdt__net_create(const kpd_model *m, bool mlm, bool softmax, c
     return KPD_OK;
 }
 
-// Random heads. Each parameter has its own sequence.
-static void kpdt__heads_begin(kpdt__net *net, uint64_t seed) {
+// Random heads where m, the start, has none. Each parameter has its own sequence.
+static void kpdt__heads_begin(kpdt__net *net, const kpd_model *m, uint64_t seed) {
     for (size_t i = net->n_tensors; i < net->n_parameters; i++) {
         const kpdt__parameter *p = &net->parameters[i];
-        if (p->decay) kpdt__normal(kpdt__random(seed, i), 0.02f, (size_t)p->rows * (size_t)p->cols, net->w + p->offset);
+        if (!p->decay || kpdt__is_tensor(net, i, m)) continue;
+        kpdt__normal(kpdt__random(seed, i), 0.02f, (size_t)p->rows * (size_t)p->cols, net->w + p->offset);
     }
-    for (size_t i = 0; net->has_mlm && i < (size_t)net->desc.width; i++) net->w[net->mlm.norm.gamma + i] = 1;
+    for (size_t i = 0; net->has_mlm && !m->desc.mlm_head && i < (size_t)net->desc.width; i++)
+        net->w[net->mlm.norm.gamma + i] = 1;
 }
 
 // Writes parameters w, laid out as the net's, into a created model of the same shape.
 static kpd_status kpdt__net_export(const kpdt__net *net, const float *w, kpd_model *m, kpd_error *e) {
-    for (size_t i = 0; i < net->n_tensors; i++) {
-        kpd_status s = kpd_model_set(m, net->parameters[i].name, w + net->parameters[i].offset, e);
+    for (size_t i = 0; i < net->n_parameters; i++) {
+        kpd_status s = KPD_OK;
+        if (kpdt__is_tensor(net, i, m)) s = kpd_model_set(m, net->parameters[i].name, w + net->parameters[i].offset, e);
         if (s) return s;
     }
     return KPD_OK;
 }
 
-// Panel `at` (16 rows of one part) of W, and the same rows of W^T's panels.
+// Panel `at` (16 rows of one part) of W, and the same rows of W^T's panels, where there are any.
 static void kpdt__refresh_panel(const kpdt__linear *l, const float *w, size_t at) {
     size_t per_part = kpd__round_up(l->n, 16) / 16, part = at / per_part, first = at % per_part * 16, k = l->k;
     size_t rows = kpd__min(16, l->n - first);
     const float *from = w + l->w + part * kpd__round_up(l->n * k, 16) + first * k;
-    float *to = l->panels + at * 16 * k, *back = l->transposed + at * 16 * 16;
-    for (size_t c = 0; c < k; c += 16, back += l->dx.k * 16) {
+    float *to = l->panels + at * 16 * k, tile[16 * 16];
+    for (size_t c = 0; c < k; c += 16) {
         size_t cols = kpd__min(16, k - c);
+        float *back = l->transposed ? l->transposed + c * l->dx.k + at * 16 * 16 : tile;
         for (size_t r = 0; r < rows; r++) memcpy(back + r * 16, from + r * k + c, cols * sizeof *back);
         for (size_t j = 0; j < cols; j++)
             for (size_t r = 0; r < rows; r++) to[(c + j) * 16 + r] = back[r * 16 + j];
@@ -1948,7 +1969,8 @@ static void kpdt__mlm_forward_task(void *arg, int32_t task) {
     }
 }
 
-typedef struct kpdt__mlm_rows { const kpdt__tape *t; size_t start, n; float scale; } kpdt__mlm_rows;   // a piece of them
+// A piece of them. teacher: a tape that has been through the same tokens, or NULL where labels are followed.
+typedef struct kpdt__mlm_rows { const kpdt__tape *t, *teacher; size_t start, n; float scale, temperature; } kpdt__mlm_rows;
 
 static size_t kpdt__mlm_ld(const kpdt__tape *t) { return kpd__round_up(t->net->mlm.decoder.n, 16); }
 
@@ -1976,6 +1998,20 @@ static void kpdt__mlm_entropy_task(void *arg, int32_t task) {
     }
 }
 
+static void kpdt__mlm_kl_task(void *arg, int32_t task) {
+    const kpdt__mlm_rows *r = (const kpdt__mlm_rows *)arg;
+    const kpdt__tape *t = r->t;
+    for (size_t i = (size_t)task; i < r->n; i += (size_t)t->n_tasks) {
+        size_t at = i * kpdt__mlm_ld(t);
+        float inverse[2] = {0, 0}, d = t->train->divergence(t->mlm.logits + at, r->teacher->mlm.logits + at,
+                                                            t->net->mlm.decoder.n, 1 / r->temperature,
+                                                            r->scale * r->temperature, inverse);
+        double kl = kpdt__nan();
+        if (kpd__finite(d)) kl = (double)d + kpdt__log((double)inverse[1]) - kpdt__log((double)inverse[0]);
+        t->mlm.loss[r->start + i] = (double)r->temperature * (double)r->temperature * kl;
+    }
+}
+
 // dy = dlogits E, by columns.
 static void kpdt__mlm_back_task(void *arg, int32_t task) {
     const kpdt__mlm_rows *r = (const kpdt__mlm_rows *)arg;
@@ -1994,7 +2030,12 @@ static void kpdt__mlm_piece(kpdt__mlm_rows *r, bool train) {
     const kpdt__linear *l = &t->net->mlm.decoder;
     kpdt__sums s;
     kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_logits_task, r);
-    kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_entropy_task, r);
+    if (r->teacher) {
+        kpdt__mlm_rows of = *r;
+        of.t = r->teacher;
+        kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_logits_task, &of);
+    }
+    kpd__run(&t->parallel, t->n_tasks, r->teacher ? kpdt__mlm_kl_task : kpdt__mlm_entropy_task, r);
     if (!train) return;
     kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_back_task, r);
     s.t = t; s.n = 0; s.rows = r->n; s.layer = 0;
@@ -2033,14 +2074,16 @@ static void kpdt__mlm_backward(kpdt__tape *t) {
     kpdt__encoder_backward(t);
 }
 
-// Behind kpdt__encode, with tape.mlm.n, at and label set: the sum over the masked tokens of -log softmax(logits)[label]. In
-// training (weight not 0) net->g += weight times the gradient of their mean.
-static double kpdt__mlm_loss(kpdt__tape *t, float weight) {
+// Behind kpdt__encode, with tape.mlm.n, at and label set: the sum over the masked tokens of -log softmax(logits)[label], or
+// with a teacher's tape, likewise encoded and with the same n and at, of T^2 KL. In training (weight not 0) net->g += weight
+// times the gradient of their mean.
+static double kpdt__mlm_loss(kpdt__tape *t, kpdt__tape *teacher, float temperature, float weight) {
     kpdt__mlm_rows r;
     double loss = 0;
     if (!t->mlm.n) return 0;
-    r.t = t; r.scale = weight / (float)t->mlm.n;
+    r.t = t; r.teacher = teacher; r.scale = weight / (float)t->mlm.n; r.temperature = temperature;
     kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_forward_task, t);
+    if (teacher) kpd__run(&t->parallel, t->n_tasks, kpdt__mlm_forward_task, teacher);
     for (r.start = 0; r.start < t->mlm.n; r.start += KPDT__MLM_ROWS) {
         r.n = kpd__min(KPDT__MLM_ROWS, t->mlm.n - r.start);
         kpdt__mlm_piece(&r, weight != 0);
@@ -3818,13 +3861,14 @@ struct kpdt_trainer {
     kpdt__alike alike;
     kpdt__dev dev;
     const kpd_model *assistant; kpd_session *session;   // for its scores
+    kpdt__net *teacher; kpdt__tape *teacher_tape;       // of MLM_KL, or NULL
     float *work;                        // of a similarity's scores and their gradient
     size_t max_tokens, max_texts, batch;
     size_t texts_room;                  // keyphrases of a batch, or pairs, with negatives
     int32_t accumulate;
     float dropout;
     uint64_t seed, weights_seed;
-    kpdt__content start_is, assistant_is;   // the latter 0 where nobody asks it
+    kpdt__content start_is, assistant_is, teacher_is;   // the latter two 0 where nobody asks them
     int64_t texts, tokens;              // through learn since the last apply
     kpd_progress host; kpd__progress progress;      // of a learn or a look
     bool begun;                         // a step: draw, learn, forward or mlm since the last apply
@@ -3876,6 +3920,7 @@ static bool kpdt__of_queries(const kpdt_loss_desc *l) {
 }
 
 static bool kpdt__on_matrix(kpdt_loss l) { return l == KPDT_MNR || l == KPDT_MNR_SYMMETRIC; }
+static bool kpdt__on_texts(kpdt_loss l) { return l == KPDT_MLM || l == KPDT_MLM_KL; }
 
 static bool kpdt__any_on_matrix(const kpdt_loss_desc *losses) {
     bool any = false;
@@ -3938,20 +3983,21 @@ static kpd_status kpdt__loss_check(kpd_kind kind, int32_t dim, const kpdt_loss_d
     if (l->loss == KPDT_SOFTMAX && l->teacher != KPDT_BY_LABEL)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: softmax by teacher %s, expected label: it takes no and yes",
                          kpdt_teacher_name(l->teacher));
-    if (kind == KPD_BI_ENCODER) return l->loss == KPDT_MLM ? KPD_OK : kpdt__loss_similarity_check(l, dim, e);
-    if (kpdt__on_matrix(l->loss) || l->loss == KPDT_MLM || l->loss == KPDT_SOFTMAX)
+    if (kind == KPD_BI_ENCODER) return kpdt__on_texts(l->loss) ? KPD_OK : kpdt__loss_similarity_check(l, dim, e);
+    if (kpdt__on_matrix(l->loss) || kpdt__on_texts(l->loss) || l->loss == KPDT_SOFTMAX)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: a cross-encoder learns from losses on pairs only");
     return KPD_OK;
 }
 
-// Those of a source or of a batch, up to LOSS_NONE: one at least, and MLM alone.
+// Those of a source or of a batch, up to LOSS_NONE: one at least, and MLM or MLM_KL alone.
 static kpd_status kpdt__losses_check(kpd_kind kind, int32_t dim, const kpdt_loss_desc *losses, kpd_error *e) {
     if (!losses[0].loss) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "no loss, expected 1 to %d", KPDT_MAX_LOSSES);
     for (int32_t k = 0; k < KPDT_MAX_LOSSES && losses[k].loss; k++) {
         kpd_status s = kpdt__loss_check(kind, dim, &losses[k], e);
         if (s) return s;
-        if (k && (losses[k].loss == KPDT_MLM || losses[0].loss == KPDT_MLM))
-            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "MLM stands beside another loss");
+        if (k && (kpdt__on_texts(losses[k].loss) || kpdt__on_texts(losses[0].loss)))
+            return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "%s stands beside another loss",
+                             kpdt_loss_name(kpdt__on_texts(losses[k].loss) ? losses[k].loss : losses[0].loss));
     }
     return KPD_OK;
 }
@@ -3961,7 +4007,10 @@ static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i,
     const kpdt_dataset *x = d->sources[i].data;
     const char *lacks = NULL;
     bool negatives = kpdt__has(x, KPDT_COL_NEGATIVE);
-    if (l->loss == KPDT_MLM) return KPD_OK;
+    if (l->loss == KPDT_MLM_KL && !d->mlm_teacher)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: mlm-kl follows desc.mlm_teacher, and there is none",
+                         (int)i);
+    if (kpdt__on_texts(l->loss)) return KPD_OK;
     if (!kpdt__has(x, KPDT_COL_KEYPHRASE)) lacks = "keyphrase";
     else if (!kpdt__has(x, KPDT_COL_TITLE)) lacks = "title";
     else if (kpdt__on_matrix(l->loss)) return KPD_OK;
@@ -4037,7 +4086,29 @@ static bool kpdt__any_source_has(const kpdt_trainer_desc *d, kpdt_loss loss) {
 
 // Asked for, or needed by a source or by dev.
 static bool kpdt__wants_mlm(const kpdt_trainer_desc *d) {
-    return d->mlm || (d->dev && d->dev_metric == KPDT_DEV_MLM_LOSS) || kpdt__any_source_has(d, KPDT_MLM);
+    return d->mlm || (d->dev && d->dev_metric == KPDT_DEV_MLM_LOSS) || kpdt__any_source_has(d, KPDT_MLM) ||
+           kpdt__any_source_has(d, KPDT_MLM_KL);
+}
+
+// Whether two models have the same tokens, number by number.
+static bool kpdt__same_vocabulary(const kpd_model *a, const kpd_model *b) {
+    const kpd_tokenizer_desc *x = kpd_tokenizer_get_desc(a->tokenizer), *y = kpd_tokenizer_get_desc(b->tokenizer);
+    return a->desc.vocab_size == b->desc.vocab_size && x->vocab_size == y->vocab_size &&
+           !memcmp(x->vocab, y->vocab, x->vocab_size);
+}
+
+// A teacher reads the start's token numbers, and guesses among them.
+static kpd_status kpdt__teacher_check(const kpdt_trainer_desc *d, kpd_error *e) {
+    const kpd_model_desc *start = &d->start->desc, *teacher = &d->mlm_teacher->desc;
+    if (!teacher->mlm_head)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm_teacher has no mlm_head, as what was trained by mlm has");
+    if (!kpdt__same_vocabulary(d->start, d->mlm_teacher))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm_teacher has another vocabulary than the start");
+    if (teacher->n_positions < start->max_tokens || teacher->n_types < start->n_types)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: mlm_teacher has %d positions and %d types, the start texts of up "
+                         "to %d tokens and %d types", (int)teacher->n_positions, (int)teacher->n_types, (int)start->max_tokens,
+                         (int)start->n_types);
+    return KPD_OK;
 }
 
 static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) {
@@ -4059,6 +4130,7 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
         s = kpd__fail(e, KPD_ERR_NOT_FOUND, -1, "training: mlm: the mask token \"%.*s\" is not in the vocabulary",
                       KPD__SHOWN(d->start->tokenizer->desc.mask, 60));
     if (!s && d->assistant) s = kpd__assistant_check(d->assistant, "training", e);
+    if (!s && d->mlm_teacher) s = kpdt__teacher_check(d, e);
     if (!s) s = kpdt__dev_check(d, e);
     return s;
 }
@@ -4074,7 +4146,7 @@ static void kpdt__side_lay(kpdt_trainer *t, kpdt__side *x, size_t texts, size_t 
 
 static bool kpdt__asks(const kpdt_loss_desc *losses, kpdt_teacher teacher) {
     for (int i = 0; i < KPDT_MAX_LOSSES && losses[i].loss; i++)
-        if (!kpdt__on_matrix(losses[i].loss) && losses[i].loss != KPDT_MLM && losses[i].teacher == teacher) return true;
+        if (!kpdt__on_matrix(losses[i].loss) && !kpdt__on_texts(losses[i].loss) && losses[i].teacher == teacher) return true;
     return false;
 }
 
@@ -4136,6 +4208,8 @@ KPDDEF void kpdt_trainer_destroy(kpdt_trainer *t) {
     if (!t) return;
     a = t->allocator;
     kpd_session_destroy(t->session);
+    kpdt__tape_destroy(t->teacher_tape);
+    kpdt__net_destroy(t->teacher);
     if (t->net) kpd__free(&a, t->dev.best_w, t->net->n * sizeof(float));
     kpdt__optimizer_destroy(t->optimizer);
     for (int i = 0; i < t->n_sides; i++) kpdt__tape_destroy(t->side[i].tape);
@@ -4178,6 +4252,18 @@ static kpd_status kpdt__session_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
     t->assistant_is = kpdt__content_of(d->assistant);
     x.assistant = d->assistant; x.simd = d->simd; x.parallel = d->parallel; x.allocator = d->allocator;
     return kpd_session_create(&x, &t->session, e);
+}
+
+// The net that MLM_KL follows, with the head that it was trained with. A host's batches may ask for it too.
+static kpd_status kpdt__teacher_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
+    kpd_status s;
+    if (!d->mlm_teacher || !t->net->has_mlm) return KPD_OK;
+    s = kpdt__net_create(d->mlm_teacher, KPDT__WITH_MLM | KPDT__FORWARD_ONLY, &t->allocator, &t->teacher, e);
+    if (s) return s;
+    t->teacher_is = kpdt__content_of(d->mlm_teacher);
+    kpdt__net_refresh(t->teacher, &d->parallel);
+    return kpdt__tape_create(t->teacher, t->max_tokens, t->max_texts, ops, kpdt__ops_of(ops->level), &d->parallel, NULL,
+                             &t->teacher_tape, e);
 }
 
 static bool kpdt__by_class(kpdt_dev_metric m) { return m == KPDT_DEV_AUC || m == KPDT_DEV_AP || m == KPDT_DEV_F1; }
@@ -4329,10 +4415,10 @@ static void kpdt__optimizer_fill(kpdt__optimizer *o, const kpdt_trainer_desc *d)
 static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
     const kpdt__ops *train = kpdt__ops_of(ops->level);
     kpd_status s = kpdt__model_shell(d->start, &t->allocator, &t->shell, e);
-    if (!s)
-        s = kpdt__net_create(d->start, kpdt__wants_mlm(d), kpdt__any_source_has(d, KPDT_SOFTMAX), &t->allocator, &t->net, e);
+    int with = (kpdt__wants_mlm(d) ? KPDT__WITH_MLM : 0) | (kpdt__any_source_has(d, KPDT_SOFTMAX) ? KPDT__WITH_SOFTMAX : 0);
+    if (!s) s = kpdt__net_create(d->start, with, &t->allocator, &t->net, e);
     if (s) return s;
-    kpdt__heads_begin(t->net, t->weights_seed);
+    kpdt__heads_begin(t->net, d->start, t->weights_seed);
     t->start_is = kpdt__content_of(d->start);
     kpdt__net_refresh(t->net, &d->parallel);
     t->net->frozen = d->frozen_layers ? d->frozen_layers + 1 : 0;
@@ -4342,6 +4428,7 @@ static kpd_status kpdt__trainer_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
     if (!s) s = kpdt__optimizer_create(t->net, ops, train, &d->parallel, &t->optimizer, e);
     if (!s) s = kpdt__sampler_fill(&t->sampler, d, e);
     if (!s) s = kpdt__session_fill(t, d, e);
+    if (!s) s = kpdt__teacher_fill(t, d, ops, e);
     if (!s) s = kpdt__dev_fill(t, d, e);
     if (s) return s;
     kpdt__optimizer_fill(t->optimizer, d);
@@ -4593,18 +4680,29 @@ static void kpdt__mlm_mask(const kpdt_trainer *t, kpdt__side *x, const kpdt__bat
         }
 }
 
-// One batch of masked-language modelling over a side's tokens: *loss = the sum of -log p over its *n masked tokens. In training
-// the gradient of their mean is added. Otherwise no dropout is drawn, and the masks are those of no step: the same for a text
-// of the same number at any time, so that losses of a development set compare.
-static kpd_status kpdt__mlm_run(kpdt_trainer *t, kpdt__side *x, const kpdt__batch *b, float weight, double *loss, size_t *n,
-                                kpd_error *e) {
-    bool train = weight != 0;
+// The teacher's item tower over the masked tokens of a side, whose batch is b.
+static kpd_status kpdt__teacher_run(kpdt_trainer *t, const kpdt__side *x, const kpdt__batch *b, kpd_error *e) {
+    kpdt__mlm_tape *to = &t->teacher_tape->mlm;
+    kpdt__batch same = *b;
+    same.tower = KPD_ITEM;
+    to->n = x->tape->mlm.n;
+    memcpy(to->at, x->tape->mlm.at, to->n * sizeof *to->at);
+    return kpdt__encode(t->teacher_tape, &same, NULL, e);
+}
+
+// One batch of masked-language modelling over a side's tokens: *loss = the sum of -log p over its *n masked tokens, or where
+// `follow` is MLM_KL its own. In training the gradient of their mean is added. Otherwise no dropout is drawn, and the masks are
+// those of no step: the same for a text of the same number at any time, so that losses of a development set compare.
+static kpd_status kpdt__mlm_run(kpdt_trainer *t, kpdt__side *x, const kpdt__batch *b, const kpdt_loss_desc *follow,
+                                float weight, double *loss, size_t *n, kpd_error *e) {
+    bool train = weight != 0, teacher = follow && follow->loss == KPDT_MLM_KL;
     kpdt__dropout d = kpdt__dropout_make(train ? t->dropout : 0, t->seed, train ? (uint64_t)t->optimizer->step : UINT64_MAX);
     kpd_status s;
     kpdt__mlm_mask(t, x, b, d.key);
     s = kpdt__encode(x->tape, b, &d, e);
+    if (!s && teacher) s = kpdt__teacher_run(t, x, b, e);
     if (s) return s;
-    *loss = kpdt__mlm_loss(x->tape, weight);
+    *loss = kpdt__mlm_loss(x->tape, teacher ? t->teacher_tape : NULL, teacher ? kpdt__or(follow->temperature, 1) : 1, weight);
     *n = x->tape->mlm.n;
     return KPD_OK;
 }
@@ -4618,15 +4716,15 @@ static kpd_status kpdt__mlm_check(const kpdt_trainer *t, kpd_tower tower, kpd_er
 }
 
 // As kpdt_trainer_mlm; the gradient's weight is one more.
-static kpd_status kpdt__mlm_learn(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n, float weight, float *loss,
-                                  kpd_error *e) {
+static kpd_status kpdt__mlm_learn(kpdt_trainer *t, kpd_tower tower, const kpd_input *in, size_t n,
+                                  const kpdt_loss_desc *follow, float weight, float *loss, kpd_error *e) {
     kpdt__side *x = &t->side[tower];
     kpdt__batch b;
     double sum = 0;
     size_t masked = 0;
     kpd_status s = kpdt__mlm_check(t, tower, e);
     if (!s) s = kpdt__side_whole(t, tower, in, n, &b, e);
-    if (!s) s = kpdt__mlm_run(t, x, &b, weight, &sum, &masked, e);
+    if (!s) s = kpdt__mlm_run(t, x, &b, follow, weight, &sum, &masked, e);
     if (s) return s;
     x->n_texts += n;
     *loss = masked ? (float)(sum / (double)masked) : 0;
@@ -4637,7 +4735,7 @@ static kpd_status kpdt__trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_
                                     kpd_error *e) {
     if (!kpdt__side_of(t, tower, e)) return KPD_ERR_ARGUMENT;
     t->begun = true;
-    return kpdt__mlm_learn(t, tower, in, n, 1, loss, e);
+    return kpdt__mlm_learn(t, tower, in, n, NULL, 1, loss, e);
 }
 KPD__GUARDED(5, kpdt_trainer_mlm, kpdt__trainer_mlm, kpdt_trainer *, t, kpd_tower, tower, const kpd_input *, in, size_t, n,
              float *, loss)
@@ -5049,22 +5147,25 @@ static kpd_status kpdt__batch_argument(const kpdt_trainer *t, const kpdt_batch *
                          (unsigned long long)t->batch);
     s = kpdt__losses_check(t->net->desc.kind, (int32_t)kpdt__net_dim(t->net), b->losses, e);
     if (s) return kpdt__from(e, s, "training: a batch of", " rows: ", b->n);
+    if (b->losses[0].loss == KPDT_MLM_KL && !t->teacher)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch of mlm-kl, and desc has no mlm_teacher, or did not ask "
+                         "for mlm");
     s = kpdt__batch_negatives_check(t, b, e);
     if (s) return s;
     if (t->n_sides == 1 && kpdt__one_label((int32_t)kpdt__net_dim(t->net), e)) return KPD_ERR_UNSUPPORTED;
     for (int i = 0; i < t->n_sides; i++)
-        if (!b->in[i] && (b->losses[0].loss != KPDT_MLM || !b->in[1 - i]))
+        if (!b->in[i] && (!kpdt__on_texts(b->losses[0].loss) || !b->in[1 - i]))
             return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: a batch without texts of tower %d", i);
     return kpdt__batch_rows_check(t, b, e);
 }
 
-// MLM, of the items or else the keyphrases.
+// MLM or MLM_KL, of the items or else the keyphrases.
 static kpd_status kpdt__learn_texts(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e) {
     kpd_tower tower = b->in[KPD_ITEM] ? KPD_ITEM : KPD_KEYPHRASE;
     float weight = kpdt__or(b->losses[0].weight, 1);
     kpd_status s;
     kpdt__progress_begin(t, (size_t)b->n);
-    s = kpdt__mlm_learn(t, tower, b->in[tower], (size_t)b->n, weight / (float)t->accumulate, loss, e);
+    s = kpdt__mlm_learn(t, tower, b->in[tower], (size_t)b->n, b->losses, weight / (float)t->accumulate, loss, e);
     if (!s) s = kpd__progress_add(&t->progress, (size_t)b->n, e);
     if (s) return s;
     *loss *= weight;
@@ -5077,7 +5178,7 @@ static kpd_status kpdt__trainer_learn(kpdt_trainer *t, const kpdt_batch *b, floa
     kpd_status s = kpdt__batch_argument(t, b, e);
     size_t n = s ? 0 : (size_t)b->n * (size_t)t->n_sides + (size_t)b->n_negatives;
     t->begun = t->begun || !s;
-    if (!s && b->losses[0].loss == KPDT_MLM) return kpdt__learn_texts(t, b, loss, e);
+    if (!s && kpdt__on_texts(b->losses[0].loss)) return kpdt__learn_texts(t, b, loss, e);
     kpdt__progress_begin(t, 2 * n);
     for (int i = 0; !s && i < t->n_sides; i++)
         s = kpdt__tower_forward(t, (kpd_tower)i, b->in[i], kpdt__batch_texts(t, b, i), true, t->side[i].out, e);
@@ -5146,7 +5247,7 @@ static kpd_status kpdt__dev_mlm_slice(kpdt_trainer *t, kpd_tower tower, int64_t 
         size_t masked = 0;
         kpd_status s = kpdt__side_batch(t, tower, x->in, at, n, &b, e);
         b.first_text = (uint64_t)row + at;
-        if (!s) s = kpdt__mlm_run(t, x, &b, 0, &loss, &masked, e);
+        if (!s) s = kpdt__mlm_run(t, x, &b, NULL, 0, &loss, &masked, e);
         if (!s) s = kpd__progress_add(&t->progress, b.n_texts, e);
         if (s) return s;
         kpdt__mlm_sum(&x->tape->mlm, &b, sum);
@@ -5276,6 +5377,7 @@ static kpd_status kpdt__trainer_model(const kpdt_trainer *t, bool best, kpd_mode
     if (best && !t->dev.looked)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet that gave a figure");
     d.allocator = t->allocator;
+    d.mlm_head = t->net->has_mlm;
     s = kpd_model_create(&d, &m, e);
     if (!s) s = kpdt__net_export(t->net, best ? t->dev.best_w : t->net->w, m, e);
     if (s) kpd_model_destroy(m);
@@ -5383,6 +5485,10 @@ static void kpdt__settings_of(const kpdt_trainer *t, kpdt__settings *s) {
     kpdt__setting_add(s, "start (its weights)", t->start_is.weights, false);
     kpdt__setting_add(s, "assistant (shape, templates or vocabulary)", t->assistant_is.shape, false);
     kpdt__setting_add(s, "assistant (its weights)", t->assistant_is.weights, false);
+    if (t->teacher) {
+        kpdt__setting_add(s, "mlm_teacher (shape, templates or vocabulary)", t->teacher_is.shape, false);
+        kpdt__setting_add(s, "mlm_teacher (its weights)", t->teacher_is.weights, false);
+    }
     kpdt__settings_dev(t, s);
     kpdt__setting_number(s, "number of sources", (double)t->sampler.n_feeds);
     for (size_t i = 0; i < t->sampler.n_feeds; i++) {
@@ -7473,6 +7579,37 @@ static float KPDT__NAME(entropy)(float *x, size_t n, size_t label, float scale, 
     return inverse;
 }
 
+// KL(q || p) of the distributions q = softmax(heat y) and p = softmax(heat x) of two rows of logits [n], with room up to a
+// multiple of 16: returned + log inverse[1] - log inverse[0], returned = sum q ((heat y - its max) - (heat x - its max)) and
+// inverse = 1 / sum exp(heat x - its max), of y likewise. x becomes scale (p - q), y is q.
+static float KPDT__NAME(divergence)(float *x, float *y, size_t n, float heat, float scale, float inverse[2]) {
+    kpd__v top[2], s[2], sum = kpd__set(0);
+    float *row[2];
+    row[0] = x; row[1] = y;
+    for (int r = 0; r < 2; r++) {
+        top[r] = kpd__set(-INFINITY);
+        for (size_t i = n; i % 16; i++) row[r][i] = -INFINITY;
+        for (size_t i = 0; i < n; i += 16) top[r] = kpd__vmax(top[r], kpd__load(row[r] + i));
+        top[r] = kpd__set(kpd__hmax(top[r]));
+    }
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = kpd__part_n(i, n);
+        kpd__v apart = kpd__sub(kpd__sub(kpd__load_n(y + i, m), top[1]), kpd__sub(kpd__load_n(x + i, m), top[0]));
+        kpd__v q = kpd__exp(kpd__mul(kpd__sub(kpd__load(y + i), top[1]), kpd__set(heat)));
+        sum = kpd__fmadd(q, kpd__mul(apart, kpd__set(heat)), sum);
+    }
+    for (int r = 0; r < 2; r++) {
+        inverse[r] = KPDT__NAME(softmax)(row[r], n, heat);
+        s[r] = kpd__set(inverse[r]);
+    }
+    for (size_t i = 0; i < n; i += 16) {
+        kpd__v q = kpd__mul(kpd__load(y + i), s[1]);
+        kpd__store(y + i, q);
+        kpd__store(x + i, kpd__mul(kpd__sub(kpd__mul(kpd__load(x + i), s[0]), q), kpd__set(scale)));
+    }
+    return kpd__sum(sum) * inverse[1];
+}
+
 // s [rows, n] = (x panel, added to s if asked) times the row's scale, or as it is.
 static void KPDT__NAME(scores)(const kpdt__products *p, const float *scale, size_t n, float *s, size_t lds) {
     float tile[KPD__ROWS * 16];
@@ -7526,7 +7663,7 @@ static const kpdt__ops KPDT__NAME(ops) = {
     KPDT__NAME(embed), KPDT__NAME(norm), KPDT__NAME(norm_backward), KPDT__NAME(norm_gradient), KPDT__NAME(activate),
     KPDT__NAME(activate_backward), KPDT__NAME(add), KPDT__NAME(mul), KPDT__NAME(weight_gradient), KPDT__NAME(bias_gradient),
     KPDT__NAME(attention), KPDT__NAME(attention_backward), KPDT__NAME(pool_backward), KPDT__NAME(normalize_backward),
-    KPDT__NAME(adamw), KPDT__NAME(entropy), KPDT__NAME(scores), KPDT__NAME(score_gradient),
+    KPDT__NAME(adamw), KPDT__NAME(entropy), KPDT__NAME(divergence), KPDT__NAME(scores), KPDT__NAME(score_gradient),
     KPDT__NAME(exps)};
 
 #undef KPDT__NAME

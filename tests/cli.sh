@@ -1453,6 +1453,34 @@ run 0 $kpd train $tr/random.ini; run 0 $kpd info $tr/random/last.kpd; prints "1 
 { sed 's/= mnr/= mlm/' $tr/nothing.ini; printf '[dev]\nfile = dev.tsv\ncolumns = keyphrase - - -\nmetric = mlm\n'; } > $tr/mlm.ini
 run 0 $kpd train $tr/mlm.ini; prints "$tr/mlm/best.kpd: mlm -"
 
+# A large model learns words by mlm, and keeps what guesses them; a small one, made of some of its layers, follows it.
+t train_after_a_teacher
+m=$tr/teacher; mkdir -p $m
+texts='[data texts]\nfile = ../clicks.tsv\ncolumns = keyphrase title -\nloss ='
+{ printf '[model]\nvocab = ../vocab.txt\nlayers = 3\nwidth = 16\nheads = 2\n[train]\nsteps = 3\n'; printf "$texts mlm\n"; } > $m/large.ini
+run 0 $kpd train $m/large.ini; run 0 $kpd info $m/large/last.kpd; prints "3 layer(s)"; prints "head         guesses hidden words"
+follow() {      # NAME KEYS: one of large's layers
+    { printf "[model]\nstart = large/last.kpd\nteacher = large/last.kpd\n$2[train]\nsteps = 2\nbatch = 4\n"
+      printf "$texts mlm-kl temperature=2\n"; } > $m/$1.ini
+}
+follow whole ''; follow all 'start_layers = 1 2 3\n'; follow two 'start_layers = 1 3\n'; follow other 'start_layers = 2 3\n'
+for i in whole all two other; do run 0 $kpd train $m/$i.ini; done
+same $m/whole/last.kpd $m/all/last.kpd
+cmp -s $m/two/last.kpd $m/other/last.kpd && wrong "other layers make no difference"
+run 0 $kpd info $m/two/last.kpd; prints "2 layer(s)"
+run 0 $kpd train $m/two.ini --resume
+sed 's/steps = 3/steps = 4/' $m/large.ini > $m/longer.ini; run 0 $kpd train $m/longer.ini
+sed 's/^teacher.*/teacher = longer\/last.kpd/' $m/two.ini > $m/swapped.ini; mkdir $m/swapped; cp $m/two/checkpoint.kpc $m/swapped
+run 1 $kpd train $m/swapped.ini --resume; says "was made with another mlm_teacher (its weights)"
+follow four 'start_layers = 4\n'; run 1 $kpd train $m/four.ini; says "four.ini:4: start_layers: 4, and start has 3"
+sed 's/^teacher.*/teacher = ..\/student.kpd/' $m/two.ini > $m/headless.ini
+run 1 $kpd train $m/headless.ini; says "headless.ini:3: $m/../student.kpd: it has no head that guesses hidden words"
+sed '/^teacher/d' $m/two.ini > $m/none.ini; run 1 $kpd train $m/none.ini; says "none.ini:10: loss: mlm-kl follows a teacher"
+sed '/^start =/d' $m/two.ini > $m/none.ini; run 1 $kpd train $m/none.ini; says "none.ini:3: start_layers: there is no start"
+run 0 $kpd convert $m/large/last.kpd -o $m/large8.kpd --dtype int8; run 0 $kpd info $m/large8.kpd
+grep "guesses" "$dir/out" > /dev/null && wrong "an int8 model has the head"
+run 0 $kpd export $m/large/last.kpd -o $m/large_hf; run 0 $kpd import $m/large_hf -o $m/large_back.kpd
+
 # bad TEXT MESSAGE: the recipe is refused, and nothing is made. Its first five lines are good.
 t train_bad_recipe
 bad() {
@@ -1492,6 +1520,7 @@ done
 bad 'loss = mse target=odds\n' "6: target = odds: expected one of: probability logit cosine"
 bad 'loss = mse,\n' "6: loss: nothing before or behind a comma"
 bad 'loss = mse, mlm\n' "6: loss: mlm stands alone"
+bad 'loss = mlm-kl, mse\n' "6: loss: mlm-kl stands alone"
 bad 'loss = mse,mse,mse,mse,mse\n' "6: loss: more than 4"
 bad 'loss = mse teacher=assistant\n' "6: loss: teacher=assistant, but [model] names no assistant"
 bad 'loss = mse teacher=score\n' "6: loss: teacher=score, but columns has no 'score'"

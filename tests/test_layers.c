@@ -117,7 +117,7 @@ static rig make_rig(const shape *s, kpd_simd level, int32_t n_tasks, size_t toke
     r.model = model(s);
     r.net = NULL; r.tape = NULL;
     CHECK(kpd__usable(level));
-    CHECK_OK(kpdt__net_create(r.model, s->mlm, false, NULL, &r.net, NULL));
+    CHECK_OK(kpdt__net_create(r.model, s->mlm ? KPDT__WITH_MLM : 0, NULL, &r.net, NULL));
     for (size_t i = r.net->n_tensors; i < r.net->n_parameters; i++) {   // the head of masked-language modelling
         const kpdt__parameter *q = &r.net->parameters[i];
         weights(q->name, r.net->w + q->offset, (size_t)q->rows * (size_t)q->cols);
@@ -554,7 +554,7 @@ static void parameters_come_back_as_they_went_in(void) {
         for (size_t j = 0; j < (size_t)(r.net->parameters[i].rows * r.net->parameters[i].cols); j++)
             r.net->w[r.net->parameters[i].offset + j] += 0.25f;
     CHECK_OK(kpdt__net_export(r.net, r.net->w, r.model, NULL));
-    CHECK_OK(kpdt__net_create(r.model, false, false, NULL, &again, NULL));
+    CHECK_OK(kpdt__net_create(r.model, 0, NULL, &again, NULL));
     CHECK(!memcmp(again->w, r.net->w, r.net->n * sizeof(float)));
     kpdt__net_destroy(again);
     free_rig(&r);
@@ -628,7 +628,7 @@ static void refused_memory_is_reported(void) {
         kpdt__tape *tape = NULL;
         kpdt__optimizer *o = NULL;
         a.alloc = refuse; a.free = give_back; a.user = &left;
-        CHECK_STATUS(kpdt__net_create(m, false, false, &a, &net, NULL), most ? KPD_OK : KPD_ERR_MEMORY);
+        CHECK_STATUS(kpdt__net_create(m, 0, &a, &net, NULL), most ? KPD_OK : KPD_ERR_MEMORY);
         if (!net) continue;
         CHECK_STATUS(kpdt__tape_create(net, 16, 2, &kpd__scalar_ops, &kpd__scalar_train_ops, &p, NULL, &tape, NULL),
                      most > 1 ? KPD_OK : KPD_ERR_MEMORY);
@@ -947,95 +947,119 @@ static bool mlm_label(size_t at, int32_t *label) {
     return at % 3 == 1;
 }
 
-// The mean loss of a batch, and in training its gradient.
-static double mlm(rig *r, const texts *x, const kpdt__dropout *d, bool train) {
+#define HEAT 2.0f               // the temperature at which a teacher is followed
+static const shape teacher_shape = {20, 2, 24, 1, KPD_BI_ENCODER, KPD_POOL_MEAN, KPD_GELU, false, false, false, true};
+
+// The mean loss of a batch, by labels or by a teacher (NULL = none), and in training its gradient.
+static double mlm(rig *r, const rig *teacher, const texts *x, const kpdt__dropout *d, bool train) {
     kpdt__mlm_tape *m = &r->tape->mlm;
     m->n = 0;
     for (size_t at = 0; at < x->first[x->batch.n_texts]; at++)
         if (mlm_label(at, &m->label[m->n])) m->at[m->n++] = at;
     CHECK_OK(kpdt__encode(r->tape, &x->batch, d, NULL));
-    return kpdt__mlm_loss(r->tape, train ? 1 : 0) / (double)m->n;
+    if (!teacher) return kpdt__mlm_loss(r->tape, NULL, 1, train ? 1 : 0) / (double)m->n;
+    CHECK_OK(kpdt__encode(teacher->tape, &x->batch, NULL, NULL));
+    teacher->tape->mlm.n = m->n;
+    memcpy(teacher->tape->mlm.at, m->at, m->n * sizeof *m->at);
+    return kpdt__mlm_loss(r->tape, teacher->tape, HEAT, train ? 1 : 0) / (double)m->n;
 }
 
-static double plain_token(const double *w, const kpdt__net *net, const double *x, int32_t label) {
-    double u[WIDEST], logits[VOCAB], sum = 0;
+// log softmax(logits / heat) of a token's vector x.
+static void plain_guess(const double *w, const kpdt__net *net, const double *x, double heat, double *out) {
+    double u[WIDEST], sum = 0;
     size_t h = (size_t)net->desc.width;
     linear(w, &net->mlm.transform, 0, x, u);
     for (size_t i = 0; i < h; i++) u[i] = activate(net->desc.activation, u[i]);
     norm(w, &net->mlm.norm, u, h);
-    linear(w, &net->mlm.decoder, 0, u, logits);
-    for (size_t i = 0; i < VOCAB; i++) sum += exp(logits[i]);
-    return log(sum) - logits[label];
+    linear(w, &net->mlm.decoder, 0, u, out);
+    for (size_t i = 0; i < VOCAB; i++) sum += exp(out[i] / heat);
+    for (size_t i = 0; i < VOCAB; i++) out[i] = out[i] / heat - log(sum);
 }
 
-static double plain_mlm(const double *w, const kpdt__net *net, const kpdt__batch *b, const kpdt__dropout *d) {
-    static double x[MOST * WIDEST];
-    double loss = 0, count = 0;
+typedef struct plain_net { const double *w; const kpdt__net *net; } plain_net;
+
+// teacher NULL = by labels.
+static double plain_mlm(plain_net s, const plain_net *teacher, const kpdt__batch *b, const kpdt__dropout *d) {
+    static double x[MOST * WIDEST], y[MOST * WIDEST];
+    double loss = 0, count = 0, p[VOCAB], q[VOCAB], heat = teacher ? (double)HEAT : 1;
     int32_t label;
     for (size_t i = 0; i < b->n_texts; i++) {
-        size_t n = plain_encoder(w, net, b, d, i, x);
-        for (size_t t = 0; t < n; t++)
-            if (mlm_label(b->first[i] + t, &label)) {
-                loss += plain_token(w, net, x + t * (size_t)net->desc.width, label);
-                count++;
-            }
+        size_t n = plain_encoder(s.w, s.net, b, d, i, x);
+        if (teacher) plain_encoder(teacher->w, teacher->net, b, NULL, i, y);
+        for (size_t t = 0; t < n; t++) {
+            if (!mlm_label(b->first[i] + t, &label)) continue;
+            count++;
+            plain_guess(s.w, s.net, x + t * (size_t)s.net->desc.width, heat, p);
+            if (!teacher) { loss -= p[label]; continue; }
+            plain_guess(teacher->w, teacher->net, y + t * (size_t)teacher->net->desc.width, heat, q);
+            for (size_t k = 0; k < VOCAB; k++) loss += heat * heat * exp(q[k]) * (q[k] - p[k]);
+        }
     }
     return loss / count;
 }
 
-static void check_mlm(const shape *s, const kpdt__dropout *d, const char *what) {
+static void check_mlm(const shape *s, bool follow, const kpdt__dropout *d, const char *what) {
     static texts x;
-    rig r = make_rig(s, KPD_SIMD_SCALAR, 2, 64, 4);
-    double *w = in_double(r.net), *want = in_double(r.net);
+    rig r = make_rig(s, KPD_SIMD_SCALAR, 2, 64, 4), of = make_rig(&teacher_shape, KPD_SIMD_SCALAR, 2, 64, 4);
+    double *w = in_double(r.net), *want = in_double(r.net), *theirs = in_double(of.net);
+    const plain_net student = {w, r.net}, followed = {theirs, of.net}, *teacher = follow ? &followed : NULL;
     make_texts(&x, 4);
-    CHECK_NEAR(mlm(&r, &x, d, false), plain_mlm(w, r.net, &x.batch, d), 2e-6);
+    CHECK_NEAR(mlm(&r, follow ? &of : NULL, &x, d, false), plain_mlm(student, teacher, &x.batch, d), 2e-6);
     for (size_t i = 0; i < r.net->n; i++) CHECK(r.net->g[i] == 0);   // not trained
-    mlm(&r, &x, d, true);
+    mlm(&r, follow ? &of : NULL, &x, d, true);
     for (size_t i = 0; i < r.net->n; i++) {
         double at = w[i], up;
         if (i % 3 && i < r.net->parameters[r.net->n_tensors].offset) { want[i] = (double)r.net->g[i]; continue; }   // time
         w[i] = at + 1e-5;
-        up = plain_mlm(w, r.net, &x.batch, d);
+        up = plain_mlm(student, teacher, &x.batch, d);
         w[i] = at - 1e-5;
-        want[i] = (up - plain_mlm(w, r.net, &x.batch, d)) / 2e-5;
+        want[i] = (up - plain_mlm(student, teacher, &x.batch, d)) / 2e-5;
         w[i] = at;
     }
     check_tensors(r.net, want, what, 1e-5);
-    free(w); free(want);
-    free_rig(&r);
+    free(w); free(want); free(theirs);
+    free_rig(&r); free_rig(&of);
 }
 
 static void mlm_gradients_match_central_differences(void) {
     kpdt__dropout d = kpdt__dropout_make(0.2f, 7, 3);
     shape s = small;
     s.mlm = true;
-    check_mlm(&s, NULL, "mlm");
+    check_mlm(&s, false, NULL, "mlm");
+    check_mlm(&s, true, NULL, "mlm-kl");
     s.width = 20; s.heads = 1; s.ffn = 9; s.layers = 1; s.activation = KPD_GELU_TANH; s.separate = true;
-    check_mlm(&s, &d, "mlm, width 20, dropout");
+    check_mlm(&s, false, &d, "mlm, width 20, dropout");
+    check_mlm(&s, true, &d, "mlm-kl, width 20, dropout");
 }
 
-// tests/golden/mlm.bin, made by tools/golden_mlm.py: the loss, then the gradient.
-static void mlm_matches_pytorch(void) {
+// tests/golden/mlm.bin and mlm_kl.bin, made by tools/golden_mlm.py: the loss, then the gradient.
+static void check_mlm_golden(const char *path, bool follow) {
     static texts x;
-    FILE *f = fopen("tests/golden/mlm.bin", "rb");
+    FILE *f = fopen(path, "rb");
     shape s = small;
     double loss, *want;
-    rig r;
-    if (!CHECK_THAT(f != NULL, "cannot read tests/golden/mlm.bin")) return;
+    rig r, of;
+    if (!CHECK_THAT(f != NULL, "cannot read %s", path)) return;
     s.mlm = true;
     r = make_rig(&s, kpd__best_level(), 1, 64, 4);
+    of = make_rig(&teacher_shape, kpd__best_level(), 1, 64, 4);
     want = in_double(r.net);
     make_texts(&x, 4);
     read_floats(f, &loss, 1);
-    CHECK_NEAR(mlm(&r, &x, NULL, true), loss, 1e-6 * loss);
+    CHECK_NEAR(mlm(&r, follow ? &of : NULL, &x, NULL, true), loss, 1e-6 * loss);
     for (size_t i = 0; i < r.net->n_parameters; i++)
         read_floats(f, want + r.net->parameters[i].offset,
                     (size_t)r.net->parameters[i].rows * (size_t)r.net->parameters[i].cols);
-    check_tensors(r.net, want, "mlm", 1e-5);
+    check_tensors(r.net, want, path, 1e-5);
     CHECK(fgetc(f) == EOF);
     fclose(f);
     free(want);
-    free_rig(&r);
+    free_rig(&r); free_rig(&of);
+}
+
+static void mlm_matches_pytorch(void) {
+    check_mlm_golden("tests/golden/mlm.bin", false);
+    check_mlm_golden("tests/golden/mlm_kl.bin", true);
 }
 
 // Rows of 1 to 70 logits, one of them far from the others, against double.
@@ -1054,6 +1078,31 @@ static void mlm_entropy_is_right_at_every_length(void) {
                        1e-6 * (1 + loss));
             for (size_t i = 0; i < n; i++)
                 CHECK_NEAR(y[i], .25 * (exp((double)x[i] - (double)x[n / 2]) / sum - (i == label)), 1e-7);
+        }
+}
+
+// Likewise KL of two rows, the other's odd one far below.
+static void mlm_divergence_is_right_at_every_length(void) {
+    for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
+        for (size_t n = 1; kpd_simd_available((kpd_simd)l) && n <= 70; n++) {
+            float x[80], y[80], u[80], v[80], inverse[2], d;
+            double sum[2] = {0, 0}, kl = 0, p, q;
+            numbers("logits", x, n);
+            numbers("theirs", y, n);
+            x[n / 2] = n % 5 ? 3 : 60;
+            y[n / 3] = n % 7 ? -2 : -150;
+            memcpy(u, x, sizeof x);
+            memcpy(v, y, sizeof y);
+            for (size_t i = 0; i < n; i++) { sum[0] += exp((double)x[i] / 2); sum[1] += exp((double)y[i] / 2); }
+            d = kpdt__ops_of((kpd_simd)l)->divergence(u, v, n, 0.5f, 0.25f, inverse);
+            for (size_t i = 0; i < n; i++) {
+                q = exp((double)y[i] / 2) / sum[1];
+                p = exp((double)x[i] / 2) / sum[0];
+                kl += q * (((double)y[i] - (double)x[i]) / 2 - log(sum[1]) + log(sum[0]));
+                CHECK_NEAR(u[i], .25 * (p - q), 1e-7);
+                CHECK_NEAR(v[i], q, 2e-7);
+            }
+            CHECK_NEAR((double)d + log((double)inverse[1]) - log((double)inverse[0]), kl, 2e-6 * (1 + kl));
         }
 }
 
@@ -1109,7 +1158,7 @@ static void mlm_loss_of_a_development_set_compares(void) {
     for (int i = 0; i < 3; i++) {
         CHECK_OK(kpdt__side_whole(t, KPD_ITEM, items, PAIRS, &b, NULL));
         b.first_text = 40;
-        CHECK_OK(kpdt__mlm_run(t, x, &b, 0, &loss[i], &n[i], NULL));
+        CHECK_OK(kpdt__mlm_run(t, x, &b, NULL, 0, &loss[i], &n[i], NULL));
         t->optimizer->step += 3;
         if (i == 1) t->net->w[t->net->mlm.decoder.b + 6] += 1;   // c of "red"
     }
@@ -1313,6 +1362,7 @@ SUITE(layers) {
     RUN(layers, mlm_gradients_match_central_differences);
     RUN(layers, mlm_matches_pytorch);
     RUN(layers, mlm_entropy_is_right_at_every_length);
+    RUN(layers, mlm_divergence_is_right_at_every_length);
     RUN(layers, mlm_masks_as_bert_does);
     RUN(layers, mlm_loss_of_a_development_set_compares);
 }

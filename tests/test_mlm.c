@@ -1,5 +1,5 @@
-// Masked-language modelling and random starts through the API: the same bits at every level and number of tasks, learning,
-// what a start holds, refusals. tests/test_layers.c has the gradients and the masks.
+// Masked-language modelling, by labels and after a teacher, and random starts through the API: the same bits at every level and
+// number of tasks, learning, the head in files, what a start holds, refusals. tests/test_layers.c has gradients and masks.
 #include "../kpd_train.h"
 #include "test.h"
 #include <math.h>
@@ -238,6 +238,180 @@ static void bits_do_not_depend_on_level_or_tasks(void) {
     kpd_model_destroy(m);
 }
 
+static int n_of_head(const kpd_model *m) {
+    kpd_tensor t;
+    int n = 0;
+    for (int32_t i = 0; kpd_model_tensor(m, i, &t); i++) n += !strncmp(t.name, "mlm.", 4);
+    return n;
+}
+
+// A model that has learned the texts by so many steps, with its head.
+static kpd_model *taught(const kpd_model *from, int steps) {
+    kpdt_trainer_desc d = trainer_desc(from);
+    kpdt_trainer *t = NULL;
+    kpd_model *m = NULL;
+    float loss = 0;
+    d.warmup = 0.1f;
+    if (!CHECK_OK(kpdt_trainer_create(&d, &t, NULL))) abort();
+    for (int step = 0; step < steps; step++) {
+        CHECK_OK(kpdt_trainer_mlm(t, KPD_ITEM, texts(), TEXTS, &loss, NULL));
+        CHECK_OK(kpdt_trainer_apply(t, NULL, NULL));
+    }
+    if (!CHECK_OK(kpdt_trainer_model(t, false, &m, NULL))) abort();
+    kpdt_trainer_destroy(t);
+    return m;
+}
+
+static float loss_of(const kpd_model *m) {     // of one and the same masks
+    kpdt_trainer_desc d = trainer_desc(m);
+    kpdt_trainer *t = NULL;
+    float loss = 0;
+    if (!CHECK_OK(kpdt_trainer_create(&d, &t, NULL))) abort();
+    CHECK_OK(kpdt_trainer_mlm(t, KPD_ITEM, texts(), TEXTS, &loss, NULL));
+    kpdt_trainer_destroy(t);
+    return loss;
+}
+
+static void a_head_goes_on_where_it_was(void) {
+    kpd_model *m = start(KPD_BI_ENCODER, NULL, 1, false), *after = taught(m, 40), *opened = NULL, *bytes = NULL, *bare = NULL;
+    kpd_convert_desc c;
+    kpd_model_desc d;
+    kpd_error e;
+    float loss = loss_of(after);
+    CHECK_OK(kpd_model_save(after, "build/tmp/mlm_head.kpd", NULL));
+    if (!CHECK_OK(kpd_model_open("build/tmp/mlm_head.kpd", NULL, &opened, &e))) abort();
+    CHECK_OK(kpd_model_verify(opened, &e));
+    CHECK(kpd_model_get_desc(opened)->mlm_head && n_of_head(opened) == 5 && n_of_head(m) == 0);
+    CHECK(loss < .8f * loss_of(m) && loss_of(opened) == loss);
+    CHECK(kpd_model_fingerprint(opened, KPD_ITEM) == kpd_model_fingerprint(after, KPD_ITEM));
+    memset(&c, 0, sizeof c);
+    c.dtype = KPD_INT8;                                 // which serves only
+    CHECK_OK(kpd_model_convert(opened, &c, &bytes, &e));
+    CHECK(!kpd_model_get_desc(bytes)->mlm_head && n_of_head(bytes) == 0);
+    d = *kpd_model_get_desc(opened);
+    d.mlm_head = false;
+    CHECK_OK(kpdt_model_start(&d, opened, 1, &bare, &e));
+    CHECK(n_of_head(bare) == 0 && same(bare, opened, "embeddings.word_embeddings.weight"));
+    CHECK(kpd_model_fingerprint(bare, KPD_ITEM) == kpd_model_fingerprint(opened, KPD_ITEM));    // no vector depends on the head
+    d.mlm_head = true; d.kind = KPD_CROSS_ENCODER;
+    kpd_model_destroy(bare);
+    bare = NULL;
+    CHECK_STATUS(kpd_model_create(&d, &bare, &e), KPD_ERR_ARGUMENT);
+    CHECK(!bare && strstr(e.message, "mlm_head"));
+    kpd_model_destroy(m); kpd_model_destroy(after); kpd_model_destroy(opened); kpd_model_destroy(bytes);
+}
+
+static kpdt_batch teachers_batch(void) {
+    kpdt_batch b;
+    memset(&b, 0, sizeof b);
+    b.source = -1; b.n = TEXTS; b.in[KPD_ITEM] = texts();
+    b.losses[0].loss = KPDT_MLM_KL; b.losses[0].temperature = 2;
+    return b;
+}
+
+static uint64_t followed_bits(const kpd_model *m, const kpd_model *teacher, kpd_simd level, int32_t n_tasks, float *loss) {
+    kpdt_trainer_desc d = trainer_desc(m);
+    kpdt_batch b = teachers_batch();
+    kpdt_trainer *t = NULL;
+    size_t n = 0;
+    const float *g;
+    uint64_t hash;
+    d.simd = level; d.dropout = 0.1f; d.mlm_teacher = teacher; d.batch = TEXTS;
+    d.parallel.run = backwards; d.parallel.n_threads = n_tasks;
+    if (!CHECK_OK(kpdt_trainer_create(&d, &t, NULL))) abort();
+    CHECK_OK(kpdt_trainer_learn(t, &b, loss, NULL));
+    g = kpdt_trainer_gradient(t, &n);
+    hash = hash_of(g, n);
+    kpdt_trainer_destroy(t);
+    return hash;
+}
+
+static void a_teachers_bits_do_not_depend_on_level_or_tasks(void) {
+    kpd_model *m = start(KPD_BI_ENCODER, NULL, 1, false), *apart = start(KPD_BI_ENCODER, NULL, 2, true);
+    kpd_model *teacher = taught(apart, 5);
+    float want = 0, got = 0;
+    uint64_t hash = followed_bits(m, teacher, KPD_SIMD_SCALAR, 1, &want);
+    CHECK(want > 0);
+    for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++)
+        for (int32_t n = 1; kpd_simd_available((kpd_simd)l) && n <= 3; n++) {
+            CHECK_THAT(followed_bits(m, teacher, (kpd_simd)l, n, &got) == hash, "level %s, %d tasks",
+                       kpd_simd_name((kpd_simd)l), (int)n);
+            CHECK(got == want);
+        }
+    kpd_model_destroy(m); kpd_model_destroy(apart); kpd_model_destroy(teacher);
+}
+
+// One layer learns two layers' guesses, which are of the texts: its loss by labels falls too. A teacher follows itself at 0.
+static void a_small_model_learns_a_large_ones_guesses(void) {
+    kpd_model *large = start(KPD_BI_ENCODER, NULL, 1, false), *teacher = taught(large, 60), *small, *after = NULL;
+    kpd_model_desc shape = *kpd_model_get_desc(large);
+    kpdt_trainer_desc d;
+    kpdt_batch b = teachers_batch();
+    kpdt_trainer *t = NULL;
+    float loss = 0, first = 0, last = 0;
+    shape.n_layers = 1; shape.width = 12; shape.ffn_width = 24;
+    CHECK_OK(kpdt_model_start(&shape, NULL, 5, &small, NULL));
+    d = trainer_desc(small);
+    d.mlm_teacher = teacher; d.batch = TEXTS; d.steps = 150;
+    if (!CHECK_OK(kpdt_trainer_create(&d, &t, NULL))) abort();
+    for (int step = 0; step < 150; step++) {
+        CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+        if (!step) first = loss;
+        last = loss;
+        CHECK_OK(kpdt_trainer_apply(t, NULL, NULL));
+    }
+    CHECK_THAT(last < .5f * first, "from %g to %g", (double)first, (double)last);
+    CHECK_OK(kpdt_trainer_model(t, false, &after, NULL));
+    CHECK_THAT(loss_of(after) < .8f * loss_of(small), "%g, was %g", (double)loss_of(after), (double)loss_of(small));
+    kpdt_trainer_destroy(t);
+    d = trainer_desc(teacher);
+    d.mlm_teacher = teacher; d.batch = TEXTS; t = NULL;
+    if (!CHECK_OK(kpdt_trainer_create(&d, &t, NULL))) abort();
+    CHECK_OK(kpdt_trainer_learn(t, &b, &loss, NULL));
+    CHECK_NEAR((double)loss, 0, 2e-6);
+    kpdt_trainer_destroy(t);
+    kpd_model_destroy(large); kpd_model_destroy(teacher); kpd_model_destroy(small); kpd_model_destroy(after);
+}
+
+static void wrong_teachers_are_refused(void) {
+    kpd_model *m = start(KPD_BI_ENCODER, NULL, 1, false), *teacher = taught(m, 1), *other = NULL;
+    kpd_tokenizer *without = tokenizer(false);
+    kpd_model_desc shape = shape_of(without, KPD_BI_ENCODER);
+    kpdt_trainer_desc d = trainer_desc(m);
+    kpdt_batch b = teachers_batch();
+    kpdt_trainer *t = NULL;
+    float loss = 5;
+    kpd_error e;
+    d.batch = TEXTS; d.mlm_teacher = m;
+    CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_ARGUMENT);
+    CHECK(strstr(e.message, "mlm_head"));
+    shape.mlm_head = true;
+    CHECK_OK(kpdt_model_start(&shape, NULL, 1, &other, NULL));
+    d.mlm_teacher = other;
+    CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_ARGUMENT);
+    CHECK(strstr(e.message, "vocabulary"));
+    kpd_model_destroy(other);
+    shape = *kpd_model_get_desc(teacher);
+    shape.n_positions = shape.max_tokens = 23;
+    CHECK_OK(kpdt_model_start(&shape, NULL, 1, &other, NULL));
+    d.mlm_teacher = other;
+    CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_ARGUMENT);
+    CHECK(strstr(e.message, "positions"));
+    d.mlm_teacher = NULL;
+    CHECK_OK(kpdt_trainer_create(&d, &t, &e));
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    CHECK(loss == 5 && strstr(e.message, "mlm_teacher"));
+    kpdt_trainer_destroy(t);
+    d.mlm_teacher = teacher; t = NULL;
+    CHECK_OK(kpdt_trainer_create(&d, &t, &e));
+    b.losses[1].loss = KPDT_MLM;
+    CHECK_STATUS(kpdt_trainer_learn(t, &b, &loss, &e), KPD_ERR_ARGUMENT);
+    CHECK(loss == 5 && strstr(e.message, "beside another"));
+    kpdt_trainer_destroy(t);
+    kpd_tokenizer_destroy(without);
+    kpd_model_destroy(m); kpd_model_destroy(teacher); kpd_model_destroy(other);
+}
+
 static void sixty_steps_lower_the_loss(void) {
     kpd_model *m = start(KPD_BI_ENCODER, NULL, 1, true), *after = NULL;
     kpdt_trainer_desc d = trainer_desc(m);
@@ -254,7 +428,7 @@ static void sixty_steps_lower_the_loss(void) {
     }
     CHECK_THAT(last < .5 * first && last < log(30) - .5, "from %g to %g", first, last);   // more than which words there are
     CHECK_OK(kpdt_trainer_model(t, false, &after, NULL));
-    CHECK(kpd_model_size(after) == kpd_model_size(m));   // without the head
+    CHECK(n_of_head(after) == 5);
     CHECK(!same(m, after, "embeddings.word_embeddings.weight"));
     CHECK(same(m, after, "keyphrase.embeddings.word_embeddings.weight"));
     kpdt_trainer_destroy(t);
@@ -336,6 +510,10 @@ SUITE(mlm) {
     RUN(mlm, separate_towers_start_from_a_shared_one);
     RUN(mlm, wrong_starts_are_refused);
     RUN(mlm, bits_do_not_depend_on_level_or_tasks);
+    RUN(mlm, a_head_goes_on_where_it_was);
+    RUN(mlm, a_teachers_bits_do_not_depend_on_level_or_tasks);
+    RUN(mlm, a_small_model_learns_a_large_ones_guesses);
+    RUN(mlm, wrong_teachers_are_refused);
     RUN(mlm, sixty_steps_lower_the_loss);
     RUN(mlm, frozen_embeddings_get_no_gradient_from_the_head);
     RUN(mlm, texts_without_words_cost_nothing);

@@ -716,7 +716,7 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
     REFUSED(KPD_BI_ENCODER, j.d.assistant = j.start, "assistant");
     REFUSED(KPD_BI_ENCODER, j.sources[0].share = 1, "share");
     REFUSED(KPD_BI_ENCODER, j.sources[0].share = NAN, "share");
-    REFUSED(KPD_BI_ENCODER, j.sources[0].losses[1].loss = KPDT_MLM, "MLM");
+    REFUSED(KPD_BI_ENCODER, j.sources[0].losses[1].loss = KPDT_MLM, "mlm stands beside");
     REFUSED(KPD_CROSS_ENCODER, j.sources[0].losses[0].loss = KPDT_MNR, "cross-encoder");
     REFUSED(KPD_BI_ENCODER, j.sources[0].batching = (kpdt_batching)9, "batching");
     for (int l = KPDT_PEARSON; l <= KPDT_RANKNET; l++) {    // those that compare the rows of a query

@@ -121,6 +121,7 @@ static void print_head(const kpd_model_desc *d, int32_t dim) {
         printf("the first of %d, which are ", (int)(d->n_modules ? d->modules[d->n_modules - 1].width : d->width));
     printf("%s; %s\n", d->no_normalize ? "not normalised" : "unit length", kpd_metric_name(d->similarity));
     printf("item         %s\nkeyphrase    %s\n", d->template_item, d->template_keyphrase);
+    if (d->mlm_head) printf("head         guesses hidden words\n");
 }
 
 static void print_model(const kpd_model *m, const char *path) {

@@ -2864,7 +2864,7 @@ static kpd_status hf_write_config(const hf_export_state *x) {
 static const char *hf_export_name(const hf_export_state *x, const kpd_tensor *t, int32_t module, char out[HF_MAX_NAME * 2]) {
     bool cross = x->d.kind == KPD_CROSS_ENCODER && !hf_starts(hf_text(t->name), "classifier.");
     if (module >= 0) return hf_module_tensor(t->name, module);
-    if (hf_starts(hf_text(t->name), "modules.")) return NULL;
+    if (hf_starts(hf_text(t->name), "modules.") || hf_starts(hf_text(t->name), "mlm.")) return NULL;
     snprintf(out, HF_MAX_NAME * 2, "%s%s", cross ? "bert." : "", t->name);
     return out;
 }

@@ -34,7 +34,8 @@ typedef struct recipe_section {         // in which line it and its keys stand, 
 
 typedef struct recipe_model {
     kpd_model_desc d;                   // first: a key that writes here overrides what `start` has
-    const char *start, *vocab, *assistant;
+    const char *start, *vocab, *assistant, *teacher;
+    int32_t start_layers[KPDT_MAX_DIMS];
     bool cased;
 } recipe_model;
 
@@ -61,7 +62,7 @@ typedef struct recipe_data {            // of [dev] and [data]
 typedef struct recipe {
     recipe_model model; recipe_train train; recipe_data dev;
     recipe_data data[RECIPE_MAX_DATA]; int32_t n_data;
-    kpd_model *start, *assistant;       // recipe_open
+    kpd_model *start, *assistant, *teacher;     // recipe_open
     kpdt_dataset *dev_set, *set[RECIPE_MAX_DATA];
     kpdt_source sources[RECIPE_MAX_DATA];
     // the rest is the parser's
@@ -113,6 +114,8 @@ typedef struct recipe_key {
 #define RECIPE_SETS (RECIPE_DEV | RECIPE_DATA)
 static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_MODEL, "start", RECIPE_FILE, M(start), 0, 0, 0, NULL, "random weights", "a model (.kpd) to go on from"},
+    {RECIPE_MODEL, "start_layers", RECIPE_WIDTHS, M(start_layers), 1, KPD_MAX_LAYERS, 0, NULL, "all",
+     "those layers of start alone, counted from 1: 1 4 makes a model of two"},
     {RECIPE_MODEL, "vocab", RECIPE_FILE, M(vocab), 0, 0, 0, NULL, "that of start",
      "vocab.txt, a token a line; for random weights"},
     {RECIPE_MODEL, "cased", RECIPE_YES_NO, M(cased), 0, 0, 0, NULL, "no", "upper and lower case differ; with vocab"},
@@ -142,6 +145,7 @@ static const recipe_key RECIPE_KEYS[] = {
      "{keyphrase} {sep} {category} {sep} {title}",
      "likewise, of a cross-encoder"},
     {RECIPE_MODEL, "assistant", RECIPE_FILE, M(assistant), 0, 0, 0, NULL, "none", "the cross-encoder of teacher=assistant"},
+    {RECIPE_MODEL, "teacher", RECIPE_FILE, M(teacher), 0, 0, 0, NULL, "none", "the model, trained by mlm, that mlm-kl follows"},
 
     {RECIPE_TRAIN, "output", RECIPE_TEXT, T(output), 0, 0, 0, NULL, "the recipe's name without .ini",
      "a folder, made if need be"},
@@ -237,7 +241,7 @@ static const recipe_key RECIPE_LOSS_OPTIONS[] = {
     {RECIPE_BIT(KPDT_PEARSON), "per_query", RECIPE_YES_NO, L(per_query), 0, 0, 0, NULL, "no", "the mean over queries"},
     {RECIPE_BIT(KPDT_PEARSON), "epsilon", RECIPE_NUMBER, L(epsilon), 0, HUGE_VAL, RECIPE_OVER, NULL, "1e-8", "in the divisor"},
     {RECIPE_BIT(KPDT_BCE), "pos_weight", RECIPE_NUMBER, L(pos_weight), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1", "of a yes"},
-    {RECIPE_BIT(KPDT_KL), "temperature", RECIPE_NUMBER, L(temperature), 0, HUGE_VAL, RECIPE_OVER, NULL, "1",
+    {RECIPE_BIT(KPDT_KL) | RECIPE_BIT(KPDT_MLM_KL), "temperature", RECIPE_NUMBER, L(temperature), 0, HUGE_VAL, RECIPE_OVER, NULL, "1",
      "of both softmaxes"},
     {RECIPE_BIT(KPDT_RANKNET), "weighted", RECIPE_YES_NO, L(weighted), 0, 0, 0, NULL, "no",
      "pairs count by the difference of t"},
@@ -499,6 +503,8 @@ static bool recipe_loss(recipe *r, const recipe_key *k, char *value, kpdt_loss_d
     return true;
 }
 
+static bool recipe_on_texts(kpdt_loss loss) { return loss == KPDT_MLM || loss == KPDT_MLM_KL; }
+
 static bool recipe_losses(recipe *r, const recipe_key *k, char *value, kpdt_loss_desc *out) {
     int n = 0;
     for (char *next = value; next; n++) {
@@ -509,7 +515,7 @@ static bool recipe_losses(recipe *r, const recipe_key *k, char *value, kpdt_loss
         next = comma ? comma + 1 : NULL;
     }
     for (int i = 0; n > 1 && i < n; i++)
-        if (out[i].loss == KPDT_MLM) return recipe_fail(r, r->line, "loss: mlm stands alone");
+        if (recipe_on_texts(out[i].loss)) return recipe_fail(r, r->line, "loss: %s stands alone", kpdt_loss_name(out[i].loss));
     return true;
 }
 
@@ -711,7 +717,7 @@ static bool recipe_look(recipe *r, recipe_data *d, const recipe_section *at) {
     return ok;
 }
 
-// mlm is of any text, all else of pairs.
+// mlm and mlm-kl are of any text, all else of pairs.
 static bool recipe_check_columns(recipe *r, const recipe_data *d, const recipe_section *at, bool mlm, bool label) {
     bool keyphrase = recipe_has_column(d, KPDT_COL_KEYPHRASE), title = recipe_has_column(d, KPDT_COL_TITLE);
     bool texts = mlm ? keyphrase || title : keyphrase && title;
@@ -749,6 +755,8 @@ static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_se
     for (int i = 0; recipe_knows_columns(r, d) && i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
         const kpdt_loss_desc *x = &d->source.losses[i];
         bool on_pairs = (RECIPE_ON_PAIRS & RECIPE_BIT((int)x->loss)) != 0;
+        if (x->loss == KPDT_MLM_KL && !r->model.teacher)
+            return recipe_fail(r, line, "loss: mlm-kl follows a teacher, but [model] names none");
         if (on_pairs && x->teacher == KPDT_BY_ASSISTANT && !r->model.assistant)
             return recipe_fail(r, line, "loss: teacher=assistant, but [model] names no assistant");
         if (on_pairs && x->teacher == KPDT_BY_SCORE && !recipe_has_column(d, KPDT_COL_SCORE))
@@ -800,7 +808,7 @@ static bool recipe_check_data(recipe *r, int32_t i) {
     recipe_data *d = &r->data[i];
     const recipe_section *at = &r->at_data[i];
     if (!recipe_require(r, at, "file") || !recipe_require(r, at, "loss") || !recipe_look(r, d, at)) return false;
-    if (!recipe_check_columns(r, d, at, d->source.losses[0].loss == KPDT_MLM, false)) return false;
+    if (!recipe_check_columns(r, d, at, recipe_on_texts(d->source.losses[0].loss), false)) return false;
     if (!recipe_check_losses(r, d, at) || !recipe_check_queries(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
     if ((d->source.share > 0) == (r->data[0].source.share > 0)) return true;
     return recipe_fail(r, at->line, "%s: share must stand in all [data] sections or in none", at->title);
@@ -822,6 +830,8 @@ static bool recipe_check_model(recipe *r) {
                 return recipe_fail(r, recipe_line_of(&r->at_model, of_start[i]), "%s: it is that of start", of_start[i]);
         return true;
     }
+    if (r->model.start_layers[0])
+        return recipe_fail(r, recipe_line_of(&r->at_model, "start_layers"), "start_layers: there is no start");
     if (!recipe_line_of(&r->at_model, "vocab"))
         return recipe_fail(r, r->at_model.line, "[model]: the key 'start' is missing, or for random weights 'vocab'");
     return recipe_require(r, &r->at_model, "layers") && recipe_require(r, &r->at_model, "width") &&
@@ -997,6 +1007,15 @@ static bool recipe_open_model(recipe *r, const char *key, const char *path, kpd_
     return !kpd_model_open(path, NULL, out, &e) || recipe_blame(r, recipe_line_of(&r->at_model, key), path, &e);
 }
 
+static bool recipe_open_teacher(recipe *r) {
+    if (!r->model.teacher) return true;
+    if (!recipe_open_model(r, "teacher", r->model.teacher, &r->teacher)) return false;
+    r->train.d.mlm_teacher = r->teacher;
+    if (kpd_model_get_desc(r->teacher)->mlm_head) return true;
+    return recipe_fail(r, recipe_line_of(&r->at_model, "teacher"), "%.300s: it has no head that guesses hidden words, as what "
+                       "was trained by mlm has", r->model.teacher);
+}
+
 static bool recipe_open_assistant(recipe *r) {
     int32_t line = recipe_line_of(&r->at_model, "assistant");
     if (!r->model.assistant) return true;
@@ -1016,7 +1035,8 @@ static bool recipe_override(const recipe *r, kpd_model_desc *d) {
         changed = changed || memcmp((char *)d + k->field, (const char *)&r->model.d + k->field, size);
         memcpy((char *)d + k->field, (const char *)&r->model.d + k->field, size);
     }
-    if (d->kind == KPD_CROSS_ENCODER) {     // which has no vectors to cut or compare
+    if (d->kind == KPD_CROSS_ENCODER) {     // which has no vectors to cut or compare, and guesses no words
+        d->mlm_head = false;
         d->truncate_dim = 0;
         d->similarity = KPD_COSINE;
     }
@@ -1029,14 +1049,62 @@ static bool recipe_make_model(recipe *r, const kpd_model_desc *d, const kpd_mode
            recipe_fail(r, r->at_model.line, "[model]: %s", e.message);
 }
 
+// The layer in a tensor's name, from 0, and what stands before and behind its number; -1 = it is of none.
+static int recipe_layer_of(const char *name, int *before, const char **behind) {
+    static const char layer[] = "encoder.layer.";
+    const char *at = strstr(name, layer);
+    char *end;
+    long n = at ? strtol(at + sizeof layer - 1, &end, 10) : -1;
+    if (!at) return -1;
+    *before = (int)(at - name) + (int)sizeof layer - 1;
+    *behind = end;
+    return (int)n;
+}
+
+// Layer i of r->start becomes layer start_layers[i] of `from`.
+static bool recipe_take_layers(recipe *r, const kpd_model *from) {
+    const kpd_model_desc *d = kpd_model_get_desc(from);
+    size_t most = (size_t)d->width * (size_t)(d->width > d->ffn_width ? d->width : d->ffn_width);
+    float *w = (float *)recipe_alloc(r, most * sizeof *w);
+    kpd_error e;
+    kpd_tensor t;
+    if (!w) return false;
+    for (int32_t i = 0; kpd_model_tensor(r->start, i, &t); i++) {
+        char name[100];
+        const char *behind;
+        int before, layer = recipe_layer_of(t.name, &before, &behind);
+        if (layer < 0) continue;
+        snprintf(name, sizeof name, "%.*s%d%s", before, t.name, (int)r->model.start_layers[layer] - 1, behind);
+        if (kpd_model_get(from, name, w, &e) || kpd_model_set(r->start, t.name, w, &e))
+            return recipe_blame(r, recipe_line_of(&r->at_model, "start"), r->model.start, &e);
+    }
+    return true;
+}
+
+// The number of start_layers, which becomes that of the model; 0 = all, -1 = one is not there.
+static int32_t recipe_count_layers(recipe *r, kpd_model_desc *d) {
+    const int32_t *layers = r->model.start_layers;
+    int32_t n = 0;
+    for (; n < KPDT_MAX_DIMS && layers[n]; n++)
+        if (layers[n] > d->n_layers) {
+            recipe_fail(r, recipe_line_of(&r->at_model, "start_layers"), "start_layers: %d, and start has %d", (int)layers[n],
+                        (int)d->n_layers);
+            return -1;
+        }
+    if (n) d->n_layers = n;
+    return n;
+}
+
 static bool recipe_start_from(recipe *r) {
     kpd_model *from = NULL;
     kpd_model_desc d;
+    int32_t layers = 0;
     bool ok = recipe_open_model(r, "start", r->model.start, &from);
     if (!ok) return false;
     d = *kpd_model_get_desc(from);
-    if (!recipe_override(r, &d)) { r->start = from; return true; }
-    ok = recipe_make_model(r, &d, from, &r->start);
+    layers = recipe_count_layers(r, &d);
+    if (!recipe_override(r, &d) && !layers) { r->start = from; return true; }
+    ok = layers >= 0 && recipe_make_model(r, &d, from, &r->start) && (!layers || recipe_take_layers(r, from));
     kpd_model_destroy(from);
     return ok;
 }
@@ -1088,7 +1156,7 @@ static bool recipe_open(recipe *r) {
     if (!(r->model.start ? recipe_start_from(r) : recipe_start_random(r))) return false;
     r->train.d.start = r->start;
     r->train.d.weights_seed = r->train.d.seed;
-    return recipe_check_bce(r) && recipe_open_assistant(r) && recipe_open_data(r);
+    return recipe_check_bce(r) && recipe_open_assistant(r) && recipe_open_teacher(r) && recipe_open_data(r);
 }
 
 static void recipe_close(recipe *r) {
@@ -1102,6 +1170,7 @@ static void recipe_close(recipe *r) {
     table_items_free(&r->dev.by_id);
     kpd_model_destroy(r->start);
     kpd_model_destroy(r->assistant);
+    kpd_model_destroy(r->teacher);
     for (int i = 0; i < r->n_owned; i++) free(r->owned[i]);
     memset(r, 0, sizeof *r);
 }

@@ -34,7 +34,7 @@ typedef struct kpd_python_field { const char *type, *name; size_t offset, size; 
 #define OPEN(F, T) F(T, abi), F(T, data), F(T, size), F(T, copy), F(T, verify), F(T, allocator), F(T, reserved)
 #define MODULE(F, T) F(T, kind), F(T, width), F(T, activation), F(T, no_bias)
 #define MODEL(F, T)                                                                                                    \
-    F(T, abi), F(T, architecture), F(T, kind), F(T, dtype), F(T, separate_towers), F(T, no_normalize),                 \
+    F(T, abi), F(T, architecture), F(T, kind), F(T, dtype), F(T, separate_towers), F(T, no_normalize), F(T, mlm_head), \
     F(T, truncate_dim), F(T, similarity), F(T, arithmetic), F(T, n_layers), F(T, width), F(T, n_heads),                \
     F(T, ffn_width), F(T, vocab_size), F(T, n_positions), F(T, max_tokens), F(T, n_types), F(T, n_labels),             \
     F(T, activation), F(T, pooling), F(T, layer_norm_eps), F(T, modules), F(T, n_modules), F(T, converted_from),       \

@@ -13,7 +13,7 @@ from ctypes import (POINTER, Structure, byref, c_bool, c_char, c_char_p, c_float
                     c_uint64, c_void_p)
 from typing import Any, Callable, Optional
 
-ABI = 4                         # of kpd.h, for which the structs below are written
+ABI = 5                         # of kpd.h, for which the structs below are written
 
 Reserved = c_int32 * 4
 
@@ -62,7 +62,7 @@ class Module(Structure):
 
 class ModelDesc(Structure):
     _fields_ = [("abi", c_uint32), ("architecture", c_int), ("kind", c_int), ("dtype", c_int), ("separate_towers", c_bool),
-                ("no_normalize", c_bool), ("truncate_dim", c_int32), ("similarity", c_int), ("arithmetic", c_int32),
+                ("no_normalize", c_bool), ("mlm_head", c_bool), ("truncate_dim", c_int32), ("similarity", c_int), ("arithmetic", c_int32),
                 ("n_layers", c_int32), ("width", c_int32), ("n_heads", c_int32), ("ffn_width", c_int32),
                 ("vocab_size", c_int32), ("n_positions", c_int32), ("max_tokens", c_int32), ("n_types", c_int32), ("n_labels", c_int32),
                 ("activation", c_int), ("pooling", c_int), ("layer_norm_eps", c_float), ("modules", Module * 4),
