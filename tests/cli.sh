@@ -65,7 +65,8 @@ t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
 for c in demo run import export info tokenize embed score "index build" "index add" "index remove" "index compact" \
          "index merge" "index info" "index tune" \
-         search recommend vocab train mine "eval pairs" "eval auction" "eval retrieval" "eval ann" simulate "simulate judge"; do
+         search recommend vocab train mine "eval pairs" "eval auction" "eval retrieval" "eval ann" simulate "simulate judge" \
+         "simulate sell"; do
     run 0 $kpd help $c
     prints "kpd $c"
     grep '^    ' "$dir/out" | grep -F "kpd $c" > /dev/null || wrong "kpd help $c has no example"
@@ -989,6 +990,27 @@ run 0 $kpd label agreement "$dir/soft" $shop/llm_test.tsv; prints "	100.00	"
 printf '%s\tno title\n' "$phrase" > "$dir/in"; run 1 $kpd simulate judge $shop --pairs "$dir/in"; says "in:1: 'no title' is not a title"
 printf 'yellow iphone\tno title\n' > "$dir/in"; run 1 $kpd simulate judge $shop --pairs "$dir/in"; says "in:1: 'yellow iphone' is not a keyphrase"
 run 2 $kpd simulate judge $shop --by me; says "--by me: expected one of: truth"
+
+# Lists of all keyphrases for the first 40 items: adoption is a function of the truth, and what the filter drops sells nothing.
+t simulate_sell
+awk -F '\t' '{ k[NR] = $2 } END { for (i = 0; i < 40; i++) for (n = 1; n <= NR; n++) print i "\t" n "\t" k[n] "\t.5\t" n / NR }' \
+    $shop/keyphrases.tsv > "$dir/all.tsv"
+for by in truth filter; do run 0 $kpd simulate judge $shop "$dir/all.tsv" --by $by; cp "$dir/out" "$dir/by_$by"; done
+awk '{ sum += .05 + .45 * $NF } END { printf "%.6f\n", sum / NR }' "$dir/by_truth" > "$dir/want"
+run 0 $kpd simulate sell $shop "$dir/all.tsv" -o "$dir/sold"; prints "$dir/sold: figures of 100 items"
+grep '^adoption' "$dir/sold" | cut -f 2 > "$dir/have"; same "$dir/want" "$dir/have"
+awk -F '\t' '{ f[$1] = $2 } END { exit !(f["gmb"] > 0 && (f["spend"] - .25 * f["clicks"]) ^ 2 < 1e-10 &&
+     (f["roas"] - f["gmb"] / f["spend"]) ^ 2 < 1e-4) }' "$dir/sold" || wrong "spend, gmb and roas do not fit"
+paste "$dir/all.tsv" "$dir/by_filter" | awk -F '\t' -v OFS='\t' '$8 == 0 { print $1, ++n[$1], $3, $4, $5 }' > "$dir/dropped.tsv"
+run 0 $kpd simulate sell $shop "$dir/dropped.tsv"; prints "clicks	0.000000"; prints "roas	-"
+run 0 $kpd simulate sell $shop "$dir/all.tsv,$dir/all.tsv" --against "$dir/all.tsv,$dir/all.tsv"; prints "gmb	"
+grep '^gmb' "$dir/out" | cut -f 8-11 > "$dir/have"; printf '0.000000\t0.000000\t0.000000\t1.000000\n' > "$dir/want"; same "$dir/want" "$dir/have"
+run 0 $kpd simulate sell $shop "$dir/all.tsv" --threshold 0.5; awk -F '\t' '$1 == "listed" && $2 > 0 { ok = 1 } END { exit !ok }' "$dir/out" ||
+    wrong "nothing is listed"
+[ "$(grep '^listed' "$dir/out")" != "$(grep '^listed' "$dir/sold")" ] || wrong "--threshold leaves nothing out"
+printf '0\t1\tyellow iphone\t.5\t-\n' > "$dir/in"; run 1 $kpd simulate sell $shop "$dir/in"; says "in:1: 'yellow iphone' is not a keyphrase"
+printf '100\t1\t%s\t.5\t-\n' "$phrase" > "$dir/in"; run 1 $kpd simulate sell $shop "$dir/in"; says "in:1: item 100: test_items.tsv has"
+run 2 $kpd simulate sell $shop "$dir/all.tsv" --against "$dir/all.tsv,$dir/all.tsv"; says "1 runs, but 2 of --against"
 echo 'colour = 1' >> $shop/shop.ini; run 1 $kpd simulate judge $shop "$dir/in"; says "unknown key 'colour'"
 
 # ---- import, export -----------------------------------------------------------------------------------------------
@@ -2055,7 +2077,7 @@ run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; print
 mkdir $p/paper; : > $p/paper/words.tsv
 run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
 : > $p/paper/llm_by_item.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "132 of 132 stages would run"
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "140 of 140 stages would run"
 run 0 $kpd run $p/small.ini --dir $p/ref --dry-run; prints "0 of 12 stages would run"
 
 # ---- demo ---------------------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@
 #include "cmd_label.h"
 #include "cmd_recommend.h"
 #include "cmd_eval.h"
+#include "cmd_sell.h"
 #include "cmd_retrieval.h"
 #include "cmd_ann.h"
 #include "cmd_mine.h"
@@ -428,6 +429,17 @@ static const command COMMANDS[] = {
      "keyphrase TAB title TAB category TAB score, as `kpd label agreement` reads it.\n\n"
      "    kpd recommend s.kpd - k.kpi shop/test_items.tsv -o r.tsv\n"
      "    kpd simulate judge shop r.tsv --by llm -o llm.tsv"},
+    {NULL, "simulate sell", run_sell, 2, 2, "-o --against --threshold",
+     "an A/B test of recommendations: adoption, clicks, sales",
+     "simulate sell DIR LISTS.tsv[,...] [--against LISTS2.tsv[,...]] [--threshold T] [-o TABLE.tsv]",
+     "What the lists of `kpd recommend` for test_items.tsv come to in the shop of `kpd simulate -o DIR`, by expectation: a\n"
+     "seller adopts a keyphrase with .05 + .45 truth; what is adopted is an ad in .02 of its searches if the search engine's\n"
+     "filter lets the pair pass; buyers click as on anything, a click costs .25, and a purchase brings the item's price,\n"
+     "e^(3 + .7 N). Prints keyphrases listed an item; adoption, the share of them that is adopted; adopted keyphrases,\n"
+     "clicks, spend and gmb an item; roas, gmb / spend; with 95 % intervals over items, and over training seeds where lists\n"
+     "of several are given with commas. --against: a second system's, and the relative change, first / second - 1.\n"
+     "--threshold: only what has this relevance or more is listed. Illustrative: prices and sellers are not like anybody's.\n\n"
+     "    kpd simulate sell shop student.tsv --against ctr.tsv --threshold 0.5"},
     {"This machine", "bench", run_bench, 0, 2, "--tower --columns --format",
      "what this machine makes of its kernels and of a model",
      "bench [M.kpd FILE] [--tower item|keyphrase] [--columns WORDS] [--format F]",

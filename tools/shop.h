@@ -68,6 +68,10 @@
 // Clicks. 48 items on pages of 16; each next page is reached with .35. An item at position p is examined with p^-eta, and
 // then clicked with .01 + .30 truth (.6 + .4 sigmoid(quality)). Of the clicks a purchase comes with .05 truth^2 (.6 + ...).
 //
+// Ads. A seller adopts a keyphrase that is recommended for an item with .05 + .45 truth. What is adopted is shown in .02 of the
+// searches for it, if the filter lets the pair pass, and examined. A click costs .25; a price is e^(3 + .7 N). All by
+// expectation: shop_sell draws nothing but the price. Illustrative, as no bids, budgets or competitors are simulated.
+//
 // LLM. logit = logit(text-truth) + .6 (overlap - .6) - 1.3 + 1.2 N, the noise fixed for a pair; text-truth is cut to .002
 // and .998. Of the relations between types (accessory, sibling) 25 % are unknown to it: it takes the one for the other. In W6
 // the noise is not the pair's: half of its variance is the query's, half that of what the query asks for and the item's type.
@@ -89,7 +93,7 @@
 // as one click on an item with one miss is enough); 22 % of the unclicked are true (32 %); P(CTR positive | true) rises from
 // .12 to .20 with popularity (.13 to .25); the filter drops 18 % (19 %); 58 % are never candidates (half); 47 % of the
 // accessories among a device query's candidates pass SR (46 %); overlap has AUC .77 (.83); the LLM agrees with .96 (.90 to
-// .965). Purchases are drawn; prices, advertisers and an auction are not simulated.
+// .965). Purchases are drawn.
 //
 // Numbers. Random numbers are hashes of (seed, what they are for, a count): the same everywhere, and no draw depends on how
 // many came before elsewhere. exp, log and the normal quantile are made of + - * / here, of libm come only functions that
@@ -191,6 +195,8 @@ bool shop_passes(const shop *s, int32_t item, int32_t query);               // t
 double shop_demand(const shop *s, int32_t query);       // share of the sessions
 double shop_popularity(const shop *s, int32_t item);    // 0 to 1, on the scale of logarithms; ranks of test items are their own
 double shop_purchase(const shop *s, int32_t item, int32_t query);   // after a click: .05 truth^2 (.6 + .4 sigmoid(quality))
+typedef struct shop_sale { double adopted, clicks, spend, gmb; } shop_sale;
+shop_sale shop_sell(const shop *s, int32_t item, int32_t query);    // what recommending the query for the item comes to, expected
 int32_t shop_find_title(const shop *s, const char *text, size_t size);      // the item of exactly that title, or -1
 
 typedef enum shop_set { SHOP_CTR, SHOP_SR, SHOP_LLM, SHOP_LLM_DEV, SHOP_LLM_TEST, SHOP_N_SETS } shop_set;
@@ -245,7 +251,7 @@ int shop_measure(const shop *s, shop_figure out[SHOP_N_FIGURES]);          // ho
 enum {
     SHOP__LEXICON = 1, SHOP__TYPE, SHOP__ITEM, SHOP__TITLE, SHOP__POPULARITY, SHOP__QUERY, SHOP__DEMAND, SHOP__RANK,
     SHOP__SESSION, SHOP__NOISE, SHOP__RELATION, SHOP__SPLIT, SHOP__POOL, SHOP__SHUFFLE, SHOP__SESSIONS,
-    SHOP__PURCHASE
+    SHOP__PURCHASE, SHOP__PRICE
 };
 
 typedef struct shop__rng { uint64_t key, n; } shop__rng;
@@ -1454,6 +1460,18 @@ static double shop__click_p(const shop *s, int32_t item, int32_t query) {
 double shop_purchase(const shop *s, int32_t item, int32_t query) {
     double truth = shop_truth(s, item, query);
     return .05 * truth * truth * shop__quality(&s->items[item]);
+}
+
+// See >>concepts, Ads.
+shop_sale shop_sell(const shop *s, int32_t item, int32_t query) {
+    shop__rng r = shop__stream(s->d.seed, SHOP__PRICE, item, 0);
+    double price = shop__exp(3 + .7 * shop__normal(&r)), searches = s->d.n_sessions * s->queries[query].demand;
+    shop_sale sale = {.05 + .45 * shop_truth(s, item, query), 0, 0, 0};
+    if (!shop_passes(s, item, query)) return sale;
+    sale.clicks = sale.adopted * .02 * searches * shop__click_p(s, item, query);
+    sale.spend = .25 * sale.clicks;
+    sale.gmb = price * sale.clicks * shop_purchase(s, item, query);
+    return sale;
 }
 
 // How many of a candidate's clicks end in a purchase.

@@ -112,6 +112,17 @@ def served(folder, students):
     table(["labels", "KP", "PR, LLM", "less LLM+CTR+KD's", "PR, truth", "less LLM+CTR+KD's", "KP, paper", "PR, paper"], rows)
 
 
+def sales(folder, students):
+    figures = ("gmb", "roas", "adopted", "adoption", "spend")
+    tables = {n: t for n, t in tables_of(PAPER2, students, folder + "/sales/{}.tsv").items() if n != "ctr"}
+    if tables:
+        print("**A/B test in the shop**, against the student of clicks, in per cent: gross merchandise bought, its ratio to what "
+              "is spent on ads,\nkeyphrases adopted an item, the share of those listed that is adopted, and spend. The paper's: "
+              "+51 GMB, +39 ROAS, +12 adoption.\n")
+        table(["labels", "GMB", "ROAS", "adopted", "share adopted", "spend"],
+              [[n.upper()] + [interval([100 * x for x in t[f][6:9]], 0) for f in figures] for n, t in tables.items()])
+
+
 def table2(folder, students):
     figures = ["pr", "pass@5", "pass@10", "pass@15", "pass@20"]
     for by in ("llm", "truth"):
@@ -129,6 +140,7 @@ def table2(folder, students):
     served(folder, students)
     tables = tables_of(PAPER2, students, folder + "/auction/{}.judges.tsv")
     rows = [[name.upper()] + [interval(t[f][6:9]) for f in figures] for name, t in tables.items()]
+    sales(folder, students)
     print("**Table 2, the LLM less the truth** on the same lists: what a figure owes to its judge.\n")
     table(["labels", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20"], rows)
 
