@@ -566,10 +566,15 @@ KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_err
 
 // MINING  Hard negatives: keyphrases that a student finds for an item, and that are not the item's. -------------------
 
+// Candidates of an item by other means than an index, as BM25: at most `most` hits, the best first, and how many; negative = it
+// failed.
+typedef int32_t kpdt_candidates_t(void *user, const kpd_row *item, kpd_hit *out, int32_t most);
+
 typedef struct kpdt_mining_desc {
     uint32_t abi;
-    const kpd_model *student;           // required
-    const kpd_index *index;             // required, of keyphrases: cosine or dot, as kpd_recommend wants it
+    const kpd_model *student;           // required; beside `candidates` only its tokens count
+    const kpd_index *index;             // of keyphrases: cosine or dot, as kpd_recommend wants it. Required, or
+    kpdt_candidates_t *candidates; void *candidates_user;   // this in its place, and lookup; margins then mean nothing: ARGUMENT
     kpd_lookup_t *lookup; void *lookup_user;    // the keyphrase of an id; NULL = the texts that the index keeps
     const kpd_model *assistant;         // NULL = nobody is asked whether a candidate is one; one label
     float threshold;                    // of its probability: from there on a candidate is relevant, and no negative; 0 = .5
@@ -5767,19 +5772,29 @@ static kpd_status kpdt__mining_numbers_check(const kpdt_mining_desc *d, kpd_erro
     return s;
 }
 
+// Of candidates that no index finds: their scores are not those of the row's keyphrase, which has none.
+static kpd_status kpdt__mining_candidates_check(const kpdt_mining_desc *d, kpd_error *e) {
+    if (!d->lookup) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: candidates without a lookup of their texts");
+    if (kpdt__is_said(d->margin) || kpdt__is_said(d->relative_margin))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: a margin is of an index's scores, not of candidates'");
+    return d->assistant ? kpd__assistant_check(d->assistant, "mining", e) : KPD_OK;
+}
+
 static kpd_status kpdt__mining_check(const kpdt_mining_desc *d, const kpd_session *s, kpd_error *e) {
     kpd_recommend_desc as;
     kpd_status status;
-    if (!d->student || !d->index) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student and index are required");
+    if (!d->student || !d->index == !d->candidates)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student is required, and index or candidates");
     if (kpd__desc_check("mining", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     if (d->student->desc.kind != KPD_BI_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student is a cross-encoder, expected a bi-encoder");
-    if (d->index->metric == KPD_L2)
+    if (d->index && d->index->metric == KPD_L2)
         return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "mining: an index by l2, expected one by cosine or dot");
     status = kpdt__mining_numbers_check(d, e);
     if (status) return status;
+    if (d->candidates) return kpdt__mining_candidates_check(d, e);
     memset(&as, 0, sizeof as);
     as.student = d->student; as.index = d->index; as.assistant = d->assistant; as.lookup = d->lookup;
     if (!as.lookup) as.lookup = kpdt__mining_no_lookup;
@@ -5787,16 +5802,31 @@ static kpd_status kpdt__mining_check(const kpdt_mining_desc *d, const kpd_sessio
     return kpd__recommend_check(s, &as, &as.search, e);
 }
 
-// Vectors of the different items and of the rows' keyphrases, and what the index finds for the former.
-static kpd_status kpdt__mining_search(kpdt__mining *m, kpd_error *e) {
-    kpd_search_desc search;
-    int32_t dim = (int32_t)m->dim;
-    kpd_status s;
+// Which rows follow each other with one item.
+static void kpdt__mining_items(kpdt__mining *m) {
     for (size_t i = 0; i < m->n; i++) {
         bool same = i && kpdt__same_item(&m->rows[i].row, &m->rows[i - 1].row);
         if (!same) m->first_row[m->n_items++] = i;
         m->item[i] = (int32_t)m->n_items - 1;
     }
+}
+
+// What the host finds for the different items.
+static kpd_status kpdt__mining_ask_host(kpdt__mining *m, kpd_error *e) {
+    for (size_t i = 0; i < m->n_items; i++) {
+        m->found[i] = m->d.candidates(m->d.candidates_user, &m->rows[m->first_row[i]].row, m->hits + i * (size_t)m->d.last_rank,
+                                      m->d.last_rank);
+        if (m->found[i] < 0 || m->found[i] > m->d.last_rank)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)m->first_row[i], "mining: candidates failed");
+    }
+    return KPD_OK;
+}
+
+// Vectors of the different items and of the rows' keyphrases, and what the index finds for the former.
+static kpd_status kpdt__mining_search(kpdt__mining *m, kpd_error *e) {
+    kpd_search_desc search;
+    int32_t dim = (int32_t)m->dim;
+    kpd_status s;
     for (size_t i = 0; i < m->n_items; i++)
         kpd_model_input(m->d.student, KPD_ITEM, &m->rows[m->first_row[i]].row, &m->in[i]);
     s = kpd_embed(m->s, m->d.student, KPD_ITEM, m->in, m->n_items, dim, m->q, e);
@@ -5845,13 +5875,19 @@ static bool kpdt__mining_in_bounds(kpdt__mining *m, float score, float own) {
     return false;
 }
 
+// The similarity of a row's item and keyphrase; NaN where no index has any.
+static float kpdt__mining_own(const kpdt__mining *m, size_t i) {
+    const float *q = m->q + (size_t)m->item[i] * m->dim, *v = m->own + i * m->dim;
+    if (!m->d.index) return (float)kpdt__nan();
+    return m->d.index->metric == KPD_COSINE ? kpd_cosine(q, v, (int32_t)m->dim) : (float)kpdt__dot(q, v, m->dim);
+}
+
 // A row's candidates, in the order of rank, or of the draw.
 static kpd_status kpdt__mining_candidates(kpdt__mining *m, size_t i, kpd_error *e) {
     const kpdt_mining_row *row = &m->rows[i];
-    const float *q = m->q + (size_t)m->item[i] * m->dim, *v = m->own + i * m->dim;
     const kpd_hit *hits = m->hits + (size_t)m->item[i] * (size_t)m->d.last_rank;
     kpd_hit *out = m->candidates + i * m->ranks, swap;
-    float own = m->d.index->metric == KPD_COSINE ? kpd_cosine(q, v, (int32_t)m->dim) : (float)kpdt__dot(q, v, m->dim);
+    float own = kpdt__mining_own(m, i);
     bool same = i && row->n_known && row[-1].known == row->known && row[-1].n_known == row->n_known;    // hashed already
     size_t n = 0;
     kpd_status s = kpdt__keyphrase_hash(m, row->row.keyphrase, i, &m->known[row->n_known], e);
@@ -5920,7 +5956,9 @@ static kpd_status kpdt__mining_judged(kpdt__mining *m, const kpdt_mined_rows *ou
 }
 
 static kpd_status kpdt__mining_run(kpdt__mining *m, const kpdt_mined_rows *out, kpd_error *e) {
-    kpd_status s = kpdt__mining_search(m, e);
+    kpd_status s;
+    kpdt__mining_items(m);
+    s = m->d.candidates ? kpdt__mining_ask_host(m, e) : kpdt__mining_search(m, e);
     for (size_t i = 0; !s && i < m->n; i++) s = kpdt__mining_candidates(m, i, e);
     if (s) return s;
     for (size_t i = 0; i < m->n; i++) {
@@ -5954,7 +5992,7 @@ static kpd_status kpdt__mine(kpd_session *s, const kpdt_mining_desc *d, const kp
     m.d.threshold = kpdt__or(m.d.threshold, 0.5f);
     status = kpdt__mining_check(&m.d, s, e);
     if (status || !n) return status;
-    m.s = s; m.rows = rows; m.n = n; m.dim = (size_t)m.d.index->dim;
+    m.s = s; m.rows = rows; m.n = n; m.dim = m.d.index ? (size_t)m.d.index->dim : 0;
     m.ranks = (size_t)(m.d.last_rank - m.d.first_rank + 1);
     for (size_t i = 0; i < n; i++) m.most_known = kpd__max(m.most_known, rows[i].n_known);
     if (total) m.total = *total;

@@ -1290,6 +1290,29 @@ awk -F '\t' '!(($2 "\t" $3) in id) { id[$2 "\t" $3] = "i" ++n; print "i" n "\t" 
 run 0 $kpd mine $student $tr/phrases.kpi $tr/mine.ids --columns 'keyphrase item' --join $tr/mine.items -n 3 --ranks 3-20
 same $tr/mined.tsv "$dir/out"
 
+# By BM25 over the same tokens: here reckoned from its definition, without an inverted index.
+t mine_by_words
+run 0 $kpd tokenize $student $tr/phrases.txt --no-special; cp "$dir/out" $tr/phrases.ids
+cut -f 2 $tr/clicks.tsv > $tr/only_titles; run 0 $kpd tokenize $student $tr/only_titles --no-special; cp "$dir/out" $tr/titles.ids
+awk 'BEGIN { d = N = row = 0 } FILENAME ~ /phrases.txt/ { text[N++] = $0; next }
+     FILENAME ~ /phrases.ids/ { n[d] = NF; all += NF; delete once
+         for (i = 1; i <= NF; i++) { tf[d, $i]++; if (!($i in once)) { once[$i]; df[$i]++ } } d++; next }
+     { delete once; for (i = 1; i <= NF; i++) once[$i]
+       for (d = 0; d < N; d++) { s = 0
+           for (t in once) if ((d, t) in tf)
+               s += log(1 + (N - df[t] + .5) / (df[t] + .5)) * tf[d, t] * 2.2 / (tf[d, t] + 1.2 * (.25 + .75 * n[d] / (all / N)))
+           if (s > 0) printf "%d\t%.5f\t%d\t%s\n", row, s, d, text[d] } row++ }' $tr/phrases.txt $tr/phrases.ids $tr/titles.ids |
+    sort -t "$(printf '\t')" -k 1,1n -k 2,2nr -k 3,3n | awk -F '\t' -v OFS='\t' '{ print $1, ++rank[$1], $4, $2 }' > $tr/by_words.tsv
+cp $tr/found.tsv $tr/by_student.tsv; awk -F '\t' '$2 <= 20' $tr/by_words.tsv > $tr/found.tsv
+run 0 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 -n 3 --ranks 1-20; mined 1 3 1 > "$dir/want"; same "$dir/want" "$dir/out"
+run 0 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 -n 2 --ranks 3-5 --quiet; quiet
+awk -F '\t' '$2 <= 5' $tr/by_words.tsv > $tr/found.tsv; mined 3 2 1 > "$dir/want"; same "$dir/want" "$dir/out"
+cp $tr/by_student.tsv $tr/found.tsv
+run 0 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 -n 1 --assistant $assistant --relabel $tr/relabel.tsv; says "the assistant was asked"
+run 2 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 --margin 0.1; says "--bm25 has no vectors"
+run 2 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 --dim 8; says "--bm25 has no vectors"
+run 1 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --bm25; says "phrases.kpi"
+
 t train_items
 awk -F '\t' '{ print "i" NR "\t" $0 }' $d/items.tsv > $tr/items.tsv
 for f in labels dev; do

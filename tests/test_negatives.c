@@ -620,6 +620,57 @@ static bool no_text(void *user, int64_t id, kpd_text *out) {
     return id < 0;
 }
 
+// The ids from the last on, whatever the item.
+static int32_t backwards_ids(void *user, const kpd_row *item, kpd_hit *out, int32_t most) {
+    (void)user; (void)item;
+    for (int32_t i = 0; i < most && i < PHRASES; i++) {
+        out[i].id = PHRASES - 1 - i;
+        out[i].score = (float)(PHRASES - i);
+    }
+    return most < PHRASES ? most : PHRASES;
+}
+
+static int32_t failing(void *user, const kpd_row *item, kpd_hit *out, int32_t most) {
+    (void)user; (void)item; (void)out; (void)most;
+    return -1;
+}
+
+static bool text_of_id(void *user, int64_t id, kpd_text *out) {
+    static char text[24];
+    (void)user;
+    out->data = text;
+    out->size = (size_t)snprintf(text, sizeof text, "only %lld", (long long)id);
+    return true;
+}
+
+static bool text_of_words(void *user, int64_t id, kpd_text *out) {      // each another of the vocabulary
+    return !kpd_index_text((const kpd_index *)user, id, out, NULL);
+}
+
+static void candidates_may_come_from_elsewhere(void) {
+    mine m;
+    kpdt_mined_rows out;
+    static mined x;
+    kpdt_mining_counts t;
+    mine_open(&m);
+    out.negatives = x.negatives; out.n_negatives = x.n; out.relevant = NULL; out.n_relevant = NULL;
+    memset(&t, 0, sizeof t);
+    m.d.lookup = text_of_words; m.d.lookup_user = (void *)(uintptr_t)m.d.index;
+    m.d.index = NULL;
+    m.d.candidates = backwards_ids;
+    m.d.n = 2; m.d.first_rank = 2; m.d.last_rank = 6; m.d.assistant = NULL; m.d.margin = m.d.relative_margin = 0;
+    CHECK_THAT(!kpdt_mine(m.session, &m.d, m.rows, PAIRS, &out, &t, &error), "%s", error.message);
+    CHECK_INT(t.candidates, 5 * PAIRS);
+    for (int i = 0; i < PAIRS; i++)
+        for (int32_t k = 0; k < x.n[i]; k++) {
+            const kpdt_mined *hit = &x.negatives[i * 2 + k];
+            CHECK(hit->id <= PHRASES - 2 && hit->id >= PHRASES - 6 && hit->score == (float)(hit->id + 1));
+            CHECK(!k || hit->id < x.negatives[i * 2].id);
+        }
+    CHECK(t.negatives > PAIRS);
+    mine_close(&m);
+}
+
 static void mining_refuses_what_it_cannot_do(void) {
     mine m;
     kpdt_mined_rows out;
@@ -637,7 +688,7 @@ static void mining_refuses_what_it_cannot_do(void) {
         CHECK_THAT(strstr(error.message, what) != NULL, "%s", error.message);                                                  \
         m = saved;                                                                                                             \
     } while (0)
-    REFUSED(m.d.student = NULL, KPD_ERR_ARGUMENT, "student and index are required");
+    REFUSED(m.d.student = NULL, KPD_ERR_ARGUMENT, "student is required, and index or candidates");
     REFUSED(m.d.student = m.assistant, KPD_ERR_ARGUMENT, "expected a bi-encoder");
     REFUSED(m.d.first_rank = PHRASES + 1, KPD_ERR_ARGUMENT, "first_rank");
     REFUSED(m.d.n = -1, KPD_ERR_ARGUMENT, "mining: n");
@@ -649,6 +700,11 @@ static void mining_refuses_what_it_cannot_do(void) {
     d.dim = WIDTH; d.metric = KPD_L2;
     CHECK_OK(kpd_index_create(&d, &l2, NULL));
     REFUSED(m.d.index = l2, KPD_ERR_UNSUPPORTED, "l2");
+    REFUSED(m.d.candidates = backwards_ids, KPD_ERR_ARGUMENT, "index or candidates");       // both
+    REFUSED(m.d.index = NULL; m.d.candidates = backwards_ids; m.d.lookup = NULL, KPD_ERR_ARGUMENT, "without a lookup");
+    REFUSED(m.d.index = NULL; m.d.candidates = backwards_ids; m.d.lookup = text_of_id; m.d.margin = 0.1f, KPD_ERR_ARGUMENT,
+            "a margin is of an index's scores");
+    REFUSED(m.d.index = NULL; m.d.candidates = failing; m.d.lookup = text_of_id, KPD_ERR_ARGUMENT, "candidates failed");
     kpd_index_destroy(l2);
 #undef REFUSED
     CHECK_STATUS(kpdt_mine(m.session, NULL, m.rows, PAIRS, &out, NULL, &error), KPD_ERR_ARGUMENT);
@@ -673,5 +729,6 @@ SUITE(negatives) {
     RUN(negatives, hostile_batches_are_refused);
     RUN(negatives, what_is_mined_follows_the_rules);
     RUN(negatives, a_sample_depends_on_the_row_alone);
+    RUN(negatives, candidates_may_come_from_elsewhere);
     RUN(negatives, mining_refuses_what_it_cannot_do);
 }

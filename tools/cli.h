@@ -118,7 +118,7 @@ typedef struct options {
     int32_t partition;                  // -1 = not given
     float recall, gamma;                // 0 = not given
     float max_score, min_score, margin, relative_margin;        // of mining; -infinity = not given
-    int32_t n, sample;
+    int32_t n, bm25, sample;
     int32_t format;                     // of text: a table_format
     int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
     int32_t keep;                       // of score
@@ -210,6 +210,7 @@ static const option OPTIONS[] = {
     {"--min-score", NUMBER, FIELD(min_score), 0, 0, NULL, "S", "of a candidate, at least"},
     {"--margin", NUMBER, FIELD(margin), 0, 0, NULL, "M", "by which it is below the pair's own keyphrase"},
     {"--relative-margin", NUMBER, FIELD(relative_margin), 0, 0, NULL, "M", "the same, as a share of that one's score"},
+    {"--bm25", FLAG, FIELD(bm25), 0, 0, NULL, NULL, "candidates have the title's words, whatever the student finds"},
     {"--sample", FLAG, FIELD(sample), 0, 0, NULL, NULL, "candidates at random, not the highest ranked"},
     {"--assistant", FILE_NAME, FIELD(assistant), 0, 0, NULL, "A.kpd", "who drops candidates that are relevant"},
     {"--relabel", FILE_NAME, FIELD(relabel), 0, 0, NULL, "FILE", "where these go, as pairs"},

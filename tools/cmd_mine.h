@@ -15,6 +15,7 @@ typedef struct miner {
     kpdt_mined_rows out;
     kpdt_mining_counts total;
     output relabel;
+    phrases phrases; kpd_text *texts; bm25 words;       // of --bm25
 } miner;
 
 // A row's cells, and whether it is a pair that is meant to be one.
@@ -82,9 +83,10 @@ static void mine_known(const miner *x, uint64_t item, kpdt_mining_row *row) {
     for (row->n_known = 0; low + row->n_known < x->n_own && x->own[low + row->n_known].item == item;) row->n_known++;
 }
 
-static void mine_put_text(const job *j, FILE *f, int64_t id) {
+static void mine_put_text(const job *j, const miner *x, FILE *f, int64_t id) {
     kpd_text t = {"", 0};
-    kpd_index_text(j->index, id, &t, NULL);
+    if (x->texts) t = x->texts[id];
+    else kpd_index_text(j->index, id, &t, NULL);
     put_cell(f, t);
 }
 
@@ -102,12 +104,12 @@ static void mine_print(const job *j, const miner *x, size_t i) {
     mine_put_item(f, &x->rows[i].row);
     for (int32_t k = 0; k < x->d.n; k++) {
         fputc('\t', f);
-        if (k < x->out.n_negatives[i]) mine_put_text(j, f, x->out.negatives[i * (size_t)x->d.n + (size_t)k].id);
+        if (k < x->out.n_negatives[i]) mine_put_text(j, x, f, x->out.negatives[i * (size_t)x->d.n + (size_t)k].id);
     }
     fputc('\n', f);
     for (int32_t k = 0; to && k < x->out.n_relevant[i]; k++) {
         const kpdt_mined *hit = &x->out.relevant[i * ranks + (size_t)k];
-        mine_put_text(j, to, hit->id);
+        mine_put_text(j, x, to, hit->id);
         mine_put_item(to, &x->rows[i].row);
         fprintf(to, "\t%.9g\n", (double)hit->relevance);
     }
@@ -166,6 +168,41 @@ static bool mine_make_index(job *j, int32_t dim) {
     return ok;
 }
 
+static bool mine_read_phrases(job *j, void *state) {
+    miner *x = (miner *)state;
+    for (int32_t i = 0; i < j->text.n; i++)
+        if (!phrases_add(&x->phrases, &j->text, i)) return false;
+    return true;
+}
+
+static bool mine_lookup(void *user, int64_t id, kpd_text *out) {
+    const miner *x = (const miner *)user;
+    if (id < 0 || (size_t)id >= x->phrases.n) return false;
+    *out = x->texts[id];
+    return true;
+}
+
+static int32_t mine_by_words(void *user, const kpd_row *item, kpd_hit *out, int32_t most) {
+    return bm25_find(&((miner *)user)->words, item->title, out, most);
+}
+
+// Candidates are those that have the title's words.
+static bool mine_words(job *j, miner *x) {
+    static const columns c = {"id? keyphrase", NULL, TABLE_BY_NAME};
+    bool ok = reader_open_as(&j->text, j->arg[1], &c) && each_chunk(j, "keyphrases", mine_read_phrases, x);
+    reader_close(&j->text);
+    j->count.unit = NULL;               // what comes is counted anew
+    j->count.done = 0;
+    x->texts = ok ? (kpd_text *)job_alloc(j, x->phrases.n, sizeof *x->texts) : NULL;
+    for (size_t i = 0; x->texts && i < x->phrases.n; i++) x->texts[i] = phrase_text(&x->phrases, i);
+    if (!x->texts) return false;
+    x->d.candidates = mine_by_words; x->d.candidates_user = x;
+    x->d.lookup = mine_lookup; x->d.lookup_user = x;
+    if (!bm25_build(&x->words, kpd_model_tokenizer(j->student), x->texts, x->phrases.n))
+        return fail(j->arg[1], 0, "out of memory: words of %zu keyphrases", x->phrases.n);
+    return open_session(j, 0, 0);
+}
+
 static bool mine_index(job *j, int32_t last_rank) {
     kpd_file_kind kind;
     bool made = !kpd_file_kind_of(j->arg[1], &kind, NULL) && kind == KPD_FILE_INDEX;
@@ -204,7 +241,7 @@ static bool mine(job *j, miner *x) {
     if (j->o.assistant && !open_model(j->o.assistant, KPD_CROSS_ENCODER, &j->assistant)) return false;
     if (!mine_read_own(j, x) || !output_open(&j->out, j->o.output)) return false;
     if (j->o.relabel && !output_open(&x->relabel, j->o.relabel)) return false;
-    if (!mine_index(j, x->d.last_rank) || !mine_room(j, x)) return false;
+    if (!(j->o.bm25 ? mine_words(j, x) : mine_index(j, x->d.last_rank)) || !mine_room(j, x)) return false;
     x->d.student = j->student; x->d.assistant = j->assistant; x->d.index = j->index;
     if (!open_pairs(j) || !each_chunk(j, "pairs", mine_chunk, x)) return false;
     if (!output_commit(&j->out) || (j->o.relabel && !output_commit(&x->relabel))) return false;
@@ -243,6 +280,8 @@ static int mine_options(const job *j, kpdt_mining_desc *d) {
     if (isfinite(o->relative_margin) && o->relative_margin < 0)
         return usage("--relative-margin %g: expected from 0", (double)o->relative_margin);
     if (!j->o.sample && j->o.seed) return usage("mine: --seed is of --sample");
+    if (o->bm25 && (isfinite(o->margin) || isfinite(o->relative_margin) || o->dim || o->recall > 0 || o->gamma > 0))
+        return usage("mine: --bm25 has no vectors: no --margin, --relative-margin, --dim, --recall or --gamma");
     if (o->relabel && o->output && !strcmp(o->relabel, o->output))
         return usage("mine: %s is named by both -o and --relabel", o->relabel);
     if (!strcmp(j->arg[2], "-")) return usage("mine: PAIRS are read twice; expected a file");
@@ -264,6 +303,8 @@ static int run_mine(job *j) {
     if (!check_recall(j)) return BAD_DATA;
     if (!mine(j, x)) status = BAD_DATA;
     output_abandon(&x->relabel);
+    bm25_free(&x->words);
+    phrases_free(&x->phrases);
     free(x->own);
     free(x->text);
     return status;

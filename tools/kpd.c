@@ -48,6 +48,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "bm25.h"
 #include "job.h"
 #include "cmd_model.h"
 #include "cmd_text.h"
@@ -322,10 +323,10 @@ static const command COMMANDS[] = {
      "a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
     {NULL, "mine", run_mine, 3, 3,
-     "-o -n --ranks --max-score --min-score --margin --relative-margin --sample --seed --assistant --threshold --relabel --dim "
+     "-o -n --bm25 --ranks --max-score --min-score --margin --relative-margin --sample --seed --assistant --threshold --relabel --dim "
      "--recall --gamma --columns --join --format",
      "hard negatives for pairs, to be trained on",
-     "mine STUDENT.kpd INDEX.kpi|KEYPHRASES.txt PAIRS [-o OUT.tsv] [-n N] [--ranks A-B]\n"
+     "mine STUDENT.kpd INDEX.kpi|KEYPHRASES.txt PAIRS [-o OUT.tsv] [-n N] [--bm25] [--ranks A-B]\n"
      "         [--max-score S] [--min-score S] [--margin M] [--relative-margin M] [--sample [--seed S]]\n"
      "         [--assistant A.kpd [--threshold T] [--relabel FILE]] [--dim D] [--recall R | --gamma G]\n"
      "         [--columns WORDS] [--join ITEMS] [--format F]",
@@ -337,7 +338,8 @@ static const command COMMANDS[] = {
      "that. The N highest are taken, or with --sample any N. An assistant drops those whose probability is at least T (0.5);\n"
      "--relabel writes these as keyphrase TAB title TAB category TAB probability. Prints keyphrase TAB title TAB category TAB\n"
      "N negatives, empty where there are fewer: in a recipe `columns = keyphrase title category negative negative ...`. Says\n"
-     "what was dropped and why. PAIRS are read twice, and their keyphrases held in memory.\n\n"
+     "what was dropped and why. PAIRS are read twice, and their keyphrases held in memory. --bm25: candidates are those of a\n"
+     "file that share words with the title, ranked by BM25 (k1 1.2, b .75) over the student's tokens; scores are BM25's.\n\n"
      "    kpd mine student.kpd keyphrases.kpi clicks.tsv -o hard.tsv --ranks 10-100 --relative-margin 0.05"},
     {"How good it is", "eval pairs", run_eval_pairs, 0, 1,
      "-o --threshold --dev --model --dim --against --columns --join --format",
