@@ -3,7 +3,7 @@
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
-#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr+kd": bench/paper
+#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr+kd"; paper-more: its table 3, and negatives
 #   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
@@ -30,8 +30,8 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all install uninstall test demo paper warn asan tsan cblas bits cross i386 wasm mingw machines fuzz bench bench-peers
-.PHONY: asan_tests asan_cli test-real clean
+.PHONY: all install uninstall test demo paper paper-more warn asan tsan cblas bits cross i386 wasm mingw machines fuzz bench
+.PHONY: asan_tests asan_cli bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES) $(EXAMPLES_CXX)
 
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
@@ -141,6 +141,13 @@ paper: $(B)/kpd
 	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
 	$(PAPER)
 	python3 bench/paper/report.py $P $(STUDENTS)
+# Beside what make paper left, of seeds that it had: what students begin with, and where negatives come from.
+MORE = --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS)
+paper-more: $(B)/kpd
+	mkdir -p $P/bases $P/negatives
+	$(B)/kpd run bench/paper/bases.ini --dir $P/bases $(MORE)
+	$(B)/kpd run bench/paper/negatives.ini --dir $P/negatives $(MORE) --set round=$$(($(STEPS) / 3))
+	python3 bench/paper/report.py $P
 
 # The library, tools, tests and examples with each compiler and standard, and the library with each option on and off.
 warn:

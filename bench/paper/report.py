@@ -1,4 +1,4 @@
-"""Tables 1 and 2 beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder.
+"""The tables beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder, and in its folders bases and negatives.
 
     python3 report.py FOLDER [STUDENT ...]
 
@@ -21,6 +21,11 @@ PAPER2 = {  # KP, pass rate, Pass@5, 10, 15, 20
     "llm+ctr+kd": (12, .71, .68, .60, .55, .52), "llm+sr+ctr+kd": (11, .70, .67, .59, .54, .51),
     "llm+sr+kd": (12, .51, .47, .42, .41, .39), "llm+kd": (11, .49, .36, .35, .33, .32),
     "llm": (11, .61, .45, .41, .38, .35), "ctr": (7, .60, .51, .42, .37, .34), "llm+ctr": None, "llm+mined+kd": None}
+PAPER3 = {  # recall, precision, F1
+    "large": (.92, .81, .86), "distilled": (.92, .78, .85), "foreign": (.91, .76, .83), "small": None, "random": None}
+NAMES3 = {"large": "large, shop's texts (eBERT)", "distilled": "small, distilled from it (microBERT)",
+          "foreign": "large, another shop's (ModernBERT)", "small": "small, shop's texts", "random": "small, no texts"}
+NEGATIVES = {"batch": "of the batch", "bm25": "BM25", "mined": "mined once", "ance": "mined in three rounds (ANCE)"}
 
 
 def read(path):
@@ -145,8 +150,50 @@ def table2(folder, students):
     table(["labels", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20"], rows)
 
 
+def last_dev(path):
+    """What the last look at dev saw, as metrics.tsv has it"""
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as f:
+        seen = [line.rstrip("\n").split("\t")[-1] for line in f]
+    return float(seen[-1]) if seen[-1] not in ("-", "dev") else None
+
+
+def table3(folder):
+    tables = tables_of(PAPER3, [], folder + "/pairs/{}.llm.tsv")
+    if not tables:
+        return
+    truth = {n: read(f"{folder}/pairs/{n}.truth.tsv") for n in tables}
+    change = differences(tables, "f1", "small")
+    rows = []
+    for name, t in tables.items():
+        dev = last_dev(f"{folder}/{name}/metrics.tsv")
+        rows.append([NAMES3[name], number(-dev if dev else None, 2), number(t["recall"][0]), number(t["precision"][0]),
+                     interval(t["f1"]), change.get(name, "-"), interval(t["auc"]), interval(t["auc_in_query"]),
+                     interval(truth[name]["f1"]) if truth[name] else "-",
+                     " / ".join(paper(PAPER3[name], i) for i in range(3))])
+    print("**Table 3.** What LLM+CTR+KD begins with: loss of guessing hidden words of unseen titles; recall, precision, F1 on the "
+          "LLM's labels\nof unseen pairs; F1 less that of the small one by its own texts; AUC, and within a query; F1 under the "
+          "truth; the paper's R / P / F1.\n")
+    table(["base", "loss", "R", "P", "F1", "less small's", "AUC", "AUC in query", "F1, truth", "paper"], rows)
+
+
+def negatives(folder):
+    by = {judge: tables_of(NEGATIVES, [], f"{folder}/auction/{{}}.{judge}.tsv") for judge in ("llm", "truth")}
+    change = {judge: differences(tables, "pass@10", "batch") for judge, tables in by.items()}
+    if by["llm"]:
+        print("**Negatives of the clicks of LLM+CTR+KD**: Pass@10, and less that of the batch's alone; KP and PR behind the search "
+              "engine's\nfilter.\n")
+        table(["negatives", "Pass@10, LLM", "less the batch's", "Pass@10, truth", "less the batch's", "KP", "PR, truth"],
+              [[NEGATIVES[n]] + [cell for judge, tables in by.items() for cell in (
+                  interval(tables[n]["pass@10"]), change[judge].get(n, "-"))] + [interval(t["kp"], 0), interval(t["pr"])]
+               for n, t in by["truth"].items()])
+
+
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     table1(sys.argv[1], sys.argv[2:])
     table2(sys.argv[1], sys.argv[2:])
+    table3(sys.argv[1] + "/bases")
+    negatives(sys.argv[1] + "/negatives")
