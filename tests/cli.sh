@@ -730,6 +730,11 @@ awk -F '\t' 'NR == FNR { new[$1]; next } ($1 in new) == ($3 ~ /as it was/) { exi
 run 0 $all "$dir/empty" --earlier-items $d/items.tsv --earlier-lists "$dir/first"; lines 0
 run 0 $all $d/items.tsv --earlier-items "$dir/empty" --earlier-lists "$dir/empty"; same "$dir/first" "$dir/out"
 run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/empty"; lines 0; says "0 of 12 items are new"
+says "of 1 kept lists that were made anew to see, 1 would now be others: 100.0 %"
+run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/first"; same "$dir/first" "$dir/out"
+says "of 1 kept lists that were made anew to see, 0 would now be others: 0.0 % [0.0, 79.3] of the kept are stale"
+awk '{ for (i = 0; i < 20; i++) print }' $d/items.tsv > "$dir/many"; run 0 $all "$dir/many"; cp "$dir/out" "$dir/lists"
+run 0 $all "$dir/many" --earlier-items "$dir/many" --earlier-lists "$dir/lists"; same "$dir/lists" "$dir/out"; says "of 4 kept lists"
 run 2 $all $d/items.tsv --earlier-items $d/items.tsv; says "expected both or none"
 run 1 $all "$dir/day2" --earlier-items "$dir/day2" --earlier-lists "$dir/first"; says "a list of item 11, but there are 11 earlier items"
 tail -1 "$dir/first" > "$dir/in"; head -1 "$dir/first" >> "$dir/in"

@@ -406,11 +406,17 @@ static bool output_commit(output *o) {
 }
 
 // A text of any bytes as a cell of TAB-separated text: a TAB or the end of a line in it becomes a space, as where text is read.
+static char cell_char(char c) { return c == '\t' || c == '\n' || c == '\r' ? ' ' : c; }
+
 static void put_cell(FILE *f, kpd_text t) {
-    for (size_t i = 0; i < t.size; i++) {
-        char c = t.data[i];
-        fputc(c == '\t' || c == '\n' || c == '\r' ? ' ' : c, f);
-    }
+    for (size_t i = 0; i < t.size; i++) fputc(cell_char(t.data[i]), f);
+}
+
+// Whether put_cell wrote this cell of that text.
+static bool is_cell_of(kpd_text cell, kpd_text text) {
+    bool same = cell.size == text.size;
+    for (size_t i = 0; same && i < text.size; i++) same = cell.data[i] == cell_char(text.data[i]);
+    return same;
 }
 
 static bool make_folder(const char *dir) {

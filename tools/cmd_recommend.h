@@ -8,8 +8,10 @@ typedef struct earlier {
     pair_map items;                     // line = the item's row there, from 1
     char *text; size_t size, capacity;  // its lists: rank TAB keyphrase ... and a line's end, of all items one after the other
     size_t *begin, rows, room;          // [items + 1] where an item's list begins; so many are known
-    int64_t n_items, kept;
+    int64_t n_items, kept, looked_at, stale;    // of those kept, how many were made anew to see, and are other lists now
 } earlier;
+
+enum { LOOK_EACH = 64 };                // of the lists that are kept
 
 static void earlier_free(earlier *x) {
     free(x->items.at);
@@ -75,6 +77,23 @@ static void print_earlier(const job *j, const earlier *x, int64_t row, int64_t i
     }
 }
 
+// Share of n that is k with its 95 % interval [Wilson 1927].
+static void share_of(int64_t k, int64_t n, double out[3]) {
+    double z2 = 1.959964 * 1.959964, p = (double)k / (double)n, d = 1 + z2 / (double)n, middle = (p + z2 / (2 * (double)n)) / d;
+    double half = 1.959964 * sqrt(p * (1 - p) / (double)n + z2 / (4 * (double)n * (double)n)) / d;
+    out[0] = p; out[1] = middle - half; out[2] = middle + half;
+}
+
+static void earlier_say(const earlier *x, int64_t items) {
+    double share[3];
+    note(NULL, "%lld of %lld items are new or have changed, the others keep their lists", (long long)(items - x->kept),
+         (long long)items);
+    if (!x->looked_at) return;
+    share_of(x->stale, x->looked_at, share);
+    note(NULL, "of %lld kept lists that were made anew to see, %lld would now be others: %.1f %% [%.1f, %.1f] of the kept are stale",
+         (long long)x->looked_at, (long long)x->stale, 100 * share[0], 100 * share[1], 100 * share[2]);
+}
+
 // >>recommend ---------------------------------------------------------------------------------------------------------
 
 typedef struct recommender {
@@ -98,7 +117,30 @@ static void print_recommendations(const job *j, const recommender *r, int32_t at
     }
 }
 
-// Those without an earlier list are recommended for, and all printed in their order.
+// Whether an earlier list has the keyphrases, in their order, that the one at `at` has.
+static bool is_same_list(const recommender *r, int64_t row, int32_t at) {
+    const earlier *x = &r->before;
+    size_t from = x->begin[row - 1], end = x->begin[row];
+    for (int32_t rank = 0; rank < r->counts[at]; rank++) {
+        kpd_text new_text = {"", 0}, line, keyphrase;
+        const char *tab;
+        r->d.lookup(r->d.lookup_user, r->out[(size_t)at * (size_t)r->d.search.k + (size_t)rank].id, &new_text);
+        if (from >= end) return false;
+        line.data = x->text + from;
+        line.size = (size_t)((const char *)memchr(line.data, '\n', end - from) - line.data);
+        from += line.size + 1;
+        tab = (const char *)memchr(line.data, '\t', line.size);
+        keyphrase.data = tab ? tab + 1 : line.data + line.size;
+        keyphrase.size = (size_t)(line.data + line.size - keyphrase.data);
+        tab = keyphrase.size ? (const char *)memchr(keyphrase.data, '\t', keyphrase.size) : NULL;
+        if (tab) keyphrase.size = (size_t)(tab - keyphrase.data);
+        if (!is_cell_of(keyphrase, new_text)) return false;
+    }
+    return from == end;
+}
+
+// Those without an earlier list are recommended for, and a few of the others to see how many lists are stale; all are printed in
+// their order.
 static bool recommend_chunk(job *j, void *state) {
     recommender *r = (recommender *)state;
     kpd_error e;
@@ -106,7 +148,7 @@ static bool recommend_chunk(job *j, void *state) {
     if (!split_chunk(j, 2, r->in)) return false;
     for (int32_t i = 0; i < j->text.n; i++) {
         r->row[i] = earlier_row(&r->before, &j->text, i);
-        if (r->row[i]) continue;
+        if (r->row[i] && r->before.kept++ % LOOK_EACH) continue;
         r->in[n] = r->in[i];
         r->line[n++] = i;
     }
@@ -115,10 +157,15 @@ static bool recommend_chunk(job *j, void *state) {
         return fail_text(j, &e);
     }
     for (int32_t i = 0, at = 0; i < j->text.n; i++) {
-        if (r->row[i]) print_earlier(j, &r->before, r->row[i], j->text.first + i);
-        else print_recommendations(j, r, at++);
+        bool made = at < n && r->line[at] == i;
+        if (!r->row[i]) print_recommendations(j, r, at);
+        else print_earlier(j, &r->before, r->row[i], j->text.first + i);
+        if (r->row[i] && made) {
+            r->before.looked_at++;
+            r->before.stale += !is_same_list(r, r->row[i], at);
+        }
+        at += made;
     }
-    r->before.kept += j->text.n - n;
     return true;
 }
 
@@ -192,8 +239,7 @@ static bool recommend(job *j, phrases *p, recommender *r) {
     r->row = (int64_t *)job_alloc(j, CHUNK_LINES, sizeof *r->row);
     if (!r->in || !r->out || !r->counts || !r->line || !r->row) return false;
     if (!each_chunk(j, "items", recommend_chunk, r) || !output_commit(&j->out)) return false;
-    if (j->o.earlier_items) note(NULL, "%lld of %lld items are new or have changed, the others keep their lists",
-                                 (long long)(j->count.done - r->before.kept), (long long)j->count.done);
+    if (j->o.earlier_items) earlier_say(&r->before, j->count.done);
     if (j->out.path) say("%s: keyphrases for %lld items", j->out.path, (long long)j->count.done);
     return true;
 }

@@ -254,7 +254,7 @@ static const command COMMANDS[] = {
      "embedded again, to see that they belong to their ids.\n"
      "For the daily change: of --earlier-items, an earlier ITEMS, this command printed --earlier-lists; an item that stands\n"
      "there keeps its list, and only the others cost anything. A list that is kept knows nothing of keyphrases that the index\n"
-     "has got since, nor of other models or options: now and then all are made anew.\n\n"
+     "has got since, nor of other models or options: one of 64 is made anew to see, and the share that is stale is said.\n\n"
      "    kpd recommend student.kpd assistant.kpd keyphrases.kpi items.tsv -k 20 --threshold 0.5"},
     {"Labels", "label ctr", run_label_ctr, 0, 1,
      "-o --threshold --min-impressions --weights --all --bad --columns --join --format",
