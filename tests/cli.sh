@@ -557,7 +557,10 @@ run 1 $kpd eval ann $x "$dir/three.npy" "$dir/three.fvecs"; says "three.fvecs: n
 run 1 $kpd index build "$dir/best.ivecs" -o "$dir/x.kpi"; says "best.ivecs: whole numbers, expected vectors"
 run 1 $kpd eval ann $x "$dir/v.npy"; says "vectors of dim 2, but $x has dim 3"
 run 0 $kpd search $x "$dir/three.npy" -k 1 --one --stats; lines 3; says "queries=3"; says "p99_ms"
-run 2 $kpd search $student $x word --one; says "search: --one is of vectors"
+run 0 $kpd index build $student $d/keyphrases.tsv -o "$dir/words.kpi"; run 0 $kpd search $student "$dir/words.kpi" $d/items.tsv -k 4
+cp "$dir/out" "$dir/want"; run 0 $kpd search $student "$dir/words.kpi" $d/items.tsv -k 4 --one --stats; same "$dir/want" "$dir/out"
+says "queries=12"; says "p50_ms"
+given 'a\nb\na\tb\tc\n'; run 1 $kpd search $student "$dir/words.kpi" --one - < "$dir/in"; says "standard input:3: more than the 2"
 
 t index_life
 for kind in flat tree; do

@@ -517,10 +517,26 @@ static bool search_all(job *j, const search_state *s) {
     return output_commit(&j->out);
 }
 
+// A text a call, from words to hits.
+static bool search_one_by_one(job *j, const search_state *s) {
+    kpd_error e;
+    for (int32_t i = 0; i < j->text.n; i++) {
+        double began = now();
+        if (kpd_embed(j->session, j->student, (kpd_tower)j->o.tower, &s->in[i], 1, s->dim, s->q, &e) ||
+            kpd_index_search(j->session, j->index, s->q, 1, &s->d, s->hits, s->counts, &e)) {
+            e.where = i;
+            return fail_text(j, &e);
+        }
+        if (!note_time(j, now() - began) || !print_hits(j, s, j->text.first + i, 1)) return false;
+    }
+    return output_ok(&j->out);
+}
+
 static bool search_chunk(job *j, void *state) {
     const search_state *s = (const search_state *)state;
     batch b;
     b.in = s->in; b.out = s->q; b.cols = s->dim;
+    if (j->o.one) return read_inputs(j, j->student, (kpd_tower)j->o.tower, b.in) && search_one_by_one(j, s);
     return read_inputs(j, j->student, (kpd_tower)j->o.tower, b.in) && embed_texts(j, j->student, j->session, &b, false) &&
            check_finite(j, b.out, b.cols) && search_rows(j, s, s->q, j->text.first, (size_t)j->text.n);
 }
@@ -596,7 +612,6 @@ static bool search_vectors(job *j) {
 static int run_search(job *j) {
     if (!j->arg[2] && (j->o.tower || j->o.columns || j->o.format))
         return usage("search: --tower, --columns and --format are of texts: kpd search MODEL.kpd INDEX.kpi TEXT");
-    if (j->arg[2] && j->o.one) return usage("search: --one is of vectors: kpd search INDEX.kpi QUERIES.npy");
     if (!check_recall(j)) return BAD_DATA;
     if (!(j->arg[2] ? search_texts(j) : search_vectors(j))) return BAD_DATA;
     if (j->out.path) say("%s: hits of %lld queries", j->out.path, (long long)j->count.done);

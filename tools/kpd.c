@@ -229,15 +229,16 @@ static const command COMMANDS[] = {
      "-o -k --threshold --recall --gamma --filter --partition --one --tower --columns --format",
      "the nearest in an index, by words or vectors",
      "search STUDENT.kpd INDEX.kpi TEXT [-o OUT.tsv] [-k K] [--threshold T] [--recall R | --gamma G]\n"
-     "           [--filter FILE] [--partition P] [--tower item|keyphrase] [--columns WORDS] [--format F]\n"
+     "           [--filter FILE] [--partition P] [--one] [--tower item|keyphrase] [--columns WORDS]\n"
+     "           [--format F]\n"
      "kpd search INDEX.kpi QUERIES.npy [-o OUT.tsv] [-k K] [--one] ...",
      "Prints the K (10) best of each query, with a score of at least T: query row from 0 TAB rank from 1 TAB keyphrase TAB\n"
      "score, or of vectors id TAB score. TEXT is a file of items, title or title TAB category (of keyphrases with --tower\n"
      "keyphrase), or where there is no such file a text itself.\n"
      "A score is larger when nearer: cosine, product, or minus the squared distance. A flat index finds all; a tree about a\n"
      "share of R of the K best, all with 1. G says directly how far it is opened: where score + G * radius may count.\n"
-     "--filter looks only among the ids of FILE, one a line, --partition among those of partition P. --one searches for one\n"
-     "vector a call, and --stats adds the median and the 99th percentile of their times.\n\n"
+     "--filter looks only among the ids of FILE, one a line, --partition among those of partition P. --one embeds and searches\n"
+     "for one query a call, and --stats adds the median and the 99th percentile of their times.\n\n"
      "    kpd search student.kpd keyphrases.kpi 'Grey Felt Sleeve 13 inch' -k 5"},
     {NULL, "recommend", run_recommend, 3, 4,
      "-o -k --threshold --min-similarity --by-relevance --same-words --columns --format --keyphrases"
