@@ -1533,6 +1533,7 @@ sed '/^start =/d' $m/two.ini > $m/none.ini; run 1 $kpd train $m/none.ini; says "
 run 0 $kpd convert $m/large/last.kpd -o $m/large8.kpd --dtype int8; run 0 $kpd info $m/large8.kpd
 grep "guesses" "$dir/out" > /dev/null && wrong "an int8 model has the head"
 run 0 $kpd export $m/large/last.kpd -o $m/large_hf; run 0 $kpd import $m/large_hf -o $m/large_back.kpd
+same $m/large/last.kpd $m/large_back.kpd
 
 # bad TEXT MESSAGE: the recipe is refused, and nothing is made. Its first five lines are good.
 t train_bad_recipe

@@ -352,6 +352,33 @@ static void round_trip(void) {
     }
 }
 
+// With a head that guesses words, each of its numbers another. Where a part of it lacks, a folder has none.
+static void round_trip_of_a_head(void) {
+    kpd_model *plain = import_ok(GOLDEN "tiny_mean"), *m = NULL, *back = NULL;
+    kpd_model_desc d = *kpd_model_get_desc(plain);
+    kpd_tensor t;
+    d.mlm_head = true;
+    CHECK_OK(kpd_model_create(&d, &m, NULL));
+    if (!m) return;
+    for (int32_t i = 0; kpd_model_tensor(m, i, &t); i++) {
+        size_t n = (size_t)t.rows * (size_t)t.cols;
+        float *w = (float *)malloc(n * sizeof *w);
+        if (!strncmp(t.name, "mlm.", 4)) for (size_t k = 0; k < n; k++) w[k] = (float)(i + 1) + (float)k / 4096;
+        else CHECK_OK(kpd_model_get(plain, t.name, w, NULL));
+        CHECK_OK(kpd_model_set(m, t.name, w, NULL));
+        free(w);
+    }
+    check_round_trip(m, "tiny_mean", KPD_ITEM);
+    {
+        const char *dir = place("hf_exported");
+        CHECK_OK(hf_export(m, dir, NULL));
+        replace(dir, "model.safetensors", "cls.predictions.transform.dense.bias", "cls.seq_relationship.bias");
+        back = import_ok(dir);
+        CHECK(back && !kpd_model_get_desc(back)->mlm_head);
+    }
+    kpd_model_destroy(plain); kpd_model_destroy(m); kpd_model_destroy(back);
+}
+
 static void round_trip_options(void) {
     hf_import_desc d;
     kpd_model *m = NULL;
@@ -1179,6 +1206,7 @@ SUITE(hf) {
     RUN(hf, golden_cross);
     RUN(hf, golden_without_modules);
     RUN(hf, round_trip);
+    RUN(hf, round_trip_of_a_head);
     RUN(hf, round_trip_options);
     RUN(hf, refuse_config);
     RUN(hf, refuse_modules);

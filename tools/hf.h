@@ -14,10 +14,11 @@
 // What the model could not honour is refused by name (KPD_ERR_UNSUPPORTED), since a vector that is nearly right is worse
 // than an error. So is every key of a JSON file that no table below knows; the reference is what transformers 5.24 and
 // sentence-transformers 6.2 do, encode_query for keyphrases and encode_document for items. What has no effect on the vectors
-// (a masked language model's head, say) is left out, and noted.
+// (a pooler, say) is left out, and noted; but for a masked language model's head, which a bi-encoder keeps for trainers, unless
+// its output matrix is not the word embeddings.
 //
 // Export writes a folder which sentence-transformers (bi-encoder) or transformers (cross-encoder) loads, and which gives
-// the same vectors or logits there. What has no place in such a folder, the input templates, goes under "kpd" in
+// the same vectors or logits there; of a model with mlm_head the guesses of BertForMaskedLM too. What has no place in such a folder, the input templates, goes under "kpd" in
 // config.json; import reads it back, so that importing an exported folder gives the same model.
 //
 // Folders are hostile input: sizes, offsets, nesting and text are checked before use, and a path in a file cannot leave
@@ -2449,6 +2450,27 @@ static hf_tensor *hf_find_weight(hf_weights *w, kpd_text prefix, const char *nam
     return hf_find(w, prefix, hf_text(other));
 }
 
+// The head of masked-language modelling: names of kpd.h, and theirs.
+static const char *const hf_head_names[5][2] = {
+    {"mlm.transform.weight", "cls.predictions.transform.dense.weight"},
+    {"mlm.transform.bias", "cls.predictions.transform.dense.bias"},
+    {"mlm.norm.weight", "cls.predictions.transform.LayerNorm.weight"},
+    {"mlm.norm.bias", "cls.predictions.transform.LayerNorm.bias"},
+    {"mlm.bias", "cls.predictions.bias"}};
+
+static const char *hf_head_name(const char *name) {
+    for (int i = 0; i < 5; i++)
+        if (!strcmp(name, hf_head_names[i][0])) return hf_head_names[i][1];
+    return NULL;
+}
+
+// Whether all of it is there, and its output matrix is the word embeddings, which files leave out then.
+static bool hf_has_head(const hf_weights *w) {
+    for (int i = 0; i < 5; i++)
+        if (!hf_find_weight((hf_weights *)(uintptr_t)w, hf_text(""), hf_head_names[i][1])) return false;
+    return !hf_find((hf_weights *)(uintptr_t)w, hf_text(""), hf_text("cls.predictions.decoder.weight"));
+}
+
 // "[2, 3]"
 static const char *hf_shape_text(const int32_t *shape, int32_t n, char out[128]) {
     size_t used = (size_t)snprintf(out, 128, "[");
@@ -2512,10 +2534,11 @@ static kpd_status hf_load_encoder(const hf_import_state *in, hf_weights *w, kpd_
     kpd_tensor want;
     kpd_text prefix = hf_text(hf_find(w, hf_text(""), hf_text("bert.embeddings.word_embeddings.weight")) ? "bert." : "");
     for (int32_t i = 0; kpd_model_tensor(m, i, &want); i++) {
-        kpd_text at = hf_starts(hf_text(want.name), "classifier.") ? hf_text("") : prefix;
+        const char *head = hf_head_name(want.name);
+        kpd_text at = head || hf_starts(hf_text(want.name), "classifier.") ? hf_text("") : prefix;
         kpd_status s;
         if (hf_starts(hf_text(want.name), "modules.")) continue;
-        if ((s = hf_load_tensor(in, w, hf_find_weight(w, at, want.name), &want, m))) return s;
+        if ((s = hf_load_tensor(in, w, hf_find_weight(w, at, head ? head : want.name), &want, m))) return s;
     }
     return hf_check_unused(in, w, prefix);
 }
@@ -2652,10 +2675,22 @@ static kpd_status hf_describe(hf_import_state *in) {
     return hf_limit(in);
 }
 
+// A bi-encoder keeps what guesses hidden words.
+static kpd_status hf_look_for_head(hf_import_state *in) {
+    hf_weights w;
+    kpd_status s;
+    if (in->model.kind == KPD_CROSS_ENCODER) return KPD_OK;
+    s = hf_weights_open(&w, in->dir, in->root, in->a, in->e);
+    if (!s) in->model.mlm_head = hf_has_head(&w);
+    hf_weights_close(&w);
+    return s;
+}
+
 static kpd_status hf_build(hf_import_state *in, kpd_model **out) {
     kpd_model *m = NULL;
     kpd_status s = hf_describe(in);
     in->model.allocator = in->a;
+    if (!s) s = hf_look_for_head(in);
     if (!s) s = kpd_model_create(&in->model, &m, in->e);
     if (!s) s = hf_load(in, m);
     if (s) kpd_model_destroy(m);
@@ -2839,7 +2874,8 @@ static kpd_status hf_write_config(const hf_export_state *x) {
     bool cross = d->kind == KPD_CROSS_ENCODER;
     hf_buffer b = hf_buffer_make(x->a);
     bool ok = true;
-    hf_putf(&b, "{\n  \"architectures\": [\"%s\"],\n", cross ? "BertForSequenceClassification" : "BertModel");
+    hf_putf(&b, "{\n  \"architectures\": [\"%s\"],\n", cross ? "BertForSequenceClassification" :
+            d->mlm_head ? "BertForMaskedLM" : "BertModel");
     hf_puts(&b, "  \"model_type\": \"bert\",\n  \"position_embedding_type\": \"absolute\",\n  \"dtype\": \"float32\",\n");
     hf_puts(&b, "  \"attention_probs_dropout_prob\": 0.1,\n  \"hidden_dropout_prob\": 0.1,\n  \"initializer_range\": 0.02,\n");
     hf_putf(&b, "  \"hidden_act\": \"%s\",\n  \"hidden_size\": %d,\n", hf_act_name(d->activation), (int)d->width);
@@ -2862,10 +2898,11 @@ static kpd_status hf_write_config(const hf_export_state *x) {
 
 // Name in the folder's file; NULL if the tensor goes elsewhere. module = -1 for the encoder.
 static const char *hf_export_name(const hf_export_state *x, const kpd_tensor *t, int32_t module, char out[HF_MAX_NAME * 2]) {
-    bool cross = x->d.kind == KPD_CROSS_ENCODER && !hf_starts(hf_text(t->name), "classifier.");
+    bool within = (x->d.kind == KPD_CROSS_ENCODER || x->d.mlm_head) && !hf_starts(hf_text(t->name), "classifier.");
     if (module >= 0) return hf_module_tensor(t->name, module);
-    if (hf_starts(hf_text(t->name), "modules.") || hf_starts(hf_text(t->name), "mlm.")) return NULL;
-    snprintf(out, HF_MAX_NAME * 2, "%s%s", cross ? "bert." : "", t->name);
+    if (hf_starts(hf_text(t->name), "modules.")) return NULL;
+    if (hf_head_name(t->name)) return hf_head_name(t->name);
+    snprintf(out, HF_MAX_NAME * 2, "%s%s", within ? "bert." : "", t->name);
     return out;
 }
 
