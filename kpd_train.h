@@ -55,8 +55,8 @@
 //     part B: kernels, read once per level as kpd.h's
 //     >>layers       520  each layer's kernels, forward beside backward
 //
-// This version trains in f32. It has no batches by cluster, no mining while it trains, no moving average of the weights, and no
-// bf16.
+// This version trains in f32. It has no batches by cluster, no mining within a training (between two: kpdt_mine), no moving
+// average of the weights, and no bf16.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
 //
