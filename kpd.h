@@ -417,7 +417,7 @@ typedef struct kpd_model_desc {         // also what kpd_model_get_desc returns,
     bool separate_towers;               // bi-encoder: own weights for keyphrases, of all but the modules
     bool no_normalize;                  // bi-encoder: vectors keep their length
     bool mlm_head;                      // bi-encoder of f32: it keeps what guesses hidden words, for trainers (kpd_train.h); no
-                                        // vector depends on it, and models that are converted leave it out
+                                        // vector depends on it, and a conversion to bf16 or int8 leaves it out
     int32_t truncate_dim;               // bi-encoder: vectors are cut to these columns, not normalised again; 0 = all, D
     kpd_metric similarity;              // bi-encoder: what its vectors are to be compared by; nothing here computes it
     int32_t arithmetic;                 // of int8: a sum of KPD_OFFSET_HIDDEN and KPD_WIDE_QKV
@@ -5842,7 +5842,8 @@ static kpd_status kpd__model_read(kpd_model *m, const char *path, kpd_error *e) 
     if (!vocab) return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: has no section vocab", path);
     s = kpd__config_read(c, &m->desc, &t, e);
     if (s) return s;
-    m->desc.mlm_head = m->desc.kind == KPD_BI_ENCODER && kpd__file_find(&m->file, "mlm.transform.weight");
+    m->desc.mlm_head = m->desc.kind == KPD_BI_ENCODER && m->desc.dtype == KPD_F32 &&
+                       kpd__file_find(&m->file, "mlm.transform.weight");
     m->desc.template_item = templates[0]; m->desc.template_keyphrase = templates[1]; m->desc.template_pair = templates[2];
     t.unk = special[0]; t.cls = special[1]; t.sep = special[2]; t.pad = special[3]; t.mask = special[4];
     t.vocab = (const char *)m->file.data + vocab->offset; t.vocab_size = (size_t)vocab->size;

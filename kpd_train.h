@@ -406,7 +406,8 @@ typedef struct kpdt_trainer_desc {
     const kpd_model *start;             // required; copied. Either kind; separate towers are trained separately
     const kpdt_source *sources; int32_t n_sources;   // none: the host brings its batches
     const kpd_model *assistant;         // whose probability is t where a loss has teacher KPDT_BY_ASSISTANT; must outlive
-    const kpd_model *mlm_teacher;       // with an mlm_head, and the start's vocabulary: what MLM_KL follows
+    const kpd_model *mlm_teacher;       // what MLM_KL follows; copied. With an mlm_head, the start's vocabulary, and positions
+                                        // and token types for its texts
     int32_t batch;                      // rows, 0 = 32
     int32_t accumulate;                 // batches a step, whose mean gradient counts; 0 = 1
     int32_t epochs;                     // 0 = 1: as many batches as it takes to see each row once
@@ -474,7 +475,8 @@ typedef struct kpdt_batch {             // pointers of a drawn one live until th
     int32_t n;                          // rows, at most desc.batch
     int32_t n_negatives;                // of all rows, at most n desc.negatives
     const kpd_input *in[2];             // [n] of each tower, of KEYPHRASE [n + n_negatives]: the rows' keyphrases, then the
-                                        // negatives. A cross-encoder's pairs are in[KPD_ITEM], likewise. MLM takes one
+                                        // negatives. A cross-encoder's pairs are in[KPD_ITEM], likewise. MLM and MLM_KL
+                                        // take one
     const int32_t *negative_of;         // [n_negatives] whose they are: numbers of rows, ascending
     const float *label, *score;         // [n]; NULL where no loss asks
     const int32_t *query;               // [n] as kpdt_loss_pairs, NULL = one
@@ -491,11 +493,12 @@ KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error 
 
 // Forward, losses and backward of a batch: adds the gradient of the sum of its losses, divided by `accumulate`. A batch larger
 // than max_tokens, over both towers, or than max_texts goes in pieces, each twice forward (GradCache), with the same bits; only
-// MLM wants it whole. What the assistant says of a row is kept for the epochs to come, as long as the batch has the texts of
-// that row: of others, which the host has put there, it is asked anew. Errors: ARGUMENT; INPUT (`where` = the row of the batch;
-// where its label or score is to blame and b->row says whence it comes, the message begins with file and line); LIMIT;
-// UNSUPPORTED (a cross-encoder of several logits, since losses read one); CANCELLED. After one that came while it went back the
-// gradient has some of the batch's, or all of it: kpdt_trainer_cancel ends the step, as kpdt_trainer_step does by itself.
+// MLM and MLM_KL want it whole. What the assistant says of a row is kept for the epochs to come, as long as the batch has the
+// texts of that row: of others, which the host has put there, it is asked anew. Errors: ARGUMENT; INPUT (`where` = the row of
+// the batch; where its label or score is to blame and b->row says whence it comes, the message begins with file and line);
+// LIMIT; UNSUPPORTED (a cross-encoder of several logits, since losses read one); CANCELLED. After one that came while it went
+// back the gradient has some of the batch's, or all of it: kpdt_trainer_cancel ends the step, as kpdt_trainer_step does by
+// itself.
 KPDDEF kpd_status kpdt_trainer_learn(kpdt_trainer *t, const kpdt_batch *b, float *loss, kpd_error *e);
 
 // Vectors or logits of n texts, through the model's template as in kpd_embed and kpd_score, with whose bits they agree where
@@ -574,12 +577,12 @@ typedef struct kpdt_mining_desc {
     uint32_t abi;
     const kpd_model *student;           // required; beside `candidates` only its tokens count
     const kpd_index *index;             // of keyphrases: cosine or dot, as kpd_recommend wants it. Required, or
-    kpdt_candidates_t *candidates; void *candidates_user;   // this in its place, and lookup; margins then mean nothing: ARGUMENT
+    kpdt_candidates_t *candidates; void *candidates_user;   // this in its place, and lookup; there are no margins then
     kpd_lookup_t *lookup; void *lookup_user;    // the keyphrase of an id; NULL = the texts that the index keeps
     const kpd_model *assistant;         // NULL = nobody is asked whether a candidate is one; one label
     float threshold;                    // of its probability: from there on a candidate is relevant, and no negative; 0 = .5
     int32_t n;                          // negatives of a row, 0 = 4
-    int32_t first_rank, last_rank;      // candidates are these of what the index finds for the item, from 1; 0 = 1 and 100
+    int32_t first_rank, last_rank;      // candidates are these of what is found for the item, from 1; 0 = 1 and 100
     float max_score, min_score;         // of a candidate; 0 = any; or KPDT_ZERO
     float margin;                       // a candidate's score is at most the row's keyphrase's less this; 0 = any; or KPDT_ZERO
     float relative_margin;              // or less this share of its absolute value [NV-Retriever]; likewise
@@ -598,7 +601,7 @@ typedef struct kpdt_mining_row {
 
 typedef struct kpdt_mined {
     int64_t id;
-    float score, relevance;             // the index's; the assistant's probability, NaN where it was not asked
+    float score, relevance;             // the index's or the host's; the assistant's probability, NaN where it was not asked
 } kpdt_mined;
 
 typedef struct kpdt_mining_counts {     // added to: of all rows
@@ -616,10 +619,11 @@ typedef struct kpdt_mined_rows {        // of n rows, the caller's arrays
 } kpdt_mined_rows;                                  // [n]; or both NULL
 
 // The negatives of n rows. The assistant is asked about no more candidates than it takes to find desc.n. total may be NULL.
-// Rows of one item that follow each other are searched for once. The session has room for last_rank hits, and for both models.
-// Errors: ARGUMENT (ranks, bounds, an index of another student), UNSUPPORTED (l2), INPUT (a text that a template cannot take),
-// LIMIT, MEMORY, CANCELLED; `where` = the row where one is to blame; the outputs are then undefined, total is as it was. Cost:
-// an embedding of the item and one of the keyphrase, a search, last_rank texts tokenized, and n or more pairs scored.
+// Rows of one item that follow each other are searched for once. The session has room for last_rank hits, and for both models;
+// with `candidates` for the assistant alone, and is not used where there is none. Errors: ARGUMENT (ranks, bounds, an index of
+// another student), UNSUPPORTED (l2), INPUT (a text that a template cannot take), LIMIT, MEMORY, CANCELLED; `where` = the row
+// where one is to blame; the outputs are then undefined, total is as it was. Cost: an embedding of the item and one of the
+// keyphrase, a search (or `candidates` in place of these), last_rank texts tokenized, and n or more pairs scored.
 KPDDEF kpd_status kpdt_mine(kpd_session *s, const kpdt_mining_desc *d, const kpdt_mining_row *rows, size_t n,
                             const kpdt_mined_rows *out, kpdt_mining_counts *total, kpd_error *e);
 
@@ -1260,13 +1264,11 @@ static kpd_status kpdt__net_create(const kpd_model *m, int with, const kpd_alloc
     net = (kpdt__net *)kpd__take(&a, 1, sizeof *net);
     *net = plan;
     kpdt__net_lay(net, &count, &a);
-    for (size_t i = 0; i < net->n_parameters; i++)
-        if (kpdt__is_tensor(net, i, m) && kpd_model_get(m, net->parameters[i].name, net->w + net->parameters[i].offset, e)) {
-            kpdt__net_destroy(net);
-            return KPD_ERR_NOT_FOUND;
-        }
-    *out = net;
-    return KPD_OK;
+    for (size_t i = 0; !s && i < net->n_parameters; i++)
+        if (kpdt__is_tensor(net, i, m)) s = kpd_model_get(m, net->parameters[i].name, net->w + net->parameters[i].offset, e);
+    if (s) kpdt__net_destroy(net);
+    else *out = net;
+    return s;
 }
 
 // Random heads where m, the start, has none. Each parameter has its own sequence.
@@ -2279,7 +2281,7 @@ static kpd_status kpdt__loss_defaults(const kpdt_loss_desc *d, kpdt_loss_desc *o
     out->epsilon = kpdt__or(d->epsilon, 1e-8f);
     if (!(out->scale > 0 && out->margin >= 0 && out->temperature > 0 && out->pos_weight >= 0 && out->epsilon > 0) ||
         !kpd__finite(out->weight) || !kpd__finite(out->scale) || !kpd__finite(out->margin) || !kpd__finite(out->temperature) ||
-        !kpd__finite(out->pos_weight) || !kpd__finite(out->epsilon))
+        !kpd__finite(1 / out->temperature) || !kpd__finite(out->pos_weight) || !kpd__finite(out->epsilon))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "loss: weight must be finite; margin and pos_weight finite and not "
                          "negative; scale, temperature and epsilon finite and over 0");
     if ((unsigned)d->target > KPDT_TARGET_COSINE)
@@ -4262,9 +4264,11 @@ static kpd_status kpdt__session_fill(kpdt_trainer *t, const kpdt_trainer_desc *d
 // The net that MLM_KL follows, with the head that it was trained with. A host's batches may ask for it too.
 static kpd_status kpdt__teacher_fill(kpdt_trainer *t, const kpdt_trainer_desc *d, const kpd__ops *ops, kpd_error *e) {
     kpd_status s;
-    if (!d->mlm_teacher || !t->net->has_mlm) return KPD_OK;
+    bool asked = kpdt__any_source_has(d, KPDT_MLM_KL) || !d->n_sources;
+    if (!d->mlm_teacher || !asked || !t->net->has_mlm) return KPD_OK;
     s = kpdt__net_create(d->mlm_teacher, KPDT__WITH_MLM | KPDT__FORWARD_ONLY, &t->allocator, &t->teacher, e);
     if (s) return s;
+    t->teacher->desc.max_tokens = d->start->desc.max_tokens;     // whose texts it reads, up to its positions
     t->teacher_is = kpdt__content_of(d->mlm_teacher);
     kpdt__net_refresh(t->teacher, &d->parallel);
     return kpdt__tape_create(t->teacher, t->max_tokens, t->max_texts, ops, kpdt__ops_of(ops->level), &d->parallel, NULL,
@@ -5490,10 +5494,8 @@ static void kpdt__settings_of(const kpdt_trainer *t, kpdt__settings *s) {
     kpdt__setting_add(s, "start (its weights)", t->start_is.weights, false);
     kpdt__setting_add(s, "assistant (shape, templates or vocabulary)", t->assistant_is.shape, false);
     kpdt__setting_add(s, "assistant (its weights)", t->assistant_is.weights, false);
-    if (t->teacher) {
-        kpdt__setting_add(s, "mlm_teacher (shape, templates or vocabulary)", t->teacher_is.shape, false);
-        kpdt__setting_add(s, "mlm_teacher (its weights)", t->teacher_is.weights, false);
-    }
+    kpdt__setting_add(s, "mlm_teacher (shape, templates or vocabulary)", t->teacher_is.shape, false);
+    kpdt__setting_add(s, "mlm_teacher (its weights)", t->teacher_is.weights, false);
     kpdt__settings_dev(t, s);
     kpdt__setting_number(s, "number of sources", (double)t->sampler.n_feeds);
     for (size_t i = 0; i < t->sampler.n_feeds; i++) {

@@ -1019,6 +1019,9 @@ run 0 $kpd simulate sell $shop "$dir/all.tsv" --threshold 0.5; awk -F '\t' '$1 =
 printf '0\t1\tyellow iphone\t.5\t-\n' > "$dir/in"; run 1 $kpd simulate sell $shop "$dir/in"; says "in:1: 'yellow iphone' is not a keyphrase"
 printf '100\t1\t%s\t.5\t-\n' "$phrase" > "$dir/in"; run 1 $kpd simulate sell $shop "$dir/in"; says "in:1: item 100: test_items.tsv has"
 run 2 $kpd simulate sell $shop "$dir/all.tsv" --against "$dir/all.tsv,$dir/all.tsv"; says "1 runs, but 2 of --against"
+cat "$dir/all.tsv" "$dir/all.tsv" > "$dir/in"; run 1 $kpd simulate sell $shop "$dir/in"; says "rank 1 of item 0 behind rank"
+run 0 $kpd simulate sell $shop "$dir/all.tsv" --against "$dir/empty"; grep '^gmb' "$dir/out" | cut -f 8-10 > "$dir/have"
+printf -- '-\t-\t-\n' > "$dir/want"; same "$dir/want" "$dir/have"
 echo 'colour = 1' >> $shop/shop.ini; run 1 $kpd simulate judge $shop "$dir/in"; says "unknown key 'colour'"
 
 # ---- import, export -----------------------------------------------------------------------------------------------
@@ -1317,6 +1320,8 @@ run 0 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 -n 2 --ranks 3-5 
 awk -F '\t' '$2 <= 5' $tr/by_words.tsv > $tr/found.tsv; mined 3 2 1 > "$dir/want"; same "$dir/want" "$dir/out"
 cp $tr/by_student.tsv $tr/found.tsv
 run 0 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 -n 1 --assistant $assistant --relabel $tr/relabel.tsv; says "the assistant was asked"
+printf '\355\225\234\352\265\255\n\346\227\245\346\234\254\n' > $tr/foreign.txt; printf 'a\t\350\252\236 \345\255\227\t\n' > $tr/foreign.tsv
+run 0 $kpd mine $student $tr/foreign.txt $tr/foreign.tsv --bm25 -n 1; says "1 of these with none"     # unknown words are not the same one
 run 2 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 --margin 0.1; says "--bm25 has no vectors"
 run 2 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 --dim 8; says "--bm25 has no vectors"
 run 1 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --bm25; says "phrases.kpi"
@@ -1520,11 +1525,19 @@ follow whole ''; follow all 'start_layers = 1 2 3\n'; follow two 'start_layers =
 for i in whole all two other; do run 0 $kpd train $m/$i.ini; done
 same $m/whole/last.kpd $m/all/last.kpd
 cmp -s $m/two/last.kpd $m/other/last.kpd && wrong "other layers make no difference"
+follow apart 'start_layers = 1 3\nseparate_towers = yes\n'; run 0 $kpd train $m/apart.ini; run 0 $kpd info $m/apart/last.kpd
+prints "2 layer(s), width 16, 2 head(s), feed-forward 64 gelu, separate towers"
+sed 's/^\[train\]/&\noutput = large/' $m/two.ini > $m/over.ini; run 1 $kpd train $m/over.ini --force; says "large/last.kpd"; says "is an input too"
+{ sed -n '/^\[model\]/,/^\[train/p' $m/large.ini | sed 's/^layers = 3/&\nmax_tokens = 6\npositions = 64/'; printf 'steps = 1\n'; printf "$texts mlm\n"; } > $m/brief.ini
+run 0 $kpd train $m/brief.ini; sed 's/^teacher.*/teacher = brief\/last.kpd/; s/^start = .*/vocab = ..\/vocab.txt\nlayers = 1\nwidth = 8\nheads = 2\npositions = 48/; /^start_layers/d' \
+    $m/two.ini > $m/longer_texts.ini; run 0 $kpd train $m/longer_texts.ini
 run 0 $kpd info $m/two/last.kpd; prints "2 layer(s)"
 run 0 $kpd train $m/two.ini --resume
 sed 's/steps = 3/steps = 4/' $m/large.ini > $m/longer.ini; run 0 $kpd train $m/longer.ini
 sed 's/^teacher.*/teacher = longer\/last.kpd/' $m/two.ini > $m/swapped.ini; mkdir $m/swapped; cp $m/two/checkpoint.kpc $m/swapped
 run 1 $kpd train $m/swapped.ini --resume; says "was made with another mlm_teacher (its weights)"
+sed '/^teacher/d; s/mlm-kl.*/mlm/' $m/two.ini > $m/alone.ini; mkdir $m/alone; cp $m/two/checkpoint.kpc $m/alone
+run 1 $kpd train $m/alone.ini --resume; says "was made with another mlm_teacher"
 follow four 'start_layers = 4\n'; run 1 $kpd train $m/four.ini; says "four.ini:4: start_layers: 4, and start has 3"
 sed 's/^teacher.*/teacher = ..\/student.kpd/' $m/two.ini > $m/headless.ini
 run 1 $kpd train $m/headless.ini; says "headless.ini:3: $m/../student.kpd: it has no head that guesses hidden words"
@@ -2117,6 +2130,7 @@ for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd
     case $f in */*) mkdir -p $p/paper/${f%/*};; esac; : > $p/paper/$f
 done
 run 0 $kpd run bench/paper/bases.ini --dir $p/paper/bases --dry-run --set seeds=1; prints "20 of 20 stages would run"
+prints "distilled: large/last.kpd, which it reads, may change"
 run 0 $kpd run bench/paper/negatives.ini --dir $p/paper/negatives --dry-run --set seeds=1; prints "35 of 35 stages would run"
 run 0 $kpd run $p/small.ini --dir $p/ref --dry-run; prints "0 of 12 stages would run"
 

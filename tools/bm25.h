@@ -26,6 +26,7 @@ typedef struct bm25 {
     size_t *first;                      // [n_tokens + 1] of a token's entries
     bm25_entry *entry;
     int32_t *ids; size_t room;          // of one text
+    int32_t special[5];                 // which are no words: what is not in the vocabulary has nothing in common
     double *score; int32_t *met;        // [n] of the query in hand; those with a score, and how many
     size_t n_met;
 } bm25;
@@ -44,10 +45,11 @@ static int bm25_compare_ids(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-// A text's tokens in x->ids, sorted; how many, -1 = out of memory. A text that is none (empty) has 0.
+// A text's tokens in x->ids, sorted, but for special ones; how many, -1 = out of memory. A text that is none (empty) has 0.
 static int64_t bm25_tokens(bm25 *x, kpd_text text) {
     kpd_tokens t;
     kpd_input in;
+    int64_t n = 0;
     memset(&t, 0, sizeof t);
     memset(&in, 0, sizeof in);
     in.part[0] = text; in.n_parts = 1;
@@ -60,8 +62,13 @@ static int64_t bm25_tokens(bm25 *x, kpd_text text) {
     }
     t.ids = x->ids; t.capacity = (int32_t)x->room;
     if (kpd_tokenize(x->tokenizer, &in, 0, true, &t, NULL)) return 0;
-    qsort(x->ids, (size_t)t.count, sizeof *x->ids, bm25_compare_ids);
-    return t.count;
+    for (int32_t i = 0; i < t.count; i++) {
+        bool special = false;
+        for (int k = 0; k < 5; k++) special = special || x->ids[i] == x->special[k];
+        if (!special) x->ids[n++] = x->ids[i];
+    }
+    qsort(x->ids, (size_t)n, sizeof *x->ids, bm25_compare_ids);
+    return n;
 }
 
 // Counts the entries of each token, or, where they have a place, writes them. *words = all tokens of all texts.
@@ -88,9 +95,16 @@ static bool bm25_walk(bm25 *x, const kpd_text *texts, size_t *at, double average
 }
 
 static bool bm25_build(bm25 *x, const kpd_tokenizer *tokenizer, const kpd_text *texts, size_t n) {
+    const kpd_tokenizer_desc *d = kpd_tokenizer_get_desc(tokenizer);
+    const char *const special[5] = {d->unk, d->cls, d->sep, d->pad, d->mask};
     size_t *at, all = 0;
     double words = 0;
     bool ok;
+    for (int k = 0; k < 5; k++) {
+        kpd_text t;
+        t.data = special[k]; t.size = strlen(special[k]);
+        x->special[k] = kpd_token_id(tokenizer, t);
+    }
     x->tokenizer = tokenizer; x->n = n; x->n_tokens = (size_t)kpd_tokenizer_size(tokenizer);
     x->first = (size_t *)calloc(x->n_tokens + 1, sizeof *x->first);
     x->score = (double *)calloc(n + 1, sizeof *x->score);

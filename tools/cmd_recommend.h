@@ -81,7 +81,7 @@ static void print_earlier(const job *j, const earlier *x, int64_t row, int64_t i
 static void share_of(int64_t k, int64_t n, double out[3]) {
     double z2 = 1.959964 * 1.959964, p = (double)k / (double)n, d = 1 + z2 / (double)n, middle = (p + z2 / (2 * (double)n)) / d;
     double half = 1.959964 * sqrt(p * (1 - p) / (double)n + z2 / (4 * (double)n * (double)n)) / d;
-    out[0] = p; out[1] = middle - half; out[2] = middle + half;
+    out[0] = p; out[1] = middle > half ? middle - half : 0; out[2] = middle + half < 1 ? middle + half : 1;
 }
 
 static void earlier_say(const earlier *x, int64_t items) {

@@ -332,17 +332,16 @@ static bool run_expand(flow *f, pipeline_stage *x) {
     return word != NULL;
 }
 
+typedef struct run_reader { flow *f; pipeline_stage *x; } run_reader;
+
+static bool run_train_reads(void *user, const char *path) {
+    const run_reader *r = (const run_reader *)user;
+    return run_reads(r->f, r->x, path);
+}
+
 static bool run_train_inputs(flow *f, pipeline_stage *x, const char *name) {
-    const recipe *r = f->train;
-    bool ok = run_train_recipe(f, x, name) && run_reads(f, x, name);
-    if (ok && r->model.start) ok = run_reads(f, x, r->model.start);
-    if (ok && r->model.vocab) ok = run_reads(f, x, r->model.vocab);
-    if (ok && r->model.assistant) ok = run_reads(f, x, r->model.assistant);
-    if (ok && r->dev.file) ok = run_reads(f, x, r->dev.file);
-    if (ok && r->dev.items) ok = run_reads(f, x, r->dev.items);
-    for (int32_t i = 0; ok && i < r->n_data; i++)
-        ok = run_reads(f, x, r->data[i].file) && (!r->data[i].items || run_reads(f, x, r->data[i].items));
-    return ok;
+    run_reader r = {f, x};
+    return run_train_recipe(f, x, name) && recipe_each_file(f->train, run_train_reads, &r);
 }
 
 // Text that is not given is the standard input, which a stage has not.

@@ -17,23 +17,28 @@ typedef struct sellers {
     name_list names[2]; int runs, systems;
     size_t n_items;
     double *sum[2];                     // [runs, n_items, SELL_SUMS]
-    double *into;                       // of the run that is being read
+    double *into;                       // of the run that is being read,
+    int64_t item, rank;                 // and its last line
 } sellers;
 
 // A line of `kpd recommend`.
 static bool sell_line(const job *j, sellers *x, int32_t i) {
     const reader *r = &j->text;
     kpd_text column[5];
-    int64_t item;
+    int64_t item, rank;
     int32_t query;
     float relevance = INFINITY;
     double *sum;
     shop_sale sale;
     if (split_columns(r, i, column, 5) != 5)
         return fail(r->name, r->line[i], "expected item TAB rank TAB keyphrase TAB similarity TAB relevance");
-    if (!parse_id(r, i, column[0], &item)) return false;
+    if (!parse_id(r, i, column[0], &item) || !parse_id(r, i, column[1], &rank)) return false;
     if (item < 0 || item >= (int64_t)x->n_items)
         return fail(r->name, r->line[i], "item %lld: test_items.tsv has rows 0 to %zu", (long long)item, x->n_items - 1);
+    if (item < x->item || rank != (item > x->item ? 1 : x->rank + 1))
+        return fail(r->name, r->line[i], "rank %lld of item %lld behind rank %lld of item %lld, expected each item's from 1 on",
+                    (long long)rank, (long long)item, (long long)x->rank, (long long)x->item);
+    x->item = item; x->rank = rank;
     query = shop_find_phrase(x->s, column[2].data, column[2].size);
     if (query < 0)
         return fail(r->name, r->line[i], "'%.*s' is not a keyphrase of this shop", shown(column[2]), column[2].data);
@@ -60,6 +65,7 @@ static bool sell_read(job *j, sellers *x) {
         if (!x->sum[s]) return fail(NULL, 0, "out of memory: sales of %zu items", x->n_items);
         for (int r = 0; r < x->runs; r++) {
             x->into = x->sum[s] + (size_t)r * x->n_items * SELL_SUMS;
+            x->item = -1; x->rank = 0;
             if (!reader_open(&j->text, x->names[s].name[r]) || !each_chunk(j, "recommendations", sell_chunk, x)) return false;
             reader_close(&j->text);
         }
@@ -73,13 +79,16 @@ static void sell_statistic(void *user, const size_t *run, size_t runs, const siz
         double sum[SELL_SUMS] = {0};
         for (size_t r = 0; r < runs; r++)
             for (size_t i = 0; i < n; i++)
-                for (int k = 0; k < SELL_SUMS; k++) sum[k] += x->sum[s][(run[r] * x->n_items + item[i]) * SELL_SUMS + (size_t)k];
+                for (size_t k = 0; k < SELL_SUMS; k++) sum[k] += x->sum[s][(run[r] * x->n_items + item[i]) * SELL_SUMS + k];
         for (int f = 0; f < SELL_FIGURES; f++) {
             double by = SELL_FIGURE[f].by < 0 ? (double)(runs * n) : sum[SELL_FIGURE[f].by];
             out[s * SELL_FIGURES + f] = by > 0 ? sum[SELL_FIGURE[f].of] / by : (double)NAN;
         }
     }
-    for (int f = 0; f < SELL_FIGURES && x->systems == 2; f++) out[2 * SELL_FIGURES + f] = out[f] / out[SELL_FIGURES + f] - 1;
+    for (int f = 0; f < SELL_FIGURES && x->systems == 2; f++) {
+        double other = out[SELL_FIGURES + f];
+        out[2 * SELL_FIGURES + f] = other > 0 ? out[f] / other - 1 : (double)NAN;
+    }
 }
 
 static bool sell_print(job *j, sellers *x) {

@@ -117,22 +117,15 @@ static void ask_to_stop(int signal_number) {
     files_catch(files_interrupted);
 }
 
-static void note_recipe(const recipe *r) {
-    note_input(r->path, NULL);
-    if (r->model.start) note_input(r->model.start, NULL);
-    if (r->model.vocab) note_input(r->model.vocab, NULL);
-    if (r->model.assistant) note_input(r->model.assistant, NULL);
-    if (r->dev.file) note_input(r->dev.file, NULL);
-    if (r->dev.items) note_input(r->dev.items, NULL);
-    for (int32_t i = 0; i < r->n_data; i++) {
-        note_input(r->data[i].file, NULL);
-        if (r->data[i].items) note_input(r->data[i].items, NULL);
-    }
+static bool note_recipe_file(void *user, const char *path) {
+    (void)user;
+    note_input(path, NULL);
+    return true;
 }
 
 static bool train_folder(training *x, bool resume, bool force) {
     const char *dir = x->r.train.output;
-    if (!resume) note_recipe(&x->r);    // else the checkpoint knows whether an input is another now
+    if (!resume) recipe_each_file(&x->r, note_recipe_file, NULL);    // else the checkpoint knows whether an input is another now
     if (!make_folder(dir)) return false;
     for (int i = 0; i < N_TRAIN_FILES; i++) {
         snprintf(x->path[i], sizeof x->path[i], "%s/%s", dir, TRAIN_FILES[i]);
@@ -441,7 +434,7 @@ static bool train_export(job *j, training *x) {
     kpd_model *m = NULL;
     kpd_error e;
     bool ok;
-    note_recipe(&x->r);
+    recipe_each_file(&x->r, note_recipe_file, NULL);
     if (!open_pool(j) || !can_write(path)) return false;
     d->simd = (kpd_simd)j->o.simd;
     d->parallel = j->parallel;

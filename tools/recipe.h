@@ -906,6 +906,25 @@ FILES_UNUSED static bool recipe_read_plan(recipe *r, const char *path, const cha
     return r->text && recipe_lines(r, size) && recipe_check(r);
 }
 
+// Calls see for every file that the recipe names, and for itself, until it says no.
+static bool recipe_each_file(const recipe *r, bool (*see)(void *user, const char *path), void *user) {
+    bool ok = see(user, r->path);
+    for (int i = 0; ok && i < RECIPE_N_KEYS; i++) {
+        const recipe_key *k = &RECIPE_KEYS[i];
+        const void *base[2 + RECIPE_MAX_DATA];
+        int n = 0;
+        if (k->kind != RECIPE_FILE) continue;
+        if (k->sections & RECIPE_MODEL) base[n++] = &r->model;
+        if (k->sections & RECIPE_DEV) base[n++] = &r->dev;
+        for (int32_t d = 0; k->sections & RECIPE_DATA && d < r->n_data; d++) base[n++] = &r->data[d];
+        for (int at = 0; ok && at < n; at++) {
+            const char *path = *(const char *const *)(const void *)((const char *)base[at] + k->field);
+            ok = !path || see(user, path);
+        }
+    }
+    return ok;
+}
+
 // Models and data --------------------------------------------------------------------------------------------------------
 
 // What the library says about something that a line names. Its messages mostly begin with the path already.
@@ -1073,8 +1092,10 @@ static bool recipe_take_layers(recipe *r, const kpd_model *from) {
         char name[100];
         const char *behind;
         int before, layer = recipe_layer_of(t.name, &before, &behind);
+        size_t tower = d->separate_towers || strncmp(t.name, "keyphrase.", 10) ? 0 : 10;    // which start has for both
         if (layer < 0) continue;
-        snprintf(name, sizeof name, "%.*s%d%s", before, t.name, (int)r->model.start_layers[layer] - 1, behind);
+        snprintf(name, sizeof name, "%.*s%d%s", before - (int)tower, t.name + tower, (int)r->model.start_layers[layer] - 1,
+                 behind);
         if (kpd_model_get(from, name, w, &e) || kpd_model_set(r->start, t.name, w, &e))
             return recipe_blame(r, recipe_line_of(&r->at_model, "start"), r->model.start, &e);
     }
