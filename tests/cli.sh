@@ -993,6 +993,11 @@ run 1 $kpd simulate judge $shop "$dir/in"; says "in:1: 'yellow iphone' is not a 
 run 1 $kpd simulate judge $dir/no "$dir/in"; says "no/shop.ini: No such file"
 run 0 $kpd simulate judge $shop $shop/llm_test.tsv --pairs; quiet; cut -f1-3 "$dir/out" > "$dir/have"; cut -f1-3 $shop/llm_test.tsv > "$dir/in"
 same "$dir/in" "$dir/have"; awk -F '\t' -v OFS='\t' '{ print $1, $2, $3, ($4 >= .5) }' "$dir/out" > "$dir/have"; same $shop/truth_test.tsv "$dir/have"
+run 0 $kpd simulate judge $shop $shop/llm.tsv --pairs --by tuned; cp "$dir/out" "$dir/soft"
+run 0 $kpd label agreement "$dir/soft" $shop/tuned.tsv; prints "	100.00	"
+run 0 $kpd simulate judge $shop $shop/rated.tsv --pairs; cp "$dir/out" "$dir/soft"
+run 0 $kpd label agreement "$dir/soft" $shop/rated.tsv; prints "	100.00	"
+paste "$dir/soft" $shop/rated.tsv | awk -F '\t' '{ g = $4 < .2 ? 0 : $4 < .5 ? .33 : $4 < .8 ? .67 : 1; if (g != $8) exit 1 }' || wrong "the grades"
 run 0 $kpd simulate judge $shop $shop/llm_test.tsv --pairs --by llm; cp "$dir/out" "$dir/soft"
 run 0 $kpd label agreement "$dir/soft" $shop/llm_test.tsv; prints "	100.00	"
 printf '%s\tno title\n' "$phrase" > "$dir/in"; run 1 $kpd simulate judge $shop --pairs "$dir/in"; says "in:1: 'no title' is not a title"
@@ -2122,7 +2127,7 @@ run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; print
 mkdir $p/paper; : > $p/paper/words.tsv
 run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
 : > $p/paper/llm_by_item.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "140 of 140 stages would run"
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "152 of 152 stages would run"
 mkdir -p $p/paper/bases $p/paper/negatives         # which read what that one leaves
 for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd llm+ctr+kd.1/last.kpd llm+mined+kd.1/last.kpd \
          shop/corpus.txt shop/items.tsv shop/test_items.tsv shop/llm.tsv shop/ctr.tsv shop/llm_test.tsv shop/llm_dev.tsv \

@@ -76,7 +76,8 @@
 // and .998. Of the relations between types (accessory, sibling) 25 % are unknown to it: it takes the one for the other. In W6
 // the noise is not the pair's: half of its variance is the query's, half that of what the query asks for and the item's type.
 // The tuned LLM is logistic in logit(text-truth) and overlap, fitted to raters who saw the picture and had grades, so that
-// one missed attribute was still good enough (truth >= .2); noise as above.
+// one missed attribute was still good enough (truth >= .2); noise as above. People's grades are 0, and from truth .2, .5 and .8 on
+// 1/3, 2/3 and 1.
 //
 // Labels. CTR: clicks/impressions > .05 with 40 impressions, positives only; where position does not matter (eta 0) the
 // threshold is set anew to the precision `ctr_precision`. SR: candidates before the filter, yes = SR among the best 35 %.
@@ -196,7 +197,7 @@ double shop_demand(const shop *s, int32_t query);       // share of the sessions
 double shop_popularity(const shop *s, int32_t item);    // 0 to 1, on the scale of logarithms; ranks of test items are their own
 double shop_purchase(const shop *s, int32_t item, int32_t query);   // after a click: .05 truth^2 (.6 + .4 sigmoid(quality))
 typedef struct shop_sale { double adopted, clicks, spend, gmb; } shop_sale;
-shop_sale shop_sell(const shop *s, int32_t item, int32_t query);    // what recommending the query for the item comes to, expected
+shop_sale shop_sell(const shop *s, int32_t item, int32_t query);    // what recommending it comes to, by expectation
 int32_t shop_find_title(const shop *s, const char *text, size_t size);      // the item of exactly that title, or -1
 
 typedef enum shop_set { SHOP_CTR, SHOP_SR, SHOP_LLM, SHOP_LLM_DEV, SHOP_LLM_TEST, SHOP_N_SETS } shop_set;
@@ -214,6 +215,8 @@ bool shop_write_llm(const shop *s, FILE *f);
 bool shop_write_llm_dev(const shop *s, FILE *f);
 bool shop_write_llm_test(const shop *s, FILE *f);
 bool shop_write_truth_test(const shop *s, FILE *f);     // the pairs of llm_test, yes = truth >= .5
+bool shop_write_tuned(const shop *s, FILE *f);          // the pairs of llm, by the tuned LLM
+bool shop_write_rated(const shop *s, FILE *f);          // the pairs of llm_dev, label 0, 0.33, 0.67 or 1: people's grades
 bool shop_write_sr_scored(const shop *s, FILE *f);      // keyphrase, title, category, label, score 0 to 1, number of the query
 bool shop_write_llm_scored(const shop *s, FILE *f);     // of the LLM: its probability; of shuffled labels the label again
 bool shop_write_log(const shop *s, FILE *f);            // keyphrase, title, category, impressions, clicks; no held-out items
@@ -2020,11 +2023,25 @@ bool shop_write_llm(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_
 bool shop_write_llm_dev(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_LLM_DEV, f); }
 bool shop_write_llm_test(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_LLM_TEST, f); }
 
-bool shop_write_truth_test(const shop *s, FILE *f) {
-    for (int32_t i = 0; i < s->set[SHOP_LLM_TEST].n; i++) {
-        const shop_pair *p = &s->set[SHOP_LLM_TEST].pair[i];
+// The pairs of a set, and what another says of them: the truth or the tuned LLM, yes or no.
+static bool shop__write_verdicts(const shop *s, shop_set set, double (*by)(const shop *, int32_t, int32_t), FILE *f) {
+    for (int32_t i = 0; i < s->set[set].n; i++) {
+        const shop_pair *p = &s->set[set].pair[i];
         shop__write_pair(s, p, f);
-        fprintf(f, "\t%d\n", shop_truth(s, p->item, p->query) >= .5);
+        fprintf(f, "\t%d\n", by(s, p->item, p->query) >= .5);
+    }
+    return !ferror(f);
+}
+
+bool shop_write_truth_test(const shop *s, FILE *f) { return shop__write_verdicts(s, SHOP_LLM_TEST, shop_truth, f); }
+bool shop_write_tuned(const shop *s, FILE *f) { return shop__write_verdicts(s, SHOP_LLM, shop_llm_tuned, f); }
+
+bool shop_write_rated(const shop *s, FILE *f) {
+    for (int32_t i = 0; i < s->set[SHOP_LLM_DEV].n; i++) {
+        const shop_pair *p = &s->set[SHOP_LLM_DEV].pair[i];
+        double truth = shop_truth(s, p->item, p->query);
+        shop__write_pair(s, p, f);
+        fprintf(f, "\t%s\n", truth < .2 ? "0" : truth < .5 ? "0.33" : truth < .8 ? "0.67" : "1");
     }
     return !ferror(f);
 }
@@ -2064,7 +2081,8 @@ shop_file shop_get_file(int i) {
         {"items.tsv", shop_write_items}, {"test_items.tsv", shop_write_test_items}, {"keyphrases.tsv", shop_write_keyphrases},
         {"keyphrases.txt", shop_write_phrases}, {"ctr.tsv", shop_write_ctr}, {"sr.tsv", shop_write_sr},
         {"llm.tsv", shop_write_llm}, {"llm_dev.tsv", shop_write_llm_dev}, {"llm_test.tsv", shop_write_llm_test},
-        {"truth_test.tsv", shop_write_truth_test}, {"sr_scored.tsv", shop_write_sr_scored},
+        {"truth_test.tsv", shop_write_truth_test}, {"tuned.tsv", shop_write_tuned}, {"rated.tsv", shop_write_rated},
+        {"sr_scored.tsv", shop_write_sr_scored},
         {"llm_scored.tsv", shop_write_llm_scored}, {"log.tsv", shop_write_log}, {"purchases.tsv", shop_write_purchases},
         {"test_popularity.tsv", shop_write_popularity}, {"corpus.txt", shop_write_corpus}, {"shop.ini", shop_write_ini}};
     int32_t n = sizeof file / sizeof *file;
