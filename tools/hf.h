@@ -2465,10 +2465,10 @@ static const char *hf_head_name(const char *name) {
 }
 
 // Whether all of it is there, and its output matrix is the word embeddings, which files leave out then.
-static bool hf_has_head(const hf_weights *w) {
+static bool hf_has_head(hf_weights *w) {
     for (int i = 0; i < 5; i++)
-        if (!hf_find_weight((hf_weights *)(uintptr_t)w, hf_text(""), hf_head_names[i][1])) return false;
-    return !hf_find((hf_weights *)(uintptr_t)w, hf_text(""), hf_text("cls.predictions.decoder.weight"));
+        if (!hf_find_weight(w, hf_text(""), hf_head_names[i][1])) return false;
+    return !hf_find(w, hf_text(""), hf_text("cls.predictions.decoder.weight"));
 }
 
 // "[2, 3]"
