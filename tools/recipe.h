@@ -907,7 +907,7 @@ FILES_UNUSED static bool recipe_read_plan(recipe *r, const char *path, const cha
 }
 
 // Calls see for every file that the recipe names, and for itself, until it says no.
-static bool recipe_each_file(const recipe *r, bool (*see)(void *user, const char *path), void *user) {
+FILES_UNUSED static bool recipe_each_file(const recipe *r, bool (*see)(void *user, const char *path), void *user) {
     bool ok = see(user, r->path);
     for (int i = 0; ok && i < RECIPE_N_KEYS; i++) {
         const recipe_key *k = &RECIPE_KEYS[i];
