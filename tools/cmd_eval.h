@@ -32,6 +32,13 @@ static void print_intervals(FILE *f, const char *name, const kpdt_interval *i, b
     print_number(f, i[2].p, "\n");
 }
 
+// Row i of n figures: out [n] of a system, or of two [3, n], each and their difference.
+static void print_figure(FILE *f, const char *name, const kpdt_interval *out, int n, int i, bool two) {
+    kpdt_interval of[3];
+    for (int s = 0; s < 3; s++) of[s] = out[(two ? s * n : 0) + i];
+    print_intervals(f, name, of, two);
+}
+
 static void print_count(FILE *f, const char *name, int64_t a, int64_t b, bool two) {
     fprintf(f, "%s\t%lld\t-\t-", name, (long long)a);
     if (two) fprintf(f, "\t%lld\t-\t-\t%lld\t-\t-\t-", (long long)b, (long long)(a - b));
@@ -59,6 +66,15 @@ static bool names_of(name_list *x, const char *list, int most) {
         next = comma ? comma + 1 : NULL;
     }
     return true;
+}
+
+// The runs of a system, and with --against of another: of both as many. DONE, or how the command ends.
+static int runs_of(const job *j, const char *name, const char *list, name_list names[2], int *runs) {
+    if (!names_of(&names[0], list, MAX_RUNS)) return BAD_USAGE;
+    if (j->o.against && !names_of(&names[1], j->o.against, MAX_RUNS)) return BAD_USAGE;
+    *runs = names[0].n;
+    if (!j->o.against || names[1].n == *runs) return DONE;
+    return usage("%s: %d runs, but %d of --against", name, *runs, names[1].n);
 }
 
 static int compare_floats(const void *a, const void *b) {
@@ -392,21 +408,17 @@ static bool comparison_print(const job *j, comparison *c) {
     if (p->has_query) print_count(f, "queries", (int64_t)c->n_queries, (int64_t)c->n_queries, two);
     if (c->runs > 1) print_count(f, "runs", c->runs, c->runs, two);
     for (int i = 0; i < (p->has_assistant ? PAIRS_FIGURES : PAIRS_PEARSON_ASSISTANT); i++) {
-        kpdt_interval of[3];
-        for (int s = 0; s < 3; s++) of[s] = out[(two ? s * PAIRS_FIGURES : 0) + i];
-        if (i != PAIRS_IN_QUERY || p->has_query) print_intervals(f, PAIRS_FIGURE[i], of, two);
+        if (i != PAIRS_IN_QUERY || p->has_query) print_figure(f, PAIRS_FIGURE[i], out, PAIRS_FIGURES, i, two);
     }
     return true;
 }
 
 static int comparison_check(const job *j, comparison *c) {
-    if (!names_of(&c->names[0], j->o.model ? j->o.model : j->arg[0] ? j->arg[0] : "-", MAX_RUNS)) return BAD_USAGE;
-    if (j->o.against && !names_of(&c->names[1], j->o.against, MAX_RUNS)) return BAD_USAGE;
+    const char *list = j->o.model ? j->o.model : j->arg[0] ? j->arg[0] : "-";
+    int status = runs_of(j, "eval pairs", list, c->names, &c->runs);
+    if (status) return status;
     if (j->o.dev && !names_of(&c->dev, j->o.dev, 2 * MAX_RUNS)) return BAD_USAGE;
-    c->runs = c->names[0].n;
     c->systems = j->o.against ? 2 : 1;
-    if (j->o.against && c->names[1].n != c->runs)
-        return usage("eval pairs: %d runs, but %d of --against", c->runs, c->names[1].n);
     if (c->dev.n && c->dev.n != (j->o.model ? 1 : c->runs * c->systems))
         return usage("eval pairs: %d file(s) of --dev, expected one%s", c->dev.n, j->o.model ? "" : " for each file of scores");
     if (j->o.model && c->runs * c->systems > 1 && (!j->arg[0] || !strcmp(j->arg[0], "-")))
@@ -953,11 +965,9 @@ static bool auctions_print(job *j, auctions *x) {
     if (!auctions_print_counts(f, x)) return false;
     for (int i = 0; i < x->n_figures; i++) {
         char name[48];
-        kpdt_interval of[3];
-        for (int s = 0; s < 3; s++) of[s] = out[(two ? s * x->n_figures : 0) + i];
         if (x->figure[i].decile < 0) snprintf(name, sizeof name, "%s", x->figure[i].name);
         else snprintf(name, sizeof name, "%s, tenth %d", x->figure[i].name, x->figure[i].decile + 1);
-        print_intervals(f, name, of, two);
+        print_figure(f, name, out, x->n_figures, i, two);
     }
     return true;
 }
@@ -1000,13 +1010,8 @@ static int auctions_check(const job *j, auctions *x) {
     if (j->o.filter && !isfinite(j->o.threshold)) return usage("eval auction: --filter needs --threshold");
     if (j->o.against && j->o.other_judge) return usage("eval auction: --against and --other-judge are two comparisons");
     if (j->o.dim && !j->o.model) return usage("eval auction: --dim is of the model of --model");
-    if (!names_of(&x->names[0], j->arg[0], MAX_RUNS)) return BAD_USAGE;
-    if (j->o.against && !names_of(&x->names[1], j->o.against, MAX_RUNS)) return BAD_USAGE;
-    x->runs = x->names[0].n;
     x->systems = j->o.against || j->o.other_judge ? 2 : 1;
-    if (j->o.against && x->names[1].n != x->runs)
-        return usage("eval auction: %d runs, but %d of --against", x->runs, x->names[1].n);
-    return DONE;
+    return runs_of(j, "eval auction", j->arg[0], x->names, &x->runs);
 }
 
 static int run_eval_auction(job *j) {

@@ -85,7 +85,7 @@ static void mine_known(const miner *x, uint64_t item, kpdt_mining_row *row) {
 
 static void mine_put_text(const job *j, const miner *x, FILE *f, int64_t id) {
     kpd_text t = {"", 0};
-    if (x->texts) t = x->texts[id];
+    if (x->d.lookup) x->d.lookup(x->d.lookup_user, id, &t);
     else kpd_index_text(j->index, id, &t, NULL);
     put_cell(f, t);
 }
@@ -168,13 +168,6 @@ static bool mine_make_index(job *j, int32_t dim) {
     return ok;
 }
 
-static bool mine_read_phrases(job *j, void *state) {
-    miner *x = (miner *)state;
-    for (int32_t i = 0; i < j->text.n; i++)
-        if (!phrases_add(&x->phrases, &j->text, i)) return false;
-    return true;
-}
-
 static bool mine_lookup(void *user, int64_t id, kpd_text *out) {
     const miner *x = (const miner *)user;
     if (id < 0 || (size_t)id >= x->phrases.n) return false;
@@ -188,12 +181,8 @@ static int32_t mine_by_words(void *user, const kpd_row *item, kpd_hit *out, int3
 
 // Candidates are those that have the title's words.
 static bool mine_words(job *j, miner *x) {
-    static const columns c = {"id? keyphrase", NULL, TABLE_BY_NAME};
-    bool ok = reader_open_as(&j->text, j->arg[1], &c) && each_chunk(j, "keyphrases", mine_read_phrases, x);
-    reader_close(&j->text);
-    j->count.unit = NULL;               // what comes is counted anew
-    j->count.done = 0;
-    x->texts = ok ? (kpd_text *)job_alloc(j, x->phrases.n, sizeof *x->texts) : NULL;
+    if (!phrases_read(&x->phrases, j, j->arg[1])) return false;
+    x->texts = (kpd_text *)job_alloc(j, x->phrases.n, sizeof *x->texts);
     for (size_t i = 0; x->texts && i < x->phrases.n; i++) x->texts[i] = phrase_text(&x->phrases, i);
     if (!x->texts) return false;
     x->d.candidates = mine_by_words; x->d.candidates_user = x;

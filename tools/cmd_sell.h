@@ -100,29 +100,16 @@ static bool sell_print(job *j, sellers *x) {
     d.n = x->n_items; d.runs = (size_t)x->runs; d.resamples = (int32_t)resamples_of(x->n_items * (size_t)x->runs); d.seed = 1;
     if (kpdt_bootstrap(&d, out, &e)) return fail(NULL, 0, "%s", e.message);
     fprintf(j->out.file, "figure\tvalue\tlow\thigh%s\n", two ? "\tagainst\tlow\thigh\tchange\tlow\thigh\tp" : "");
-    for (int f = 0; f < SELL_FIGURES; f++) {
-        kpdt_interval of[3];
-        for (int s = 0; s < 3; s++) of[s] = out[(two ? s * SELL_FIGURES : 0) + f];
-        print_intervals(j->out.file, SELL_FIGURE[f].name, of, two);
-    }
+    for (int f = 0; f < SELL_FIGURES; f++) print_figure(j->out.file, SELL_FIGURE[f].name, out, SELL_FIGURES, f, two);
     return true;
-}
-
-static int sell_check(const job *j, sellers *x) {
-    if (!names_of(&x->names[0], j->arg[1], MAX_RUNS)) return BAD_USAGE;
-    if (j->o.against && !names_of(&x->names[1], j->o.against, MAX_RUNS)) return BAD_USAGE;
-    x->runs = x->names[0].n;
-    x->systems = j->o.against ? 2 : 1;
-    if (j->o.against && x->names[1].n != x->runs)
-        return usage("simulate sell: %d runs, but %d of --against", x->runs, x->names[1].n);
-    return DONE;
 }
 
 static int run_sell(job *j) {
     sellers x = {0};
-    int status = sell_check(j, &x);
-    bool ok = !status && open_shop(j, j->arg[0], &x.s) && output_open(&j->out, j->o.output) && sell_read(j, &x) &&
-              sell_print(j, &x) && output_commit(&j->out);
+    int status = runs_of(j, "simulate sell", j->arg[1], x.names, &x.runs);
+    bool ok;
+    x.systems = j->o.against ? 2 : 1;
+    ok = !status && open_shop(j, j->arg[0], &x.s) && sell_read(j, &x) && sell_print(j, &x) && output_commit(&j->out);
     if (ok && j->out.path) say("%s: figures of %zu items", j->out.path, x.n_items);
     for (int s = 0; s < 2; s++) {
         names_free(&x.names[s]);

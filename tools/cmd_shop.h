@@ -173,19 +173,19 @@ static bool judge_files(job *j, shop *s) {
     return true;
 }
 
-// The shop that a folder is of, made again.
+// The shop that a folder is of, made again, which takes a while: the output is opened before.
 static bool open_shop(job *j, const char *dir, shop **out) {
     char path[4200];
     shop_desc d = {0};
     if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
     snprintf(path, sizeof path, "%s/shop.ini", dir);
     note_input(dir, path);
-    return read_shop(path, &d) && create_shop(j, path, &d, out);
+    return read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(j, path, &d, out);
 }
 
 static int run_judge(job *j) {
     shop *s = NULL;
-    bool ok = open_shop(j, j->arg[0], &s) && output_open(&j->out, j->o.output) && judge_files(j, s) && output_commit(&j->out);
+    bool ok = open_shop(j, j->arg[0], &s) && judge_files(j, s) && output_commit(&j->out);
     if (ok && j->out.path) say("%s: %lld verdicts", j->out.path, (long long)j->count.done);
     shop_destroy(s);
     return ok ? DONE : BAD_DATA;

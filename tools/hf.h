@@ -2566,11 +2566,9 @@ static kpd_status hf_load_module(const hf_import_state *in, hf_weights *w, int32
     return KPD_OK;
 }
 
-static kpd_status hf_load(const hf_import_state *in, kpd_model *m) {
+static kpd_status hf_load_modules(const hf_import_state *in, kpd_model *m) {
     hf_weights w;
-    kpd_status s = hf_weights_open(&w, in->dir, in->root, in->a, in->e);
-    if (!s) s = hf_load_encoder(in, &w, m);
-    hf_weights_close(&w);
+    kpd_status s = KPD_OK;
     for (int32_t i = 0; !s && i < in->model.n_modules; i++) {
         s = hf_weights_open(&w, in->dir, in->module[i], in->a, in->e);
         if (!s) s = hf_load_module(in, &w, i, m);
@@ -2675,24 +2673,18 @@ static kpd_status hf_describe(hf_import_state *in) {
     return hf_limit(in);
 }
 
-// A bi-encoder keeps what guesses hidden words.
-static kpd_status hf_look_for_head(hf_import_state *in) {
-    hf_weights w;
-    kpd_status s;
-    if (in->model.kind == KPD_CROSS_ENCODER) return KPD_OK;
-    s = hf_weights_open(&w, in->dir, in->root, in->a, in->e);
-    if (!s) in->model.mlm_head = hf_has_head(&w);
-    hf_weights_close(&w);
-    return s;
-}
-
 static kpd_status hf_build(hf_import_state *in, kpd_model **out) {
     kpd_model *m = NULL;
+    hf_weights w;
     kpd_status s = hf_describe(in);
+    if (s) return s;
     in->model.allocator = in->a;
-    if (!s) s = hf_look_for_head(in);
+    s = hf_weights_open(&w, in->dir, in->root, in->a, in->e);
+    if (!s) in->model.mlm_head = in->model.kind == KPD_BI_ENCODER && hf_has_head(&w);
     if (!s) s = kpd_model_create(&in->model, &m, in->e);
-    if (!s) s = hf_load(in, m);
+    if (!s) s = hf_load_encoder(in, &w, m);
+    hf_weights_close(&w);
+    if (!s) s = hf_load_modules(in, m);
     if (s) kpd_model_destroy(m);
     else *out = m;
     return s;
