@@ -59,14 +59,14 @@
 //     >>assistant     40  the cross-encoder's head                        kpd__score
 //     >>student       60  pooling, modules, unit length                   kpd__embed
 //     >>convert      200  f32 to bf16 and int8                            kpd__model_convert
-//     >>index_store  440  vectors, ids, texts                             kpd__index_upsert
+//     >>index_store  440  vectors, ids, texts                             kpd__index_slot
 //     >>kmeans       250  centroids                                       kpd__kmeans
 //     >>tree_store   190  a tree's nodes and codes                        kpd__tree_lay
-//     >>tree         980  making and changing it                          kpd__tree_build
+//     >>tree        1120  making and changing it                          kpd__tree_build
 //     >>index_flat   310  exact search                                    kpd__index_search
 //     >>index_tree   520  search by bounds
 //     >>tune         220  the bound and breadth that a recall takes       kpd__index_tune
-//     >>index_make   310  of many vectors, of other indexes               kpd__index_build
+//     >>index_make   330  of many vectors, of other indexes               kpd__index_build
 //     >>recommend    250  embed, search, drop duplicates, filter          kpd__recommend
 //     part B: kernels, read once per level
 //     >>kernels      820  16 lanes, and what is built from them alone
@@ -645,8 +645,7 @@ KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd
 // bytes for each, and the index. Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors
 // once. In the end 128 of a tree's vectors (of 16 dimensions or more, where there are as many) are searched for, so that a
 // recall is about what is found of k 10 by queries that lie as the vectors do; by other queries it may be less, until
-// kpd_index_tune has seen some. A tree that upserts filled has what titles need, and one that they changed what it had, until
-// kpd_index_compact.
+// kpd_index_tune has seen some. An upsert that leaves half of a tree's vectors new since then does so again.
 KPDDEF kpd_status kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
                                   size_t n, kpd_index **out, kpd_error *e);
 
@@ -663,8 +662,10 @@ KPDDEF int64_t    kpd_index_count(const kpd_index *x);                  // vecto
 // Adds n vectors v [n, dim], or replaces those whose id is there; of equal ids in one call the last wins. All or nothing:
 // on MEMORY, or a value that is not finite (INPUT, `where` = the row), or a zero vector under cosine, nothing changes.
 // Only ids that are new need room: a tree asks for some where a replaced vector's new neighbours have no place, but without it
-// the vector stays among its old ones, where searches of less than recall 1 find it less well until kpd_index_compact. Ids that
-// an adversary chooses can make it slow: they collide.
+// the vector stays among its old ones, where searches of less than recall 1 find it less well until kpd_index_compact. Where
+// half of a tree is new since recalls were measured, they are measured again, on the calling thread: n * 128 * dim multiply-adds
+// and a thousand searches or so; without memory for that at the next upsert. Ids that an adversary chooses can make it slow:
+// they collide.
 KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e);
 // Room for n vectors in all, so that upserts up to there need not copy what is there to make some. Errors: ARGUMENT
 // (read-only), LIMIT, MEMORY: nothing has changed.
@@ -4535,6 +4536,7 @@ KPDDEF kpd_status kpd_tokenize(const kpd_tokenizer *t, const kpd_input *in, int3
 //                     (.25..2), candidates (.5..8); see kpd_search_desc. Summed, not required
 //     dial            f32  [8, 2], or missing: gamma (above 0, to 1) and candidates that a recall of 0, .5, .8, .9, .95, .99,
 //                     .999 and 1 takes where nothing is tuned, none less than the one before. Summed, not required
+//     arrived         i32  [1], or missing: vectors that were added or replaced since dial was measured. Summed, not required
 // and either, where they are kept,
 //     partition       i32  [count, of a tree slots], or missing: that of each one, where not all are of config's
 //     text            i64  [count, of a tree slots]: where each one's text begins in texts << 24 | its bytes; 0 in empty places
@@ -7104,6 +7106,7 @@ typedef struct kpd__nodes {
     void *memory; size_t memory_size;   // of all these, ids and table, unless read_only
     kpd__tuned tuned[8]; size_t n_tuned;
     kpd__dial dial[KPD__DIAL];          // of each kpd__dial_recall; all 0 where nothing was measured
+    int32_t arrived;                    // vectors since then
 } kpd__nodes;
 
 // Texts of ids. A slot without a vector has none, and none is an empty one.
@@ -8623,6 +8626,10 @@ static size_t kpd__tree_sections(const kpd_index *x, kpd__section *s, const void
         KPD__SECTION("dial", KPD__F32, KPD__DIAL, 2, 4, t->dial)
         s[n - 1].flags = KPD__SUMMED;
     }
+    if (t->arrived) {
+        KPD__SECTION("arrived", KPD__I32, 1, 1, 4, &t->arrived)
+        s[n - 1].flags = KPD__SUMMED;
+    }
 #undef KPD__SECTION
     return n;
 }
@@ -8672,21 +8679,17 @@ static void kpd__upsert_one(kpd_index *x, int64_t id, const float *v) {
     if (slot + 1 < x->count) kpd__recode(x, slot / 16, slot / 16 + 1);      // the last ones' follow together
 }
 
-static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
+static kpd_status kpd__flat_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
     size_t dim = (size_t)x->dim, n_new = 0, total = 0, before = x->count;
-    kpd_status s = kpd__writable(x, e);
-    if (s || !n) return s;
-    s = kpd__vectors_check(x, v, n, "vector", e);
-    if (!s && x->kind == KPD_TREE) return kpd__tree_upsert(x, ids, v, n, e);
-    for (size_t i = 0; !s && i < n; i++) n_new += kpd__index_slot(x, ids[i]) < 0;   // only these need room
-    if (!s && !kpd__add_ok(x->count, n_new, &total)) s = kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
-    if (!s) s = kpd__store_grow(x, total, e);
+    kpd_status s;
+    for (size_t i = 0; i < n; i++) n_new += kpd__index_slot(x, ids[i]) < 0;     // only these need room
+    if (!kpd__add_ok(x->count, n_new, &total)) return kpd__fail(e, KPD_ERR_LIMIT, -1, "index: too many vectors");
+    s = kpd__store_grow(x, total, e);
     for (size_t i = 0; !s && i < n; i++) kpd__upsert_one(x, ids[i], v + i * dim);
     if (!s && before) before--;                                 // the last one may have been replaced
     if (!s) kpd__recode(x, before / 16, (x->count + 15) / 16);
     return s;
 }
-KPD__GUARDED(4, kpd_index_upsert, kpd__index_upsert, kpd_index *, x, const int64_t *, ids, const float *, v, size_t, n)
 
 // Panels whose codes are to be made anew, which a step below 0 marks: the first of them, and how many there were.
 typedef struct kpd__stale { size_t panel[64], n; } kpd__stale;
@@ -8815,7 +8818,7 @@ static void kpd__index_sums(const kpd_index *x, kpd__section *s, size_t n) {
     }
 }
 
-enum { KPD__INDEX_SECTIONS = 16 };      // at most: config, ids, table; 9 of a tree; partition, text, texts
+enum { KPD__INDEX_SECTIONS = 16 };      // at most: config, ids, table; 10 of a tree; partition, text, texts
 
 static kpd_status kpd__index_put(const kpd_index *x, const kpd__sink *to, kpd_error *e) {
     kpd__section s[KPD__INDEX_SECTIONS];
@@ -8996,6 +8999,17 @@ static kpd_status kpd__tree_bind_dial(kpd_index *x, const char *path, kpd_error 
     return KPD_OK;
 }
 
+static kpd_status kpd__tree_bind_arrived(kpd_index *x, const char *path, kpd_error *e) {
+    size_t n = 1;
+    const void *from;
+    if (!kpd__file_find(&x->file, "arrived")) return KPD_OK;
+    from = kpd__index_section(&x->file, "arrived", KPD__I32, &n, 1, path, e);
+    if (!from) return KPD_ERR_FORMAT;
+    memcpy(&x->t.arrived, from, sizeof x->t.arrived);
+    if (x->t.arrived >= 0) return KPD_OK;
+    return kpd__fail(e, KPD_ERR_FORMAT, 64, "%s: arrived: %d vectors", path, (int)x->t.arrived);
+}
+
 // Binds x, whose dim, metric, storage and count are known, to the sections of a tree.
 static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
     kpd__nodes *t = &x->t;
@@ -9034,8 +9048,8 @@ static kpd_status kpd__tree_bind(kpd_index *x, const char *path, kpd_error *e) {
         t->halves = (const float *)kpd__index_section(f, "halves", KPD__F32, &slots, 1, path, e);
         if (!t->halves) return KPD_ERR_FORMAT;
     }
-    if (kpd__tree_bind_tuned(x, path, e)) return KPD_ERR_FORMAT;
-    return kpd__tree_bind_dial(x, path, e);
+    if (kpd__tree_bind_tuned(x, path, e) || kpd__tree_bind_dial(x, path, e)) return KPD_ERR_FORMAT;
+    return kpd__tree_bind_arrived(x, path, e);
 }
 
 static bool kpd__sound(const float *v, size_t n) {   // finite and not negative
@@ -10224,8 +10238,8 @@ static kpd_status kpd__kmeans(const kpd_kmeans_desc *d, const float *v, size_t n
 KPD__GUARDED(6, kpd_kmeans, kpd__kmeans, const kpd_kmeans_desc *, d, const float *, v, size_t, n, int32_t, dim, float *, out,
              int32_t *, nearest)
 
-// >>index_make  Indexes of many vectors at once, of the host's or of other indexes. Promises that a tree is the same for any
-// number of threads, and that it knows what recalls take in it.
+// >>index_make  Indexes of many vectors, of the host's or of other indexes. Promises that a tree is the same for any number of
+// threads, and that it knows what recalls take in it.
 
 // Some of a tree's vectors, evenly from all, to q [n, dim].
 static void kpd__own_queries(const kpd_index *x, size_t n, float *q) {
@@ -10309,7 +10323,7 @@ static kpd_status kpd__dial_set(kpd_index *x, kpd__tune *t, kpd__progress *progr
     return KPD_OK;
 }
 
-// Searches a new tree for some of its own vectors, to see what a recall takes. Numbers so large that their codes are not finite
+// Searches a tree for some of its own vectors, to see what a recall takes. Numbers so large that their codes are not finite
 // are no queries: such a tree goes without.
 static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd__progress *progress, kpd_error *e) {
     kpd_session_desc d;
@@ -10339,8 +10353,27 @@ static kpd_status kpd__tree_measure(kpd_index *x, const kpd_parallel *p, kpd__pr
         kpd__free(&x->allocator, memory, size);
     }
     kpd_session_destroy(session);
+    if (!s) x->t.arrived = 0;
     return s;
 }
+
+// After n more were upserted. Where it fails the tree has what it had, and the next upsert tries again.
+static void kpd__tree_measure_again(kpd_index *x, size_t n) {
+    kpd__progress nobody = {NULL, 0, 0};
+    x->t.arrived = (int32_t)kpd__min((size_t)x->t.arrived + n, INT32_MAX);
+    if ((size_t)x->t.arrived >= x->count / 2) (void)kpd__tree_measure(x, NULL, &nobody, NULL);
+}
+
+static kpd_status kpd__index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e) {
+    kpd_status s = kpd__writable(x, e);
+    if (!s) s = kpd__vectors_check(x, v, n, "vector", e);
+    if (s || !n) return s;
+    if (x->kind == KPD_FLAT) return kpd__flat_upsert(x, ids, v, n, e);
+    s = kpd__tree_upsert(x, ids, v, n, e);
+    if (!s) kpd__tree_measure_again(x, n);
+    return s;
+}
+KPD__GUARDED(4, kpd_index_upsert, kpd__index_upsert, kpd_index *, x, const int64_t *, ids, const float *, v, size_t, n)
 
 // A tree of what is given, which knows what recalls take.
 static kpd_status kpd__tree_make(kpd_index *x, const kpd_parallel *p, const kpd_progress *host, int32_t lists,

@@ -822,6 +822,13 @@ static void lies_of_a_dial(void) {
     CHECK_STATUS(dial_with(15, NAN), KPD_ERR_FORMAT);
 }
 
+static void lies_of_what_arrived(void) {
+    const int32_t some[] = {7, -1};
+    CHECK_OK(open_with(make_part("arrived", 2, 2, 1, 1, (const uint8_t *)some, 4)));
+    CHECK_STATUS(open_with(make_part("arrived", 2, 2, 1, 1, (const uint8_t *)(some + 1), 4)), KPD_ERR_FORMAT);
+    CHECK_STATUS(open_with(make_part("arrived", 2, 2, 2, 1, (const uint8_t *)some, 8)), KPD_ERR_FORMAT);
+}
+
 // What sums cannot find: sections that contradict each other.
 static void contradictions(void) {
     own_index own;
@@ -1193,6 +1200,7 @@ SUITE(file) {
     RUN(file, tree_without_groups);
     RUN(file, lies_of_a_tuning);
     RUN(file, lies_of_a_dial);
+    RUN(file, lies_of_what_arrived);
     RUN(file, config_of_the_future);
     RUN(file, first_of_equal_names);
     RUN(file, first_of_equal_weights);

@@ -476,7 +476,7 @@ static void replacing_in_a_tree_needs_no_room(void) {
     CHECK_INT(h.n, 0);
 }
 
-// With room for all, adding copies nothing: no more memory is taken than an upsert works in.
+// With room for all, adding copies nothing: no more memory is taken than an upsert, and measuring recalls, work in.
 static void reserved_room_is_enough(void) {
     for (int kind = KPD_FLAT; kind <= KPD_TREE; kind++) {
         host h;
@@ -495,7 +495,7 @@ static void reserved_room_is_enough(void) {
         h.most = 0;
         for (size_t i = 100; i < MANY; i += 100) CHECK_OK(kpd_index_upsert(x, many_ids + i, many + i * DIM, 100, &error));
         CHECK_INT(h.n, before);
-        CHECK_THAT(h.most < before + 200000, "%zu bytes beside %zu", h.most - before, before);
+        CHECK_THAT(h.most < before + (kind == KPD_TREE ? 800000 : 200000), "%zu bytes beside %zu", h.most - before, before);
         check_rows(x, many, MANY);
         kpd_index_destroy(x);
         CHECK_INT(h.n, 0);
