@@ -360,6 +360,8 @@ KPDDEF bool        kpdt_batching_from_name(const char *name, kpdt_batching *out)
 // one twice gets a mask, batch^2 bytes.
 //
 // BY_QUERY. A batch is filled with whole queries until the next one does not fit; one of more rows than a batch goes in pieces.
+// To MNR a text counts once, as under NO_DUPLICATES: for it a query may be a cluster of like items, the others of which are hard
+// negatives [Dahiya 2023].
 // Where a loss compares the rows of a query, each further piece begins with the query's first row, its positive, once more. An
 // epoch is as many batches as that takes. 8 bytes a row; all rows are read when the trainer is created, and the batches of its
 // epochs counted, at some 50 ns a query and epoch.
@@ -4172,7 +4174,7 @@ static void kpdt__sampler_lay(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd_
 }
 
 static bool kpdt__masks(kpdt_batching batching, const kpdt_loss_desc *losses) {
-    return batching == KPDT_NO_DUPLICATES && kpdt__any_on_matrix(losses);
+    return (batching == KPDT_NO_DUPLICATES || batching == KPDT_BY_QUERY) && kpdt__any_on_matrix(losses);
 }
 
 static void kpdt__alike_lay(kpdt_trainer *t, const kpdt_trainer_desc *d, kpd__arena *a) {

@@ -65,7 +65,7 @@ t usage_help
 run 0 $kpd help; prints "kpd embed"; prints "kpd index build"
 for c in demo run import export info tokenize embed score "index build" "index add" "index remove" "index compact" \
          "index merge" "index info" "index tune" \
-         search recommend vocab train mine "eval pairs" "eval auction" "eval retrieval" "eval ann" simulate "simulate judge" \
+         search recommend vocab train mine cluster "eval pairs" "eval auction" "eval retrieval" "eval ann" simulate "simulate judge" \
          "simulate sell"; do
     run 0 $kpd help $c
     prints "kpd $c"
@@ -1331,6 +1331,20 @@ run 2 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 --margin 0.1; say
 run 2 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv --bm25 --dim 8; says "--bm25 has no vectors"
 run 1 $kpd mine $student $tr/phrases.kpi $tr/clicks.tsv --bm25; says "phrases.kpi"
 
+t cluster
+run 0 $kpd cluster $student $tr/clicks.tsv -n 3 -o $tr/clusters.tsv; says "pairs in"
+cut -f 1-3 $tr/clusters.tsv | sort > "$dir/a"; sort $tr/clicks.tsv > "$dir/b"; same "$dir/a" "$dir/b"
+cut -f 4 $tr/clusters.tsv | sort -n -c 2> "$dir/err" || wrong "clusters are not in order"
+[ "$(cut -f 4 $tr/clusters.tsv | uniq | wc -l)" -gt 1 ] || wrong "all pairs are one cluster"
+awk -F '\t' '$2 "\t" $3 in of && of[$2 "\t" $3] != $4 { exit 1 } { of[$2 "\t" $3] = $4 }' $tr/clusters.tsv ||
+    wrong "an item is in two clusters"
+run 0 $kpd cluster $student $tr/clicks.tsv -n 3 --threads 2 --quiet; quiet; same $tr/clusters.tsv "$dir/out"
+run 0 $kpd cluster $student $tr/half.tsv; says "those with a label below 0.5 are left out"
+printf 'a\tb\tc\t0\n' > $tr/bad.tsv; run 1 $kpd cluster $student $tr/bad.tsv; says "has no pairs with a label of 0.5 or more"
+printf 'a\n' > $tr/bad.tsv; run 1 $kpd cluster $student $tr/bad.tsv; says "bad.tsv:1: 1 cell(s), expected keyphrase"
+run 1 $kpd cluster $assistant $tr/clicks.tsv; says "expected a bi-encoder"
+run 1 $kpd cluster $student $tr/clicks.tsv -o $tr/clicks.tsv; says "is an input too"
+
 t train_items
 awk -F '\t' '{ print "i" NR "\t" $0 }' $d/items.tsv > $tr/items.tsv
 for f in labels dev; do
@@ -2136,7 +2150,7 @@ for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd
 done
 run 0 $kpd run bench/paper/bases.ini --dir $p/paper/bases --dry-run --set seeds=1; prints "20 of 20 stages would run"
 prints "distilled: large/last.kpd, which it reads, may change"
-run 0 $kpd run bench/paper/negatives.ini --dir $p/paper/negatives --dry-run --set seeds=1; prints "35 of 35 stages would run"
+run 0 $kpd run bench/paper/negatives.ini --dir $p/paper/negatives --dry-run --set seeds=1; prints "44 of 44 stages would run"
 run 0 $kpd run $p/small.ini --dir $p/ref --dry-run; prints "0 of 12 stages would run"
 
 # ---- demo ---------------------------------------------------------------------------------------------------------

@@ -454,13 +454,15 @@ static double plain_row(const double *s, const int64_t *row, int i, bool turned)
 
 static void a_text_counts_once_in_a_batch(void) {
     static const kpdt_column two[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_END};
+    static const kpdt_column of_one[] = {KPDT_COL_QUERY, KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_END};
     char text[512];
     size_t at = 0;
     kpdt_dataset *x;
-    for (int i = 0; i < ALIKE; i++) at += (size_t)sprintf(text + at, "%s\t%s\n", alike[i].phrase, alike[i].title);
-    x = text_data(two, text);
-    for (int symmetric = 0; symmetric < 2; symmetric++) {
-        kpdt_source s = source_of(x, KPDT_NO_DUPLICATES);
+    for (int i = 0; i < ALIKE; i++) at += (size_t)sprintf(text + at, "one\t%s\t%s\n", alike[i].phrase, alike[i].title);
+    x = text_data(of_one, text);
+    for (int way = 0; way < 4; way++) {
+        const int symmetric = way % 2;
+        kpdt_source s = source_of(x, way < 2 ? KPDT_NO_DUPLICATES : KPDT_BY_QUERY);
         kpdt_trainer *t;
         kpdt_batch b;
         kpd_model *m = NULL;

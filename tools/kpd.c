@@ -63,6 +63,7 @@
 #include "cmd_retrieval.h"
 #include "cmd_ann.h"
 #include "cmd_mine.h"
+#include "cmd_cluster.h"
 #include "cmd_llm.h"
 #include "help.h"
 #include "parse.h"
@@ -342,6 +343,15 @@ static const command COMMANDS[] = {
      "what was dropped and why. PAIRS are read twice, and their keyphrases held in memory. --bm25: candidates are those of a\n"
      "file that share words with the title, ranked by BM25 (k1 1.2, b .75) over the student's tokens; scores are BM25's.\n\n"
      "    kpd mine student.kpd keyphrases.kpi clicks.tsv -o hard.tsv --ranks 10-100 --relative-margin 0.05"},
+    {NULL, "cluster", run_cluster, 2, 2, "-o -n --seed --dim --columns --join --format", "pairs whose items are alike, for batches of them",
+     "cluster STUDENT.kpd PAIRS [-o OUT.tsv] [-n N] [--seed S] [--dim D] [--columns WORDS]\n"
+     "            [--join ITEMS] [--format F]",
+     "Puts pairs whose items lie near each other behind one another, so that each is a hard negative of the others in its\n"
+     "batch [NGAME, Dahiya 2023]: k-means of the items' vectors, into clusters of N (16) pairs on average. PAIRS as for mine:\n"
+     "rows with a label below 0.5 are left out. Prints keyphrase TAB title TAB category TAB number of the cluster, in order of\n"
+     "these: in a recipe `columns = keyphrase title category query` and `batching = by-query`, where a batch of 64 is some\n"
+     "four clusters, others in each epoch. All pairs are held in memory; each is compared with every cluster, up to 11 times.\n\n"
+     "    kpd cluster student.kpd clicks.tsv --dim 64 -o clusters.tsv"},
     {"How good it is", "eval pairs", run_eval_pairs, 0, 1,
      "-o --threshold --dev --model --dim --against --columns --join --format",
      "how well scores, or a model, tell labels, with intervals",

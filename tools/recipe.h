@@ -196,8 +196,8 @@ static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_DATA, "loss", RECIPE_LOSSES, D(source.losses), 0, 0, 0, RECIPE_LOSS_WORDS, "required",
      "one or more with a comma between them, each with options (below)"},
     {RECIPE_DATA, "batching", RECIPE_CHOICE, D(source.batching), 0, 0, 0, WORDS(KPDT_BATCHING_LIST), "random",
-     "no-duplicates: to mnr no text counts twice in a batch; by-query: its rows together, which margin-mse, kl, ranknet and "
-     "pearson per_query=yes want of a set without negatives"},
+     "no-duplicates: to mnr no text counts twice in a batch; by-query: neither, and the rows of a query together, which "
+     "margin-mse, kl, ranknet and pearson per_query=yes want of a set without negatives"},
     {RECIPE_DATA, "log_q", RECIPE_YES_NO, D(source.log_q), 0, 0, 0, NULL, "no",
      "mnr takes from a candidate's score the log of how often the set has it"},
     {RECIPE_DATA, "share", RECIPE_NUMBER, D(source.share), 0, HUGE_VAL, RECIPE_OVER, NULL, "as its rows",

@@ -8,10 +8,10 @@ kpd is build/bench_index (make CFLAGS=-O3 build/bench_index). A peer that is not
 faiss-cpu hnswlib pyglass-portable scalable-vs. Pin it to a core, as with taskset.
 
 Everything is under cosine, as inner products of unit vectors. Recall counts every hit as good as the k-th best. Times are
-processor time, the best of --rounds passes over the queries, one query a call; peers' calls go through Python, some microseconds
-each. Flat indexes also get all queries in one call. Prints a line a setting: index, setting, recall, queries a second; then a
-table of the fastest setting of each index at recalls of .90, .95 and .99, and how many times as fast kpd's tree is as the best of
-the peers. --png draws recall against speed; that needs matplotlib.
+processor time, the best of --rounds passes over the queries, one query a call, where peers' calls go through Python, some
+microseconds each; then all of them in one. Prints a line a setting: index, setting, recall, queries a second one by one and at
+once; then tables of the fastest setting of each index at recalls of .90, .95 and .99, and how many times as fast kpd is as the
+best of the peers. --png draws recall against speed; that needs matplotlib.
 """
 import argparse
 import os
@@ -35,7 +35,7 @@ a = ap.parse_args()
 OUT = 'build/ann'
 RECALLS = .90, .95, .99
 os.makedirs(OUT, exist_ok=True)
-seen = []       # (index, recall, queries a second, batch)
+seen = []       # (index, recall, queries a second one by one, at once)
 
 
 def unit(x):
@@ -61,9 +61,9 @@ def kth_best(base, q):
     return best
 
 
-def note(index, setting, recall, speed, batch=False):
-    seen.append((index, recall, speed, batch))
-    print(f'{index}\t{setting}\t{recall:.4f}\t{speed:.0f}', flush=True)
+def note(index, setting, recall, one, batch):
+    seen.append((index, recall, one, batch))
+    print(f'{index}\t{setting}\t{recall:.4f}\t{one:.0f}\t{batch:.0f}', flush=True)
 
 
 def recall_of(ids):
@@ -80,16 +80,11 @@ def best_seconds(run, rounds):
     return ids, best
 
 
-def measure(index, setting, search, rounds=None):
-    """search(query [1, dim]) gives ids."""
-    ids, seconds = best_seconds(lambda: [search(q[i:i + 1]) for i in range(len(q))], rounds or a.rounds)
-    note(index, setting, recall_of(ids), len(q) / seconds)
-
-
-def measure_batch(index, search):
-    """search(queries) gives ids of each."""
-    ids, seconds = best_seconds(lambda: search(q), 3)
-    note(index, 'batch', recall_of(ids), len(q) / seconds, True)
+def measure(index, setting, search, batch=None, rounds=a.rounds):
+    """search(queries [n, dim]) gives ids of each; batch does so where many go another way."""
+    ids, one = best_seconds(lambda: [search(q[i:i + 1])[0] for i in range(len(q))], rounds)
+    _, many = best_seconds(lambda: (batch or search)(q), rounds)
+    note(index, setting, recall_of(ids), len(q) / one, len(q) / many)
 
 
 def built(make):
@@ -105,9 +100,9 @@ def run_kpd():
     out = subprocess.run(['build/bench_index', f'{OUT}/base.npy', f'{OUT}/query.npy', str(a.k), str(a.lists), 'f32,int16'],
                          stdout=subprocess.PIPE, text=True, check=True).stdout
     for line in out.splitlines():
-        _, storage, _, recall, speed, how, build, size, level = line.split('\t')
+        _, storage, _, recall, one, batch, how, build, size, level = line.split('\t')
         index = ('kpd ' if storage.startswith('flat') else 'kpd tree ') + storage
-        note(index, f'{how}, {level}, built in {build} s, {size} bytes a vector', float(recall), float(speed), how == 'batch')
+        note(index, f'{how}, {level}, built in {build} s, {size} bytes a vector', float(recall), float(one), float(batch))
 
 
 def run_faiss():
@@ -117,8 +112,7 @@ def run_faiss():
     ip = faiss.METRIC_INNER_PRODUCT
     flat = faiss.IndexFlatIP(dim)
     flat.add(base)
-    measure_batch('faiss Flat', lambda v: flat.search(v, a.k)[1])
-    measure('faiss Flat', 'one', lambda v: flat.search(v, a.k)[1][0], 1)
+    measure('faiss Flat', 'all', lambda v: flat.search(v, a.k)[1], rounds=min(a.rounds, 2))
     kinds = [(f'IVF{n}', lambda n=n: faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, n, ip)) for n in (512, 1024, 4096)]
     kinds += [(f'IVF{n} SQ8', lambda n=n: faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim), dim, n, faiss.ScalarQuantizer.QT_8bit, ip)) for n in (1024, 4096)]
@@ -129,14 +123,14 @@ def run_faiss():
         built(lambda: (x.train(base), x.add(base)))
         for probes in 1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192:
             x.nprobe = probes
-            measure(f'faiss {name}', f'nprobe {probes}', lambda v: x.search(v, a.k)[1][0])
+            measure(f'faiss {name}', f'nprobe {probes}', lambda v: x.search(v, a.k)[1])
     x = faiss.index_factory(dim, f'IVF512,PQ{dim // 2}x4fs,RFlat', ip)
     built(lambda: (x.train(base), x.add(base)))
     for factor in 4, 10:
         x.k_factor = factor
         for probes in 4, 8, 16, 32, 64, 96, 128:
             faiss.extract_index_ivf(x.base_index).nprobe = probes
-            measure(f'faiss IVF512 PQFastScan refine', f'nprobe {probes} x {factor}', lambda v: x.search(v, a.k)[1][0])
+            measure(f'faiss IVF512 PQFastScan refine', f'nprobe {probes} x {factor}', lambda v: x.search(v, a.k)[1])
 
 
 EFFORTS = 10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320
@@ -151,7 +145,7 @@ def run_hnswlib():
     for ef in EFFORTS:
         if ef >= a.k:
             x.set_ef(ef)
-            measure('hnswlib M32', f'ef {ef}', lambda v: x.knn_query(v, k=a.k, num_threads=1)[0][0])
+            measure('hnswlib M32', f'ef {ef}', lambda v: x.knn_query(v, k=a.k, num_threads=1)[0])
 
 
 def run_glass():
@@ -166,7 +160,8 @@ def run_glass():
             for ef in EFFORTS:
                 if ef >= a.k:
                     x.set_ef(ef)
-                    measure(f'glass HNSW R64 {quant}', f'ef {ef}', lambda v: x.search(v[0], a.k)[0][:a.k])
+                    measure(f'glass HNSW R64 {quant}', f'ef {ef}', lambda v: [x.search(v[0], a.k)[0][:a.k]],
+                            lambda v: x.batch_search(v, a.k, 1))
 
 
 def run_svs():
@@ -185,27 +180,29 @@ def run_svs():
             for window in EFFORTS:
                 if window >= a.k:
                     x.search_window_size = window
-                    measure(f'SVS Vamana R64 {name}', f'window {window}', lambda v: x.search(v, a.k)[0][0])
+                    measure(f'SVS Vamana R64 {name}', f'window {window}', lambda v: x.search(v, a.k)[0])
 
 
-def fastest(index, recall, batch=False):
-    return max((s for i, r, s, b in seen if i == index and r >= recall and b == batch), default=None)
+def fastest(index, recall, batch):
+    return max((s[3 if batch else 2] for s in seen if s[0] == index and s[1] >= recall), default=None)
 
 
-def table():
+def table(batch):
     indexes = list(dict.fromkeys(s[0] for s in seen))
-    print(f'\n| k {a.k}, {len(base)} vectors | ' + ' | '.join(f'{r:.2f}' for r in RECALLS) + ' | batch |')
-    print('|---' * (len(RECALLS) + 2) + '|')
+    print(f'\n| k {a.k}, {len(base)} vectors, ' + (f'{len(q)} queries at once' if batch else 'one query a call') + ' | ' +
+          ' | '.join(f'{r:.2f}' for r in RECALLS) + ' |')
+    print('|---' * (len(RECALLS) + 1) + '|')
     show = lambda s: f'{s:.0f}' if s else '-'
     for i in indexes:
-        print(f'| {i} | ' + ' | '.join(show(fastest(i, r)) for r in RECALLS) + f' | {show(fastest(i, 0, True))} |')
-    peers = [i for i in indexes if not i.startswith('kpd')]
-    for ours in 'kpd tree f32', 'kpd tree int16':
+        print(f'| {i} | ' + ' | '.join(show(fastest(i, r, batch)) for r in RECALLS) + ' |')
+    of = lambda flat: [i for i in indexes if not i.startswith('kpd') and flat == i.endswith(' Flat')]
+    for ours, peers in (('kpd tree f32', of(False)), ('kpd tree int16', of(False)), ('kpd flat int8', of(True))):
         cells = []
         for r in RECALLS:
-            best = max(((fastest(i, r) or 0, i) for i in peers), default=(0, ''))
-            cells.append(f'{fastest(ours, r) / best[0]:.1f} ({best[1]})' if best[0] and fastest(ours, r) else '-')
-        print(f'| {ours} to the best peer | ' + ' | '.join(cells) + ' | |')
+            best = max(((fastest(i, r, batch) or 0, i) for i in peers), default=(0, ''))
+            mine = fastest(ours, r, batch)
+            cells.append(f'{mine / best[0]:.1f} ({best[1]})' if best[0] and mine else '-')
+        print(f'| {ours} to the best peer | ' + ' | '.join(cells) + ' |')
 
 
 def draw(path):
@@ -214,7 +211,7 @@ def draw(path):
     from matplotlib import pyplot
     figure, axes = pyplot.subplots(figsize=(8, 5), layout='constrained')
     for i in dict.fromkeys(s[0] for s in seen):
-        points, best = sorted(((r, s) for n, r, s, b in seen if n == i and not b and r >= .8), reverse=True), 0
+        points, best = sorted(((r, one) for n, r, one, _ in seen if n == i and r >= .8), reverse=True), 0
         front = [(r, best := s) for r, s in points if s > best]         # nothing else is as good and faster
         if front:
             axes.plot(*zip(*front), marker='.', linewidth=2 if i.startswith('kpd') else 1, label=i,
@@ -234,6 +231,7 @@ for name, run in ('kpd', run_kpd), ('faiss', run_faiss), ('hnswlib', run_hnswlib
         run()
     except ImportError as e:
         print(f'{name}: not installed ({e})', file=sys.stderr)
-table()
+table(False)
+table(True)
 if a.png:
     draw(a.png)
