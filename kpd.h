@@ -1670,6 +1670,7 @@ typedef struct kpd__probe {
 typedef struct kpd__needs {
     const float *wanted, *each, *length, *error;    // by query, padded to 16
     float shift, near, far, scale;                  // of the panel of vectors
+    int32_t zero;                                   // what a query's bytes have for 0
 } kpd__needs;
 
 typedef struct kpd__ops {
@@ -1677,6 +1678,7 @@ typedef struct kpd__ops {
     kpd__operand operand;
     void (*tiles)(bool on);             // NULL, or called around products and attention: sets tiles up, and gives them back
     kpd__dots *int8_dots, *half_dots;   // half_dots: NULL where bf16 is widened; then there is no half_attention
+    kpd__dots *narrow_dots;             // as int8_dots, of rows below 64, as KPD__BYTES; NULL where that takes as long
     void (*half_attention)(const struct kpd__ops *ops, const float *qkv, size_t n_tokens, size_t begin, size_t end,
                            size_t width, size_t heads, float *scratch, float *out);
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
@@ -1710,10 +1712,11 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, tiles, int8_dots, int8_attention, half_dots, half_attention, gemm, round, walk, N, T)         \
-    {level,        operand, tiles,        int8_dots, half_dots, half_attention, N(gemm), round, walk, N(rounded_gemm),         \
-     int8_attention, N(embed), N(add_norm), N(attention), N(pool), N(normalize), N(dot), N(scan), N(above),    \
-     N(least_of), N(reach), N(greatest), N(add_share), N(pack), T(nodes), T(codes)}
+#define KPD__OPS(level, operand, tiles, int8_dots, narrow_dots, int8_attention, half_dots, half_attention, gemm, round, walk,  \
+                 N, T)                                                                                                         \
+    {level,       operand,        tiles,        int8_dots,   half_dots,      narrow_dots, half_attention, N(gemm), round,      \
+     walk,        N(rounded_gemm), int8_attention, N(embed), N(add_norm),    N(attention), N(pool),   N(normalize), N(dot),    \
+     N(scan),     N(above),       N(least_of),  N(reach),    N(greatest),    N(add_share), N(pack),   T(nodes), T(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -3138,21 +3141,21 @@ KPD__TARGET_END
 #define KPD__AVX512_NAME(name) kpd__avx512_##name
 #define KPD__VNNI_NAME(name) kpd__avx512vnni_##name
 static const kpd__ops kpd__avxvnni_ops =
-    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, kpd__avx2_int8_attention, NULL, NULL, gemm,
+    KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, kpd__avx2_int8_attention, NULL, NULL, gemm,
              kpd__avx2_round_rows, kpd__avx2_walk, KPD__AVX2_NAME, KPD__AVX2_NAME);
 #define KPD__VNNI_OPS(gemm)                                                                                                    \
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512vnni_attention, NULL, NULL, gemm,         \
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, kpd__avx512vnni_attention, NULL, NULL, gemm,         \
              kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__VNNI_NAME)
 #define KPD__BF16_OPS(gemm)                                                                                                    \
-    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, kpd__avx512vnni_attention, kpd__avx512bf16_dots,     \
+    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, kpd__avx512vnni_attention, kpd__avx512bf16_dots,     \
              kpd__avx512_half_attention, gemm, kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__VNNI_NAME)
 static const kpd__ops kpd__avx512vnni_ops = KPD__VNNI_OPS(gemm), kpd__avx512vnni_pairs_ops = KPD__VNNI_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512bf16_ops = KPD__BF16_OPS(gemm), kpd__avx512bf16_pairs_ops = KPD__BF16_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512_pairs_ops =
-    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_int8_attention, NULL, NULL, gemm_pairs,
+    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_narrow_dots, kpd__avx512_int8_attention, NULL, NULL, gemm_pairs,
              kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
-    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, kpd__avx512vnni_attention, kpd__amx_half_dots,
+    KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, NULL, kpd__avx512vnni_attention, kpd__amx_half_dots,
              kpd__amx_half_attention, gemm_pairs, kpd__amx_round_rows, kpd__amx_walk,
              KPD__AVX512_NAME, KPD__VNNI_NAME);
 #endif
@@ -3204,7 +3207,7 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
 KPD__TARGET_END
 #define KPD__NEON_NAME(name) kpd__neon_##name
 static const kpd__ops kpd__neondot_ops =
-    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, kpd__neon_int8_attention, NULL, NULL, gemm,
+    KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, kpd__neon_int8_attention, NULL, NULL, gemm,
              kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEON_NAME);
 #endif
 
@@ -3300,7 +3303,7 @@ static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, co
 
 KPD__TARGET_END
 static const kpd__ops kpd__neoni8mm_ops =
-    KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, kpd__neon_int8_attention, kpd__neoni8mm_half_dots,
+    KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, NULL, kpd__neon_int8_attention, kpd__neoni8mm_half_dots,
              kpd__neon_half_attention, gemm, kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEON_NAME);
 #endif
 
@@ -6236,6 +6239,7 @@ typedef struct kpd__sieve {     // of a search among int8 codes
 
 typedef struct kpd__sieved {    // the queries of such a search
     kpd__workspace room;        // in bytes
+    int32_t zero;               // the byte of 0
     float length[KPD__QUERIES], error[KPD__QUERIES], each[KPD__QUERIES];        // |q|, of rounding, in steps; 1 / step
 } kpd__sieved;
 
@@ -9301,22 +9305,43 @@ static void kpd__search_task(void *arg, int32_t task) {
 // Squares of numbers below this lose too much to underflow for a bound: then all is looked at.
 #define KPD__SMALL_STEP 1e-15f
 
+// Queries in six bits, of which a level makes products faster than of eight; what lies between the bytes is asked for by vectors.
+static void kpd__sieve_narrow(const kpd__search *c) {
+    kpd__sieved *t = &c->s->sieved;
+    size_t dim = (size_t)c->x->dim;
+    for (size_t i = 0; i < c->n_queries; i++) {
+        const float *q = c->q + i * dim;
+        uint8_t *to = t->room.rows + i * kpd__coded_depth(c->x);
+        t->room.step[i] = kpd__widest(q, dim) / 31;
+        memset(to, 0, kpd__coded_depth(c->x));
+        for (size_t d = 0; d < dim; d++) to[d] = (uint8_t)(kpd__to_step(q[d], t->room.step[i], 31) + 32);
+    }
+}
+
+static void kpd__sieve_bytes(const kpd__search *c) {
+    kpd__workspace *room = &c->s->sieved.room;
+    const kpd__ops *ops = c->s->ops;
+    kpd__matrix w;
+    memset(&w, 0, sizeof w);
+    w.bytes = c->x->codes; w.k = (size_t)c->x->dim; w.rounding = KPD__SIGNED;
+    room->n_rows = KPD__QUERIES; room->plane = 0;
+    room->row_bytes = kpd__coded_depth(c->x) * (ops->operand == KPD__WORDS ? 2 : 1);
+    ops->round_rows(&w, ops->operand, c->q, w.k, c->n_queries, room);
+}
+
 // The queries in bytes, and how far from these they lie.
 static void kpd__sieve_queries(const kpd__search *c) {
     kpd__sieved *t = &c->s->sieved;
-    const kpd__ops *ops = c->s->ops;
     size_t dim = (size_t)c->x->dim;
-    kpd__matrix w;
-    memset(&w, 0, sizeof w);
-    w.bytes = c->x->codes; w.k = dim; w.rounding = KPD__SIGNED;
-    t->room.n_rows = KPD__QUERIES; t->room.plane = 0;
-    t->room.row_bytes = kpd__coded_depth(c->x) * (ops->operand == KPD__WORDS ? 2 : 1);
-    ops->round_rows(&w, ops->operand, c->q, dim, c->n_queries, &t->room);
+    const bool narrow = c->s->ops->narrow_dots != NULL;
+    const float most = narrow ? 31 : 127;
+    t->zero = narrow ? 32 : 128;
+    (narrow ? kpd__sieve_narrow : kpd__sieve_bytes)(c);
     for (size_t i = 0; i < c->n_queries; i++) {
         const float *q = c->q + i * dim;
         float step = t->room.step[i], error = 0, square = 0;
         for (size_t d = 0; d < dim; d++) {
-            float part = q[d] - (float)kpd__to_step(q[d], step, 127) * step;
+            float part = q[d] - (float)kpd__to_step(q[d], step, most) * step;
             error += part * part;
             square += q[d] * q[d];
         }
@@ -9348,7 +9373,7 @@ static void kpd__sieve_want(const kpd__search *c, kpd__scratch *s, size_t i) {
 static void kpd__sieve_needs(const kpd__search *c, const kpd__scratch *s, const kpd__note *note, kpd__needs *to) {
     const kpd__sieved *t = &c->s->sieved;
     float off = KPD__CHAIN * (float)c->x->dim, shortest = note->shortest, longest = note->longest;
-    to->wanted = s->sieve.wanted; to->each = t->each; to->length = t->length; to->error = t->error;
+    to->wanted = s->sieve.wanted; to->each = t->each; to->length = t->length; to->error = t->error; to->zero = t->zero;
     to->shift = c->x->metric == KPD_L2 ? 0.49999f * shortest * shortest - 4 * off * longest * longest : 0;
     to->near = note->step >= KPD__SMALL_STEP ? note->error + off * longest : INFINITY;
     to->far = longest + note->error;
@@ -9393,7 +9418,7 @@ static void kpd__sieve_keep(const kpd__search *c, kpd__scratch *s, const kpd__ne
     float high = far - (l2 ? needs->shift * each : 0), low = far + (l2 ? half * each : 0);
     for (; mask; mask &= mask - 1) {
         size_t lane = (size_t)kpd__lowest_bit(mask), slot = panel * 16 + lane;
-        int32_t sum = (int32_t)((uint32_t)sums[lane] - 128 * (uint32_t)note->sums[lane]);
+        int32_t sum = (int32_t)((uint32_t)sums[lane] - (uint32_t)needs->zero * (uint32_t)note->sums[lane]);
         float about = (float)sum * note->step, off = 1e-5f * fabsf(about) + 4 * note->step;
         kpd_hit h;
         if (slot >= c->x->count) break;
@@ -9425,6 +9450,7 @@ static void kpd__sieve_task(void *arg, int32_t task) {
     const kpd_index *x = c->x;
     const kpd__ops *ops = c->s->ops;
     kpd__scratch *s = &c->s->scratch[task];
+    kpd__dots *dots = ops->narrow_dots ? ops->narrow_dots : ops->int8_dots;
     size_t depth = kpd__coded_depth(x), panels = (x->count + 15) / 16, next = kpd__round_up(c->n_queries, 16) * 16;
     size_t step = KPD__VECTORS / 16, walk = KPD__SIEVED / 16;
     memset(s->n_best, 0, sizeof s->n_best);
@@ -9435,8 +9461,7 @@ static void kpd__sieve_task(void *arg, int32_t task) {
     for (size_t from = (size_t)task * step; from < panels; from += (size_t)c->s->n_tasks * step)
         for (size_t p = from; p < kpd__min(from + step, panels); p += walk) {
             size_t n = kpd__min(walk, panels - p);
-            ops->int8_dots(c->s->sieved.room.rows, c->n_queries, depth, x->codes + p * 16 * depth, n, s->sieve.widened,
-                           s->sieve.sums);
+            dots(c->s->sieved.room.rows, c->n_queries, depth, x->codes + p * 16 * depth, n, s->sieve.widened, s->sieve.sums);
             for (size_t i = 0; i < n; i++) kpd__sieve_panel(c, s, p + i, s->sieve.sums + i * next);
         }
     kpd__tiles(ops, false);
@@ -12248,6 +12273,20 @@ KPD__INLINE KPD__NAME(i) KPD__NAME(madd)(KPD__NAME(i) c, KPD__NAME(i) w, uint32_
     c.hi = _mm256_add_epi32(c.hi, _mm256_madd_epi16(w.hi, a));
     return c;
 }
+// c += 8 bytes of a row times two quads of bytes of each column.
+KPD__INLINE __m256i KPD__NAME(narrow8)(__m256i c, __m256i w, __m256i v, __m256i a, __m256i b) {
+    const __m256i four = _mm256_add_epi16(_mm256_maddubs_epi16(a, w), _mm256_maddubs_epi16(b, v));
+    return _mm256_add_epi32(c, _mm256_madd_epi16(four, _mm256_set1_epi16(1)));
+}
+KPD__INLINE KPD__NAME(i) KPD__NAME(narrow)(KPD__NAME(i) c, KPD__NAME(i) w, KPD__NAME(i) v, const uint8_t *row) {
+    int32_t quad[2];
+    __m256i a, b;
+    memcpy(quad, row, 8);
+    a = _mm256_set1_epi32(quad[0]); b = _mm256_set1_epi32(quad[1]);
+    c.lo = KPD__NAME(narrow8)(c.lo, w.lo, v.lo, a, b);
+    c.hi = KPD__NAME(narrow8)(c.hi, w.hi, v.hi, a, b);
+    return c;
+}
 // Bytes 0 and 2 of each quad as 16 bits, then 1 and 3.
 KPD__INLINE KPD__NAME(i) KPD__NAME(even)(KPD__NAME(i) w) {
     w.lo = _mm256_srai_epi16(_mm256_slli_epi16(w.lo, 8), 8); w.hi = _mm256_srai_epi16(_mm256_slli_epi16(w.hi, 8), 8);
@@ -12263,6 +12302,14 @@ KPD__INLINE KPD__NAME(i) KPD__NAME(iload)(const void *p) { return _mm512_loadu_s
 KPD__INLINE void KPD__NAME(istore)(void *p, KPD__NAME(i) a) { _mm512_storeu_si512(p, a); }
 KPD__INLINE KPD__NAME(i) KPD__NAME(madd)(KPD__NAME(i) c, KPD__NAME(i) w, uint32_t pair) {
     return _mm512_add_epi32(c, _mm512_madd_epi16(w, _mm512_set1_epi32((int)pair)));
+}
+KPD__INLINE KPD__NAME(i) KPD__NAME(narrow)(KPD__NAME(i) c, KPD__NAME(i) w, KPD__NAME(i) v, const uint8_t *row) {
+    int32_t quad[2];
+    __m512i four;
+    memcpy(quad, row, 8);
+    four = _mm512_add_epi16(_mm512_maddubs_epi16(_mm512_set1_epi32(quad[0]), w),
+                            _mm512_maddubs_epi16(_mm512_set1_epi32(quad[1]), v));
+    return _mm512_add_epi32(c, _mm512_madd_epi16(four, _mm512_set1_epi16(1)));
 }
 KPD__INLINE KPD__NAME(i) KPD__NAME(even)(KPD__NAME(i) w) { return _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8); }
 KPD__INLINE KPD__NAME(i) KPD__NAME(odd)(KPD__NAME(i) w) { return _mm512_srai_epi16(w, 8); }
@@ -12315,11 +12362,41 @@ static void KPD__NAME(int8_dots)(const void *operand, size_t rows, size_t k, con
         }
 }
 #undef KPD__SUM
-#undef KPD__SUM_STORE
 #undef KPD__MADD_STEP
 #undef KPD__SUM_NEXT
 #undef KPD__MADDS
 #undef KPD__ENTRY
+
+// Rows below 64, by pmaddubsw: four products of at most 63 and 127 fit 16 bits. So 8 numbers of a row a step, two quads.
+#define KPD__NARROW_BEGIN(r) const uint8_t *a##r = a + r * k; KPD__NAME(i) c##r = KPD__NAME(iload)(none);
+#define KPD__NARROW_STEP(r) c##r = KPD__NAME(narrow)(c##r, w, v, a##r + at);
+#define KPD__NARROW(R)                                                                                                         \
+    static void KPD__NAME(narrow##R)(const uint8_t *a, size_t k, const int8_t *b, int32_t *sums) {                             \
+        static const int32_t none[16] = {0};                                                                                   \
+        KPD__ROW_LIST_##R(KPD__NARROW_BEGIN)                                                                                   \
+        for (size_t at = 0; at < k; at += 8, b += 128) {                                                                       \
+            KPD__NAME(i) w = KPD__NAME(iload)(b), v = KPD__NAME(iload)(b + 64);                                                \
+            KPD__ROW_LIST_##R(KPD__NARROW_STEP)                                                                                \
+        }                                                                                                                      \
+        KPD__ROW_LIST_##R(KPD__SUM_STORE)                                                                                      \
+    }
+KPD__NARROW(1) KPD__NARROW(2) KPD__NARROW(3) KPD__NARROW(4)
+
+static void KPD__NAME(narrow_dots)(const void *operand, size_t rows, size_t k, const void *all, size_t n_panels,
+                                   void *widened, void *out) {
+    static void (*const narrow[])(const uint8_t *a, size_t k, const int8_t *b, int32_t *sums) = {
+        KPD__NAME(narrow1), KPD__NAME(narrow2), KPD__NAME(narrow3), KPD__NAME(narrow4)};
+    const int8_t *panels = (const int8_t *)all;
+    int32_t *sums = (int32_t *)out;
+    (void)widened;
+    for (size_t p = 0; p < n_panels; p++, panels += 16 * k, sums += kpd__round_up(rows, 16) * 16)
+        for (size_t r = 0, step = kpd__even_rows(rows, 4); r < rows; r += step)
+            narrow[kpd__min(step, rows - r) - 1]((const uint8_t *)operand + r * k, k, panels, sums + r * 16);
+}
+#undef KPD__SUM_STORE
+#undef KPD__NARROW_BEGIN
+#undef KPD__NARROW_STEP
+#undef KPD__NARROW
 
 #elif KPD__LEVEL == 1
 
@@ -12809,10 +12886,10 @@ static void KPD__NAME(add_share)(float *to, const float *v, size_t n, float shar
     }
 }
 
-// The rows with a number sums[row][i] - 128 codes[i] that reaches what the row needs: to which, with room for one more, row
+// The rows with a number sums[row][i] - zero codes[i] that reaches what the row needs: to which, with room for one more, row
 // << 16 | a bit of each such i; how many. Where what is needed is not a number, all are taken.
 static size_t KPD__NAME(reach)(const kpd__needs *p, const int32_t *sums, const int32_t *codes, size_t rows, uint32_t *which) {
-    const kpd__v less = kpd__times(codes, 128), none = kpd__set(-FLT_MAX);
+    const kpd__v less = kpd__times(codes, p->zero), none = kpd__set(-FLT_MAX);
     size_t n = 0;
     for (size_t i = 0; i < rows; i += 16) {
         float least[16];
@@ -12929,13 +13006,16 @@ KPD__TREE_KERNELS(KPD__NAME(nodes), KPD__NAME(nodes_of), KPD__NAME(codes), KPD__
 
 #if KPD__LEVEL == 2 || KPD__LEVEL == 3
 #define KPD__OPERAND KPD__WORDS
+#define KPD__NARROW_DOTS KPD__NAME(narrow_dots)
 #else
 #define KPD__OPERAND KPD__BYTES
+#define KPD__NARROW_DOTS NULL
 #endif
 static const kpd__ops KPD__NAME(ops) =
-    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), KPD__NAME(int8_attention), NULL, NULL, gemm,
-             KPD__NAME(round_rows), KPD__NAME(walk), KPD__NAME, KPD__NAME);
+    KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), KPD__NARROW_DOTS, KPD__NAME(int8_attention), NULL,
+             NULL, gemm, KPD__NAME(round_rows), KPD__NAME(walk), KPD__NAME, KPD__NAME);
 #undef KPD__OPERAND
+#undef KPD__NARROW_DOTS
 #undef KPD__ROUNDS_TO_HALF
 
 #endif // !KPD__NAMES

@@ -173,6 +173,24 @@ static void int8_products(const kpd__ops *ops, size_t n) {
         }
 }
 
+// Sums of rows below 64, the largest that there are among them, as the scalar level has them.
+static void narrow_sums(const kpd__ops *ops, size_t n) {
+    static uint8_t rows[32 * 192];
+    static int8_t panels[3 * 16 * 192];
+    static int32_t sums[2][3 * 32 * 16];
+    const size_t depth = 64 * (1 + n % 3), n_rows = n % 32 + 1;
+    if (!ops->narrow_dots || n > 67) return;
+    for (size_t i = 0; i < sizeof rows; i++) rows[i] = (uint8_t)(n % 2 ? 63 : (int)(number(32) + 32) & 63);
+    for (size_t i = 0; i < sizeof panels; i++) panels[i] = (int8_t)(n % 2 ? (n % 4 == 1 ? 127 : -127) : (int)number(127));
+    kpd__scalar_ops.int8_dots(rows, n_rows, depth, panels, 3, NULL, sums[0]);
+    memset(sums[1], -1, sizeof sums[1]);
+    ops->narrow_dots(rows, n_rows, depth, panels, 3, NULL, sums[1]);
+    for (size_t p = 0; p < 3; p++)
+        for (size_t i = 0, at = p * kpd__round_up(n_rows, 16) * 16; i < n_rows * 16; i++)
+            CHECK_THAT(sums[0][at + i] == sums[1][at + i], "level %s, depth %zu, panel %zu, row %zu: %d, expected %d",
+                       kpd_simd_name(ops->level), depth, p, i / 16, (int)sums[1][at + i], (int)sums[0][at + i]);
+}
+
 // bf16 products are those of the same weights in f32, but where the level has an instruction for them.
 static void half_products(const kpd__ops *ops, size_t n) {
     for (size_t rows = 1; rows < 64; rows = rows * 2 + 1) {
@@ -508,6 +526,7 @@ static void greatest_and_add(const kpd__ops *ops, size_t n) {
 }
 
 static void levels_greatest(void) { all_sizes(greatest_and_add); }
+static void levels_narrow_sums(void) { all_sizes(narrow_sums); }
 
 // A threshold lets as many through as asked for, the same on all levels; ties, dead places and overflow only ever let more.
 static void levels_least_of(void) {
@@ -760,6 +779,7 @@ SUITE(kernels) {
     TEST(levels_least_of);
     TEST(levels_least_of_neighbours);
     TEST(levels_greatest);
+    TEST(levels_narrow_sums);
     TEST(activations_are_accurate);
     TEST(weights_are_accurate);
     TEST(exp_is_accurate);
