@@ -3204,11 +3204,30 @@ static void kpd__neondot_dots(const void *operand, size_t rows, size_t k, const 
     }
 }
 
+KPD__INLINE kpd__v kpd__neondot_nibbles(const uint8_t *codes, size_t groups, const int8_t *q) {
+    int32x4_t c[4];
+    for (size_t i = 0; i < 4; i++) c[i] = vdupq_n_s32(0);
+    for (size_t g = 0; g < groups; g++) {
+        int32_t four[2];
+        int8x16_t a, b;
+        memcpy(four, q + g * 8, sizeof four);
+        a = vreinterpretq_s8_s32(vdupq_n_s32(four[0])); b = vreinterpretq_s8_s32(vdupq_n_s32(four[1]));
+        for (size_t i = 0; i < 4; i++) {
+            const uint8x16_t w = vld1q_u8(codes + g * 64 + i * 16);
+            c[i] = kpd__sdot(c[i], vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(15))), a);
+            c[i] = kpd__sdot(c[i], vreinterpretq_s8_u8(vshrq_n_u8(w, 4)), b);
+        }
+    }
+    return kpd__join(vcvtq_f32_s32(c[0]), vcvtq_f32_s32(c[1]), vcvtq_f32_s32(c[2]), vcvtq_f32_s32(c[3]));
+}
+KPD__TREE_KERNELS(kpd__neondot_nodes, kpd__neondot_nodes_of, kpd__neondot_codes, kpd__neondot_codes_of, kpd__neondot_nibbles)
+
 KPD__TARGET_END
 #define KPD__NEON_NAME(name) kpd__neon_##name
+#define KPD__NEONDOT_NAME(name) kpd__neondot_##name
 static const kpd__ops kpd__neondot_ops =
     KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, kpd__neon_int8_attention, NULL, NULL, gemm,
-             kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEON_NAME);
+             kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEONDOT_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
@@ -3304,7 +3323,7 @@ static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, co
 KPD__TARGET_END
 static const kpd__ops kpd__neoni8mm_ops =
     KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, NULL, kpd__neon_int8_attention, kpd__neoni8mm_half_dots,
-             kpd__neon_half_attention, gemm, kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEON_NAME);
+             kpd__neon_half_attention, gemm, kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEONDOT_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
@@ -12992,6 +13011,29 @@ KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const
         sum = _mm512_add_epi32(sum, _mm512_add_epi32(_mm512_madd_epi16(a, ones), _mm512_madd_epi16(b, ones)));
     }
     return _mm512_maskz_cvtepi32_ps(0xFFFF, sum);
+}
+#elif KPD__LEVEL == 4
+KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
+    int32x4_t sum[8];                           // of two vectors, of each the sums of two pairs
+    for (size_t i = 0; i < 8; i++) sum[i] = vdupq_n_s32(0);
+    for (size_t g = 0; g < groups;) {
+        int16x8_t few[8];                       // 16 products of at most 15 and 127 fit
+        for (size_t i = 0; i < 8; i++) few[i] = vdupq_n_s16(0);
+        for (size_t end = g + 8 < groups ? g + 8 : groups; g < end; g++) {
+            int32_t four[2];
+            int8x8_t a, b;
+            memcpy(four, q + g * 8, sizeof four);
+            a = vreinterpret_s8_s32(vdup_n_s32(four[0])); b = vreinterpret_s8_s32(vdup_n_s32(four[1]));
+            for (size_t i = 0; i < 8; i++) {
+                const uint8x8_t w = vld1_u8(codes + g * 64 + i * 8);
+                few[i] = vmlal_s8(few[i], vreinterpret_s8_u8(vand_u8(w, vdup_n_u8(15))), a);
+                few[i] = vmlal_s8(few[i], vreinterpret_s8_u8(vshr_n_u8(w, 4)), b);
+            }
+        }
+        for (size_t i = 0; i < 8; i++) sum[i] = vpadalq_s16(sum[i], few[i]);
+    }
+    return kpd__join(vcvtq_f32_s32(vpaddq_s32(sum[0], sum[1])), vcvtq_f32_s32(vpaddq_s32(sum[2], sum[3])),
+                     vcvtq_f32_s32(vpaddq_s32(sum[4], sum[5])), vcvtq_f32_s32(vpaddq_s32(sum[6], sum[7])));
 }
 #else
 KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
