@@ -7894,12 +7894,22 @@ static int kpd__to_step(float v, float step, float most) {
 
 #define KPD__WORDS_OF_STEP (32767.0f / 127.0f)   // 16-bit rows: this many of their steps are one of the codes
 
+// What the four bytes of a group say of a vector, by their nibbles: 8 numbers; low or NULL as >>format says. All but the last
+// product is exact.
+static void kpd__nibbles_get(const uint8_t *codes, const uint8_t *low, float step, float *out) {
+    for (size_t j = 0; j < 4; j++) {
+        float less = -120.5f, more = -120.5f;
+        if (low) { less = (float)(low[j] & 15) - 128; more = (float)(low[j] >> 4) - 128; }
+        out[j] = ((float)((codes[j] & 15) << 4) + less) * step;
+        out[4 + j] = ((float)(codes[j] & 240) + more) * step;
+    }
+}
+
 // The vector of a slot, as it is kept.
 static void kpd__row_get(const kpd_index *x, size_t slot, float *out) {
-    size_t dim = (size_t)x->dim, block = slot / 16;
-    const uint8_t *codes = x->t.codes + block * kpd__code_bytes(x) + slot % 16 * 4;
-    const uint8_t *low = x->storage == KPD_INT8 ? (const uint8_t *)x->t.rows + (codes - x->t.codes) : codes;
-    float step;
+    size_t dim = (size_t)x->dim, block = slot / 16, at = block * kpd__code_bytes(x) + slot % 16 * 4, d = 0;
+    const uint8_t *low = x->storage == KPD_INT8 ? (const uint8_t *)x->t.rows : NULL;
+    float step, rest[8];
     if (x->storage == KPD_F32) {
         memcpy(out, (const float *)x->t.rows + slot * dim, dim * sizeof *out);
         return;
@@ -7907,14 +7917,13 @@ static void kpd__row_get(const kpd_index *x, size_t slot, float *out) {
     step = kpd__block_step(x, block);
     if (x->storage == KPD_INT16) {
         const int16_t *words = (const int16_t *)x->t.rows + slot * dim;
-        for (size_t d = 0; d < dim; d++) out[d] = (float)words[d] * (step / KPD__WORDS_OF_STEP);
+        for (; d < dim; d++) out[d] = (float)words[d] * (step / KPD__WORDS_OF_STEP);
         return;
     }
-    for (size_t d = 0; d < dim; d++) {
-        size_t at = d / 8 * 64 + d % 4;
-        int shift = (int)(d % 8 / 4 * 4), high = (codes[at] >> shift & 15) << 4;
-        out[d] = (x->storage == KPD_INT8 ? (float)((high | (low[at] >> shift & 15)) - 128) : (float)high - 120.5f) * step;
-    }
+    for (; d + 8 <= dim; d += 8, at += 64) kpd__nibbles_get(x->t.codes + at, low ? low + at : NULL, step, out + d);
+    if (d == dim) return;
+    kpd__nibbles_get(x->t.codes + at, low ? low + at : NULL, step, rest);
+    memcpy(out + d, rest, (dim - d) * sizeof *out);
 }
 
 static void kpd__row_put(kpd_index *x, size_t slot, const float *v, float step) {

@@ -412,9 +412,9 @@ static const command COMMANDS[] = {
      "eval ann INDEX.kpi QUERIES.npy [TRUTH.ivecs] [-k K] [--recall R | --gamma G] [-o OUT.tsv]",
      "Prints, for recalls of .8, .9, .95, .99 and 1, or R or G alone, what share of the true K (10) best is found, its mean\n"
      "over queries with a 95 % bootstrap interval; queries a second in one call, the better of two; and milliseconds of one\n"
-     "query a call, the median and the 99th percentile. The true best are those of an exact search of what the index keeps,\n"
-     "or the ids of TRUTH.ivecs, a row for each query, the best first. Queries and results are all in memory. For figures of\n"
-     "one core: --threads 1, and a quiet machine.\n\n"
+     "query a call, the median and the 99th percentile, of as many as three seconds are enough for. The true best are those of\n"
+     "an exact search of what the index keeps, or the ids of TRUTH.ivecs, a row for each query, the best first. Queries and\n"
+     "results are all in memory. For figures of one core: --threads 1, and a quiet machine.\n\n"
      "    kpd eval ann keyphrases.kpi items.npy --threads 1"},
     {"An invented shop", "simulate", run_simulate, 0, 1, "-o --items --queries --seed --world --placebo --force",
      "an invented shop: titles, keyphrases, clicks, labels, the truth",
