@@ -60,7 +60,7 @@
 //     >>student       60  pooling, modules, unit length                   kpd__embed
 //     >>convert      200  f32 to bf16 and int8                            kpd__model_convert
 //     >>index_store  440  vectors, ids, texts                             kpd__index_slot
-//     >>kmeans       250  centroids                                       kpd__kmeans
+//     >>kmeans       350  centroids                                       kpd__kmeans
 //     >>tree_store   190  a tree's nodes and codes                        kpd__tree_lay
 //     >>tree        1120  making and changing it                          kpd__tree_build
 //     >>index_flat   310  exact search                                    kpd__index_search
@@ -611,8 +611,8 @@ typedef struct kpd_index_desc {
     kpd_dtype storage;                  // f32; of a flat index also int8: f32 and int8 codes, by which a search finds what f32
                                         // finds, to the bit, in a fraction of the time; of a tree int16, int8, or int4: nothing
                                         // but its codes
-    int32_t lists;                      // of the k-means of kpd_index_build; 0 = one for 224 vectors, of more than 917,504 the
-                                        // root of 4096 n / 224
+    int32_t lists;                      // of the k-means of kpd_index_build; 0 = one for 160 vectors, of more than 655,360 the
+                                        // root of 4096 n / 160
     float recall;                       // of a tree's searches that name none; 0 = 0.95
     uint64_t fingerprint;               // of the model and tower that made the vectors, 0 = unknown; see kpd_recommend
     int32_t partition;                  // of its vectors, a number of the host's; see kpd_index_set_partition
@@ -642,7 +642,7 @@ KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd
 
 // The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
 // NULL = one). Errors as kpd_index_create and kpd_index_upsert, and CANCELLED. Memory of a tree: the vectors once more, some 50
-// bytes for each, and the index. Cost of a tree: 64 vectors a list are compared with every list 10 times, then all vectors
+// bytes for each, and the index. Cost of a tree: 64 vectors a list are compared with every list 8 times, then all vectors
 // once. In the end 128 of a tree's vectors (of 16 dimensions or more, where there are as many) are searched for, so that a
 // recall is about what is found of k 10 by queries that lie as the vectors do; by other queries it may be less, until
 // kpd_index_tune has seen some. An upsert that leaves half of a tree's vectors new since then does so again.
@@ -1054,6 +1054,11 @@ static size_t kpd__round_up(size_t n, size_t unit) { return (n + unit - 1) / uni
 static size_t kpd__min(size_t a, size_t b) { return a < b ? a : b; }
 static float kpd__lesser(float a, float b) { return a < b ? a : b; }
 static float kpd__wider(float most, float v) { return fabsf(v) > most ? fabsf(v) : most; }
+static float kpd__widest(const float *v, size_t n) {
+    float most = 0;
+    for (size_t i = 0; i < n; i++) most = kpd__wider(most, v[i]);
+    return most;
+}
 static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
 
 // Heapsort of n numbers: no memory beside them, and no bad case. before(of, x, y): x goes before y. Inlined with it, since a
@@ -1546,6 +1551,13 @@ static uint16_t kpd__bf16(float f) {
     return (uint16_t)((b + 0x7FFFu + (b >> 16 & 1)) >> 16);
 }
 
+// v / step to the nearest whole number, cut to -most..most.
+static int kpd__to_step(float v, float step, float most) {
+    float t = step > 0 ? v / step : 0;
+    t = t > most ? most : t < -most ? -most : t;
+    return (int)((t + 12582912.0f) - 12582912.0f);   // 1.5 2^23: to nearest even
+}
+
 // >>simd  One set of kernels, compiled once per SIMD level. A level is this table of functions; a session holds one.
 // The kernels are written on a vector of 16 floats: one AVX-512 register, two of AVX2, four of NEON, or an array. Part B
 // below is that source; >>levels includes this file again for each level with KPD__LEVEL set. All levels give the same bits.
@@ -1703,6 +1715,7 @@ typedef struct kpd__ops {
     float (*least_of)(const float *scores, size_t n, size_t least, size_t most);   // see there
     size_t (*reach)(const kpd__needs *needs, const int32_t *sums, const int32_t *codes, size_t rows, uint32_t *which);
     size_t (*greatest)(const float *scores, const float *less, size_t n, float *score);    // see there
+    void (*nearest)(const int32_t *sums, const int32_t *codes, size_t rows, float step, float number, float *best, float *at);
     void (*add_share)(float *to, const float *v, size_t n, float share);           // to += v share, which is rounded first
     void (*pack)(const float *const *rows, size_t n, float *panel);                // 16 rows of n to [n][16]
     void (*nodes)(const kpd__probe *p, const uint8_t *panels, const uint32_t *which, size_t n, float *order,
@@ -1716,10 +1729,18 @@ typedef struct kpd__ops {
                  N, T)                                                                                                         \
     {level,       operand,        tiles,        int8_dots,   half_dots,      narrow_dots, half_attention, N(gemm), round,      \
      walk,        N(rounded_gemm), int8_attention, N(embed), N(add_norm),    N(attention), N(pool),   N(normalize), N(dot),    \
-     N(scan),     N(above),       N(least_of),  N(reach),    N(greatest),    N(add_share), N(pack),   T(nodes), T(codes)}
+     N(scan),     N(above),       N(least_of),  N(reach),    N(greatest),    N(nearest),   N(add_share), N(pack), T(nodes),\
+     T(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
+}
+
+// Rows below 64, and how they lie: all but an AMX tile's one after the other.
+static kpd__dots *kpd__narrow_dots(const kpd__ops *ops) { return ops->narrow_dots ? ops->narrow_dots : ops->int8_dots; }
+static uint8_t *kpd__narrow_at(const kpd__ops *ops, uint8_t *rows, size_t depth, size_t r, size_t i) {
+    if (ops->narrow_dots || ops->operand != KPD__TILES) return rows + r * depth + i;
+    return rows + r / 16 * 16 * depth + i / 64 * 1024 + r % 16 * 64 + i % 64;
 }
 
 // Whether a product rounds its input to the weights' type.
@@ -7633,6 +7654,11 @@ typedef struct kpd__cluster {
     size_t dim, n, k;                   // vectors, of unit length under cosine; centroids
     const float *v;                     // [n, dim]
     uint32_t *sample; size_t n_sample;  // rows that the centroids are made of; n_sample = n: all
+    size_t n_bytes;                     // of these, as bytes, for the rounds under cosine; 0 = in f32
+    uint8_t *bytes; float *step;        // [n_bytes padded to 48, depth], numbers / step + 32, 1 to 63; [n_bytes]
+    int8_t *codes; float *code_step;    // of the centroids: [k padded to 32, depth], panels as of a flat index; [panels]
+    int32_t *code_sums;                 // [k padded to 32]
+    bool by_bytes;
     size_t from, to;                    // of the sample, which are being assigned
     float *panels, *half;               // [k padded to 16, dim], [k padded]: centroids, and half their squares but under cosine
     uint32_t *nearest; float *score;    // [n], of each of the sample, or of all
@@ -7643,6 +7669,7 @@ typedef struct kpd__cluster {
 } kpd__cluster;
 
 static size_t kpd__cluster_work(size_t dim) { return KPD__QUERIES * dim + KPD__QUERIES * KPD__CENTROIDS + 4 * dim; }
+static size_t kpd__cluster_depth(const kpd__cluster *c) { return kpd__round_up(c->dim, 64); }
 
 static void kpd__cluster_lay(kpd__cluster *c, kpd__arena *a) {
     size_t k16 = kpd__round_up(c->k, 16);
@@ -7656,6 +7683,12 @@ static void kpd__cluster_lay(kpd__cluster *c, kpd__arena *a) {
     c->half = (float *)kpd__take(a, k16, sizeof(float));
     c->work_floats = kpd__cluster_work(c->dim);
     c->work = (float *)kpd__take(a, c->work_floats, (size_t)c->n_tasks * sizeof(float));
+    if (!c->n_bytes) return;
+    c->bytes = (uint8_t *)kpd__take(a, kpd__round_up(c->n_bytes, KPD__QUERIES), kpd__cluster_depth(c));
+    c->step = (float *)kpd__take(a, c->n_bytes, sizeof(float));
+    c->codes = (int8_t *)kpd__take(a, kpd__round_up(c->k, 32), kpd__cluster_depth(c));
+    c->code_step = (float *)kpd__take(a, k16 / 16, sizeof(float));
+    c->code_sums = (int32_t *)kpd__take(a, kpd__round_up(c->k, 32), sizeof(int32_t));
 }
 
 static const float *kpd__cluster_row(const kpd__cluster *c, size_t i) { return c->v + (size_t)c->sample[i] * c->dim; }
@@ -7678,19 +7711,77 @@ static void kpd__assign_some(const kpd__cluster *c, size_t first, size_t n, floa
     }
 }
 
+// The sample in bytes. Six bits of a number are enough to tell which centroid is near: lists made by them are searched with as
+// much work as lists made in f32.
+static void kpd__bytes_task(void *arg, int32_t task) {
+    const kpd__cluster *c = (const kpd__cluster *)arg;
+    for (size_t i = (size_t)task; i < c->n_bytes; i += (size_t)c->n_tasks) {
+        const float *v = kpd__cluster_row(c, i);
+        c->step[i] = kpd__widest(v, c->dim) / 31;
+        for (size_t d = 0; d < c->dim; d++)
+            *kpd__narrow_at(c->ops, c->bytes, kpd__cluster_depth(c), i, d) = (uint8_t)(kpd__to_step(v[d], c->step[i], 31) + 32);
+    }
+}
+
+// The centroids in bytes. Those that pad the last panel are near to nothing.
+static void kpd__codes_task(void *arg, int32_t task) {
+    const kpd__cluster *c = (const kpd__cluster *)arg;
+    const size_t depth = kpd__cluster_depth(c);
+    for (size_t p = (size_t)task; p * 16 < c->k; p += (size_t)c->n_tasks) {
+        const float *v = c->panels + p * 16 * c->dim, step = kpd__widest(v, 16 * c->dim) / 127;
+        c->code_step[p] = step;
+        for (size_t i = 0; i < 16; i++) {
+            int32_t sum = p * 16 + i < c->k ? 0 : INT32_MAX / 64;
+            for (size_t d = 0; d < c->dim; d++) {
+                int code = kpd__to_step(v[d * 16 + i], step, 127);
+                c->codes[p * 16 * depth + d / 4 * 64 + i * 4 + d % 4] = (int8_t)code;
+                sum += code;
+            }
+            c->code_sums[p * 16 + i] = sum;
+        }
+    }
+}
+
+// As kpd__assign_some, by bytes. Of equal scores the first centroid counts, as there.
+static void kpd__assign_bytes(const kpd__cluster *c, size_t first, size_t n, float *work) {
+    const size_t depth = kpd__cluster_depth(c), panels = (c->k + 15) / 16;
+    float *best = work, *at = best + KPD__QUERIES * 16;
+    int32_t *sums = (int32_t *)(void *)(at + KPD__QUERIES * 16);
+    for (size_t i = 0; i < n * 16; i++) { best[i] = -INFINITY; at[i] = 0; }
+    for (size_t p = 0; p < panels; p += KPD__DOT_PANELS) {
+        const size_t m = kpd__min(KPD__DOT_PANELS, panels - p);
+        kpd__narrow_dots(c->ops)(c->bytes + first * depth, n, depth, c->codes + p * 16 * depth, m, NULL, sums);
+        for (size_t j = 0; j < m; j++)
+            c->ops->nearest(sums + j * kpd__round_up(n, 16) * 16, c->code_sums + (p + j) * 16, n, c->code_step[p + j],
+                            (float)(p + j), best, at);
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint64_t key = 0;
+        for (size_t j = 0; j < 16; j++) {
+            uint64_t other = kpd__key(best[i * 16 + j], (uint32_t)at[i * 16 + j] * 16 + (uint32_t)j);
+            key = other > key ? other : key;
+        }
+        c->nearest[first + i] = kpd__key_number(key);
+        c->score[first + i] = kpd__key_score(key) * c->step[first + i];
+    }
+}
+
 static void kpd__assign_task(void *arg, int32_t task) {
     const kpd__cluster *c = (const kpd__cluster *)arg;
     float *work = c->work + (size_t)task * c->work_floats;
+    if (c->by_bytes) kpd__tiles(c->ops, true);
     for (size_t at = c->from + (size_t)task * KPD__ASSIGNED; at < c->to; at += (size_t)c->n_tasks * KPD__ASSIGNED)
         for (size_t i = at; i < kpd__min(at + KPD__ASSIGNED, c->to); i += KPD__QUERIES)
-            kpd__assign_some(c, i, kpd__min(KPD__QUERIES, kpd__min(at + KPD__ASSIGNED, c->to) - i), work);
+            (c->by_bytes ? kpd__assign_bytes : kpd__assign_some)(
+                c, i, kpd__min(KPD__QUERIES, kpd__min(at + KPD__ASSIGNED, c->to) - i), work);
+    if (c->by_bytes) kpd__tiles(c->ops, false);
 }
 
 // The nearest of the centroids for the whole sample, in pieces after each of which the host is asked.
 static kpd_status kpd__assign(kpd__cluster *c, kpd_error *e) {
     kpd_status s = KPD_OK;
     for (c->from = 0; !s && c->from < c->n_sample; c->from = c->to) {
-        c->to = kpd__min(c->n_sample, c->from + kpd__max(c->n_sample / 16, 65536));
+        c->to = kpd__min(c->n_sample, c->from + kpd__round_up(kpd__max(c->n_sample / 16, 65536), KPD__ASSIGNED));
         kpd__run(c->parallel, c->n_tasks, kpd__assign_task, c);
         s = kpd__progress_add(&c->progress, c->to - c->from, e);
     }
@@ -7762,7 +7853,10 @@ static kpd_status kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t round
     for (size_t j = 0; j < c->k; j++) kpd__centroid_put(c, j, kpd__cluster_row(c, j % c->n_sample));
     c->progress.done = 0;
     c->progress.of = (size_t)rounds * c->n_sample + c->n + more;
+    c->by_bytes = c->n_bytes != 0;
+    if (c->by_bytes) kpd__run(c->parallel, c->n_tasks, kpd__bytes_task, c);
     for (int32_t r = 0; r < rounds; r++) {
+        if (c->by_bytes) kpd__run(c->parallel, c->n_tasks, kpd__codes_task, c);
         s = kpd__assign(c, e);
         if (s) return s;
         kpd__cluster_sort(c);
@@ -7771,6 +7865,7 @@ static kpd_status kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t round
     }
     for (size_t i = 0; i < c->n; i++) c->sample[i] = (uint32_t)i;
     c->n_sample = c->n;
+    c->by_bytes = false;
     s = kpd__assign(c, e);
     if (!s) kpd__cluster_sort(c);
     return s;
@@ -7885,13 +7980,6 @@ static void kpd__nibble_put(uint8_t *codes, size_t place, size_t d, unsigned val
     *at = (uint8_t)((*at & (0xF0u >> shift)) | value << shift);
 }
 
-// v / step to the nearest whole number, cut to -most..most.
-static int kpd__to_step(float v, float step, float most) {
-    float t = step > 0 ? v / step : 0;
-    t = t > most ? most : t < -most ? -most : t;
-    return (int)((t + 12582912.0f) - 12582912.0f);   // 1.5 2^23: to nearest even
-}
-
 #define KPD__WORDS_OF_STEP (32767.0f / 127.0f)   // 16-bit rows: this many of their steps are one of the codes
 
 // What the four bytes of a group say of a vector, by their nibbles: 8 numbers; low or NULL as >>format says. All but the last
@@ -7937,12 +8025,6 @@ static void kpd__row_put(kpd_index *x, size_t slot, const float *v, float step) 
         if (x->storage == KPD_INT16)
             ((int16_t *)(void *)low)[slot * dim + d] = (int16_t)kpd__to_step(v[d], step / KPD__WORDS_OF_STEP, 32767);
     }
-}
-
-static float kpd__widest(const float *v, size_t n) {
-    float most = 0;
-    for (size_t i = 0; i < n; i++) most = kpd__wider(most, v[i]);
-    return most;
 }
 
 // Child `place` of a panel: its mean, and the square of how far its members lie from that.
@@ -8211,10 +8293,11 @@ static void kpd__builder_lay(kpd__builder *b, size_t n, size_t table_size, int32
     b->labels = (kpd__label *)kpd__take(a, tasks * 256, sizeof(kpd__label));
 }
 
-// One for 224 vectors. Comparing all vectors with these takes n^2 steps: from 4096 lists on their number goes with the root of
-// n, and longer lists are cut into shorter ones all the same.
+// One for 160 vectors: of titles searches take as much work with one for 130 to 230, of tight clusters less with more. Comparing
+// all vectors with these takes n^2 steps: from 4096 lists on their number goes with the root of n, and longer lists are cut into
+// shorter ones all the same.
 static size_t kpd__default_lists(size_t n) {
-    size_t lists = n / 224;
+    size_t lists = n / 160;
     if (lists > 4096) lists = (size_t)sqrtf(4096.0f * (float)lists);
     return n < 4096 ? kpd__max(lists, 1) : kpd__round_up(lists, 16);
 }
@@ -8250,6 +8333,7 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, kpd__prog
     b.x = x; b.ids = g->ids;
     b.c.ops = x->ops; b.c.metric = x->metric; b.c.parallel = p; b.c.n_tasks = kpd__n_tasks(p); b.c.dim = (size_t)x->dim;
     b.c.k = kpd__max(kpd__min(lists ? (size_t)lists : kpd__default_lists(n), n), 1);
+    if (x->metric == KPD_COSINE && x->dim >= KPD__CODED) b.c.n_bytes = kpd__min(n, 64 * b.c.k);
     kpd__builder_lay(&b, n, table_size, &table, &unit, &a);
     s = kpd__arena_block(&a, &x->allocator, "index build", &memory, &size, e);
     if (s) return s;
@@ -8259,7 +8343,8 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, kpd__prog
     b.c.k = kpd__min(b.c.k, kpd__max(b.c.n, 1));
     for (size_t i = 0; i < b.c.n; i++) kpd__given_get(x, g, b.given[i], unit + i * b.c.dim);
     b.c.progress.host = progress->host;
-    if (b.c.n) s = kpd__cluster_run(&b.c, 64 * b.c.k, 10, 1, b.c.n * (kpd__is_measured(x, b.c.n) ? 2 : 1), e);
+    b.c.n_bytes = kpd__min(b.c.n_bytes, b.c.n);
+    if (b.c.n) s = kpd__cluster_run(&b.c, 64 * b.c.k, 8, 1, b.c.n * (kpd__is_measured(x, b.c.n) ? 2 : 1), e);
     if (b.c.n && !s) kpd__run(p, b.c.n_tasks, kpd__cut_task, &b);
     if (b.c.n && !s) s = kpd__progress_add(&b.c.progress, b.c.n, e);
     *progress = b.c.progress;
@@ -9478,7 +9563,7 @@ static void kpd__sieve_task(void *arg, int32_t task) {
     const kpd_index *x = c->x;
     const kpd__ops *ops = c->s->ops;
     kpd__scratch *s = &c->s->scratch[task];
-    kpd__dots *dots = ops->narrow_dots ? ops->narrow_dots : ops->int8_dots;
+    kpd__dots *dots = kpd__narrow_dots(ops);
     size_t depth = kpd__coded_depth(x), panels = (x->count + 15) / 16, next = kpd__round_up(c->n_queries, 16) * 16;
     size_t step = KPD__VECTORS / 16, walk = KPD__SIEVED / 16;
     memset(s->n_best, 0, sizeof s->n_best);
@@ -12905,6 +12990,18 @@ static size_t KPD__NAME(greatest)(const float *scores, const float *less, size_t
             best = (size_t)place[j];
         }
     return best;
+}
+
+// Of each row, lane by lane, the best score so far and the number that it came with: those of a panel, numbered `number`, are
+// (sums[row][i] - 32 codes[i]) step.
+static void KPD__NAME(nearest)(const int32_t *sums, const int32_t *codes, size_t rows, float step, float number, float *best,
+                               float *at) {
+    const kpd__v less = kpd__times(codes, 32), by = kpd__set(step), here = kpd__set(number);
+    for (size_t r = 0; r < rows * 16; r += 16) {
+        const kpd__v s = kpd__mul(kpd__corrected(sums + r, less), by), most = kpd__load(best + r);
+        kpd__store(at + r, kpd__pick_lt(most, s, here, kpd__load(at + r)));
+        kpd__store(best + r, kpd__pick_lt(most, s, s, most));
+    }
 }
 
 static void KPD__NAME(add_share)(float *to, const float *v, size_t n, float share) {

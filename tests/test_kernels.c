@@ -525,7 +525,26 @@ static void greatest_and_add(const kpd__ops *ops, size_t n) {
     same_bits(to[1], to[0], n, "add", ops->level, n);
 }
 
+static void nearest_so_far(const kpd__ops *ops, size_t n) {
+    static int32_t sums[48 * 16], codes[16];
+    const size_t rows = n % 48 + 1;
+    for (size_t i = 0; i < 16; i++) codes[i] = i < 15 ? (int32_t)number(8000) : INT32_MAX / 64;
+    for (size_t i = 0; i < rows * 16; i++) {
+        sums[i] = (int32_t)number(500000);
+        a[i] = b[i] = i % 3 ? number(100) : -INFINITY;
+        c[i] = got[i] = (float)(i % 7);
+        if (i % 5 == 1) a[i] = b[i] = (float)(sums[i] - 32 * codes[i % 16]) * 1e-3f;    // an equal one comes too late
+    }
+    kpd__scalar_ops.nearest(sums, codes, rows, 1e-3f, 9, a, c);
+    ops->nearest(sums, codes, rows, 1e-3f, 9, b, got);
+    same_bits(a, b, rows * 16, "nearest: scores", ops->level, n);
+    same_bits(c, got, rows * 16, "nearest: numbers", ops->level, n);
+    for (size_t i = 0; i < rows * 16; i++)
+        CHECK(i % 5 == 1 ? c[i] < 9 : i % 3 && i % 16 == 15 ? c[i] < 9 : i % 3 || i % 16 == 15 || c[i] >= 9);
+}
+
 static void levels_greatest(void) { all_sizes(greatest_and_add); }
+static void levels_nearest(void) { all_sizes(nearest_so_far); }
 static void levels_narrow_sums(void) { all_sizes(narrow_sums); }
 
 // A threshold lets as many through as asked for, the same on all levels; ties, dead places and overflow only ever let more.
@@ -779,6 +798,7 @@ SUITE(kernels) {
     TEST(levels_least_of);
     TEST(levels_least_of_neighbours);
     TEST(levels_greatest);
+    TEST(levels_nearest);
     TEST(levels_narrow_sums);
     TEST(activations_are_accurate);
     TEST(weights_are_accurate);

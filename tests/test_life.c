@@ -759,7 +759,7 @@ static void compact_and_merge_can_be_cancelled(void) {
                 if (s) CHECK_STATUS(s, KPD_ERR_CANCELLED);
                 CHECK(!s || same_files(x, before));
             }
-            CHECK_INT(calls, kind == KPD_TREE ? 17 : 2);
+            CHECK_INT(calls, kind == KPD_TREE ? 15 : 2);
             CHECK_INT(info_of(x).count, merges ? 400 : 300);
             kpd_index_destroy(before);
             kpd_index_destroy(x);

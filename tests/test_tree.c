@@ -424,7 +424,7 @@ static void builds_can_be_cancelled(void) {
             CHECK((x != NULL) == (!s && kind < 2));
             kpd_index_destroy(x);
         }
-        CHECK_THAT(calls == (kind == 0 ? 2 : kind == 1 ? 17 : 12) && stopped.done == stopped.of, "%d calls", calls);
+        CHECK_THAT(calls == (kind == 0 ? 2 : kind == 1 ? 15 : 12) && stopped.done == stopped.of, "%d calls", calls);
     }
 }
 

@@ -164,7 +164,7 @@ static const option OPTIONS[] = {
     {"--metric", CHOICE, FIELD(metric), 0, 0, WORDS(KPD_METRIC_LIST), NULL, "how vectors are compared (cosine)"},
     {"--kind", CHOICE, FIELD(kind), 0, 0, WORDS(KPD_INDEX_KIND_LIST), NULL, "of index: exact, or faster and finds most (flat)"},
     {"--store", CHOICE, FIELD(store), 0, 0, "f32 i16 int8 none", NULL, "how vectors are kept (f32)"},
-    {"--lists", INTEGER, FIELD(lists), 1, 1 << 24, NULL, "N", "lists of a tree (one for 224 vectors)"},
+    {"--lists", INTEGER, FIELD(lists), 1, 1 << 24, NULL, "N", "lists of a tree (one for 160 vectors)"},
     {"--recall", NUMBER, FIELD(recall), 0, 0, NULL, "R", "share of the K best that a tree is to find (0.95)"},
     {"--gamma", NUMBER, FIELD(gamma), 0, 0, NULL, "G", "how far a tree is opened, in place of --recall"},
     {"--partition", INTEGER, FIELD(partition), 0, INT32_MAX, NULL, "P", "a number that vectors get, or are to have"},

@@ -183,7 +183,7 @@ static const command COMMANDS[] = {
      "columns. Or of float32 vectors, .npy or .fvecs: --ids FILE has an id a line, and --model keeps the fingerprint of the\n"
      "student whose keyphrases these are, so that `recommend` refuses another one (but conversions of it), as it does with\n"
      "texts. Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (one\n"
-     "for 224, beyond 900,000 vectors fewer), opens those that may have one of the K best, and finds about R (0.95) of these;\n"
+     "for 160, beyond 650,000 vectors fewer), opens those that may have one of the K best, and finds about R (0.95) of these;\n"
      "it keeps vectors as --store says, none: by 4 bits a number alone. A flat one of --store int8 finds the same as one of\n"
      "f32, faster. All vectors of a tree are in memory while it is made. A partition, of a language or a shop, say, is what\n"
      "`search --partition` looks for.\n\n"

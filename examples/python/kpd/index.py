@@ -132,7 +132,7 @@ class Index:
         """The index of vectors x [n, dim] with ids [n], None = 0 to n - 1; of equal ids the last wins.
 
         kind: "tree" or "flat". Of a tree: storage "f32" (default), "int16", "int8" or "int4", nothing but its codes; lists of
-        its k-means, 0 = one for 224 vectors; recall of searches that name none, 0 = 0.95. progress and Ctrl-C as Model.encode.
+        its k-means, 0 = one for 160 vectors; recall of searches that name none, 0 = 0.95. progress and Ctrl-C as Model.encode.
         """
         a = np.ascontiguousarray(x, np.float32)
         if a.ndim != 2:
