@@ -1736,11 +1736,11 @@ static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
 }
 
-// Rows below 64, and how they lie: all but an AMX tile's one after the other.
+// Of rows below 64, and where a row's group of 64 bytes is then: in AMX's tiles, else row after row.
 static kpd__dots *kpd__narrow_dots(const kpd__ops *ops) { return ops->narrow_dots ? ops->narrow_dots : ops->int8_dots; }
-static uint8_t *kpd__narrow_at(const kpd__ops *ops, uint8_t *rows, size_t depth, size_t r, size_t i) {
-    if (ops->narrow_dots || ops->operand != KPD__TILES) return rows + r * depth + i;
-    return rows + r / 16 * 16 * depth + i / 64 * 1024 + r % 16 * 64 + i % 64;
+static uint8_t *kpd__narrow_at(const kpd__ops *ops, uint8_t *rows, size_t depth, size_t row, size_t group) {
+    return ops->operand != KPD__TILES ? rows + row * depth + group * 64
+                                      : rows + row / 16 * 16 * depth + group * 1024 + row % 16 * 64;
 }
 
 // Whether a product rounds its input to the weights' type.
@@ -7654,11 +7654,9 @@ typedef struct kpd__cluster {
     size_t dim, n, k;                   // vectors, of unit length under cosine; centroids
     const float *v;                     // [n, dim]
     uint32_t *sample; size_t n_sample;  // rows that the centroids are made of; n_sample = n: all
-    size_t n_bytes;                     // of these, as bytes, for the rounds under cosine; 0 = in f32
-    uint8_t *bytes; float *step;        // [n_bytes padded to 48, depth], numbers / step + 32, 1 to 63; [n_bytes]
+    bool by_bytes;                      // vectors are compared with the centroids in six and eight bits, else in f32
     int8_t *codes; float *code_step;    // of the centroids: [k padded to 32, depth], panels as of a flat index; [panels]
     int32_t *code_sums;                 // [k padded to 32]
-    bool by_bytes;
     size_t from, to;                    // of the sample, which are being assigned
     float *panels, *half;               // [k padded to 16, dim], [k padded]: centroids, and half their squares but under cosine
     uint32_t *nearest; float *score;    // [n], of each of the sample, or of all
@@ -7668,7 +7666,9 @@ typedef struct kpd__cluster {
     kpd__progress progress;
 } kpd__cluster;
 
-static size_t kpd__cluster_work(size_t dim) { return KPD__QUERIES * dim + KPD__QUERIES * KPD__CENTROIDS + 4 * dim; }
+static size_t kpd__cluster_work(size_t dim) {       // in floats; of bytes it takes less: [48, depth], best, at and sums of 2 panels
+    return KPD__QUERIES * (kpd__round_up(dim, 64) + KPD__CENTROIDS) + 4 * dim;
+}
 static size_t kpd__cluster_depth(const kpd__cluster *c) { return kpd__round_up(c->dim, 64); }
 
 static void kpd__cluster_lay(kpd__cluster *c, kpd__arena *a) {
@@ -7683,9 +7683,7 @@ static void kpd__cluster_lay(kpd__cluster *c, kpd__arena *a) {
     c->half = (float *)kpd__take(a, k16, sizeof(float));
     c->work_floats = kpd__cluster_work(c->dim);
     c->work = (float *)kpd__take(a, c->work_floats, (size_t)c->n_tasks * sizeof(float));
-    if (!c->n_bytes) return;
-    c->bytes = (uint8_t *)kpd__take(a, kpd__round_up(c->n_bytes, KPD__QUERIES), kpd__cluster_depth(c));
-    c->step = (float *)kpd__take(a, c->n_bytes, sizeof(float));
+    if (!c->by_bytes) return;
     c->codes = (int8_t *)kpd__take(a, kpd__round_up(c->k, 32), kpd__cluster_depth(c));
     c->code_step = (float *)kpd__take(a, k16 / 16, sizeof(float));
     c->code_sums = (int32_t *)kpd__take(a, kpd__round_up(c->k, 32), sizeof(int32_t));
@@ -7711,18 +7709,6 @@ static void kpd__assign_some(const kpd__cluster *c, size_t first, size_t n, floa
     }
 }
 
-// The sample in bytes. Six bits of a number are enough to tell which centroid is near: lists made by them are searched with as
-// much work as lists made in f32.
-static void kpd__bytes_task(void *arg, int32_t task) {
-    const kpd__cluster *c = (const kpd__cluster *)arg;
-    for (size_t i = (size_t)task; i < c->n_bytes; i += (size_t)c->n_tasks) {
-        const float *v = kpd__cluster_row(c, i);
-        c->step[i] = kpd__widest(v, c->dim) / 31;
-        for (size_t d = 0; d < c->dim; d++)
-            *kpd__narrow_at(c->ops, c->bytes, kpd__cluster_depth(c), i, d) = (uint8_t)(kpd__to_step(v[d], c->step[i], 31) + 32);
-    }
-}
-
 // The centroids in bytes. Those that pad the last panel are near to nothing.
 static void kpd__codes_task(void *arg, int32_t task) {
     const kpd__cluster *c = (const kpd__cluster *)arg;
@@ -7742,15 +7728,31 @@ static void kpd__codes_task(void *arg, int32_t task) {
     }
 }
 
-// As kpd__assign_some, by bytes. Of equal scores the first centroid counts, as there.
+// Rows [first, first + n) of the sample in six bits: numbers / step + 32.
+static void kpd__assigned_bytes(const kpd__cluster *c, size_t first, size_t n, uint8_t *to, float *step) {
+    for (size_t i = 0; i < n; i++) {
+        const float *v = kpd__cluster_row(c, first + i);
+        step[i] = kpd__widest(v, c->dim) / 31;
+        for (size_t from = 0; from < c->dim; from += 64) {
+            uint8_t *part = kpd__narrow_at(c->ops, to, kpd__cluster_depth(c), i, from / 64);
+            for (size_t d = from; d < kpd__min(from + 64, c->dim); d++)
+                part[d - from] = (uint8_t)(kpd__to_step(v[d], step[i], 31) + 32);
+        }
+    }
+}
+
+// As kpd__assign_some, by bytes: six bits of a number are enough to tell which centroid is near; lists made by them are searched
+// with as much work as lists made in f32. Of equal scores the first centroid counts, as there.
 static void kpd__assign_bytes(const kpd__cluster *c, size_t first, size_t n, float *work) {
     const size_t depth = kpd__cluster_depth(c), panels = (c->k + 15) / 16;
-    float *best = work, *at = best + KPD__QUERIES * 16;
+    float *step = work, *best = step + KPD__QUERIES, *at = best + KPD__QUERIES * 16;
     int32_t *sums = (int32_t *)(void *)(at + KPD__QUERIES * 16);
+    uint8_t *bytes = (uint8_t *)(void *)(sums + KPD__DOT_PANELS * KPD__QUERIES * 16);
+    kpd__assigned_bytes(c, first, n, bytes, step);
     for (size_t i = 0; i < n * 16; i++) { best[i] = -INFINITY; at[i] = 0; }
     for (size_t p = 0; p < panels; p += KPD__DOT_PANELS) {
         const size_t m = kpd__min(KPD__DOT_PANELS, panels - p);
-        kpd__narrow_dots(c->ops)(c->bytes + first * depth, n, depth, c->codes + p * 16 * depth, m, NULL, sums);
+        kpd__narrow_dots(c->ops)(bytes, n, depth, c->codes + p * 16 * depth, m, NULL, sums);
         for (size_t j = 0; j < m; j++)
             c->ops->nearest(sums + j * kpd__round_up(n, 16) * 16, c->code_sums + (p + j) * 16, n, c->code_step[p + j],
                             (float)(p + j), best, at);
@@ -7762,7 +7764,7 @@ static void kpd__assign_bytes(const kpd__cluster *c, size_t first, size_t n, flo
             key = other > key ? other : key;
         }
         c->nearest[first + i] = kpd__key_number(key);
-        c->score[first + i] = kpd__key_score(key) * c->step[first + i];
+        c->score[first + i] = kpd__key_score(key) * step[i];
     }
 }
 
@@ -7780,8 +7782,9 @@ static void kpd__assign_task(void *arg, int32_t task) {
 // The nearest of the centroids for the whole sample, in pieces after each of which the host is asked.
 static kpd_status kpd__assign(kpd__cluster *c, kpd_error *e) {
     kpd_status s = KPD_OK;
+    if (c->by_bytes) kpd__run(c->parallel, c->n_tasks, kpd__codes_task, c);
     for (c->from = 0; !s && c->from < c->n_sample; c->from = c->to) {
-        c->to = kpd__min(c->n_sample, c->from + kpd__round_up(kpd__max(c->n_sample / 16, 65536), KPD__ASSIGNED));
+        c->to = kpd__min(c->n_sample, c->from + kpd__max(c->n_sample / 16, 65536));
         kpd__run(c->parallel, c->n_tasks, kpd__assign_task, c);
         s = kpd__progress_add(&c->progress, c->to - c->from, e);
     }
@@ -7853,10 +7856,7 @@ static kpd_status kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t round
     for (size_t j = 0; j < c->k; j++) kpd__centroid_put(c, j, kpd__cluster_row(c, j % c->n_sample));
     c->progress.done = 0;
     c->progress.of = (size_t)rounds * c->n_sample + c->n + more;
-    c->by_bytes = c->n_bytes != 0;
-    if (c->by_bytes) kpd__run(c->parallel, c->n_tasks, kpd__bytes_task, c);
     for (int32_t r = 0; r < rounds; r++) {
-        if (c->by_bytes) kpd__run(c->parallel, c->n_tasks, kpd__codes_task, c);
         s = kpd__assign(c, e);
         if (s) return s;
         kpd__cluster_sort(c);
@@ -7865,7 +7865,6 @@ static kpd_status kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t round
     }
     for (size_t i = 0; i < c->n; i++) c->sample[i] = (uint32_t)i;
     c->n_sample = c->n;
-    c->by_bytes = false;
     s = kpd__assign(c, e);
     if (!s) kpd__cluster_sort(c);
     return s;
@@ -8333,7 +8332,7 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, kpd__prog
     b.x = x; b.ids = g->ids;
     b.c.ops = x->ops; b.c.metric = x->metric; b.c.parallel = p; b.c.n_tasks = kpd__n_tasks(p); b.c.dim = (size_t)x->dim;
     b.c.k = kpd__max(kpd__min(lists ? (size_t)lists : kpd__default_lists(n), n), 1);
-    if (x->metric == KPD_COSINE && x->dim >= KPD__CODED) b.c.n_bytes = kpd__min(n, 64 * b.c.k);
+    b.c.by_bytes = x->metric == KPD_COSINE && x->dim >= KPD__CODED;
     kpd__builder_lay(&b, n, table_size, &table, &unit, &a);
     s = kpd__arena_block(&a, &x->allocator, "index build", &memory, &size, e);
     if (s) return s;
@@ -8343,7 +8342,6 @@ static kpd_status kpd__tree_build(kpd_index *x, const kpd_parallel *p, kpd__prog
     b.c.k = kpd__min(b.c.k, kpd__max(b.c.n, 1));
     for (size_t i = 0; i < b.c.n; i++) kpd__given_get(x, g, b.given[i], unit + i * b.c.dim);
     b.c.progress.host = progress->host;
-    b.c.n_bytes = kpd__min(b.c.n_bytes, b.c.n);
     if (b.c.n) s = kpd__cluster_run(&b.c, 64 * b.c.k, 8, 1, b.c.n * (kpd__is_measured(x, b.c.n) ? 2 : 1), e);
     if (b.c.n && !s) kpd__run(p, b.c.n_tasks, kpd__cut_task, &b);
     if (b.c.n && !s) s = kpd__progress_add(&b.c.progress, b.c.n, e);
