@@ -663,9 +663,9 @@ KPDDEF int64_t    kpd_index_count(const kpd_index *x);                  // vecto
 // on MEMORY, or a value that is not finite (INPUT, `where` = the row), or a zero vector under cosine, nothing changes.
 // Only ids that are new need room: a tree asks for some where a replaced vector's new neighbours have no place, but without it
 // the vector stays among its old ones, where searches of less than recall 1 find it less well until kpd_index_compact. Where
-// half of a tree is new since recalls were measured, they are measured again, on the calling thread: n * 128 * dim multiply-adds
-// and a thousand searches or so; without memory for that at the next upsert. Ids that an adversary chooses can make it slow:
-// they collide.
+// half of a tree is new since recalls were measured, they are measured again, on the calling thread: 128 dim multiply-adds for
+// each vector of the tree and up to some thousand searches; without memory for that at the next upsert. Ids that an adversary
+// chooses can make it slow: they collide.
 KPDDEF kpd_status kpd_index_upsert(kpd_index *x, const int64_t *ids, const float *v, size_t n, kpd_error *e);
 // Room for n vectors in all, so that upserts up to there need not copy what is there to make some. Errors: ARGUMENT
 // (read-only), LIMIT, MEMORY: nothing has changed.
@@ -3441,7 +3441,8 @@ KPDDEF bool kpd_simd_available(kpd_simd level) {
     if (level == KPD_SIMD_NEONDOT) return (getauxval(AT_HWCAP) & 1u << 20) != 0;   // ASIMDDP
 #endif
 #ifdef KPD__ARM_I8MM
-    if (level == KPD_SIMD_NEONI8MM) return (getauxval(AT_HWCAP2) & 3u << 13) == 3u << 13;   // I8MM, BF16
+    if (level == KPD_SIMD_NEONI8MM)             // I8MM, BF16; a tree's codes are scored by ASIMDDP there too
+        return (getauxval(AT_HWCAP) & 1u << 20) && (getauxval(AT_HWCAP2) & 3u << 13) == 3u << 13;
 #endif
     return true;
 }
@@ -7719,8 +7720,8 @@ static void kpd__codes_task(void *arg, int32_t task) {
         for (size_t i = 0; i < 16; i++) {
             int32_t sum = p * 16 + i < c->k ? 0 : INT32_MAX / 64;
             for (size_t d = 0; d < c->dim; d++) {
-                int code = kpd__to_step(v[d * 16 + i], step, 127);
-                c->codes[p * 16 * depth + d / 4 * 64 + i * 4 + d % 4] = (int8_t)code;
+                int8_t code = (int8_t)kpd__to_step(v[d * 16 + i], step, 127);
+                c->codes[p * 16 * depth + d / 4 * 64 + i * 4 + d % 4] = code;
                 sum += code;
             }
             c->code_sums[p * 16 + i] = sum;
@@ -9985,11 +9986,15 @@ static kpd__few kpd__few_of(const kpd__search *c) {
     return KPD__NOT_FEW;
 }
 
-// What the i-th recall takes: as measured, or as for titles. Members of fewer dimensions reach farther to any side.
-static kpd__dial kpd__dial_of(const kpd_index *x, size_t i) {
+// What the i-th recall takes of titles. Members of fewer dimensions reach farther to any side.
+static kpd__dial kpd__dial_least(const kpd_index *x, size_t i) {
     const float wider = x->dim < 64 ? sqrtf(64.0f / (float)x->dim) : 1;
     kpd__dial d = {kpd__lesser(1, wider * kpd__dial_titles[i]), 1};
-    return x->t.dial[i].gamma > 0 ? x->t.dial[i] : d;
+    return d;
+}
+
+static kpd__dial kpd__dial_of(const kpd_index *x, size_t i) {
+    return x->t.dial[i].gamma > 0 ? x->t.dial[i] : kpd__dial_least(x, i);
 }
 
 static kpd__effort kpd__effort_untuned(const kpd_index *x, float recall) {
@@ -10440,7 +10445,7 @@ static kpd_status kpd__dial_set(kpd_index *x, kpd__tune *t, kpd__progress *progr
     float below, beyond;
     kpd_status s = kpd__tune_exact(t, e);
     if (!s) s = kpd__progress_add(progress, part, e);
-    for (size_t i = 0; i < KPD__DIAL; i++) dial[i] = kpd__dial_of(x, i);
+    for (size_t i = 0; i < KPD__DIAL; i++) dial[i] = kpd__dial_least(x, i);
     below = -first->gamma; beyond = -last->gamma;
     for (kpd__dial *d = first; !s && d <= last; d++) {
         if (d > first && d->gamma < d[-1].gamma) d->gamma = d[-1].gamma;

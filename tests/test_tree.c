@@ -202,6 +202,7 @@ static void levels_and_threads_agree(void) {
                 kpd_index *x;
                 if (!kpd_simd_available((kpd_simd)l)) continue;
                 d.simd = (kpd_simd)l;
+                d.lists = 40;           // three panels of centroids, of which the last is half empty
                 fill(2000, 70, 5);
                 x = build_with(2000, d, threads);
                 search_with(x, (kpd_simd)l, threads, dial(20, 0.9f));
@@ -551,12 +552,32 @@ static void recall_without_tuning(void) {
     kpd_session_destroy(s);
 }
 
+// The candidates that a tree takes for a recall, in times as many as is the rule: number `at` of those that its file names.
+static double dial_candidates(const kpd_index *x, size_t at) {
+    FILE *f;
+    char entry[128];
+    float candidates = -1;
+    CHECK_OK(kpd_index_save(x, test_tmp("tree_gamma.kpi"), &error));
+    f = fopen(test_tmp("tree_gamma.kpi"), "rb");
+    if (!CHECK(f && !fseek(f, 64, SEEK_SET))) return -1;
+    while (fread(entry, 128, 1, f) == 1 && *entry) {
+        uint64_t offset;
+        if (strcmp(entry, "dial")) continue;
+        memcpy(&offset, entry + 96, 8);
+        CHECK(!fseek(f, (long)(offset + at * 8 + 4), SEEK_SET) && fread(&candidates, 4, 1, f) == 1);
+        break;
+    }
+    fclose(f);
+    return (double)candidates;
+}
+
 // So does one that was filled, and one whose vectors became others, by upserts that a file may come between.
 static void recall_after_upserts(void) {
     kpd_session *s = open_session(KPD_SIMD_AUTO);
     kpd_index_desc d = tree_desc(64, KPD_COSINE, KPD_F32);
     kpd_index *filled = NULL, *x;
     kpd_tuning t;
+    double hard, easy;
     fill(6000, 64, 2);
     x = build(6000, d);
     fill_hard();
@@ -572,6 +593,12 @@ static void recall_after_upserts(void) {
     CHECK_THAT(found_of(s, x, 0.95f) > 0.925, "found %g", found_of(s, x, 0.95f));
     CHECK_OK(kpd_index_tune(s, filled, queries, QUERIES, 10, 0.99f, &t, &error));
     CHECK_THAT(t.recall >= 0.99f && t.candidates > 1.5f, "%g with %g", (double)t.recall, (double)t.candidates);
+    fill(6000, 64, 2);                  // and back: what these take, and no more
+    hard = dial_candidates(x, 4);
+    for (size_t i = 0; i < 6000; i += 500) CHECK_OK(kpd_index_upsert(x, ids + i, vectors + i * 64, 500, &error));
+    easy = dial_candidates(x, 4);
+    CHECK_OK(kpd_index_compact(x, NULL, NULL, &error));
+    CHECK_THAT(hard > easy && easy <= dial_candidates(x, 4), "%g, %g, compact %g", hard, easy, dial_candidates(x, 4));
     kpd_index_destroy(x);
     kpd_index_destroy(filled);
     kpd_session_destroy(s);

@@ -3,7 +3,11 @@
 
 // >>cluster ----------------------------------------------------------------------------------------------------------
 
-typedef struct cluster_pair { size_t keyphrase, title, category, end; int32_t cluster; } cluster_pair;     // beginnings in text
+typedef struct cluster_pair {
+    size_t keyphrase, title, category, end;     // beginnings in text
+    int64_t line;
+    int32_t cluster;
+} cluster_pair;
 
 typedef struct clusters {
     cluster_pair *pair; size_t n, pairs_capacity;
@@ -21,7 +25,7 @@ static size_t cluster_text(clusters *x, kpd_text t) {
 }
 
 // Keeps a pair, and gives the model its item.
-static bool cluster_pair_keep(job *j, clusters *x, const kpd_row *row, size_t at) {
+static bool cluster_pair_keep(job *j, clusters *x, const kpd_row *row, int64_t line, size_t at) {
     size_t bytes = row->keyphrase.size + row->title.size + row->category.size;
     cluster_pair *p;
     if (!grow((void **)&x->pair, &x->pairs_capacity, x->n + 1, sizeof *x->pair) ||
@@ -31,6 +35,7 @@ static bool cluster_pair_keep(job *j, clusters *x, const kpd_row *row, size_t at
     p->title = cluster_text(x, row->title);
     p->category = cluster_text(x, row->category);
     p->end = x->text_size;
+    p->line = line;
     p->cluster = 0;
     kpd_model_input(j->student, KPD_ITEM, row, &x->b.in[at]);
     return true;
@@ -47,7 +52,7 @@ static bool cluster_chunk(job *j, void *state) {
         if (!mine_cells(&j->text, i, &row, &meant)) return false;
         x->unmeant += !meant;
         if (!meant) continue;
-        if (!cluster_pair_keep(j, x, &row, n)) return false;
+        if (!cluster_pair_keep(j, x, &row, j->text.line[i], n)) return false;
         line[n++] = j->text.line[i];
     }
     if (kpd_embed(j->session, j->student, KPD_ITEM, x->b.in, n, x->b.cols, x->b.out, &e)) {
@@ -70,7 +75,10 @@ static bool cluster_items(job *j, clusters *x, int32_t rows) {
     centroids = (float *)job_alloc(j, (size_t)d.k, (size_t)x->b.cols * sizeof *centroids);
     if (!nearest || !centroids) return false;
     d.progress = library_progress(&j->call, "items compared");
-    if (kpd_kmeans(&d, x->v, x->n, x->b.cols, centroids, nearest, &e)) return fail_row(j->arg[1], &e, 0);
+    if (kpd_kmeans(&d, x->v, x->n, x->b.cols, centroids, nearest, &e)) {
+        bool placed = e.where >= 0 && e.where < (int64_t)x->n;
+        return fail(j->arg[1], placed ? x->pair[e.where].line : 0, "%s", placed ? after_place(e.message) : e.message);
+    }
     for (size_t i = 0; i < x->n; i++) x->pair[i].cluster = nearest[i];
     return true;
 }
