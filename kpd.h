@@ -3165,16 +3165,17 @@ static const kpd__ops kpd__avxvnni_ops =
     KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, kpd__avx2_int8_attention, NULL, NULL, gemm,
              kpd__avx2_round_rows, kpd__avx2_walk, KPD__AVX2_NAME, KPD__AVX2_NAME);
 #define KPD__VNNI_OPS(gemm)                                                                                                    \
-    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, kpd__avx512vnni_attention, NULL, NULL, gemm,         \
+    KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, kpd__avx512vnni_attention, NULL, NULL, gemm,   \
              kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__VNNI_NAME)
 #define KPD__BF16_OPS(gemm)                                                                                                    \
-    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, kpd__avx512vnni_attention, kpd__avx512bf16_dots,     \
-             kpd__avx512_half_attention, gemm, kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__VNNI_NAME)
+    KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, kpd__avx512vnni_attention,                     \
+             kpd__avx512bf16_dots, kpd__avx512_half_attention, gemm, kpd__avx512_round_rows, kpd__avx512_walk,                 \
+             KPD__AVX512_NAME, KPD__VNNI_NAME)
 static const kpd__ops kpd__avx512vnni_ops = KPD__VNNI_OPS(gemm), kpd__avx512vnni_pairs_ops = KPD__VNNI_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512bf16_ops = KPD__BF16_OPS(gemm), kpd__avx512bf16_pairs_ops = KPD__BF16_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512_pairs_ops =
-    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_narrow_dots, kpd__avx512_int8_attention, NULL, NULL, gemm_pairs,
-             kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_narrow_dots, kpd__avx512_int8_attention, NULL, NULL,
+             gemm_pairs, kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
     KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, NULL, kpd__avx512vnni_attention, kpd__amx_half_dots,
              kpd__amx_half_attention, gemm_pairs, kpd__amx_round_rows, kpd__amx_walk,
@@ -7667,7 +7668,7 @@ typedef struct kpd__cluster {
     kpd__progress progress;
 } kpd__cluster;
 
-static size_t kpd__cluster_work(size_t dim) {       // in floats; of bytes it takes less: [48, depth], best, at and sums of 2 panels
+static size_t kpd__cluster_work(size_t dim) {   // in floats; of bytes it takes less: [48, depth], best, at, sums of 2 panels
     return KPD__QUERIES * (kpd__round_up(dim, 64) + KPD__CENTROIDS) + 4 * dim;
 }
 static size_t kpd__cluster_depth(const kpd__cluster *c) { return kpd__round_up(c->dim, 64); }
@@ -7742,8 +7743,8 @@ static void kpd__assigned_bytes(const kpd__cluster *c, size_t first, size_t n, u
     }
 }
 
-// As kpd__assign_some, by bytes: six bits of a number are enough to tell which centroid is near; lists made by them are searched
-// with as much work as lists made in f32. Of equal scores the first centroid counts, as there.
+// As kpd__assign_some, by bytes: six bits of a number are enough to tell which centroid is near; lists made by them are
+// searched with as much work as lists made in f32. Of equal scores the first centroid counts, as there.
 static void kpd__assign_bytes(const kpd__cluster *c, size_t first, size_t n, float *work) {
     const size_t depth = kpd__cluster_depth(c), panels = (c->k + 15) / 16;
     float *step = work, *best = step + KPD__QUERIES, *at = best + KPD__QUERIES * 16;
@@ -8293,9 +8294,9 @@ static void kpd__builder_lay(kpd__builder *b, size_t n, size_t table_size, int32
     b->labels = (kpd__label *)kpd__take(a, tasks * 256, sizeof(kpd__label));
 }
 
-// One for 160 vectors: of titles searches take as much work with one for 130 to 230, of tight clusters less with more. Comparing
-// all vectors with these takes n^2 steps: from 4096 lists on their number goes with the root of n, and longer lists are cut into
-// shorter ones all the same.
+// One for 160 vectors: of titles searches take as much work with one for 130 to 230, of tight clusters less with more.
+// Comparing all vectors with these takes n^2 steps: from 4096 lists on their number goes with the root of n, and longer lists
+// are cut into shorter ones all the same.
 static size_t kpd__default_lists(size_t n) {
     size_t lists = n / 160;
     if (lists > 4096) lists = (size_t)sqrtf(4096.0f * (float)lists);
@@ -9417,7 +9418,7 @@ static void kpd__search_task(void *arg, int32_t task) {
 // Squares of numbers below this lose too much to underflow for a bound: then all is looked at.
 #define KPD__SMALL_STEP 1e-15f
 
-// Queries in six bits, of which a level makes products faster than of eight; what lies between the bytes is asked for by vectors.
+// Queries in six bits, of which a level makes products faster than of eight; the more that may be meant, vectors tell apart.
 static void kpd__sieve_narrow(const kpd__search *c) {
     kpd__sieved *t = &c->s->sieved;
     size_t dim = (size_t)c->x->dim;

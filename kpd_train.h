@@ -360,17 +360,17 @@ KPDDEF bool        kpdt_batching_from_name(const char *name, kpdt_batching *out)
 // one twice gets a mask, batch^2 bytes.
 //
 // BY_QUERY. A batch is filled with whole queries until the next one does not fit; one of more rows than a batch goes in pieces.
-// To MNR a text counts once, as under NO_DUPLICATES and at its cost: for it a query may be a cluster of like items, the others of
-// which are hard negatives [Dahiya 2023].
+// To MNR a text counts once, as under NO_DUPLICATES and at its cost: for it a query may be a cluster of like items, each the
+// others' hard negative [Dahiya 2023].
 // Where a loss compares the rows of a query, each further piece begins with the query's first row, its positive, once more. An
 // epoch is as many batches as that takes. 8 bytes a row; all rows are read when the trainer is created, and the batches of its
 // epochs counted, at some 50 ns a query and epoch.
 //
 // A data set with NEGATIVE columns gives each row's item, beside the row's keyphrase, its negatives. To MNR they are further
 // columns of the matrix: every item of the batch is scored against all keyphrases and all negatives (ST's
-// MultipleNegativesRankingLoss of (anchor, positive, negative, ...)); NO_DUPLICATES and BY_QUERY count texts among all of these. To
-// MARGIN_MSE, KL, RANKNET and PEARSON `per_query` a row is a query by itself, its keyphrase pair 0 and its negatives the
-// others, whatever the batching and the QUERY column: their t is 0 by label (and the keyphrase's 1 where there is no LABEL
+// MultipleNegativesRankingLoss of (anchor, positive, negative, ...)); NO_DUPLICATES and BY_QUERY count texts among all of
+// these. To MARGIN_MSE, KL, RANKNET and PEARSON `per_query` a row is a query by itself, its keyphrase pair 0 and its negatives
+// the others, whatever the batching and the QUERY column: their t is 0 by label (and the keyphrase's 1 where there is no LABEL
 // column), by assistant what it says of them, and by score there is none. Other losses have no use for negatives, and refuse
 // such a set.
 
