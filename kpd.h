@@ -641,11 +641,11 @@ typedef struct kpd_index_info {
 KPDDEF kpd_status kpd_index_create(const kpd_index_desc *d, kpd_index **out, kpd_error *e);
 
 // The index of n vectors v [n, dim], a tree or a flat one; of equal ids the last wins. The same for any number of threads (p
-// NULL = one). Errors as kpd_index_create and kpd_index_upsert, and CANCELLED. Memory of a tree: the vectors once more, some 50
-// bytes for each, and the index. Cost of a tree: 64 vectors a list are compared with every list 8 times, then all vectors
-// once. In the end 128 of a tree's vectors (of 16 dimensions or more, where there are as many) are searched for, so that a
-// recall is about what is found of k 10 by queries that lie as the vectors do; by other queries it may be less, until
-// kpd_index_tune has seen some. An upsert that leaves half of a tree's vectors new since then does so again.
+// NULL = one). Errors as kpd_index_create and kpd_index_upsert, and CANCELLED. Memory of a tree: the vectors once more (under
+// cosine and a quarter), some 50 bytes for each, and the index. Cost of a tree: 64 vectors a list are compared with every list
+// 8 times, then all vectors once. In the end 128 of a tree's vectors (of 16 dimensions or more, where there are as many) are
+// searched for, so that a recall is about what is found of k 10 by queries that lie as the vectors do; by other queries it may
+// be less, until kpd_index_tune has seen some. An upsert that leaves half of a tree's vectors new since then does so again.
 KPDDEF kpd_status kpd_index_build(const kpd_index_desc *d, const kpd_parallel *p, const int64_t *ids, const float *v,
                                   size_t n, kpd_index **out, kpd_error *e);
 
@@ -1054,12 +1054,13 @@ static size_t kpd__round_up(size_t n, size_t unit) { return (n + unit - 1) / uni
 static size_t kpd__min(size_t a, size_t b) { return a < b ? a : b; }
 static float kpd__lesser(float a, float b) { return a < b ? a : b; }
 static float kpd__wider(float most, float v) { return fabsf(v) > most ? fabsf(v) : most; }
+static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
+
 static float kpd__widest(const float *v, size_t n) {
     float most = 0;
     for (size_t i = 0; i < n; i++) most = kpd__wider(most, v[i]);
     return most;
 }
-static size_t kpd__max(size_t a, size_t b) { return a > b ? a : b; }
 
 // Heapsort of n numbers: no memory beside them, and no bad case. before(of, x, y): x goes before y. Inlined with it, since a
 // search in a tree sorts too.
@@ -1729,18 +1730,33 @@ typedef struct kpd__ops {
                  N, T)                                                                                                         \
     {level,       operand,        tiles,        int8_dots,   half_dots,      narrow_dots, half_attention, N(gemm), round,      \
      walk,        N(rounded_gemm), int8_attention, N(embed), N(add_norm),    N(attention), N(pool),   N(normalize), N(dot),    \
-     N(scan),     N(above),       N(least_of),  N(reach),    N(greatest),    N(nearest),   N(add_share), N(pack), T(nodes),\
+     N(scan),     N(above),       N(least_of),  N(reach),    N(greatest),    N(nearest),  N(add_share), N(pack),    T(nodes),   \
      T(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
 }
 
-// Of rows below 64, and where a row's group of 64 bytes is then: in AMX's tiles, else row after row.
+// Sums of rows below 64.
 static kpd__dots *kpd__narrow_dots(const kpd__ops *ops) { return ops->narrow_dots ? ops->narrow_dots : ops->int8_dots; }
-static uint8_t *kpd__narrow_at(const kpd__ops *ops, uint8_t *rows, size_t depth, size_t row, size_t group) {
-    return ops->operand != KPD__TILES ? rows + row * depth + group * 64
-                                      : rows + row / 16 * 16 * depth + group * 1024 + row % 16 * 64;
+
+#define KPD__NARROW_MOST 31.0f       // six bits: numbers of -31 to 31, with KPD__NARROW_ZERO for 0
+#define KPD__NARROW_ZERO 32
+
+// A vector in six bits, to [dim padded to 64]: v / step + KPD__NARROW_ZERO, then zeros. Returns the step.
+static float kpd__narrow_row(const float *v, size_t dim, uint8_t *to) {
+    const float step = kpd__widest(v, dim) / KPD__NARROW_MOST;
+    for (size_t i = 0; i < dim; i++) to[i] = (uint8_t)(kpd__to_step(v[i], step, KPD__NARROW_MOST) + KPD__NARROW_ZERO);
+    memset(to + dim, 0, kpd__round_up(dim, 64) - dim);
+    return step;
+}
+
+// Copies such a row to where kpd__narrow_dots reads number `row`: behind the one before; in AMX's tiles each group of 64 bytes
+// behind that of the row before.
+static void kpd__narrow_put(const kpd__ops *ops, const uint8_t *from, size_t depth, uint8_t *rows, size_t row) {
+    if (ops->operand != KPD__TILES) { memcpy(rows + row * depth, from, depth); return; }
+    rows += row / 16 * 16 * depth + row % 16 * 64;
+    for (size_t i = 0; i < depth; i += 64) memcpy(rows + i * 16, from + i, 64);
 }
 
 // Whether a product rounds its input to the weights' type.
@@ -3230,10 +3246,7 @@ KPD__INLINE kpd__v kpd__neondot_nibbles(const uint8_t *codes, size_t groups, con
     int32x4_t c[4];
     for (size_t i = 0; i < 4; i++) c[i] = vdupq_n_s32(0);
     for (size_t g = 0; g < groups; g++) {
-        int32_t four[2];
-        int8x16_t a, b;
-        memcpy(four, q + g * 8, sizeof four);
-        a = vreinterpretq_s8_s32(vdupq_n_s32(four[0])); b = vreinterpretq_s8_s32(vdupq_n_s32(four[1]));
+        const int8x16_t a = kpd__neon_quad(q + g * 8), b = kpd__neon_quad(q + g * 8 + 4);
         for (size_t i = 0; i < 4; i++) {
             const uint8x16_t w = vld1q_u8(codes + g * 64 + i * 16);
             c[i] = kpd__sdot(c[i], vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(15))), a);
@@ -7657,6 +7670,7 @@ typedef struct kpd__cluster {
     const float *v;                     // [n, dim]
     uint32_t *sample; size_t n_sample;  // rows that the centroids are made of; n_sample = n: all
     bool by_bytes;                      // vectors are compared with the centroids in six and eight bits, else in f32
+    uint8_t *bytes; float *step;        // [n, dim padded to 64], [n]: of the vectors, see kpd__narrow_row
     int8_t *codes; float *code_step;    // of the centroids: [k padded to 32, depth], panels as of a flat index; [panels]
     int32_t *code_sums;                 // [k padded to 32]
     size_t from, to;                    // of the sample, which are being assigned
@@ -7686,6 +7700,8 @@ static void kpd__cluster_lay(kpd__cluster *c, kpd__arena *a) {
     c->work_floats = kpd__cluster_work(c->dim);
     c->work = (float *)kpd__take(a, c->work_floats, (size_t)c->n_tasks * sizeof(float));
     if (!c->by_bytes) return;
+    c->bytes = (uint8_t *)kpd__take(a, c->n, kpd__cluster_depth(c));
+    c->step = (float *)kpd__take(a, c->n, sizeof(float));
     c->codes = (int8_t *)kpd__take(a, kpd__round_up(c->k, 32), kpd__cluster_depth(c));
     c->code_step = (float *)kpd__take(a, k16 / 16, sizeof(float));
     c->code_sums = (int32_t *)kpd__take(a, kpd__round_up(c->k, 32), sizeof(int32_t));
@@ -7711,6 +7727,12 @@ static void kpd__assign_some(const kpd__cluster *c, size_t first, size_t n, floa
     }
 }
 
+static void kpd__bytes_task(void *arg, int32_t task) {
+    const kpd__cluster *c = (const kpd__cluster *)arg;
+    for (size_t i = (size_t)task; i < c->n; i += (size_t)c->n_tasks)
+        c->step[i] = kpd__narrow_row(c->v + i * c->dim, c->dim, c->bytes + i * kpd__cluster_depth(c));
+}
+
 // The centroids in bytes. Those that pad the last panel are near to nothing.
 static void kpd__codes_task(void *arg, int32_t task) {
     const kpd__cluster *c = (const kpd__cluster *)arg;
@@ -7730,31 +7752,18 @@ static void kpd__codes_task(void *arg, int32_t task) {
     }
 }
 
-// Rows [first, first + n) of the sample in six bits: numbers / step + 32.
-static void kpd__assigned_bytes(const kpd__cluster *c, size_t first, size_t n, uint8_t *to, float *step) {
-    for (size_t i = 0; i < n; i++) {
-        const float *v = kpd__cluster_row(c, first + i);
-        step[i] = kpd__widest(v, c->dim) / 31;
-        for (size_t from = 0; from < c->dim; from += 64) {
-            uint8_t *part = kpd__narrow_at(c->ops, to, kpd__cluster_depth(c), i, from / 64);
-            for (size_t d = from; d < kpd__min(from + 64, c->dim); d++)
-                part[d - from] = (uint8_t)(kpd__to_step(v[d], step[i], 31) + 32);
-        }
-    }
-}
-
 // As kpd__assign_some, by bytes: six bits of a number are enough to tell which centroid is near; lists made by them are
 // searched with as much work as lists made in f32. Of equal scores the first centroid counts, as there.
 static void kpd__assign_bytes(const kpd__cluster *c, size_t first, size_t n, float *work) {
     const size_t depth = kpd__cluster_depth(c), panels = (c->k + 15) / 16;
-    float *step = work, *best = step + KPD__QUERIES, *at = best + KPD__QUERIES * 16;
+    float *best = work, *at = best + KPD__QUERIES * 16;
     int32_t *sums = (int32_t *)(void *)(at + KPD__QUERIES * 16);
-    uint8_t *bytes = (uint8_t *)(void *)(sums + KPD__DOT_PANELS * KPD__QUERIES * 16);
-    kpd__assigned_bytes(c, first, n, bytes, step);
+    uint8_t *rows = (uint8_t *)(void *)(sums + KPD__DOT_PANELS * KPD__QUERIES * 16);
+    for (size_t i = 0; i < n; i++) kpd__narrow_put(c->ops, c->bytes + c->sample[first + i] * depth, depth, rows, i);
     for (size_t i = 0; i < n * 16; i++) { best[i] = -INFINITY; at[i] = 0; }
     for (size_t p = 0; p < panels; p += KPD__DOT_PANELS) {
         const size_t m = kpd__min(KPD__DOT_PANELS, panels - p);
-        kpd__narrow_dots(c->ops)(bytes, n, depth, c->codes + p * 16 * depth, m, NULL, sums);
+        kpd__narrow_dots(c->ops)(rows, n, depth, c->codes + p * 16 * depth, m, NULL, sums);
         for (size_t j = 0; j < m; j++)
             c->ops->nearest(sums + j * kpd__round_up(n, 16) * 16, c->code_sums + (p + j) * 16, n, c->code_step[p + j],
                             (float)(p + j), best, at);
@@ -7766,7 +7775,7 @@ static void kpd__assign_bytes(const kpd__cluster *c, size_t first, size_t n, flo
             key = other > key ? other : key;
         }
         c->nearest[first + i] = kpd__key_number(key);
-        c->score[first + i] = kpd__key_score(key) * step[i];
+        c->score[first + i] = kpd__key_score(key) * c->step[c->sample[first + i]];
     }
 }
 
@@ -7858,6 +7867,7 @@ static kpd_status kpd__cluster_run(kpd__cluster *c, size_t sample, int32_t round
     for (size_t j = 0; j < c->k; j++) kpd__centroid_put(c, j, kpd__cluster_row(c, j % c->n_sample));
     c->progress.done = 0;
     c->progress.of = (size_t)rounds * c->n_sample + c->n + more;
+    if (c->by_bytes) kpd__run(c->parallel, c->n_tasks, kpd__bytes_task, c);
     for (int32_t r = 0; r < rounds; r++) {
         s = kpd__assign(c, e);
         if (s) return s;
@@ -9420,15 +9430,10 @@ static void kpd__search_task(void *arg, int32_t task) {
 
 // Queries in six bits, of which a level makes products faster than of eight; the more that may be meant, vectors tell apart.
 static void kpd__sieve_narrow(const kpd__search *c) {
-    kpd__sieved *t = &c->s->sieved;
+    kpd__workspace *room = &c->s->sieved.room;
     size_t dim = (size_t)c->x->dim;
-    for (size_t i = 0; i < c->n_queries; i++) {
-        const float *q = c->q + i * dim;
-        uint8_t *to = t->room.rows + i * kpd__coded_depth(c->x);
-        t->room.step[i] = kpd__widest(q, dim) / 31;
-        memset(to, 0, kpd__coded_depth(c->x));
-        for (size_t d = 0; d < dim; d++) to[d] = (uint8_t)(kpd__to_step(q[d], t->room.step[i], 31) + 32);
-    }
+    for (size_t i = 0; i < c->n_queries; i++)
+        room->step[i] = kpd__narrow_row(c->q + i * dim, dim, room->rows + i * kpd__coded_depth(c->x));
 }
 
 static void kpd__sieve_bytes(const kpd__search *c) {
@@ -9447,8 +9452,8 @@ static void kpd__sieve_queries(const kpd__search *c) {
     kpd__sieved *t = &c->s->sieved;
     size_t dim = (size_t)c->x->dim;
     const bool narrow = c->s->ops->narrow_dots != NULL;
-    const float most = narrow ? 31 : 127;
-    t->zero = narrow ? 32 : 128;
+    const float most = narrow ? KPD__NARROW_MOST : 127;
+    t->zero = narrow ? KPD__NARROW_ZERO : 128;
     (narrow ? kpd__sieve_narrow : kpd__sieve_bytes)(c);
     for (size_t i = 0; i < c->n_queries; i++) {
         const float *q = c->q + i * dim;
@@ -12997,10 +13002,10 @@ static size_t KPD__NAME(greatest)(const float *scores, const float *less, size_t
 }
 
 // Of each row, lane by lane, the best score so far and the number that it came with: those of a panel, numbered `number`, are
-// (sums[row][i] - 32 codes[i]) step.
+// (sums[row][i] - KPD__NARROW_ZERO codes[i]) step.
 static void KPD__NAME(nearest)(const int32_t *sums, const int32_t *codes, size_t rows, float step, float number, float *best,
                                float *at) {
-    const kpd__v less = kpd__times(codes, 32), by = kpd__set(step), here = kpd__set(number);
+    const kpd__v less = kpd__times(codes, KPD__NARROW_ZERO), by = kpd__set(step), here = kpd__set(number);
     for (size_t r = 0; r < rows * 16; r += 16) {
         const kpd__v s = kpd__mul(kpd__corrected(sums + r, less), by), most = kpd__load(best + r);
         kpd__store(at + r, kpd__pick_lt(most, s, here, kpd__load(at + r)));
@@ -13123,6 +13128,11 @@ KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const
     return _mm512_maskz_cvtepi32_ps(0xFFFF, sum);
 }
 #elif KPD__LEVEL == 4
+KPD__INLINE int8x16_t KPD__NAME(quad)(const int8_t *q) {        // four numbers, four times
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return vreinterpretq_s8_s32(vdupq_n_s32(four));
+}
 KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const int8_t *q) {
     int32x4_t sum[8];                           // of two vectors, of each the sums of two pairs
     for (size_t i = 0; i < 8; i++) sum[i] = vdupq_n_s32(0);
@@ -13130,10 +13140,7 @@ KPD__INLINE kpd__v KPD__NAME(nibbles)(const uint8_t *codes, size_t groups, const
         int16x8_t few[8];                       // 16 products of at most 15 and 127 fit
         for (size_t i = 0; i < 8; i++) few[i] = vdupq_n_s16(0);
         for (size_t end = g + 8 < groups ? g + 8 : groups; g < end; g++) {
-            int32_t four[2];
-            int8x8_t a, b;
-            memcpy(four, q + g * 8, sizeof four);
-            a = vreinterpret_s8_s32(vdup_n_s32(four[0])); b = vreinterpret_s8_s32(vdup_n_s32(four[1]));
+            const int8x8_t a = vget_low_s8(KPD__NAME(quad)(q + g * 8)), b = vget_low_s8(KPD__NAME(quad)(q + g * 8 + 4));
             for (size_t i = 0; i < 8; i++) {
                 const uint8x8_t w = vld1_u8(codes + g * 64 + i * 8);
                 few[i] = vmlal_s8(few[i], vreinterpret_s8_u8(vand_u8(w, vdup_n_u8(15))), a);

@@ -55,8 +55,8 @@
 //     part B: kernels, read once per level as kpd.h's
 //     >>layers       520  each layer's kernels, forward beside backward
 //
-// This version trains in f32. It has no batches by cluster, no mining within a training (between two: kpdt_mine), no moving
-// average of the weights, and no bf16.
+// This version trains in f32. It has no mining within a training (between two: kpdt_mine), no moving average of the weights, and
+// no bf16.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
 //
@@ -101,8 +101,8 @@
 // Gurevych 2019; [Hofstaetter 2020] margin-MSE; [Hinton 2015] distillation; [Su 2022] CoSENT (kexue.fm/archives/8847); [AnglE]
 // Li and Li 2023; [D2LLM] Liao et al. 2024 (Pearson); [Burges 2005] RankNet; [Yi 2019] log q correction; [MRL] Kusupati et al.
 // 2022 (Matryoshka); [Sanh 2019] DistilBERT; [Guo 2017] calibration; [Zhu 2017], [Zhou 2018] AUC by query (optimised cost per
-// click; deep interest network); [Holm 1979]; [Loshchilov 2019] decoupled weight decay (AdamW); [BERT] Devlin et al. 2019. ST =
-// the sentence-transformers library.
+// click; deep interest network); [Dahiya 2023] NGAME; [Holm 1979]; [Loshchilov 2019] decoupled weight decay (AdamW); [BERT] Devlin
+// et al. 2019. ST = the sentence-transformers library.
 
 // ------------------------------------------------------------------------------------------------------------------
 #ifndef KPD_TRAIN_H

@@ -3,14 +3,11 @@
 
 // >>cluster ----------------------------------------------------------------------------------------------------------
 
-typedef struct cluster_pair {
-    size_t keyphrase, title, category, end;     // beginnings in text
-    int64_t line;
-    int32_t cluster;
-} cluster_pair;
+typedef struct cluster_pair { size_t keyphrase, title, category, end; int32_t cluster; } cluster_pair;     // beginnings in text
 
 typedef struct clusters {
     cluster_pair *pair; size_t n, pairs_capacity;
+    int64_t *line; size_t lines_capacity;       // [n]
     char *text; size_t text_size, text_capacity;
     float *v; size_t vectors_capacity;  // [n, cols]
     batch b;
@@ -29,14 +26,14 @@ static bool cluster_pair_keep(job *j, clusters *x, const kpd_row *row, int64_t l
     size_t bytes = row->keyphrase.size + row->title.size + row->category.size;
     cluster_pair *p;
     if (!grow((void **)&x->pair, &x->pairs_capacity, x->n + 1, sizeof *x->pair) ||
+        !grow((void **)&x->line, &x->lines_capacity, x->n + 1, sizeof *x->line) ||
         !grow((void **)&x->text, &x->text_capacity, x->text_size + bytes + 1, 1)) return false;
+    x->line[x->n] = line;
     p = &x->pair[x->n++];
     p->keyphrase = cluster_text(x, row->keyphrase);
     p->title = cluster_text(x, row->title);
     p->category = cluster_text(x, row->category);
     p->end = x->text_size;
-    p->line = line;
-    p->cluster = 0;
     kpd_model_input(j->student, KPD_ITEM, row, &x->b.in[at]);
     return true;
 }
@@ -44,7 +41,6 @@ static bool cluster_pair_keep(job *j, clusters *x, const kpd_row *row, int64_t l
 static bool cluster_chunk(job *j, void *state) {
     clusters *x = (clusters *)state;
     size_t n = 0, before = x->n, cols = (size_t)x->b.cols;
-    int64_t line[CHUNK_LINES];
     kpd_error e;
     for (int32_t i = 0; i < j->text.n; i++) {
         kpd_row row = {0};
@@ -52,13 +48,10 @@ static bool cluster_chunk(job *j, void *state) {
         if (!mine_cells(&j->text, i, &row, &meant)) return false;
         x->unmeant += !meant;
         if (!meant) continue;
-        if (!cluster_pair_keep(j, x, &row, j->text.line[i], n)) return false;
-        line[n++] = j->text.line[i];
+        if (!cluster_pair_keep(j, x, &row, j->text.line[i], n++)) return false;
     }
-    if (kpd_embed(j->session, j->student, KPD_ITEM, x->b.in, n, x->b.cols, x->b.out, &e)) {
-        bool placed = e.where >= 0 && e.where < (int64_t)n;
-        return fail(j->text.name, placed ? line[e.where] : 0, "%s", placed ? after_place(e.message) : e.message);
-    }
+    if (kpd_embed(j->session, j->student, KPD_ITEM, x->b.in, n, x->b.cols, x->b.out, &e))
+        return fail_lines(j, x->line + before, n, &e);
     if (!grow((void **)&x->v, &x->vectors_capacity, x->n, cols * sizeof *x->v)) return false;
     if (n) memcpy(x->v + before * cols, x->b.out, n * cols * sizeof *x->v);
     return true;
@@ -75,10 +68,7 @@ static bool cluster_items(job *j, clusters *x, int32_t rows) {
     centroids = (float *)job_alloc(j, (size_t)d.k, (size_t)x->b.cols * sizeof *centroids);
     if (!nearest || !centroids) return false;
     d.progress = library_progress(&j->call, "items compared");
-    if (kpd_kmeans(&d, x->v, x->n, x->b.cols, centroids, nearest, &e)) {
-        bool placed = e.where >= 0 && e.where < (int64_t)x->n;
-        return fail(j->arg[1], placed ? x->pair[e.where].line : 0, "%s", placed ? after_place(e.message) : e.message);
-    }
+    if (kpd_kmeans(&d, x->v, x->n, x->b.cols, centroids, nearest, &e)) return fail_lines(j, x->line, x->n, &e);
     for (size_t i = 0; i < x->n; i++) x->pair[i].cluster = nearest[i];
     return true;
 }
@@ -111,8 +101,7 @@ static bool cluster(job *j, clusters *x, int32_t rows) {
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student) || !output_open(&j->out, j->o.output)) return false;
     dim = student_dim(j, j->arg[0]);
     if (!dim || !open_session(j, 0, dim) || !batch_create(j, dim, &x->b)) return false;
-    if (!open_columns(j, j->arg[1], "keyphrase title category* label*")) return false;
-    if (!each_chunk(j, "pairs", cluster_chunk, x)) return false;
+    if (!open_pairs(j, j->arg[1]) || !each_chunk(j, "pairs", cluster_chunk, x)) return false;
     if (!x->n) return fail(j->arg[1], 0, "has no pairs%s", x->unmeant ? " with a label of 0.5 or more" : "");
     if (!cluster_items(j, x, rows)) return false;
     qsort(x->pair, x->n, sizeof *x->pair, compare_clusters);
@@ -134,6 +123,7 @@ static int run_cluster(job *j) {
     bool ok = x && cluster(j, x, j->o.n ? j->o.n : 16);
     if (!x) return BAD_DATA;
     free(x->pair);
+    free(x->line);
     free(x->text);
     free(x->v);
     return ok ? DONE : BAD_DATA;

@@ -56,13 +56,11 @@ static int compare_own(const void *a, const void *b) {
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
-static bool open_pairs(job *j) {
-    return open_columns(j, j->arg[2], "keyphrase title category* label*");
-}
+static bool open_pairs(job *j, const char *path) { return open_columns(j, path, "keyphrase title category* label*"); }
 
 // What every item's own keyphrases are, before the first row is mined.
 static bool mine_read_own(job *j, miner *x) {
-    if (!open_pairs(j) || !each_line(&j->text, mine_note_own, x)) return false;
+    if (!open_pairs(j, j->arg[2]) || !each_line(&j->text, mine_note_own, x)) return false;
     reader_close(&j->text);
     if (x->n_own) qsort(x->own, x->n_own, sizeof *x->own, compare_own);
     x->known = (kpd_text *)job_alloc(j, x->n_own, sizeof *x->known);
@@ -131,10 +129,7 @@ static bool mine_chunk(job *j, void *state) {
         mine_known(x, mine_item(&row->row), row);
         line[n++] = j->text.line[i];
     }
-    if (kpdt_mine(j->session, &x->d, x->rows, n, &x->out, &x->total, &e)) {
-        bool placed = e.where >= 0 && e.where < (int64_t)n;
-        return fail(j->text.name, placed ? line[e.where] : 0, "%s", placed ? after_place(e.message) : e.message);
-    }
+    if (kpdt_mine(j->session, &x->d, x->rows, n, &x->out, &x->total, &e)) return fail_lines(j, line, n, &e);
     for (size_t i = 0; i < n; i++) mine_print(j, x, i);
     return !x->relabel.file || output_ok(&x->relabel);
 }
@@ -232,7 +227,7 @@ static bool mine(job *j, miner *x) {
     if (j->o.relabel && !output_open(&x->relabel, j->o.relabel)) return false;
     if (!(j->o.bm25 ? mine_words(j, x) : mine_index(j, x->d.last_rank)) || !mine_room(j, x)) return false;
     x->d.student = j->student; x->d.assistant = j->assistant; x->d.index = j->index;
-    if (!open_pairs(j) || !each_chunk(j, "pairs", mine_chunk, x)) return false;
+    if (!open_pairs(j, j->arg[2]) || !each_chunk(j, "pairs", mine_chunk, x)) return false;
     if (!output_commit(&j->out) || (j->o.relabel && !output_commit(&x->relabel))) return false;
     end_progress_line();
     mine_say(j, x);

@@ -282,11 +282,14 @@ static bool open_session(job *j, int32_t max_k, int32_t max_dim) {
     return !kpd_session_create(&d, &j->session, &e) || fail(NULL, 0, "%s", e.message);
 }
 
-// What the library says about the chunk of text in hand: `where` is its input.
-static bool fail_text(const job *j, const kpd_error *e) {
-    bool placed = e->where >= 0 && e->where < j->text.n;
-    return fail(j->text.name, placed ? j->text.line[e->where] : 0, "%s", placed ? after_place(e->message) : e->message);
+// What the library says about n inputs: `where` is one of them, of these lines of the text.
+static bool fail_lines(const job *j, const int64_t *line, size_t n, const kpd_error *e) {
+    bool placed = e->where >= 0 && (uint64_t)e->where < n;
+    return fail(j->text.name, placed ? line[e->where] : 0, "%s", placed ? after_place(e->message) : e->message);
 }
+
+// The same about the chunk of text in hand.
+static bool fail_text(const job *j, const kpd_error *e) { return fail_lines(j, j->text.line, (size_t)j->text.n, e); }
 
 static bool is_a_number(kpd_text t) {
     for (size_t i = 0; i < t.size; i++)
