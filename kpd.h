@@ -11958,7 +11958,6 @@ KPD__EACH_HEIGHT(KPD__PAIR)
 #undef KPD__PAIR_OUT
 #undef KPD__PAIR_STEP
 #undef KPD__PAIR_STORE
-#undef KPD__HIDE_VECTOR
 #endif
 #undef KPD__DOT_STEP
 #undef KPD__NEXT
@@ -12005,6 +12004,43 @@ KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float
     outer[rows - 1](a, lda, b, ldb, n, c, ldc);
 }
 #undef KPD__ENTRY
+
+#if KPD__LEVEL == 3
+// The same with two panels b and other, each [n][16], for columns 0 to 31 of c.
+#define KPD__OUTER_ACC(r) kpd__v c##r = kpd__load(c + r * ldc), d##r = kpd__load(c + r * ldc + 16);
+#define KPD__OUTER_STEP(r) {                                                                                           \
+        kpd__v x = kpd__set(a[r]);                                                                                     \
+        KPD__HIDE_VECTOR(x);                                                                                           \
+        c##r = kpd__fmadd(x, w, c##r);                                                                                 \
+        d##r = kpd__fmadd(x, v, d##r);                                                                                 \
+    }
+#define KPD__OUTER_STORE(r) kpd__store(c + r * ldc, c##r); kpd__store(c + r * ldc + 16, d##r);
+#define KPD__OUTER(R)                                                                                                  \
+    static void KPD__NAME(outer_pair##R)(const float *a, size_t lda, const float *b, const float *other, size_t n,     \
+                                         float *c, size_t ldc) {                                                       \
+        KPD__ROW_LIST_##R(KPD__OUTER_ACC)                                                                              \
+        for (size_t t = 0; t < n; t++, a += lda, b += 16, other += 16) {                                               \
+            kpd__v w = kpd__load(b), v = kpd__load(other);                                                             \
+            KPD__ROW_LIST_##R(KPD__OUTER_STEP)                                                                         \
+        }                                                                                                              \
+        KPD__ROW_LIST_##R(KPD__OUTER_STORE)                                                                            \
+    }
+KPD__EACH_HEIGHT(KPD__OUTER)
+#undef KPD__OUTER
+#undef KPD__OUTER_ACC
+#undef KPD__OUTER_STEP
+#undef KPD__OUTER_STORE
+#undef KPD__HIDE_VECTOR
+
+#define KPD__ENTRY(R) KPD__NAME(outer_pair##R),
+KPD__INLINE void KPD__NAME(outer_pair)(size_t rows, const float *a, size_t lda, const float *b, const float *other, size_t n,
+                                       float *c, size_t ldc) {
+    static void (*const outer[])(const float *a, size_t lda, const float *b, const float *other, size_t n, float *c,
+                                 size_t ldc) = {KPD__EACH_HEIGHT(KPD__ENTRY)};
+    outer[rows - 1](a, lda, b, other, n, c, ldc);
+}
+#undef KPD__ENTRY
+#endif
 
 // y = f(tile + bias), the first n columns.
 KPD__INLINE void kpd__finish(const float *tile, size_t rows, size_t n, kpd__v bias, int f, float *y, size_t ldy) {

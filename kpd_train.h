@@ -7353,14 +7353,21 @@ KPD__INLINE void KPDT__NAME(pack_panels)(const float *x, size_t ldx, size_t toke
         for (size_t c = 0; c < k; c += 16) kpd__store(out + (c * tokens + t * 16), kpd__load_n(x + c, kpd__part_n(c, k)));
 }
 
-// 16 columns of dW, of which m exist: all n rows.
-KPD__INLINE void KPDT__NAME(panel_gradient)(const float *tiles, const float *panel, size_t tokens, size_t n, size_t m,
-                                            float *dw, size_t k) {
+// Columns of dW from a panel on, of which m are left: all n rows. Returns how many were done, those of one panel, or of two where
+// a level has the registers.
+KPD__INLINE size_t KPDT__NAME(panel_gradient)(const float *tiles, const float *panel, size_t n_panels, size_t tokens, size_t n,
+                                              size_t m, float *dw, size_t k) {
+    const bool two = KPD__LEVEL == 3 && n_panels > 1 && m >= 32;
     for (size_t r = 0; r < n; r += KPD__ROWS) {
-        size_t rows = n - r < KPD__ROWS ? n - r : KPD__ROWS;
-        if (m == 16) kpd__outer(rows, tiles + r * tokens, KPD__ROWS, panel, 16, tokens, dw + r * k, k);
-        else KPDT__NAME(outer_part)(rows, tiles + r * tokens, KPD__ROWS, panel, tokens, dw + r * k, k, m);
+        const size_t rows = kpd__min(KPD__ROWS, n - r);
+        const float *tile = tiles + r * tokens;
+#if KPD__LEVEL == 3
+        if (two) { KPD__NAME(outer_pair)(rows, tile, KPD__ROWS, panel, panel + tokens * 16, tokens, dw + r * k, k); continue; }
+#endif
+        if (m >= 16) kpd__outer(rows, tile, KPD__ROWS, panel, 16, tokens, dw + r * k, k);
+        else KPDT__NAME(outer_part)(rows, tile, KPD__ROWS, panel, tokens, dw + r * k, k, m);
     }
+    return two ? 32 : kpd__min(16, m);
 }
 
 // Matrix product y = x W^T + b. Backward: dx = dy W is kpd.h's gemm on panels of W^T; db[n] += sum over t of dy[t][n]; and here
@@ -7372,10 +7379,10 @@ static void KPDT__NAME(weight_gradient)(const float *dy, size_t ldy, const float
     for (size_t at = 0; at < rows; at += KPDT__TOKENS, dy += KPDT__TOKENS * ldy, x += KPDT__TOKENS * ldx) {
         size_t tokens = rows - at < KPDT__TOKENS ? rows - at : KPDT__TOKENS;
         for (size_t r = 0; r < n; r += KPD__ROWS) KPDT__NAME(pack_tile)(dy + r, ldy, tokens, n - r, scratch + r * tokens);
-        for (size_t c = 0; c < k; c += 16) {
-            size_t i = c / 16 % KPDT__PANELS;
+        for (size_t c = 0; c < k;) {
+            const size_t i = c / 16 % KPDT__PANELS;
             if (!i) KPDT__NAME(pack_panels)(x + c, ldx, tokens, k - c, panels);
-            KPDT__NAME(panel_gradient)(scratch, panels + i * tokens * 16, tokens, n, kpd__part_n(c, k), dw + c, k);
+            c += KPDT__NAME(panel_gradient)(scratch, panels + i * tokens * 16, KPDT__PANELS - i, tokens, n, k - c, dw + c, k);
         }
     }
 }
