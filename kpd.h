@@ -1603,16 +1603,16 @@ typedef enum kpd__operand {
 } kpd__operand;
 
 // Rows that a product reads or writes: of floats, `ld` from one to the next, or of bf16 as a level's products read them, behind
-// one another. One of the two is not NULL.
-typedef struct kpd__strip { float *floats; size_t ld; uint8_t *halves; } kpd__strip;
+// one another. One of the two is not NULL. rounded: of floats that are read, they lie in the product's workspace already.
+typedef struct kpd__strip { float *floats; size_t ld; uint8_t *halves; bool rounded; } kpd__strip;
 
 // Of what is read only, nothing is written.
 static kpd__strip kpd__floats(const float *x, size_t ld) {
-    kpd__strip s = {(float *)(uintptr_t)x, ld, NULL};
+    kpd__strip s = {(float *)(uintptr_t)x, ld, NULL, false};
     return s;
 }
 static kpd__strip kpd__halves(void *x) {
-    kpd__strip s = {NULL, 0, (uint8_t *)x};
+    kpd__strip s = {NULL, 0, (uint8_t *)x, false};
     return s;
 }
 
@@ -1697,6 +1697,8 @@ typedef struct kpd__ops {
     void (*gemm)(const kpd__matrix *w, const float *x, size_t ldx, size_t rows, float *y, size_t ldy);   // f32, bf16 widened
     void (*round_rows)(const kpd__matrix *w, kpd__operand operand, const float *x, size_t ldx, size_t rows,
                        const kpd__workspace *to);
+    void (*norm_round)(const kpd__norm *p, const kpd__matrix *w, const float *y, size_t rows, float *x,
+                       const kpd__workspace *to);   // NULL, or add_norm and round_rows for w in one, see kpd__norm_rounds
     kpd__walk *walk;
     void (*rounded_gemm)(const struct kpd__ops *ops, const kpd__matrix *w, kpd__strip x, size_t rows, kpd__strip y,
                          void *scratch);
@@ -1726,12 +1728,12 @@ typedef struct kpd__ops {
 } kpd__ops;
 
 // The functions of a level, whose names N(name) makes; it reads int8 and bf16 rows as `operand`.
-#define KPD__OPS(level, operand, tiles, int8_dots, narrow_dots, int8_attention, half_dots, half_attention, gemm, round, walk,  \
-                 N, T)                                                                                                         \
+#define KPD__OPS(level, operand, tiles, int8_dots, narrow_dots, int8_attention, half_dots, half_attention, gemm, round,        \
+                 norm_round, walk, N, T)                                                                                       \
     {level,       operand,        tiles,        int8_dots,   half_dots,      narrow_dots, half_attention, N(gemm), round,      \
-     walk,        N(rounded_gemm), int8_attention, N(embed), N(add_norm),    N(attention), N(pool),   N(normalize), N(dot),    \
-     N(scan),     N(above),       N(least_of),  N(reach),    N(greatest),    N(nearest),  N(add_share), N(pack),    T(nodes),   \
-     T(codes)}
+     norm_round,  walk,           N(rounded_gemm), int8_attention, N(embed), N(add_norm), N(attention), N(pool),               \
+     N(normalize), N(dot),        N(scan),      N(above),    N(least_of),    N(reach),    N(greatest),  N(nearest),            \
+     N(add_share), N(pack),       T(nodes),     T(codes)}
 
 static void kpd__tiles(const kpd__ops *ops, bool on) {
     if (ops->tiles) ops->tiles(on);
@@ -1758,6 +1760,9 @@ static void kpd__narrow_put(const kpd__ops *ops, const uint8_t *from, size_t dep
     rows += row / 16 * 16 * depth + row % 16 * 64;
     for (size_t i = 0; i < depth; i += 64) memcpy(rows + i * 16, from + i, 64);
 }
+
+// Whether norm_round serves a matrix, where a level has it: of int8 whose rows have one zero.
+static bool kpd__norm_rounds(const kpd__matrix *w) { return w->bytes && w->rounding == KPD__SIGNED && w->k % 64 == 0; }
 
 // Whether a product rounds its input to the weights' type.
 static bool kpd__rounds(const kpd__ops *ops, const kpd__matrix *w) { return w->bytes || (w->half && ops->half_dots); }
@@ -2673,24 +2678,28 @@ KPD__INLINE kpd__v kpd__largest_of_four(const kpd__v row[4]) {
     return kpd__vmax(KPD__QUARTERS(m, m, 0xB1), m);
 }
 
-// The range of four rows, and what follows from it; rows [r, r + 4) of `to`, of which the first n are stored.
-KPD__INLINE void kpd__four_ranges(const kpd__matrix *w, const float *inscale, bool offset, kpd__four_rows *f, size_t r,
-                                  size_t n, const kpd__workspace *to) {
-    const kpd__v zero = kpd__set(0), magic = kpd__set(KPD__MAGIC), levels = kpd__set(offset ? 255 : 127);
-    kpd__v most[4], least[4], range, down, by, step, at;
-    float bys[16], zeros[16], steps[16];
+// The largest of four rows so far, or of their magnitudes, and with offset of the negated; with 16 columns more.
+typedef struct kpd__four_limits { kpd__v most[4], least[4]; } kpd__four_limits;
+KPD__INLINE void kpd__four_none(kpd__four_limits *l) {
     KPD__UNROLL
-    for (int j = 0; j < 4; j++) most[j] = least[j] = zero;
-    for (size_t i = 0; i < w->k; i += 16) {
-        KPD__UNROLL
-        for (int j = 0; j < 4; j++) {
-            const kpd__v t = kpd__scaled16(inscale, f->x[j], i);
-            most[j] = kpd__vmax(offset ? t : kpd__magnitude(t), most[j]);
-            if (offset) least[j] = kpd__vmax(kpd__sub(zero, t), least[j]);
-        }
+    for (int j = 0; j < 4; j++) l->most[j] = l->least[j] = kpd__set(0);
+}
+KPD__INLINE void kpd__four_more(kpd__four_limits *l, const float *inscale, bool offset, const float *const x[4], size_t i) {
+    KPD__UNROLL
+    for (int j = 0; j < 4; j++) {
+        const kpd__v t = kpd__scaled16(inscale, x[j], i);
+        l->most[j] = kpd__vmax(offset ? t : kpd__magnitude(t), l->most[j]);
+        if (offset) l->least[j] = kpd__vmax(kpd__sub(kpd__set(0), t), l->least[j]);
     }
-    range = kpd__largest_of_four(most);
-    down = offset ? kpd__largest_of_four(least) : zero;
+}
+
+// What follows from the range of four rows: rows [r, r + 4) of `to`, of which the first n are stored.
+KPD__INLINE void kpd__four_ranges(const kpd__four_limits *l, bool offset, kpd__four_rows *f, size_t r, size_t n,
+                                  const kpd__workspace *to) {
+    const kpd__v zero = kpd__set(0), magic = kpd__set(KPD__MAGIC), levels = kpd__set(offset ? 255 : 127);
+    const kpd__v down = offset ? kpd__largest_of_four(l->least) : zero;
+    kpd__v range = kpd__largest_of_four(l->most), by, step, at;
+    float bys[16], zeros[16], steps[16];
     if (offset) range = kpd__add(range, down);
     by = kpd__pick_lt(range, kpd__set(KPD__NOTHING), zero, kpd__div(levels, range));
     step = kpd__pick_lt(range, kpd__set(KPD__NOTHING), zero, kpd__div(range, levels));
@@ -2720,28 +2729,42 @@ KPD__INLINE __m512i kpd__bytes_of(kpd__v a, kpd__v b, kpd__v c, kpd__v d) {
     return _mm512_maskz_permutexvar_epi64(0xFF, _mm512_loadu_si512(halves), _mm512_packus_epi16(low, high));
 }
 
-KPD__INLINE void kpd__amx_round(const kpd__matrix *w, const float *inscale, bool offset, const float *x, size_t ldx,
-                                size_t rows, const kpd__workspace *to) {
+// Rows f of k columns as u8.
+KPD__INLINE void kpd__four_round(const kpd__four_rows *f, const float *inscale, size_t k) {
     const kpd__v magic = kpd__set(KPD__MAGIC);
-    for (size_t r = 0; r < rows; r += 4) {
-        kpd__four_rows f;
+    for (size_t i = 0; i < k; i += 64) {
         KPD__UNROLL
-        for (size_t j = 0; j < 4; j++) {    // the last one again, where there are fewer
-            const size_t row = kpd__min(r + j, rows - 1);
-            f.x[j] = x + row * ldx;
-            f.to[j] = to->rows + row / 16 * 16 * to->row_bytes + row % 16 * 64;
-        }
-        kpd__four_ranges(w, inscale, offset, &f, r, kpd__min(4, rows - r), to);
-        for (size_t i = 0; i < w->k; i += 64) {
+        for (size_t j = 0; j < 4; j++) {
+            kpd__v t[4];
             KPD__UNROLL
-            for (size_t j = 0; j < 4; j++) {
-                kpd__v t[4];
-                KPD__UNROLL
-                for (size_t c = 0; c < 4; c++)
-                    t[c] = kpd__vmax(kpd__fmadd(kpd__scaled16(inscale, f.x[j], i + 16 * c), f.by[j], f.offset[j]), magic);
-                _mm512_storeu_si512(f.to[j] + i * 16, kpd__bytes_of(t[0], t[1], t[2], t[3]));
-            }
+            for (size_t c = 0; c < 4; c++)
+                t[c] = kpd__vmax(kpd__fmadd(kpd__scaled16(inscale, f->x[j], i + 16 * c), f->by[j], f->offset[j]), magic);
+            _mm512_storeu_si512(f->to[j] + i * 16, kpd__bytes_of(t[0], t[1], t[2], t[3]));
         }
+    }
+}
+
+// Rows [r, r + 4) of x, of which there are `rows`: the last one again, where there are fewer.
+KPD__INLINE void kpd__four_lay(kpd__four_rows *f, const float *x, size_t ldx, size_t r, size_t rows, const kpd__workspace *to) {
+    KPD__UNROLL
+    for (size_t j = 0; j < 4; j++) {
+        const size_t row = kpd__min(r + j, rows - 1);
+        f->x[j] = x + row * ldx;
+        f->to[j] = to->rows + row / 16 * 16 * to->row_bytes + row % 16 * 64;
+    }
+}
+
+// Rows [from, rows) of x.
+KPD__INLINE void kpd__amx_round(const kpd__matrix *w, const float *inscale, bool offset, const float *x, size_t ldx,
+                                size_t from, size_t rows, const kpd__workspace *to) {
+    for (size_t r = from; r < rows; r += 4) {
+        kpd__four_rows f;
+        kpd__four_limits limits;
+        kpd__four_lay(&f, x, ldx, r, rows, to);
+        kpd__four_none(&limits);
+        for (size_t i = 0; i < w->k; i += 16) kpd__four_more(&limits, inscale, offset, f.x, i);
+        kpd__four_ranges(&limits, offset, &f, r, kpd__min(4, rows - r), to);
+        kpd__four_round(&f, inscale, w->k);
     }
 }
 
@@ -2749,10 +2772,38 @@ static void kpd__amx_round_rows(const kpd__matrix *w, kpd__operand operand, cons
                                 const kpd__workspace *to) {
     const bool offset = w->rounding == KPD__OFFSET;
     if (!w->bytes || w->rounding == KPD__SIGNED_16 || w->k % 64) KPD__NAME(round_rows)(w, operand, x, ldx, rows, to);
-    else if (w->inscale && offset) kpd__amx_round(w, w->inscale, true, x, ldx, rows, to);
-    else if (w->inscale) kpd__amx_round(w, w->inscale, false, x, ldx, rows, to);
-    else if (offset) kpd__amx_round(w, NULL, true, x, ldx, rows, to);
-    else kpd__amx_round(w, NULL, false, x, ldx, rows, to);
+    else if (w->inscale && offset) kpd__amx_round(w, w->inscale, true, x, ldx, 0, rows, to);
+    else if (w->inscale) kpd__amx_round(w, w->inscale, false, x, ldx, 0, rows, to);
+    else if (offset) kpd__amx_round(w, NULL, true, x, ldx, 0, rows, to);
+    else kpd__amx_round(w, NULL, false, x, ldx, 0, rows, to);
+}
+
+// add_norm and round_rows in one walk over each four rows, whose limits are found as the norm stores them.
+KPD__INLINE void kpd__amx_norm_by(const kpd__norm *p, const kpd__matrix *w, const float *inscale, const float *y, size_t rows,
+                                  float *x, const kpd__workspace *to) {
+    const size_t k = w->k, whole = rows / 4 * 4;
+    for (size_t r = 0; r < whole; r += 4) {
+        float mean[4], scale[4];
+        kpd__four_rows f;
+        kpd__four_limits limits;
+        kpd__four_lay(&f, x, k, r, rows, to);
+        KPD__NAME(row_moments)(p, y ? y + r * k : NULL, 4, k, x + r * k, mean, scale);
+        kpd__four_none(&limits);
+        for (size_t i = 0; i < k; i += 16) {
+            KPD__NAME(norm_part)(p, mean, scale, 4, k, i, 16, x + r * k);
+            kpd__four_more(&limits, inscale, false, f.x, i);
+        }
+        kpd__four_ranges(&limits, false, &f, r, 4, to);
+        kpd__four_round(&f, inscale, k);
+    }
+    if (whole == rows) return;
+    KPD__NAME(add_norm)(p, y ? y + whole * k : NULL, rows - whole, k, x + whole * k);
+    kpd__amx_round(w, inscale, false, x, k, whole, rows, to);
+}
+static void kpd__amx_norm_round(const kpd__norm *p, const kpd__matrix *w, const float *y, size_t rows, float *x,
+                                const kpd__workspace *to) {
+    if (w->inscale) kpd__amx_norm_by(p, w, w->inscale, y, rows, x, to);
+    else kpd__amx_norm_by(p, w, NULL, y, rows, x, to);
 }
 
 // What all rows of a panel share.
@@ -3179,22 +3230,22 @@ KPD__TARGET_END
 #define KPD__VNNI_NAME(name) kpd__avx512vnni_##name
 static const kpd__ops kpd__avxvnni_ops =
     KPD__OPS(KPD_SIMD_AVXVNNI, KPD__BYTES, NULL, kpd__avxvnni_dots, NULL, kpd__avx2_int8_attention, NULL, NULL, gemm,
-             kpd__avx2_round_rows, kpd__avx2_walk, KPD__AVX2_NAME, KPD__AVX2_NAME);
+             kpd__avx2_round_rows, NULL, kpd__avx2_walk, KPD__AVX2_NAME, KPD__AVX2_NAME);
 #define KPD__VNNI_OPS(gemm)                                                                                                    \
     KPD__OPS(KPD_SIMD_AVX512VNNI, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, kpd__avx512vnni_attention, NULL, NULL, gemm,   \
-             kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__VNNI_NAME)
+             kpd__avx512_round_rows, NULL, kpd__avx512_walk, KPD__AVX512_NAME, KPD__VNNI_NAME)
 #define KPD__BF16_OPS(gemm)                                                                                                    \
     KPD__OPS(KPD_SIMD_AVX512BF16, KPD__BYTES, NULL, kpd__avx512vnni_dots, NULL, kpd__avx512vnni_attention,                     \
-             kpd__avx512bf16_dots, kpd__avx512_half_attention, gemm, kpd__avx512_round_rows, kpd__avx512_walk,                 \
+             kpd__avx512bf16_dots, kpd__avx512_half_attention, gemm, kpd__avx512_round_rows, NULL, kpd__avx512_walk,           \
              KPD__AVX512_NAME, KPD__VNNI_NAME)
 static const kpd__ops kpd__avx512vnni_ops = KPD__VNNI_OPS(gemm), kpd__avx512vnni_pairs_ops = KPD__VNNI_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512bf16_ops = KPD__BF16_OPS(gemm), kpd__avx512bf16_pairs_ops = KPD__BF16_OPS(gemm_pairs);
 static const kpd__ops kpd__avx512_pairs_ops =
-    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_narrow_dots, kpd__avx512_int8_attention, NULL, NULL,
-             gemm_pairs, kpd__avx512_round_rows, kpd__avx512_walk, KPD__AVX512_NAME, KPD__AVX512_NAME);
+    KPD__OPS(KPD_SIMD_AVX512, KPD__WORDS, NULL, kpd__avx512_int8_dots, kpd__avx512_narrow_dots, kpd__avx512_int8_attention,
+             NULL, NULL, gemm_pairs, kpd__avx512_round_rows, NULL, kpd__avx512_walk, KPD__AVX512_NAME, KPD__AVX512_NAME);
 static const kpd__ops kpd__amx_ops =
     KPD__OPS(KPD_SIMD_AMX, KPD__TILES, kpd__amx_tiles, kpd__amx_int8_dots, NULL, kpd__avx512vnni_attention, kpd__amx_half_dots,
-             kpd__amx_half_attention, gemm_pairs, kpd__amx_round_rows, kpd__amx_walk,
+             kpd__amx_half_attention, gemm_pairs, kpd__amx_round_rows, kpd__amx_norm_round, kpd__amx_walk,
              KPD__AVX512_NAME, KPD__VNNI_NAME);
 #endif
 
@@ -3262,7 +3313,7 @@ KPD__TARGET_END
 #define KPD__NEONDOT_NAME(name) kpd__neondot_##name
 static const kpd__ops kpd__neondot_ops =
     KPD__OPS(KPD_SIMD_NEONDOT, KPD__BYTES, NULL, kpd__neondot_dots, NULL, kpd__neon_int8_attention, NULL, NULL, gemm,
-             kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEONDOT_NAME);
+             kpd__neon_round_rows, NULL, kpd__neon_walk, KPD__NEON_NAME, KPD__NEONDOT_NAME);
 #endif
 
 #ifdef KPD__ARM_I8MM
@@ -3358,7 +3409,7 @@ static void kpd__neoni8mm_half_dots(const void *a, size_t rows, size_t depth, co
 KPD__TARGET_END
 static const kpd__ops kpd__neoni8mm_ops =
     KPD__OPS(KPD_SIMD_NEONI8MM, KPD__BYTES, NULL, kpd__neoni8mm_dots, NULL, kpd__neon_int8_attention, kpd__neoni8mm_half_dots,
-             kpd__neon_half_attention, gemm, kpd__neon_round_rows, kpd__neon_walk, KPD__NEON_NAME, KPD__NEONDOT_NAME);
+             kpd__neon_half_attention, gemm, kpd__neon_round_rows, NULL, kpd__neon_walk, KPD__NEON_NAME, KPD__NEONDOT_NAME);
 #endif
 
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
@@ -6578,23 +6629,44 @@ typedef struct kpd__rows {
     kpd__scratch *all;
 } kpd__rows;
 
-// Feed-forward and its norm, a piece of the rows [from, to) at a time.
-static void kpd__feed_forward(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+// x = norm(x + y) of some rows. Whether they are also rounded as `reader`, a matrix or NULL, takes them, and lie in the workspace
+// of its product, until another product uses it.
+static bool kpd__norm_rows(const kpd__rows *r, const kpd__norm *norm, const kpd__matrix *reader, const float *y, size_t rows,
+                           float *x, kpd__scratch *own) {
+    const kpd__ops *ops = r->ops;
+    bool rounded = false;
+    if (reader && ops->norm_round && kpd__norm_rounds(reader) && !own->observed) {
+        kpd__arena a = {(char *)own->product, 0, false};
+        const kpd__workspace room = kpd__workspace_lay(ops->operand, reader, &a);
+        rounded = rows <= room.n_rows;
+        if (rounded) ops->norm_round(norm, reader, y, rows, x, &room);
+    }
+    if (!rounded) ops->add_norm(norm, y, rows, r->width, x);
+    kpd__lap(&own->watch, KPD_STAGE_NORMS);
+    return rounded;
+}
+
+// Feed-forward and its norm of n rows, a piece at a time. Where all are one piece x may be rounded, and is for `reader` after.
+static kpd__strip kpd__feed_forward(const kpd__rows *r, kpd__strip x, size_t n, float *y, const kpd__matrix *reader,
+                                    kpd__scratch *own) {
     const kpd__layer *l = r->layer;
-    size_t h = r->width, f = l->up.n, step = kpd__even_rows(to - from, kpd__chunk(r->ops));
+    size_t h = r->width, f = l->up.n, step = kpd__even_rows(n, kpd__chunk(r->ops));
     bool halves = l->up.half && r->ops->half_dots && l->up.activation == KPD__SHORT_GELU;
-    kpd__strip hidden = halves ? kpd__halves(own->hidden) : kpd__floats(own->hidden, f);
-    for (; from < to; from += step) {
-        size_t rows = kpd__min(step, to - from);
-        float *x = r->all->x + from * h, *y = r->all->y + from * h;
-        kpd__product(r->ops, &l->up, kpd__floats(x, h), rows, hidden, own->product);
+    kpd__strip hidden = halves ? kpd__halves(own->hidden) : kpd__floats(own->hidden, f), after = x;
+    for (size_t rows; n; n -= rows, y += rows * h) {
+        rows = kpd__min(step, n);
+        kpd__product(r->ops, &l->up, x, rows, hidden, own->product);
         kpd__lap(&own->watch, KPD_STAGE_UP);
-        if (own->observed) { kpd__observe(own->observed, 2, x, rows, h); kpd__observe(own->observed, 3, own->hidden, rows, f); }
+        if (own->observed) {
+            kpd__observe(own->observed, 2, x.floats, rows, h);
+            kpd__observe(own->observed, 3, own->hidden, rows, f);
+        }
         kpd__product(r->ops, &l->down, hidden, rows, kpd__floats(y, h), own->product);
         kpd__lap(&own->watch, KPD_STAGE_DOWN);
-        r->ops->add_norm(&l->norm2, y, rows, h, x);
-        kpd__lap(&own->watch, KPD_STAGE_NORMS);
+        after.rounded = kpd__norm_rows(r, &l->norm2, reader, y, rows, x.floats, own);
+        kpd__strip_skip(&x, rows, h);
     }
+    return after;
 }
 
 // Where attention's output lies: with y, where the product that reads it rounds its rows before it writes.
@@ -6602,13 +6674,12 @@ static float *kpd__context(const kpd__rows *r) {
     return kpd__rounds(r->ops, &r->layer->out) ? r->all->y : r->all->context;
 }
 
-// Query, key and value of rows [from, to).
-static void kpd__layer_begin(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
-    size_t h = r->width, ld = r->layer->qkv.n;
-    kpd__product(r->ops, &r->layer->qkv, kpd__floats(r->all->x + from * h, h), to - from,
-                 kpd__floats(r->all->qkv + from * ld, ld), own->product);
+// Query, key and value of rows [from, to), which are x.
+static void kpd__layer_begin(const kpd__rows *r, kpd__strip x, size_t from, size_t to, kpd__scratch *own) {
+    size_t ld = r->layer->qkv.n;
+    kpd__product(r->ops, &r->layer->qkv, x, to - from, kpd__floats(r->all->qkv + from * ld, ld), own->product);
     kpd__lap(&own->watch, KPD_STAGE_QKV);
-    if (own->observed) kpd__observe(own->observed, 0, r->all->x + from * h, to - from, h);
+    if (own->observed) kpd__observe(own->observed, 0, x.floats, to - from, r->width);
 }
 
 // Attention of queries [q, end) of text i.
@@ -6618,27 +6689,29 @@ static void kpd__text_attention(const kpd__rows *r, size_t i, size_t q, size_t e
                 kpd__context(r) + at * h);
 }
 
-// What follows attention and knows no neighbours, for rows [from, to).
-static void kpd__layer_rest(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+// What follows attention and knows no neighbours, for rows [from, to). Returns them, rounded for the matrix `reader`, or NULL,
+// where that saves time.
+static kpd__strip kpd__layer_rest(const kpd__rows *r, const kpd__matrix *reader, size_t from, size_t to, kpd__scratch *own) {
     size_t h = r->width;
     float *context = kpd__context(r) + from * h, *y = r->all->y + from * h;
+    kpd__strip x = kpd__floats(r->all->x + from * h, h);
+    const bool whole = to - from <= kpd__chunk(r->ops);
     kpd__lap(&own->watch, KPD_STAGE_ATTENTION);
     if (own->observed) kpd__observe(own->observed, 1, context, to - from, h);
     kpd__product(r->ops, &r->layer->out, kpd__floats(context, h), to - from, kpd__floats(y, h), own->product);
     kpd__lap(&own->watch, KPD_STAGE_OUTPUT);
-    r->ops->add_norm(&r->layer->norm1, y, to - from, h, r->all->x + from * h);
-    kpd__lap(&own->watch, KPD_STAGE_NORMS);
-    kpd__feed_forward(r, from, to, own);
+    x.rounded = kpd__norm_rows(r, &r->layer->norm1, whole ? &r->layer->up : NULL, y, to - from, x.floats, own);
+    return kpd__feed_forward(r, x, to - from, y, whole ? reader : NULL, own);
 }
 
 // The rest of the layer for rows [from, to): attention of their queries to all keys, and so on.
-static void kpd__layer_end(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+static kpd__strip kpd__layer_end(const kpd__rows *r, const kpd__matrix *reader, size_t from, size_t to, kpd__scratch *own) {
     size_t start = r->first[r->begin];
     for (size_t i = r->begin; i < r->end; i++) {
         size_t at = r->first[i] - start, next = r->first[i + 1] - start, q = kpd__max(at, from), end = kpd__min(next, to);
         if (q < end) kpd__text_attention(r, i, q - at, end - at, own);
     }
-    kpd__layer_rest(r, from, to, own);
+    return kpd__layer_rest(r, reader, from, to, own);
 }
 
 // A head that reads one row of a text: nothing else of the last layer's output is worth computing.
@@ -6653,14 +6726,14 @@ static size_t kpd__read_row(const kpd__rows *r, const kpd_model_desc *d, size_t 
 }
 
 // Keys and values of all rows, queries of those that such a head reads; y and context are free here.
-static void kpd__last_layer_begin(const kpd__rows *r, const kpd_model_desc *d, kpd__scratch *own) {
+static void kpd__last_layer_begin(const kpd__rows *r, kpd__strip x, const kpd_model_desc *d, kpd__scratch *own) {
     const kpd__matrix *w = &r->layer->qkv;
     size_t h = r->width, padded = kpd__round_up(h, 16), rows = r->first[r->end] - r->first[r->begin], texts = r->end - r->begin;
     const kpd__matrix query = kpd__columns(w, 0, h), others = kpd__columns(w, padded, w->n - padded);
-    float *x = r->all->x, *qkv = r->all->qkv, *some = r->all->y, *queries = r->all->context;
-    kpd__product(r->ops, &others, kpd__floats(x, h), rows, kpd__floats(qkv + padded, w->n), own->product);
+    float *qkv = r->all->qkv, *some = r->all->y, *queries = r->all->context;
+    kpd__product(r->ops, &others, x, rows, kpd__floats(qkv + padded, w->n), own->product);
     for (size_t i = 0; i < texts; i++)
-        memcpy(some + i * h, x + kpd__read_row(r, d, r->begin + i) * h, h * sizeof(float));
+        memcpy(some + i * h, x.floats + kpd__read_row(r, d, r->begin + i) * h, h * sizeof(float));
     kpd__product(r->ops, &query, kpd__floats(some, h), texts, kpd__floats(queries, h), own->product);
     for (size_t i = 0; i < texts; i++)
         memcpy(qkv + kpd__read_row(r, d, r->begin + i) * w->n, queries + i * h, h * sizeof(float));
@@ -6677,7 +6750,7 @@ static void kpd__last_layer_end(const kpd__rows *r, const kpd_model_desc *d, kpd
         memmove(context + to * h, context + row * h, h * sizeof(float));
         memmove(r->all->x + to * h, r->all->x + row * h, h * sizeof(float));
     }
-    kpd__layer_rest(r, 0, r->end - r->begin, own);
+    kpd__layer_rest(r, NULL, 0, r->end - r->begin, own);
 }
 
 // Input vectors of texts [begin, end) into s->x [T, H]; first[i] is the first token of text i.
@@ -6697,13 +6770,14 @@ static kpd__rows kpd__embed_texts(const kpd__ops *ops, const kpd__encoder *m, co
 static void kpd__encode_block(const kpd__ops *ops, const kpd__encoder *m, const kpd_model_desc *d, const int32_t *ids,
                               const int32_t *types, const size_t *first, size_t begin, size_t end, kpd__scratch *s) {
     kpd__rows r = kpd__embed_texts(ops, m, d, ids, types, first, begin, end, s);
+    kpd__strip x = kpd__floats(s->x, r.width);
     for (int32_t j = 0; j < d->n_layers; j++, r.layer++) {
         if (s->observed) s->observed->layer = (size_t)j;
         if (j + 1 < d->n_layers || s->observed || !kpd__reads_one(d)) {
-            kpd__layer_begin(&r, 0, first[end] - first[begin], s);
-            kpd__layer_end(&r, 0, first[end] - first[begin], s);
+            kpd__layer_begin(&r, x, 0, first[end] - first[begin], s);
+            x = kpd__layer_end(&r, j + 1 < d->n_layers ? &r.layer[1].qkv : NULL, 0, first[end] - first[begin], s);
         } else {
-            kpd__last_layer_begin(&r, d, s);
+            kpd__last_layer_begin(&r, x, d, s);
             kpd__last_layer_end(&r, d, s);
         }
     }
@@ -6754,8 +6828,14 @@ static void kpd__share(void *arg, int32_t task, void half(const kpd__rows *, siz
     if (from < to) half(&share->rows, from, to, &share->s->scratch[task]);
 }
 
-static void kpd__begin_task(void *arg, int32_t task) { kpd__share(arg, task, kpd__layer_begin); }
-static void kpd__end_task(void *arg, int32_t task) { kpd__share(arg, task, kpd__layer_end); }
+static void kpd__share_begin(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+    kpd__layer_begin(r, kpd__floats(r->all->x + from * r->width, r->width), from, to, own);
+}
+static void kpd__share_end(const kpd__rows *r, size_t from, size_t to, kpd__scratch *own) {
+    kpd__layer_end(r, NULL, from, to, own);
+}
+static void kpd__begin_task(void *arg, int32_t task) { kpd__share(arg, task, kpd__share_begin); }
+static void kpd__end_task(void *arg, int32_t task) { kpd__share(arg, task, kpd__share_end); }
 
 // What kpd__call_task does with block b, by all tasks together.
 static void kpd__call_together(const kpd__call *c, size_t b) {
@@ -11783,6 +11863,14 @@ KPD__INLINE void KPD__NAME(norm_part)(const kpd__norm *p, const float *mean, con
     }
 }
 
+// x += y, unless y is NULL; then each row's mean and inverse deviation.
+KPD__INLINE void KPD__NAME(row_moments)(const kpd__norm *p, const float *y, size_t n, size_t width, float *x, float *mean,
+                                        float *scale) {
+    for (size_t r = 0; r < n; r++)
+        mean[r] = y ? KPD__NAME(add_row)(y + r * width, width, x + r * width) : kpd__mean(x + r * width, width);
+    for (size_t r = 0; r < n; r++) scale[r] = kpd__inverse_deviation(x + r * width, width, mean[r], p->eps);
+}
+
 // Layer norm of rows of x + y, or of x where y is NULL, into x. Some rows take each step before the next: alone, a row would
 // wait for its sums.
 static void KPD__NAME(add_norm)(const kpd__norm *p, const float *y, size_t rows, size_t width, float *x) {
@@ -11790,9 +11878,7 @@ static void KPD__NAME(add_norm)(const kpd__norm *p, const float *y, size_t rows,
         float mean[KPD__NORM_ROWS], scale[KPD__NORM_ROWS];
         size_t i = 0;
         n = kpd__min(KPD__NORM_ROWS, rows - at);
-        for (size_t r = 0; r < n; r++)
-            mean[r] = y ? KPD__NAME(add_row)(y + (at + r) * width, width, x + r * width) : kpd__mean(x + r * width, width);
-        for (size_t r = 0; r < n; r++) scale[r] = kpd__inverse_deviation(x + r * width, width, mean[r], p->eps);
+        KPD__NAME(row_moments)(p, y ? y + at * width : NULL, n, width, x, mean, scale);
         if (n == KPD__NORM_ROWS)
             for (; i + 16 <= width; i += 16) KPD__NAME(norm_part)(p, mean, scale, KPD__NORM_ROWS, width, i, 16, x);
         for (; i < width; i += 16) KPD__NAME(norm_part)(p, mean, scale, n, width, i, kpd__part_n(i, width), x);
@@ -12403,7 +12489,7 @@ static void KPD__NAME(rounded_gemm)(const kpd__ops *ops, const kpd__matrix *w, k
     for (size_t n; rows; rows -= n) {
         n = kpd__min(m.n_rows, rows);
         if (x.halves) m.rows = x.halves;
-        else ops->round_rows(w, ops->operand, x.floats, x.ld, n, &m);
+        else if (!x.rounded) ops->round_rows(w, ops->operand, x.floats, x.ld, n, &m);
         ops->walk(ops, w, 0, &m, n, y);
         if (n == rows) break;
         kpd__strip_skip(&x, n, w->k);
@@ -13208,7 +13294,7 @@ KPD__TREE_KERNELS(KPD__NAME(nodes), KPD__NAME(nodes_of), KPD__NAME(codes), KPD__
 #endif
 static const kpd__ops KPD__NAME(ops) =
     KPD__OPS((kpd_simd)KPD__LEVEL, KPD__OPERAND, NULL, KPD__NAME(int8_dots), KPD__NARROW_DOTS, KPD__NAME(int8_attention), NULL,
-             NULL, gemm, KPD__NAME(round_rows), KPD__NAME(walk), KPD__NAME, KPD__NAME);
+             NULL, gemm, KPD__NAME(round_rows), NULL, KPD__NAME(walk), KPD__NAME, KPD__NAME);
 #undef KPD__OPERAND
 #undef KPD__NARROW_DOTS
 #undef KPD__ROUNDS_TO_HALF

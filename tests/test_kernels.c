@@ -249,6 +249,46 @@ static void half_pairs(const kpd__ops *ops, size_t n) {
     }
 }
 
+// A norm that rounds its rows for the next product: what the two give one after the other.
+static void norms_round(const kpd__ops *ops, size_t n) {
+    enum { ROWS = 37 };
+    static const size_t rows[] = {1, 4, 7, 16, ROWS};
+    static uint8_t room[2][2 << 20];
+    static float x[2][ROWS * 384], y[ROWS * 384], columns[3][384];
+    const kpd__norm p = {columns[0], columns[1], 1e-12f};
+    if (!ops->norm_round || n % 64) return;
+    for (size_t i = 0; i < 4 * sizeof rows / sizeof *rows; i++) {
+        const size_t m = rows[i / 4];
+        kpd__workspace to[2];
+        kpd__matrix w;
+        memset(&w, 0, sizeof w);
+        w.k = n; w.rounding = KPD__SIGNED; w.bytes = (const int8_t *)room; w.inscale = i % 2 ? columns[2] : NULL;
+        CHECK(kpd__norm_rounds(&w));
+        for (size_t j = 0; j < 3; j++) numbers(columns[j], n, 2);
+        numbers(y, m * n, 3);
+        numbers(x[0], m * n, 3);
+        if (m > 1) memset(x[0], 0, n * sizeof(float));
+        if (m > 1 && i / 2 % 2 == 0) memset(y, 0, n * sizeof(float));       // a row of beta
+        memcpy(x[1], x[0], m * n * sizeof(float));
+        for (size_t j = 0; j < 2; j++) {
+            kpd__arena arena = {(char *)room[j], 0, false};
+            to[j] = kpd__workspace_lay(ops->operand, &w, &arena);
+        }
+        CHECK(m <= to[0].n_rows && kpd__product_scratch(ops->operand, n) <= sizeof room[0]);
+        ops->add_norm(&p, i / 2 % 2 ? NULL : y, m, n, x[0]);
+        ops->round_rows(&w, ops->operand, x[0], n, m, &to[0]);
+        ops->norm_round(&p, &w, i / 2 % 2 ? NULL : y, m, x[1], &to[1]);
+        same_bits(x[0], x[1], m * n, "norm_round", ops->level, n);
+        same_bits(to[0].step, to[1].step, m, "norm_round's steps", ops->level, n);
+        CHECK(!memcmp(to[0].zero, to[1].zero, m * sizeof(int32_t)));
+        for (size_t r = 0; r < m; r++)
+            for (size_t g = 0; g < n; g += 64) {
+                const size_t at = r / 16 * 16 * to[0].row_bytes + r % 16 * 64 + g * 16;
+                CHECK(!memcmp(to[0].rows + at, to[1].rows + at, 64));
+            }
+    }
+}
+
 #ifdef KPD__X86
 // By AMX, results are finished while it multiplies: the same bits as one after the other, for each kind of result, odd numbers
 // of rows, panels and columns, and rows long enough to be cut.
@@ -488,7 +528,7 @@ static void scans(const kpd__ops *ops, size_t n) {   // n dimensions, 5 panels, 
 }
 
 static void levels_dot(void) { all_sizes(dot_and_normalize); }
-static void levels_norm(void) { all_sizes(norms); }
+static void levels_norm(void) { all_sizes(norms); all_sizes(norms_round); }
 static void levels_pool(void) { all_sizes(pools); }
 static void levels_gemm(void) { all_sizes(products); }
 static void levels_int8(void) { all_sizes(int8_products); }
