@@ -160,7 +160,7 @@ $(B)/tests_cpp: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h $(TESTS)
 SANITIZER = $(shell command -v clang >/dev/null && echo CC=clang CXX=clang++)   # gcc takes minutes over the same code
 asan:
 	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all" \
-	    COPY=-fno-sanitize=pointer-overflow SCALAR=-DKPD_NO_SIMD $(addprefix $(B)/asan/,tests tests_cpp kpd catalogue)
+	    COPY=-fno-sanitize=alignment,null,object-size,pointer-overflow SCALAR=-DKPD_NO_SIMD $(addprefix $(B)/asan/,tests tests_cpp kpd catalogue)
 	@mkdir -p $(B)/tmp
 	@export ASAN_OPTIONS=allocator_may_return_null=1 && $(MAKE) -Otarget --no-print-directory asan_tests asan_cli
 asan_tests:
