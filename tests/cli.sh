@@ -1690,10 +1690,14 @@ printf '3\t1\n2\t0\n' > "$dir/dev.tsv"
 run 0 $kpd eval pairs "$dir/in" --dev "$dir/dev.tsv"; value threshold 2.500000; value recall 0.000000; value f1 0.000000
 given '5\t1\n7\t1\n'; run 0 $kpd eval pairs < "$dir/in"; figure auc - - -; figure ece - - -; figure spearman - - -; value yes 2
 
-# Query a: scores in order, b: in the wrong order, c: of one label. By rows (2 * 1 + 3 * 0) / 5.
+# Query a: scores in order, b: in the wrong order, c: of one label. By rows (2 * 1 + 3 * 0) / 5. NDCG of a is 1, of b
+# (1 / log2(3) + 1 / 2) / (1 + 1 / log2(3)) = .693426. Equal scores, and labels that are grades, as scikit-learn's ndcg_score.
 t eval_pairs_in_query
 printf '.9\t1\t\ta\n.8\t0\t\tb\n.7\t1\t\tb\n.6\t1\t\tb\n.1\t0\t\ta\n.2\t1\t\tc\n' > "$dir/q.tsv"
-run 0 $kpd eval pairs "$dir/q.tsv"; value queries 3; figure auc_in_query 0.400000 0.000000 1.000000; lines 16; cp "$dir/out" "$dir/first"
+run 0 $kpd eval pairs "$dir/q.tsv"; value queries 3; figure auc_in_query 0.400000 0.000000 1.000000; lines 17
+figure ndcg_in_query 0.846713 0.693426 1.000000; cp "$dir/out" "$dir/first"
+sed 's/^.[678]/.5/' "$dir/q.tsv" | grep b > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; value ndcg_in_query 0.871049
+printf '.7\t0\t\tb\n.7\t1\t\tb\n.6\t.6\t\tb\n' > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; value ndcg_in_query 0.809153
 cut -f1,2,4 "$dir/q.tsv" > "$dir/q3.tsv"
 run 0 $kpd eval pairs "$dir/q3.tsv" --columns 'score label query'; same "$dir/first" "$dir/out"
 cut -f1,2 "$dir/q.tsv" > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; lines 14       # each pair is drawn by itself

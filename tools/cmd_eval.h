@@ -94,6 +94,7 @@ typedef struct pairs {
     float threshold;                    // NaN = that of the best F1
     kpdt_sample *sample, *by_assistant;
     float *auc;                         // [2, queries], see kpdt_auc_by_query
+    float *ndcg;                        // [queries], NaN where all labels of a query are the same
 } pairs;
 
 static void pairs_close_inputs(pairs *p) {
@@ -115,6 +116,7 @@ static void pairs_free(pairs *p) {
     free(p->query);
     free(p->yes);
     free(p->auc);
+    free(p->ndcg);
     memset(p, 0, sizeof *p);
 }
 
@@ -253,11 +255,11 @@ static bool pairs_run(job *j, const char *name, const char *dev, pairs *p) {
 
 enum {
     PAIRS_THRESHOLD, PAIRS_F1, PAIRS_PRECISION, PAIRS_RECALL, PAIRS_ACCURACY, PAIRS_MCC, PAIRS_AP, PAIRS_AUC, PAIRS_IN_QUERY,
-    PAIRS_ECE, PAIRS_PEARSON, PAIRS_SPEARMAN, PAIRS_PEARSON_ASSISTANT, PAIRS_SPEARMAN_ASSISTANT, PAIRS_FIGURES
+    PAIRS_NDCG, PAIRS_ECE, PAIRS_PEARSON, PAIRS_SPEARMAN, PAIRS_PEARSON_ASSISTANT, PAIRS_SPEARMAN_ASSISTANT, PAIRS_FIGURES
 };
 static const char *const PAIRS_FIGURE[PAIRS_FIGURES] = {
-    "threshold", "f1", "precision", "recall", "accuracy", "mcc", "ap", "auc", "auc_in_query", "ece", "pearson", "spearman",
-    "pearson_assistant", "spearman_assistant"};
+    "threshold", "f1", "precision", "recall", "accuracy", "mcc", "ap", "auc", "auc_in_query", "ndcg_in_query", "ece", "pearson",
+    "spearman", "pearson_assistant", "spearman_assistant"};
 
 // One or two systems, of each as many runs; all saw the same pairs. Queries are numbered, and what is drawn are queries where
 // they are known: pairs of one are no independent draws.
@@ -284,17 +286,21 @@ static void comparison_free(comparison *c) {
 
 static void run_figures(const comparison *c, const pairs *p, const size_t *item, size_t n, double *v) {
     kpdt_sample_figures f;
-    double sum = 0, by = 0;
+    double sum = 0, by = 0, ndcg = 0, differ = 0;
     kpdt_sample_measure(p->sample, c->count, isnan(p->threshold) ? NULL : &p->threshold, &f);
     for (size_t i = 0; i < n && p->auc; i++) {
         sum += (double)p->auc[item[i]];
         by += (double)p->auc[c->n_queries + item[i]];
+        if (isnan(p->ndcg[item[i]])) continue;
+        ndcg += (double)p->ndcg[item[i]];
+        differ++;
     }
     v[PAIRS_THRESHOLD] = (double)f.yes.threshold;
     v[PAIRS_F1] = f.yes.f1; v[PAIRS_PRECISION] = f.yes.precision; v[PAIRS_RECALL] = f.yes.recall;
     v[PAIRS_ACCURACY] = f.yes.accuracy; v[PAIRS_MCC] = f.yes.mcc;
     v[PAIRS_AP] = f.yes.average_precision; v[PAIRS_AUC] = f.yes.auc; v[PAIRS_ECE] = f.yes.ece;
     v[PAIRS_IN_QUERY] = by > 0 ? sum / by : (double)NAN;
+    v[PAIRS_NDCG] = differ > 0 ? ndcg / differ : (double)NAN;
     v[PAIRS_PEARSON] = f.pearson; v[PAIRS_SPEARMAN] = f.spearman;
     if (!p->by_assistant) return;
     kpdt_sample_measure(p->by_assistant, c->count, NULL, &f);
@@ -347,6 +353,45 @@ static bool comparison_group(comparison *c) {
     return true;
 }
 
+typedef struct scored_pair { float score, gain; } scored_pair;
+static int pair_by_score(const void *a, const void *b) {   // falling, as below
+    return compare_floats(&((const scored_pair *)b)->score, &((const scored_pair *)a)->score);
+}
+static int pair_by_gain(const void *a, const void *b) {
+    return compare_floats(&((const scored_pair *)b)->gain, &((const scored_pair *)a)->gain);
+}
+
+// NDCG of n pairs of a query, whose labels are the gains; equal scores share theirs, as scikit-learn has it. gain: [2, n].
+static float ndcg_of(scored_pair *pair, size_t n, float *gain) {
+    kpdt_ranking r;
+    qsort(pair, n, sizeof *pair, pair_by_gain);
+    for (size_t i = 0; i < n; i++) gain[n + i] = pair[i].gain;
+    if (gain[n] <= gain[2 * n - 1]) return NAN;
+    qsort(pair, n, sizeof *pair, pair_by_score);
+    for (size_t i = 0, end; i < n; i = end) {
+        double sum = 0;
+        for (end = i; end < n && pair[end].score >= pair[i].score; end++) sum += (double)pair[end].gain;
+        for (size_t k = i; k < end; k++) gain[k] = (float)(sum / (double)(end - i));
+    }
+    kpdt_rank(gain, (int32_t)n, (int32_t)n, gain + n, (int32_t)n, &r);
+    return (float)r.ndcg;
+}
+
+static bool comparison_ndcg(const comparison *c, pairs *p) {
+    scored_pair *pair = (scored_pair *)malloc(p->n * sizeof *pair);
+    float *gain = (float *)malloc(2 * p->n * sizeof *gain);
+    p->ndcg = (float *)malloc(c->n_queries * sizeof *p->ndcg);
+    bool ok = pair && gain && p->ndcg;
+    for (size_t q = 0; ok && q < c->n_queries; q++) {
+        const size_t *member = c->member + c->first[q], n = c->first[q + 1] - c->first[q];
+        for (size_t i = 0; i < n; i++) { pair[i].score = p->score[member[i]]; pair[i].gain = p->label[member[i]]; }
+        p->ndcg[q] = ndcg_of(pair, n, gain);
+    }
+    free(pair);
+    free(gain);
+    return ok || fail(NULL, 0, "out of memory: %zu pairs", p->n);
+}
+
 static bool comparison_sample(const comparison *c, pairs *p) {
     kpd_error e;
     double auc;
@@ -356,8 +401,9 @@ static bool comparison_sample(const comparison *c, pairs *p) {
     if (!p->has_query) return true;
     p->auc = (float *)calloc(2 * c->n_queries, sizeof *p->auc);
     if (!p->auc) return fail(NULL, 0, "out of memory: %zu queries", c->n_queries);
-    return !kpdt_auc_by_query(p->score, p->yes, c->query, p->n, c->n_queries, NULL, p->auc, &auc, &e) ||
-           fail(NULL, 0, "%s", e.message);
+    if (kpdt_auc_by_query(p->score, p->yes, c->query, p->n, c->n_queries, NULL, p->auc, &auc, &e))
+        return fail(NULL, 0, "%s", e.message);
+    return comparison_ndcg(c, p);
 }
 
 // A comparison by pair is one of the same pairs only.
@@ -408,7 +454,8 @@ static bool comparison_print(const job *j, comparison *c) {
     if (p->has_query) print_count(f, "queries", (int64_t)c->n_queries, (int64_t)c->n_queries, two);
     if (c->runs > 1) print_count(f, "runs", c->runs, c->runs, two);
     for (int i = 0; i < (p->has_assistant ? PAIRS_FIGURES : PAIRS_PEARSON_ASSISTANT); i++) {
-        if (i != PAIRS_IN_QUERY || p->has_query) print_figure(f, PAIRS_FIGURE[i], out, PAIRS_FIGURES, i, two);
+        if ((i != PAIRS_IN_QUERY && i != PAIRS_NDCG) || p->has_query)
+            print_figure(f, PAIRS_FIGURE[i], out, PAIRS_FIGURES, i, two);
     }
     return true;
 }
