@@ -25,7 +25,8 @@ PAPER3 = {  # recall, precision, F1
     "large": (.92, .81, .86), "distilled": (.92, .78, .85), "foreign": (.91, .76, .83), "small": None, "random": None}
 NAMES3 = {"large": "large, shop's texts (eBERT)", "distilled": "small, distilled from it (microBERT)",
           "foreign": "large, another shop's (ModernBERT)", "small": "small, shop's texts", "random": "small, no texts"}
-NEGATIVES = {"batch": "of the batch", "bm25": "BM25", "mined": "mined once", "ance": "mined in three rounds (ANCE)"}
+NEGATIVES = {"batch": "of the batch", "bm25": "BM25", "mined": "mined once", "ance": "mined in three rounds (ANCE)",
+             "ngame": "of a batch of like items (NGAME)"}
 
 
 def read(path):
@@ -93,12 +94,13 @@ def table1(folder, students):
         rows.append([NAMES1[name], interval(t["f1"]), number(t["precision"][0]), number(t["recall"][0]),
                      number(sum(rho) / len(rho)) if rho else "-", change.get(name, "-"), interval(t["auc"]),
                      interval(t["auc_in_query"]),
-                     interval(of["f1"]) if of else "-", interval(of["spearman"]) if of else "-",
+                     *(interval(of[f]) if of else "-" for f in ("f1", "ndcg_in_query", "spearman")),
                      " / ".join(paper(PAPER1[name], i) for i in range(4))])
     print("**Table 1.** F1, precision, recall on the LLM's labels of unseen pairs; rho, Spearman with the assistant of the same "
-          f"seed;\nF1 less that of {other}; AUC, and within a query; F1 and Spearman under the truth; the paper's "
-          "F1 / P / R / rho.\n")
-    table(["loss", "F1", "P", "R", "rho", f"F1 - {other}'s", "AUC", "AUC in query", "F1, truth", "Spearman, truth", "paper"], rows)
+          f"seed;\nF1 less that of {other}; AUC, and within a query; F1, NDCG within a query and Spearman under the truth; the "
+          "paper's F1 / P / R / rho.\n")
+    table(["loss", "F1", "P", "R", "rho", f"F1 - {other}'s", "AUC", "AUC in query", "F1, truth", "NDCG, truth",
+           "Spearman, truth", "paper"], rows)
     assistant = read(f"{folder}/pairs/assistant.llm.tsv")
     if assistant:
         print("The assistant itself: " + ", ".join(
