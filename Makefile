@@ -3,7 +3,7 @@
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
-#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr+kd"; paper-more: its table 3, and negatives
+#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr+kd"; paper-more, paper-million: see bench/paper
 #   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
@@ -30,8 +30,8 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all install uninstall test demo paper paper-more warn asan tsan cblas bits cross i386 wasm mingw machines fuzz bench
-.PHONY: asan_tests asan_cli bench-peers test-real clean
+.PHONY: all install uninstall test demo paper paper-more paper-million warn asan tsan cblas bits cross i386 wasm mingw machines
+.PHONY: fuzz bench asan_tests asan_cli bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES) $(EXAMPLES_CXX)
 
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
@@ -93,8 +93,8 @@ HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/files.h tool
 $(B)/tests.d/%.o: tests/%.c $(HEADERS)
 	@mkdir -p $(B)/tests.d
 	$(CC) $(STD) $(WARN) $(CFLAGS) $(OWN) -Itests -c -o $@ $<
-# These have a copy of the implementation each. COPY and SCALAR are the sanitizers', with which a copy takes a minute: the kernels
-# of every level are in kpd.o and in test_kernels.c.
+# These have a copy of the implementation each. COPY and SCALAR are the sanitizers', with which a copy takes a minute: what they
+# leave out is checked in kpd.o, and the kernels of every level are there and in test_kernels.c.
 $(B)/tests.d/test_kernels.o: OWN = $(COPY)
 $(addprefix $(B)/tests.d/test_,convert.o layers.o): OWN = $(COPY) $(SCALAR)
 $(B)/tests.d/test_shop.o: tools/shop.h
@@ -148,6 +148,10 @@ paper-more: $(B)/kpd
 	$(B)/kpd run bench/paper/bases.ini --dir $P/bases $(MORE)
 	$(B)/kpd run bench/paper/negatives.ini --dir $P/negatives $(MORE) --set round=$$(($(STEPS) / 3))
 	python3 bench/paper/report.py $P
+# A million items, by models that make paper left.
+paper-million: $(B)/kpd
+	mkdir -p $P/million
+	$(B)/kpd run bench/paper/million.ini --dir $P/million
 
 # The library, tools, tests and examples with each compiler and standard, and the library with each option on and off.
 warn:
@@ -160,7 +164,8 @@ $(B)/tests_cpp: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h $(TESTS)
 SANITIZER = $(shell command -v clang >/dev/null && echo CC=clang CXX=clang++)   # gcc takes minutes over the same code
 asan:
 	$(MAKE) B=$(B)/asan $(SANITIZER) CFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all" \
-	    COPY=-fno-sanitize=alignment,null,object-size,pointer-overflow SCALAR=-DKPD_NO_SIMD $(addprefix $(B)/asan/,tests tests_cpp kpd catalogue)
+	    COPY=-fno-sanitize=alignment,null,object-size,pointer-overflow SCALAR=-DKPD_NO_SIMD \
+	    $(addprefix $(B)/asan/,tests tests_cpp kpd catalogue)
 	@mkdir -p $(B)/tmp
 	@export ASAN_OPTIONS=allocator_may_return_null=1 && $(MAKE) -Otarget --no-print-directory asan_tests asan_cli
 asan_tests:
