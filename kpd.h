@@ -70,7 +70,7 @@
 //     >>recommend    250  embed, search, drop duplicates, filter          kpd__recommend
 //     part B: kernels, read once per level
 //     >>kernels      820  16 lanes, and what is built from them alone
-//     >>gemm         210  chains: f32 products                            gemm
+//     >>gemm         270  chains: f32 products                            gemm
 //     >>quantised    430  int8 and bf16 products                          rounded_gemm
 //     >>attention    360  in f32, bf16 and int8                           attention
 //     >>scans        200  scores of an index's vectors, and the best      scan, above, nodes, codes
@@ -541,8 +541,9 @@ KPDDEF kpd_status kpd_model_convert(const kpd_model *m, const kpd_convert_desc *
 
 typedef struct kpd_index kpd_index;
 
-// Where embedding and scoring spend their time. A product's share has its activation and its rounding to bf16 or int8.
-// The norms are those of the layers; the head is pooling and modules, or pooler and classifier.
+// Where embedding and scoring spend their time. A product's share has its activation and its rounding to bf16 or int8; on
+// amx a norm rounds to int8 for the product that follows. The norms are those of the layers; the head is pooling and
+// modules, or pooler and classifier.
 #define KPD_STAGE_LIST(X)                                                                                              \
     X(STAGE_TOKENIZE, "tokenize") X(STAGE_EMBEDDING, "embedding") X(STAGE_QKV, "qkv") X(STAGE_ATTENTION, "attention")  \
     X(STAGE_OUTPUT, "output") X(STAGE_UP, "up") X(STAGE_DOWN, "down") X(STAGE_NORMS, "norms") X(STAGE_HEAD, "head")
@@ -1603,7 +1604,7 @@ typedef enum kpd__operand {
 } kpd__operand;
 
 // Rows that a product reads or writes: of floats, `ld` from one to the next, or of bf16 as a level's products read them, behind
-// one another. One of the two is not NULL. rounded: of floats that are read, they lie in the product's workspace already.
+// one another. One of the two is not NULL. rounded: all rows lie rounded in the product's workspace too, which holds so many.
 typedef struct kpd__strip { float *floats; size_t ld; uint8_t *halves; bool rounded; } kpd__strip;
 
 // Of what is read only, nothing is written.
@@ -6629,13 +6630,13 @@ typedef struct kpd__rows {
     kpd__scratch *all;
 } kpd__rows;
 
-// x = norm(x + y) of some rows. Whether they are also rounded as `reader`, a matrix or NULL, takes them, and lie in the workspace
-// of its product, until another product uses it.
+// x = norm(x + y) of some rows. Whether they are also rounded as `reader`, a matrix or NULL, takes them, and lie in the
+// workspace of its product, until another product uses it.
 static bool kpd__norm_rows(const kpd__rows *r, const kpd__norm *norm, const kpd__matrix *reader, const float *y, size_t rows,
                            float *x, kpd__scratch *own) {
     const kpd__ops *ops = r->ops;
     bool rounded = false;
-    if (reader && ops->norm_round && kpd__norm_rounds(reader) && !own->observed) {
+    if (reader && ops->norm_round && kpd__norm_rounds(reader)) {
         kpd__arena a = {(char *)own->product, 0, false};
         const kpd__workspace room = kpd__workspace_lay(ops->operand, reader, &a);
         rounded = rows <= room.n_rows;
@@ -6646,7 +6647,8 @@ static bool kpd__norm_rows(const kpd__rows *r, const kpd__norm *norm, const kpd_
     return rounded;
 }
 
-// Feed-forward and its norm of n rows, a piece at a time. Where all are one piece x may be rounded, and is for `reader` after.
+// Feed-forward and its norm of n rows, a piece at a time. x may be rounded, and `reader` be given, where n is at most
+// kpd__chunk.
 static kpd__strip kpd__feed_forward(const kpd__rows *r, kpd__strip x, size_t n, float *y, const kpd__matrix *reader,
                                     kpd__scratch *own) {
     const kpd__layer *l = r->layer;
@@ -6689,8 +6691,8 @@ static void kpd__text_attention(const kpd__rows *r, size_t i, size_t q, size_t e
                 kpd__context(r) + at * h);
 }
 
-// What follows attention and knows no neighbours, for rows [from, to). Returns them, rounded for the matrix `reader`, or NULL,
-// where that saves time.
+// What follows attention and knows no neighbours, for rows [from, to). Returns them; rounded for `reader`, unless that is NULL,
+// where it saves time.
 static kpd__strip kpd__layer_rest(const kpd__rows *r, const kpd__matrix *reader, size_t from, size_t to, kpd__scratch *own) {
     size_t h = r->width;
     float *context = kpd__context(r) + from * h, *y = r->all->y + from * h;

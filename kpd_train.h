@@ -1006,8 +1006,8 @@ typedef struct kpdt__ops {
 
 #define KPDT__CHAIN 512         // products of a sum of similarities that are one chain; and vectors that are taken together
 #define KPDT__GROUP 84          // rows of a weight gradient that a task takes at a time: 6 x 14 and 14 x 6 of a tile
-#define KPDT__TOKENS 256        // tokens that a weight gradient packs at a time: 16 columns of them fill half of L1
-#define KPDT__PANELS 8          // panels packed in one walk over those tokens, since rows lie pages apart
+#define KPDT__TOKENS 256        // tokens that a weight gradient packs at a time: a panel of them is 16 KB
+#define KPDT__PANELS 8          // panels packed in one walk over those tokens, since rows lie pages apart; even
 #define KPDT__CBLAS_FROM 262144 // multiply-adds of a group from which on a call to a BLAS is worth it
 #define KPDT__PACK (KPDT__TOKENS * (KPDT__GROUP + 16 * KPDT__PANELS))
 
@@ -7353,11 +7353,11 @@ KPD__INLINE void KPDT__NAME(pack_panels)(const float *x, size_t ldx, size_t toke
         for (size_t c = 0; c < k; c += 16) kpd__store(out + (c * tokens + t * 16), kpd__load_n(x + c, kpd__part_n(c, k)));
 }
 
-// Columns of dW from a panel on, of which m are left: all n rows. Returns how many were done, those of one panel, or of two where
-// a level has the registers.
-KPD__INLINE size_t KPDT__NAME(panel_gradient)(const float *tiles, const float *panel, size_t n_panels, size_t tokens, size_t n,
-                                              size_t m, float *dw, size_t k) {
-    const bool two = KPD__LEVEL == 3 && n_panels > 1 && m >= 32;
+// Columns of dW from a panel on, of which m are left: all n rows. Returns how many were done, those of one panel, or of two on
+// AVX-512, which has the registers.
+KPD__INLINE size_t KPDT__NAME(panel_gradient)(const float *tiles, const float *panel, size_t tokens, size_t n, size_t m,
+                                              float *dw, size_t k) {
+    const bool two = KPD__LEVEL == 3 && m >= 32;
     for (size_t r = 0; r < n; r += KPD__ROWS) {
         const size_t rows = kpd__min(KPD__ROWS, n - r);
         const float *tile = tiles + r * tokens;
@@ -7382,7 +7382,7 @@ static void KPDT__NAME(weight_gradient)(const float *dy, size_t ldy, const float
         for (size_t c = 0; c < k;) {
             const size_t i = c / 16 % KPDT__PANELS;
             if (!i) KPDT__NAME(pack_panels)(x + c, ldx, tokens, k - c, panels);
-            c += KPDT__NAME(panel_gradient)(scratch, panels + i * tokens * 16, KPDT__PANELS - i, tokens, n, k - c, dw + c, k);
+            c += KPDT__NAME(panel_gradient)(scratch, panels + i * tokens * 16, tokens, n, k - c, dw + c, k);
         }
     }
 }

@@ -1698,6 +1698,7 @@ run 0 $kpd eval pairs "$dir/q.tsv"; value queries 3; figure auc_in_query 0.40000
 figure ndcg_in_query 0.846713 0.693426 1.000000; cp "$dir/out" "$dir/first"
 sed 's/^.[678]/.5/' "$dir/q.tsv" | grep b > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; value ndcg_in_query 0.871049
 printf '.7\t0\t\tb\n.7\t1\t\tb\n.6\t.6\t\tb\n' > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; value ndcg_in_query 0.809153
+printf '.7\t0\t\tb\n.6\t1\t\tc\n' > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; figure ndcg_in_query - - -
 cut -f1,2,4 "$dir/q.tsv" > "$dir/q3.tsv"
 run 0 $kpd eval pairs "$dir/q3.tsv" --columns 'score label query'; same "$dir/first" "$dir/out"
 cut -f1,2 "$dir/q.tsv" > "$dir/in"; run 0 $kpd eval pairs "$dir/in"; lines 14       # each pair is drawn by itself

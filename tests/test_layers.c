@@ -404,9 +404,10 @@ static void a_zero_vector_has_no_gradient(void) {
     for (int i = 0; i < 20; i++) CHECK(dx[i] == 0);
 }
 
-// dW of n x k over t tokens, in one call and in two, against double.
+// dW of n x k over t tokens, in one call and in two, against one number after the other, at every level. k is more than what is
+// packed at a time, and no whole number of panels.
 static void weight_gradient_is_a_chain(void) {
-    enum { N = 29, K = 37, T = 600 };
+    enum { N = 29, K = 293, T = 600 };
     static float dy[T * N], x[T * K], dw[N * K], two[N * K], scratch[KPDT__PACK];
     numbers("dy", dy, T * N); numbers("x", x, T * K);
     kpd__scalar_train_ops.weight_gradient(dy, N, x, K, T, N, K, dw, scratch);
@@ -419,6 +420,12 @@ static void weight_gradient_is_a_chain(void) {
             for (size_t t = 0; t < T; t++) chain = kpd__fma(dy[t * N + i], x[t * K + j], chain);
             CHECK(chain == dw[i * K + j]);
         }
+    for (int l = KPD_SIMD_SCALAR; l < KPD_SIMD_COUNT; l++) {
+        if (!kpd_simd_available((kpd_simd)l)) continue;
+        memset(two, 0, sizeof two);
+        kpdt__ops_of((kpd_simd)l)->weight_gradient(dy, N, x, K, T, N, K, two, scratch);
+        CHECK_THAT(!memcmp(dw, two, sizeof dw), "level %s: another gradient", kpd_simd_name((kpd_simd)l));
+    }
 }
 
 static void dropout_keeps_the_mean(void) {
