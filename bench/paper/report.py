@@ -42,6 +42,7 @@ def number(x, digits=3):
     if x is None:
         return "-"
     text = f"{x:.{digits}f}"
+    text = text if float(text) else text.lstrip("-")
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
