@@ -2755,10 +2755,9 @@ KPD__INLINE void kpd__four_lay(kpd__four_rows *f, const float *x, size_t ldx, si
     }
 }
 
-// Rows [from, rows) of x.
 KPD__INLINE void kpd__amx_round(const kpd__matrix *w, const float *inscale, bool offset, const float *x, size_t ldx,
-                                size_t from, size_t rows, const kpd__workspace *to) {
-    for (size_t r = from; r < rows; r += 4) {
+                                size_t rows, const kpd__workspace *to) {
+    for (size_t r = 0; r < rows; r += 4) {
         kpd__four_rows f;
         kpd__four_limits limits;
         kpd__four_lay(&f, x, ldx, r, rows, to);
@@ -2773,33 +2772,32 @@ static void kpd__amx_round_rows(const kpd__matrix *w, kpd__operand operand, cons
                                 const kpd__workspace *to) {
     const bool offset = w->rounding == KPD__OFFSET;
     if (!w->bytes || w->rounding == KPD__SIGNED_16 || w->k % 64) KPD__NAME(round_rows)(w, operand, x, ldx, rows, to);
-    else if (w->inscale && offset) kpd__amx_round(w, w->inscale, true, x, ldx, 0, rows, to);
-    else if (w->inscale) kpd__amx_round(w, w->inscale, false, x, ldx, 0, rows, to);
-    else if (offset) kpd__amx_round(w, NULL, true, x, ldx, 0, rows, to);
-    else kpd__amx_round(w, NULL, false, x, ldx, 0, rows, to);
+    else if (w->inscale && offset) kpd__amx_round(w, w->inscale, true, x, ldx, rows, to);
+    else if (w->inscale) kpd__amx_round(w, w->inscale, false, x, ldx, rows, to);
+    else if (offset) kpd__amx_round(w, NULL, true, x, ldx, rows, to);
+    else kpd__amx_round(w, NULL, false, x, ldx, rows, to);
 }
 
 // add_norm and round_rows in one walk over each four rows, whose limits are found as the norm stores them.
 KPD__INLINE void kpd__amx_norm_by(const kpd__norm *p, const kpd__matrix *w, const float *inscale, const float *y, size_t rows,
                                   float *x, const kpd__workspace *to) {
-    const size_t k = w->k, whole = rows / 4 * 4;
-    for (size_t r = 0; r < whole; r += 4) {
+    const size_t k = w->k;
+    for (size_t r = 0; r < rows; r += 4) {
+        const size_t n = kpd__min(4, rows - r);
         float mean[4], scale[4];
         kpd__four_rows f;
         kpd__four_limits limits;
         kpd__four_lay(&f, x, k, r, rows, to);
-        KPD__NAME(row_moments)(p, y ? y + r * k : NULL, 4, k, x + r * k, mean, scale);
+        KPD__NAME(row_moments)(p, y ? y + r * k : NULL, n, k, x + r * k, mean, scale);
         kpd__four_none(&limits);
         for (size_t i = 0; i < k; i += 16) {
-            KPD__NAME(norm_part)(p, mean, scale, 4, k, i, 16, x + r * k);
+            if (n == 4) KPD__NAME(norm_part)(p, mean, scale, 4, k, i, 16, x + r * k);
+            else KPD__NAME(norm_part)(p, mean, scale, n, k, i, 16, x + r * k);
             kpd__four_more(&limits, inscale, false, f.x, i);
         }
-        kpd__four_ranges(&limits, false, &f, r, 4, to);
+        kpd__four_ranges(&limits, false, &f, r, n, to);
         kpd__four_round(&f, inscale, k);
     }
-    if (whole == rows) return;
-    KPD__NAME(add_norm)(p, y ? y + whole * k : NULL, rows - whole, k, x + whole * k);
-    kpd__amx_round(w, inscale, false, x, k, whole, rows, to);
 }
 static void kpd__amx_norm_round(const kpd__norm *p, const kpd__matrix *w, const float *y, size_t rows, float *x,
                                 const kpd__workspace *to) {
@@ -12016,12 +12014,13 @@ KPD__EACH_HEIGHT(KPD__MICRO_HALF)
 #endif
 #define KPD__PAIR_ACC(r) kpd__v c##r = kpd__set(0), d##r = c##r;
 #define KPD__PAIR_OUT(r) __asm__ volatile("prefetchw %0\n\tprefetchw %1" : : "m"(out[r * ldo]), "m"(out[r * ldo + next]));
-#define KPD__PAIR_STEP(r) {                                                                                            \
-        kpd__v x = kpd__set(*KPD__THREE_AT(r));                                                                        \
+#define KPD__BOTH_STEP(r, number) {                                                                                    \
+        kpd__v x = kpd__set(number);                                                                                   \
         KPD__HIDE_VECTOR(x);                                                                                           \
         c##r = kpd__fmadd(x, w, c##r);                                                                                 \
         d##r = kpd__fmadd(x, v, d##r);                                                                                 \
     }
+#define KPD__PAIR_STEP(r) KPD__BOTH_STEP(r, *KPD__THREE_AT(r))
 #define KPD__PAIR_STORE(r)                                                                                             \
     kpd__store(out + r * ldo, kpd__add(c##r, bias[0]));                                                                \
     kpd__store(out + r * ldo + next, kpd__add(d##r, bias[1]));
@@ -12096,12 +12095,7 @@ KPD__INLINE void kpd__outer(size_t rows, const float *a, size_t lda, const float
 #if KPD__LEVEL == 3
 // The same with two panels b and other, each [n][16], for columns 0 to 31 of c.
 #define KPD__OUTER_ACC(r) kpd__v c##r = kpd__load(c + r * ldc), d##r = kpd__load(c + r * ldc + 16);
-#define KPD__OUTER_STEP(r) {                                                                                           \
-        kpd__v x = kpd__set(a[r]);                                                                                     \
-        KPD__HIDE_VECTOR(x);                                                                                           \
-        c##r = kpd__fmadd(x, w, c##r);                                                                                 \
-        d##r = kpd__fmadd(x, v, d##r);                                                                                 \
-    }
+#define KPD__OUTER_STEP(r) KPD__BOTH_STEP(r, a[r])
 #define KPD__OUTER_STORE(r) kpd__store(c + r * ldc, c##r); kpd__store(c + r * ldc + 16, d##r);
 #define KPD__OUTER(R)                                                                                                  \
     static void KPD__NAME(outer_pair##R)(const float *a, size_t lda, const float *b, const float *other, size_t n,     \
@@ -12118,6 +12112,7 @@ KPD__EACH_HEIGHT(KPD__OUTER)
 #undef KPD__OUTER_ACC
 #undef KPD__OUTER_STEP
 #undef KPD__OUTER_STORE
+#undef KPD__BOTH_STEP
 #undef KPD__HIDE_VECTOR
 
 #define KPD__ENTRY(R) KPD__NAME(outer_pair##R),

@@ -101,6 +101,15 @@ def section(data, i, end):
     return (name, kind, (a, b, c), flags, payload), offset + size
 
 
+def sections(data):
+    """Each entry of the table, and where its payload ends."""
+    count = header(data)[3]
+    end = 64 + 128 * count
+    for i in range(count):
+        entry, end = section(data, i, end)
+        yield entry, end
+
+
 def describe(name, kind, shape, flags, payload):
     marks = ("R" if flags & REQUIRED else "-") + ("S" if flags & SUMMED else "-")
     line = f"  {name:48} {marks} {TYPES[kind]:12} {'x'.join(map(str, shape)):>16} {len(payload):>10} bytes"
@@ -116,9 +125,8 @@ def read(path):
         data = f.read()
     kind, major, minor, count = header(data)
     print(f"{path}: {kind}, version {major}.{minor}, {len(data)} bytes, {count} sections")
-    end = 64 + 128 * count
-    for i in range(count):
-        entry, end = section(data, i, end)
+    end = 64
+    for entry, end in sections(data):
         print(describe(*entry))
     need(end == len(data) or (up(end, 64) == len(data) and not data[end:].strip(b"\0")), "bytes behind the last section")
 

@@ -80,11 +80,8 @@ def head_of(path):
     """The softmax head of a checkpoint, weight [2, 3 dim] and bias [2]: the last of its weights, each padded to 16."""
     with open(path, 'rb') as f:
         data = f.read()
-    end, sections = 64 + 128 * read_format.header(data)[3], {}
-    for i in range(read_format.header(data)[3]):
-        (name, _, _, _, payload), end = read_format.section(data, i, end)
-        sections[name] = payload
-    weights = torch.tensor(array.array('f', sections['weights']))
+    payload = {name: payload for (name, _, _, _, payload), _ in read_format.sections(data)}
+    weights = torch.tensor(array.array('f', payload['weights']))
     n = 6 * BertConfig.from_pretrained(DIR + '/bi').hidden_size
     at = len(weights) - 16 - -(-n // 16) * 16
     return weights[at:at + n].reshape(2, -1), weights[-16:-14]
