@@ -1712,6 +1712,8 @@ run 0 $kpd eval pairs "$dir/a1" --against "$dir/a1"; figure auc 0.750000 "$(col 
     0.000000 0.000000 0.000000 1.000000
 run 0 $kpd eval pairs "$dir/a1,$dir/a2" --against "$dir/b1,$dir/b1"; value runs 2; value auc 0.875000
 [ "$(col auc 5)" = 0.250000 ] && [ "$(col auc 8)" = 0.625000 ] || wrong "$(grep '^auc	' "$dir/out")"
+cp "$dir/out" "$dir/two"
+run 0 $kpd eval pairs "$dir/a1,$dir/a2" --against "$dir/b1"; same "$dir/two" "$dir/out"     # one stands beside each
 run 0 $kpd eval pairs "$dir/a1,$dir/a1"; value auc 0.750000
 run 0 $kpd eval pairs "$dir/a1" --against "$dir/b1" --dev "$dir/a2,$dir/b1"; value threshold 0.450000
 [ "$(col threshold 5)" = 0.100000 ] || wrong "the second threshold is $(col threshold 5)"
@@ -1783,7 +1785,8 @@ printf '0\ta\t0\n0\tb\t1\n2\ta\t1\n2\td\t1\n' > "$dir/j3.tsv"
 run 0 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --other-judge "$dir/j3.tsv"; value pr 0.600000
 [ "$(col pr 5),$(col unjudged 5),$(col pr 8)" = 0.600000,1,0.000000 ] || wrong "$(grep '^pr	' "$dir/out")"
 run 2 $kpd eval auction "$dir/r.tsv" "$dir/j.tsv" --against a --other-judge b; says "are two comparisons"
-run 2 $kpd eval auction "$dir/r.tsv,$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv"; says "2 runs, but 1 of --against"
+run 2 $kpd eval auction "$dir/r.tsv,$dir/r.tsv" "$dir/j.tsv" --against "$dir/r.tsv,$dir/r.tsv,$dir/r.tsv"
+says "2 runs, but 3 of --against"
 
 # a b c, a d: 4 of 5 differ. Of the log's 4 keyphrases a is the head, c and what is not there (d) the tail; b, d are new.
 t eval_auction_beyond

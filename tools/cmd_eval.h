@@ -68,11 +68,14 @@ static bool names_of(name_list *x, const char *list, int most) {
     return true;
 }
 
-// The runs of a system, and with --against of another: of both as many. DONE, or how the command ends.
+// The runs of a system, and with --against of another: of both as many, or one of that, which then stands beside each, as what
+// was not trained does. DONE, or how the command ends.
 static int runs_of(const job *j, const char *name, const char *list, name_list names[2], int *runs) {
     if (!names_of(&names[0], list, MAX_RUNS)) return BAD_USAGE;
     if (j->o.against && !names_of(&names[1], j->o.against, MAX_RUNS)) return BAD_USAGE;
     *runs = names[0].n;
+    if (names[1].n == 1)
+        while (names[1].n < *runs) names[1].name[names[1].n++] = names[1].name[0];
     if (!j->o.against || names[1].n == *runs) return DONE;
     return usage("%s: %d runs, but %d of --against", name, *runs, names[1].n);
 }

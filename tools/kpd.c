@@ -370,8 +370,8 @@ static const command COMMANDS[] = {
      "of D columns, or a cross-encoder's probability.\n"
      "--against: a second system's scores of the same pairs, or its model, and the paired differences, first minus second,\n"
      "with p. Names with commas between them are runs (training seeds) of one system: figures are means over them, and runs\n"
-     "are drawn too, the same of both systems. --dev then has a file for each file of scores. 10000 resamples up to 2000\n"
-     "pairs (of all runs), fewer beyond, at least 1000.\n\n"
+     "are drawn too, the same of both systems; one of --against stands beside each, as a system that has no seeds. --dev has\n"
+     "a file for each file of scores. 10000 resamples up to 2000 pairs (of all runs), fewer beyond, at least 1000.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv --against other.kpd"},
     {NULL, "eval auction", run_eval_auction, 2, 2,
      "-o --filter --threshold --against --other-judge --items --log --deciles --model --dim",
