@@ -956,6 +956,16 @@ says "$dir/shop2: holds items.tsv already; expected another folder, or --force"
 run 0 $kpd simulate -o $dir/shop2 --items 300 --queries 200 --seed 7 --placebo shuffled --force
 cmp -s $shop/llm.tsv $dir/shop2/llm.tsv && wrong "the placebo has the LLM's labels"
 same $shop/sr.tsv $dir/shop2/sr.tsv
+sed 's/^positions = 0$/positions = 1/' $shop/shop.ini > "$dir/in"; run 0 $kpd simulate "$dir/in" -o $dir/shopp
+for f in ctr purchases sr_scored; do same $shop/$f.tsv $dir/shopp/$f.tsv; done      # the same shop, and the same log in all
+awk -F '\t' -v OFS='\t' '{ p = $1 OFS $2 OFS $3; if (p != last) { if (NR > 1) print last, n, k; last = p; n = k = at = 0 }
+    if ($6 <= at || $6 > 48) exit 1; at = $6; n += $4; k += $5 } END { print last, n, k }' $dir/shopp/log.tsv > "$dir/in"
+same $shop/log.tsv "$dir/in"
+# A rate by how often a pair was looked at, not shown, is higher.
+weights=$(awk 'BEGIN { for (i = 1; i <= 48; i++) printf "%s%.6f", (i > 1 ? "," : ""), 1 / i }')
+run 0 $kpd label ctr $dir/shopp/log.tsv --min-impressions 40 --threshold 0.2; cp "$dir/out" "$dir/have"
+run 0 $kpd label ctr $dir/shopp/log.tsv --min-impressions 40 --threshold 0.2 --weights $weights
+[ $(wc -l < "$dir/out") -gt $((2 * $(wc -l < "$dir/have"))) ] || wrong "weights of positions change nothing"
 run 0 $kpd simulate -o $dir/shop2 --items 60 --queries 30 --world 0 --force; grep -q '^world = 0$' $dir/shop2/shop.ini || wrong "not W0"
 no_temp
 

@@ -429,8 +429,10 @@ static const command COMMANDS[] = {
      "llm_scored.tsv: the pairs of sr.tsv and llm.tsv again, TAB score 0 to 1 TAB number of the query; log.tsv: the first three\n"
      "columns TAB impressions TAB clicks, for `kpd label ctr --min-impressions 40`; purchases.tsv: TAB purchases;\n"
      "test_popularity.tsv: row TAB popularity; corpus.txt: titles and queries; shop.ini: all settings, which can be edited and\n"
-     "given as SHOP.ini (a key left out has its default). Prints what it measured. Worlds: 0 without bias, 1 clicks depend on position and popularity, 2 a filter, 3 (the default) both,\n"
-     "4 a noisier LLM, 5 more that only pictures show, 6 an LLM that errs by query and by attribute, not by pair.\n"
+     "given as SHOP.ini (a key left out has its default). `positions = 1` there: log.tsv has a row for each position where a\n"
+     "pair was shown, TAB position, for `kpd label ctr --weights`. Prints what it measured. Worlds: 0 without bias, 1 clicks\n"
+     "depend on position and popularity, 2 a filter, 3 (the default) both, 4 a noisier LLM, 5 more that only pictures show, 6\n"
+     "an LLM that errs by query and by attribute, not by pair.\n"
      "--placebo: the LLM's labels dealt anew, or the truth.\n\n"
      "    kpd simulate -o shop --seed 7"},
     {NULL, "simulate judge", run_judge, 1, ANY_NUMBER, "-o --by --pairs",

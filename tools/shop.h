@@ -161,6 +161,7 @@ typedef struct shop_desc {
     double llm_by_query;                // 0 = none, W6: .5. Share of the noise's variance that a query's pairs share
     double llm_by_attribute;            // 0 = none, W6: .5. That a type's items share for a value, brand or model
     double held_out;                    // 0 = .05. Items for dev, and as many for test
+    int32_t positions;                  // 0 = none: the log says where a pair was shown, a row for each position
     shop_parallel parallel;             // of shop_create; the shop is the same however it runs
 } shop_desc;
 
@@ -219,7 +220,8 @@ bool shop_write_tuned(const shop *s, FILE *f);          // the pairs of llm, by 
 bool shop_write_rated(const shop *s, FILE *f);          // the pairs of llm_dev, label 0, 0.33, 0.67 or 1: people's grades
 bool shop_write_sr_scored(const shop *s, FILE *f);      // keyphrase, title, category, label, score 0 to 1, number of the query
 bool shop_write_llm_scored(const shop *s, FILE *f);     // of the LLM: its probability; of shuffled labels the label again
-bool shop_write_log(const shop *s, FILE *f);            // keyphrase, title, category, impressions, clicks; no held-out items
+bool shop_write_log(const shop *s, FILE *f);            // keyphrase, title, category, impressions, clicks, with `positions` the
+                                                        // position, from 1; no held-out items
 bool shop_write_purchases(const shop *s, FILE *f);      // keyphrase, title, category, purchases (from 1) of the log's clicks
 bool shop_write_popularity(const shop *s, FILE *f);     // of test items: row from 0, popularity
 bool shop_write_corpus(const shop *s, FILE *f);         // a title or query a line
@@ -359,7 +361,7 @@ enum {
     SHOP__POOL_ATTRIBUTES = 12, SHOP__ATTRIBUTES = 4, SHOP__MAX_VALUES = 10, SHOP__MAX_HEADS = 4,
     SHOP__BRANDS_EACH = 20, SHOP__BRANDS = 8, SHOP__MAX_MODELS = 8, SHOP__MODEL_NAMES = 240, SHOP__MAX_FITS = 4,
     SHOP__FILLERS = 40, SHOP__TITLE_WORDS = 24, SHOP__QUERY_WORDS = 10, SHOP__FEATURES = 4,
-    SHOP__PAGE = 16, SHOP__SHOWN = 48, SHOP__DAYS = 30
+    SHOP__PAGE = 16, SHOP__SHOWN = 48, SHOP__DAYS = 30, SHOP__MOST_CANDIDATES = 1000
 };
 
 typedef enum shop__zipf_power { SHOP__Z6, SHOP__Z8, SHOP__Z10, SHOP__N_ZIPF } shop__zipf_power;
@@ -592,9 +594,9 @@ static int32_t shop__zipf(const shop *s, shop__rng *r, shop__zipf_power z, int32
 
 #define SHOP__KNOBS(I, N) \
     I(world, 3, 0, 6) I(n_items, 6000, 50, 5000000) I(n_queries, 4000, 20, 1000000) I(n_test_items, 0, 1, 5000000) \
-    I(n_sessions, 0, 1, 1000000000) I(n_candidates, 150, 1, 1000) I(n_ctr, 0, 1, 100000000) I(n_sr, 0, 1, 100000000) \
-    I(n_llm, 0, 1, 100000000) I(n_llm_test, 0, 1, 100000000) \
-    I(impressions, 40, 1, 1000000) I(placebo, 0, 0, 2) \
+    I(n_sessions, 0, 1, 1000000000) I(n_candidates, 150, 1, SHOP__MOST_CANDIDATES) I(n_ctr, 0, 1, 100000000) \
+    I(n_sr, 0, 1, 100000000) I(n_llm, 0, 1, 100000000) I(n_llm_test, 0, 1, 100000000) \
+    I(impressions, 40, 1, 1000000) I(placebo, 0, 0, 2) I(positions, 0, 0, 1) \
     N(eta, 1, 4) N(lambda, .5, 10) N(filter, .45, 1) N(sr_positive, .35, 1) N(reach, .35, 1) N(ctr_threshold, .05, 1) \
     N(ctr_precision, .89, 1) N(rho, 0, 1) N(accessories, .35, 1) N(shared_heads, .15, 1) N(visual_shown, .35, 1) \
     N(hidden, .3, 1) N(wrong_category, .07, 1) N(stuffing, .08, 1) N(first_form, .65, 1) N(alias, .15, 1) \
@@ -1514,47 +1516,69 @@ static void shop__examine(const double *examined, const double *click_p, int32_t
     for (int32_t i = 0; i < page->n; i++) page->p[i] = examined[i] * click_p[page->candidate[i] - first];
 }
 
-static void shop__session(shop *s, shop__rng *r, const shop__page *page) {
+typedef struct shop__seen { int32_t shown, clicks; } shop__seen;
+
+// What a query's candidates came to, each in all or by position: positions is 1 or SHOP__SHOWN.
+typedef struct shop__tally { int32_t positions; shop__seen *seen; } shop__tally;      // [candidate, positions]
+
+static shop__seen *shop__seen_at(const shop__tally *t, int32_t candidate, int32_t position) {
+    return &t->seen[candidate * t->positions + (t->positions > 1 ? position : 0)];
+}
+
+static void shop__session(const shop *s, shop__rng *r, const shop__page *page, int32_t first, const shop__tally *t) {
     int32_t end = SHOP__PAGE;
     while (end < SHOP__SHOWN && shop__chance(r, s->d.reach)) end += SHOP__PAGE;
     for (int32_t i = 0; i < page->n && i < end; i++) {
-        shop__candidate *c = &s->candidates[page->candidate[i]];
+        shop__seen *c = shop__seen_at(t, page->candidate[i] - first, i);
         c->shown++;
         c->clicks += shop__chance(r, page->p[i]);
     }
 }
 
+static int32_t shop__n_sessions(const shop *s, int32_t query, int round) {
+    shop__rng r = shop__stream(s->d.seed, SHOP__SESSIONS, query, round);
+    return (int32_t)floor(s->d.n_sessions * s->queries[query].demand + shop__uniform(&r));
+}
+
 // The sessions are dealt to the days in turn.
-static void shop__sell(shop *s, int32_t query, int32_t n_sessions, int round, const double *examined) {
-    double click_p[1000];                           // as many as n_candidates may be
-    int32_t first = s->candidate_start[query];
-    for (int32_t i = first; i < s->candidate_start[query + 1]; i++)
-        click_p[i - first] = shop__click_p(s, s->candidates[i].item, query);
+static void shop__sell(const shop *s, int32_t query, int round, const double *examined, const shop__tally *t) {
+    double click_p[SHOP__MOST_CANDIDATES];
+    int32_t first = s->candidate_start[query], n = s->candidate_start[query + 1] - first;
+    int32_t n_sessions = shop__n_sessions(s, query, round);
+    memset(t->seen, 0, (size_t)n * (size_t)t->positions * sizeof *t->seen);
+    for (int32_t i = 0; i < n; i++) click_p[i] = shop__click_p(s, s->candidates[first + i].item, query);
     for (int32_t day = 0; day < SHOP__DAYS && day < n_sessions; day++) {
         shop__page page;
         shop__rng r = shop__stream(s->d.seed, SHOP__SESSION, query, day * 2 + round);
         shop__rank(s, query, round, day, &page);
         shop__examine(examined, click_p, first, &page);
-        for (int32_t i = day; i < n_sessions; i += SHOP__DAYS) shop__session(s, &r, &page);
+        for (int32_t i = day; i < n_sessions; i += SHOP__DAYS) shop__session(s, &r, &page, first, t);
     }
 }
 
 static void shop__round_task(void *arg, int32_t range) {
     const shop__ranges *r = (const shop__ranges *)arg;
     shop *s = r->s;
+    shop__seen seen[SHOP__MOST_CANDIDATES];
+    shop__tally t = {1, seen};
     for (int32_t q = shop__range_begin(r, range); q < shop__range_begin(r, range + 1); q++) {
-        shop__rng rng = shop__stream(s->d.seed, SHOP__SESSIONS, q, r->round);
-        int32_t n = (int32_t)floor(s->d.n_sessions * s->queries[q].demand + shop__uniform(&rng));
-        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++)
-            s->candidates[i].shown = s->candidates[i].clicks = 0;
-        shop__sell(s, q, n, r->round, r->examined);
+        shop__sell(s, q, r->round, r->examined, &t);
+        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
+            s->candidates[i].shown = seen[i - s->candidate_start[q]].shown;
+            s->candidates[i].clicks = seen[i - s->candidate_start[q]].clicks;
+        }
     }
+}
+
+// How likely a buyer looks at each position.
+static void shop__examined(const shop *s, double examined[SHOP__SHOWN]) {
+    for (int i = 0; i < SHOP__SHOWN; i++) examined[i] = shop__power(i + 1.0, -s->d.eta);
 }
 
 static void shop__round(shop *s, int round) {
     shop__ranges r = shop__ranges_of(s, 16);                    // demand is uneven
     double examined[SHOP__SHOWN];
-    for (int i = 0; i < SHOP__SHOWN; i++) examined[i] = shop__power(i + 1.0, -s->d.eta);
+    shop__examined(s, examined);
     r.round = round;
     r.examined = examined;
     shop__each_range(&r, shop__round_task);
@@ -1985,25 +2009,60 @@ static bool shop__write_scored(const shop *s, shop_set set, shop__judge *score, 
 bool shop_write_sr_scored(const shop *s, FILE *f) { return shop__write_scored(s, SHOP_SR, shop_sr, f); }
 bool shop_write_llm_scored(const shop *s, FILE *f) { return shop__write_scored(s, SHOP_LLM, shop_llm, f); }
 
-// Of the training items' pairs that were shown: impressions and clicks, or the purchases if there are any.
-static bool shop__write_shown(const shop *s, bool purchases, FILE *f) {
+static void shop__write_purchases_of(const shop *s, const shop__candidate *c, int32_t query, FILE *f) {
+    shop_pair p = {c->item, query, 0};
+    int32_t n = shop__purchases(s, c, query);
+    if (!n) return;
+    shop__write_pair(s, &p, f);
+    fprintf(f, "\t%d\n", (int)n);
+}
+
+static void shop__write_seen(const shop *s, int32_t item, int32_t query, const shop__seen *n, int32_t position, FILE *f) {
+    shop_pair p = {item, query, 0};
+    if (!n->shown) return;
+    shop__write_pair(s, &p, f);
+    fprintf(f, "\t%d\t%d", (int)n->shown, (int)n->clicks);
+    if (position) fprintf(f, "\t%d", (int)position);
+    fputc('\n', f);
+}
+
+// By position the last round is gone through again, as it was.
+static void shop__write_positions_of(const shop *s, int32_t query, const double *examined, const shop__tally *t, FILE *f) {
+    int32_t first = s->candidate_start[query];
+    shop__sell(s, query, 1, examined, t);
+    for (int32_t i = first; i < s->candidate_start[query + 1]; i++)
+        for (int32_t k = 0; k < t->positions && shop__split_of(s, s->candidates[i].item) == SHOP__TRAIN; k++)
+            shop__write_seen(s, s->candidates[i].item, query, shop__seen_at(t, i - first, k), k + 1, f);
+}
+
+static bool shop__write_log_by_position(const shop *s, FILE *f) {
+    double examined[SHOP__SHOWN];
+    shop__tally t = {SHOP__SHOWN, NULL};
+    t.seen = (shop__seen *)malloc(SHOP__MOST_CANDIDATES * SHOP__SHOWN * sizeof *t.seen);
+    if (!t.seen) return false;
+    shop__examined(s, examined);
+    for (int32_t q = 0; q < s->n_queries; q++) shop__write_positions_of(s, q, examined, &t, f);
+    free(t.seen);
+    return !ferror(f);
+}
+
+bool shop_write_log(const shop *s, FILE *f) {
+    if (s->d.positions) return shop__write_log_by_position(s, f);
     for (int32_t q = 0; q < s->n_queries; q++)
         for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
             const shop__candidate *c = &s->candidates[i];
-            shop_pair p = {0, 0, 0};
-            int32_t n = purchases ? shop__purchases(s, c, q) : c->shown;
-            if (!n || shop__split_of(s, c->item) != SHOP__TRAIN) continue;
-            p.item = c->item;
-            p.query = q;
-            shop__write_pair(s, &p, f);
-            if (purchases) fprintf(f, "\t%d\n", (int)n);
-            else fprintf(f, "\t%d\t%d\n", (int)c->shown, (int)c->clicks);
+            shop__seen n = {c->shown, c->clicks};
+            if (shop__split_of(s, c->item) == SHOP__TRAIN) shop__write_seen(s, c->item, q, &n, 0, f);
         }
     return !ferror(f);
 }
 
-bool shop_write_log(const shop *s, FILE *f) { return shop__write_shown(s, false, f); }
-bool shop_write_purchases(const shop *s, FILE *f) { return shop__write_shown(s, true, f); }
+bool shop_write_purchases(const shop *s, FILE *f) {
+    for (int32_t q = 0; q < s->n_queries; q++)
+        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++)
+            if (shop__split_of(s, s->candidates[i].item) == SHOP__TRAIN) shop__write_purchases_of(s, &s->candidates[i], q, f);
+    return !ferror(f);
+}
 
 bool shop_write_popularity(const shop *s, FILE *f) {
     for (int32_t i = 0; i < s->d.n_test_items; i++) fprintf(f, "%d\t%.6f\n", (int)i, shop_popularity(s, s->d.n_items + i));
