@@ -184,9 +184,9 @@ static const command COMMANDS[] = {
      "student whose keyphrases these are, so that `recommend` refuses another one (but conversions of it), as it does with\n"
      "texts. Of equal ids the last wins. A flat index compares a query with all vectors. A tree has N lists of near ones (one\n"
      "for 160, beyond 650,000 vectors fewer), opens those that may have one of the K best, and finds about R (0.95) of these;\n"
-     "it keeps vectors as --store says, none: by 4 bits a number alone. A flat one of --store int8 finds the same as one of\n"
-     "f32, faster. All vectors of a tree are in memory while it is made. A partition, of a language or a shop, say, is what\n"
-     "`search --partition` looks for.\n\n"
+     "it keeps vectors as --store says, none: by 4 bits a number alone. What is best is as these tell: of 10 titles that f32\n"
+     "finds i16 has 10, int8 9.8, none 7.9. A flat one of --store int8 finds the same as one of f32, faster. All vectors of a\n"
+     "tree are in memory while it is made. A partition, of a language or a shop, say, is what `search --partition` looks for.\n\n"
      "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
     {NULL, "index add", run_index_add, 2, 3, "--partition --ids --columns --format",
      "adds keyphrases or vectors, or replaces them",
