@@ -2169,7 +2169,30 @@ done
 run 0 $kpd run bench/paper/bases.ini --dir $p/paper/bases --dry-run --set seeds=1; prints "20 of 20 stages would run"
 prints "distilled: large/last.kpd, which it reads, may change"
 run 0 $kpd run bench/paper/negatives.ini --dir $p/paper/negatives --dry-run --set seeds=1; prints "44 of 44 stages would run"
+mkdir $p/paper/clicks
+run 0 $kpd run bench/paper/clicks.ini --dir $p/paper/clicks --dry-run --set seeds=1; prints "24 of 24 stages would run"
+mkdir $p/real
+for f in start.kpd train.tsv train.hd.tsv train.open.tsv dev.tsv dev.hd.tsv dev.open.tsv yes.tsv yes_by_keyphrase.tsv \
+         keyphrases.txt titles.txt overlap.tsv; do : > $p/real/$f; done
+run 0 $kpd run bench/paper/real.ini --dir $p/real --dry-run --set seeds=1; prints "43 of 43 stages would run"
 run 0 $kpd run $p/small.ini --dir $p/ref --dry-run; prints "0 of 12 stages would run"
+
+# The page of a pipeline's figures; what it needs beyond Python is not everywhere.
+t report
+if command -v python3 > /dev/null; then
+    report() { run $1 python3 tools/report.py "$dir/report" -o "$dir/report.html"; }
+    report 1; says "report: no such folder"
+    mkdir "$dir/report" "$dir/report/pairs"; printf '0\t1\n' > "$dir/report/scores.tsv"; report 1; says "report: no file of kpd eval"
+    printf '.9\t1\n.8\t0\n.7\t1\n.1\t0\n' > "$dir/in"; printf '.1\t1\n.2\t0\n.3\t1\n.4\t0\n' > "$dir/b"
+    run 0 $kpd eval pairs "$dir/in" --against "$dir/b" -o "$dir/report/pairs/one.llm.tsv"
+    run 0 $kpd eval pairs "$dir/b" -o "$dir/report/pairs/two.llm.tsv"
+    printf 'figure\tvalue\tlow\thigh\nf1\t1\n' > "$dir/report/cut.tsv"; report 1; says "cut.tsv:2: 2 columns, expected 4"
+    rm "$dir/report/cut.tsv"
+    if python3 -c 'import jinja2, matplotlib' 2> /dev/null; then
+        report 0; prints "report.html: 1 table(s), 0 training(s)"
+        grep -q '<td>two</td>' "$dir/report.html" && grep -q '0.750 <small>' "$dir/report.html" || wrong "no such row in the page"
+    else report 1; says "report.py needs matplotlib and jinja2"; [ ! -e "$dir/report.html" ] || wrong "a page without pictures"; fi
+fi
 
 # ---- demo ---------------------------------------------------------------------------------------------------------
 

@@ -66,6 +66,7 @@ def draw(runs, keep, path):
     axes[-1].set_xlabel("step")
     figure.suptitle(", ".join(runs))
     figure.savefig(path, dpi=120)
+    pyplot.close(figure)
 
 
 def name_of(path, paths):
