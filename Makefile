@@ -3,7 +3,7 @@
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
-#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr+kd"; paper-more, paper-million: see bench/paper
+#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr+kd"; paper-more, -real, -million: see bench/paper
 #   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
@@ -30,8 +30,8 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all install uninstall test demo paper paper-more paper-million warn asan tsan cblas bits cross i386 wasm mingw machines
-.PHONY: fuzz bench asan_tests asan_cli bench-peers test-real clean
+.PHONY: all install uninstall test demo paper paper-more paper-real paper-million warn asan tsan cblas bits cross i386 wasm
+.PHONY: mingw machines fuzz bench asan_tests asan_cli bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES) $(EXAMPLES_CXX)
 
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
@@ -140,18 +140,31 @@ paper: $(B)/kpd
 	python3 bench/paper/by_item.py $P/shop/llm.tsv > $P/made.tmp && mv $P/made.tmp $P/llm_by_item.tsv
 	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
 	$(PAPER)
-	python3 bench/paper/report.py $P $(STUDENTS)
-# Beside what make paper left, of seeds that it had: what students begin with, and where negatives come from.
+	python3 bench/paper/tables.py $P $(STUDENTS)
+# Beside what make paper left, of seeds that it had: what students begin with, where negatives come from, and weighted clicks.
 MORE = --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS)
 paper-more: $(B)/kpd
-	mkdir -p $P/bases $P/negatives
+	mkdir -p $P/bases $P/negatives $P/clicks
 	$(B)/kpd run bench/paper/bases.ini --dir $P/bases $(MORE)
 	$(B)/kpd run bench/paper/negatives.ini --dir $P/negatives $(MORE) --set round=$$(($(STEPS) / 3))
-	python3 bench/paper/report.py $P
+	$(B)/kpd run bench/paper/clicks.ini --dir $P/clicks $(MORE) --set world=$(WORLD)
+	python3 bench/paper/tables.py $P
 # A million items, by models that make paper left.
 paper-million: $(B)/kpd
 	mkdir -p $P/million
 	$(B)/kpd run bench/paper/million.ini --dir $P/million
+# Of judged pairs that are not in the tree, by a model that is neither.
+R = $(B)/real
+paper-real: SEEDS = 1 2 3
+paper-real: STEPS = 200
+paper-real: $(B)/kpd
+	@[ -n "$(KPD_DATA)" ] && [ -n "$(KPD_MODELS)" ] || { \
+	    echo "make $@ needs KPD_DATA, a folder with items.tsv, train.tsv, dev.tsv, and KPD_MODELS, one with all-MiniLM-L6-v2"; exit 1; }
+	mkdir -p $R
+	python3 bench/paper/real_parts.py "$(KPD_DATA)" $R $$((8 * $(STEPS)))
+	$(B)/kpd import "$(KPD_MODELS)/all-MiniLM-L6-v2" -o $R/start.kpd --template-item '{title} {sep} {category}' --max-tokens 64
+	$(B)/kpd run bench/paper/real.ini --dir $R $(MORE) --set assistant_steps=$$((25 * $(STEPS) / 8))
+	python3 bench/paper/tables.py $R
 
 # The library, tools, tests and examples with each compiler and standard, and the library with each option on and off.
 warn:

@@ -10,7 +10,7 @@ asked only with it. Run it with a Python that has sentence-transformers.
 - The mean and least cosine to sentence-transformers in f32, of the first --texts titles and queries.
 - With --sts, a CSV of sentence, sentence, score: Spearman of cosine and score, and its change from f32.
 - With KPD_DATA: Spearman of the dev pairs' logits to those in f32, of a trained cross-encoder: FILE.kpd, or else one that
-  bench/real/train.py trains in build/accuracy (minutes; gone on with when interrupted, not done twice).
+  `make paper-real` left in build/real.
 
 int8 stands there as it is and with 16-bit inputs of query, key and value, each on random tokens and calibrated on 500 texts
 that are not among those measured: titles, or pairs of train.tsv.
@@ -26,7 +26,7 @@ KINDS = ['f32', 'bf16', 'int8', 'int8 wide', 'int8 calibrated', 'int8 wide calib
 CHANGE, RANKS = .002, {'bf16': .999, 'int8': .995}      # targets
 ap = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
 ap.add_argument('--sts')
-ap.add_argument('--cross')
+ap.add_argument('--cross', default='build/real/assistant/1/last.kpd')
 ap.add_argument('--texts', type=int, default=1000)
 ap.add_argument('--threads', type=int, default=1)
 a = ap.parse_args()
@@ -98,13 +98,6 @@ def pairs(name):
     return ['\t'.join((r[0], *items[r[1]])) for r in rows if r[1] in items]
 
 
-def trained():
-    """A cross-encoder of one epoch from the model."""
-    subprocess.run([sys.executable, 'bench/real/train.py', '--stages', 'assistant', '--out', OUT, '--threads', str(a.threads)],
-                   env=dict(os.environ, KPD_MODELS=PEERS + '/models'), check=True)
-    return OUT + '/assistant/last.kpd'
-
-
 def cross(path):
     dev, f32 = write('dev.txt', pairs('dev')), None
     for k, m in converted(path, 'cross', pairs('train')[:500]).items():
@@ -128,7 +121,7 @@ def main():
     if a.sts:
         sts(models)
     if 'KPD_DATA' in os.environ:
-        cross(a.cross or trained())
+        cross(a.cross)
 
 
 main()

@@ -1,6 +1,7 @@
-"""The tables beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder, and in its folders bases and negatives.
+"""The tables beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder, and in its folders bases, negatives
+and clicks; or those of real pairs, of what real.ini left.
 
-    python3 report.py FOLDER [STUDENT ...]
+    python3 tables.py FOLDER [STUDENT ...]
 
 Of the students that are named, or of all. Table 1 compares F1 with that of the last, or with Pearson's; table 2 with
 LLM+CTR+KD's.
@@ -9,6 +10,9 @@ the table's rows, is below .05; anything less is a tie. What is not there is lef
 import glob
 import os
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+from report import holm  # noqa: E402
 
 PAPER1 = {  # F1, precision, recall, rho
     "mse": (.81, .77, .86, .78), "cosent": (.87, .86, .88, .82), "pearson": (.88, .87, .88, .87),
@@ -27,6 +31,12 @@ NAMES3 = {"large": "large, shop's texts (eBERT)", "distilled": "small, distilled
           "foreign": "large, another shop's (ModernBERT)", "small": "small, shop's texts", "random": "small, no texts"}
 NEGATIVES = {"batch": "of the batch", "bm25": "BM25", "mined": "mined once", "ance": "mined in three rounds (ANCE)",
              "ngame": "of a batch of like items (NGAME)"}
+
+CLICKS = {"plain": "CTR", "weighted": "CTR, weighted", "all": "LLM+CTR+KD", "weighted-all": "LLM+CTR+KD, weighted"}
+REAL = {"overlap": "token overlap", "start": "untrained", "assistant": "assistant", "labels": "labels", "grades": "grades",
+        "kd": "labels + KD", "mnr": "labels + MNR", "mined": "labels + MNR, mined", "lists": "labels + KL over what was mined",
+        "items": "labels + MNR of items, mined"}
+PARTS = {"hd": "Home Depot", "open": "ESCI and Icecat"}
 
 
 def read(path):
@@ -48,15 +58,6 @@ def number(x, digits=3):
 
 def interval(cells, digits=3):
     return f"{number(cells[0], digits)} [{number(cells[1], digits)}, {number(cells[2], digits)}]"
-
-
-def holm(p):
-    """{name: p} adjusted for being tested together"""
-    out, worst = {}, 0
-    for i, name in enumerate(sorted(p, key=p.get)):
-        worst = max(worst, min(1, (len(p) - i) * p[name]))
-        out[name] = worst
-    return out
 
 
 def differences(tables, figure, reference):
@@ -193,10 +194,49 @@ def negatives(folder):
                for n, t in by["truth"].items()])
 
 
+def clicks(folder):
+    tables = tables_of(CLICKS, [], folder + "/auction/{}.tsv")
+    change = differences(tables, "pass@10", "")
+    if tables:
+        print("**Clicks by impressions that are weighed by position**, by the truth: Pass@10, and less that of the same labels without "
+              "weights;\nKP and PR behind the search engine's filter.\n")
+        table(["labels", "Pass@10", "less without weights", "KP", "PR"],
+              [[CLICKS[n], interval(t["pass@10"]), change[n] if n.startswith("weighted") else "-", interval(t["kp"], 0),
+                interval(t["pr"])] for n, t in tables.items()])
+
+
+def real(folder):
+    tables = tables_of(REAL, [], folder + "/pairs/{}.tsv")
+    narrow = tables_of(REAL, [], folder + "/pairs/{}.64.tsv")
+    graded = tables_of(REAL, [], folder + "/grades/{}.tsv")
+    students = {n: t for n, t in tables.items() if n not in ("overlap", "start", "assistant")}
+    change = {figure: differences(students, figure, "labels") for figure in ("auc", "auc_in_query")}
+    begin, end = tables["start"]["auc"][0], tables["assistant"]["auc"][0]
+    print("**Real pairs.** Cosines of 384 columns; in brackets intervals over seeds and keyphrases; differences to the student of "
+          "labels; the share of\nthe assistant's gain over the untrained; NDCG and Spearman's correlation by grades; AUC of 64 "
+          "columns.\n")
+    table(["", "AUC", "less labels'", "of the gain", "AP", "AUC in query", "less labels'", "NDCG", "Spearman", "AUC, 64"],
+          [[REAL[n], interval(t["auc"]), change["auc"].get(n, "-"),
+            f"{100 * (t['auc'][0] - begin) / (end - begin):.0f} %" if n in students else "-", number(t["ap"][0]),
+            interval(t["auc_in_query"]), change["auc_in_query"].get(n, "-"),
+            *(number(graded[n][f][0]) if n in graded else "-" for f in ("ndcg_in_query", "spearman")),
+            interval(narrow[n]["auc"]) if n in narrow else "-"] for n, t in tables.items()])
+    print("**From one source to the other.** Students of labels of one, tested on both; less the untrained model.\n")
+    on = {n: {part: read(f"{folder}/pairs/{n}.on.{part}.tsv") for part in PARTS} for n in PARTS}
+    table(["learned from"] + [f"{figure} on {name}" for name in PARTS.values() for figure in (
+        "AUC", "less untrained's", "in query", "less untrained's")],
+          [[PARTS[n]] + [cell for t in tables.values() for figure in ("auc", "auc_in_query") for cell in (
+              interval(t[figure][:3]), interval(t[figure][6:9]))] for n, tables in on.items() if all(tables.values())])
+
+
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    table1(sys.argv[1], sys.argv[2:])
-    table2(sys.argv[1], sys.argv[2:])
-    table3(sys.argv[1] + "/bases")
-    negatives(sys.argv[1] + "/negatives")
+    if os.path.exists(sys.argv[1] + "/pairs/overlap.tsv"):
+        real(sys.argv[1])
+    else:
+        table1(sys.argv[1], sys.argv[2:])
+        table2(sys.argv[1], sys.argv[2:])
+        table3(sys.argv[1] + "/bases")
+        negatives(sys.argv[1] + "/negatives")
+        clicks(sys.argv[1] + "/clicks")
