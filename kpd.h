@@ -661,7 +661,9 @@ KPDDEF void       kpd_index_get_info(const kpd_index *x, kpd_index_info *out);
 KPDDEF int64_t    kpd_index_count(const kpd_index *x);                  // vectors: info.count
 
 // Adds n vectors v [n, dim], or replaces those whose id is there; of equal ids in one call the last wins. All or nothing:
-// on MEMORY, or a value that is not finite (INPUT, `where` = the row), or a zero vector under cosine, nothing changes.
+// on MEMORY, or a value that is not finite (INPUT, `where` = the row), or a zero vector under cosine, or in a tree under dot or
+// l2 one longer than 1e15, nothing changes. But in a tree of int16, int8 or int4 the 16 vectors of a block share the step of
+// their numbers: next to one that is 100 times as long, under dot or l2, int8 leaves little of the others, and for good.
 // Only ids that are new need room: a tree asks for some where a replaced vector's new neighbours have no place, but without it
 // the vector stays among its old ones, where searches of less than recall 1 find it less well until kpd_index_compact. Where
 // half of a tree is new since recalls were measured, they are measured again, on the calling thread: 128 dim multiply-adds for
@@ -725,8 +727,8 @@ typedef struct kpd_search_desc {
 // the k best of what passes, at the same recall; where ids, bits or partitions leave few vectors, these are all compared.
 // Scores are those of the vectors that kpd_index_get gives, a chain over dim each. out [n, k]; counts [n] says how many of each
 // row are written (of all fewer than k only when no more qualify). d NULL = defaults. Errors: ARGUMENT (k < 0; recall, gamma or
-// min_score out of range; a filter's list that does not ascend), INPUT (a query that is not finite or, under cosine, has no
-// direction, `where` = its row), LIMIT (k or dim over the session's). Allocates nothing. Cost: n * count * dim multiply-adds,
+// min_score out of range; a filter's list that does not ascend), INPUT (a query that an upsert would refuse, `where` = its
+// row), LIMIT (k or dim over the session's). Allocates nothing. Cost: n * count * dim multiply-adds,
 // of a tree a few hundredths of that, and reading the filter's lists once. Threads share out the vectors of a flat index, but
 // the queries of a tree.
 KPDDEF kpd_status kpd_index_search(kpd_session *s, const kpd_index *x, const float *q, size_t n, const kpd_search_desc *d,
@@ -784,8 +786,8 @@ typedef struct kpd_recommend_desc {
     kpd_search_desc search;             // k = candidates an item, before duplicates and filter
     kpd_lookup_t *lookup; void *lookup_user;   // required
     kpd_relevance_t *relevance; void *relevance_user;   // in place of an assistant
-    float min_relevance;                // keep relevances of at least this; 0 = all. Ours: no value is in the paper
-    bool rank_by_relevance;             // else by similarity
+    float min_relevance;                // keep relevances of at least this; 0 = all. Ours: no value is in the paper. This and
+    bool rank_by_relevance;             // that want one of the two; else by similarity
     bool same_words_are_duplicates;     // "case iphone" = "iphone case"
     int32_t reserved[4];
 } kpd_recommend_desc;
@@ -6979,6 +6981,7 @@ static kpd_status kpd__embed_from(kpd_session *s, const kpd_model *m, kpd_tower 
     kpd__call c;
     if (m->desc.kind != KPD_BI_ENCODER)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: the model is a cross-encoder, expected a bi-encoder");
+    if (kpd__range(e, "embed: tower", (int)tower, KPD_ITEM, KPD_KEYPHRASE)) return KPD_ERR_ARGUMENT;
     if (dim < 0 || dim > kpd__full_dim(&m->desc))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "embed: dim is %d, expected 0 to the model's %d", (int)dim,
                          (int)kpd__full_dim(&m->desc));
@@ -7558,6 +7561,13 @@ static kpd_status kpd__writable(const kpd_index *x, kpd_error *e) {
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "index: is mapped or borrowed, hence read-only; open it with copy to change it");
 }
 
+// Of a vector in a tree under dot and l2: so that no sum of squares overflows, of however many vectors.
+#define KPD__LONGEST 1e15f
+
+static bool kpd__short_enough(const kpd_index *x, const float *v) {
+    return x->kind == KPD_FLAT || x->metric == KPD_COSINE || x->ops->dot(v, v, (size_t)x->dim) <= KPD__LONGEST * KPD__LONGEST;
+}
+
 // Squares that overflow or vanish count as no length, since the unit vector would not be finite or not of length 1.
 static kpd_status kpd__vectors_check(const kpd_index *x, const float *v, size_t n, const char *what, kpd_error *e) {
     size_t dim = (size_t)x->dim;
@@ -7567,6 +7577,9 @@ static kpd_status kpd__vectors_check(const kpd_index *x, const float *v, size_t 
         if (bad < dim)
             return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "%s %llu: value %llu is not finite", what, (unsigned long long)i,
                              (unsigned long long)bad);
+        if (!kpd__short_enough(x, v + i * dim))
+            return kpd__fail(e, KPD_ERR_INPUT, (int64_t)i, "%s %llu: is longer than %g, too long for a tree", what,
+                             (unsigned long long)i, (double)KPD__LONGEST);
         if (x->metric != KPD_COSINE) continue;
         square = x->ops->dot(v + i * dim, v + i * dim, dim);
         if (!kpd__finite(square) || square < 1e-24f)
@@ -10709,9 +10722,11 @@ static kpd_status kpd__merger_check(const kpd__merger *m, const kpd_index *y, fl
         const kpd_index *x = kpd__merged_from(m, i, &slot);
         kpd__label l = kpd__label_get(x, slot);
         size_t size = kpd__text_size(l.text);
-        if (x->read_only) kpd__slot_get(x, slot, row);
-        if (x->read_only && kpd__not_finite(row, (size_t)x->dim) < (size_t)x->dim)
-            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the vector of id %lld is not finite", (long long)l.id);
+        bool look = x->read_only || (y->kind == KPD_TREE && x->kind == KPD_FLAT);
+        if (look) kpd__slot_get(x, slot, row);
+        if (look && (kpd__not_finite(row, (size_t)x->dim) < (size_t)x->dim || !kpd__short_enough(y, row)))
+            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the vector of id %lld is not finite, or too long for a tree",
+                             (long long)l.id);
         if (!kpd__text_inside(x, l.text) || !kpd__add_ok(*bytes, size, bytes))
             return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the text of id %lld is not inside its index's texts",
                              (long long)l.id);
@@ -11023,6 +11038,9 @@ static kpd_status kpd__recommend_check(const kpd_session *s, const kpd_recommend
                          (int)kpd__full_dim(&d->student->desc));
     if (!(d->min_relevance >= 0 && d->min_relevance <= 1))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: min_relevance is %g, expected 0 to 1", (double)d->min_relevance);
+    if (!d->assistant && !d->relevance && (d->min_relevance > 0 || d->rank_by_relevance))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "recommend: %s without an assistant or a relevance",
+                         d->rank_by_relevance ? "rank_by_relevance" : "min_relevance");
     if (kpd__session_fits(s, d->student, e) || (d->assistant && kpd__session_fits(s, d->assistant, e))) return KPD_ERR_LIMIT;
     return kpd__search_check(s, d->index, search, e);
 }

@@ -779,6 +779,28 @@ static void check_merge_refused(kpd_index *x, const kpd_index *y, const char *na
     kpd_index_destroy((kpd_index *)(uintptr_t)before);
 }
 
+// A flat index keeps vectors of any length; a tree, which adds up squares, does not.
+static void a_tree_takes_no_vector_that_is_too_long(void) {
+    kpd_index_desc d;
+    kpd_index *tree = NULL, *flat = NULL;
+    float v[DIM] = {1, -2e15f};
+    int64_t id = 3;
+    for (int metric = KPD_DOT; metric <= KPD_L2; metric++) {
+        memset(&d, 0, sizeof d);
+        d.dim = DIM; d.metric = (kpd_metric)metric;
+        CHECK_OK(kpd_index_create(&d, &flat, &error));
+        CHECK_OK(kpd_index_upsert(flat, &id, v, 1, &error));
+        d.kind = KPD_TREE;
+        CHECK_OK(kpd_index_create(&d, &tree, &error));
+        CHECK_STATUS(kpd_index_upsert(tree, &id, v, 1, &error), KPD_ERR_INPUT);
+        CHECK_STATUS(kpd_index_merge(tree, (const kpd_index *const *)&flat, 1, NULL, NULL, &error), KPD_ERR_FORMAT);
+        CHECK_THAT(strstr(error.message, "id 3") != NULL, "%s", error.message);
+        CHECK_INT(info_of(tree).count, 0);
+        kpd_index_destroy(flat);
+        kpd_index_destroy(tree);
+    }
+}
+
 static void merge_refused(void) {
     kpd_index_desc d;
     kpd_index *x = NULL, *y = NULL;
@@ -967,6 +989,7 @@ SUITE(life) {
     RUN(life, filters_agree);
     RUN(life, filters_refused);
     RUN(life, appended_and_compacted);
+    RUN(life, a_tree_takes_no_vector_that_is_too_long);
     RUN(life, merge_refused);
     RUN(life, compact_and_merge_can_be_cancelled);
     RUN(life, texts_refused);

@@ -469,8 +469,13 @@ static void rank_by_relevance(void) {
 static void no_assistant(void) {
     kpd_recommend_desc d = base(15);
     d.assistant = NULL;
-    d.min_relevance = 1;                                                // there is none to compare
-    d.rank_by_relevance = true;                                         // so it stays by similarity
+    d.min_relevance = 0.5f;                                             // of what nobody says
+    CHECK_STATUS(kpd_recommend(session, &d, items, 1, got, counts, &error), KPD_ERR_ARGUMENT);
+    CHECK(strstr(error.message, "min_relevance without an assistant"));
+    d.min_relevance = 0; d.rank_by_relevance = true;
+    CHECK_STATUS(kpd_recommend(session, &d, items, 1, got, counts, &error), KPD_ERR_ARGUMENT);
+    CHECK(strstr(error.message, "rank_by_relevance without an assistant"));
+    d.rank_by_relevance = false;
     CHECK(check(&d) > 0);
     CHECK(isnan(got[0].relevance));
     for (int32_t j = 1; j < counts[0]; j++) CHECK(got[j - 1].similarity >= got[j].similarity);

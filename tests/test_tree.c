@@ -449,6 +449,11 @@ static void bad_arguments(void) {
     CHECK_INT(error.where, 2);
     memset(vectors + 32, 0, 16 * sizeof *vectors);
     CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_INPUT);
+    d.metric = KPD_DOT;
+    vectors[33] = 1e16f;                // which would leave a radius that no file may have
+    CHECK_STATUS(kpd_index_build(&d, NULL, ids, vectors, 100, &x, &error), KPD_ERR_INPUT);
+    CHECK_INT(error.where, 2);
+    d.metric = KPD_COSINE;
     CHECK(!x);
     ids[2] = ids[3];
     vectors[33] = 1;
@@ -635,16 +640,30 @@ static void every_section(void) {
     kpd_session_destroy(s);
 }
 
-// Numbers whose codes are infinite can be indexed, if not measured; what is wrong with a query of many is told of that one.
+// The longest vectors that a tree takes leave nothing in it that a file may not have, and no score twice; what is wrong with a
+// query of many is told of that one.
 static void numbers_at_the_limit(void) {
     kpd_session *s = open_session(KPD_SIMD_AUTO);
     kpd_index_desc d = tree_desc(32, KPD_DOT, KPD_INT8);
+    kpd_open_desc verified;
     kpd_index *x;
-    fill(500, 32, 3);
-    for (size_t i = 0; i < 500; i += 3) vectors[i * 32] = 3.4e38f;
-    x = build(500, d);
-    CHECK_INT(info_of(x).count, 500);
-    kpd_index_destroy(x);
+    for (int metric = KPD_DOT; metric <= KPD_L2; metric++) {
+        d.metric = (kpd_metric)metric;
+        fill(500, 32, 3);
+        for (size_t i = 0; i < 500; i += 3) vectors[i * 32] = 9.9e14f;
+        x = build(500, d);
+        CHECK_INT(info_of(x).count, 500);
+        CHECK_OK(kpd_index_save(x, test_tmp("long.kpi"), &error));
+        kpd_index_destroy(x);
+        memset(&verified, 0, sizeof verified);
+        verified.verify = true;
+        if (!CHECK_OK(kpd_index_open(test_tmp("long.kpi"), &verified, &x, &error))) continue;
+        search(s, x, dial(10, 0.95f), hits, counts);
+        for (int32_t i = 0; i < counts[0]; i++)
+            for (int32_t j = 0; j < i; j++) CHECK(hits[i].id != hits[j].id);
+        kpd_index_destroy(x);
+    }
+    d.metric = KPD_DOT;
     fill(1000, 32, 3);
     x = build(1000, d);
     vectors[700 * 32 + 5] = NAN;
