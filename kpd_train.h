@@ -405,7 +405,7 @@ KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *fro
 
 typedef struct kpdt_trainer_desc {
     uint32_t abi;
-    const kpd_model *start;             // required; copied. Either kind; separate towers are trained separately
+    const kpd_model *start;             // required; copied. Either kind, f32; separate towers are trained separately
     const kpdt_source *sources; int32_t n_sources;   // none: the host brings its batches
     const kpd_model *assistant;         // whose probability is t where a loss has teacher KPDT_BY_ASSISTANT; must outlive
     const kpd_model *mlm_teacher;       // what MLM_KL follows; copied. With an mlm_head, the start's vocabulary, and positions
@@ -4124,6 +4124,9 @@ static kpd_status kpdt__trainer_check(const kpdt_trainer_desc *d, kpd_error *e) 
     kpd_status s;
     if (d && kpd__desc_check("training", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
     if (!d || !d->start) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: desc.start is missing");
+    if (d->start->desc.dtype > KPD_F32)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the weights of start are %s, expected f32",
+                         kpd_dtype_name(d->start->desc.dtype));
     if (!kpd__allocator_ok(&d->allocator))
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
     s = kpd__parallel_check(&d->parallel, e);

@@ -850,6 +850,24 @@ static void hostile_batches_are_refused(void) {
     job_close(&j);
 }
 
+// What was rounded is no start: the trained model would be written as f32.
+static void start_is_f32(void) {
+    job j;
+    kpd_convert_desc d = {0};
+    kpd_model *rounded = NULL;
+    kpdt_trainer *t = NULL;
+    kpd_error e;
+    job_open(&j, KPD_BI_ENCODER);
+    d.dtype = KPD_INT8;
+    if (CHECK_OK(kpd_model_convert(j.start, &d, &rounded, &e))) {
+        j.d.start = rounded;
+        CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_ARGUMENT);
+        CHECK_THAT(strstr(e.message, "the weights of start are int8") != NULL, "%s", e.message);
+        kpd_model_destroy(rounded);
+    }
+    job_close(&j);
+}
+
 // Losses and dev read one logit, whoever brings the batch.
 static void a_cross_encoder_of_several_logits_is_refused(void) {
     job j;
@@ -1380,6 +1398,7 @@ SUITE(trainer) {
     RUN(trainer, jobs_that_cannot_be_meant_are_refused);
     RUN(trainer, batches_that_cannot_be_learned_are_refused);
     RUN(trainer, hostile_batches_are_refused);
+    RUN(trainer, start_is_f32);
     RUN(trainer, a_cross_encoder_of_several_logits_is_refused);
     RUN(trainer, what_a_host_puts_into_a_batch_is_asked_anew);
     RUN(trainer, the_assistant_is_asked_about_the_row);

@@ -1123,6 +1123,11 @@ static bool recipe_start_from(recipe *r) {
     bool ok = recipe_open_model(r, "start", r->model.start, &from);
     if (!ok) return false;
     d = *kpd_model_get_desc(from);
+    if (d.dtype > KPD_F32) {
+        kpd_model_destroy(from);
+        return recipe_fail(r, recipe_line_of(&r->at_model, "start"), "%.300s: its weights are %s, expected f32", r->model.start,
+                           kpd_dtype_name(d.dtype));
+    }
     layers = recipe_count_layers(r, &d);
     if (!recipe_override(r, &d) && !layers) { r->start = from; return true; }
     ok = layers >= 0 && recipe_make_model(r, &d, from, &r->start) && (!layers || recipe_take_layers(r, from));
