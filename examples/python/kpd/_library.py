@@ -11,56 +11,67 @@ import threading
 import weakref
 from ctypes import (POINTER, Structure, byref, c_bool, c_char, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32,
                     c_uint64, c_void_p)
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 ABI = 5                         # of kpd.h, for which the structs below are written
 
 Reserved = c_int32 * 4
 
 
-class Allocator(Structure):
+class Struct(Structure):
+    """A struct whose integers fit: ctypes alone would cut them."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        for name, value in fields.items():
+            kept = getattr(self, name)
+            if isinstance(value, int) and isinstance(kept, int) and kept != value:
+                raise ValueError(f"{name}: {value} does not fit")
+
+
+class Allocator(Struct):
     _fields_ = [("alloc", c_void_p), ("free", c_void_p), ("user", c_void_p)]
 
 
-class Parallel(Structure):
+class Parallel(Struct):
     _fields_ = [("run", c_void_p), ("user", c_void_p), ("n_threads", c_int32)]
 
 
-class Progress(Structure):
+class Progress(Struct):
     _fields_ = [("report", c_void_p), ("user", c_void_p)]
 
 
-class CError(Structure):
+class CError(Struct):
     _fields_ = [("status", c_int), ("where", c_int64), ("message", c_char * 240)]
 
 
-class Text(Structure):
+class Text(Struct):
     _fields_ = [("data", c_void_p), ("size", c_size_t)]
 
 
-class Input(Structure):
+class Input(Struct):
     _fields_ = [("part", Text * 3), ("n_parts", c_int32)]
 
 
-class Row(Structure):
+class Row(Struct):
     _fields_ = [("keyphrase", Text), ("category", Text), ("title", Text)]
 
 
-class Tokens(Structure):
+class Tokens(Struct):
     _fields_ = [("ids", c_void_p), ("types", c_void_p), ("spans", c_void_p), ("capacity", c_int32), ("count", c_int32),
                 ("truncated", c_bool)]
 
 
-class OpenDesc(Structure):
+class OpenDesc(Struct):
     _fields_ = [("abi", c_uint32), ("data", c_void_p), ("size", c_size_t), ("copy", c_bool), ("verify", c_bool),
                 ("allocator", Allocator), ("reserved", Reserved)]
 
 
-class Module(Structure):
+class Module(Struct):
     _fields_ = [("kind", c_int), ("width", c_int32), ("activation", c_int), ("no_bias", c_bool)]
 
 
-class ModelDesc(Structure):
+class ModelDesc(Struct):
     _fields_ = [("abi", c_uint32), ("architecture", c_int), ("kind", c_int), ("dtype", c_int), ("separate_towers", c_bool),
                 ("no_normalize", c_bool), ("mlm_head", c_bool), ("truncate_dim", c_int32), ("similarity", c_int), ("arithmetic", c_int32),
                 ("n_layers", c_int32), ("width", c_int32), ("n_heads", c_int32), ("ffn_width", c_int32),
@@ -71,30 +82,30 @@ class ModelDesc(Structure):
                 ("allocator", Allocator), ("reserved", Reserved)]
 
 
-class SessionDesc(Structure):
+class SessionDesc(Struct):
     _fields_ = [("abi", c_uint32), ("student", c_void_p), ("assistant", c_void_p), ("max_tokens", c_int32), ("max_k", c_int32),
                 ("max_dim", c_int32), ("simd", c_int), ("clock", c_void_p), ("clock_user", c_void_p), ("progress", Progress),
                 ("parallel", Parallel), ("allocator", Allocator), ("reserved", Reserved)]
 
 
-class IndexDesc(Structure):
+class IndexDesc(Struct):
     _fields_ = [("abi", c_uint32), ("dim", c_int32), ("metric", c_int), ("kind", c_int), ("storage", c_int), ("lists", c_int32),
                 ("recall", c_float), ("fingerprint", c_uint64), ("partition", c_int32), ("simd", c_int), ("progress", Progress),
                 ("allocator", Allocator), ("reserved", Reserved)]
 
 
-class IndexInfo(Structure):
+class IndexInfo(Struct):
     _fields_ = [("count", c_int64), ("bytes", c_int64), ("slots", c_int64), ("text_bytes", c_int64), ("dim", c_int32),
                 ("metric", c_int), ("storage", c_int), ("read_only", c_bool), ("kind", c_int), ("lists", c_int32),
                 ("blocks", c_int32),
                 ("tuned", c_int32), ("recall", c_float), ("fingerprint", c_uint64), ("partition", c_int32)]
 
 
-class Hit(Structure):
+class Hit(Struct):
     _fields_ = [("id", c_int64), ("score", c_float)]
 
 
-class SearchDesc(Structure):
+class SearchDesc(Struct):
     _fields_ = [("abi", c_uint32), ("k", c_int32), ("threshold", c_bool), ("min_score", c_float),
                 ("only_ids", c_bool), ("ids", c_void_p), ("n_ids", c_size_t), ("only_bits", c_bool), ("bits", c_void_p),
                 ("first_bit", c_int64), ("n_bits", c_size_t), ("only_partitions", c_bool), ("partitions", c_void_p),
@@ -103,7 +114,7 @@ class SearchDesc(Structure):
                 ("candidates", c_float), ("reserved", Reserved)]
 
 
-class TuningResult(Structure):
+class TuningResult(Struct):
     _fields_ = [("gamma", c_float), ("breadth", c_float), ("candidates", c_float), ("recall", c_float), ("work", c_int64),
                 ("plain", c_int64)]
 
@@ -111,28 +122,28 @@ class TuningResult(Structure):
 Lookup = ctypes.CFUNCTYPE(c_bool, c_void_p, c_int64, POINTER(Text))
 
 
-class RecommendDesc(Structure):
+class RecommendDesc(Struct):
     _fields_ = [("abi", c_uint32), ("student", c_void_p), ("index", c_void_p), ("assistant", c_void_p), ("search", SearchDesc),
                 ("lookup", Lookup), ("lookup_user", c_void_p), ("relevance", c_void_p), ("relevance_user", c_void_p),
                 ("min_relevance", c_float), ("rank_by_relevance", c_bool), ("same_words_are_duplicates", c_bool),
                 ("reserved", Reserved)]
 
 
-class FoundPhrase(Structure):
+class FoundPhrase(Struct):
     _fields_ = [("id", c_int64), ("similarity", c_float), ("relevance", c_float)]
 
 
-class TrainReport(Structure):
+class TrainReport(Struct):
     _fields_ = [("step", c_int64), ("steps", c_int64), ("source", c_int32), ("loss", c_float), ("rate", c_float),
                 ("grad_norm", c_float), ("texts", c_int64), ("tokens", c_int64), ("rows_seen", c_int64),
                 ("rows_repeated", c_int64), ("rows_left", c_int64), ("dev", c_float), ("best_dev", c_float), ("done", c_bool)]
 
 
-class Watch(Structure):
+class Watch(Struct):
     _fields_ = [("done", c_int64), ("of", c_int64), ("stop", c_int32)]
 
 
-class Allowed(Structure):
+class Allowed(Struct):
     _fields_ = [("ids", c_void_p), ("n", c_size_t)]
 
 
@@ -164,6 +175,7 @@ FUNCTIONS = {
     "kpd_python_recipe_open": "i:sppp", "kpd_python_recipe_close": "v:p", "kpd_python_trainer_create": "i:ppp",
     "kpd_python_recipe_output": "s:p", "kpd_python_recipe_source": "s:pi",
 }
+RANGES = {"i": (-1 << 31, (1 << 31) - 1), "I": (-1 << 63, (1 << 63) - 1)}
 LETTERS: dict[str, Any] = {"i": c_int32, "I": c_int64, "U": c_uint64, "l": c_size_t, "f": c_float, "p": c_void_p, "s": c_char_p,
                            "v": None}
 
@@ -257,10 +269,22 @@ def failure(e: CError) -> Error:
 
 
 def call(name: str, *args: Any) -> None:
-    """A function that takes the error last; Error if it fails. The interpreter's lock is free meanwhile."""
+    """A function that takes the error last; Error if it fails. The interpreter's lock is free meanwhile. An integer that does
+    not fit is a ValueError: ctypes would cut it."""
+    for letter, arg in zip(FUNCTIONS[name][2:], args):
+        if letter in RANGES and not RANGES[letter][0] <= arg <= RANGES[letter][1]:
+            raise ValueError(f"{arg}: expected {RANGES[letter][0]} to {RANGES[letter][1]}")
     e = CError()
     if getattr(lib, name)(*args, byref(e)):
         raise failure(e)
+
+
+def file_name(path: Union[str, "os.PathLike[str]"]) -> bytes:
+    """As C takes it; ValueError where it would end too early."""
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError(f"{os.fspath(path)!r}: a name with a zero byte")
+    return name
 
 
 def number_of(enum: str, text: str) -> int:

@@ -96,6 +96,8 @@ def pointer(text: bytes) -> Optional[int]:
 
 
 def as_list(texts: Iterable[Text]) -> list[Text]:
+    if isinstance(texts, str):
+        raise TypeError("expected a list of texts, found a str")
     return texts if isinstance(texts, list) else list(texts)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._library import (ABI, Allowed, Handle, IndexDesc, IndexInfo, Listener, OpenDesc, SearchDesc, Session, SessionDesc,
-                       Sessions, Text, TuningResult, Watch, call, lib, name_of, number_of, progress_to, run)
+                       Sessions, Text, TuningResult, Watch, call, file_name, lib, name_of, number_of, progress_to, run)
 from ._text import Texts, FloatArray, IdArray, id_array, matrix
 
 Path = Union[str, "os.PathLike[str]"]
@@ -119,7 +119,7 @@ class Index:
              simd: str = "auto") -> "Index":
         """An index file (.kpi): mapped and read-only, or, if writable, read into memory. verify: check every byte."""
         made = c_void_p()
-        call("kpd_index_open", os.fsencode(path), byref(OpenDesc(abi=ABI, copy=writable, verify=verify)), byref(made))
+        call("kpd_index_open", file_name(path), byref(OpenDesc(abi=ABI, copy=writable, verify=verify)), byref(made))
         index = cls.__new__(cls)
         index._own(made, threads, simd)
         return index
@@ -263,7 +263,8 @@ class Index:
     def search(self, x: npt.ArrayLike, k: int = 10, *, recall: Optional[float] = None, min_score: Optional[float] = None,
                among: Optional[npt.ArrayLike] = None) -> tuple[FloatArray, IdArray]:
         """(scores [n, k], ids [n, k]) of the k best of each query x [n, dim], by falling score, then rising id. Where there are
-        fewer, ids are -1 and scores minus infinity. The two are views of one array.
+        fewer, ids are -1 and scores minus infinity; by these they are told from an id -1 that another program gave. The two
+        are views of one array.
 
         recall: of a tree, about what share of the true k best is to be found, 1 = all; None = the index's. min_score: leaves
         out scores below. among: only these ids may be found.
@@ -351,7 +352,7 @@ class Index:
     def save(self, path: Path) -> None:
         """Writes the index file: the old one or the whole new one is there at any time."""
         with self._lock.held():
-            call("kpd_index_save", self._handle, os.fsencode(path))
+            call("kpd_index_save", self._handle, file_name(path))
 
 
 @contextmanager

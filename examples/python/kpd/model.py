@@ -10,13 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _text
-from ._library import (ABI, Handle, Input, Listener, ModelDesc, OpenDesc, Session, SessionDesc, Sessions, Tokens, call, lib,
-                       name_of, number_of)
+from ._library import (ABI, ArgumentError, Handle, Input, Listener, ModelDesc, OpenDesc, Session, SessionDesc, Sessions, Tokens, call,
+                       file_name, lib, name_of, number_of)
 from ._text import FloatArray, Text
 
 Path = Union[str, "os.PathLike[str]"]
 Tower = Literal["item", "keyphrase"]
 TOWERS: dict[str, int] = {"item": 0, "keyphrase": 1}
+
+
+def number_of_tower(tower: str) -> int:
+    if tower not in TOWERS:
+        raise ValueError(f"tower: {tower!r}, expected 'item' or 'keyphrase'")
+    return TOWERS[tower]
+
 
 SLICE = 12e9        # multiply-adds between two looks whether to stop: a quarter of a second of one slow core
 INPUT_SIZE = sizeof(Input)
@@ -37,7 +44,7 @@ class _Model:
 
     def __init__(self, path: Path, *, threads: Optional[int] = None, simd: str = "auto", verify: bool = False) -> None:
         made = c_void_p()
-        call("kpd_model_open", os.fsencode(path), byref(OpenDesc(abi=ABI, verify=verify)), byref(made))
+        call("kpd_model_open", file_name(path), byref(OpenDesc(abi=ABI, verify=verify)), byref(made))
         self._handle = Handle(made, lib.kpd_model_destroy)
         self._desc = ModelDesc.from_address(lib.kpd_model_get_desc(self._handle))
         self.path = os.fspath(path)
@@ -67,7 +74,7 @@ class _Model:
 
     def save(self, path: Path) -> None:
         """Writes the model file: the old one or the whole new one is there at any time."""
-        call("kpd_model_save", self._handle, os.fsencode(path))
+        call("kpd_model_save", self._handle, file_name(path))
 
     def _tokens(self, inputs: _text.Inputs, tower: int, n: int) -> list[npt.NDArray[np.int32]]:
         ids = np.zeros(self.max_seq_length + 8, np.int32)
@@ -93,21 +100,23 @@ class Model(_Model):
         """The vectors [n, dim] of n texts; of one str, its vector [dim].
 
         A text is a str, or for items (title, category). tower: whose template is filled, "item" or "keyphrase". truncate_dim:
-        the first columns, normalised again. out: an array [n, dim] to write to, which is returned. progress(done, of) is
+        the first columns, normalised again. out: an array [n, dim], of one str [dim], to write to, which is returned. progress(done, of) is
         called about ten times a second and stops by returning False, which raises kpd.Cancelled. Ctrl-C is heard within a
         second. The same text gives the same bits, alone or among others, with any number of threads.
         """
         if isinstance(sentences, str):
-            vector: FloatArray = self.encode([sentences], tower=tower, truncate_dim=truncate_dim)[0]
-            return vector
+            row = None if out is None else out[None]
+            vector: FloatArray = self.encode([sentences], tower=tower, truncate_dim=truncate_dim, progress=progress,
+                                             show_progress_bar=show_progress_bar, out=row)[0]
+            return vector if out is None else out
         texts = _text.as_list(sentences)
-        if tower not in TOWERS:
-            raise ValueError(f"tower: {tower!r}, expected 'item' or 'keyphrase'")
-        which = TOWERS[tower]
+        which = number_of_tower(tower)
         inputs = _text.of_texts(self._handle, which, texts, _text.KEYPHRASE if which else _text.ITEM)
         dim = self.dim if truncate_dim is None else truncate_dim
+        if not 1 <= dim <= self.dim:
+            raise ArgumentError(f"truncate_dim: {truncate_dim}, expected 1 to {self.dim}")
         if out is None:
-            out = np.empty((len(texts), max(dim, 0)), np.float32)
+            out = np.empty((len(texts), dim), np.float32)
         elif out.shape != (len(texts), dim) or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
             raise ValueError(f"out: expected float32 of shape {(len(texts), dim)}, contiguous and writeable")
         result = out
@@ -136,7 +145,7 @@ class Model(_Model):
 
     def fingerprint(self, tower: Tower = "item") -> int:
         """A number of all that decides its vectors, as an index keeps it."""
-        return int(lib.kpd_model_fingerprint(self._handle, TOWERS[tower]))
+        return int(lib.kpd_model_fingerprint(self._handle, number_of_tower(tower)))
 
     def similarity(self, a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
         """Scores [n, m] of vectors a [n, dim] with b [m, dim], larger when nearer: cosine, dot, or minus the distance."""
@@ -145,7 +154,7 @@ class Model(_Model):
     def tokenize(self, texts: Iterable[Text], *, tower: Tower = "item") -> list[npt.NDArray[np.int32]]:
         """The token ids that the model sees for each text."""
         given = _text.as_list(texts)
-        which = TOWERS[tower]
+        which = number_of_tower(tower)
         return self._tokens(_text.of_texts(self._handle, which, given, _text.KEYPHRASE if which else _text.ITEM), which,
                             len(given))
 

@@ -7,7 +7,7 @@ from ctypes import byref, c_void_p
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Union
 
-from ._library import Handle, Pool, TrainReport, Watch, call, lib, run, threads_allowed
+from ._library import Handle, Pool, TrainReport, Watch, call, file_name, lib, run, threads_allowed
 
 
 class Report(NamedTuple):
@@ -41,7 +41,7 @@ class Trainer:
     def __init__(self, recipe: Union[str, "os.PathLike[str]"], *, threads: Optional[int] = None) -> None:
         self._pool = Pool(threads_allowed() if threads is None else threads)
         opened, made = c_void_p(), c_void_p()
-        call("kpd_python_recipe_open", os.fsencode(recipe), byref(self._pool.parallel), byref(opened))
+        call("kpd_python_recipe_open", file_name(recipe), byref(self._pool.parallel), byref(opened))
         self._recipe = Handle(opened, lib.kpd_python_recipe_close, self._pool)
         call("kpd_python_trainer_create", self._recipe, byref(made))
         self._trainer = Handle(made, lib.kpdt_trainer_destroy, self._recipe)
@@ -59,30 +59,43 @@ class Trainer:
         made = c_void_p()
         call("kpdt_trainer_model", self._trainer, best, byref(made))
         model = Handle(made, lib.kpd_model_destroy)
-        call("kpd_model_save", model, os.fsencode(path))
+        call("kpd_model_save", model, file_name(path))
 
     def save(self, path: Union[str, "os.PathLike[str]"]) -> None:
         """Writes a checkpoint (.kpc), from which a trainer of the same recipe goes on to the same bits."""
-        call("kpdt_trainer_save", self._trainer, os.fsencode(path))
+        call("kpdt_trainer_save", self._trainer, file_name(path))
 
     def resume(self, path: Union[str, "os.PathLike[str]"]) -> None:
         """Goes on from a checkpoint."""
-        call("kpdt_trainer_resume", self._trainer, os.fsencode(path))
+        call("kpdt_trainer_resume", self._trainer, file_name(path))
 
 
 def _or_none(x: float) -> Optional[float]:
     return None if math.isnan(x) else x
 
 
+FILES = ("checkpoint.kpc", "last.kpd", "best.kpd", "metrics.tsv")      # of a training's folder, the command line's too
+
+
+def _make_room(folder: Path, force: bool) -> None:
+    for file in (folder / name for name in FILES):
+        if file.exists():
+            if not force:
+                raise FileExistsError(f"{file}: a training is there already; force=True replaces it")
+            file.unlink()
+
+
 def train(recipe: Union[str, "os.PathLike[str]"], callback: Optional[Callback] = None, *,
-          threads: Optional[int] = None) -> Trained:
-    """Trains by a recipe, and writes last.kpd, and best.kpd where there is a [dev], into its output folder.
+          threads: Optional[int] = None, force: bool = False) -> Trained:
+    """Trains by a recipe, and writes last.kpd, and best.kpd where there is a [dev], into its output folder, which must not hold
+    a training (FileExistsError) unless force says to replace it.
 
     callback(report) after each step; returning False ends the training there, and what there is is written. Where it is left
     by Ctrl-C or an exception, checkpoint.kpc is written, which Trainer.resume and `kpd train --resume` go on from.
     """
     trainer = Trainer(recipe, threads=threads)
     trainer.output.mkdir(parents=True, exist_ok=True)
+    _make_room(trainer.output, force)
     report: Optional[Report] = None
     try:
         while report is None or not report.done:

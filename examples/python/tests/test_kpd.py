@@ -88,8 +88,17 @@ def test_encode_refuses(shop):
         m.encode([("a", "b", "c")])
     with pytest.raises(ValueError, match="tower"):
         m.encode(["a"], tower="title")
-    with pytest.raises(kpd.ArgumentError, match="dim"):
-        m.encode(["a"], truncate_dim=129)
+    for dim in (129, 0, -1, 2**32 + 5):          # of which the library takes 0 for all columns, and C cuts the last
+        with pytest.raises(kpd.ArgumentError, match="truncate_dim"):
+            m.encode(["a"] * 200, truncate_dim=dim)
+    with pytest.raises(ValueError, match="tower"):
+        m.fingerprint("title")
+    with pytest.raises(ValueError, match="tower"):
+        m.tokenize(["a"], tower="title")
+    with pytest.raises(TypeError, match="a list of texts"):
+        m.tokenize("a title")
+    with pytest.raises(ValueError, match="zero byte"):
+        m.save("a\0b")
     for out in (np.empty((1, 64), np.float32), np.empty((1, 128)), np.empty((2, 128), np.float32)[::2]):
         with pytest.raises(ValueError, match="out"):
             m.encode(["a"] if out.shape[1] == 64 or out.dtype != np.float32 else ["a", "b"], out=out)
@@ -345,6 +354,21 @@ def test_train(shop, tmp_path):
         kpd.train(recipe(shop, tmp_path, "lr = 6"))
 
 
+def test_train_keeps_what_is_there(shop, tmp_path):
+    path = recipe(shop, tmp_path, "steps = 2")
+    last = kpd.train(path).last
+    before = last.read_bytes()
+    path = recipe(shop, tmp_path, "steps = 1")
+    with pytest.raises(FileExistsError, match="last.kpd"):
+        kpd.train(path)
+    assert last.read_bytes() == before
+    (last.parent / "metrics.tsv").write_text("of an earlier one")
+    kpd.train(path, force=True)
+    assert last.read_bytes() != before and not (last.parent / "metrics.tsv").exists()
+    with pytest.raises(OSError, match="none.ini"):
+        kpd.train(tmp_path / "none.ini")
+
+
 def test_train_goes_on_to_the_same_bits(shop, tmp_path):
     path = recipe(shop, tmp_path, "steps = 6")
     whole = kpd.Model(kpd.train(path).last).encode("case")
@@ -353,7 +377,7 @@ def test_train_goes_on_to_the_same_bits(shop, tmp_path):
         if report.step == 3:
             raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        kpd.train(path, interrupted)
+        kpd.train(path, interrupted, force=True)
     t = kpd.Trainer(path, threads=2)
     t.resume(t.output / "checkpoint.kpc")
     assert [t.step().step for _ in range(3)] == [4, 5, 6]
