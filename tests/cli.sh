@@ -267,6 +267,7 @@ i=0
 while [ $i -lt 65536 ]; do printf '\377\377\377\377\377\377\377\377'; i=$((i + 8)); done > "$dir/ff"
 dd if="$dir/ff" of="$dir/nan.kpd" bs=4096 seek=10 conv=notrunc 2> /dev/null
 run 1 $kpd info "$dir/nan.kpd"; says "checksum is wrong"
+run 1 $kpd convert "$dir/nan.kpd" -o "$dir/of_nan.kpd" --dtype f32; says "nan.kpd: "; says "checksum is wrong"
 echo wireless earbuds > "$dir/text"
 for i in 1 2 3 4 5 6 7 8 9; do cat "$dir/phrases"; done > "$dir/many"
 echo "old" > "$dir/kept.npy"
@@ -1074,6 +1075,8 @@ if [ -d $golden/tiny_mean ]; then
     same "$dir/seen-items.kpd" "$dir/x.kpd"
     run 1 $kpd convert "$dir/t.kpd" -o "$dir/x.kpd" --dtype int8 --calibrate $d/keyphrases.tsv --tower keyphrase
     says "$d/keyphrases.tsv:1: "
+    run 1 $kpd import $golden/tiny_mean -o "$dir/x.kpd" --template-pair '{title}'; says "which has no template of pairs"
+    run 1 $kpd import $golden/tiny_cross -o "$dir/x.kpd" --template-item '{title}'; says "which has no template of items or keyphrases"
     run 2 $kpd import $golden/tiny_mean -o "$dir/x.kpd" --calibrate "$dir/few"; says "--calibrate: of --dtype int8 only"
 
     t import_cross_encoder
@@ -1472,6 +1475,12 @@ t train_example
 $kpd help train | sed -n '/^# student.ini/,$p' | sed "s/384/128/; s/minilm/student/; s/= student$/= example/" > $tr/example.ini
 cp $student $assistant $tr
 run 0 $kpd train $tr/example.ini; prints "$tr/example/best.kpd"
+
+t train_of_int8
+run 0 $kpd convert $student -o $tr/student8.kpd --dtype int8
+sed "s/^start = .*/start = student8.kpd/; s/^output = .*/output = of_int8/" $tr/student.ini > $tr/of_int8.ini
+run 1 $kpd train $tr/of_int8.ini; says "of_int8.ini:"; says "student8.kpd: its weights are int8, expected f32"
+[ ! -e $tr/of_int8/metrics.tsv ] || wrong "it has begun"
 
 t train_assistant
 cat > $tr/cross.ini <<END
@@ -2036,8 +2045,11 @@ case $kpd in /*) here=$kpd;; *) here=$(pwd)/$kpd;; esac
 (cd $p/small && "$here" recommend student.2/last.kpd - 2.kpi shop/test_items.tsv -k 20 > ../by_hand.tsv)
 same $p/small/lists/2.tsv $p/by_hand.tsv
 
-# Only what is touched runs again, and ends as it was.
+# Only what is touched runs again, and ends as it was. What a hand changed in a text that a stage writes is not dropped.
 t run_again
+cp $p/small/student.2.ini "$dir/kept"; echo '# mine' >> $p/small/student.2.ini
+run 1 $kpd run $p/small.ini; says "/student.2.ini is not as this stage wrote it"; tail -1 $p/small/student.2.ini | grep -q mine || wrong "it is gone"
+cp "$dir/kept" $p/small/student.2.ini
 rm $p/small/judge.tsv; echo x >> $p/small/vocab.txt
 run 0 $kpd run $p/small.ini --dry-run; prints "vocabulary: vocab.txt is not as it was written"; prints "shop: up to date"
 run 0 $kpd run $p/small.ini; prints "judge: judge.tsv is missing"; prints "2 of 12 stages ran"
@@ -2331,22 +2343,24 @@ if command -v python3 > /dev/null; then
     rm -f "$dir/port" "$dir/a.jsonl"
     python3 tests/llm_server.py "$dir/port" & server=$!
     i=0; while [ ! -s "$dir/port" ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i + 1)); done
-    printf 'good\tt\nnah\tt\ndrop good\tt\nbad\tt\ne good\tt\n' > "$dir/pairs"
+    printf 'good\tt\nnah\tt\ndrop good\tt\nbad\tt\ne good\tt\nhalf good\tt\nnoise good\tt\nlist good\tt\n' > "$dir/pairs"
     run 0 $kpd llm prompts "$dir/pairs" -o "$dir/p.jsonl"
     url=http://127.0.0.1:$(cat "$dir/port")
     ask() { run $1 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/a.jsonl" --url $url --pause 0.01 $2; }
     ask 0 "--limit 2"; says "0 answered before, 2 to ask"
     printf '{"custom_id": "kpd-' >> "$dir/a.jsonl"
-    ask 1; says "2 answered before, 3 to ask"; says "3 of 3 asked, 1 failed"
-    ask 1; says "4 answered before, 1 to ask"
+    ask 1; says "2 answered before, 6 to ask"; says "6 of 6 asked, 1 failed"
+    ask 1; says "7 answered before, 1 to ask"
     run 0 $kpd llm answers "$dir/pairs" "$dir/a.jsonl"
-    exactly 'good\tt\t\t1\nnah\tt\t\t0\ndrop good\tt\t\t1\ne good\tt\t\t1\n'; says "2 failed"
+    exactly 'good\tt\t\t1\nnah\tt\t\t0\ndrop good\tt\t\t1\ne good\tt\t\t1\nhalf good\tt\t\t1\nnoise good\tt\t\t1\nlist good\tt\t\t1\n'
+    says "2 failed"
     kill $server; wait $server 2> /dev/null
     printf '{"cut' > "$dir/p.jsonl"; run 1 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/a.jsonl" --url http://127.0.0.1:1
     says "p.jsonl:1: "
 fi
 
 t demo
+run 1 $kpd demo "$dir/no demo" --items 3; says "n_items is 3, expected 50"; [ ! -e "$dir/no demo" ] || wrong "a folder is left"
 run 0 $kpd demo "$dir/a demo" $small --threads 2; cp "$dir/out" "$dir/first"
 prints "    kpd train student.ini"; prints "by the truth"; prints "15 of 15 stages ran"
 [ "$(grep -c '^Pass@10  .* \[.*\].* \[.*\].* \[.*\]$' "$dir/out")" = 2 ] || wrong "not two tables"

@@ -421,9 +421,12 @@ static bool is_cell_of(kpd_text cell, kpd_text text) {
 
 static bool make_folder(const char *dir) {
     struct stat st;
+    int why;
     if (strlen(dir) > 4000) return fail(dir, 0, "a path longer than 4000 bytes");
-    if (!mkdir(dir, 0777) || (!stat(dir, &st) && S_ISDIR(st.st_mode))) return true;
-    return fail(dir, 0, "cannot make the folder: %s", strerror(errno));
+    if (!mkdir(dir, 0777)) return true;
+    why = errno;                    // which stat sets again
+    if (!stat(dir, &st) && S_ISDIR(st.st_mode)) return true;
+    return fail(dir, 0, "cannot make the folder: %s", strerror(why));
 }
 
 static bool file_exists(const char *path) {

@@ -253,7 +253,11 @@ static bool demo_report(job *j, demo *d) {
 
 static int run_demo(job *j) {
     demo *d = (demo *)job_alloc(j, 1, sizeof *d);
+    shop_desc size = {0};
+    char why[240];
     if (!d) return BAD_DATA;
+    size.n_items = j->o.items; size.n_queries = j->o.queries;
+    if (!shop_check(&size, why)) return fail("demo", 0, "%s", why), BAD_DATA;
     d->dir = j->o.dir = j->arg[0] ? j->arg[0] : "kpd-demo";
     if (!make_folder(d->dir) || !demo_write_recipe(j, d)) return BAD_DATA;
     if (!j->o.threads) j->o.threads = cpus_allowed(8);          // its models are small: more have nothing to do

@@ -588,7 +588,7 @@ static bool search_texts(job *j) {
     search_state s = {0};
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student) || !open_index(j, j->arg[1], false) ||
         !check_fingerprint(j, j->arg[0], j->arg[1])) return false;
-    if (!index_info(j->index).text_bytes)
+    if (!index_info(j->index).text_bytes && index_info(j->index).count)
         return fail(j->arg[1], 0, "it keeps no texts; `kpd index build MODEL.kpd TEXTS` makes one that does");
     s.dim = index_info(j->index).dim;
     s.texts = true;

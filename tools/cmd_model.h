@@ -25,13 +25,14 @@ static int check_conversion(const job *j) {
     return DONE;
 }
 
-static bool save_model(const kpd_model *m, const char *path) {
+// from: where the model came from, if that is a file, which is to blame where its bytes are wrong.
+static bool save_model(const kpd_model *m, const char *path, const char *from) {
     kpd_error e;
     kpd_status s;
     files_hold_signals(true);
     s = kpd_model_save(m, path, &e);
     files_hold_signals(false);
-    return !s || fail_with(path, &e);
+    return !s || fail_with(s == KPD_ERR_FORMAT && from ? from : path, &e);
 }
 
 // The job's student in the type asked for, saved.
@@ -47,14 +48,14 @@ static int save_converted(job *j) {
         if (j->o.calibrate && !read_calibration(j, &d)) return BAD_DATA;
         if (kpd_model_convert(m, &d, &j->assistant, &e)) {
             if (d.texts && e.where >= 0) fail_text(j, &e);
-            else fail_with(j->o.output, &e);
+            else fail_with(j->arg[0], &e);
             return BAD_DATA;
         }
         m = j->assistant;
     } else if (j->o.calibrate || d.wide_qkv) {
         return fail(j->arg[0], 0, "the weights are int8 already, expected f32 or bf16"), BAD_DATA;
     }
-    if (!save_model(m, j->o.output)) return BAD_DATA;
+    if (!save_model(m, j->o.output, j->arg[0])) return BAD_DATA;
     say("%s: %zu bytes", j->o.output, kpd_model_size(m));
     return DONE;
 }

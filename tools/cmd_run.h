@@ -682,14 +682,18 @@ static bool run_is_stale(flow *f, const pipeline_stage *x) {
 static bool run_check_unknown(flow *f) {
     for (size_t i = 0; i < f->n_files && !f->j->o.force; i++) {
         run_file *file = &f->file[i], now = *file;
-        bool known = false;
+        bool known = false, changed = false;
         if (!file->writer || !file->writer->selected || !file_exists(file->path)) continue;
-        for (size_t k = 0; k < f->n_stamps && !known; k++)
-            known = run_stamped(f->stamp[k].out, f->stamp[k].n_out, file->path) != NULL;
-        if (!known && file->text) {
-            run_hash_file(&now);
-            known = now.there && now.hash == run_hash_text(file->text->text);
+        if (file->text) run_hash_file(&now);
+        for (size_t k = 0; k < f->n_stamps && !known; k++) {
+            const run_stamp_file *was = run_stamped(f->stamp[k].out, f->stamp[k].n_out, file->path);
+            known = was != NULL;
+            changed = known && f->stamp[k].state == RUN_DONE && file->text && was->there && was->hash != now.hash;
         }
+        if (file->text && now.there && now.hash == run_hash_text(file->text->text)) { known = true; changed = false; }
+        if (changed)
+            return fail(f->p.path, file->writer->line, "%s/%s is not as this stage wrote it, and would be written anew; put what "
+                        "you changed here, or --force drops it", f->dir, file->path);
         if (!known)
             return fail(f->p.path, file->writer->line, "%s/%s is there already, and no stage is known to have written it; "
                         "remove it, or --force makes all anew", f->dir, file->path);

@@ -255,7 +255,7 @@ static bool train_save_model(training *x, bool best) {
     const char *path = x->path[best ? BEST : LAST];
     kpd_model *m = NULL;
     kpd_error e;
-    bool ok = kpdt_trainer_model(x->trainer, best, &m, &e) ? fail_with(path, &e) : save_model(m, path);
+    bool ok = kpdt_trainer_model(x->trainer, best, &m, &e) ? fail_with(path, &e) : save_model(m, path, NULL);
     kpd_model_destroy(m);
     return ok;
 }
@@ -441,7 +441,7 @@ static bool train_export(job *j, training *x) {
     if (kpdt_trainer_create(d, &x->trainer, &e)) return fail(x->r.path, 0, "%s", e.message);
     snprintf(x->path[CHECKPOINT], sizeof x->path[CHECKPOINT], "%s/%s", x->r.train.output, TRAIN_FILES[CHECKPOINT]);
     if (kpdt_trainer_resume(x->trainer, x->path[CHECKPOINT], &e)) return fail_with(x->path[CHECKPOINT], &e);
-    ok = kpdt_trainer_model(x->trainer, false, &m, &e) ? fail_with(path, &e) : save_model(m, path);
+    ok = kpdt_trainer_model(x->trainer, false, &m, &e) ? fail_with(path, &e) : save_model(m, path, NULL);
     kpd_model_destroy(m);
     kpdt_trainer_report(x->trainer, &x->report);
     if (ok) say("%s: the model of step %lld of %lld", path, (long long)x->report.step, (long long)x->report.steps);

@@ -2666,6 +2666,9 @@ static kpd_status hf_describe(hf_import_state *in) {
     if ((s = hf_tokenizer(in))) return s;
     if ((s = hf_prompts(in))) return s;
     if ((s = hf_check_vocab_size(in))) return s;
+    if (in->model.kind == KPD_CROSS_ENCODER ? in->d->template_item || in->d->template_keyphrase : in->d->template_pair != NULL)
+        return hf_fail(in->e, KPD_ERR_ARGUMENT, -1, "%s: a %s, which has no template of %s", in->dir,
+                       kpd_kind_name(in->model.kind), in->model.kind == KPD_CROSS_ENCODER ? "items or keyphrases" : "pairs");
     in->model.tokenizer = in->tokenizer;
     in->model.template_item = hf_choose(in->d->template_item, in->item, NULL);
     in->model.template_keyphrase = hf_choose(in->d->template_keyphrase, in->keyphrase, NULL);
@@ -2780,10 +2783,10 @@ static kpd_status hf_write_file(const hf_export_state *x, const char *sub, const
     FILE *f;
     if (s) return s;
     f = fopen(path, "wb");
-    if (!f) return hf_fail(x->e, KPD_ERR_IO, -1, "%s: cannot be made", path);
+    if (!f) return hf_fail(x->e, KPD_ERR_IO, -1, "%s: cannot be made: %s", path, strerror(errno));
     ok = fwrite(data, 1, size, f) == size;
     ok = fclose(f) == 0 && ok;
-    return ok ? KPD_OK : hf_fail(x->e, KPD_ERR_IO, -1, "%s: cannot be written", path);
+    return ok ? KPD_OK : hf_fail(x->e, KPD_ERR_IO, -1, "%s: cannot be written: %s", path, strerror(errno));
 }
 
 // Writes b and frees it.

@@ -11,6 +11,7 @@ Needs nothing but Python.
 """
 import argparse
 import concurrent.futures
+import http.client
 import itertools
 import json
 import os
@@ -62,11 +63,14 @@ class Server:
             request.add_header("Authorization", f"Bearer {key}")
         try:
             with urllib.request.urlopen(request, timeout=self.a.timeout) as response:
-                return response.status, json.loads(response.read()), 0.0
+                body = json.loads(response.read())
+                if not isinstance(body, dict):
+                    raise ValueError(f"an answer that is no object, {type(body).__name__}")
+                return response.status, body, 0.0
         except urllib.error.HTTPError as e:
             wait = e.headers.get("Retry-After", "") if e.headers else ""
             return e.code, {"error": e.read(2000).decode("utf-8", "replace")}, float(wait) if wait.isdigit() else 0.0
-        except (OSError, ValueError) as e:      # no connection, a time-out, half an answer
+        except (OSError, ValueError, http.client.HTTPException) as e:   # no connection, a time-out, half an answer
             return 0, {"error": f"{type(e).__name__}: {e}"}, 0.0
 
     def ask(self, row):
@@ -112,7 +116,8 @@ def run(a, rows, n, out):
                 done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     answer = future.result()
-                    out.write(json.dumps(answer, ensure_ascii=False) + "\n")
+                    text = json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")    # half a surrogate pair is a ?
+                    out.write(text.decode() + "\n")
                     out.flush()
                     progress.add(answer["error"] is None)
         finally:

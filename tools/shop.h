@@ -172,6 +172,7 @@ typedef struct shop shop;
 // queries; candidates, clicks and search scores run on all threads, the rest on one. A shop never changes once made: any
 // number of threads may ask it.
 shop *shop_create(const shop_desc *desc, char error[240]);
+bool shop_check(const shop_desc *desc, char error[240]);    // what shop_create says of the numbers, at once
 void shop_destroy(shop *s);                             // NULL is a no-op
 shop_desc shop_get_desc(const shop *s);                 // with all defaults filled in
 
@@ -670,6 +671,13 @@ static bool shop__resolve(shop *s, char *error) {
         return snprintf(error, 240, "llm_by_query and llm_by_attribute are %.9g together, expected at most 1",
                         s->d.llm_by_query + s->d.llm_by_attribute), false;
     return true;
+}
+
+bool shop_check(const shop_desc *desc, char error[240]) {
+    shop s;
+    memset(&s, 0, sizeof s);
+    s.desc = *desc;
+    return shop__resolve(&s, error);
 }
 
 // >>types ------------------------------------------------------------------------------------------------------------
