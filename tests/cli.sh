@@ -430,7 +430,7 @@ printf 'Red Lamp, 12"\tLamps\nTab\there\nÉtui "noir"\t\n' > "$dir/f.tsv"
 printf 'id,category,title\r\n7,Lamps,"Red Lamp, 12"""\r\n8,here,Tab\r\n9,,"Étui ""noir"""\r\n' > "$dir/f.csv"
 printf 'category;title\nLamps;Red Lamp, 12"\nhere;Tab\n;Étui "noir"\n' > "$dir/semi.csv"
 { printf '{"title": "Red Lamp, 12\\"", "id": 7, "category": "Lamps", "more": {"title": ["no", {}]}}\n'
-  printf ' { "category":"h\\u0065re" ,"title":"Tab"}\n{"category":null,"title":"\\u00c9tui \\"noir\\""}\n'; } > "$dir/f.jsonl"
+  printf ' { "category":"h\\u0065re" ,"title":"Tab"}\n\n  \r\n{"category":null,"title":"\\u00c9tui \\"noir\\""}\n\n'; } > "$dir/f.jsonl"
 { printf '\357\273\277'; cat "$dir/f.csv"; } > "$dir/marked.csv"
 run 0 $kpd embed $student "$dir/f.tsv" --dim 8; cp "$dir/out" "$dir/want"
 for f in named.tsv f.csv semi.csv f.jsonl marked.csv; do
@@ -2306,7 +2306,7 @@ t llm_answers
 i=0; while [ $i -lt 12 ]; do printf 'k%d\tt\n' $i; i=$((i + 1)); done > "$dir/pairs"
 set -- $(ids_of "$dir/pairs")
 {
-    said $1 yes; said $2 NO.; said $3 '**Yes**, since it fits'
+    said $1 yes; said $2 '“No”—it is not'; said $3 '**Yes**, since it fits'
     said $4 'The answer is: no'; said $5 '<think>yes?</think>\n\nNo'
     said $6 "I'm sorry, I cannot say yes or no"; said $7 'either yes or no'; said $8 'maybe'; said $9 ''
     printf '{"custom_id":"%s","response":null,"error":{"message":"expired"}}\n' $1; said $1 'Yes'

@@ -113,11 +113,14 @@ static bool in_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (unsigned char)c >= 128;
 }
 
+// A quotation mark or dash of Unicode at the beginning, U+2000 to U+203F.
+static bool at_mark(kpd_text t) { return t.size > 2 && !memcmp(t.data, "\342\200", 2); }
+
 // The next word, lower-cased as far as it is ASCII; empty at the end. What does not fit is cut.
 static void next_word(kpd_text *t, char out[32]) {
     size_t n = 0;
-    while (t->size && !in_word(*t->data)) *t = hf_after(*t, 1);
-    for (; t->size && in_word(*t->data); *t = hf_after(*t, 1))
+    while (t->size && (at_mark(*t) || !in_word(*t->data))) *t = hf_after(*t, at_mark(*t) ? 3 : 1);
+    for (; t->size && !at_mark(*t) && in_word(*t->data); *t = hf_after(*t, 1))
         if (n < 31) out[n++] = (char)(*t->data >= 'A' && *t->data <= 'Z' ? *t->data + 32 : *t->data);
     out[n] = 0;
 }

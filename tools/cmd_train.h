@@ -197,8 +197,8 @@ static bool metrics_flush(training *x) {
 
 static void train_how_to_go_on(const job *j, const training *x) {
     bool saved = file_exists(x->path[CHECKPOINT]);
-    fail(j->arg[0], 0, "stopped at step %lld of %lld%s: `kpd train %s --resume` goes on", (long long)x->report.step,
-         (long long)x->report.steps, saved ? "" : ", without a checkpoint", j->arg[0]);
+    fail(j->arg[0], 0, "stopped at step %lld of %lld%s: `kpd train %s --resume` %s", (long long)x->report.step,
+         (long long)x->report.steps, saved ? "" : ", without a checkpoint", j->arg[0], saved ? "goes on" : "begins anew");
 }
 
 // Rows of the metrics reach the disk before the checkpoint that counts on them.

@@ -672,6 +672,7 @@ static bool table_next(table *t, kpd_text *out) {
         if (!t->begun && !table_look(t, &skip)) return false;
         t->begun = true;
         t->header = t->header || skip;
+        skip = skip || (t->format == TABLE_JSONL && table_blank(t->raw, t->raw + t->raw_size) == t->raw + t->raw_size);
     } while (skip);
     if (!split && t->format == TABLE_TSV) table_chop(t);
     if (t->as_it_is) {
