@@ -681,8 +681,8 @@ KPDDEF kpd_status kpd_index_remove(kpd_index *x, const int64_t *ids, size_t n, s
 // others too, which may be of any kind and storage, and keeps all ids: of equal ones what the last index has.
 // p NULL = one thread; progress NULL = nobody asks, else as in kpd_index_desc. Vectors as int16, int8 or int4 are rounded once
 // more. On failure nothing has changed. Errors: ARGUMENT (read-only; another dim, metric or known fingerprint: `where` = the
-// other's number), FORMAT (an unverified file lies), LIMIT, MEMORY, CANCELLED. Memory: as kpd_index_build, beside the old
-// index, and some 40 bytes a vector.
+// other's number), INPUT (a tree is to take a flat index's vector that is too long for it), FORMAT (an unverified file lies),
+// LIMIT, MEMORY, CANCELLED. Memory: as kpd_index_build, beside the old index, and some 40 bytes a vector.
 KPDDEF kpd_status kpd_index_compact(kpd_index *x, const kpd_parallel *p, const kpd_progress *progress, kpd_error *e);
 KPDDEF kpd_status kpd_index_merge(kpd_index *x, const kpd_index *const *others, size_t n, const kpd_parallel *p,
                                   const kpd_progress *progress, kpd_error *e);
@@ -10722,11 +10722,13 @@ static kpd_status kpd__merger_check(const kpd__merger *m, const kpd_index *y, fl
         const kpd_index *x = kpd__merged_from(m, i, &slot);
         kpd__label l = kpd__label_get(x, slot);
         size_t size = kpd__text_size(l.text);
-        bool look = x->read_only || (y->kind == KPD_TREE && x->kind == KPD_FLAT);
-        if (look) kpd__slot_get(x, slot, row);
-        if (look && (kpd__not_finite(row, (size_t)x->dim) < (size_t)x->dim || !kpd__short_enough(y, row)))
-            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the vector of id %lld is not finite, or too long for a tree",
-                             (long long)l.id);
+        bool unknown = x->kind == KPD_FLAT && y->kind == KPD_TREE;      // whether it may be in a tree
+        if (x->read_only || unknown) kpd__slot_get(x, slot, row);
+        if (x->read_only && kpd__not_finite(row, (size_t)x->dim) < (size_t)x->dim)
+            return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the vector of id %lld is not finite", (long long)l.id);
+        if (unknown && !kpd__short_enough(y, row))
+            return kpd__fail(e, KPD_ERR_INPUT, -1, "merge: the vector of id %lld is longer than %g, too long for a tree",
+                             (long long)l.id, (double)KPD__LONGEST);
         if (!kpd__text_inside(x, l.text) || !kpd__add_ok(*bytes, size, bytes))
             return kpd__fail(e, KPD_ERR_FORMAT, -1, "merge: the text of id %lld is not inside its index's texts",
                              (long long)l.id);

@@ -4,9 +4,9 @@
 //     bench_large [ROWS [LISTS [FILE [STORAGE]]]]     200000 0 build/large.kpi int8; 0 lists: as many as the build takes
 //
 // Vectors are made up: 64 dimensions, around a centre for each 100 of them, the d-th dimension d^-1/2 as wide, noise .7 of that.
-// Under cosine; 1,000 queries of the same kind, k 10, one a call, on one core; recall by an exact search of all in f32, and the
-// most that it can be, an exact search of what the index keeps for 60 of the queries. Speeds are of processor time, the best of
-// 3 passes, the two kinds of search in turn. Needs 350 bytes of memory a vector.
+// Under cosine; 1,000 queries of the same kind, k 10, one a call, on one core; recall by an exact search of all in f32, and
+// the most that it can be, an exact search of what the index keeps for 60 of the queries. Speeds are of processor time, the best
+// of 3 passes, the two kinds of search in turn. Needs 350 bytes of memory a vector.
 #define _GNU_SOURCE
 #define KPD_STATIC
 #define KPD_THREADS

@@ -1733,6 +1733,8 @@ run 0 $kpd eval pairs "$dir/a1,$dir/a2" --against "$dir/b1,$dir/b1"; value runs 
 [ "$(col auc 5)" = 0.250000 ] && [ "$(col auc 8)" = 0.625000 ] || wrong "$(grep '^auc	' "$dir/out")"
 cp "$dir/out" "$dir/two"
 run 0 $kpd eval pairs "$dir/a1,$dir/a2" --against "$dir/b1"; same "$dir/two" "$dir/out"     # one stands beside each
+run 0 $kpd eval pairs "$dir/a1,$dir/a2" --against "$dir/b1" --dev "$dir/a2,$dir/a1,$dir/b1"; value runs 2
+[ "$(col threshold 5)" = 0.100000 ] || wrong "the second threshold is $(col threshold 5)"
 run 0 $kpd eval pairs "$dir/a1,$dir/a1"; value auc 0.750000
 run 0 $kpd eval pairs "$dir/a1" --against "$dir/b1" --dev "$dir/a2,$dir/b1"; value threshold 0.450000
 [ "$(col threshold 5)" = 0.100000 ] || wrong "the second threshold is $(col threshold 5)"
@@ -2050,6 +2052,10 @@ t run_again
 cp $p/small/student.2.ini "$dir/kept"; echo '# mine' >> $p/small/student.2.ini
 run 1 $kpd run $p/small.ini; says "/student.2.ini is not as this stage wrote it"; tail -1 $p/small/student.2.ini | grep -q mine || wrong "it is gone"
 cp "$dir/kept" $p/small/student.2.ini
+printf '[stage few]\nrun = simulate few.ini -o few\nwrite few.ini =\n    n_items = 3\n' > $p/failing.ini; mkdir $p/failing
+run 1 $kpd run $p/failing.ini; says "expected an integer from 50"; echo 'n_items = 60' > $p/failing/few.ini
+run 1 $kpd run $p/failing.ini; says "/few.ini is not as this stage wrote it"     # of a stage that failed, too
+rm $p/failing/few.ini; run 1 $kpd run $p/failing.ini; says "expected an integer from 50"
 rm $p/small/judge.tsv; echo x >> $p/small/vocab.txt
 run 0 $kpd run $p/small.ini --dry-run; prints "vocabulary: vocab.txt is not as it was written"; prints "shop: up to date"
 run 0 $kpd run $p/small.ini; prints "judge: judge.tsv is missing"; prints "2 of 12 stages ran"

@@ -793,7 +793,7 @@ static void a_tree_takes_no_vector_that_is_too_long(void) {
         d.kind = KPD_TREE;
         CHECK_OK(kpd_index_create(&d, &tree, &error));
         CHECK_STATUS(kpd_index_upsert(tree, &id, v, 1, &error), KPD_ERR_INPUT);
-        CHECK_STATUS(kpd_index_merge(tree, (const kpd_index *const *)&flat, 1, NULL, NULL, &error), KPD_ERR_FORMAT);
+        CHECK_STATUS(kpd_index_merge(tree, (const kpd_index *const *)&flat, 1, NULL, NULL, &error), KPD_ERR_INPUT);
         CHECK_THAT(strstr(error.message, "id 3") != NULL, "%s", error.message);
         CHECK_INT(info_of(tree).count, 0);
         kpd_index_destroy(flat);

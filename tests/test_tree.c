@@ -661,6 +661,15 @@ static void numbers_at_the_limit(void) {
         search(s, x, dial(10, 0.95f), hits, counts);
         for (int32_t i = 0; i < counts[0]; i++)
             for (int32_t j = 0; j < i; j++) CHECK(hits[i].id != hits[j].id);
+        {
+            kpd_index_desc other = d;           // and goes into another tree, though rounding may have made it longer
+            const kpd_index *from = x;
+            kpd_index *y = NULL;
+            CHECK_OK(kpd_index_create(&other, &y, &error));
+            CHECK_OK(kpd_index_merge(y, &from, 1, NULL, NULL, &error));
+            CHECK_INT(info_of(y).count, 500);
+            kpd_index_destroy(y);
+        }
         kpd_index_destroy(x);
     }
     d.metric = KPD_DOT;

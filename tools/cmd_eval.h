@@ -74,11 +74,11 @@ static int runs_of(const job *j, const char *name, const char *list, name_list n
     if (!names_of(&names[0], list, MAX_RUNS)) return BAD_USAGE;
     if (j->o.against && !names_of(&names[1], j->o.against, MAX_RUNS)) return BAD_USAGE;
     *runs = names[0].n;
-    if (names[1].n == 1)
-        while (names[1].n < *runs) names[1].name[names[1].n++] = names[1].name[0];
-    if (!j->o.against || names[1].n == *runs) return DONE;
+    if (!j->o.against || names[1].n == *runs || names[1].n == 1) return DONE;
     return usage("%s: %d runs, but %d of --against", name, *runs, names[1].n);
 }
+
+static const char *name_of_run(const name_list *x, int run) { return x->name[run % x->n]; }
 
 static int compare_floats(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
@@ -428,7 +428,9 @@ static bool comparison_same(const pairs *p, const char *path, const pairs *q, co
 static bool comparison_read(job *j, comparison *c) {
     int all = c->runs * c->systems;
     for (int i = 0; i < all; i++) {
-        const char *name = c->names[i / c->runs].name[i % c->runs], *dev = c->dev.n ? c->dev.name[j->o.model ? 0 : i] : NULL;
+        int s = i / c->runs, r = i % c->runs, first = s * c->runs;          // of the system's, in dev
+        const char *name = name_of_run(&c->names[s], r);
+        const char *dev = c->dev.n ? c->dev.name[j->o.model ? 0 : first + r % c->names[s].n] : NULL;
         pairs *p = &c->run[i / c->runs][i % c->runs];
         if (!pairs_run(j, name, dev, p)) return false;
         if (i && !comparison_same(&c->run[0][0], c->names[0].name[0], p, name)) return false;
@@ -469,7 +471,7 @@ static int comparison_check(const job *j, comparison *c) {
     if (status) return status;
     if (j->o.dev && !names_of(&c->dev, j->o.dev, 2 * MAX_RUNS)) return BAD_USAGE;
     c->systems = j->o.against ? 2 : 1;
-    if (c->dev.n && c->dev.n != (j->o.model ? 1 : c->runs * c->systems))
+    if (c->dev.n && c->dev.n != (j->o.model ? 1 : c->names[0].n + c->names[1].n))
         return usage("eval pairs: %d file(s) of --dev, expected one%s", c->dev.n, j->o.model ? "" : " for each file of scores");
     if (j->o.model && c->runs * c->systems > 1 && (!j->arg[0] || !strcmp(j->arg[0], "-")))
         return usage("eval pairs: several models read a file, not the standard input");
@@ -1028,7 +1030,7 @@ static bool auctions_read(job *j, auctions *x) {
     for (int i = 0; i < all; i++) {
         int s = i / x->runs, r = i % x->runs;
         auction *a = &x->run[s][r];
-        a->name = x->names[j->o.other_judge ? 0 : s].name[r];
+        a->name = name_of_run(&x->names[j->o.other_judge ? 0 : s], r);
         a->judge = s && j->o.other_judge ? &x->market.other_judge : &x->market.judge;
         a->filter = j->o.filter ? &x->market.filter : NULL;
         a->market = &x->market;

@@ -688,12 +688,12 @@ static bool run_check_unknown(flow *f) {
         for (size_t k = 0; k < f->n_stamps && !known; k++) {
             const run_stamp_file *was = run_stamped(f->stamp[k].out, f->stamp[k].n_out, file->path);
             known = was != NULL;
-            changed = known && f->stamp[k].state == RUN_DONE && file->text && was->there && was->hash != now.hash;
+            changed = known && file->text && was->there && was->hash != now.hash;
         }
         if (file->text && now.there && now.hash == run_hash_text(file->text->text)) { known = true; changed = false; }
         if (changed)
-            return fail(f->p.path, file->writer->line, "%s/%s is not as this stage wrote it, and would be written anew; put what "
-                        "you changed here, or --force drops it", f->dir, file->path);
+            return fail(f->p.path, file->writer->line, "%s/%s is not as this stage wrote it, and would be written anew: put "
+                        "what was changed here, then remove it", f->dir, file->path);
         if (!known)
             return fail(f->p.path, file->writer->line, "%s/%s is there already, and no stage is known to have written it; "
                         "remove it, or --force makes all anew", f->dir, file->path);
@@ -771,9 +771,10 @@ static bool run_set_stamp(flow *f, const pipeline_stage *x, run_state state) {
     }
     for (size_t i = 0; ok && i < x->n_out; i++) {
         run_file now = f->file[x->out[i]];
-        if (state == RUN_DONE) run_hash_file(&now);
+        bool look = state == RUN_DONE || now.text;         // a text, which a hand may change, from when it is written
+        if (look) run_hash_file(&now);
         if (state == RUN_DONE && !f->file[x->out[i]].text) f->file[x->out[i]] = now;
-        ok = run_stamp_add(&s.out, &s.n_out, &s.out_capacity, now.path, state == RUN_DONE && now.there, now.hash);
+        ok = run_stamp_add(&s.out, &s.n_out, &s.out_capacity, now.path, look && now.there, now.hash);
     }
     for (size_t i = 0; ok && i < f->n_stamps; i++) {
         run_stamp *other = &f->stamp[i];
@@ -835,7 +836,7 @@ static bool run_prepare(flow *f, pipeline_stage *x, const command *c, bool *goes
     }
     for (int i = 0; i < x->n_writes; i++)
         if (!run_write_text(f, &x->write[i])) return false;
-    return resume || c->run != run_train || run_set_stamp(f, x, RUN_BEGUN);
+    return resume || (c->run != run_train && !x->n_writes) || run_set_stamp(f, x, c->run == run_train ? RUN_BEGUN : RUN_OPEN);
 }
 
 // The child's part.

@@ -66,7 +66,8 @@ static bool sell_read(job *j, sellers *x) {
         for (int r = 0; r < x->runs; r++) {
             x->into = x->sum[s] + (size_t)r * x->n_items * SELL_SUMS;
             x->item = -1; x->rank = 0;
-            if (!reader_open(&j->text, x->names[s].name[r]) || !each_chunk(j, "recommendations", sell_chunk, x)) return false;
+            if (!reader_open(&j->text, name_of_run(&x->names[s], r)) ||
+                !each_chunk(j, "recommendations", sell_chunk, x)) return false;
             reader_close(&j->text);
         }
     }

@@ -103,11 +103,11 @@ static const command COMMANDS[] = {
      "What reads a file comes behind what writes it. A stage runs only where its command line, the content of a file that it\n"
      "reads or wrote, or kpd's version is not what it was when it last ended: kpd-run.stamps in DIR keeps that. A training that\n"
      "was stopped goes on from its checkpoint, any other stage begins anew, and the files at the end are the same. Two stages\n"
-     "that write one file, a circle, a missing file, a word that no command knows are errors with their line before anything\n"
-     "runs. --dry-run says what would run, and why; --only STAGE runs this one (student, or 'student 2') and what it needs;\n"
-     "--force runs also what is up to date. --jobs N runs up to N stages at a time, with as many threads each as --threads\n"
-     "says or the processors give, and without their progress: small models train faster so. --threads, --simd and --quiet\n"
-     "hold for all stages.\n\n"
+     "that write one file, a circle, a missing file, a word that no command knows, a text of write that was changed by hand\n"
+     "since are errors with their line before anything runs. --dry-run says what would run, and why; --only STAGE runs this\n"
+     "one (student, or 'student 2') and what it needs; --force runs also what is up to date. --jobs N runs up to N stages at a\n"
+     "time, with as many threads each as --threads says or the processors give, and without their progress: small models train\n"
+     "faster so. --threads, --simd and --quiet hold for all stages.\n\n"
      "    kpd run paper.ini --dir out --set seeds=1 --dry-run"},
     {"Models", "import", run_import, 1, 1,
      "-o --dtype --wide-qkv --calibrate --tower --columns --format --template-item --template-keyphrase --template-pair "
@@ -370,8 +370,8 @@ static const command COMMANDS[] = {
      "of D columns, or a cross-encoder's probability.\n"
      "--against: a second system's scores of the same pairs, or its model, and the paired differences, first minus second,\n"
      "with p. Names with commas between them are runs (training seeds) of one system: figures are means over them, and runs\n"
-     "are drawn too, the same of both systems; one of --against stands beside each, as a system that has no seeds. --dev has\n"
-     "a file for each file of scores. 10000 resamples up to 2000 pairs (of all runs), fewer beyond, at least 1000.\n\n"
+     "are drawn too, the same of both systems; one of --against stands beside each, as a system that has no seeds (so too in\n"
+     "eval auction and simulate sell). --dev has a file for each file of scores. 10000 resamples up to 2000 pairs (of all runs), fewer beyond, at least 1000.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv --against other.kpd"},
     {NULL, "eval auction", run_eval_auction, 2, 2,
      "-o --filter --threshold --against --other-judge --items --log --deciles --model --dim",

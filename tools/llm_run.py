@@ -69,7 +69,11 @@ class Server:
                 return response.status, body, 0.0
         except urllib.error.HTTPError as e:
             wait = e.headers.get("Retry-After", "") if e.headers else ""
-            return e.code, {"error": e.read(2000).decode("utf-8", "replace")}, float(wait) if wait.isdigit() else 0.0
+            try:
+                said = e.read(2000).decode("utf-8", "replace")
+            except (OSError, http.client.HTTPException) as broken:
+                said = type(broken).__name__
+            return e.code, {"error": said}, float(wait) if wait.isdigit() else 0.0
         except (OSError, ValueError, http.client.HTTPException) as e:   # no connection, a time-out, half an answer
             return 0, {"error": f"{type(e).__name__}: {e}"}, 0.0
 

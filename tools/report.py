@@ -37,7 +37,8 @@ small { color: #666 } .more { color: #07652f } .less { color: #a11 } summary { c
 </style></head><body>
 <h1>{{ title }}</h1>
 <p>{{ tables|length }} table(s), {{ trainings|length }} training(s). In brackets are 95 % intervals; below a value stands its
-difference to the system that it was compared with, marked * where p is below .05 by Holm's method over the rows.</p>
+difference, or change in per cent, to the system that it was compared with, marked * where p is below .05 by Holm's method over
+the rows.</p>
 <nav>{% for t in tables %}<a href="#t{{ loop.index }}">{{ t.name }}</a>{% endfor %}
 {% if trainings %}<a href="#r">trainings</a>{% endif %}</nav>
 {% for t in tables %}
@@ -77,14 +78,16 @@ def number(x):
 
 
 def read(path):
-    """{figure: [value, low, high, of the other, its low, high, difference, low, high, p]}; the last seven of a comparison"""
+    """{figure: [value, low, high, of the other, its low, high, difference, low, high, p, unit]}; the last eight of a
+    comparison, whose difference is per cent where simulate sell wrote it"""
     head, *rows = rows_of(path)
+    unit = ["%"] if "change" in head else [""] if len(head) > 4 else []
     if head[:4] == ANN:
         return {f"recall, {row[0]} asked": [number(x) for x in row[1:4]] for row in rows}
     for line, row in enumerate(rows, 2):
         if len(row) != len(head):
             sys.exit(f"{path}:{line}: {len(row)} columns, expected {len(head)}")
-    return {row[0]: [number(x) for x in row[1:]] for row in rows}
+    return {row[0]: [number(x) for x in row[1:]] + unit for row in rows}
 
 
 def text(x, digits=3):
@@ -107,7 +110,9 @@ def cell(values, p):
     if values[1] is not None:
         out["interval"] = f"[{text(values[1])}, {text(values[2])}]"
     if len(values) > 6 and values[7] is not None and values[6]:
-        out["difference"] = f"{values[6]:+.3f} [{values[7]:.3f}, {values[8]:.3f}]" + (" *" if p is not None and p < .05 else "")
+        by, form, unit = (100, ".0f", " %") if values[10] == "%" else (1, ".3f", "")
+        low, high = (format(by * x, form) for x in values[7:9])
+        out["difference"] = f"{by * values[6]:+{form}}{unit} [{low}, {high}]" + (" *" if p is not None and p < .05 else "")
         out["sign"] = "" if p is None or p >= .05 else "more" if values[6] > 0 else "less"
     return out
 

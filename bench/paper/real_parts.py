@@ -3,9 +3,9 @@ item id, grade of 0 to 1, label). Ids begin with their source and a colon; hd is
 
     python3 real_parts.py DATA FOLDER ROWS
 
-Writes train, dev and both of each part (keyphrase, title, category, grade, label); yes.tsv and yes_by_keyphrase.tsv, about ROWS
-pairs that are right, all of an item, or of a keyphrase, together; keyphrases.txt and titles.txt, of training pairs; and
-overlap.tsv (score, label, keyphrase), where the score of a dev pair is the share of the keyphrase's words that stand in title or
+Writes train, dev and both of each part (keyphrase, title, category, grade, label); yes.tsv and yes_by_keyphrase.tsv, ROWS pairs
+that are right, or a few more, all of an item, or of a keyphrase, together; keyphrases.txt and titles.txt, of training pairs;
+and overlap.tsv (score, label, keyphrase), where the score of a dev pair is the share of the keyphrase's words that stand in title or
 category, by their inverse document frequency."""
 import math
 import os
@@ -27,7 +27,7 @@ def write(path, rows):
 
 
 def drawn(rows, key, n):
-    """Rows of keys at random, all of a key, up to n; in their order."""
+    """Rows of keys at random, all of a key, until there are n; in their order."""
     keys = sorted({key(row) for row in rows})
     random.Random(1).shuffle(keys)
     rank = {k: i for i, k in enumerate(keys)}
@@ -54,7 +54,7 @@ def overlap(items, pairs):
 def main(data, folder, rows):
     items = {row[0]: tuple((row[1:] + [""])[:2]) for row in read(os.path.join(data, "items.tsv"))}
     for name in ("train", "dev"):
-        source = read(os.path.join(data, name + ".tsv"))
+        source = [row for row in read(os.path.join(data, name + ".tsv")) if row[1] in items]
         pairs = [(query, *items[item], grade, label) for query, item, grade, label in source]
         write(f"{folder}/{name}.tsv", pairs)
         for part in ("hd", "open"):

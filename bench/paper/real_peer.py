@@ -16,8 +16,9 @@ from datasets import Dataset
 from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments, losses
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from transformers import set_seed
 
-PROBE = 20   # steps
+PROBE = 20   # steps, of which it says how many there is time for
 
 
 def read(path):
@@ -29,10 +30,10 @@ def joined(*texts):
     return " [SEP] ".join(text for text in texts if text)
 
 
-def steps_in(train, seconds):
+def timed(trainer):
     begin = time.monotonic()
-    train(PROBE)
-    return max(PROBE, round(seconds * PROBE / (time.monotonic() - begin)))
+    trainer.train()
+    return time.monotonic() - begin
 
 
 def arguments(kind, steps, rate, seed):
@@ -42,15 +43,15 @@ def arguments(kind, steps, rate, seed):
 
 
 def assistant(model, rows, seed):
-    """A function that trains for so many steps, and returns the cross-encoder"""
+    """A function that trains for so many steps, and returns the cross-encoder and the seconds"""
     data = Dataset.from_dict({"keyphrase": [r[0] for r in rows], "item": [joined(r[2], r[1]) for r in rows],
                               "label": [float(r[4]) for r in rows]})
 
     def train(steps):
+        set_seed(seed)                  # of the head, which is new
         cross = CrossEncoder(model, num_labels=1, max_length=64, device="cpu")
-        CrossEncoderTrainer(model=cross, train_dataset=data, loss=BinaryCrossEntropyLoss(cross),
-                            args=arguments(CrossEncoderTrainingArguments, steps, 5e-5, seed)).train()
-        return cross
+        return cross, timed(CrossEncoderTrainer(model=cross, train_dataset=data, loss=BinaryCrossEntropyLoss(cross),
+                                                args=arguments(CrossEncoderTrainingArguments, steps, 5e-5, seed)))
     return train
 
 
@@ -62,9 +63,8 @@ def student(model, rows, seed):
         bi = SentenceTransformer(model, device="cpu")
         bi.max_seq_length = 64
         loss = losses.MatryoshkaLoss(bi, losses.ContrastiveLoss(bi), [384, 64])
-        SentenceTransformerTrainer(model=bi, train_dataset=data, loss=loss,
-                                   args=arguments(SentenceTransformerTrainingArguments, steps, 5e-5, seed)).train()
-        return bi
+        return bi, timed(SentenceTransformerTrainer(model=bi, train_dataset=data, loss=loss,
+                                                    args=arguments(SentenceTransformerTrainingArguments, steps, 5e-5, seed)))
     return train
 
 
@@ -94,9 +94,9 @@ def main():
         if not seconds:
             continue
         train = make(a.model, rows, a.seed)
-        steps, begin = steps_in(train, seconds), time.monotonic()
-        trained = train(steps)
-        print(f"{name}: {steps} steps in {time.monotonic() - begin:.0f} s", flush=True)
+        steps = max(PROBE, round(seconds * PROBE / train(PROBE)[1]))
+        trained, took = train(steps)
+        print(f"{name}: {steps} steps in {took:.0f} s", flush=True)
         if name == "assistant":
             write(f"{a.folder}/peer/assistant.{a.seed}.tsv", trained.predict([(r[0], joined(r[2], r[1])) for r in dev]), dev)
             continue

@@ -196,13 +196,13 @@ def negatives(folder):
 
 def clicks(folder):
     tables = tables_of(CLICKS, [], folder + "/auction/{}.tsv")
-    change = differences(tables, "pass@10", "")
+    change = differences({n: t for n, t in tables.items() if n.startswith("weighted")}, "pass@10", "")
     if tables:
-        print("**Clicks by impressions that are weighed by position**, by the truth: Pass@10, and less that of the same labels without "
-              "weights;\nKP and PR behind the search engine's filter.\n")
+        print("**Clicks by impressions that are weighed by position**, by the truth: Pass@10, and less that of the same labels "
+              "without weights;\nKP and PR behind the search engine's filter.\n")
         table(["labels", "Pass@10", "less without weights", "KP", "PR"],
-              [[CLICKS[n], interval(t["pass@10"]), change[n] if n.startswith("weighted") else "-", interval(t["kp"], 0),
-                interval(t["pr"])] for n, t in tables.items()])
+              [[CLICKS[n], interval(t["pass@10"]), change.get(n, "-"), interval(t["kp"], 0), interval(t["pr"])]
+               for n, t in tables.items()])
 
 
 def real(folder):
@@ -212,8 +212,8 @@ def real(folder):
     students = {n: t for n, t in tables.items() if n not in ("overlap", "start", "assistant")}
     change = {figure: differences(students, figure, "labels") for figure in ("auc", "auc_in_query")}
     begin, end = tables["start"]["auc"][0], tables["assistant"]["auc"][0]
-    print("**Real pairs.** Cosines of 384 columns; in brackets intervals over seeds and keyphrases; differences to the student of "
-          "labels; the share of\nthe assistant's gain over the untrained; NDCG and Spearman's correlation by grades; AUC of 64 "
+    print("**Real pairs.** Cosines of 384 columns; in brackets intervals over seeds and keyphrases; differences to the student "
+          "of labels; the share of\nthe assistant's gain over the untrained; NDCG and Spearman's correlation by grades; AUC of 64 "
           "columns.\n")
     table(["", "AUC", "less labels'", "of the gain", "AP", "AUC in query", "less labels'", "NDCG", "Spearman", "AUC, 64"],
           [[REAL[n], interval(t["auc"]), change["auc"].get(n, "-"),

@@ -31,6 +31,8 @@ ap.add_argument('--texts', type=int, default=1000)
 ap.add_argument('--threads', type=int, default=1)
 a = ap.parse_args()
 os.makedirs(OUT, exist_ok=True)
+if 'KPD_DATA' in os.environ and not os.path.exists(a.cross):
+    sys.exit('%s: not there; `make paper-real` makes build/real/assistant/1/last.kpd, --cross names another' % a.cross)
 
 
 def read(path):

@@ -6,6 +6,7 @@ struct that has changed in C but not here is an ImportError, never a wrong read.
 from __future__ import annotations
 
 import ctypes
+import operator
 import os
 import threading
 import weakref
@@ -25,7 +26,7 @@ class Struct(Structure):
         super().__init__(*args, **fields)
         for name, value in fields.items():
             kept = getattr(self, name)
-            if isinstance(value, int) and isinstance(kept, int) and kept != value:
+            if hasattr(value, "__index__") and isinstance(kept, int) and kept != operator.index(value):
                 raise ValueError(f"{name}: {value} does not fit")
 
 
@@ -269,8 +270,8 @@ def failure(e: CError) -> Error:
 
 
 def call(name: str, *args: Any) -> None:
-    """A function that takes the error last; Error if it fails. The interpreter's lock is free meanwhile. An integer that does
-    not fit is a ValueError: ctypes would cut it."""
+    """A function that takes the error last; Error if it fails. The interpreter's lock is free meanwhile. A signed integer that
+    does not fit is a ValueError: ctypes would cut it."""
     for letter, arg in zip(FUNCTIONS[name][2:], args):
         if letter in RANGES and not RANGES[letter][0] <= arg <= RANGES[letter][1]:
             raise ValueError(f"{arg}: expected {RANGES[letter][0]} to {RANGES[letter][1]}")

@@ -80,6 +80,8 @@ class Texts:
     anything has changed."""
 
     def __init__(self, texts: Iterable[str], n: int) -> None:
+        if isinstance(texts, str):
+            raise TypeError("texts: expected a list of texts, found a str")
         given = [encoded(t, i, "text") for i, t in enumerate(texts)]
         if len(given) != n:
             raise ValueError(f"texts: {len(given)} for {n} ids")

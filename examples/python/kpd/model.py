@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _text
-from ._library import (ABI, ArgumentError, Handle, Input, Listener, ModelDesc, OpenDesc, Session, SessionDesc, Sessions, Tokens, call,
-                       file_name, lib, name_of, number_of)
+from ._library import (ABI, ArgumentError, Handle, Input, Listener, ModelDesc, OpenDesc, Session, SessionDesc, Sessions,
+                       Tokens, call, file_name, lib, name_of, number_of)
 from ._text import FloatArray, Text
 
 Path = Union[str, "os.PathLike[str]"]
@@ -100,9 +100,9 @@ class Model(_Model):
         """The vectors [n, dim] of n texts; of one str, its vector [dim].
 
         A text is a str, or for items (title, category). tower: whose template is filled, "item" or "keyphrase". truncate_dim:
-        the first columns, normalised again. out: an array [n, dim], of one str [dim], to write to, which is returned. progress(done, of) is
-        called about ten times a second and stops by returning False, which raises kpd.Cancelled. Ctrl-C is heard within a
-        second. The same text gives the same bits, alone or among others, with any number of threads.
+        the first columns, normalised again. out: an array [n, dim], of one str [dim], to write to, which is returned.
+        progress(done, of) is called about ten times a second and stops by returning False, which raises kpd.Cancelled. Ctrl-C
+        is heard within a second. The same text gives the same bits, alone or among others, with any number of threads.
         """
         if isinstance(sentences, str):
             row = None if out is None else out[None]

@@ -97,6 +97,13 @@ def test_encode_refuses(shop):
         m.tokenize(["a"], tower="title")
     with pytest.raises(TypeError, match="a list of texts"):
         m.tokenize("a title")
+    for dim in (2**32 + 5, np.int64(2**32 + 5)):
+        with pytest.raises(ValueError, match="dim"):
+            kpd.Index(dim)
+    with pytest.raises(ValueError, match="expected"):
+        kpd.Index(8).reconstruct(2**64)
+    with pytest.raises(TypeError, match="found a str"):
+        kpd.Index(8).set_texts([0], "a")
     with pytest.raises(ValueError, match="zero byte"):
         m.save("a\0b")
     for out in (np.empty((1, 64), np.float32), np.empty((1, 128)), np.empty((2, 128), np.float32)[::2]):
