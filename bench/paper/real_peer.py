@@ -8,6 +8,7 @@ trainers, with the same start, losses, batch, rate, warm-up, decay, clipping, dr
 of a few steps says how many there is time for. Needs sentence-transformers, datasets and accelerate."""
 import argparse
 import os
+import tempfile
 import time
 
 import numpy as np
@@ -37,7 +38,7 @@ def timed(trainer):
 
 
 def arguments(kind, steps, rate, seed):
-    return kind(output_dir="unused", max_steps=steps, per_device_train_batch_size=32, learning_rate=rate,
+    return kind(output_dir=tempfile.gettempdir(), max_steps=steps, per_device_train_batch_size=32, learning_rate=rate,
                 warmup_steps=round(.1 * steps), weight_decay=0, max_grad_norm=1, seed=seed, save_strategy="no",
                 report_to=[], logging_strategy="no", use_cpu=True, disable_tqdm=True)
 
