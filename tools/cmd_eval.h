@@ -320,7 +320,7 @@ static void comparison_statistic(void *user, const size_t *run, size_t runs, con
     memset(out, 0, (c->systems == 2 ? 3 : 1) * sizeof v);
     for (int s = 0; s < c->systems; s++)
         for (size_t r = 0; r < runs; r++) {
-            run_figures(c, &c->run[s][run[r]], item, n, v);
+            run_figures(c, &c->run[s][run[r] % (size_t)c->names[s].n], item, n, v);
             for (int f = 0; f < PAIRS_FIGURES; f++) out[s * PAIRS_FIGURES + f] += v[f] / (double)runs;
         }
     for (int f = 0; f < PAIRS_FIGURES && c->systems == 2; f++) out[2 * PAIRS_FIGURES + f] = out[f] - out[PAIRS_FIGURES + f];
@@ -426,18 +426,16 @@ static bool comparison_same(const pairs *p, const char *path, const pairs *q, co
 
 // Of dev each run has its own file of scores, or all models read one.
 static bool comparison_read(job *j, comparison *c) {
-    int all = c->runs * c->systems;
+    int n = c->names[0].n, all = n + c->names[1].n;
     for (int i = 0; i < all; i++) {
-        int s = i / c->runs, r = i % c->runs, first = s * c->runs;          // of the system's, in dev
-        const char *name = name_of_run(&c->names[s], r);
-        const char *dev = c->dev.n ? c->dev.name[j->o.model ? 0 : first + r % c->names[s].n] : NULL;
-        pairs *p = &c->run[i / c->runs][i % c->runs];
+        const char *name = c->names[i >= n].name[i % n], *dev = c->dev.n ? c->dev.name[j->o.model ? 0 : i] : NULL;
+        pairs *p = &c->run[i >= n][i % n];
         if (!pairs_run(j, name, dev, p)) return false;
         if (i && !comparison_same(&c->run[0][0], c->names[0].name[0], p, name)) return false;
     }
     if (!comparison_group(c)) return false;
     for (int i = 0; i < all; i++)
-        if (!comparison_sample(c, &c->run[i / c->runs][i % c->runs])) return false;
+        if (!comparison_sample(c, &c->run[i >= n][i % n])) return false;
     return true;
 }
 

@@ -62,11 +62,6 @@ the rows.</p>
 """
 
 
-def rows_of(path):
-    with open(path, encoding="utf-8") as f:
-        return [line.rstrip("\n").split("\t") for line in f]
-
-
 def is_one_of(path, *heads):
     with open(path, encoding="utf-8", errors="replace") as f:
         head = f.readline().rstrip("\n").split("\t")
@@ -80,7 +75,8 @@ def number(x):
 def read(path):
     """{figure: [value, low, high, of the other, its low, high, difference, low, high, p, unit]}; the last eight of a
     comparison, whose difference is per cent where simulate sell wrote it"""
-    head, *rows = rows_of(path)
+    with open(path, encoding="utf-8") as f:
+        head, *rows = [line.rstrip("\n").split("\t") for line in f]
     unit = ["%"] if "change" in head else [""] if len(head) > 4 else []
     if head[:4] == ANN:
         return {f"recall, {row[0]} asked": [number(x) for x in row[1:4]] for row in rows}
@@ -172,7 +168,7 @@ def picture_of(systems, figures):
 
 
 def training(name, paths):
-    runs = {n: [r for r in plot.read(path)] for n, path in paths.items()}
+    runs = {n: plot.read(path) for n, path in paths.items()}
     runs = {n: rows for n, rows in runs.items() if any(r["loss"] is not None for r in rows)}
     if not runs:
         return None

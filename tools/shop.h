@@ -400,7 +400,8 @@ typedef struct shop__query {
     size_t text;
 } shop__query;
 
-typedef struct shop__candidate { int32_t item; float sr; int32_t shown, clicks; } shop__candidate;
+typedef struct shop__seen { int32_t shown, clicks; } shop__seen;
+typedef struct shop__candidate { int32_t item; float sr; shop__seen seen; } shop__candidate;
 
 typedef struct shop__table { int32_t *slot; uint32_t size; } shop__table;       // open addressing; -1 = free; size 2^k
 
@@ -1490,9 +1491,9 @@ shop_sale shop_sell(const shop *s, int32_t item, int32_t query) {
 // How many of a candidate's clicks end in a purchase.
 static int32_t shop__purchases(const shop *s, const shop__candidate *c, int32_t query) {
     shop__rng r = shop__stream(s->d.seed, SHOP__PURCHASE, c->item, query);
-    double p = c->clicks ? shop_purchase(s, c->item, query) : 0;
+    double p = c->seen.clicks ? shop_purchase(s, c->item, query) : 0;
     int32_t n = 0;
-    for (int32_t i = 0; i < c->clicks; i++) n += shop__chance(&r, p);
+    for (int32_t i = 0; i < c->seen.clicks; i++) n += shop__chance(&r, p);
     return n;
 }
 
@@ -1523,8 +1524,6 @@ static void shop__rank(const shop *s, int32_t query, int round, int32_t day, sho
 static void shop__examine(const double *examined, const double *click_p, int32_t first, shop__page *page) {
     for (int32_t i = 0; i < page->n; i++) page->p[i] = examined[i] * click_p[page->candidate[i] - first];
 }
-
-typedef struct shop__seen { int32_t shown, clicks; } shop__seen;
 
 // What a query's candidates came to, each in all or by position: positions is 1 or SHOP__SHOWN.
 typedef struct shop__tally { int32_t positions; shop__seen *seen; } shop__tally;      // [candidate, positions]
@@ -1571,10 +1570,8 @@ static void shop__round_task(void *arg, int32_t range) {
     shop__tally t = {1, seen};
     for (int32_t q = shop__range_begin(r, range); q < shop__range_begin(r, range + 1); q++) {
         shop__sell(s, q, r->round, r->examined, &t);
-        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
-            s->candidates[i].shown = seen[i - s->candidate_start[q]].shown;
-            s->candidates[i].clicks = seen[i - s->candidate_start[q]].clicks;
-        }
+        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++)
+            s->candidates[i].seen = seen[i - s->candidate_start[q]];
     }
 }
 
@@ -1607,16 +1604,16 @@ static double shop__sd(const shop *s) {
 static bool shop__fit_sr(shop *s) {
     int32_t n = 0;
     shop__fit_row *row;
-    for (int32_t i = 0; i < shop__n_candidates(s); i++) n += s->candidates[i].shown > 0;
+    for (int32_t i = 0; i < shop__n_candidates(s); i++) n += s->candidates[i].seen.shown > 0;
     row = (shop__fit_row *)malloc(((size_t)n + 1) * sizeof *row);
     if (!row) return false;
     n = 0;
     for (int32_t q = 0; q < s->n_queries; q++)
         for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
-            if (!s->candidates[i].shown) continue;
+            if (!s->candidates[i].seen.shown) continue;
             shop__features(s, s->candidates[i].item, q, row[n].f);
-            row[n].yes = s->candidates[i].clicks;
-            row[n++].n = s->candidates[i].shown;
+            row[n].yes = s->candidates[i].seen.clicks;
+            row[n++].n = s->candidates[i].seen.shown;
         }
     shop__fit(row, n, s->sr_weight);
     free(row);
@@ -1782,7 +1779,7 @@ static double shop__ctr_precision(const shop *s, double threshold) {
     for (int32_t q = 0; q < s->n_queries; q++)
         for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
             const shop__candidate *c = &s->candidates[i];
-            if (c->shown < s->d.impressions || c->clicks <= threshold * c->shown) continue;
+            if (c->seen.shown < s->d.impressions || c->seen.clicks <= threshold * c->seen.shown) continue;
             n++;
             yes += shop_truth(s, c->item, q) >= .5;
         }
@@ -1801,7 +1798,7 @@ static void shop__ctr_threshold(shop *s) {
 }
 
 static bool shop__is_ctr(const shop *s, const shop__candidate *c) {
-    return c->shown >= s->d.impressions && c->clicks > s->ctr_threshold * c->shown;
+    return c->seen.shown >= s->d.impressions && c->seen.clicks > s->ctr_threshold * c->seen.shown;
 }
 
 static bool shop__ctr_labels(shop *s) {
@@ -1844,7 +1841,7 @@ static bool shop__take_candidates(const shop *s, shop__pool *p, bool shown, int3
     int64_t tries = (int64_t)want * 200 + 1000;     // shown ones of a split of 5 % are about one in a hundred
     for (; p->out->n < want && tries > 0 && shop__n_candidates(s); tries--) {
         int32_t i = shop__below(&p->r, shop__n_candidates(s));
-        if (shown && !s->candidates[i].shown) continue;
+        if (shown && !s->candidates[i].seen.shown) continue;
         if (!shop__take(s, p, s->candidates[i].item, shop__query_of(s, i))) return false;
     }
     return true;
@@ -2054,23 +2051,25 @@ static bool shop__write_log_by_position(const shop *s, FILE *f) {
     return !ferror(f);
 }
 
-bool shop_write_log(const shop *s, FILE *f) {
-    if (s->d.positions) return shop__write_log_by_position(s, f);
+static void shop__write_seen_of(const shop *s, const shop__candidate *c, int32_t query, FILE *f) {
+    shop__write_seen(s, c->item, query, &c->seen, 0, f);
+}
+
+typedef void shop__pair_writer(const shop *s, const shop__candidate *c, int32_t query, FILE *f);
+
+// Of the training items' pairs.
+static bool shop__write_shown(const shop *s, shop__pair_writer *write, FILE *f) {
     for (int32_t q = 0; q < s->n_queries; q++)
-        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
-            const shop__candidate *c = &s->candidates[i];
-            shop__seen n = {c->shown, c->clicks};
-            if (shop__split_of(s, c->item) == SHOP__TRAIN) shop__write_seen(s, c->item, q, &n, 0, f);
-        }
+        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++)
+            if (shop__split_of(s, s->candidates[i].item) == SHOP__TRAIN) write(s, &s->candidates[i], q, f);
     return !ferror(f);
 }
 
-bool shop_write_purchases(const shop *s, FILE *f) {
-    for (int32_t q = 0; q < s->n_queries; q++)
-        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++)
-            if (shop__split_of(s, s->candidates[i].item) == SHOP__TRAIN) shop__write_purchases_of(s, &s->candidates[i], q, f);
-    return !ferror(f);
+bool shop_write_log(const shop *s, FILE *f) {
+    return s->d.positions ? shop__write_log_by_position(s, f) : shop__write_shown(s, shop__write_seen_of, f);
 }
+
+bool shop_write_purchases(const shop *s, FILE *f) { return shop__write_shown(s, shop__write_purchases_of, f); }
 
 bool shop_write_popularity(const shop *s, FILE *f) {
     for (int32_t i = 0; i < s->d.n_test_items; i++) fprintf(f, "%d\t%.6f\n", (int)i, shop_popularity(s, s->d.n_items + i));
@@ -2250,7 +2249,7 @@ static void shop__count(const shop *s, const shop__candidate *c, int32_t q, shop
         n->ctr_true += yes;
         n->ctr_yes += llm;
         n->ctr_true_yes += yes && llm;
-    } else if (c->shown >= s->d.impressions) {
+    } else if (c->seen.shown >= s->d.impressions) {
         n->other++;
         n->other_true += yes;
     }

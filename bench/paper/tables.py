@@ -12,7 +12,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
-from report import holm  # noqa: E402
+import report  # noqa: E402
 
 PAPER1 = {  # F1, precision, recall, rho
     "mse": (.81, .77, .86, .78), "cosent": (.87, .86, .88, .82), "pearson": (.88, .87, .88, .87),
@@ -40,12 +40,8 @@ PARTS = {"hd": "Home Depot", "open": "ESCI and Icecat"}
 
 
 def read(path):
-    """{figure: its cells as numbers, None for -}: value low high, of the other system, of the difference, p"""
-    if not os.path.exists(path):
-        return None
-    with open(path, encoding="utf-8") as f:
-        rows = [line.rstrip("\n").split("\t") for line in f]
-    return {row[0]: [None if x == "-" else float(x) for x in row[1:]] for row in rows if row[0] != "figure"}
+    """As report.py reads it, if it is there"""
+    return report.read(path) if os.path.exists(path) else None
 
 
 def number(x, digits=3):
@@ -63,7 +59,7 @@ def interval(cells, digits=3):
 def differences(tables, figure, reference):
     """{name: the difference to the reference as a cell of the table}"""
     rows = {name: t[figure] for name, t in tables.items() if name != reference and figure in t and len(t[figure]) > 9}
-    adjusted = holm({name: row[9] for name, row in rows.items() if row[9] is not None})
+    adjusted = report.holm({name: row[9] for name, row in rows.items() if row[9] is not None})
     return {name: interval(row[6:9]) + (" *" if adjusted.get(name, 1) < .05 else "") for name, row in rows.items()}
 
 

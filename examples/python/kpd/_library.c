@@ -155,13 +155,10 @@ KPDDEF kpd_status kpd_python_recipe_open(const char *path, const kpd_parallel *p
 KPDDEF kpd_status kpd_python_recipe_open(const char *path, const kpd_parallel *parallel, kpd_python_recipe **out,
                                          kpd_error *e) {
     kpd_status s = KPD_OK;
-    FILE *f;
     kpd_python_recipe *p = strlen(path) < sizeof p->path ? (kpd_python_recipe *)calloc(1, sizeof *p) : NULL;
     if (!p) return kpd_error_set(e, KPD_ERR_MEMORY, -1, "%s: the path is too long, or there is no memory", path);
     strcpy(p->path, path);
-    if (!(f = fopen(path, "rb"))) s = kpd_error_set(e, KPD_ERR_IO, -1, "%s: %s", path, strerror(errno));
-    else fclose(f);
-    if (!s && (!recipe_read(&p->r, p->path) || !recipe_open(&p->r))) s = kpd_error_set(e, KPD_ERR_FORMAT, -1, "%s", p->r.error);
+    if (!recipe_read(&p->r, p->path) || !recipe_open(&p->r)) s = kpd_error_set(e, KPD_ERR_FORMAT, -1, "%s", p->r.error);
     if (s) kpd_python_recipe_close(p);
     else {
         p->r.train.d.parallel = *parallel;

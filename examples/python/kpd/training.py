@@ -39,6 +39,7 @@ class Trainer:
     """A recipe's training, a step at a time. Errors in the recipe or its data name file and line."""
 
     def __init__(self, recipe: Union[str, "os.PathLike[str]"], *, threads: Optional[int] = None) -> None:
+        os.stat(recipe)                 # an OSError where it is not there
         self._pool = Pool(threads_allowed() if threads is None else threads)
         opened, made = c_void_p(), c_void_p()
         call("kpd_python_recipe_open", file_name(recipe), byref(self._pool.parallel), byref(opened))
