@@ -3417,11 +3417,17 @@ static const kpd__ops kpd__neoni8mm_ops =
 // >>machine  Which levels there are and which is best, and a self-test. Promises that a level is used only where processor and
 // system have it, and that arithmetic which the compiler rearranged is noticed.
 #ifdef KPD__X86
-// Intel's processors with AVX-512 do two multiply-adds a cycle, which tiles of one panel cannot feed; but only one VDPBF16PS in
-// two cycles, so that widening is no slower there, and exact.
+// Of an x86 that has AVX-512: Intel's do but one VDPBF16PS in two cycles, so that widening is no slower there, and exact.
 static bool kpd__intel(void) {
     unsigned a, b, c, d;
     return __get_cpuid(0, &a, &b, &c, &d) && b == 0x756E6547;   // "Genu"
+}
+
+// Whether it does two multiply-adds of 512 bits a cycle, which tiles of one panel cannot feed: Intel's, and AMD's from Zen 5 on
+// (family 26; those of portables do one, where both tiles are as fast).
+static bool kpd__two_multiply_adds(void) {
+    unsigned a, b, c, d;
+    return kpd__intel() || (__get_cpuid(1, &a, &b, &c, &d) && (a >> 8 & 15) + (a >> 20 & 255) >= 26);
 }
 #endif
 
@@ -3431,9 +3437,9 @@ static const kpd__ops *kpd__ops_of(kpd_simd level) {
 #ifdef KPD__X86
     case KPD_SIMD_AVX2: return &kpd__avx2_ops;
     case KPD_SIMD_AVXVNNI: return &kpd__avxvnni_ops;
-    case KPD_SIMD_AVX512: return kpd__intel() ? &kpd__avx512_pairs_ops : &kpd__avx512_ops;
-    case KPD_SIMD_AVX512VNNI: return kpd__intel() ? &kpd__avx512vnni_pairs_ops : &kpd__avx512vnni_ops;
-    case KPD_SIMD_AVX512BF16: return kpd__intel() ? &kpd__avx512bf16_pairs_ops : &kpd__avx512bf16_ops;
+    case KPD_SIMD_AVX512: return kpd__two_multiply_adds() ? &kpd__avx512_pairs_ops : &kpd__avx512_ops;
+    case KPD_SIMD_AVX512VNNI: return kpd__two_multiply_adds() ? &kpd__avx512vnni_pairs_ops : &kpd__avx512vnni_ops;
+    case KPD_SIMD_AVX512BF16: return kpd__two_multiply_adds() ? &kpd__avx512bf16_pairs_ops : &kpd__avx512bf16_ops;
     case KPD_SIMD_AMX: return &kpd__amx_ops;
 #endif
 #ifdef KPD__ARM

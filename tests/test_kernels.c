@@ -30,13 +30,13 @@ static bool same_bits(const float *x, const float *y, size_t n, const char *what
 }
 
 // Calls test(ops, size) for every level beside scalar and every size; the test compares with scalar. Also for what a level is on
-// processors of another maker than this one.
+// processors of another kind than this one.
 static void each_level(void (*test)(const kpd__ops *ops, size_t n), const size_t *sizes, size_t n_sizes) {
     for (int l = KPD_SIMD_SCALAR + 1; l < KPD_SIMD_COUNT; l++)
         for (size_t i = 0; kpd__usable((kpd_simd)l) && i < n_sizes; i++) test(kpd__ops_of((kpd_simd)l), sizes[i]);
 #ifdef KPD__X86
     for (size_t i = 0; kpd__usable(KPD_SIMD_AVX512) && i < n_sizes; i++)
-        test(kpd__intel() ? &kpd__avx512_ops : &kpd__avx512_pairs_ops, sizes[i]);
+        test(kpd__two_multiply_adds() ? &kpd__avx512_ops : &kpd__avx512_pairs_ops, sizes[i]);
 #endif
 }
 
