@@ -258,7 +258,8 @@ run 1 $kpd search "$dir/cut" "$dir/k.npy"; says "$dir/cut: "
 run 1 $kpd index info $student; says "$student: is of kind model, expected index"
 run 1 $kpd embed $d/keyphrases.kpi /dev/null; says "is of kind index, expected model"
 run 1 $kpd embed $assistant /dev/null; says "a cross-encoder, expected a bi-encoder"
-run 1 $kpd score $student /dev/null; says "a bi-encoder, expected a cross-encoder"
+run 2 $kpd score $assistant /dev/null --dimm 3; says "(did you mean --dim?)"
+run 1 $kpd score $assistant /dev/null --dim 3; says "$assistant: --dim is of a bi-encoder"
 
 # Weights that are no numbers: a mapped model opens, but nothing made of them gets out.
 t corrupt_weights
@@ -408,13 +409,29 @@ cut -f1-3 "$dir/l.tsv" > "$dir/pairs"; run 0 $kpd score $assistant "$dir/pairs";
 run 0 $kpd score $assistant "$dir/l.tsv" --keep; cut -f1-4 "$dir/out" > "$dir/got"; same "$dir/l.tsv" "$dir/got"
 cut -f5 "$dir/out" | paste "$dir/logits" - | awk '{ d = 1 / (1 + exp(-$1)) - $2; if (d * d > 1e-12) exit 1 }' || wrong "no probabilities"
 cp "$dir/out" "$dir/scored"; run 0 $kpd eval pairs "$dir/scored" --model $assistant; prints "spearman_assistant	1.000000"
-given 'a\tb\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: 1 segment"
+given 'a\tb\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: expected a label"
+given 'a\tb\tc\t1\t0\t0\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: more than 5"
 given 'c\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: expected a label"
+
+t score_student
+# The cosine of what embed prints; with a label and a grade kept, what eval pairs makes of the model itself.
+awk '{ print $0 "\t" NR / 10 }' "$dir/l.tsv" > "$dir/graded"; cut -f1 "$dir/graded" > "$dir/kp"; cut -f2,3 "$dir/graded" > "$dir/it"
+run 0 $kpd embed $student "$dir/kp" --tower keyphrase --dim 24; cp "$dir/out" "$dir/kv"
+run 0 $kpd embed $student "$dir/it" --dim 24; cp "$dir/out" "$dir/iv"
+run 0 $kpd score $student "$dir/graded" --keep --dim 24; cp "$dir/out" "$dir/scored"
+cut -f1-5 "$dir/scored" > "$dir/got"; same "$dir/graded" "$dir/got"
+cut -f6 "$dir/scored" | paste - "$dir/kv" "$dir/iv" |
+    awk '{ s = -$1; for (i = 2; i <= 25; i++) s += $i * $(i + 24); if (s * s > 1e-12) exit 1 } END { if (NF != 49) exit 1 }' ||
+    wrong "no cosines"
+run 0 $kpd score $student "$dir/graded" --columns 'keyphrase title category - -' --dim 24
+cut -f6 "$dir/scored" > "$dir/got"; same "$dir/got" "$dir/out"
+run 0 $kpd eval pairs "$dir/graded" --model $student --dim 24 --columns 'keyphrase title category label -'; cp "$dir/out" "$dir/want"
+run 0 $kpd eval pairs "$dir/scored" --columns 'query - - label - score'; same "$dir/want" "$dir/out"
 
 t score
 item='Zephyra Wireless Earbuds\tEarbuds'
 printf "wireless earbuds\t$item\nbike light\t$item\na\tb\n" > "$dir/pairs"
-run 0 $kpd score $assistant "$dir/pairs" --stats; lines 3; says "texts=3 tokens="
+run 0 $kpd score $assistant "$dir/pairs" --stats; lines 3; says "pairs=3 tokens="
 awk 'NR == 1 && $1 < 2 || NR == 2 && $1 > -2 { exit 1 }' "$dir/out" || wrong "the logits make no sense: $(cat "$dir/out")"
 given '\t\t\n\377\t\n'; run 0 $kpd score $assistant < "$dir/in"; lines 2
 given 'a\tb\n\nc\td\n'; run 1 $kpd score $assistant - < "$dir/in"; says "standard input:2: 1 segment, expected 2 or 3"
@@ -538,8 +555,9 @@ run 2 $kpd index build "$dir/v.npy" -o $x --store i16; says "--store i16 and non
 run 0 $kpd index build "$dir/v.npy" -o $x --store int8; run 0 $kpd info $x; prints "flat index, int8"; prints "verified"
 run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t0\t1\n0\t2\t2\t0.707106769\n'
 run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --kind tree
-run 1 $kpd index build "$dir/v.npy" -o $x --kind tree --recall 1.5; says "--recall 1.5: expected above 0 to 1"
-run 1 $kpd search $x "$dir/q.npy" --gamma -1; says "--gamma -1: expected above 0"
+run 2 $kpd index build "$dir/v.npy" -o $x --kind tree --recall 1.5; says "--recall 1.5: expected at most 1"
+run 2 $kpd search $x "$dir/q.npy" --recall 0; says "--recall 0: expected a number above 0"
+run 2 $kpd search $x "$dir/q.npy" --gamma -1; says "--gamma -1: expected a number above 0"
 for store in i16 int8 none; do
     run 0 $kpd index build "$dir/v.npy" -o $x --kind tree --store $store; run 0 $kpd index info $x; prints "3 of dim 2, cosine"
 done
@@ -2192,7 +2210,7 @@ run 0 $kpd run bench/paper/clicks.ini --dir $p/paper/clicks --dry-run --set seed
 mkdir $p/real
 for f in start.kpd train.tsv train.hd.tsv train.open.tsv dev.tsv dev.hd.tsv dev.open.tsv yes.tsv yes_by_keyphrase.tsv \
          keyphrases.txt titles.txt overlap.tsv; do : > $p/real/$f; done
-run 0 $kpd run bench/paper/real.ini --dir $p/real --dry-run --set seeds=1; prints "38 of 38 stages would run"
+run 0 $kpd run bench/paper/real.ini --dir $p/real --dry-run --set seeds=1; prints "56 of 56 stages would run"
 run 0 $kpd run $p/small.ini --dir $p/ref --dry-run; prints "0 of 12 stages would run"
 
 # The page of a pipeline's figures; what it needs beyond Python is not everywhere.

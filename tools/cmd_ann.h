@@ -119,7 +119,7 @@ static bool ann_lay(job *j, ann *x) {
 
 static int run_eval_ann(job *j) {
     ann x = {0};
-    if (!check_recall(j) || !open_index(j, j->arg[0], false) || !open_vectors(j, j->arg[1]) ||
+    if (!open_index(j, j->arg[0], false) || !open_vectors(j, j->arg[1]) ||
         !check_dim(j, j->arg[1], j->arg[0])) return BAD_DATA;
     if (!j->vectors.rows) return fail(j->arg[1], 0, "no queries"), BAD_DATA;
     x.n = (size_t)j->vectors.rows; x.dim = j->vectors.cols; x.k = clamp_k(j);

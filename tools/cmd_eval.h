@@ -93,26 +93,15 @@ typedef struct pairs {
     size_t n, capacity[5];
     int columns;                        // of the file, as its first row has them; 0 = no row yet
     bool has_assistant, has_query;
-    kpd_input *in[2]; float *out[2]; int32_t dim;       // of a model: items or pairs; keyphrases
     float threshold;                    // NaN = that of the best F1
     kpdt_sample *sample, *by_assistant;
     float *auc;                         // [2, queries], see kpdt_auc_by_query
     float *ndcg;                        // [queries], NaN where all labels of a query are the same
 } pairs;
 
-static void pairs_close_inputs(pairs *p) {
-    for (int i = 0; i < 2; i++) {
-        free(p->in[i]);
-        free(p->out[i]);
-        p->in[i] = NULL;
-        p->out[i] = NULL;
-    }
-}
-
 static void pairs_free(pairs *p) {
     kpdt_sample_destroy(p->sample);
     kpdt_sample_destroy(p->by_assistant);
-    pairs_close_inputs(p);
     free(p->score);
     free(p->label);
     free(p->assistant);
@@ -131,16 +120,6 @@ static bool pairs_reserve(pairs *p, size_t n) {
            grow((void **)&p->query, &p->capacity[4], n, sizeof *p->query);
 }
 
-static bool pairs_open_inputs(pairs *p, int32_t dim) {
-    p->dim = dim;
-    for (int i = 0; i < 2; i++) {
-        p->in[i] = (kpd_input *)calloc(CHUNK_LINES, sizeof *p->in[i]);
-        p->out[i] = (float *)calloc((size_t)CHUNK_LINES * (size_t)dim, sizeof *p->out[i]);
-        if (!p->in[i] || !p->out[i]) return fail(NULL, 0, "out of memory");
-    }
-    return true;
-}
-
 // How many columns a row has, and so what they are. With --model the assistant's score is the last, the keyphrase the query.
 static bool pairs_columns(const job *j, pairs *p, int32_t i, const kpd_text *column, int n, int label) {
     const reader *r = &j->text;
@@ -157,7 +136,7 @@ static bool pairs_columns(const job *j, pairs *p, int32_t i, const kpd_text *col
 }
 
 // score, or for a model keyphrase, title and category; then label, then perhaps the assistant's score; then perhaps the query.
-static bool pairs_line(const job *j, pairs *p, int32_t i) {
+static bool pairs_line(const job *j, pairs *p, scorer *model, int32_t i) {
     const reader *r = &j->text;
     kpd_row row;
     kpd_text column[5];
@@ -172,74 +151,43 @@ static bool pairs_line(const job *j, pairs *p, int32_t i) {
     if (p->has_query) p->query[at] = text_hash(0, column[j->o.model ? 0 : 3]);
     if (!j->o.model) return true;
     row.keyphrase = column[0]; row.title = column[1]; row.category = column[2];
-    kpd_model_input(j->assistant ? j->assistant : j->student, KPD_ITEM, &row, &p->in[0][i]);
-    if (!j->assistant) kpd_model_input(j->student, KPD_KEYPHRASE, &row, &p->in[1][i]);
+    scorer_read(j, model, i, &row);
     return true;
 }
 
-// A student's score is the cosine, an assistant's its probability.
-static bool pairs_score(job *j, pairs *p) {
-    size_t n = (size_t)j->text.n;
-    int32_t dim = p->dim;
-    kpd_error e;
-    kpd_status s = j->assistant ? kpd_score(j->session, j->assistant, p->in[0], n, p->out[0], &e)
-                                : kpd_embed(j->session, j->student, KPD_ITEM, p->in[0], n, dim, p->out[0], &e);
-    if (!s && !j->assistant) s = kpd_embed(j->session, j->student, KPD_KEYPHRASE, p->in[1], n, dim, p->out[1], &e);
-    if (s) return fail_text(j, &e);
-    if (!check_finite(j, p->out[0], dim) || (!j->assistant && !check_finite(j, p->out[1], dim))) return false;
-    for (size_t i = 0; i < n; i++) {
-        const float *v = p->out[0] + i * (size_t)dim;
-        p->score[p->n + i] = j->assistant ? kpd_sigmoid(*v) : kpd_cosine(v, p->out[1] + i * (size_t)dim, dim);
-    }
-    return true;
-}
+typedef struct pairs_reading { pairs *p; scorer *model; } pairs_reading;
 
 static bool pairs_chunk(job *j, void *state) {
-    pairs *p = (pairs *)state;
-    if (!pairs_reserve(p, p->n + (size_t)j->text.n)) return false;
+    const pairs_reading *s = (const pairs_reading *)state;
+    pairs *p = s->p;
+    size_t n = (size_t)j->text.n;
+    if (!pairs_reserve(p, p->n + n)) return false;
     for (int32_t i = 0; i < j->text.n; i++)
-        if (!pairs_line(j, p, i)) return false;
-    if (j->o.model && !pairs_score(j, p)) return false;
-    p->n += (size_t)j->text.n;
+        if (!pairs_line(j, p, s->model, i)) return false;
+    if (j->o.model && !scorer_run(j, s->model)) return false;
+    for (size_t i = 0; j->o.model && i < n; i++) p->score[p->n + i] = scorer_value(j, s->model, i);
+    p->n += n;
     return true;
 }
 
-// dim: of the model's vectors, or 1 of logits.
-static bool pairs_read(job *j, const char *path, int32_t dim, pairs *p) {
+static bool pairs_read(job *j, const char *path, scorer *model, pairs *p) {
     const char *wanted = j->o.model ? "keyphrase title? category? label score?" : "score label assistant? query?";
+    pairs_reading s;
     bool ok;
-    if (j->o.model && !pairs_open_inputs(p, dim)) return false;
-    ok = open_columns(j, path, wanted) && each_chunk(j, "pairs", pairs_chunk, p);
+    s.p = p;
+    s.model = model;
+    ok = open_columns(j, path, wanted) && each_chunk(j, "pairs", pairs_chunk, &s);
     if (ok && !p->n) ok = fail(j->text.name, 0, "it has no rows");
     reader_close(&j->text);
-    pairs_close_inputs(p);
     return ok;
 }
 
-static void pairs_close_model(job *j) {
-    kpd_session_destroy(j->session);
-    kpd_model_destroy(j->student);
-    kpd_model_destroy(j->assistant);
-    j->session = NULL;
-    j->student = j->assistant = NULL;
-}
-
-// dim becomes the columns of its vectors or logits.
-static bool pairs_open_model(job *j, const char *path, int32_t *dim) {
-    if (!open_scorer(j, path)) return false;
-    *dim = kpd_model_dim(j->student ? j->student : j->assistant);
-    if (j->assistant && j->o.dim) return fail(path, 0, "--dim is of a bi-encoder, and this is a cross-encoder");
-    if (j->o.dim > *dim) return fail(path, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)*dim);
-    if (j->o.dim) *dim = j->o.dim;
-    return open_session(j, 0, 0);
-}
-
 // The threshold of the best F1 on other pairs.
-static bool pairs_threshold(job *j, const char *path, int32_t dim, float *t) {
+static bool pairs_threshold(job *j, const char *path, scorer *model, float *t) {
     kpdt_classification c;
     kpd_error e;
     pairs dev = {0};
-    bool ok = pairs_read(j, path, dim, &dev);
+    bool ok = pairs_read(j, path, model, &dev);
     if (ok && kpdt_classify(dev.score, dev.yes, dev.n, NULL, NULL, &c, &e)) ok = fail_with(path, &e);
     if (ok) *t = c.threshold;
     pairs_free(&dev);
@@ -248,11 +196,12 @@ static bool pairs_threshold(job *j, const char *path, int32_t dim, float *t) {
 
 // A file of scores, or a model and the pairs to score.
 static bool pairs_run(job *j, const char *name, const char *dev, pairs *p) {
-    int32_t dim = 1;
-    bool ok = !j->o.model || pairs_open_model(j, name, &dim);
+    scorer model = {0};
+    bool ok = !j->o.model || scorer_open(j, name, true, &model);
     p->threshold = isfinite(j->o.threshold) ? j->o.threshold : NAN;
-    ok = ok && (!dev || pairs_threshold(j, dev, dim, &p->threshold)) && pairs_read(j, j->o.model ? j->arg[0] : name, dim, p);
-    pairs_close_model(j);
+    ok = ok && (!dev || pairs_threshold(j, dev, &model, &p->threshold));
+    ok = ok && pairs_read(j, j->o.model ? j->arg[0] : name, &model, p);
+    scorer_close(j, &model);
     return ok;
 }
 

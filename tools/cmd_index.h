@@ -186,12 +186,6 @@ static bool upsert_file(job *j, const char *vectors, const char *path, id_list *
     return true;
 }
 
-static bool check_recall(const job *j) {
-    float r = j->o.recall, g = j->o.gamma;
-    if (!(r >= 0 && r <= 1)) return fail(NULL, 0, "--recall %g: expected above 0 to 1", (double)r);
-    return (g >= 0 && isfinite(g)) || fail(NULL, 0, "--gamma %g: expected above 0", (double)g);
-}
-
 // All vectors of the file at once, with which a tree is made.
 static float *all_vectors(job *j, const char *path) {
     size_t rows = (size_t)j->vectors.rows, cols = (size_t)j->vectors.cols, at = 0, n = 1;
@@ -344,7 +338,7 @@ static int run_index_build(job *j) {
         return usage("index build: --ids and --model are of vectors; texts may have a column `id`");
     if (!texts && (j->o.dim || j->o.columns || j->o.format))
         return usage("index build: --dim, --columns and --format are of texts");
-    if (!check_recall(j) || !can_write(j->o.output)) return BAD_DATA;
+    if (!can_write(j->o.output)) return BAD_DATA;
     lock_index(j, j->o.output);
     d.metric = (kpd_metric)j->o.metric;
     d.kind = (kpd_index_kind)j->o.kind; d.storage = stores[j->o.store];
@@ -612,7 +606,6 @@ static bool search_vectors(job *j) {
 static int run_search(job *j) {
     if (!j->arg[2] && (j->o.tower || j->o.columns || j->o.format))
         return usage("search: --tower, --columns and --format are of texts: kpd search MODEL.kpd INDEX.kpi TEXT");
-    if (!check_recall(j)) return BAD_DATA;
     if (!(j->arg[2] ? search_texts(j) : search_vectors(j))) return BAD_DATA;
     if (j->out.path) say("%s: hits of %lld queries", j->out.path, (long long)j->count.done);
     return DONE;
@@ -641,7 +634,7 @@ static bool tune(job *j) {
 
 static int run_index_tune(job *j) {
     lock_index(j, j->arg[0]);
-    if (!check_recall(j) || !open_index(j, j->arg[0], true) || !open_vectors(j, j->arg[1]) ||
+    if (!open_index(j, j->arg[0], true) || !open_vectors(j, j->arg[1]) ||
         !check_dim(j, j->arg[1], j->arg[0]))
         return BAD_DATA;
     return tune(j) ? DONE : BAD_DATA;

@@ -284,7 +284,6 @@ static int run_mine(job *j) {
     miner *x = (miner *)job_alloc(j, 1, sizeof *x);
     int status = x ? mine_options(j, &x->d) : BAD_DATA;
     if (status) return status;
-    if (!check_recall(j)) return BAD_DATA;
     if (!mine(j, x)) status = BAD_DATA;
     output_abandon(&x->relabel);
     bm25_free(&x->words);

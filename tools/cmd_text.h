@@ -144,46 +144,115 @@ static int run_embed(job *j) {
     return batch_create(j, dim, &b) && embed_all(j, &b) ? DONE : BAD_DATA;
 }
 
-// >>score ---------------------------------------------------------------------------------------------------------------
+// >>score  A model's numbers of pairs: a student's cosines, an assistant's logits. -----------------------------------------
 
-// Leaves the label out of the lines; whole [n]: their sizes with it.
+typedef struct scorer {                 // of a chunk
+    kpd_input *in[2];                   // [n] items, or pairs; keyphrases
+    float *out[2];                      // [n, dim] likewise; out[0] becomes the numbers, [n, cols]
+    int32_t dim, cols;
+} scorer;
+
+// With the job's model and session, so that another can be opened.
+static void scorer_close(job *j, scorer *x) {
+    for (int i = 0; i < 2; i++) { free(x->in[i]); free(x->out[i]); }
+    memset(x, 0, sizeof *x);
+    kpd_session_destroy(j->session);
+    kpd_model_destroy(j->student);
+    kpd_model_destroy(j->assistant);
+    j->session = NULL;
+    j->student = j->assistant = NULL;
+}
+
+// one: refuses a model of more labels.
+static bool scorer_open(job *j, const char *path, bool one, scorer *x) {
+    if (!open_scorer(j, path, one)) return false;
+    x->dim = kpd_model_dim(j->student ? j->student : j->assistant);
+    if (j->assistant && j->o.dim) return fail(path, 0, "--dim is of a bi-encoder, and this is a cross-encoder");
+    if (j->o.dim > x->dim) return fail(path, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)x->dim);
+    if (j->o.dim) x->dim = j->o.dim;
+    x->cols = j->student ? 1 : x->dim;
+    for (int i = 0; i < 2; i++) {
+        x->in[i] = (kpd_input *)calloc(CHUNK_LINES, sizeof *x->in[i]);
+        x->out[i] = (float *)calloc((size_t)CHUNK_LINES * (size_t)x->dim, sizeof *x->out[i]);
+        if (!x->in[i] || !x->out[i]) return fail(NULL, 0, "out of memory");
+    }
+    return open_session(j, 0, 0);
+}
+
+static void scorer_read(const job *j, scorer *x, int32_t i, const kpd_row *row) {
+    kpd_model_input(j->student ? j->student : j->assistant, KPD_ITEM, row, &x->in[0][i]);
+    if (j->student) kpd_model_input(j->student, KPD_KEYPHRASE, row, &x->in[1][i]);
+}
+
+// The numbers of the chunk's pairs, which have been read.
+static bool scorer_run(job *j, scorer *x) {
+    size_t n = (size_t)j->text.n, dim = (size_t)x->dim;
+    kpd_error e;
+    kpd_status s = j->assistant ? kpd_score(j->session, j->assistant, x->in[0], n, x->out[0], &e)
+                                : kpd_embed(j->session, j->student, KPD_ITEM, x->in[0], n, x->dim, x->out[0], &e);
+    if (!s && j->student) s = kpd_embed(j->session, j->student, KPD_KEYPHRASE, x->in[1], n, x->dim, x->out[1], &e);
+    if (s) return fail_text(j, &e);
+    if (!check_finite(j, x->out[0], x->dim) || (j->student && !check_finite(j, x->out[1], x->dim))) return false;
+    for (size_t i = 0; j->student && i < n; i++)        // where row i / dim was, which has been read
+        x->out[0][i] = kpd_cosine(x->out[0] + i * dim, x->out[1] + i * dim, x->dim);
+    return true;
+}
+
+// What stands for a pair beside its label: a cosine, or the probability of yes.
+static float scorer_value(const job *j, const scorer *x, size_t i) {
+    return j->assistant ? kpd_sigmoid(x->out[0][i]) : x->out[0][i];
+}
+
+// Leaves the label, and behind a category a score too, out of the lines; whole [n]: their sizes with these.
 static bool cut_labels(job *j, size_t *whole) {
     for (int32_t i = 0; i < j->text.n; i++) {
-        kpd_text *line = &j->text.lines[i];
-        size_t n = line->size;
-        while (n && line->data[n - 1] != '\t') n--;
-        if (!n) return fail(j->text.name, j->text.line[i], "--keep: expected a label behind the pair");
+        kpd_text *line = &j->text.lines[i], column[6];
+        int n = split_columns(&j->text, i, column, 6);
+        if (n < 3) return fail(j->text.name, j->text.line[i], "--keep: expected a label behind the pair");
+        if (n > 5) return fail(j->text.name, j->text.line[i], "--keep: more than 5 columns");
         whole[i] = line->size;
-        line->size = n - 1;
+        line->size = (size_t)(column[n == 5 ? 3 : n - 1].data - line->data) - 1;
+    }
+    return true;
+}
+
+static bool score_read(job *j, scorer *x) {
+    if (j->assistant) return read_inputs(j, j->assistant, KPD_ITEM, x->in[0]);
+    if (!split_chunk(j, 3, x->in[0])) return false;
+    for (int32_t i = 0; i < j->text.n; i++) {
+        kpd_row row = {0};
+        if (!pair_row(j, true, i, &x->in[0][i], &row)) return false;
+        scorer_read(j, x, i, &row);
     }
     return true;
 }
 
 static bool score_chunk(job *j, void *state) {
-    const batch *b = (const batch *)state;
+    scorer *x = (scorer *)state;
     size_t n = (size_t)j->text.n, whole[CHUNK_LINES];
-    kpd_error e;
     if (j->o.keep && !cut_labels(j, whole)) return false;
-    if (!read_inputs(j, j->assistant, KPD_ITEM, b->in)) return false;
-    if (kpd_score(j->session, j->assistant, b->in, n, b->out, &e)) return fail_text(j, &e);
-    if (!check_finite(j, b->out, b->cols)) return false;
+    if (!score_read(j, x) || !scorer_run(j, x)) return false;
     for (size_t i = 0; j->o.keep && i < n; i++) {
         fwrite(j->text.lines[i].data, 1, whole[i], j->out.file);
-        fprintf(j->out.file, "\t%.9g\n", (double)kpd_sigmoid(b->out[i]));
+        fprintf(j->out.file, "\t%.9g\n", (double)scorer_value(j, x, i));
     }
-    if (!j->o.keep) print_rows(j->out.file, b->out, n, b->cols);
+    if (!j->o.keep) print_rows(j->out.file, x->out[0], n, x->cols);
     return true;
 }
 
-static int run_score(job *j) {
-    batch b;
-    if (!open_model(j->arg[0], KPD_CROSS_ENCODER, &j->assistant) || !open_session(j, 0, 0)) return BAD_DATA;
-    if (j->o.keep && kpd_model_dim(j->assistant) != 1)
-        return fail(j->arg[0], 0, "%d logits, but --keep is of one", (int)kpd_model_dim(j->assistant)), BAD_DATA;
-    if (!open_text(j, j->arg[1], j->assistant, KPD_ITEM) || !output_open(&j->out, NULL)) return BAD_DATA;
-    if (!batch_create(j, kpd_model_dim(j->assistant), &b) || !each_chunk(j, "texts", score_chunk, &b)) return BAD_DATA;
+static bool score_all(job *j, scorer *x) {
+    const char *wanted = j->o.keep ? "keyphrase title? category? label score?" : "keyphrase title? category?";
+    if (!scorer_open(j, j->arg[0], j->o.keep, x) || !open_columns(j, j->arg[1], wanted)) return false;
+    if (!output_open(&j->out, NULL) || !each_chunk(j, "pairs", score_chunk, x)) return false;
     j->tokens = kpd_session_tokens(j->session);
-    return output_commit(&j->out) ? DONE : BAD_DATA;
+    return output_commit(&j->out);
+}
+
+static int run_score(job *j) {
+    scorer x = {0};
+    bool ok = score_all(j, &x);
+    scorer_close(j, &x);
+    return ok ? DONE : BAD_DATA;
 }
 
 // >>rerank  Documents in the order of their scores for a query: an assistant's logits, or a student's cosines. ------
@@ -329,7 +398,7 @@ static bool rerank(job *j, documents *x) {
 static int run_rerank(job *j) {
     documents x = {0};
     bool ok;
-    if (!open_scorer(j, j->arg[0])) return BAD_DATA;
+    if (!open_scorer(j, j->arg[0], true)) return BAD_DATA;
     ok = rerank(j, &x);
     free(x.text);
     free(x.end);

@@ -227,15 +227,16 @@ static bool open_model(const char *path, kpd_kind kind, kpd_model **out) {
     return fail(path, 0, "a %s-encoder, expected a %s-encoder", bi ? "cross" : "bi", bi ? "bi" : "cross");
 }
 
-// A model that gives a pair one score: a student's is a cosine, an assistant's a logit. The other of the two stays NULL.
-static bool open_scorer(job *j, const char *path) {
+// A model that scores pairs: a student's score is a cosine, an assistant's a logit, or, unless `one` is asked for, some. The
+// other of the two stays NULL.
+static bool open_scorer(job *j, const char *path, bool one) {
     int labels;
     if (!open_any_model(path, &j->student)) return false;
     if (kpd_model_get_desc(j->student)->kind == KPD_BI_ENCODER) return true;
     j->assistant = j->student;
     j->student = NULL;
     labels = (int)kpd_model_dim(j->assistant);
-    return labels == 1 || fail(path, 0, "%d labels, expected 1", labels);
+    return !one || labels == 1 || fail(path, 0, "%d labels, expected 1", labels);
 }
 
 static kpd_index_info index_info(const kpd_index *x) {
@@ -370,8 +371,7 @@ static bool open_columns(job *j, const char *path, const char *wanted) {
 // Text that a model reads, of its tower: pairs, items or keyphrases.
 static bool open_text(job *j, const char *path, const kpd_model *m, kpd_tower tower) {
     bool pair = kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER;
-    const char *of_pair = j->o.keep ? "keyphrase title? category? label" : "keyphrase title? category?";
-    return open_columns(j, path, pair ? of_pair : tower == KPD_ITEM ? "title category?" : "keyphrase");
+    return open_columns(j, path, pair ? "keyphrase title? category?" : tower == KPD_ITEM ? "title category?" : "keyphrase");
 }
 
 static bool is_a_file(const char *word) { return !word || !strcmp(word, "-") || file_exists(word) || looks_like_a_file(word); }

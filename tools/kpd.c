@@ -150,13 +150,14 @@ static const command COMMANDS[] = {
      "--one embeds one text at a time, as a program does that answers queries: the vectors are the same, and --stats adds the\n"
      "median and the 99th percentile of the texts' times.\n\n"
      "    kpd embed student.kpd items.tsv -o items.npy --dim 64"},
-    {NULL, "score", run_score, 1, 2, "--keep --columns --join --format",
-     "a cross-encoder's scores of pairs",
-     "score M.kpd [FILE] [--keep] [--columns WORDS] [--join ITEMS] [--format F]",
-     "Prints the cross-encoder's logit (or logits, with a TAB between them) of each line: keyphrase TAB title TAB category,\n"
-     "or keyphrase TAB title, as an empty category is none. What the model's template does not name is left out.\n"
-     "--keep: lines have a label at their end, and are printed with the probability of yes behind it, as `eval pairs` and a\n"
-     "recipe's column `score` read it.\n\n"
+    {NULL, "score", run_score, 1, 2, "--dim --keep --columns --join --format",
+     "a model's scores of pairs",
+     "score M.kpd [FILE] [--dim D] [--keep] [--columns WORDS] [--join ITEMS] [--format F]",
+     "Prints a cross-encoder's logit (or logits, with a TAB between them), or the cosine of a bi-encoder's vectors, of each\n"
+     "line: keyphrase TAB title TAB category, or keyphrase TAB title, as an empty category is none. What the model's\n"
+     "template does not name is left out.\n"
+     "--keep: lines have a label at their end (behind a category perhaps a score too), and are printed with the cosine, or the\n"
+     "logit's probability of yes, behind it, as `eval pairs` and a recipe's column `score` read it.\n\n"
      "    printf 'laptop sleeve\\tGrey Felt Sleeve 13 inch\\tLaptop Sleeves\\n' | kpd score assistant.kpd"},
     {NULL, "rerank", run_rerank, 3, 3, "-o -k --columns --format",
      "documents in the order of their scores for a query",
