@@ -208,6 +208,7 @@ def draw(path):
     matplotlib.use('Agg')
     from matplotlib import pyplot
     figure, axes = pyplot.subplots(figsize=(8, 5), layout='constrained')
+    axes.set_prop_cycle(color=pyplot.get_cmap('tab20').colors)
     for i in dict.fromkeys(s[0] for s in seen):
         points, best = sorted(((r, one) for n, r, one, _ in seen if n == i and r >= .8), reverse=True), 0
         front = [(r, best := s) for r, s in points if s > best]         # nothing else is as good and faster
