@@ -259,6 +259,7 @@ run 1 $kpd index info $student; says "$student: is of kind model, expected index
 run 1 $kpd embed $d/keyphrases.kpi /dev/null; says "is of kind index, expected model"
 run 1 $kpd embed $assistant /dev/null; says "a cross-encoder, expected a bi-encoder"
 run 2 $kpd score $assistant /dev/null --dimm 3; says "(did you mean --dim?)"
+run 1 $kpd score $student /dev/null --dim 3333; says "--dim 3333, but it has"
 run 1 $kpd score $assistant /dev/null --dim 3; says "$assistant: --dim is of a bi-encoder"
 
 # Weights that are no numbers: a mapped model opens, but nothing made of them gets out.
@@ -274,6 +275,9 @@ for i in 1 2 3 4 5 6 7 8 9; do cat "$dir/phrases"; done > "$dir/many"
 echo "old" > "$dir/kept.npy"
 run 1 $kpd embed "$dir/nan.kpd" "$dir/many" -o "$dir/kept.npy"; says "many:"; says "finite"
 [ "$(cat "$dir/kept.npy")" = old ] || wrong "the output of before is lost"
+sed 's/$/\tone\t1/' "$dir/many" > "$dir/labelled"
+run 1 $kpd score "$dir/nan.kpd" "$dir/labelled" --keep; says "labelled:"; says "finite"
+run 1 $kpd eval pairs "$dir/labelled" --columns 'keyphrase title label' --model "$dir/nan.kpd"; says "labelled:"; says "finite"
 no_temp
 
 # ---- tokenize -----------------------------------------------------------------------------------------------------
@@ -410,7 +414,10 @@ run 0 $kpd score $assistant "$dir/l.tsv" --keep; cut -f1-4 "$dir/out" > "$dir/go
 cut -f5 "$dir/out" | paste "$dir/logits" - | awk '{ d = 1 / (1 + exp(-$1)) - $2; if (d * d > 1e-12) exit 1 }' || wrong "no probabilities"
 cp "$dir/out" "$dir/scored"; run 0 $kpd eval pairs "$dir/scored" --model $assistant; prints "spearman_assistant	1.000000"
 given 'a\tb\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: expected a label"
-given 'a\tb\tc\t1\t0\t0\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: more than 5"
+given 'a\tb\tc\t1\t0\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: 5 columns, expected at most 4"
+given 'a\tb\tc\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: the label 'c', expected a number"
+printf 'keyphrase,title,category,label,score\na,b,c,1,.5\n' > "$dir/f.csv"    # whose score is not wanted
+run 0 $kpd score $assistant "$dir/f.csv" --keep; awk -F '\t' 'NF != 5 || $4 != 1 { exit 1 }' "$dir/out" || wrong "$(cat "$dir/out")"
 given 'c\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: expected a label"
 
 t score_student
@@ -418,7 +425,7 @@ t score_student
 awk '{ print $0 "\t" NR / 10 }' "$dir/l.tsv" > "$dir/graded"; cut -f1 "$dir/graded" > "$dir/kp"; cut -f2,3 "$dir/graded" > "$dir/it"
 run 0 $kpd embed $student "$dir/kp" --tower keyphrase --dim 24; cp "$dir/out" "$dir/kv"
 run 0 $kpd embed $student "$dir/it" --dim 24; cp "$dir/out" "$dir/iv"
-run 0 $kpd score $student "$dir/graded" --keep --dim 24; cp "$dir/out" "$dir/scored"
+run 0 $kpd score $student "$dir/graded" --keep --dim 24 --columns 'keyphrase title category label score'; cp "$dir/out" "$dir/scored"
 cut -f1-5 "$dir/scored" > "$dir/got"; same "$dir/graded" "$dir/got"
 cut -f6 "$dir/scored" | paste - "$dir/kv" "$dir/iv" |
     awk '{ s = -$1; for (i = 2; i <= 25; i++) s += $i * $(i + 24); if (s * s > 1e-12) exit 1 } END { if (NF != 49) exit 1 }' ||
@@ -556,6 +563,7 @@ run 0 $kpd index build "$dir/v.npy" -o $x --store int8; run 0 $kpd info $x; prin
 run 0 $kpd search $x "$dir/q.npy" -k 2; exactly '0\t1\t0\t1\n0\t2\t2\t0.707106769\n'
 run 0 $kpd index build "$dir/v.npy" -o $x --ids "$dir/ids" --kind tree
 run 2 $kpd index build "$dir/v.npy" -o $x --kind tree --recall 1.5; says "--recall 1.5: expected at most 1"
+run 1 $kpd index build "$dir/v.npy" -o -; says "-: what is written is mapped later and needs a file"; [ ! -e ./- ] || wrong "a file -"
 run 2 $kpd search $x "$dir/q.npy" --recall 0; says "--recall 0: expected a number above 0"
 run 2 $kpd search $x "$dir/q.npy" --gamma -1; says "--gamma -1: expected a number above 0"
 for store in i16 int8 none; do

@@ -134,7 +134,7 @@ typedef struct option {
     option_kind kind;
     size_t field;                       // of `options`: int32_t, const char *, const char *, int32_t, float, int32_t,
                                         // list_option
-    int32_t low, high;                  // INTEGER; NUMBER: high, unless it is 0, with all that is not above 0 out of range
+    int32_t low, high;                  // INTEGER; NUMBER: low 1 = above 0, high 0 = any
     const char *choices;                // CHOICE: words, in the order of the enum that they name; INTEGER: a word for 0
     const char *value, *help;           // as help names it; what it does
 } option;
@@ -165,8 +165,8 @@ static const option OPTIONS[] = {
     {"--kind", CHOICE, FIELD(kind), 0, 0, WORDS(KPD_INDEX_KIND_LIST), NULL, "of index: exact, or faster and finds most (flat)"},
     {"--store", CHOICE, FIELD(store), 0, 0, "f32 i16 int8 none", NULL, "how vectors are kept (f32)"},
     {"--lists", INTEGER, FIELD(lists), 1, 1 << 24, NULL, "N", "lists of a tree (one for 160 vectors)"},
-    {"--recall", NUMBER, FIELD(recall), 0, 1, NULL, "R", "share of the K best that a tree is to find (0.95)"},
-    {"--gamma", NUMBER, FIELD(gamma), 0, INT32_MAX, NULL, "G", "how far a tree is opened, in place of --recall"},
+    {"--recall", NUMBER, FIELD(recall), 1, 1, NULL, "R", "share of the K best that a tree is to find (0.95)"},
+    {"--gamma", NUMBER, FIELD(gamma), 1, 0, NULL, "G", "how far a tree is opened, in place of --recall"},
     {"--partition", INTEGER, FIELD(partition), 0, INT32_MAX, NULL, "P", "a number that vectors get, or are to have"},
     {"--model", FILE_NAME, FIELD(model), 0, 0, NULL, "M.kpd", "the model that scores, or that made the vectors"},
     {"--threshold", NUMBER, FIELD(threshold), 0, 0, NULL, "T", "the least score that counts"},
@@ -261,12 +261,11 @@ static int set_integer(const option *p, const char *text, int32_t *out) {
     return DONE;
 }
 
-// Where the option says the highest, 0 is out of range too: it would be taken for "not given".
 static int set_number(const option *p, const char *text, float *out) {
     char *end;
     float v = strtof(text, &end);
     if (end == text || *end || !isfinite(v)) return usage("%s %s: expected a number", p->name, text);
-    if (p->high && !(v > 0)) return usage("%s %s: expected a number above 0", p->name, text);
+    if (p->low && !(v > 0)) return usage("%s %s: expected a number above 0", p->name, text);
     if (p->high && v > (float)p->high) return usage("%s %s: expected at most %d", p->name, text, (int)p->high);
     *out = v;
     return DONE;
@@ -357,6 +356,7 @@ static bool can_write(const char *path) {
     mode_t mode;
     const char *why = files_cannot_write(path, target, &mode);
     if (strlen(path) > 4000) return fail(path, 0, "a path longer than 4000 bytes");
+    if (!strcmp(path, "-")) return fail(path, 0, "what is written is mapped later and needs a file");
     return why ? fail(path, 0, "cannot write: %s", why) : is_no_input(path);
 }
 

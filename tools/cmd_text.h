@@ -203,25 +203,38 @@ static float scorer_value(const job *j, const scorer *x, size_t i) {
     return j->assistant ? kpd_sigmoid(x->out[0][i]) : x->out[0][i];
 }
 
-// Leaves the label, and behind a category a score too, out of the lines; whole [n]: their sizes with these.
+// Whether --columns, by WORD or WORD=NAME, names a score. One that it does not name would not be looked for in what is printed.
+static bool names_score(const char *given) {
+    for (size_t n; given && *given; given += n + (given[n] == ' ')) {
+        n = strcspn(given, " ");
+        if (n >= 5 && !memcmp(given, "score", 5) && (n == 5 || given[5] == '=')) return true;
+    }
+    return false;
+}
+
+// Leaves the label, or label and score, out of the lines; whole [n]: their sizes with these.
 static bool cut_labels(job *j, size_t *whole) {
+    int behind = names_score(j->o.columns) ? 2 : 1;
     for (int32_t i = 0; i < j->text.n; i++) {
         kpd_text *line = &j->text.lines[i], column[6];
-        int n = split_columns(&j->text, i, column, 6);
-        if (n < 3) return fail(j->text.name, j->text.line[i], "--keep: expected a label behind the pair");
-        if (n > 5) return fail(j->text.name, j->text.line[i], "--keep: more than 5 columns");
+        int n = split_columns(&j->text, i, column, 6), label = n - behind;
+        float unused;
+        if (label < 2) return fail(j->text.name, j->text.line[i], "--keep: expected a label behind the pair");
+        if (label > 3) return fail(j->text.name, j->text.line[i], "--keep: %d columns, expected at most %d", n, 3 + behind);
+        if (!parse_real(&j->text, i, "label", column[label], 0, 1, &unused)) return false;
         whole[i] = line->size;
-        line->size = (size_t)(column[n == 5 ? 3 : n - 1].data - line->data) - 1;
+        line->size = (size_t)(column[label].data - line->data) - 1;
     }
     return true;
 }
 
 static bool score_read(job *j, scorer *x) {
-    if (j->assistant) return read_inputs(j, j->assistant, KPD_ITEM, x->in[0]);
+    const kpd_model_desc *d = kpd_model_get_desc(j->student ? j->student : j->assistant);
+    bool title = strstr(j->student ? d->template_item : d->template_pair, "{title}") != NULL;
     if (!split_chunk(j, 3, x->in[0])) return false;
     for (int32_t i = 0; i < j->text.n; i++) {
         kpd_row row = {0};
-        if (!pair_row(j, true, i, &x->in[0][i], &row)) return false;
+        if (!pair_row(j, title, i, &x->in[0][i], &row)) return false;
         scorer_read(j, x, i, &row);
     }
     return true;
@@ -241,7 +254,8 @@ static bool score_chunk(job *j, void *state) {
 }
 
 static bool score_all(job *j, scorer *x) {
-    const char *wanted = j->o.keep ? "keyphrase title? category? label score?" : "keyphrase title? category?";
+    const char *wanted = !j->o.keep ? "keyphrase title? category?" : names_score(j->o.columns) ?
+                         "keyphrase title? category? label score" : "keyphrase title? category? label";
     if (!scorer_open(j, j->arg[0], j->o.keep, x) || !open_columns(j, j->arg[1], wanted)) return false;
     if (!output_open(&j->out, NULL) || !each_chunk(j, "pairs", score_chunk, x)) return false;
     j->tokens = kpd_session_tokens(j->session);

@@ -515,7 +515,7 @@ static void print_stats(const job *j) {
     if (!j->count.unit) return;
     fprintf(stderr, "%s=%lld ", j->count.unit, (long long)j->count.done);
     if (j->tokens >= 0) fprintf(stderr, "tokens=%lld ", (long long)j->tokens);
-    fprintf(stderr, "threads=%d seconds=%.6f", (int)j->n_threads, now() - j->count.started);
+    fprintf(stderr, "threads=%d seconds=%.6f", (int)(j->n_threads ? j->n_threads : 1), now() - j->count.started);
     if (j->n_each) fprintf(stderr, " p50_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .5));
     if (j->n_each) fprintf(stderr, " p99_ms=%.4f", 1e3 * quantile(j->each, j->n_each, .99));
     fputc('\n', stderr);

@@ -156,8 +156,8 @@ static const command COMMANDS[] = {
      "Prints a cross-encoder's logit (or logits, with a TAB between them), or the cosine of a bi-encoder's vectors, of each\n"
      "line: keyphrase TAB title TAB category, or keyphrase TAB title, as an empty category is none. What the model's\n"
      "template does not name is left out.\n"
-     "--keep: lines have a label at their end (behind a category perhaps a score too), and are printed with the cosine, or the\n"
-     "logit's probability of yes, behind it, as `eval pairs` and a recipe's column `score` read it.\n\n"
+     "--keep: lines have a label at their end, and are printed with the cosine, or the logit's probability of yes, behind it, as\n"
+     "`eval pairs` and a recipe's column `score` read it. Where --columns names a score too, it stays between label and result.\n\n"
      "    printf 'laptop sleeve\\tGrey Felt Sleeve 13 inch\\tLaptop Sleeves\\n' | kpd score assistant.kpd"},
     {NULL, "rerank", run_rerank, 3, 3, "-o -k --columns --format",
      "documents in the order of their scores for a query",
