@@ -417,6 +417,7 @@ given 'a\tb\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard i
 given 'a\tb\tc\t1\t0\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: 5 columns, expected at most 4"
 given 'a\tb\tc\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: the label 'c', expected a number"
 printf 'keyphrase,title,category,label,score\na,b,c,1,.5\n' > "$dir/f.csv"    # whose score is not wanted
+run 0 $kpd score $assistant "$dir/f.csv" --keep --columns score=score; awk -F '\t' 'NF != 6 || $5 != ".5" { exit 1 }' "$dir/out" || wrong "$(cat "$dir/out")"
 run 0 $kpd score $assistant "$dir/f.csv" --keep; awk -F '\t' 'NF != 5 || $4 != 1 { exit 1 }' "$dir/out" || wrong "$(cat "$dir/out")"
 given 'c\n'; run 1 $kpd score $assistant --keep < "$dir/in"; says "standard input:1: --keep: expected a label"
 
@@ -430,6 +431,7 @@ cut -f1-5 "$dir/scored" > "$dir/got"; same "$dir/graded" "$dir/got"
 cut -f6 "$dir/scored" | paste - "$dir/kv" "$dir/iv" |
     awk '{ s = -$1; for (i = 2; i <= 25; i++) s += $i * $(i + 24); if (s * s > 1e-12) exit 1 } END { if (NF != 49) exit 1 }' ||
     wrong "no cosines"
+run 0 $kpd score $student "$dir/graded" --keep --dim 24 --columns keyphrase,title,category,label,score; same "$dir/scored" "$dir/out"
 run 0 $kpd score $student "$dir/graded" --columns 'keyphrase title category - -' --dim 24
 cut -f6 "$dir/scored" > "$dir/got"; same "$dir/got" "$dir/out"
 run 0 $kpd eval pairs "$dir/graded" --model $student --dim 24 --columns 'keyphrase title category label -'; cp "$dir/out" "$dir/want"

@@ -165,7 +165,7 @@ static void scorer_close(job *j, scorer *x) {
 
 // one: refuses a model of more labels.
 static bool scorer_open(job *j, const char *path, bool one, scorer *x) {
-    if (!open_scorer(j, path, one)) return false;
+    if (!open_pair_model(j, path, one)) return false;
     x->dim = kpd_model_dim(j->student ? j->student : j->assistant);
     if (j->assistant && j->o.dim) return fail(path, 0, "--dim is of a bi-encoder, and this is a cross-encoder");
     if (j->o.dim > x->dim) return fail(path, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)x->dim);
@@ -203,18 +203,12 @@ static float scorer_value(const job *j, const scorer *x, size_t i) {
     return j->assistant ? kpd_sigmoid(x->out[0][i]) : x->out[0][i];
 }
 
-// Whether --columns, by WORD or WORD=NAME, names a score. One that it does not name would not be looked for in what is printed.
-static bool names_score(const char *given) {
-    for (size_t n; given && *given; given += n + (given[n] == ' ')) {
-        n = strcspn(given, " ");
-        if (n >= 5 && !memcmp(given, "score", 5) && (n == 5 || given[5] == '=')) return true;
-    }
-    return false;
-}
+// A score that --columns does not name would not be looked for in what is printed.
+static bool keeps_score(const job *j) { return columns_name(j, "score"); }
 
 // Leaves the label, or label and score, out of the lines; whole [n]: their sizes with these.
 static bool cut_labels(job *j, size_t *whole) {
-    int behind = names_score(j->o.columns) ? 2 : 1;
+    int behind = keeps_score(j) ? 2 : 1;
     for (int32_t i = 0; i < j->text.n; i++) {
         kpd_text *line = &j->text.lines[i], column[6];
         int n = split_columns(&j->text, i, column, 6), label = n - behind;
@@ -229,12 +223,10 @@ static bool cut_labels(job *j, size_t *whole) {
 }
 
 static bool score_read(job *j, scorer *x) {
-    const kpd_model_desc *d = kpd_model_get_desc(j->student ? j->student : j->assistant);
-    bool title = strstr(j->student ? d->template_item : d->template_pair, "{title}") != NULL;
     if (!split_chunk(j, 3, x->in[0])) return false;
     for (int32_t i = 0; i < j->text.n; i++) {
         kpd_row row = {0};
-        if (!pair_row(j, title, i, &x->in[0][i], &row)) return false;
+        if (!pair_row(j, j->student ? j->student : j->assistant, i, &x->in[0][i], &row)) return false;
         scorer_read(j, x, i, &row);
     }
     return true;
@@ -254,7 +246,7 @@ static bool score_chunk(job *j, void *state) {
 }
 
 static bool score_all(job *j, scorer *x) {
-    const char *wanted = !j->o.keep ? "keyphrase title? category?" : names_score(j->o.columns) ?
+    const char *wanted = !j->o.keep ? "keyphrase title? category?" : keeps_score(j) ?
                          "keyphrase title? category? label score" : "keyphrase title? category? label";
     if (!scorer_open(j, j->arg[0], j->o.keep, x) || !open_columns(j, j->arg[1], wanted)) return false;
     if (!output_open(&j->out, NULL) || !each_chunk(j, "pairs", score_chunk, x)) return false;
@@ -412,7 +404,7 @@ static bool rerank(job *j, documents *x) {
 static int run_rerank(job *j) {
     documents x = {0};
     bool ok;
-    if (!open_scorer(j, j->arg[0], true)) return BAD_DATA;
+    if (!open_pair_model(j, j->arg[0], true)) return BAD_DATA;
     ok = rerank(j, &x);
     free(x.text);
     free(x.end);

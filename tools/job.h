@@ -229,7 +229,7 @@ static bool open_model(const char *path, kpd_kind kind, kpd_model **out) {
 
 // A model that scores pairs: a student's score is a cosine, an assistant's a logit, or, unless `one` is asked for, some. The
 // other of the two stays NULL.
-static bool open_scorer(job *j, const char *path, bool one) {
+static bool open_pair_model(job *j, const char *path, bool one) {
     int labels;
     if (!open_any_model(path, &j->student)) return false;
     if (kpd_model_get_desc(j->student)->kind == KPD_BI_ENCODER) return true;
@@ -311,7 +311,9 @@ static bool split_chunk(job *j, int32_t max_parts, kpd_input *in) {
 }
 
 // keyphrase TAB title TAB category, or two of them: for a model that reads no title, keyphrase TAB category.
-static bool pair_row(const job *j, bool title, int32_t i, const kpd_input *line, kpd_row *row) {
+static bool pair_row(const job *j, const kpd_model *m, int32_t i, const kpd_input *line, kpd_row *row) {
+    const kpd_model_desc *d = kpd_model_get_desc(m);
+    bool title = strstr(d->kind == KPD_CROSS_ENCODER ? d->template_pair : d->template_item, "{title}") != NULL;
     if (line->n_parts < 2) return fail(j->text.name, j->text.line[i], "1 segment, expected 2 or 3 with a TAB between them");
     row->keyphrase = line->part[0];
     if (line->n_parts > 2 || title) row->title = line->part[1];
@@ -359,6 +361,13 @@ static bool join_items(job *j) {
     return true;
 }
 
+// Whether --columns, as table.h reads it, names a word.
+static bool columns_name(const job *j, const char *word) {
+    for (const char *p = j->o.columns; p && *p; p += strcspn(p, ", "), p += strspn(p, ", "))
+        if (strcspn(p, "=, ") == strlen(word) && !strncmp(p, word, strlen(word))) return true;
+    return false;
+}
+
 // A file's text as --columns, --format and --join say it.
 static bool open_columns(job *j, const char *path, const char *wanted) {
     columns c = {NULL, NULL, TABLE_BY_NAME};
@@ -389,12 +398,11 @@ static bool open_query(job *j, const char *word) {
 
 // What m reads of the chunk's lines: pairs, items (title, or title TAB category) or keyphrases.
 static bool read_inputs(job *j, const kpd_model *m, kpd_tower tower, kpd_input *in) {
-    kpd_model_desc d = *kpd_model_get_desc(m);
-    bool pair = d.kind == KPD_CROSS_ENCODER, title = strstr(d.template_pair, "{title}") != NULL;
+    bool pair = kpd_model_get_desc(m)->kind == KPD_CROSS_ENCODER;
     if (!split_chunk(j, pair ? 3 : tower == KPD_ITEM ? 2 : 1, in)) return false;
     for (int32_t i = 0; i < j->text.n; i++) {
         kpd_row row = {0};
-        if (pair && !pair_row(j, title, i, &in[i], &row)) return false;
+        if (pair && !pair_row(j, m, i, &in[i], &row)) return false;
         if (!pair && tower == KPD_ITEM) { row.title = in[i].part[0]; row.category = in[i].part[1]; }
         if (!pair && tower == KPD_KEYPHRASE) row.keyphrase = in[i].part[0];
         kpd_model_input(m, tower, &row, &in[i]);
