@@ -3420,14 +3420,16 @@ static const kpd__ops kpd__neoni8mm_ops =
 // Of an x86 that has AVX-512: Intel's do but one VDPBF16PS in two cycles, so that widening is no slower there, and exact.
 static bool kpd__intel(void) {
     unsigned a, b, c, d;
-    return __get_cpuid(0, &a, &b, &c, &d) && b == 0x756E6547;   // "Genu"
+    __cpuid(0, a, b, c, d);
+    return b == 0x756E6547;             // "Genu"
 }
 
 // Whether it does two multiply-adds of 512 bits a cycle, which tiles of one panel cannot feed: Intel's, and AMD's from Zen 5 on
-// (family 26; those of portables do one, where both tiles are as fast).
+// (family 26; those of portables do one, where both tiles are as fast). A virtual machine takes 4 us to answer CPUID.
 static bool kpd__two_multiply_adds(void) {
     unsigned a, b, c, d;
-    return kpd__intel() || (__get_cpuid(1, &a, &b, &c, &d) && (a >> 8 & 15) + (a >> 20 & 255) >= 26);
+    __cpuid(1, a, b, c, d);
+    return (a >> 8 & 15) + (a >> 20 & 255) >= 26 || kpd__intel();
 }
 #endif
 
