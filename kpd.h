@@ -190,7 +190,7 @@ extern "C" {
 
 // The number of this header's structs and enums. A program that calls a shared library compares its own with kpd_abi()'s, and
 // sets it in each desc, where another than the library's is refused. Descs end in zeros for fields to come: they are checked.
-#define KPD_ABI 5
+#define KPD_ABI 6
 KPDDEF uint32_t kpd_abi(void);
 
 #define KPD_MAX_WIDTH     16384         // H, F, D, and the dim of an index
@@ -13554,7 +13554,7 @@ static const uint32_t kpd__nfd_long[155][3] = {
 
 // ------------------------------------------------------------------------------------------------------------------
 // HISTORY
-//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 5;
+//     0.1  tokenizer, model file, bi-encoder and cross-encoder in f32, bf16 and int8, flat and tree index, recommend. ABI 6;
 //          files of version 2: config of 64 numbers, special tokens by role in templates, fingerprints, kinds of index
 //
 // LICENCE  MIT or public domain, at your choice: the texts are in the file LICENSE that comes with this header. In short,

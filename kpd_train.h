@@ -46,17 +46,16 @@
 //     >>losses      1010  value and gradient of each                                              kpdt__loss_pairs, _matrix
 //     >>data         300  mapped tables                                                           kpdt__dataset_open
 //     >>sampler      150  which rows make the next batch                                          kpdt__trainer_draw
-//     >>trainer     1550  towers, batches, a step, dev                                            kpdt__trainer_step
-//     >>checkpoint   300  a trainer's state as a file                                             kpdt__trainer_save
-//     >>mining       270  hard negatives out of an index                                          kpdt__mine
+//     >>mining       330  hard negatives out of an index                                          kpdt__mine
+//     >>trainer     1920  towers, batches, their mined negatives, a step, dev                     kpdt__trainer_step
+//     >>checkpoint   360  a trainer's state as a file                                             kpdt__trainer_save
 //     >>metrics      560  classification, correlation, ranking, bootstrap
 //     >>auction       50  the paper's evaluation
 //     >>vocabulary   530  WordPiece out of texts                                                  kpdt_vocabulary_train
 //     part B: kernels, read once per level as kpd.h's
 //     >>layers       520  each layer's kernels, forward beside backward
 //
-// This version trains in f32. It has no mining within a training (between two: kpdt_mine), no moving average of the weights, and
-// no bf16.
+// This version trains in f32. It has no moving average of the weights, and no bf16.
 //
 // OPTIONS  Define before including. kpd.h's options hold here too.
 //
@@ -78,7 +77,7 @@
 //
 // Memory. Losses allocate nothing; where one needs room the caller lends it. Metrics that sort take an allocator, NULL =
 // malloc, and have given everything back when they return. A trainer allocates when it is created, and for a copy of its
-// model; its phases allocate nothing. Arrays must not overlap unless a comment says so.
+// model or a mining; its phases allocate nothing. Arrays must not overlap unless a comment says so.
 //
 // Threads. But for a trainer, which serves one caller at a time, there is no state: any function may run on any number of
 // threads, on different output arrays.
@@ -101,8 +100,8 @@
 // Gurevych 2019; [Hofstaetter 2020] margin-MSE; [Hinton 2015] distillation; [Su 2022] CoSENT (kexue.fm/archives/8847); [AnglE]
 // Li and Li 2023; [D2LLM] Liao et al. 2024 (Pearson); [Burges 2005] RankNet; [Yi 2019] log q correction; [MRL] Kusupati et al.
 // 2022 (Matryoshka); [Sanh 2019] DistilBERT; [Guo 2017] calibration; [Zhu 2017], [Zhou 2018] AUC by query (optimised cost per
-// click; deep interest network); [Dahiya 2023] NGAME; [Holm 1979]; [Loshchilov 2019] decoupled weight decay (AdamW); [BERT] Devlin
-// et al. 2019. ST = the sentence-transformers library.
+// click; deep interest network); [Xiong 2021] ANCE; [Dahiya 2023] NGAME; [Holm 1979]; [Loshchilov 2019] decoupled weight decay
+// (AdamW); [BERT] Devlin et al. 2019. ST = the sentence-transformers library.
 
 // ------------------------------------------------------------------------------------------------------------------
 #ifndef KPD_TRAIN_H
@@ -327,6 +326,66 @@ KPDDEF int64_t    kpdt_dataset_bad_rows(const kpdt_dataset *x);          // left
 // lines.
 KPDDEF kpd_status kpdt_dataset_get(const kpdt_dataset *x, int64_t i, kpdt_row *out, kpd_error *e);
 
+// MINING  Hard negatives: keyphrases that a student finds for an item, and that are not the item's. -------------------
+
+// Candidates of an item by other means than an index, as BM25: at most `most` hits, the best first, and how many; negative = it
+// failed.
+typedef int32_t kpdt_candidates_t(void *user, const kpd_row *item, kpd_hit *out, int32_t most);
+
+typedef struct kpdt_mining_desc {
+    uint32_t abi;
+    const kpd_model *student;           // required; beside `candidates` only its tokens count
+    const kpd_index *index;             // of keyphrases: cosine or dot, as kpd_recommend wants it. Required, or
+    kpdt_candidates_t *candidates; void *candidates_user;   // this in its place, and lookup; there are no margins then
+    kpd_lookup_t *lookup; void *lookup_user;    // the keyphrase of an id; NULL = the texts that the index keeps
+    const kpd_model *assistant;         // NULL = nobody is asked whether a candidate is one; one label
+    float threshold;                    // of its probability: from there on a candidate is relevant, and no negative; 0 = .5
+    int32_t n;                          // negatives of a row, 0 = 4
+    int32_t first_rank, last_rank;      // candidates are these of what is found for the item, from 1; 0 = 1 and 100
+    float max_score, min_score;         // of a candidate; 0 = any; or KPDT_ZERO
+    float margin;                       // a candidate's score is at most the row's keyphrase's less this; 0 = any; or KPDT_ZERO
+    float relative_margin;              // or less this share of its absolute value [NV-Retriever]; likewise
+    bool sample;                        // n of the candidates at random, not the n that rank highest
+    uint64_t seed;                      // of that
+    float recall, gamma;                // of a tree, as kpd_search_desc
+    kpd_allocator allocator;            // for the time of a call
+    int32_t reserved[4];
+} kpdt_mining_desc;
+
+typedef struct kpdt_mining_row {
+    kpd_row row;                        // an item (title, category) and a keyphrase of its own
+    const kpd_text *known; size_t n_known;      // its other keyphrases: none is a negative, nor a text of the same tokens
+    int64_t number;                     // of the row: on this a sample's draw depends, not on the call in which it comes
+} kpdt_mining_row;
+
+typedef struct kpdt_mined {
+    int64_t id;
+    float score, relevance;             // the index's or the host's; the assistant's probability, NaN where it was not asked
+} kpdt_mined;
+
+typedef struct kpdt_mining_counts {     // added to: of all rows
+    int64_t rows, short_rows, empty_rows;       // with fewer than n negatives, with none of them
+    int64_t negatives;
+    int64_t candidates;                 // of those ranks; of which these were dropped, each for the first reason that holds:
+    int64_t textless, own, same;        // no text; a keyphrase of the item; the tokens of a candidate that ranks higher
+    int64_t over_max, under_min, over_margin;
+    int64_t asked, relevant;            // by the assistant
+} kpdt_mining_counts;
+
+typedef struct kpdt_mined_rows {        // of n rows, the caller's arrays
+    kpdt_mined *negatives; int32_t *n_negatives;    // [n, desc.n] by rank, or of a sample in the order of the draw; [n]
+    kpdt_mined *relevant; int32_t *n_relevant;      // [n, last_rank - first_rank + 1] whom the assistant took for relevant, and
+} kpdt_mined_rows;                                  // [n]; or both NULL
+
+// The negatives of n rows. The assistant is asked about no more candidates than it takes to find desc.n. total may be NULL.
+// Rows of one item that follow each other are searched for once. The session has room for last_rank hits, and for both models;
+// with `candidates` for the assistant alone, and is not used where there is none. Errors: ARGUMENT (ranks, bounds, an index of
+// another student), UNSUPPORTED (l2), INPUT (a text that a template cannot take), LIMIT, MEMORY, CANCELLED; `where` = the row
+// where one is to blame; the outputs are then undefined, total is as it was. Cost: an embedding of the item and one of the
+// keyphrase, a search (or `candidates` in place of these), last_rank texts tokenized, and n or more pairs scored.
+KPDDEF kpd_status kpdt_mine(kpd_session *s, const kpdt_mining_desc *d, const kpdt_mining_row *rows, size_t n,
+                            const kpdt_mined_rows *out, kpdt_mining_counts *total, kpd_error *e);
+
 // TRAINER  An encoder being trained on data sets, or on what the host brings. -----------------------------------------
 //
 //     until report.done: kpdt_trainer_step          a whole step on the data sets of the desc, which is
@@ -374,6 +433,18 @@ KPDDEF bool        kpdt_batching_from_name(const char *name, kpdt_batching *out)
 // column), by assistant what it says of them, and by score there is none. Other losses have no use for negatives, and refuse
 // such a set.
 
+// With `refresh` the model that is being trained finds the negatives itself [Xiong 2021]: from its weights before the first
+// step, and again every so many steps, an index is made of all keyphrases, and each row gets what kpdt_mine finds there for its
+// item, the item's other rows being its `known`. A label below .5 makes no keyphrase the item's own.
+typedef struct kpdt_refresh {
+    const kpdt_dataset *keyphrases;     // among which it looks: those of the column, each text once; must outlive the trainer.
+                                        // NULL = those of the source
+    int64_t steps;                      // from one mining to the next; 0 = before the first step only
+    int32_t dim;                        // columns of the vectors that count, 0 = all
+    kpdt_mining_desc mining;            // student, index, candidates and lookup must be NULL: they are the trainer's; n is at
+                                        // most KPDT_MAX_COLUMNS. A sample is another one at each step
+} kpdt_refresh;
+
 typedef struct kpdt_source {            // a data set, and what is to be learned from it
     const kpdt_dataset *data;           // must outlive the trainer; may be shared
     kpdt_loss_desc losses[KPDT_MAX_LOSSES];   // summed; ended by LOSS_NONE. To MNR each row is a positive pair. MLM and MLM_KL
@@ -382,6 +453,8 @@ typedef struct kpdt_source {            // a data set, and what is to be learned
     kpdt_batching batching;
     bool log_q;                         // MNR lowers a candidate's scores by log q [Yi 2019], q = the share that its text (by
                                         // bytes) has of the set's keyphrase and NEGATIVE cells: 4 bytes a cell
+    const kpdt_refresh *refresh;        // copied; NULL = negatives are those of the data set, if it has any. Of a bi-encoder;
+                                        // not beside NEGATIVE columns or log_q
 } kpdt_source;
 
 // After learning: cosine or logit of the dev pairs against their labels, yes at .5 and over. MLM_LOSS is minus the loss of its
@@ -438,7 +511,8 @@ typedef struct kpdt_trainer_desc {
     bool mlm;                           // a bi-encoder gets the head of kpdt_trainer_mlm, as where a source's loss is MLM or
                                         // MLM_KL
     kpd_simd simd;                      // forces a level; ARGUMENT if this machine lacks it
-    kpd_progress progress;              // of a learn, in texts forward and back, and of a look, in texts
+    kpd_progress progress;              // of a learn, in texts forward and back; of a look, in texts; of a mining, in
+                                        // keyphrases and rows
     kpd_parallel parallel;
     kpd_allocator allocator;
     int32_t reserved[4];
@@ -454,6 +528,7 @@ typedef struct kpdt_report {
     int64_t rows_repeated, rows_left;   // as the head of a query's piece); how many never were
     float dev, best_dev;                // NaN unless dev was looked at; the best so far, NaN before the first look
     bool done;                          // all steps, or out of patience
+    kpdt_mining_counts mined;           // before the step, of all sources that it refreshed; rows is 0 where none was
 } kpdt_report;
 
 typedef struct kpdt_trainer kpdt_trainer;
@@ -461,9 +536,9 @@ typedef struct kpdt_trainer kpdt_trainer;
 // Allocates everything that training needs, of floats: 6 for each weight of a matrix and 4 for all others (1 more with dev: the
 // best are kept); for each of max_tokens L (8 H + F) + 2 H of what backward reads and 9 H + 2 F for gradients, with mlm 4 H
 // more and 168 V; with mlm_teacher twice its weights, its passes as above and 168 V; with N negatives a row at most, 4 batch (D
-// + batch) (1 + N). With BY_QUERY 8 bytes a row, with NO_DUPLICATES batch^2 (1 + N) bytes. all-MiniLM-L6-v2 takes 1 GB, with
-// max_tokens 1024 .6 GB. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary has no mask token); UNSUPPORTED,
-// LIMIT, MEMORY; FORMAT (a file was changed).
+// + batch) (1 + N). With BY_QUERY 8 bytes a row, with NO_DUPLICATES batch^2 (1 + N) bytes, with refresh 4 N bytes a row.
+// all-MiniLM-L6-v2 takes 1 GB, with max_tokens 1024 .6 GB. Errors: ARGUMENT names the field; NOT_FOUND (mlm, and the vocabulary
+// has no mask token); UNSUPPORTED, LIMIT, MEMORY; FORMAT (a file was changed).
 KPDDEF kpd_status kpdt_trainer_create(const kpdt_trainer_desc *d, kpdt_trainer **out, kpd_error *e);
 KPDDEF void       kpdt_trainer_destroy(kpdt_trainer *t);
 
@@ -489,8 +564,11 @@ typedef struct kpdt_batch {             // pointers of a drawn one live until th
 } kpdt_batch;
 
 // The next batch of the sources, valid until the next draw. One data set's rows; which one is drawn without replacement, so
-// that in an epoch each has its share exactly. Errors: INPUT (a row that its losses cannot take, `where` = it; the message
-// begins with its file and line), FORMAT (a file was changed).
+// that in an epoch each has its share exactly. Negatives of a source with `refresh` are mined here, in the first draw of a step
+// that is to have new ones. Errors: INPUT (a row that its losses cannot take, `where` = it; the message begins with its file
+// and line), FORMAT (a file was changed); of a mining those of kpdt_mine too. Cost of a mining: an embedding of each keyphrase,
+// item and row's keyphrase, a search for each item, and what the assistant is asked; it allocates a model, an index and a
+// session, which it gives back, and some 30 bytes a row.
 KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e);
 
 // Forward, losses and backward of a batch: adds the gradient of the sum of its losses, divided by `accumulate`. A batch larger
@@ -568,66 +646,6 @@ KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t);
 // level and memory may). A failed resume changes nothing.
 KPDDEF kpd_status kpdt_trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e);
 KPDDEF kpd_status kpdt_trainer_resume(kpdt_trainer *t, const char *path, kpd_error *e);
-
-// MINING  Hard negatives: keyphrases that a student finds for an item, and that are not the item's. -------------------
-
-// Candidates of an item by other means than an index, as BM25: at most `most` hits, the best first, and how many; negative = it
-// failed.
-typedef int32_t kpdt_candidates_t(void *user, const kpd_row *item, kpd_hit *out, int32_t most);
-
-typedef struct kpdt_mining_desc {
-    uint32_t abi;
-    const kpd_model *student;           // required; beside `candidates` only its tokens count
-    const kpd_index *index;             // of keyphrases: cosine or dot, as kpd_recommend wants it. Required, or
-    kpdt_candidates_t *candidates; void *candidates_user;   // this in its place, and lookup; there are no margins then
-    kpd_lookup_t *lookup; void *lookup_user;    // the keyphrase of an id; NULL = the texts that the index keeps
-    const kpd_model *assistant;         // NULL = nobody is asked whether a candidate is one; one label
-    float threshold;                    // of its probability: from there on a candidate is relevant, and no negative; 0 = .5
-    int32_t n;                          // negatives of a row, 0 = 4
-    int32_t first_rank, last_rank;      // candidates are these of what is found for the item, from 1; 0 = 1 and 100
-    float max_score, min_score;         // of a candidate; 0 = any; or KPDT_ZERO
-    float margin;                       // a candidate's score is at most the row's keyphrase's less this; 0 = any; or KPDT_ZERO
-    float relative_margin;              // or less this share of its absolute value [NV-Retriever]; likewise
-    bool sample;                        // n of the candidates at random, not the n that rank highest
-    uint64_t seed;                      // of that
-    float recall, gamma;                // of a tree, as kpd_search_desc
-    kpd_allocator allocator;            // for the time of a call
-    int32_t reserved[4];
-} kpdt_mining_desc;
-
-typedef struct kpdt_mining_row {
-    kpd_row row;                        // an item (title, category) and a keyphrase of its own
-    const kpd_text *known; size_t n_known;      // its other keyphrases: none is a negative, nor a text of the same tokens
-    int64_t number;                     // of the row: on this a sample's draw depends, not on the call in which it comes
-} kpdt_mining_row;
-
-typedef struct kpdt_mined {
-    int64_t id;
-    float score, relevance;             // the index's or the host's; the assistant's probability, NaN where it was not asked
-} kpdt_mined;
-
-typedef struct kpdt_mining_counts {     // added to: of all rows
-    int64_t rows, short_rows, empty_rows;       // with fewer than n negatives, with none of them
-    int64_t negatives;
-    int64_t candidates;                 // of those ranks; of which these were dropped, each for the first reason that holds:
-    int64_t textless, own, same;        // no text; a keyphrase of the item; the tokens of a candidate that ranks higher
-    int64_t over_max, under_min, over_margin;
-    int64_t asked, relevant;            // by the assistant
-} kpdt_mining_counts;
-
-typedef struct kpdt_mined_rows {        // of n rows, the caller's arrays
-    kpdt_mined *negatives; int32_t *n_negatives;    // [n, desc.n] by rank, or of a sample in the order of the draw; [n]
-    kpdt_mined *relevant; int32_t *n_relevant;      // [n, last_rank - first_rank + 1] whom the assistant took for relevant, and
-} kpdt_mined_rows;                                  // [n]; or both NULL
-
-// The negatives of n rows. The assistant is asked about no more candidates than it takes to find desc.n. total may be NULL.
-// Rows of one item that follow each other are searched for once. The session has room for last_rank hits, and for both models;
-// with `candidates` for the assistant alone, and is not used where there is none. Errors: ARGUMENT (ranks, bounds, an index of
-// another student), UNSUPPORTED (l2), INPUT (a text that a template cannot take), LIMIT, MEMORY, CANCELLED; `where` = the row
-// where one is to blame; the outputs are then undefined, total is as it was. Cost: an embedding of the item and one of the
-// keyphrase, a search (or `candidates` in place of these), last_rank texts tokenized, and n or more pairs scored.
-KPDDEF kpd_status kpdt_mine(kpd_session *s, const kpdt_mining_desc *d, const kpdt_mining_row *rows, size_t n,
-                            const kpdt_mined_rows *out, kpdt_mining_counts *total, kpd_error *e);
 
 // METRICS  NaN where undefined (0/0). Inputs must be finite. --------------------------------------------------------
 
@@ -3542,8 +3560,6 @@ static int32_t kpdt__columns_of(const kpdt_dataset *x, kpdt_column role) {
 }
 static bool kpdt__has(const kpdt_dataset *x, kpdt_column role) { return kpdt__columns_of(x, role) > 0; }
 
-// Keyphrases that a row has at most, with its negatives: as many numbers a row has what is noted of each of them.
-static size_t kpdt__row_cells(const kpdt_dataset *x) { return 1 + (size_t)kpdt__columns_of(x, KPDT_COL_NEGATIVE); }
 
 // The good row at a cursor, which is row i, for the message.
 static kpd_status kpdt__row_at(const kpdt_dataset *x, kpdt__cursor *c, int64_t i, kpdt_row *out, kpd_error *e) {
@@ -3598,6 +3614,9 @@ typedef struct kpdt__feed {             // a source, and the place in it. A unit
     size_t cells;                       // a row's keyphrase and its negatives, at most: `soft` and `log_q` are [rows, cells]
     float *soft;                        // the assistant's probabilities, -1 = not known yet; NULL = nobody asks
     float *log_q;                       // log of the share of the set's cells that have this text; NULL = nobody asks
+    kpdt_refresh refresh;               // its keyphrases are set if the student mines; defaults filled in
+    int32_t *mined;                     // [rows, refresh.mining.n] rows of those keyphrases, and behind them -1 for none
+    int64_t mined_at;                   // before which step; -1 = not since this trainer was made or resumed
     bool shared;                        // by desc.share
     int64_t quota, left;                // batches of the first cycle, or if shared of each; how many are still to come of this
     int64_t position;                   // units taken so far, over all epochs
@@ -3610,6 +3629,7 @@ typedef struct kpdt__sampler {
     uint64_t seed;
     int64_t draws;                      // batches so far
     int64_t *rows;                      // [batch] of the last one
+    int32_t *mined; size_t n_mined;     // of all feeds
 } kpdt__sampler;
 
 // Where i of 0..n-1 goes: a permutation for each key. Six rounds of a Feistel network over 2^(2 half) >= n numbers, once more
@@ -3729,6 +3749,21 @@ static kpdt__feed *kpdt__next_feed(kpdt__sampler *s) {
     return &s->feeds[i];
 }
 
+static int32_t kpdt__feed_mines(const kpdt__feed *f) { return f->refresh.keyphrases ? f->refresh.mining.n : 0; }
+
+// A row with the negatives that were mined for it.
+static kpd_status kpdt__feed_get(const kpdt__feed *f, int64_t i, kpdt_row *out, kpd_error *e) {
+    int32_t n = kpdt__feed_mines(f);
+    const int32_t *mined = n ? f->mined + i * n : NULL;
+    kpd_status s = kpdt__dataset_get(f->data, i, out, e);
+    for (int32_t k = 0; !s && k < n && mined[k] >= 0; k++) {
+        kpdt_row one;
+        s = kpdt__dataset_get(f->refresh.keyphrases, mined[k], &one, e);
+        if (!s) out->negative[out->n_negatives++] = one.keyphrase;
+    }
+    return s;
+}
+
 // The next batch: s->rows, *n of *from. The last batch of an epoch may be short; none is empty.
 static void kpdt__sample(kpdt__sampler *s, kpdt__feed **from, size_t *n) {
     kpdt__feed *f = kpdt__next_feed(s);
@@ -3736,6 +3771,334 @@ static void kpdt__sample(kpdt__sampler *s, kpdt__feed **from, size_t *n) {
     *n = f->batching == KPDT_BY_QUERY ? kpdt__take_queries(s, f) : kpdt__take_rows(s, f);
     f->drawn += (int64_t)*n;
 }
+
+// >>mining  Hard negatives. Relies on kpd.h's search and scores, and on the numbers. Promises that a row's negatives depend on
+// the row, its number and the index only.
+
+// Of n rows: u different items, R ranks. Candidates of a row stand in the order in which they are taken.
+typedef struct kpdt__mining {
+    kpdt_mining_desc d;                 // defaults filled in
+    kpd_session *s;
+    const kpdt_mining_row *rows; size_t n, dim, ranks;
+    int32_t *item; size_t n_items;      // [n] number of the row's item
+    size_t *first_row;                  // [n] of an item
+    kpd_input *in;                      // [n], or [n, d.n] of what the assistant is asked
+    float *q, *own;                     // [n, dim] vectors of items, and of rows' keyphrases
+    kpd_hit *hits; int32_t *found;      // [n, last_rank], [n] of items
+    kpd_hit *candidates; int32_t *n_candidates, *taken;     // [n, R], [n], [n]
+    int32_t *asked; float *logit;       // [n, d.n] rows of what the assistant is asked, and what it says
+    uint64_t *known, *seen;             // hashes: [most known + 1] of an item's keyphrases, [R] of the candidates so far
+    size_t most_known;
+    int32_t *ids, *types;               // [max_tokens of the student]
+    kpdt_mining_counts total;
+    void *block; size_t block_size;
+} kpdt__mining;
+
+static void kpdt__mining_lay(kpdt__mining *m, kpd__arena *a) {
+    size_t n = m->n, each = (size_t)m->d.n, tokens = (size_t)m->d.student->desc.max_tokens;
+    int32_t **const rows[4] = {&m->item, &m->found, &m->n_candidates, &m->taken};
+    for (int i = 0; i < 4; i++) *rows[i] = (int32_t *)kpd__take(a, n, sizeof(int32_t));
+    m->first_row = (size_t *)kpd__take(a, n, sizeof(size_t));
+    m->in = (kpd_input *)kpd__take(a, n, each * sizeof(kpd_input));
+    m->asked = (int32_t *)kpd__take(a, n, each * sizeof(int32_t));
+    m->logit = kpdt__take(a, n, each);
+    m->q = kpdt__take(a, n, m->dim);
+    m->own = kpdt__take(a, n, m->dim);
+    m->hits = (kpd_hit *)kpd__take(a, n, (size_t)m->d.last_rank * sizeof(kpd_hit));
+    m->candidates = (kpd_hit *)kpd__take(a, n, m->ranks * sizeof(kpd_hit));
+    m->known = (uint64_t *)kpd__take(a, m->most_known + 1, sizeof(uint64_t));
+    m->seen = (uint64_t *)kpd__take(a, m->ranks, sizeof(uint64_t));
+    m->ids = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
+    m->types = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
+}
+
+// A number of the tokens that a model reads of a text. ids and types hold its max_tokens.
+static kpd_status kpdt__text_hash(const kpd_model *m, kpd_tower tower, const kpd_input *in, int32_t *ids, int32_t *types,
+                                  int64_t where, uint64_t *out, kpd_error *e) {
+    kpd_tokens tokens;
+    kpd_status s;
+    memset(&tokens, 0, sizeof tokens);
+    tokens.ids = ids; tokens.types = types; tokens.capacity = m->desc.max_tokens;
+    s = kpd__model_encode(m, kpd__role(m, tower), in, false, &tokens, where, e);
+    if (s) return s;
+    *out = kpd__mix(kpd__hash64(ids, (size_t)tokens.count * sizeof *ids)) ^
+           kpd__hash64(types, (size_t)tokens.count * sizeof *types);
+    return KPD_OK;
+}
+
+static bool kpdt__same_item(const kpd_row *a, const kpd_row *b) {
+    return a->title.size == b->title.size && a->category.size == b->category.size &&
+           (!a->title.size || !memcmp(a->title.data, b->title.data, a->title.size)) &&
+           (!a->category.size || !memcmp(a->category.data, b->category.data, a->category.size));
+}
+
+// The keyphrase of an id, if it has one.
+static bool kpdt__mining_lookup(const kpdt__mining *m, int64_t id, kpd_text *out) {
+    if (m->d.lookup) return m->d.lookup(m->d.lookup_user, id, out) && out->size;
+    return !kpd_index_text(m->d.index, id, out, NULL) && out->size;
+}
+
+// Stands for the index's own texts where a recommendation's desc is checked.
+static bool kpdt__mining_no_lookup(void *user, int64_t id, kpd_text *out) {
+    (void)user; (void)id; (void)out;
+    return false;
+}
+
+#define KPDT__MINED 4                   // negatives of a row by default
+
+static kpdt_mining_desc kpdt__mining_defaults(const kpdt_mining_desc *d) {
+    kpdt_mining_desc out = *d;
+    if (!out.n) out.n = KPDT__MINED;
+    if (!out.first_rank) out.first_rank = 1;
+    if (!out.last_rank) out.last_rank = 100;
+    out.threshold = kpdt__or(out.threshold, 0.5f);
+    return out;
+}
+
+static kpd_status kpdt__mining_numbers_check(const kpdt_mining_desc *d, kpd_error *e) {
+    const float f[4] = {d->max_score, d->min_score, d->margin, d->relative_margin};
+    kpd_status s = kpd__range(e, "mining: n", d->n, 1, KPD_MAX_K);
+    if (!s) s = kpd__range(e, "mining: last_rank", d->last_rank, 1, KPD_MAX_K);
+    if (!s) s = kpd__range(e, "mining: first_rank", d->first_rank, 1, d->last_rank);
+    if (!s && !(d->threshold > 0 && d->threshold <= 1))
+        s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: threshold is %g, expected over 0 to 1", (double)d->threshold);
+    for (int i = 0; i < 4 && !s; i++)
+        if (!kpd__finite(f[i]) || (i > 1 && f[i] < 0))
+            s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: scores and margins must be finite, margins not negative");
+    return s;
+}
+
+// Of candidates that no index finds: their scores are not those of the row's keyphrase, which has none.
+static kpd_status kpdt__mining_candidates_check(const kpdt_mining_desc *d, kpd_error *e) {
+    if (!d->lookup) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: candidates without a lookup of their texts");
+    if (kpdt__is_said(d->margin) || kpdt__is_said(d->relative_margin))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: a margin is of an index's scores, not of candidates'");
+    return d->assistant ? kpd__assistant_check(d->assistant, "mining", e) : KPD_OK;
+}
+
+static kpd_status kpdt__mining_check(const kpdt_mining_desc *d, const kpd_session *s, kpd_error *e) {
+    kpd_recommend_desc as;
+    kpd_status status;
+    if (!d->student || !d->index == !d->candidates)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student is required, and index or candidates");
+    if (kpd__desc_check("mining", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
+    if (!kpd__allocator_ok(&d->allocator))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
+    if (d->student->desc.kind != KPD_BI_ENCODER)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student is a cross-encoder, expected a bi-encoder");
+    if (d->index && d->index->metric == KPD_L2)
+        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "mining: an index by l2, expected one by cosine or dot");
+    status = kpdt__mining_numbers_check(d, e);
+    if (status) return status;
+    if (d->candidates) return kpdt__mining_candidates_check(d, e);
+    memset(&as, 0, sizeof as);
+    as.student = d->student; as.index = d->index; as.assistant = d->assistant; as.lookup = d->lookup;
+    if (!as.lookup) as.lookup = kpdt__mining_no_lookup;
+    as.search.k = d->last_rank; as.search.recall = d->recall; as.search.gamma = d->gamma;
+    return kpd__recommend_check(s, &as, &as.search, e);
+}
+
+// Which rows follow each other with one item.
+static void kpdt__mining_items(kpdt__mining *m) {
+    for (size_t i = 0; i < m->n; i++) {
+        bool same = i && kpdt__same_item(&m->rows[i].row, &m->rows[i - 1].row);
+        if (!same) m->first_row[m->n_items++] = i;
+        m->item[i] = (int32_t)m->n_items - 1;
+    }
+}
+
+// What the host finds for the different items.
+static kpd_status kpdt__mining_ask_host(kpdt__mining *m, kpd_error *e) {
+    for (size_t i = 0; i < m->n_items; i++) {
+        m->found[i] = m->d.candidates(m->d.candidates_user, &m->rows[m->first_row[i]].row, m->hits + i * (size_t)m->d.last_rank,
+                                      m->d.last_rank);
+        if (m->found[i] < 0 || m->found[i] > m->d.last_rank)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)m->first_row[i], "mining: candidates failed");
+    }
+    return KPD_OK;
+}
+
+// Vectors of the different items and of the rows' keyphrases, and what the index finds for the former.
+static kpd_status kpdt__mining_search(kpdt__mining *m, kpd_error *e) {
+    kpd_search_desc search;
+    int32_t dim = (int32_t)m->dim;
+    kpd_status s;
+    for (size_t i = 0; i < m->n_items; i++)
+        kpd_model_input(m->d.student, KPD_ITEM, &m->rows[m->first_row[i]].row, &m->in[i]);
+    s = kpd_embed(m->s, m->d.student, KPD_ITEM, m->in, m->n_items, dim, m->q, e);
+    if (s && e && e->where >= 0 && (size_t)e->where < m->n_items) e->where = (int64_t)m->first_row[e->where];
+    if (s) return s;
+    for (size_t i = 0; i < m->n; i++) kpd_model_input(m->d.student, KPD_KEYPHRASE, &m->rows[i].row, &m->in[i]);
+    s = kpd_embed(m->s, m->d.student, KPD_KEYPHRASE, m->in, m->n, dim, m->own, e);
+    if (s) return s;
+    memset(&search, 0, sizeof search);
+    search.k = m->d.last_rank; search.recall = m->d.recall; search.gamma = m->d.gamma;
+    s = kpd_index_search(m->s, m->d.index, m->q, m->n_items, &search, m->hits, m->found, e);
+    if (s && e && e->where >= 0 && (size_t)e->where < m->n_items) e->where = (int64_t)m->first_row[e->where];
+    return s;
+}
+
+static kpd_status kpdt__keyphrase_hash(const kpdt__mining *m, kpd_text text, size_t row, uint64_t *out, kpd_error *e) {
+    kpd_row only;
+    kpd_input in;
+    memset(&only, 0, sizeof only);
+    only.keyphrase = text;
+    kpd_model_input(m->d.student, KPD_KEYPHRASE, &only, &in);
+    return kpdt__text_hash(m->d.student, KPD_KEYPHRASE, &in, m->ids, m->types, (int64_t)row, out, e);
+}
+
+static double kpdt__dot(const float *a, const float *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+static bool kpdt__among(const uint64_t *x, size_t n, uint64_t value) {
+    for (size_t i = 0; i < n; i++)
+        if (x[i] == value) return true;
+    return false;
+}
+
+// Whether a score is one of a negative, where the row's keyphrase has `own`.
+static bool kpdt__mining_in_bounds(kpdt__mining *m, float score, float own) {
+    const kpdt_mining_desc *d = &m->d;
+    double x = (double)score, y = (double)own;
+    if (kpdt__is_said(d->max_score) && score > d->max_score) m->total.over_max++;
+    else if (kpdt__is_said(d->min_score) && score < d->min_score) m->total.under_min++;
+    else if ((kpdt__is_said(d->margin) && x > y - (double)d->margin) ||
+             (kpdt__is_said(d->relative_margin) && x > y - (double)d->relative_margin * kpdt__abs(y))) m->total.over_margin++;
+    else return true;
+    return false;
+}
+
+// The similarity of a row's item and keyphrase; NaN where no index has any.
+static float kpdt__mining_own(const kpdt__mining *m, size_t i) {
+    const float *q = m->q + (size_t)m->item[i] * m->dim, *v = m->own + i * m->dim;
+    if (!m->d.index) return (float)kpdt__nan();
+    return m->d.index->metric == KPD_COSINE ? kpd_cosine(q, v, (int32_t)m->dim) : (float)kpdt__dot(q, v, m->dim);
+}
+
+// A row's candidates, in the order of rank, or of the draw.
+static kpd_status kpdt__mining_candidates(kpdt__mining *m, size_t i, kpd_error *e) {
+    const kpdt_mining_row *row = &m->rows[i];
+    const kpd_hit *hits = m->hits + (size_t)m->item[i] * (size_t)m->d.last_rank;
+    kpd_hit *out = m->candidates + i * m->ranks, swap;
+    float own = kpdt__mining_own(m, i);
+    bool same = i && row->n_known && row[-1].known == row->known && row[-1].n_known == row->n_known;    // hashed already
+    size_t n = 0;
+    kpd_status s = kpdt__keyphrase_hash(m, row->row.keyphrase, i, &m->known[row->n_known], e);
+    for (size_t k = 0; !s && !same && k < row->n_known; k++) s = kpdt__keyphrase_hash(m, row->known[k], i, &m->known[k], e);
+    for (int32_t r = m->d.first_rank - 1; !s && r < m->found[m->item[i]]; r++) {
+        uint64_t hash = 0;
+        kpd_text text;
+        m->total.candidates++;
+        if (!kpdt__mining_lookup(m, hits[r].id, &text)) { m->total.textless++; continue; }
+        s = kpdt__keyphrase_hash(m, text, i, &hash, e);
+        if (s) break;
+        if (kpdt__among(m->known, row->n_known + 1, hash)) m->total.own++;
+        else if (kpdt__among(m->seen, n, hash)) m->total.same++;
+        else if (kpdt__mining_in_bounds(m, hits[r].score, own)) { m->seen[n] = hash; out[n++] = hits[r]; }
+    }
+    m->n_candidates[i] = (int32_t)n;
+    for (size_t k = 0; m->d.sample && k + 1 < n; k++) {                  // [Fisher and Yates]
+        size_t other = k + kpdt__random_below(kpd__mix(m->d.seed + KPD__P1) + (uint64_t)row->number, k, n - k);
+        swap = out[k];
+        out[k] = out[other];
+        out[other] = swap;
+    }
+    return s;
+}
+
+// Takes a row's next candidate into a list.
+static void kpdt__mining_put(const kpdt__mining *m, size_t i, int32_t candidate, float relevance, kpdt_mined *list,
+                             int32_t *n) {
+    const kpd_hit *hit = m->candidates + i * m->ranks + (size_t)candidate;
+    kpdt_mined *to = &list[(*n)++];
+    to->id = hit->id; to->score = hit->score; to->relevance = relevance;
+}
+
+// The candidates that the assistant is to be asked about next, of each row as many as it lacks negatives; their number.
+static size_t kpdt__mining_ask(kpdt__mining *m, const int32_t *counts) {
+    size_t n = 0;
+    for (size_t i = 0; i < m->n; i++)
+        for (int32_t k = counts[i], at = m->taken[i]; k < m->d.n && at < m->n_candidates[i]; k++, at++) {
+            kpd_row pair = m->rows[i].row;
+            kpdt__mining_lookup(m, m->candidates[i * m->ranks + (size_t)at].id, &pair.keyphrase);
+            kpd_model_input(m->d.assistant, KPD_ITEM, &pair, &m->in[n]);
+            m->asked[n++] = (int32_t)i;
+        }
+    return n;
+}
+
+// Round after round until each row has its negatives, or no candidate is left.
+static kpd_status kpdt__mining_judged(kpdt__mining *m, const kpdt_mined_rows *out, kpd_error *e) {
+    for (size_t n; (n = kpdt__mining_ask(m, out->n_negatives)) > 0;) {
+        kpd_status s = kpd_score(m->s, m->d.assistant, m->in, n, m->logit, e);
+        if (!s) s = kpdt__check_finite(m->logit, n, "mining: the assistant's logit", e);
+        if (s && e && e->where >= 0 && (size_t)e->where < n) e->where = m->asked[e->where];
+        if (s) return s;
+        for (size_t k = 0; k < n; k++) {
+            size_t i = (size_t)m->asked[k];
+            float p = kpd_sigmoid(m->logit[k]);
+            int32_t at = m->taken[i]++;
+            bool relevant = p >= m->d.threshold;
+            m->total.asked++;
+            m->total.relevant += relevant;
+            if (!relevant) kpdt__mining_put(m, i, at, p, out->negatives + i * (size_t)m->d.n, &out->n_negatives[i]);
+            else if (out->relevant) kpdt__mining_put(m, i, at, p, out->relevant + i * m->ranks, &out->n_relevant[i]);
+        }
+    }
+    return KPD_OK;
+}
+
+static kpd_status kpdt__mining_run(kpdt__mining *m, const kpdt_mined_rows *out, kpd_error *e) {
+    kpd_status s;
+    kpdt__mining_items(m);
+    s = m->d.candidates ? kpdt__mining_ask_host(m, e) : kpdt__mining_search(m, e);
+    for (size_t i = 0; !s && i < m->n; i++) s = kpdt__mining_candidates(m, i, e);
+    if (s) return s;
+    for (size_t i = 0; i < m->n; i++) {
+        int32_t *n = &out->n_negatives[i];
+        *n = m->taken[i] = 0;
+        if (out->n_relevant) out->n_relevant[i] = 0;
+        while (!m->d.assistant && *n < m->d.n && *n < m->n_candidates[i])
+            kpdt__mining_put(m, i, *n, (float)kpdt__nan(), out->negatives + i * (size_t)m->d.n, n);
+    }
+    if (m->d.assistant) s = kpdt__mining_judged(m, out, e);
+    for (size_t i = 0; i < m->n; i++) {
+        m->total.negatives += out->n_negatives[i];
+        m->total.short_rows += out->n_negatives[i] < m->d.n;
+        m->total.empty_rows += !out->n_negatives[i];
+    }
+    m->total.rows += (int64_t)m->n;
+    return s;
+}
+
+static kpd_status kpdt__mine(kpd_session *s, const kpdt_mining_desc *d, const kpdt_mining_row *rows, size_t n,
+                             const kpdt_mined_rows *out, kpdt_mining_counts *total, kpd_error *e) {
+    kpdt__mining m;
+    kpd__arena a;
+    kpd_status status;
+    memset(&m, 0, sizeof m);
+    memset(&a, 0, sizeof a);
+    if (d) m.d = kpdt__mining_defaults(d);
+    status = kpdt__mining_check(&m.d, s, e);
+    if (status || !n) return status;
+    m.s = s; m.rows = rows; m.n = n; m.dim = m.d.index ? (size_t)m.d.index->dim : 0;
+    m.ranks = (size_t)(m.d.last_rank - m.d.first_rank + 1);
+    for (size_t i = 0; i < n; i++) m.most_known = kpd__max(m.most_known, rows[i].n_known);
+    if (total) m.total = *total;
+    kpdt__mining_lay(&m, &a);
+    status = kpd__arena_block(&a, &m.d.allocator, "mining: candidates", &m.block, &m.block_size, e);
+    if (status) return status;
+    kpdt__mining_lay(&m, &a);
+    status = kpdt__mining_run(&m, out, e);
+    if (!status && total) *total = m.total;
+    kpd__free(&m.d.allocator, m.block, m.block_size);
+    return status;
+}
+KPD__GUARDED(6, kpdt_mine, kpdt__mine, kpd_session *, s, const kpdt_mining_desc *, d, const kpdt_mining_row *, rows, size_t, n,
+             const kpdt_mined_rows *, out, kpdt_mining_counts *, total)
 
 // >>trainer  A start; then a step on data sets, and its phases over one net: a tape for each tower, and the texts that the
 // tapes refer to. Relies on all above, and on the metrics. Promises that a phase called out of turn is refused, and that a
@@ -3876,9 +4239,11 @@ struct kpdt_trainer {
     size_t texts_room;                  // keyphrases of a batch, or pairs, with negatives
     int32_t accumulate;
     float dropout;
+    kpd_simd simd;                      // of what mines
     uint64_t seed, weights_seed;
     kpdt__content start_is, assistant_is, teacher_is;   // the latter two 0 where nobody asks them
     int64_t texts, tokens;              // through learn since the last apply
+    kpdt_mining_counts mined;           // likewise, in draw
     kpd_progress host; kpd__progress progress;      // of a learn or a look
     bool begun;                         // a step: draw, learn, forward or mlm since the last apply
     int32_t mask;                       // the mask token's id
@@ -3928,6 +4293,13 @@ static bool kpdt__of_queries(const kpdt_loss_desc *l) {
            (l->loss == KPDT_PEARSON && l->per_query);
 }
 
+// A row's negatives at most; and with its keyphrase, how many numbers it has of what is noted of each of these.
+static int32_t kpdt__source_negatives(const kpdt_source *x) {
+    if (x->refresh) return x->refresh->mining.n ? x->refresh->mining.n : KPDT__MINED;
+    return kpdt__columns_of(x->data, KPDT_COL_NEGATIVE);
+}
+static size_t kpdt__source_cells(const kpdt_source *x) { return 1 + (size_t)kpdt__source_negatives(x); }
+
 static bool kpdt__on_matrix(kpdt_loss l) { return l == KPDT_MNR || l == KPDT_MNR_SYMMETRIC; }
 static bool kpdt__on_texts(kpdt_loss l) { return l == KPDT_MLM || l == KPDT_MLM_KL; }
 
@@ -3955,7 +4327,7 @@ static kpd_status kpdt__negatives_check(const kpdt_loss_desc *losses, kpd_error 
 static kpd_status kpdt__source_queries_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
     const kpdt_source *x = &d->sources[i];
     const char *name = kpdt_loss_name(l->loss), *per = l->loss == KPDT_PEARSON ? " per query" : "";
-    if (kpdt__has(x->data, KPDT_COL_NEGATIVE)) return KPD_OK;
+    if (kpdt__source_negatives(x)) return KPD_OK;
     if (kpdt__of_queries(l) && !kpdt__has(x->data, KPDT_COL_QUERY))
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: %s%s compares the rows of a query, and there is no "
                          "query column", (int)i, name, per);
@@ -4015,7 +4387,7 @@ static kpd_status kpdt__losses_check(kpd_kind kind, int32_t dim, const kpdt_loss
 static kpd_status kpdt__source_loss_check(const kpdt_trainer_desc *d, int32_t i, const kpdt_loss_desc *l, kpd_error *e) {
     const kpdt_dataset *x = d->sources[i].data;
     const char *lacks = NULL;
-    bool negatives = kpdt__has(x, KPDT_COL_NEGATIVE);
+    bool negatives = kpdt__source_negatives(&d->sources[i]) > 0;
     if (l->loss == KPDT_MLM_KL && !d->mlm_teacher)
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: mlm-kl follows desc.mlm_teacher, and there is none",
                          (int)i);
@@ -4041,6 +4413,36 @@ static int32_t kpdt__full_dim(const kpd_model *m) {
     return m->desc.kind == KPD_CROSS_ENCODER ? m->desc.n_labels : kpd__full_dim(&m->desc);
 }
 
+// Whether a source can have its negatives mined by the model that is trained.
+static kpd_status kpdt__refresh_check(const kpdt_trainer_desc *d, const kpdt_source *x, kpd_error *e) {
+    const kpdt_refresh *r = x->refresh;
+    const kpdt_dataset *from = r->keyphrases ? r->keyphrases : x->data;
+    kpdt_mining_desc m = kpdt__mining_defaults(&r->mining);
+    kpd_status s;
+    if (d->start->desc.kind != KPD_BI_ENCODER)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "refresh: a cross-encoder finds no negatives, expected a bi-encoder");
+    if (d->start->desc.similarity == KPD_L2)
+        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "refresh: a model that compares by l2, expected one by cosine or dot");
+    if (m.student || m.index || m.candidates || m.lookup)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "refresh: student, index, candidates and lookup are the trainer's, expected "
+                         "NULL");
+    if (kpdt__has(x->data, KPDT_COL_NEGATIVE) || x->log_q)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "refresh: beside %s, expected one of them",
+                         x->log_q ? "log_q" : "a column of negatives");
+    if (!kpdt__has(x->data, KPDT_COL_KEYPHRASE) || !kpdt__has(x->data, KPDT_COL_TITLE) || !from->rows ||
+        !kpdt__has(from, KPDT_COL_KEYPHRASE))
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1,
+                         "refresh: wants rows with a keyphrase and a title, and keyphrases to look among");
+    if (kpd__desc_check("mining", m.abi, m.reserved, e)) return KPD_ERR_ARGUMENT;
+    s = kpdt__mining_numbers_check(&m, e);
+    if (!s) s = kpd__range(e, "refresh: n", m.n, 1, KPDT_MAX_COLUMNS);
+    if (!s) s = kpd__range(e, "refresh: steps", r->steps, 0, INT64_MAX / 2);
+    if (!s) s = kpd__range(e, "refresh: dim", r->dim, 0, kpdt__full_dim(d->start));
+    if (!s) s = kpd__range(e, "refresh: keyphrases", from->rows, 1, INT32_MAX);
+    if (!s) s = kpd__range(e, "refresh: rows", x->data->rows, 1, UINT32_MAX);
+    return s || !m.assistant ? s : kpd__assistant_check(m.assistant, "refresh", e);
+}
+
 static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_error *e) {
     const kpdt_source *x = &d->sources[i];
     kpd_status s;
@@ -4056,7 +4458,8 @@ static kpd_status kpdt__source_check(const kpdt_trainer_desc *d, int32_t i, kpd_
     if (x->log_q && !kpdt__any_on_matrix(x->losses))
         return kpd__fail(e, KPD_ERR_ARGUMENT, i, "training: source %d: log_q is of mnr, which it has not", (int)i);
     s = kpdt__losses_check(d->start->desc.kind, kpdt__full_dim(d->start), x->losses, e);
-    if (!s && kpdt__has(x->data, KPDT_COL_NEGATIVE)) s = kpdt__negatives_check(x->losses, e);
+    if (!s && x->refresh) s = kpdt__refresh_check(d, x, e);
+    if (!s && kpdt__source_negatives(x)) s = kpdt__negatives_check(x->losses, e);
     if (s) return kpdt__from(e, s, "training: source", " ", i);
     for (int32_t k = 0; !s && k < KPDT_MAX_LOSSES && x->losses[k].loss; k++) {
         s = kpdt__source_loss_check(d, i, &x->losses[k], e);
@@ -4164,12 +4567,13 @@ static bool kpdt__asks(const kpdt_loss_desc *losses, kpdt_teacher teacher) {
 
 static void kpdt__sampler_lay(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd__arena *a) {
     s->rows = (int64_t *)kpd__take(a, s->batch, sizeof(int64_t));
+    s->mined = (int32_t *)kpd__take(a, s->n_mined, sizeof(int32_t));
     s->feeds = (kpdt__feed *)kpd__take(a, s->n_feeds, sizeof(kpdt__feed));
     for (size_t i = 0; i < s->n_feeds; i++) {
         const kpdt_source *x = &d->sources[i];
         kpdt__feed unused, *f = s->feeds ? &s->feeds[i] : &unused;
         size_t rows = (size_t)x->data->rows;
-        f->cells = kpdt__row_cells(x->data);
+        f->cells = kpdt__source_cells(x);
         if (x->batching == KPDT_BY_QUERY) f->starts = (int64_t *)kpd__take(a, rows + 1, sizeof(int64_t));
         if (kpdt__asks(x->losses, KPDT_BY_ASSISTANT)) f->soft = kpdt__take(a, rows, f->cells);
         if (x->log_q) f->log_q = kpdt__take(a, rows, f->cells);
@@ -4376,12 +4780,26 @@ static kpd_status kpdt__log_q_fill(kpdt__feed *f, const kpd_allocator *a, kpd_er
     return s;
 }
 
+// mined [rows, negatives]; where the next feed's begins.
+static int32_t *kpdt__refresh_fill(kpdt__feed *f, const kpdt_refresh *r, int32_t *mined) {
+    size_t n = (size_t)f->data->rows * (f->cells - 1);
+    f->refresh = *r;
+    f->refresh.mining = kpdt__mining_defaults(&r->mining);
+    if (!r->keyphrases) f->refresh.keyphrases = f->data;
+    f->mined = mined;
+    f->mined_at = -1;
+    for (size_t i = 0; i < n; i++) mined[i] = -1;
+    return mined + n;
+}
+
 static kpd_status kpdt__sampler_fill(kpdt__sampler *s, const kpdt_trainer_desc *d, kpd_error *e) {
+    int32_t *mined = s->mined;
     s->seed = kpd__mix(d->seed + KPD__P3);
     for (size_t i = 0; i < s->n_feeds; i++) {
         kpdt__feed *f = &s->feeds[i];
         f->data = d->sources[i].data;
         f->batching = d->sources[i].batching;
+        if (d->sources[i].refresh) mined = kpdt__refresh_fill(f, d->sources[i].refresh, mined);
         memcpy(f->losses, d->sources[i].losses, sizeof d->sources[i].losses);
         f->key = kpd__mix(s->seed + i);
         f->units = f->data->rows;
@@ -4459,10 +4877,14 @@ static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     t->max_tokens = kpd__max((size_t)d->start->desc.max_tokens, d->max_tokens ? (size_t)d->max_tokens : 4096);
     t->batch = d->batch ? (size_t)d->batch : 32;
     t->max_texts = d->max_texts ? (size_t)d->max_texts : kpd__max(256, t->batch);
-    for (int32_t i = 0; i < d->n_sources; i++) cells = kpd__max(cells, kpdt__row_cells(d->sources[i].data));
+    for (int32_t i = 0; i < d->n_sources; i++) cells = kpd__max(cells, kpdt__source_cells(&d->sources[i]));
     t->texts_room = t->batch * cells;
+    for (int32_t i = 0; i < d->n_sources; i++)
+        if (d->sources[i].refresh)
+            t->sampler.n_mined += (size_t)d->sources[i].data->rows * (size_t)kpdt__source_negatives(&d->sources[i]);
     t->accumulate = d->accumulate ? d->accumulate : 1;
     t->dropout = d->dropout; t->seed = d->seed; t->weights_seed = d->weights_seed; t->mask = kpdt__mask_id(d->start);
+    t->simd = d->simd;
     t->sampler.batch = t->batch;
     t->sampler.n_feeds = (size_t)d->n_sources;
 }
@@ -4770,6 +5192,7 @@ static void kpdt__step_end(kpdt_trainer *t) {
         t->side[i].n_texts = 0;
     }
     t->texts = t->tokens = 0;
+    memset(&t->mined, 0, sizeof t->mined);
     t->begun = false;
 }
 
@@ -4796,7 +5219,21 @@ static kpd_status kpdt__trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error
 }
 KPD__GUARDED(2, kpdt_trainer_apply, kpdt__trainer_apply, kpdt_trainer *, t, kpdt_report *, r)
 
-// THE BATCH
+static kpd_status kpdt__trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e) {
+    kpd_model_desc d = *kpd_model_get_desc(t->shell);
+    kpd_model *m = NULL;
+    kpd_status s;
+    if (best && !t->dev.looked)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet that gave a figure");
+    d.allocator = t->allocator;
+    d.mlm_head = t->net->has_mlm;
+    s = kpd_model_create(&d, &m, e);
+    if (!s) s = kpdt__net_export(t->net, best ? t->dev.best_w : t->net->w, m, e);
+    if (s) kpd_model_destroy(m);
+    else *out = m;
+    return s;
+}
+KPD__GUARDED(3, kpdt_trainer_model, kpdt__trainer_model, const kpdt_trainer *, t, bool, best, kpd_model **, out)
 
 // What a model reads of a row of a data set.
 static kpd_input kpdt__input(const kpd_model *m, kpd_tower tower, const kpdt_row *r) {
@@ -4806,6 +5243,219 @@ static kpd_input kpdt__input(const kpd_model *m, kpd_tower tower, const kpdt_row
     kpd_model_input(m, tower, &row, &in);
     return in;
 }
+
+// THE MINING  Negatives of a source, by the model as it is: kpdt_mine over all rows, those of an item one behind the other, so
+// that it is searched for once.
+
+enum { KPDT__MINED_AT_ONCE = 256 };     // keyphrases that are embedded, or rows that are mined
+
+typedef struct kpdt__refreshing {
+    kpdt_trainer *t; kpdt__feed *f;
+    kpd_model *model; kpd_index *index; kpd_session *session;
+    kpdt_mining_desc d;                 // with these
+    uint64_t *hash; uint32_t *order;    // [the larger of rows and keyphrases] of a row, and the rows sorted by it
+    kpd_text *known; size_t n_known;    // [rows] keyphrases of the items so far
+    kpdt_mining_row *rows; size_t n;    // [at once] that are next
+    kpdt_mined *negatives; int32_t *n_negatives;    // [at once, d.n], [at once]
+    float *v; int64_t *id; kpd_input *in;           // [at once, dim], [at once] twice
+    size_t dim;
+    void *block; size_t block_size;
+} kpdt__refreshing;
+
+static void kpdt__refreshing_lay(kpdt__refreshing *x, kpd__arena *a) {
+    size_t rows = (size_t)x->f->data->rows, all = kpd__max(rows, (size_t)x->f->refresh.keyphrases->rows);
+    x->hash = (uint64_t *)kpd__take(a, all, sizeof(uint64_t));
+    x->order = (uint32_t *)kpd__take(a, all, sizeof(uint32_t));
+    x->known = (kpd_text *)kpd__take(a, rows, sizeof(kpd_text));
+    x->rows = (kpdt_mining_row *)kpd__take(a, KPDT__MINED_AT_ONCE, sizeof(kpdt_mining_row));
+    x->negatives = (kpdt_mined *)kpd__take(a, KPDT__MINED_AT_ONCE, (size_t)x->d.n * sizeof(kpdt_mined));
+    x->n_negatives = (int32_t *)kpd__take(a, KPDT__MINED_AT_ONCE, sizeof(int32_t));
+    x->v = kpdt__take(a, KPDT__MINED_AT_ONCE, x->dim);
+    x->id = (int64_t *)kpd__take(a, KPDT__MINED_AT_ONCE, sizeof(int64_t));
+    x->in = (kpd_input *)kpd__take(a, KPDT__MINED_AT_ONCE, sizeof(kpd_input));
+}
+
+static bool kpdt__hash_before(const void *of, uint32_t x, uint32_t y) {
+    const uint64_t *hash = (const uint64_t *)of;
+    return hash[x] != hash[y] ? hash[x] < hash[y] : x < y;
+}
+
+// Of a row's item, or its keyphrase. Equal hashes count as equal texts.
+static uint64_t kpdt__row_hash(const kpdt_row *r, bool item) {
+    uint64_t title = kpd__mix(kpd__hash64(r->title.data, r->title.size));
+    return item ? kpd__mix(title ^ kpd__hash64(r->category.data, r->category.size))
+                : kpd__hash64(r->keyphrase.data, r->keyphrase.size);
+}
+
+// The rows of a data set in x->order, those of one item, or keyphrase, one behind the other.
+static kpd_status kpdt__refreshing_sort(kpdt__refreshing *x, const kpdt_dataset *data, bool items, kpd_error *e) {
+    kpdt__cursor c = kpdt__cursor_at(data, data->offsets[0]);
+    kpdt_row row;
+    for (int64_t i = 0; i < data->rows; i++) {
+        kpd_status s = kpdt__row_at(data, &c, i, &row, e);
+        if (s) return s;
+        x->hash[i] = kpdt__row_hash(&row, items);
+        x->order[i] = (uint32_t)i;
+    }
+    kpd__sort(x->order, (size_t)data->rows, kpdt__hash_before, x->hash);
+    return KPD_OK;
+}
+
+// Whether the row at place i of the order begins with another hash.
+static bool kpdt__refreshing_new(const kpdt__refreshing *x, size_t i) {
+    return !i || x->hash[x->order[i]] != x->hash[x->order[i - 1]];
+}
+
+// Puts n keyphrases into the index.
+static kpd_status kpdt__refreshing_put(kpdt__refreshing *x, size_t n, kpd_error *e) {
+    kpd_status s = kpd_embed(x->session, x->model, KPD_KEYPHRASE, x->in, n, (int32_t)x->dim, x->v, e);
+    if (!s) s = kpd_index_upsert(x->index, x->id, x->v, n, e);
+    if (s && e && e->where >= 0 && (size_t)e->where < n) kpdt__from_row(x->f->refresh.keyphrases, x->id[e->where], s, e);
+    return s;
+}
+
+// All keyphrases, each text once, under the number of its first row.
+static kpd_status kpdt__refreshing_index(kpdt__refreshing *x, kpd_error *e) {
+    const kpdt_dataset *from = x->f->refresh.keyphrases;
+    kpd_status s = kpdt__refreshing_sort(x, from, false, e);
+    size_t n = 0, rows = (size_t)from->rows;
+    for (size_t i = 0; !s && i < rows; i++) {
+        kpdt_row row;
+        if (kpdt__refreshing_new(x, i)) {
+            s = kpdt__dataset_get(from, x->order[i], &row, e);
+            x->id[n] = x->order[i];
+            if (!s && row.keyphrase.size) x->in[n++] = kpdt__input(x->model, KPD_KEYPHRASE, &row);
+        }
+        if (!s && (n == KPDT__MINED_AT_ONCE || (n && i + 1 == rows))) {
+            s = kpdt__refreshing_put(x, n, e);
+            n = 0;
+        }
+        if (!s) s = kpd__progress_add(&x->t->progress, 1, e);
+    }
+    return s;
+}
+
+static bool kpdt__refreshing_lookup(void *user, int64_t id, kpd_text *out) {
+    kpdt_row row;
+    if (kpdt__dataset_get(((const kpdt__refreshing *)user)->f->refresh.keyphrases, id, &row, NULL)) return false;
+    *out = row.keyphrase;
+    return true;
+}
+
+// Mines the rows that are next. What the assistant said of a negative need not be asked again.
+static kpd_status kpdt__refreshing_mine(kpdt__refreshing *x, kpd_error *e) {
+    kpdt__feed *f = x->f;
+    kpdt_mined_rows out;
+    kpd_status s;
+    memset(&out, 0, sizeof out);
+    out.negatives = x->negatives; out.n_negatives = x->n_negatives;
+    s = kpdt__mine(x->session, &x->d, x->rows, x->n, &out, &x->t->mined, e);
+    if (s && e && e->where >= 0 && (size_t)e->where < x->n) kpdt__from_row(f->data, x->rows[e->where].number, s, e);
+    for (size_t i = 0; !s && i < x->n; i++)
+        for (int32_t k = 0; k < x->d.n; k++) {
+            const kpdt_mined *hit = &x->negatives[i * (size_t)x->d.n + (size_t)k];
+            size_t row = (size_t)x->rows[i].number;
+            bool there = k < x->n_negatives[i], said = there && x->d.assistant == x->t->assistant;
+            f->mined[row * (size_t)x->d.n + (size_t)k] = there ? (int32_t)hit->id : -1;
+            if (f->soft) f->soft[row * f->cells + 1 + (size_t)k] = said ? hit->relevance : -1;
+        }
+    if (!s) s = kpd__progress_add(&x->t->progress, x->n, e);
+    x->n = 0;
+    return s;
+}
+
+// The rows of the item that begins at place i of the order; *end = where the next one does.
+static kpd_status kpdt__refreshing_item(kpdt__refreshing *x, size_t i, size_t *end, kpd_error *e) {
+    size_t rows = (size_t)x->f->data->rows, known = x->n_known;
+    kpd_status s = KPD_OK;
+    kpdt_row row;
+    for (*end = i; !s && *end < rows && (*end == i || !kpdt__refreshing_new(x, *end)); ++*end) {
+        s = kpdt__dataset_get(x->f->data, x->order[*end], &row, e);
+        if (!s && !(row.label < 0.5f)) x->known[x->n_known++] = row.keyphrase;
+    }
+    for (; !s && i < *end; i++) {
+        kpdt_mining_row *to = &x->rows[x->n];
+        s = kpdt__dataset_get(x->f->data, x->order[i], &row, e);
+        if (s) return s;
+        to->row.keyphrase = row.keyphrase; to->row.title = row.title; to->row.category = row.category;
+        to->known = x->known + known; to->n_known = x->n_known - known;
+        to->number = x->order[i];
+        if (++x->n == KPDT__MINED_AT_ONCE) s = kpdt__refreshing_mine(x, e);
+    }
+    return s;
+}
+
+static kpd_status kpdt__refreshing_run(kpdt__refreshing *x, kpd_error *e) {
+    size_t rows = (size_t)x->f->data->rows;
+    kpd_status s;
+    kpdt__progress_begin(x->t, (size_t)x->f->refresh.keyphrases->rows + rows);
+    s = kpdt__refreshing_index(x, e);
+    if (!s) s = kpdt__refreshing_sort(x, x->f->data, true, e);
+    for (size_t i = 0; !s && i < rows;) s = kpdt__refreshing_item(x, i, &i, e);
+    return s || !x->n ? s : kpdt__refreshing_mine(x, e);
+}
+
+// The model as it is, an index for its vectors, and a session for both.
+static kpd_status kpdt__refreshing_open(kpdt__refreshing *x, kpd_error *e) {
+    const kpdt_trainer *t = x->t;
+    kpd_session_desc session;
+    kpd_index_desc index;
+    kpd_status s = kpdt__trainer_model(t, false, &x->model, e);
+    if (s) return s;
+    memset(&session, 0, sizeof session);
+    memset(&index, 0, sizeof index);
+    x->dim = x->f->refresh.dim ? (size_t)x->f->refresh.dim : (size_t)kpd_model_dim(x->model);
+    session.student = x->model; session.assistant = x->d.assistant;
+    session.max_k = x->d.last_rank; session.max_dim = (int32_t)x->dim;
+    session.simd = t->simd; session.parallel = t->optimizer->parallel; session.allocator = t->allocator;
+    index.dim = (int32_t)x->dim; index.metric = x->model->desc.similarity; index.storage = KPD_INT8;
+    index.fingerprint = kpd_model_fingerprint(x->model, KPD_KEYPHRASE);
+    index.simd = t->simd; index.allocator = t->allocator;
+    s = kpd_session_create(&session, &x->session, e);
+    if (!s) s = kpd_index_create(&index, &x->index, e);
+    x->d.student = x->model; x->d.index = x->index;
+    return s;
+}
+
+static kpd_status kpdt__refresh_feed(kpdt_trainer *t, kpdt__feed *f, kpd_error *e) {
+    kpdt__refreshing x;
+    kpd__arena a;
+    kpd_status s;
+    memset(&x, 0, sizeof x);
+    memset(&a, 0, sizeof a);
+    x.t = t; x.f = f; x.d = f->refresh.mining;
+    x.d.lookup = kpdt__refreshing_lookup; x.d.lookup_user = &x;
+    x.d.seed = kpd__mix(x.d.seed + (uint64_t)t->optimizer->step);
+    s = kpdt__refreshing_open(&x, e);
+    kpdt__refreshing_lay(&x, &a);
+    if (!s) s = kpd__arena_block(&a, &t->allocator, "refresh: rows", &x.block, &x.block_size, e);
+    if (!s) {
+        kpdt__refreshing_lay(&x, &a);
+        s = kpdt__refreshing_run(&x, e);
+    }
+    kpd__free(&t->allocator, x.block, x.block_size);
+    kpd_index_destroy(x.index);
+    kpd_session_destroy(x.session);
+    kpd_model_destroy(x.model);
+    return s;
+}
+
+// Of all sources that are to have new negatives before the step that comes.
+static kpd_status kpdt__refresh_due(kpdt_trainer *t, kpd_error *e) {
+    int64_t step = t->optimizer->step;
+    for (size_t i = 0; i < t->sampler.n_feeds; i++) {
+        kpdt__feed *f = &t->sampler.feeds[i];
+        kpd_status s = KPD_OK;
+        bool due = f->refresh.steps ? step % f->refresh.steps == 0 : !step;
+        if (!kpdt__feed_mines(f) || !due || f->mined_at == step) continue;
+        s = kpdt__refresh_feed(t, f, e);
+        if (s) return kpdt__from(e, s, "training: source", " ", (int64_t)i);
+        f->mined_at = step;
+    }
+    return KPD_OK;
+}
+
+// THE BATCH
 
 // A row's negatives, behind the batch's n rows and the negatives of the rows before.
 static void kpdt__batch_negatives(kpdt_trainer *t, const kpdt__feed *f, kpdt_batch *b, int32_t i, kpdt_row *row) {
@@ -4824,7 +5474,7 @@ static kpd_status kpdt__batch_row(kpdt_trainer *t, const kpdt__feed *f, kpdt_bat
                                   kpd_error *e) {
     kpdt_row row;
     bool same;
-    kpd_status s = kpdt__dataset_get(f->data, t->sampler.rows[i], &row, e);
+    kpd_status s = kpdt__feed_get(f, t->sampler.rows[i], &row, e);
     if (s) return s;
     if (kpdt__any_on_matrix(f->losses) && row.label < 0.5f)
         return kpdt__from_row(f->data, t->sampler.rows[i],
@@ -4847,20 +5497,6 @@ static size_t kpdt__batch_texts(const kpdt_trainer *t, const kpdt_batch *b, int 
 }
 static size_t kpdt__row_of_text(const kpdt_batch *b, size_t text) {
     return text < (size_t)b->n ? text : (size_t)b->negative_of[text - (size_t)b->n];
-}
-
-// A number of the tokens that a model reads of a text. ids and types hold its max_tokens.
-static kpd_status kpdt__text_hash(const kpd_model *m, kpd_tower tower, const kpd_input *in, int32_t *ids, int32_t *types,
-                                  int64_t where, uint64_t *out, kpd_error *e) {
-    kpd_tokens tokens;
-    kpd_status s;
-    memset(&tokens, 0, sizeof tokens);
-    tokens.ids = ids; tokens.types = types; tokens.capacity = m->desc.max_tokens;
-    s = kpd__model_encode(m, kpd__role(m, tower), in, false, &tokens, where, e);
-    if (s) return s;
-    *out = kpd__mix(kpd__hash64(ids, (size_t)tokens.count * sizeof *ids)) ^
-           kpd__hash64(types, (size_t)tokens.count * sizeof *types);
-    return KPD_OK;
 }
 
 // For each text of a tower, the first one of the batch that has the same tokens; whether any is another. Equal hashes count as
@@ -4916,6 +5552,8 @@ static kpd_status kpdt__trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error
     kpd_status s = KPD_OK;
     if (!t->sampler.n_feeds) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there are no sources to draw from");
     t->begun = true;
+    s = kpdt__refresh_due(t, e);
+    if (s) return s;
     kpdt__sample(&t->sampler, &f, &n);
     memset(&query, 0, sizeof query);
     memset(&b, 0, sizeof b);
@@ -4970,7 +5608,7 @@ static int64_t kpdt__own_cell(const kpdt_trainer *t, const kpdt_batch *b, size_t
     size_t i = kpdt__row_of_text(b, text);
     kpd_input in;
     bool same;
-    if (!f || !b->row || kpdt__dataset_get(f->data, b->row[i], row, NULL) || k > row->n_negatives) return -1;
+    if (!f || !b->row || kpdt__feed_get(f, b->row[i], row, NULL) || k > row->n_negatives) return -1;
     if (k) row->keyphrase = row->negative[k - 1];
     in = kpdt__input(t->shell, KPD_ITEM, row);
     same = kpdt__same_texts(&in, &b->in[KPD_ITEM][t->n_sides == 2 ? i : text]);
@@ -5339,6 +5977,7 @@ static kpd_status kpdt__step_learn(kpdt_trainer *t, kpdt_report *r, kpd_error *e
     r->loss = (float)(sum / t->accumulate);
     r->texts = t->texts;
     r->tokens = t->tokens;
+    r->mined = t->mined;
     return KPD_OK;
 }
 
@@ -5384,28 +6023,14 @@ static kpd_status kpdt__trainer_look(kpdt_trainer *t, kpdt_report *r, kpd_error 
 }
 KPD__GUARDED(2, kpdt_trainer_look, kpdt__trainer_look, kpdt_trainer *, t, kpdt_report *, r)
 
-static kpd_status kpdt__trainer_model(const kpdt_trainer *t, bool best, kpd_model **out, kpd_error *e) {
-    kpd_model_desc d = *kpd_model_get_desc(t->shell);
-    kpd_model *m = NULL;
-    kpd_status s;
-    if (best && !t->dev.looked)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: there was no look at dev yet that gave a figure");
-    d.allocator = t->allocator;
-    d.mlm_head = t->net->has_mlm;
-    s = kpd_model_create(&d, &m, e);
-    if (!s) s = kpdt__net_export(t->net, best ? t->dev.best_w : t->net->w, m, e);
-    if (s) kpd_model_destroy(m);
-    else *out = m;
-    return s;
-}
-KPD__GUARDED(3, kpdt_trainer_model, kpdt__trainer_model, const kpdt_trainer *, t, bool, best, kpd_model **, out)
-
-// >>checkpoint  A trainer's state as a file of kind 3, read and written by kpd.h's container. Sections, all required:
+// >>checkpoint  A trainer's state as a file of kind 3, read and written by kpd.h's container. Sections, all required but the
+// last, which is there where a source has `refresh`:
 //     settings  i64  what the bits depend on, see kpdt__settings: a resume refuses the first that differs, by name
 //     state     i64  [KPDT__STATE]: step, draws, looked, best (bits of f32), bad looks; then 4 for each source: batches left of
 //               the cycle, position, rows drawn, different ones among them
 //     weights, first, second  f32 [n]: parameters and AdamW's moments, in the order of kpdt_trainer_gradient
 //     best      f32  [n], the best weights; empty before the first look
+//     mined     i32  [rows, negatives] of each such source: rows of its keyphrases, and behind them -1 for none
 // Promises that a resume has checked everything before it changes anything.
 
 #define KPDT__STATE 5
@@ -5475,10 +6100,26 @@ static void kpdt__settings_dev(const kpdt_trainer *t, kpdt__settings *s) {
     kpdt__setting_number(s, "patience", t->dev.patience);
 }
 
+// Of what is mined for a source, and among what; 0 where nothing is.
+static uint64_t kpdt__refresh_hash(const kpdt__feed *f) {
+    const kpdt_refresh *r = &f->refresh;
+    const kpdt_mining_desc *m = &r->mining;
+    const float numbers[5] = {m->threshold, m->max_score, m->min_score, m->margin, m->relative_margin};
+    const int32_t counts[6] = {m->n, m->first_rank, m->last_rank, r->dim, m->sample, m->assistant != NULL};
+    kpdt__content judge = {0, 0};
+    uint64_t h = 0;
+    if (!r->keyphrases) return 0;
+    if (m->assistant) judge = kpdt__content_of(m->assistant);
+    for (int i = 0; i < 5; i++) h = kpdt__hash_on(h, (double)numbers[i]);
+    for (int i = 0; i < 6; i++) h = kpdt__hash_on(h, counts[i]);
+    h = kpdt__hash_on(kpdt__hash_on(h, (double)r->steps), (double)r->keyphrases->rows);
+    return kpd__mix(kpd__mix(kpd__mix(h ^ m->seed) ^ r->keyphrases->sum) ^ judge.shape) ^ judge.weights;
+}
+
 static void kpdt__settings_source(const kpdt__feed *f, kpdt__settings *s) {
     static const char *const names[3] = {"data", "columns", "rows"};
     kpdt__settings_data(f->data, names, s);
-    kpdt__setting_add(s, "losses", kpdt__losses_hash(f->losses), false);
+    kpdt__setting_add(s, "losses or mining", kpdt__losses_hash(f->losses) ^ kpdt__refresh_hash(f), false);
     kpdt__setting_number(s, "batching", f->batching);
     kpdt__setting_number(s, "log_q", f->log_q != NULL);
     kpdt__setting_number(s, "share", (double)f->quota);
@@ -5551,8 +6192,14 @@ static void kpdt__image_state(const kpdt_trainer *t, kpdt__image *m) {
     }
 }
 
-enum { KPDT__SECTIONS = 6 };
-static const char *const kpdt__section_names[KPDT__SECTIONS] = {"settings", "state", "weights", "first", "second", "best"};
+enum { KPDT__SECTIONS = 7 };
+static const struct { const char *name; uint32_t type; size_t unit; } kpdt__checkpoint_sections[KPDT__SECTIONS] = {
+    {"settings", KPD__I64, 8}, {"state", KPD__I64, 8}, {"weights", KPD__F32, 4}, {"first", KPD__F32, 4},
+    {"second", KPD__F32, 4}, {"best", KPD__F32, 4}, {"mined", KPD__I32, 4}
+};
+
+// How many of these a trainer's checkpoint has.
+static int kpdt__sections_of(const kpdt_trainer *t) { return KPDT__SECTIONS - !t->sampler.n_mined; }
 
 static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kpd_error *e) {
     kpd__section table[KPDT__SECTIONS];
@@ -5569,12 +6216,14 @@ static kpd_status kpdt__trainer_save(const kpdt_trainer *t, const char *path, kp
     kpdt__image_state(t, &m);
     data[0] = m.values; data[1] = m.state; n[0] = m.settings.n; n[1] = m.n_state;
     data[2] = t->net->w; data[3] = t->optimizer->m; data[4] = t->optimizer->v; data[5] = t->dev.best_w;
-    for (int i = 2; i < KPDT__SECTIONS; i++) n[i] = i < 5 || t->dev.looked ? t->net->n : 0;
+    data[6] = t->sampler.mined;
+    for (int i = 2; i < 6; i++) n[i] = i < 5 || t->dev.looked ? t->net->n : 0;
+    n[6] = t->sampler.n_mined;
     for (int i = 0; i < KPDT__SECTIONS; i++)
-        kpd__section_set(&table[i], kpdt__section_names[i], i < 2 ? KPD__I64 : KPD__F32, KPD__REQUIRED, n[i], 1,
-                         n[i] * (i < 2 ? 8 : 4));
+        kpd__section_set(&table[i], kpdt__checkpoint_sections[i].name, kpdt__checkpoint_sections[i].type, KPD__REQUIRED,
+                         n[i], 1, n[i] * kpdt__checkpoint_sections[i].unit);
     to.path = path;
-    s = kpd__file_save(&to, KPD_FILE_CHECKPOINT, table, data, KPDT__SECTIONS, e);
+    s = kpd__file_save(&to, KPD_FILE_CHECKPOINT, table, data, (uint32_t)kpdt__sections_of(t), e);
     kpd__free(&t->allocator, m.block, m.block_size);
     return s;
 }
@@ -5615,14 +6264,37 @@ static bool kpdt__state_ok(const kpdt_trainer *t, const int64_t *state) {
 
 // The payload of section i with *n elements, or NULL; *n = SIZE_MAX takes what there is.
 static const void *kpdt__checkpoint_section(kpd__file *f, int i, size_t *n, const char *path, kpd_error *e) {
-    const kpd__section *s = kpd__file_find(f, kpdt__section_names[i]);
-    size_t unit = i < 2 ? 8 : 4;
+    const kpd__section *s = kpd__file_find(f, kpdt__checkpoint_sections[i].name);
+    size_t unit = kpdt__checkpoint_sections[i].unit;
     if (s && *n == SIZE_MAX && s->size % unit == 0) *n = (size_t)s->size / unit;
-    if (s && s->type == (i < 2 ? KPD__I64 : KPD__F32) && s->size == *n * unit) return f->data + s->offset;
+    if (s && s->type == kpdt__checkpoint_sections[i].type && s->size == *n * unit) return f->data + s->offset;
     kpd__fail(e, KPD_ERR_FORMAT, s ? (const char *)s - (const char *)f->data : 64,
-              "%s: section %s is %s, expected %llu numbers", path, kpdt__section_names[i],
+              "%s: section %s is %s, expected %llu numbers", path, kpdt__checkpoint_sections[i].name,
               s ? "of another type or size" : "missing", (unsigned long long)*n);
     return NULL;
+}
+
+// Of each row numbers of keyphrases, and behind the first -1 nothing else.
+static bool kpdt__mined_ok(const kpdt_trainer *t, const int32_t *mined) {
+    for (size_t i = 0; i < t->sampler.n_feeds; i++) {
+        const kpdt__feed *f = &t->sampler.feeds[i];
+        int32_t n = kpdt__feed_mines(f);
+        for (int64_t row = 0; n && row < f->data->rows; row++, mined += n)
+            for (int32_t k = 0; k < n; k++)
+                if (mined[k] < -1 || mined[k] >= f->refresh.keyphrases->rows || (k && mined[k] >= 0 && mined[k - 1] < 0))
+                    return false;
+    }
+    return true;
+}
+
+// What a trainer has said of its sources' negatives, which are now others.
+static void kpdt__forget_mined(kpdt__sampler *s) {
+    for (size_t i = 0; i < s->n_feeds; i++) {
+        kpdt__feed *f = &s->feeds[i];
+        if (!kpdt__feed_mines(f)) continue;
+        f->mined_at = -1;
+        for (size_t k = 0; f->soft && k < (size_t)f->data->rows * f->cells; k++) f->soft[k] = -1;
+    }
 }
 
 static void kpdt__restore(kpdt_trainer *t, const void *const *data) {
@@ -5640,6 +6312,8 @@ static void kpdt__restore(kpdt_trainer *t, const void *const *data) {
     memcpy(t->optimizer->m, data[3], bytes);
     memcpy(t->optimizer->v, data[4], bytes);
     if (t->dev.looked) memcpy(t->dev.best_w, data[5], bytes);
+    if (t->sampler.n_mined) memcpy(t->sampler.mined, data[6], t->sampler.n_mined * sizeof(int32_t));
+    kpdt__forget_mined(&t->sampler);
     memset(t->net->g, 0, bytes);
     kpdt__net_refresh(t->net, &t->optimizer->parallel);
     kpdt__step_end(t);
@@ -5671,13 +6345,16 @@ static kpd_status kpdt__checkpoint_bind(const kpdt_trainer *t, kpd__file *f, con
                                         const char *path, kpd_error *e) {
     size_t n[KPDT__SECTIONS];
     kpd_status s;
-    n[2] = n[3] = n[4] = t->net->n;
+    n[2] = n[3] = n[4] = t->net->n; n[6] = t->sampler.n_mined;
     s = kpdt__checkpoint_head(t, f, m, data, &n[5], path, e);
     if (s) return s;
-    for (int i = 2; i < KPDT__SECTIONS; i++) {
+    for (int i = 2; i < kpdt__sections_of(t); i++) {
         data[i] = kpdt__checkpoint_section(f, i, &n[i], path, e);
         if (!data[i]) return KPD_ERR_FORMAT;
     }
+    if (n[6] && !kpdt__mined_ok(t, (const int32_t *)data[6]))
+        return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[6] - f->data,
+                         "%s: section mined has a number that is no row of the keyphrases", path);
     for (size_t i = 0; i < t->net->n; i++)
         if (((const float *)data[4])[i] < 0)
             return kpd__fail(e, KPD_ERR_FORMAT, (const uint8_t *)data[4] - f->data + 4 * (int64_t)i,
@@ -5707,313 +6384,6 @@ static kpd_status kpdt__trainer_resume(kpdt_trainer *t, const char *path, kpd_er
     return s;
 }
 KPD__GUARDED(2, kpdt_trainer_resume, kpdt__trainer_resume, kpdt_trainer *, t, const char *, path)
-
-// >>mining  Hard negatives. Relies on kpd.h's search and scores, and on the numbers. Promises that a row's negatives depend on
-// the row, its number and the index only.
-
-// Of n rows: u different items, R ranks. Candidates of a row stand in the order in which they are taken.
-typedef struct kpdt__mining {
-    kpdt_mining_desc d;                 // defaults filled in
-    kpd_session *s;
-    const kpdt_mining_row *rows; size_t n, dim, ranks;
-    int32_t *item; size_t n_items;      // [n] number of the row's item
-    size_t *first_row;                  // [n] of an item
-    kpd_input *in;                      // [n], or [n, d.n] of what the assistant is asked
-    float *q, *own;                     // [n, dim] vectors of items, and of rows' keyphrases
-    kpd_hit *hits; int32_t *found;      // [n, last_rank], [n] of items
-    kpd_hit *candidates; int32_t *n_candidates, *taken;     // [n, R], [n], [n]
-    int32_t *asked; float *logit;       // [n, d.n] rows of what the assistant is asked, and what it says
-    uint64_t *known, *seen;             // hashes: [most known + 1] of an item's keyphrases, [R] of the candidates so far
-    size_t most_known;
-    int32_t *ids, *types;               // [max_tokens of the student]
-    kpdt_mining_counts total;
-    void *block; size_t block_size;
-} kpdt__mining;
-
-static void kpdt__mining_lay(kpdt__mining *m, kpd__arena *a) {
-    size_t n = m->n, each = (size_t)m->d.n, tokens = (size_t)m->d.student->desc.max_tokens;
-    int32_t **const rows[4] = {&m->item, &m->found, &m->n_candidates, &m->taken};
-    for (int i = 0; i < 4; i++) *rows[i] = (int32_t *)kpd__take(a, n, sizeof(int32_t));
-    m->first_row = (size_t *)kpd__take(a, n, sizeof(size_t));
-    m->in = (kpd_input *)kpd__take(a, n, each * sizeof(kpd_input));
-    m->asked = (int32_t *)kpd__take(a, n, each * sizeof(int32_t));
-    m->logit = kpdt__take(a, n, each);
-    m->q = kpdt__take(a, n, m->dim);
-    m->own = kpdt__take(a, n, m->dim);
-    m->hits = (kpd_hit *)kpd__take(a, n, (size_t)m->d.last_rank * sizeof(kpd_hit));
-    m->candidates = (kpd_hit *)kpd__take(a, n, m->ranks * sizeof(kpd_hit));
-    m->known = (uint64_t *)kpd__take(a, m->most_known + 1, sizeof(uint64_t));
-    m->seen = (uint64_t *)kpd__take(a, m->ranks, sizeof(uint64_t));
-    m->ids = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
-    m->types = (int32_t *)kpd__take(a, tokens, sizeof(int32_t));
-}
-
-static bool kpdt__same_item(const kpd_row *a, const kpd_row *b) {
-    return a->title.size == b->title.size && a->category.size == b->category.size &&
-           (!a->title.size || !memcmp(a->title.data, b->title.data, a->title.size)) &&
-           (!a->category.size || !memcmp(a->category.data, b->category.data, a->category.size));
-}
-
-// The keyphrase of an id, if it has one.
-static bool kpdt__mining_lookup(const kpdt__mining *m, int64_t id, kpd_text *out) {
-    if (m->d.lookup) return m->d.lookup(m->d.lookup_user, id, out) && out->size;
-    return !kpd_index_text(m->d.index, id, out, NULL) && out->size;
-}
-
-// Stands for the index's own texts where a recommendation's desc is checked.
-static bool kpdt__mining_no_lookup(void *user, int64_t id, kpd_text *out) {
-    (void)user; (void)id; (void)out;
-    return false;
-}
-
-static kpd_status kpdt__mining_numbers_check(const kpdt_mining_desc *d, kpd_error *e) {
-    const float f[4] = {d->max_score, d->min_score, d->margin, d->relative_margin};
-    kpd_status s = kpd__range(e, "mining: n", d->n, 1, KPD_MAX_K);
-    if (!s) s = kpd__range(e, "mining: last_rank", d->last_rank, 1, KPD_MAX_K);
-    if (!s) s = kpd__range(e, "mining: first_rank", d->first_rank, 1, d->last_rank);
-    if (!s && !(d->threshold > 0 && d->threshold <= 1))
-        s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: threshold is %g, expected over 0 to 1", (double)d->threshold);
-    for (int i = 0; i < 4 && !s; i++)
-        if (!kpd__finite(f[i]) || (i > 1 && f[i] < 0))
-            s = kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: scores and margins must be finite, margins not negative");
-    return s;
-}
-
-// Of candidates that no index finds: their scores are not those of the row's keyphrase, which has none.
-static kpd_status kpdt__mining_candidates_check(const kpdt_mining_desc *d, kpd_error *e) {
-    if (!d->lookup) return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: candidates without a lookup of their texts");
-    if (kpdt__is_said(d->margin) || kpdt__is_said(d->relative_margin))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: a margin is of an index's scores, not of candidates'");
-    return d->assistant ? kpd__assistant_check(d->assistant, "mining", e) : KPD_OK;
-}
-
-static kpd_status kpdt__mining_check(const kpdt_mining_desc *d, const kpd_session *s, kpd_error *e) {
-    kpd_recommend_desc as;
-    kpd_status status;
-    if (!d->student || !d->index == !d->candidates)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student is required, and index or candidates");
-    if (kpd__desc_check("mining", d->abi, d->reserved, e)) return KPD_ERR_ARGUMENT;
-    if (!kpd__allocator_ok(&d->allocator))
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "allocator: has one function, expected both or none");
-    if (d->student->desc.kind != KPD_BI_ENCODER)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "mining: student is a cross-encoder, expected a bi-encoder");
-    if (d->index && d->index->metric == KPD_L2)
-        return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "mining: an index by l2, expected one by cosine or dot");
-    status = kpdt__mining_numbers_check(d, e);
-    if (status) return status;
-    if (d->candidates) return kpdt__mining_candidates_check(d, e);
-    memset(&as, 0, sizeof as);
-    as.student = d->student; as.index = d->index; as.assistant = d->assistant; as.lookup = d->lookup;
-    if (!as.lookup) as.lookup = kpdt__mining_no_lookup;
-    as.search.k = d->last_rank; as.search.recall = d->recall; as.search.gamma = d->gamma;
-    return kpd__recommend_check(s, &as, &as.search, e);
-}
-
-// Which rows follow each other with one item.
-static void kpdt__mining_items(kpdt__mining *m) {
-    for (size_t i = 0; i < m->n; i++) {
-        bool same = i && kpdt__same_item(&m->rows[i].row, &m->rows[i - 1].row);
-        if (!same) m->first_row[m->n_items++] = i;
-        m->item[i] = (int32_t)m->n_items - 1;
-    }
-}
-
-// What the host finds for the different items.
-static kpd_status kpdt__mining_ask_host(kpdt__mining *m, kpd_error *e) {
-    for (size_t i = 0; i < m->n_items; i++) {
-        m->found[i] = m->d.candidates(m->d.candidates_user, &m->rows[m->first_row[i]].row, m->hits + i * (size_t)m->d.last_rank,
-                                      m->d.last_rank);
-        if (m->found[i] < 0 || m->found[i] > m->d.last_rank)
-            return kpd__fail(e, KPD_ERR_ARGUMENT, (int64_t)m->first_row[i], "mining: candidates failed");
-    }
-    return KPD_OK;
-}
-
-// Vectors of the different items and of the rows' keyphrases, and what the index finds for the former.
-static kpd_status kpdt__mining_search(kpdt__mining *m, kpd_error *e) {
-    kpd_search_desc search;
-    int32_t dim = (int32_t)m->dim;
-    kpd_status s;
-    for (size_t i = 0; i < m->n_items; i++)
-        kpd_model_input(m->d.student, KPD_ITEM, &m->rows[m->first_row[i]].row, &m->in[i]);
-    s = kpd_embed(m->s, m->d.student, KPD_ITEM, m->in, m->n_items, dim, m->q, e);
-    if (s && e && e->where >= 0 && (size_t)e->where < m->n_items) e->where = (int64_t)m->first_row[e->where];
-    if (s) return s;
-    for (size_t i = 0; i < m->n; i++) kpd_model_input(m->d.student, KPD_KEYPHRASE, &m->rows[i].row, &m->in[i]);
-    s = kpd_embed(m->s, m->d.student, KPD_KEYPHRASE, m->in, m->n, dim, m->own, e);
-    if (s) return s;
-    memset(&search, 0, sizeof search);
-    search.k = m->d.last_rank; search.recall = m->d.recall; search.gamma = m->d.gamma;
-    s = kpd_index_search(m->s, m->d.index, m->q, m->n_items, &search, m->hits, m->found, e);
-    if (s && e && e->where >= 0 && (size_t)e->where < m->n_items) e->where = (int64_t)m->first_row[e->where];
-    return s;
-}
-
-static kpd_status kpdt__keyphrase_hash(const kpdt__mining *m, kpd_text text, size_t row, uint64_t *out, kpd_error *e) {
-    kpd_row only;
-    kpd_input in;
-    memset(&only, 0, sizeof only);
-    only.keyphrase = text;
-    kpd_model_input(m->d.student, KPD_KEYPHRASE, &only, &in);
-    return kpdt__text_hash(m->d.student, KPD_KEYPHRASE, &in, m->ids, m->types, (int64_t)row, out, e);
-}
-
-static double kpdt__dot(const float *a, const float *b, size_t n) {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
-static bool kpdt__among(const uint64_t *x, size_t n, uint64_t value) {
-    for (size_t i = 0; i < n; i++)
-        if (x[i] == value) return true;
-    return false;
-}
-
-// Whether a score is one of a negative, where the row's keyphrase has `own`.
-static bool kpdt__mining_in_bounds(kpdt__mining *m, float score, float own) {
-    const kpdt_mining_desc *d = &m->d;
-    double x = (double)score, y = (double)own;
-    if (kpdt__is_said(d->max_score) && score > d->max_score) m->total.over_max++;
-    else if (kpdt__is_said(d->min_score) && score < d->min_score) m->total.under_min++;
-    else if ((kpdt__is_said(d->margin) && x > y - (double)d->margin) ||
-             (kpdt__is_said(d->relative_margin) && x > y - (double)d->relative_margin * kpdt__abs(y))) m->total.over_margin++;
-    else return true;
-    return false;
-}
-
-// The similarity of a row's item and keyphrase; NaN where no index has any.
-static float kpdt__mining_own(const kpdt__mining *m, size_t i) {
-    const float *q = m->q + (size_t)m->item[i] * m->dim, *v = m->own + i * m->dim;
-    if (!m->d.index) return (float)kpdt__nan();
-    return m->d.index->metric == KPD_COSINE ? kpd_cosine(q, v, (int32_t)m->dim) : (float)kpdt__dot(q, v, m->dim);
-}
-
-// A row's candidates, in the order of rank, or of the draw.
-static kpd_status kpdt__mining_candidates(kpdt__mining *m, size_t i, kpd_error *e) {
-    const kpdt_mining_row *row = &m->rows[i];
-    const kpd_hit *hits = m->hits + (size_t)m->item[i] * (size_t)m->d.last_rank;
-    kpd_hit *out = m->candidates + i * m->ranks, swap;
-    float own = kpdt__mining_own(m, i);
-    bool same = i && row->n_known && row[-1].known == row->known && row[-1].n_known == row->n_known;    // hashed already
-    size_t n = 0;
-    kpd_status s = kpdt__keyphrase_hash(m, row->row.keyphrase, i, &m->known[row->n_known], e);
-    for (size_t k = 0; !s && !same && k < row->n_known; k++) s = kpdt__keyphrase_hash(m, row->known[k], i, &m->known[k], e);
-    for (int32_t r = m->d.first_rank - 1; !s && r < m->found[m->item[i]]; r++) {
-        uint64_t hash = 0;
-        kpd_text text;
-        m->total.candidates++;
-        if (!kpdt__mining_lookup(m, hits[r].id, &text)) { m->total.textless++; continue; }
-        s = kpdt__keyphrase_hash(m, text, i, &hash, e);
-        if (s) break;
-        if (kpdt__among(m->known, row->n_known + 1, hash)) m->total.own++;
-        else if (kpdt__among(m->seen, n, hash)) m->total.same++;
-        else if (kpdt__mining_in_bounds(m, hits[r].score, own)) { m->seen[n] = hash; out[n++] = hits[r]; }
-    }
-    m->n_candidates[i] = (int32_t)n;
-    for (size_t k = 0; m->d.sample && k + 1 < n; k++) {                  // [Fisher and Yates]
-        size_t other = k + kpdt__random_below(kpd__mix(m->d.seed + KPD__P1) + (uint64_t)row->number, k, n - k);
-        swap = out[k];
-        out[k] = out[other];
-        out[other] = swap;
-    }
-    return s;
-}
-
-// Takes a row's next candidate into a list.
-static void kpdt__mining_put(const kpdt__mining *m, size_t i, int32_t candidate, float relevance, kpdt_mined *list,
-                             int32_t *n) {
-    const kpd_hit *hit = m->candidates + i * m->ranks + (size_t)candidate;
-    kpdt_mined *to = &list[(*n)++];
-    to->id = hit->id; to->score = hit->score; to->relevance = relevance;
-}
-
-// The candidates that the assistant is to be asked about next, of each row as many as it lacks negatives; their number.
-static size_t kpdt__mining_ask(kpdt__mining *m, const int32_t *counts) {
-    size_t n = 0;
-    for (size_t i = 0; i < m->n; i++)
-        for (int32_t k = counts[i], at = m->taken[i]; k < m->d.n && at < m->n_candidates[i]; k++, at++) {
-            kpd_row pair = m->rows[i].row;
-            kpdt__mining_lookup(m, m->candidates[i * m->ranks + (size_t)at].id, &pair.keyphrase);
-            kpd_model_input(m->d.assistant, KPD_ITEM, &pair, &m->in[n]);
-            m->asked[n++] = (int32_t)i;
-        }
-    return n;
-}
-
-// Round after round until each row has its negatives, or no candidate is left.
-static kpd_status kpdt__mining_judged(kpdt__mining *m, const kpdt_mined_rows *out, kpd_error *e) {
-    for (size_t n; (n = kpdt__mining_ask(m, out->n_negatives)) > 0;) {
-        kpd_status s = kpd_score(m->s, m->d.assistant, m->in, n, m->logit, e);
-        if (!s) s = kpdt__check_finite(m->logit, n, "mining: the assistant's logit", e);
-        if (s && e && e->where >= 0 && (size_t)e->where < n) e->where = m->asked[e->where];
-        if (s) return s;
-        for (size_t k = 0; k < n; k++) {
-            size_t i = (size_t)m->asked[k];
-            float p = kpd_sigmoid(m->logit[k]);
-            int32_t at = m->taken[i]++;
-            bool relevant = p >= m->d.threshold;
-            m->total.asked++;
-            m->total.relevant += relevant;
-            if (!relevant) kpdt__mining_put(m, i, at, p, out->negatives + i * (size_t)m->d.n, &out->n_negatives[i]);
-            else if (out->relevant) kpdt__mining_put(m, i, at, p, out->relevant + i * m->ranks, &out->n_relevant[i]);
-        }
-    }
-    return KPD_OK;
-}
-
-static kpd_status kpdt__mining_run(kpdt__mining *m, const kpdt_mined_rows *out, kpd_error *e) {
-    kpd_status s;
-    kpdt__mining_items(m);
-    s = m->d.candidates ? kpdt__mining_ask_host(m, e) : kpdt__mining_search(m, e);
-    for (size_t i = 0; !s && i < m->n; i++) s = kpdt__mining_candidates(m, i, e);
-    if (s) return s;
-    for (size_t i = 0; i < m->n; i++) {
-        int32_t *n = &out->n_negatives[i];
-        *n = m->taken[i] = 0;
-        if (out->n_relevant) out->n_relevant[i] = 0;
-        while (!m->d.assistant && *n < m->d.n && *n < m->n_candidates[i])
-            kpdt__mining_put(m, i, *n, (float)kpdt__nan(), out->negatives + i * (size_t)m->d.n, n);
-    }
-    if (m->d.assistant) s = kpdt__mining_judged(m, out, e);
-    for (size_t i = 0; i < m->n; i++) {
-        m->total.negatives += out->n_negatives[i];
-        m->total.short_rows += out->n_negatives[i] < m->d.n;
-        m->total.empty_rows += !out->n_negatives[i];
-    }
-    m->total.rows += (int64_t)m->n;
-    return s;
-}
-
-static kpd_status kpdt__mine(kpd_session *s, const kpdt_mining_desc *d, const kpdt_mining_row *rows, size_t n,
-                             const kpdt_mined_rows *out, kpdt_mining_counts *total, kpd_error *e) {
-    kpdt__mining m;
-    kpd__arena a;
-    kpd_status status;
-    memset(&m, 0, sizeof m);
-    memset(&a, 0, sizeof a);
-    if (d) m.d = *d;
-    if (!m.d.n) m.d.n = 4;
-    if (!m.d.first_rank) m.d.first_rank = 1;
-    if (!m.d.last_rank) m.d.last_rank = 100;
-    m.d.threshold = kpdt__or(m.d.threshold, 0.5f);
-    status = kpdt__mining_check(&m.d, s, e);
-    if (status || !n) return status;
-    m.s = s; m.rows = rows; m.n = n; m.dim = m.d.index ? (size_t)m.d.index->dim : 0;
-    m.ranks = (size_t)(m.d.last_rank - m.d.first_rank + 1);
-    for (size_t i = 0; i < n; i++) m.most_known = kpd__max(m.most_known, rows[i].n_known);
-    if (total) m.total = *total;
-    kpdt__mining_lay(&m, &a);
-    status = kpd__arena_block(&a, &m.d.allocator, "mining: candidates", &m.block, &m.block_size, e);
-    if (status) return status;
-    kpdt__mining_lay(&m, &a);
-    status = kpdt__mining_run(&m, out, e);
-    if (!status && total) *total = m.total;
-    kpd__free(&m.d.allocator, m.block, m.block_size);
-    return status;
-}
-KPD__GUARDED(6, kpdt_mine, kpdt__mine, kpd_session *, s, const kpdt_mining_desc *, d, const kpdt_mining_row *, rows, size_t, n,
-             const kpdt_mined_rows *, out, kpdt_mining_counts *, total)
 
 // >>metrics  Sorting, and what is counted in sorted order. Relies on >>numbers. Promises that the result does not depend on the
 // order of equal scores.

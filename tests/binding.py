@@ -32,7 +32,7 @@ Recommend = struct("Recommend", abi=c.c_uint32, student=c.c_void_p, index=c.c_vo
 Found = struct("Found", id=c.c_int64, similarity=c.c_float, relevance=c.c_float)
 
 kpd = c.CDLL(sys.argv[1])
-ABI, OK, ARGUMENT, IO = 5, 0, 1, 3
+ABI, OK, ARGUMENT, IO = 6, 0, 1, 3
 error = Error()
 
 

@@ -1218,7 +1218,7 @@ cp $tr/student/last.kpd "$dir/kept.kpd"; cp $tr/student/metrics.tsv "$dir/kept.t
 changed "rate" 's/rate = 1e-3/rate = 2e-3/'
 changed "steps" 's/steps = 100/steps = 200/'
 changed "dev_steps" 's/steps = 20/steps = 21/'
-changed "losses of source 0" 's/margin=0.5/margin=0.6/'
+changed "losses or mining of source 0" 's/margin=0.5/margin=0.6/'
 changed "columns of source 0" '/^.data labels/,/^loss/s/title category/title -/'
 changed "start (its weights)" 's,../catalogue/student.kpd,student/best.kpd,'
 cp "$dir/kept.ini" $tr/student.ini; cp $assistant "$dir/assistant.kpd"
@@ -1346,6 +1346,39 @@ awk -F '\t' '!(($2 "\t" $3) in id) { id[$2 "\t" $3] = "i" ++n; print "i" n "\t" 
     { print $1 "\t" id[$2 "\t" $3] }' $tr/clicks.tsv > $tr/mine.ids
 run 0 $kpd mine $student $tr/phrases.kpi $tr/mine.ids --columns 'keyphrase item' --join $tr/mine.items -n 3 --ranks 3-20
 same $tr/mined.tsv "$dir/out"
+
+# Mined once within the training, before its first step, they are those of `kpd mine` with the model that it starts from: the
+# same weights. By phrases of a file with ids too; among the set's own; and mined again they are others.
+t train_mining
+run 0 $kpd mine $student $tr/phrases.txt $tr/clicks.tsv -n 3 --ranks 3-20 --assistant $assistant --quiet; cp "$dir/out" $tr/mined.tsv
+sed '/^log_q/d; s/^output = .*/output = by_file/; s/^file = hard.tsv/file = mined.tsv/; s/negative negative/& negative/' $tr/hard.ini \
+    > $tr/by_file.ini
+sed 's/^output = .*/output = by_itself/; s/^file = mined.tsv/file = clicks.tsv/; s/ negative negative negative/\
+mine_steps = 0\
+mine_among = phrases.txt\
+mine_negatives = 3\
+mine_first_rank = 3\
+mine_last_rank = 20/' $tr/by_file.ini > $tr/by_itself.ini
+run 0 $kpd train $tr/by_file.ini; run 0 $kpd train $tr/by_itself.ini; same $tr/by_file/last.kpd $tr/by_itself/last.kpd
+prints "before step 1: "; prints "negatives mined for $(wc -l < $tr/clicks.tsv) rows"; prints "the assistant took "
+sed 's/^output = .*/output = other_mining/; s/^mine_among = .*/mine_among = phrases_by_id.tsv/' $tr/by_itself.ini > $tr/other.ini
+nl -b a -w 1 $tr/phrases.txt > $tr/phrases_by_id.tsv; run 0 $kpd train $tr/other.ini; same $tr/by_file/last.kpd $tr/other_mining/last.kpd
+sed -i 's/^mine_steps = 0/mine_steps = 5/' $tr/other.ini; run 0 $kpd train $tr/other.ini --force; prints "before step 6: "; prints "before step 11: "
+cmp -s $tr/by_file/last.kpd $tr/other_mining/last.kpd && wrong "it mined but once"
+sed -i '/^mine_among/d' $tr/other.ini; run 0 $kpd train $tr/other.ini --force --quiet; quiet
+mines() { sed "$1" $tr/by_itself.ini > $tr/bad.ini; run 1 $kpd train $tr/bad.ini; says "bad.ini:$2"; }
+mines '/^mine_steps/d' "16: mine_among: nothing is mined without mine_steps"
+mines 's/^mine_steps.*/mine_steps = -1/' "16: mine_steps = -1: expected an integer from 0"
+mines 's/^mine_first_rank.*/mine_first_rank = 21/' "19: mine_first_rank: it lies behind the last, 20"
+mines 's/^mine_negatives.*/mine_negatives = 33/' "18: mine_negatives = 33: expected an integer from 1 to 32"
+mines 's/^columns = .*/& negative/' "16: mine_steps: columns has 'negative'"
+mines 's/^mine_negatives.*/log_q = yes/' "16: mine_steps: log_q is of negatives that stay"
+mines 's/^mine_negatives.*/mine_assistant = no\
+mine_threshold = 0.3/' "19: mine_threshold: it is of an assistant, who is not asked"
+mines 's/^loss = mnr.*/loss = mnr, cosent/' "21: loss: cosent has no use for negatives"
+mines 's/^mine_among.*/mine_among = none.txt/' "17: mine_among = none.txt: "
+mines 's|^start = .*|start = ../catalogue/assistant.kpd|; s/^loss = mnr, /loss = /; s/^dims.*//' "16: mine_steps: a cross-encoder finds no negatives"
+: > $tr/empty.txt; mines 's/^mine_among.*/mine_among = empty.txt/' "17: "; says "empty.txt: "
 
 # By BM25 over the same tokens: here reckoned from its definition, without an inverted index.
 t mine_by_words
@@ -2214,7 +2247,7 @@ for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd
 done
 run 0 $kpd run bench/paper/bases.ini --dir $p/paper/bases --dry-run --set seeds=1; prints "20 of 20 stages would run"
 prints "distilled: large/last.kpd, which it reads, may change"
-run 0 $kpd run bench/paper/negatives.ini --dir $p/paper/negatives --dry-run --set seeds=1; prints "44 of 44 stages would run"
+run 0 $kpd run bench/paper/negatives.ini --dir $p/paper/negatives --dry-run --set seeds=1; prints "40 of 40 stages would run"
 mkdir $p/paper/clicks
 run 0 $kpd run bench/paper/clicks.ini --dir $p/paper/clicks --dry-run --set seeds=1; prints "24 of 24 stages would run"
 mkdir $p/real

@@ -8,7 +8,7 @@
 #ifndef SUITES          // make's ONLY names some of them
 #define SUITES(X) X(errors) X(tokenizer) X(tokenizer_same) X(kernels) X(kernels_emulated) X(file) X(hostile) X(model) X(encoder) \
                   X(convert) X(convert_emulated) X(index) X(tree) X(life) X(recommend) X(memory) X(hf) X(losses) X(layers) X(mlm) \
-                  X(data) X(trainer) X(negatives) X(metrics) X(vocabulary) X(shop) X(pool) X(embed_in_hosts)
+                  X(data) X(trainer) X(negatives) X(refresh) X(metrics) X(vocabulary) X(shop) X(pool) X(embed_in_hosts)
 #endif
 #define DECLARE(name) void suite_##name(void);
 SUITES(DECLARE)

@@ -3,8 +3,9 @@
 #define _XOPEN_SOURCE 700
 #define KPD_STATIC
 #define KPD_IMPLEMENTATION
+#define KPD_TRAIN_IMPLEMENTATION
 #define KPD_NO_SIMD
-#include "../kpd.h"
+#include "../kpd_train.h"
 #include "test.h"
 #include <time.h>
 
@@ -319,6 +320,68 @@ static void wrong_sums_of_an_index(void) {
     }
 }
 
+// A trainer whose rows have two negatives each, mined among themselves.
+static kpdt_trainer *mining_trainer(kpdt_dataset **data) {
+    static const char rows[] = "part 12\tpart\n45 12\t45\n12 12\t45 45\npart 45\tpart 45\n45\tpart 12 45\n";
+    kpdt_dataset_desc x;
+    kpdt_refresh refresh;
+    kpdt_source source;
+    kpdt_trainer_desc d;
+    kpdt_trainer *t = NULL;
+    kpd_model *m = make_model(1, false), *start = NULL;
+    kpd_model_desc shape = *kpd_model_get_desc(m);
+    memset(&x, 0, sizeof x);
+    memset(&refresh, 0, sizeof refresh);
+    memset(&source, 0, sizeof source);
+    memset(&d, 0, sizeof d);
+    x.data = rows; x.size = sizeof rows - 1;
+    x.columns[0] = KPDT_COL_KEYPHRASE; x.columns[1] = KPDT_COL_TITLE;
+    CHECK_OK(kpdt_dataset_open(&x, data, &error));
+    shape.width = shape.ffn_width = 8;              // of 2 columns vectors cancel out
+    CHECK_OK(kpdt_model_start(&shape, NULL, 1, &start, &error));
+    refresh.mining.n = 2;
+    source.data = *data; source.losses[0].loss = KPDT_MNR; source.refresh = &refresh;
+    d.start = start; d.sources = &source; d.n_sources = 1; d.batch = 4; d.steps = 9;
+    CHECK_THAT(!kpdt_trainer_create(&d, &t, &error), "%s", error.message);
+    kpd_model_destroy(start);
+    kpd_model_destroy(m);
+    return t;
+}
+
+// What a checkpoint says of mined negatives is numbers of rows that are there, and behind them -1.
+static void mined_negatives_of_a_checkpoint(void) {
+    static const int32_t bad[4][2] = {{0, 5}, {-2, -1}, {-1, 0}, {INT32_MAX, INT32_MIN}}, good[2] = {4, -1};
+    const char *path = test_tmp("mined.kpc"), *to = test_tmp("mined_bad.kpc");
+    kpdt_dataset *data = NULL;
+    kpdt_trainer *t = mining_trainer(&data);
+    if (!t) return;
+    CHECK_THAT(!kpdt_trainer_step(t, NULL, &error), "%s", error.message);
+    CHECK_OK(kpdt_trainer_save(t, path, NULL));
+    for (int i = 0; i < 5; i++) {
+        const void *sections[KPDT__SECTIONS];
+        kpd_open_desc o;
+        kpd__file f;
+        kpd__sink sink = {NULL, NULL, NULL};
+        kpd__section *table;
+        memset(&o, 0, sizeof o);
+        o.copy = true;
+        if (!CHECK_OK(kpd__file_open(path, &o, &f, NULL))) break;
+        table = (kpd__section *)(uintptr_t)kpd__file_table(&f);
+        for (uint32_t k = 0; k < KPDT__SECTIONS; k++) sections[k] = f.data + table[k].offset;
+        CHECK_THAT(!strcmp(table[6].name, "mined") && table[6].size == 5 * 2 * 4, "%s", table[6].name);
+        memcpy((void *)(uintptr_t)sections[6], i < 4 ? bad[i] : good, sizeof good);
+        table[6].sum = 0;
+        sink.path = to;
+        CHECK_OK(kpd__file_save(&sink, KPD_FILE_CHECKPOINT, table, sections, KPDT__SECTIONS, &error));
+        kpd__file_close(&f);
+        CHECK_STATUS(kpdt_trainer_resume(t, to, &error), i < 4 ? KPD_ERR_FORMAT : KPD_OK);
+        if (i < 4) CHECK_THAT(strstr(error.message, "section mined has a number") != NULL, "%s", error.message);
+    }
+    CHECK_THAT(!kpdt_trainer_step(t, NULL, &error), "%s", error.message);
+    kpdt_trainer_destroy(t);
+    kpdt_dataset_destroy(data);
+}
+
 SUITE(hostile) {
     RUN(hostile, colliding_tokens);
     RUN(hostile, a_long_run);
@@ -328,4 +391,5 @@ SUITE(hostile) {
     RUN(hostile, values_not_finite);
     RUN(hostile, wrong_sums_stay_wrong);
     RUN(hostile, wrong_sums_of_an_index);
+    RUN(hostile, mined_negatives_of_a_checkpoint);
 }

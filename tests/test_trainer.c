@@ -620,7 +620,7 @@ static void another_desc_is_refused_by_name(void) {
     REFUSED(j.d.patience = 2, "patience");
     REFUSED(j.d.dev = j.data[0], "dev data");
     REFUSED(j.d.n_sources = 1; j.d.steps = 24, "number of sources");
-    REFUSED(j.sources[0].losses[0].margin = 0.7f, "losses of source 0");
+    REFUSED(j.sources[0].losses[0].margin = 0.7f, "losses or mining of source 0");
     REFUSED(j.d.weights_seed = 1, "weights_seed");
     REFUSED(j.d.dev_dim = 8, "dev_dim");
     REFUSED(j.d.dev_metric = KPDT_DEV_AP, "dev_metric");

@@ -260,6 +260,19 @@ static bool train_save_model(training *x, bool best) {
     return ok;
 }
 
+// What was mined before the step.
+static void train_say_mined(const training *x) {
+    const kpdt_report *r = &x->report;
+    const kpdt_mining_counts *c = &r->mined;
+    char asked[100] = "";
+    if (!c->rows || g_quiet) return;
+    if (c->asked) snprintf(asked, sizeof asked, "; the assistant took %lld of %lld for relevant", (long long)c->relevant,
+                           (long long)c->asked);
+    end_progress_line();
+    say("before step %lld: %lld negatives mined for %lld rows, of which %lld have none%s", (long long)r->step,
+        (long long)c->negatives, (long long)c->rows, (long long)c->empty_rows, asked);
+}
+
 // What the data sets gave.
 static void train_rows(const training *x) {
     const kpdt_report *r = &x->report;
@@ -394,6 +407,7 @@ static bool train_steps(job *j, training *x) {
     while (!x->report.done) {
         if (!train_step(x) || !train_keep_best(x)) return false;
         metrics_row(x);
+        train_say_mined(x);
         train_count(j, x);
         train_progress(j, x);
         if (!x->report.done && (g_stop || train_due(x)) && !train_checkpoint(x)) return false;

@@ -57,6 +57,9 @@ typedef struct recipe_data {            // of [dev] and [data]
     bool other;                         // not lines of just these columns: read into `text` as such
     char *text;
     table_items by_id;
+    kpdt_refresh refresh;               // of [data]: which source.refresh is, where mine_steps stands
+    const char *mine_among; bool mine_assistant;
+    char *phrases; kpdt_dataset *among;         // the keyphrases of that file, a line each
 } recipe_data;
 
 typedef struct recipe {
@@ -207,6 +210,30 @@ static const recipe_key RECIPE_KEYS[] = {
     {RECIPE_DATA, "dims", RECIPE_WIDTHS, D(dims), 1, KPD_MAX_WIDTH, 0, NULL, "all columns",
      "widths at which the losses count, descending (Matryoshka)"},
     {RECIPE_DATA, "dim_weights", RECIPE_WEIGHTS, D(dim_weights), 0, HUGE_VAL, RECIPE_ZERO, NULL, "1 each", "of the dims"},
+    {RECIPE_DATA, "mine_steps", RECIPE_LONG, D(refresh.steps), 0, 1e15, 0, NULL, "nothing is mined",
+     "what is trained mines the rows' negatives, before the first step and again each so many; 0 = before the first only"},
+    {RECIPE_DATA, "mine_among", RECIPE_FILE, D(mine_among), 0, 0, 0, NULL, "the set's own",
+     "a file of keyphrases, as kpd index build reads one"},
+    {RECIPE_DATA, "mine_negatives", RECIPE_INTEGER, D(refresh.mining.n), 1, KPDT_MAX_COLUMNS, 0, NULL, "4", "of a row"},
+    {RECIPE_DATA, "mine_first_rank", RECIPE_INTEGER, D(refresh.mining.first_rank), 1, KPD_MAX_K, 0, NULL, "1",
+     "of what is found for an item"},
+    {RECIPE_DATA, "mine_last_rank", RECIPE_INTEGER, D(refresh.mining.last_rank), 1, KPD_MAX_K, 0, NULL, "100", "likewise"},
+    {RECIPE_DATA, "mine_dim", RECIPE_INTEGER, D(refresh.dim), 1, KPD_MAX_WIDTH, 0, NULL, "all",
+     "columns of the vectors that count"},
+    {RECIPE_DATA, "mine_max_score", RECIPE_NUMBER, D(refresh.mining.max_score), -1e9, 1e9, RECIPE_ZERO, NULL, "any",
+     "of a negative"},
+    {RECIPE_DATA, "mine_min_score", RECIPE_NUMBER, D(refresh.mining.min_score), -1e9, 1e9, RECIPE_ZERO, NULL, "any",
+     "likewise"},
+    {RECIPE_DATA, "mine_margin", RECIPE_NUMBER, D(refresh.mining.margin), 0, HUGE_VAL, RECIPE_ZERO, NULL, "none",
+     "by which a negative's score is below that of the row's keyphrase"},
+    {RECIPE_DATA, "mine_relative_margin", RECIPE_NUMBER, D(refresh.mining.relative_margin), 0, HUGE_VAL, RECIPE_ZERO, NULL,
+     "none", "likewise, as a share of that score"},
+    {RECIPE_DATA, "mine_assistant", RECIPE_YES_NO, D(mine_assistant), 0, 0, 0, NULL, "yes, where [model] names one",
+     "it is asked, and what it takes for relevant is no negative"},
+    {RECIPE_DATA, "mine_threshold", RECIPE_NUMBER, D(refresh.mining.threshold), 0, 1, RECIPE_OVER, NULL, "0.5",
+     "of its probability, from which on a keyphrase is relevant"},
+    {RECIPE_DATA, "mine_sample", RECIPE_YES_NO, D(refresh.mining.sample), 0, 0, 0, NULL, "no",
+     "negatives are drawn from those ranks; else they are the first of them"},
 
     {RECIPE_DEV, "metric", RECIPE_CHOICE, offsetof(recipe_train, d.dev_metric), 0, 0, 0, WORDS(KPDT_DEV_METRIC_LIST), "auc",
      "of cosine or logit against label; mlm: minus the loss"},
@@ -578,7 +605,7 @@ static bool recipe_begin(recipe *r, char *line) {
 }
 
 static bool recipe_unknown_key(recipe *r, const char *name) {
-    char list[600] = "", meant[80];
+    char list[900] = "", meant[80];
     for (int i = 0; i < RECIPE_N_KEYS; i++) {
         size_t n = strlen(list);
         if (RECIPE_KEYS[i].sections & r->at_kind) snprintf(list + n, sizeof list - n, " %s", RECIPE_KEYS[i].name);
@@ -669,6 +696,11 @@ static bool recipe_has_column(const recipe_data *d, kpdt_column role) {
     return false;
 }
 
+// Columns of them, or what is mined.
+static bool recipe_has_negatives(const recipe_data *d) {
+    return recipe_has_column(d, KPDT_COL_NEGATIVE) || d->source.refresh;
+}
+
 // Its word, and the option that makes it one of queries.
 static void recipe_loss_text(const kpdt_loss_desc *d, char *out, size_t size) {
     snprintf(out, size, "%s%s", kpdt_loss_name(d->loss), d->per_query ? " per_query=yes" : "");
@@ -739,10 +771,11 @@ static bool recipe_check_negatives(recipe *r, const recipe_data *d, const recipe
     for (int i = 0; i < KPDT_MAX_LOSSES && d->source.losses[i].loss; i++) {
         const kpdt_loss_desc *x = &d->source.losses[i];
         mnr = mnr || x->loss == KPDT_MNR || x->loss == KPDT_MNR_SYMMETRIC;
-        if (!recipe_has_column(d, KPDT_COL_NEGATIVE)) continue;
+        if (!recipe_has_negatives(d)) continue;
         if (!recipe_uses_negatives(x))
-            return recipe_fail(r, line, "loss: %s has no use for the column 'negative', which mnr, mnr-symmetric, margin-mse, "
-                               "kl, ranknet and pearson per_query=yes have", kpdt_loss_name(x->loss));
+            return recipe_fail(r, line, "loss: %s has no use for %s, which mnr, mnr-symmetric, margin-mse, kl, ranknet and "
+                               "pearson per_query=yes have", kpdt_loss_name(x->loss),
+                               d->source.refresh ? "negatives" : "the column 'negative'");
         if (x->teacher == KPDT_BY_SCORE)
             return recipe_fail(r, line, "loss: teacher=score, which negatives have none of; expected label or assistant");
     }
@@ -761,8 +794,7 @@ static bool recipe_check_losses(recipe *r, const recipe_data *d, const recipe_se
             return recipe_fail(r, line, "loss: teacher=assistant, but [model] names no assistant");
         if (on_pairs && x->teacher == KPDT_BY_SCORE && !recipe_has_column(d, KPDT_COL_SCORE))
             return recipe_fail(r, line, "loss: teacher=score, but columns has no 'score'");
-        if (on_pairs && x->teacher == KPDT_BY_LABEL && !recipe_has_column(d, KPDT_COL_LABEL) &&
-            !recipe_has_column(d, KPDT_COL_NEGATIVE))
+        if (on_pairs && x->teacher == KPDT_BY_LABEL && !recipe_has_column(d, KPDT_COL_LABEL) && !recipe_has_negatives(d))
             return recipe_fail(r, line, "loss: it follows labels, but columns has no 'label'");
     }
     return true;
@@ -775,7 +807,7 @@ static bool recipe_check_queries(recipe *r, const recipe_data *d, const recipe_s
         const kpdt_loss_desc *x = &d->source.losses[i];
         char name[60];
         if (!(RECIPE_OF_QUERIES & RECIPE_BIT((int)x->loss)) && !x->per_query) continue;
-        if (recipe_has_column(d, KPDT_COL_NEGATIVE)) continue;      // a row is a query by itself
+        if (recipe_has_negatives(d)) continue;      // a row is a query by itself
         recipe_loss_text(x, name, sizeof name);
         if (!recipe_has_column(d, KPDT_COL_QUERY))
             return recipe_fail(r, line, "loss: %s compares the rows of a query, but columns has no 'query'", name);
@@ -804,10 +836,35 @@ static bool recipe_spread_dims(recipe *r, recipe_data *d, const recipe_section *
     return true;
 }
 
+// What is mined, and what stands in its way.
+static bool recipe_check_mining(recipe *r, recipe_data *d, const recipe_section *at) {
+    int32_t asked = recipe_line_of(at, "mine_assistant"), threshold = recipe_line_of(at, "mine_threshold");
+    int32_t steps = recipe_line_of(at, "mine_steps"), last_rank = d->refresh.mining.last_rank;
+    for (int i = 0; !steps && i < RECIPE_N_KEYS; i++)
+        if (at->key_line[i] && !strncmp(RECIPE_KEYS[i].name, "mine_", 5))
+            return recipe_fail(r, at->key_line[i], "%s: nothing is mined without mine_steps", RECIPE_KEYS[i].name);
+    if (!steps) return true;
+    if (!last_rank) last_rank = 100;        // the library's default
+    d->source.refresh = &d->refresh;
+    d->refresh.mining.seed = (uint64_t)r->train.d.seed;
+    if (recipe_has_column(d, KPDT_COL_NEGATIVE))
+        return recipe_fail(r, steps, "mine_steps: columns has 'negative'; expected one of them");
+    if (d->source.log_q) return recipe_fail(r, steps, "mine_steps: log_q is of negatives that stay; expected one of them");
+    if (!asked) d->mine_assistant = r->model.assistant != NULL;
+    if (d->mine_assistant && !r->model.assistant)
+        return recipe_fail(r, asked, "mine_assistant: [model] names no assistant");
+    if (threshold && !d->mine_assistant)
+        return recipe_fail(r, threshold, "mine_threshold: it is of an assistant, who is not asked");
+    if (d->refresh.mining.first_rank <= last_rank) return true;
+    return recipe_fail(r, recipe_line_of(at, "mine_first_rank"), "mine_first_rank: it lies behind the last, %d",
+                       (int)last_rank);
+}
+
 static bool recipe_check_data(recipe *r, int32_t i) {
     recipe_data *d = &r->data[i];
     const recipe_section *at = &r->at_data[i];
     if (!recipe_require(r, at, "file") || !recipe_require(r, at, "loss") || !recipe_look(r, d, at)) return false;
+    if (!recipe_check_mining(r, d, at)) return false;
     if (!recipe_check_columns(r, d, at, recipe_on_texts(d->source.losses[0].loss), false)) return false;
     if (!recipe_check_losses(r, d, at) || !recipe_check_queries(r, d, at) || !recipe_spread_dims(r, d, at)) return false;
     if ((d->source.share > 0) == (r->data[0].source.share > 0)) return true;
@@ -1008,9 +1065,51 @@ static bool recipe_open_set(recipe *r, recipe_data *d, const recipe_section *at,
     return recipe_fail(r, recipe_line_of(at, "file"), "%.300s: it has no rows", d->file);
 }
 
+// The keyphrases of mine_among, the last cell of its records.
+static bool recipe_read_phrases(recipe *r, recipe_data *only, recipe_data *d, table *t) {
+    size_t room = 0;
+    kpd_text line;
+    bool ok = true;
+    while (ok && (ok = table_next(t, &line)) && line.data) {
+        const char *cell = line.data + line.size;
+        while (cell > line.data && cell[-1] != '\t') cell--;
+        line.size -= (size_t)(cell - line.data);
+        line.data = cell;
+        ok = recipe_add_line(r, only, line, &room);
+    }
+    d->phrases = only->text;
+    if (!ok && t->why[0]) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->mine_among, (long long)t->line, t->why);
+    return ok;
+}
+
+static bool recipe_open_among(recipe *r, recipe_data *d, const recipe_section *at) {
+    static recipe_data none;
+    recipe_data only = none;
+    int32_t line = recipe_line_of(at, "mine_among");
+    const char *why;
+    kpd_error e;
+    table t;
+    FILE *f = files_open(d->mine_among, &why);
+    bool ok = f || recipe_fail(r, line, "%.300s: %s", d->mine_among, why);
+    if (!ok) return false;
+    only.file = d->mine_among;
+    table_open(&t, d->mine_among, f, TABLE_BY_NAME, "id? keyphrase", NULL);
+    ok = recipe_read_phrases(r, &only, d, &t);
+    table_close(&t);
+    fclose(f);
+    only.set.path = d->mine_among; only.set.data = d->phrases ? d->phrases : "";
+    only.set.columns[0] = KPDT_COL_KEYPHRASE;
+    if (!ok || (kpdt_dataset_open(&only.set, &d->among, &e) && !recipe_blame(r, line, d->mine_among, &e))) return false;
+    d->refresh.keyphrases = d->among;
+    return kpdt_dataset_rows(d->among) || recipe_fail(r, line, "%.300s: it has no keyphrases", d->mine_among);
+}
+
 static bool recipe_open_data(recipe *r) {
     for (int32_t i = 0; i < r->n_data; i++) {
-        if (!recipe_open_set(r, &r->data[i], &r->at_data[i], &r->set[i])) return false;
+        recipe_data *d = &r->data[i];
+        if (!recipe_open_set(r, d, &r->at_data[i], &r->set[i])) return false;
+        if (d->mine_among && !recipe_open_among(r, d, &r->at_data[i])) return false;
+        if (d->mine_assistant) d->refresh.mining.assistant = r->assistant;
         r->sources[i] = r->data[i].source;
         r->sources[i].data = r->set[i];
     }
@@ -1177,18 +1276,32 @@ static bool recipe_check_bce(recipe *r) {
     return true;
 }
 
+// Likewise: a bi-encoder mines, by what an index compares by.
+static bool recipe_check_miner(recipe *r) {
+    const kpd_model_desc *m = kpd_model_get_desc(r->start);
+    for (int32_t i = 0; i < r->n_data; i++) {
+        int32_t line = recipe_line_of(&r->at_data[i], "mine_steps");
+        if (line && m->kind != KPD_BI_ENCODER) return recipe_fail(r, line, "mine_steps: a cross-encoder finds no negatives");
+        if (line && m->similarity == KPD_L2) return recipe_fail(r, line, "mine_steps: a model that compares by l2 finds none");
+    }
+    return true;
+}
+
 // Fills r->train.d but for simd, parallel and allocator.
 static bool recipe_open(recipe *r) {
     if (!(r->model.start ? recipe_start_from(r) : recipe_start_random(r))) return false;
     r->train.d.start = r->start;
     r->train.d.weights_seed = r->train.d.seed;
-    return recipe_check_bce(r) && recipe_open_assistant(r) && recipe_open_teacher(r) && recipe_open_data(r);
+    return recipe_check_bce(r) && recipe_check_miner(r) && recipe_open_assistant(r) && recipe_open_teacher(r) &&
+           recipe_open_data(r);
 }
 
 static void recipe_close(recipe *r) {
     for (int32_t i = 0; i < r->n_data; i++) kpdt_dataset_destroy(r->set[i]);
     kpdt_dataset_destroy(r->dev_set);
     for (int32_t i = 0; i < r->n_data; i++) {
+        kpdt_dataset_destroy(r->data[i].among);
+        free(r->data[i].phrases);
         free(r->data[i].text);
         table_items_free(&r->data[i].by_id);
     }

@@ -13,22 +13,25 @@ static const char rows[] =
 static uint8_t seed[1 << 14];
 static size_t seed_size;
 
-// Two sources, one of which makes rows wait, and dev; some steps on its way.
+// Two sources, one of which mines its negatives, and dev; some steps on its way.
 static kpdt_trainer *make_trainer(void) {
     static kpdt_dataset *data;
     kpdt_dataset_desc x;
     kpd_model *m = start();
     kpdt_source source[2];
+    kpdt_refresh refresh;
     kpdt_trainer_desc d;
     kpdt_trainer *t;
     memset(&x, 0, sizeof x);
     memset(&d, 0, sizeof d);
     memset(source, 0, sizeof source);
+    memset(&refresh, 0, sizeof refresh);
     x.data = rows; x.size = sizeof rows - 1;
     x.columns[0] = KPDT_COL_KEYPHRASE; x.columns[1] = KPDT_COL_TITLE; x.columns[2] = KPDT_COL_LABEL;
     if (kpdt_dataset_open(&x, &data, NULL)) abort();
     for (int i = 0; i < 2; i++) { source[i].data = data; source[i].losses[0].loss = KPDT_CONTRASTIVE; }
-    source[1].batching = KPDT_NO_DUPLICATES;
+    refresh.steps = 4; refresh.mining.n = 2;
+    source[1].losses[0].loss = KPDT_KL; source[1].refresh = &refresh;
     d.start = m; d.sources = source; d.n_sources = 2; d.batch = 2; d.steps = 20; d.max_tokens = 16; d.max_texts = 2;
     d.dev = data; d.dev_steps = 2;
     if (kpdt_trainer_create(&d, &t, NULL)) abort();
@@ -53,7 +56,7 @@ static kpdt_trainer *trainer(void) {
 
 // Every other change falls where the numbers are that decide: in the header, the table or the first three sections.
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int random) {
-    size_t head = 64 + 7 * 128 + 640;
+    size_t head = 64 + 8 * 128 + 640;
     trainer();
     if (random & 1 && size > head) return LLVMFuzzerMutate(data, head, head), size;
     return fuzz_mutate(data, size, max_size, seed, seed_size);

@@ -12,7 +12,7 @@ static kpd_model *start(void) {
     memset(&d, 0, sizeof d);
     t.vocab = vocab; t.vocab_size = sizeof vocab - 1;
     if (kpd_tokenizer_create(&t, &k, NULL)) abort();
-    d.width = d.ffn_width = 2; d.n_heads = d.n_layers = 1; d.n_positions = 8; d.tokenizer = k;
+    d.width = d.ffn_width = 4; d.n_heads = d.n_layers = 1; d.n_positions = 8; d.tokenizer = k;
     if (kpdt_model_start(&d, NULL, 1, &m, NULL)) abort();
     kpd_tokenizer_destroy(k);
     return m;

@@ -62,7 +62,11 @@ typedef struct kpd_python_field { const char *type, *name; size_t offset, size; 
 #define RECOMMENDATION(F, T) F(T, id), F(T, similarity), F(T, relevance)
 #define REPORT(F, T)                                                                                                   \
     F(T, step), F(T, steps), F(T, source), F(T, loss), F(T, rate), F(T, grad_norm), F(T, texts), F(T, tokens),         \
-    F(T, rows_seen), F(T, rows_repeated), F(T, rows_left), F(T, dev), F(T, best_dev), F(T, done)
+    F(T, rows_seen), F(T, rows_repeated), F(T, rows_left), F(T, dev), F(T, best_dev), F(T, done), \
+    F(T, mined)
+#define MINED(F, T)                                                                                                    \
+    F(T, rows), F(T, short_rows), F(T, empty_rows), F(T, negatives), F(T, candidates), F(T, textless), F(T, own), F(T, same), \
+    F(T, over_max), F(T, under_min), F(T, over_margin), F(T, asked), F(T, relevant)
 #define WATCH(F, T) F(T, done), F(T, of), F(T, stop)
 
 // How far a call is, and whether it should stop: read and written by another thread while it runs.
@@ -75,7 +79,8 @@ static const kpd_python_field LAYOUT[] = {
     STRUCT(OPEN, kpd_open_desc), STRUCT(MODULE, kpd_module), STRUCT(MODEL, kpd_model_desc),
     STRUCT(SESSION, kpd_session_desc), STRUCT(INDEX, kpd_index_desc), STRUCT(INFO, kpd_index_info), STRUCT(HIT, kpd_hit),
     STRUCT(SEARCH, kpd_search_desc), STRUCT(TUNING, kpd_tuning), STRUCT(RECOMMEND, kpd_recommend_desc),
-    STRUCT(RECOMMENDATION, kpd_recommendation), STRUCT(REPORT, kpdt_report), STRUCT(WATCH, kpd_python_watch),
+    STRUCT(RECOMMENDATION, kpd_recommendation), STRUCT(MINED, kpdt_mining_counts), STRUCT(REPORT, kpdt_report),
+    STRUCT(WATCH, kpd_python_watch),
 };
 
 KPDDEF const kpd_python_field *kpd_python_layout(size_t *n);

@@ -14,7 +14,7 @@ from ctypes import (POINTER, Structure, byref, c_bool, c_char, c_char_p, c_float
                     c_uint64, c_void_p)
 from typing import Any, Callable, Optional, Union
 
-ABI = 5                         # of kpd.h, for which the structs below are written
+ABI = 6                         # of kpd.h, for which the structs below are written
 
 Reserved = c_int32 * 4
 
@@ -134,10 +134,16 @@ class FoundPhrase(Struct):
     _fields_ = [("id", c_int64), ("similarity", c_float), ("relevance", c_float)]
 
 
+class MiningCounts(Struct):
+    _fields_ = [(name, c_int64) for name in ("rows", "short_rows", "empty_rows", "negatives", "candidates", "textless", "own",
+                                             "same", "over_max", "under_min", "over_margin", "asked", "relevant")]
+
+
 class TrainReport(Struct):
     _fields_ = [("step", c_int64), ("steps", c_int64), ("source", c_int32), ("loss", c_float), ("rate", c_float),
                 ("grad_norm", c_float), ("texts", c_int64), ("tokens", c_int64), ("rows_seen", c_int64),
-                ("rows_repeated", c_int64), ("rows_left", c_int64), ("dev", c_float), ("best_dev", c_float), ("done", c_bool)]
+                ("rows_repeated", c_int64), ("rows_left", c_int64), ("dev", c_float), ("best_dev", c_float), ("done", c_bool),
+                ("mined", MiningCounts)]
 
 
 class Watch(Struct):
@@ -153,7 +159,8 @@ STRUCTS: dict[str, type[Structure]] = {
     "kpd_input": Input, "kpd_row": Row, "kpd_tokens": Tokens, "kpd_open_desc": OpenDesc, "kpd_module": Module,
     "kpd_model_desc": ModelDesc, "kpd_session_desc": SessionDesc, "kpd_index_desc": IndexDesc, "kpd_index_info": IndexInfo,
     "kpd_hit": Hit, "kpd_search_desc": SearchDesc, "kpd_tuning": TuningResult, "kpd_recommend_desc": RecommendDesc,
-    "kpd_recommendation": FoundPhrase, "kpdt_report": TrainReport, "kpd_python_watch": Watch,
+    "kpd_recommendation": FoundPhrase, "kpdt_mining_counts": MiningCounts, "kpdt_report": TrainReport,
+    "kpd_python_watch": Watch,
 }
 
 # What functions return and take, the error last where they return a status. i, I, U, l: int32, int64, uint64,
