@@ -360,7 +360,7 @@ given '\n \n\377\nred \033[0m\n'; run 0 $kpd embed $student --dim 2 < "$dir/in";
 run 0 $kpd embed $student "$dir/long" --dim 2; lines 1
 given 'a\tb\tc\n'; run 1 $kpd embed $student < "$dir/in"; says "standard input:1: more than the 2"
 given 'a\nb\na\tb\n'; run 1 $kpd embed $student --tower keyphrase < "$dir/in"; says "standard input:3: more than the 1"
-run 2 $kpd embed $student "$dir/text" --dim 129; says "--dim 129"
+run 1 $kpd embed $student "$dir/text" --dim 129; says "--dim 129, but it has 128 columns"
 run 2 $kpd embed $student "$dir/text" --dim 0; says "--dim 0"
 
 # A chunk has 1024 lines: the result must not depend on where one ends.
@@ -383,6 +383,7 @@ run 1 $kpd index build "$dir/k.npy" -o "$dir/no/such.kpi"; says "$dir/no/such.kp
 if [ -c /dev/full ]; then
     run 1 $kpd embed $student "$dir/many" -o /dev/full; says "not a regular file"
     [ -c /dev/full ] || wrong "/dev/full was replaced"
+    run 1 full_disk $kpd embed $student "$dir/many" -o "$dir/full.tsv"; says "full.tsv: cannot write: File too large"
     $kpd embed $student "$dir/many" > /dev/full 2> "$dir/err" && wrong "a full disk went unnoticed"
     says "standard output: cannot write: No space left"
     for command in "info $student" help "help train"; do
@@ -2377,11 +2378,12 @@ set -- $(ids_of "$dir/pairs")
     said $4 'The answer is: no'; said $5 '<think>yes?</think>\n\nNo'
     said $6 "I'm sorry, I cannot say yes or no"; said $7 'either yes or no'; said $8 'maybe'; said $9 ''
     printf '{"custom_id":"%s","response":null,"error":{"message":"expired"}}\n' $1; said $1 'Yes'
+    said ${10} '«Yes»'; said ${11} '「no」。'
 } > "$dir/answers"
 run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --bad "$dir/bad.tsv"
-exactly 'k0\tt\t\t1\nk1\tt\t\t0\nk2\tt\t\t1\nk3\tt\t\t0\nk4\tt\t\t0\n'
-says "11 answers: 3 yes, 3 no, 1 refused, 3 neither, 1 failed, 1 again, 0 set aside"
-says "12 pairs: 5 labels, 7 without an answer; 70 tokens asked, 20 answered"
+exactly 'k0\tt\t\t1\nk1\tt\t\t0\nk2\tt\t\t1\nk3\tt\t\t0\nk4\tt\t\t0\nk9\tt\t\t1\nk10\tt\t\t0\n'
+says "13 answers: 4 yes, 4 no, 1 refused, 3 neither, 1 failed, 1 again, 0 set aside"
+says "12 pairs: 7 labels, 5 without an answer; 84 tokens asked, 24 answered"
 cut -f1,2 "$dir/bad.tsv" > "$dir/out"
 exactly '6\trefused\n7\tneither yes nor no\n8\tneither yes nor no\n9\tneither yes nor no\n10\tno answer\n'
 run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --yes no,maybe --no yes; prints 'k7	t		1'; prints 'k0	t		0'

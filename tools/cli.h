@@ -379,11 +379,16 @@ static void output_abandon(output *o) {
     o->file = NULL;
 }
 
-// Whether all was written. errno then is that of the last write, or 0 where one before it failed: others may have set it since.
+// Whether all was written. errno then is that of the write that failed; 0 where this was an earlier one, and others may have set
+// it since.
 static bool flushed(FILE *f) {
-    bool before = !ferror(f);
+    bool of_a_write = errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO || errno == EPIPE;
+    if (ferror(f)) {
+        if (!of_a_write) errno = 0;
+        return false;
+    }
     errno = 0;
-    return !fflush(f) && before;
+    return !fflush(f);
 }
 static const char *why_not_written(void) { return errno ? strerror(errno) : "a write before the last one failed"; }
 

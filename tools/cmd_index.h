@@ -293,14 +293,6 @@ static bool index_of_texts(job *j, text_index *x, const char *texts, const char 
     return ok;
 }
 
-// The columns of --dim, or all.
-static int32_t student_dim(const job *j, const char *model) {
-    int32_t dim = kpd_model_dim(j->student);
-    if (j->o.dim <= dim) return j->o.dim ? j->o.dim : dim;
-    fail(model, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)dim);
-    return 0;
-}
-
 static bool build_of_texts(job *j, kpd_index_desc *d) {
     kpd_error e;
     text_index *x = (text_index *)job_alloc(j, 1, sizeof *x);

@@ -113,13 +113,20 @@ static bool in_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (unsigned char)c >= 128;
 }
 
-// A quotation mark or dash of Unicode at the beginning, U+2000 to U+203F.
-static bool at_mark(kpd_text t) { return t.size > 2 && !memcmp(t.data, "\342\200", 2); }
+// Bytes of the quotation mark, dash or full stop of Unicode at the beginning: U+00AB and U+00BB, U+2000 to U+203F, U+3000 to
+// U+303F, U+FF01 to U+FF0F; 0 = there is none.
+static size_t at_mark(kpd_text t) {
+    const unsigned char *c = (const unsigned char *)t.data;
+    if (t.size > 1 && c[0] == 0xC2 && (c[1] == 0xAB || c[1] == 0xBB)) return 2;
+    if (t.size < 3) return 0;
+    if ((c[0] == 0xE2 || c[0] == 0xE3) && c[1] == 0x80) return 3;
+    return c[0] == 0xEF && c[1] == 0xBC && c[2] > 0x80 && c[2] < 0x90 ? 3 : 0;
+}
 
 // The next word, lower-cased as far as it is ASCII; empty at the end. What does not fit is cut.
 static void next_word(kpd_text *t, char out[32]) {
     size_t n = 0;
-    while (t->size && (at_mark(*t) || !in_word(*t->data))) *t = hf_after(*t, at_mark(*t) ? 3 : 1);
+    while (t->size && (at_mark(*t) || !in_word(*t->data))) *t = hf_after(*t, at_mark(*t) ? at_mark(*t) : 1);
     for (; t->size && !at_mark(*t) && in_word(*t->data); *t = hf_after(*t, 1))
         if (n < 31) out[n++] = (char)(*t->data >= 'A' && *t->data <= 'Z' ? *t->data + 32 : *t->data);
     out[n] = 0;

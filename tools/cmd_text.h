@@ -136,10 +136,8 @@ static int run_embed(job *j) {
     batch b;
     int32_t dim;
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
-    dim = kpd_model_dim(j->student);
-    if (j->o.dim > dim) return usage("--dim %d: %s has %d columns", (int)j->o.dim, j->arg[0], (int)dim);
-    if (j->o.dim) dim = j->o.dim;
-    if (!open_session(j, 0, 0) || !open_text(j, j->arg[1], j->student, (kpd_tower)j->o.tower)) return BAD_DATA;
+    dim = student_dim(j, j->arg[0]);
+    if (!dim || !open_session(j, 0, 0) || !open_text(j, j->arg[1], j->student, (kpd_tower)j->o.tower)) return BAD_DATA;
     if (!output_open(&j->out, j->o.output)) return BAD_DATA;
     return batch_create(j, dim, &b) && embed_all(j, &b) ? DONE : BAD_DATA;
 }
@@ -166,10 +164,9 @@ static void scorer_close(job *j, scorer *x) {
 // one: refuses a model of more labels.
 static bool scorer_open(job *j, const char *path, bool one, scorer *x) {
     if (!open_pair_model(j, path, one)) return false;
-    x->dim = kpd_model_dim(j->student ? j->student : j->assistant);
     if (j->assistant && j->o.dim) return fail(path, 0, "--dim is of a bi-encoder, and this is a cross-encoder");
-    if (j->o.dim > x->dim) return fail(path, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)x->dim);
-    if (j->o.dim) x->dim = j->o.dim;
+    x->dim = j->student ? student_dim(j, path) : kpd_model_dim(j->assistant);
+    if (!x->dim) return false;
     x->cols = j->student ? 1 : x->dim;
     for (int i = 0; i < 2; i++) {
         x->in[i] = (kpd_input *)calloc(CHUNK_LINES, sizeof *x->in[i]);

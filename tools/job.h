@@ -239,6 +239,14 @@ static bool open_pair_model(job *j, const char *path, bool one) {
     return !one || labels == 1 || fail(path, 0, "%d labels, expected 1", labels);
 }
 
+// The columns of --dim, or all; 0 where it has not so many.
+static int32_t student_dim(const job *j, const char *model) {
+    int32_t dim = kpd_model_dim(j->student);
+    if (j->o.dim <= dim) return j->o.dim ? j->o.dim : dim;
+    fail(model, 0, "--dim %d, but it has %d columns", (int)j->o.dim, (int)dim);
+    return 0;
+}
+
 static kpd_index_info index_info(const kpd_index *x) {
     kpd_index_info info;
     kpd_index_get_info(x, &info);
