@@ -2239,11 +2239,11 @@ run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; print
 mkdir $p/paper; : > $p/paper/words.tsv
 run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
 : > $p/paper/llm_by_item.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "152 of 152 stages would run"
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "153 of 153 stages would run"
 mkdir -p $p/paper/bases $p/paper/negatives         # which read what that one leaves
 for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd llm+ctr+kd.1/last.kpd llm+mined+kd.1/last.kpd \
          shop/corpus.txt shop/items.tsv shop/test_items.tsv shop/llm.tsv shop/ctr.tsv shop/llm_test.tsv shop/llm_dev.tsv \
-         shop/truth_test.tsv shop/keyphrases.txt shop/keyphrases.tsv shop/shop.ini; do
+         shop/truth_test.tsv shop/keyphrases.txt shop/keyphrases.tsv shop/shop.ini soft/1.tsv; do
     case $f in */*) mkdir -p $p/paper/${f%/*};; esac; : > $p/paper/$f
 done
 run 0 $kpd run bench/paper/bases.ini --dir $p/paper/bases --dry-run --set seeds=1; prints "20 of 20 stages would run"
