@@ -470,11 +470,13 @@ KPDDEF bool        kpdt_dev_metric_from_name(const char *name, kpdt_dev_metric *
 // A model to begin with, of shape d: matrices and tables are N(0, .02) as in [BERT], biases 0, norms' weights 1; then every
 // tensor of `from` (NULL = none) that has a namesake of the same rows and cols here is copied over it, and over that of the
 // keyphrase tower where only d has separate ones. So it makes a random start, and a cross-encoder that begins with a
-// bi-encoder's encoder, its pooler and classifier being random. An element depends on (seed, number of its tensor, its place)
-// only: the same bits everywhere. Close it with kpd_model_destroy. Errors as kpd_model_create; INPUT too where a weight of
-// `from` is not finite. Cost: about 80 ns a weight, and for the time of the call a copy of the largest tensor.
-KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, kpd_model **out,
-                                   kpd_error *e);
+// bi-encoder's encoder, its pooler and classifier being random. layers [d->n_layers] are those of `from`, from 0, with which
+// each begins, so that a small model can be made of a large one [Sanh 2019]; NULL = each with its own. An element depends on
+// (seed, number of its tensor, its place) only: the same bits everywhere. Close it with kpd_model_destroy. Errors as
+// kpd_model_create; ARGUMENT too for a layer that `from` has not (`where` = its place), INPUT where a weight of `from` is not
+// finite. Cost: about 80 ns a weight, and for the time of the call a copy of the largest tensor.
+KPDDEF kpd_status kpdt_model_start(const kpd_model_desc *d, const kpd_model *from, const int32_t *layers, uint64_t seed,
+                                   kpd_model **out, kpd_error *e);
 
 typedef struct kpdt_trainer_desc {
     uint32_t abi;
@@ -4124,20 +4126,34 @@ static bool kpdt__has_tensor(const kpd_model *from, const char *name, const kpd_
     return false;
 }
 
-// The name of the tensor of `from` with which t begins: its own, or in a keyphrase tower that of the tower which `from` has for
-// both; NULL = none.
-static const char *kpdt__origin(const kpd_model *from, const kpd_tensor *t) {
-    static const char prefix[] = "keyphrase.";
-    size_t n = sizeof prefix - 1;
-    if (kpdt__has_tensor(from, t->name, t)) return t->name;
-    return !strncmp(t->name, prefix, n) && kpdt__has_tensor(from, t->name + n, t) ? t->name + n : NULL;
+// A tensor's name, in which the number of its layer is that of the layer with which it begins.
+static void kpdt__layer_name(const char *name, const int32_t *layers, char out[80]) {
+    static const char layer[] = "encoder.layer.";
+    const char *at = strstr(name, layer), *rest = at ? at + sizeof layer - 1 : name + strlen(name);
+    int32_t n = 0;
+    int before = (int)(rest - name);
+    for (; *rest >= '0' && *rest <= '9'; rest++) n = 10 * n + (*rest - '0');
+    if (at && layers) snprintf(out, 80, "%.*s%d%s", before, name, (int)layers[n], rest);
+    else snprintf(out, 80, "%s", name);
 }
 
-static kpd_status kpdt__model_fill(kpd_model *m, const kpd_model *from, uint64_t seed, float *w, kpd_error *e) {
+// The name of the tensor of `from` with which t begins, within `name`: its own, or in a keyphrase tower that of the tower which
+// `from` has for both; NULL = none.
+static const char *kpdt__origin(const kpd_model *from, const int32_t *layers, const kpd_tensor *t, char name[80]) {
+    static const char prefix[] = "keyphrase.";
+    size_t n = sizeof prefix - 1;
+    kpdt__layer_name(t->name, layers, name);
+    if (kpdt__has_tensor(from, name, t)) return name;
+    return !strncmp(name, prefix, n) && kpdt__has_tensor(from, name + n, t) ? name + n : NULL;
+}
+
+static kpd_status kpdt__model_fill(kpd_model *m, const kpd_model *from, const int32_t *layers, uint64_t seed, float *w,
+                                   kpd_error *e) {
     kpd_status s = KPD_OK;
     kpd_tensor t;
     for (int32_t i = 0; !s && kpd_model_tensor(m, i, &t); i++) {
-        const char *origin = kpdt__origin(from, &t);
+        char name[80];
+        const char *origin = kpdt__origin(from, layers, &t, name);
         if (origin) s = kpd_model_get(from, origin, w, e);
         else kpdt__tensor_start(&t, kpdt__random(seed, (uint64_t)i), (size_t)t.rows * (size_t)t.cols, w);
         if (!s) s = kpd_model_set(m, t.name, w, e);
@@ -4145,13 +4161,24 @@ static kpd_status kpdt__model_fill(kpd_model *m, const kpd_model *from, uint64_t
     return s;
 }
 
-static kpd_status kpdt__model_start(const kpd_model_desc *d, const kpd_model *from, uint64_t seed, kpd_model **out,
-                                    kpd_error *e) {
+static kpd_status kpdt__start_layers_check(const kpd_model_desc *d, const kpd_model *from, const int32_t *layers,
+                                           kpd_error *e) {
+    for (int32_t i = 0; layers && i < d->n_layers; i++)
+        if (!from || layers[i] < 0 || layers[i] >= from->desc.n_layers)
+            return kpd__fail(e, KPD_ERR_ARGUMENT, i, "start: layer %d is to begin with layer %d of %s, which has %d", (int)i,
+                             (int)layers[i], from ? "another model" : "no model", from ? (int)from->desc.n_layers : 0);
+    return KPD_OK;
+}
+
+static kpd_status kpdt__model_start(const kpd_model_desc *d, const kpd_model *from, const int32_t *layers, uint64_t seed,
+                                    kpd_model **out, kpd_error *e) {
     kpd_model *m = NULL;
     kpd_tensor t;
     size_t most = 0;
     float *w;
     kpd_status s = kpd_model_create(d, &m, e);
+    if (!s) s = kpdt__start_layers_check(d, from, layers, e);
+    if (s) kpd_model_destroy(m);
     if (s) return s;
     for (int32_t i = 0; kpd_model_tensor(m, i, &t); i++)
         most = kpd__max(most, (size_t)t.rows * (size_t)t.cols * sizeof *w);
@@ -4160,14 +4187,14 @@ static kpd_status kpdt__model_start(const kpd_model_desc *d, const kpd_model *fr
         kpd_model_destroy(m);
         return kpd__no_memory(e, most);
     }
-    s = kpdt__model_fill(m, from, seed, w, e);
+    s = kpdt__model_fill(m, from, layers, seed, w, e);
     kpd__free(&m->allocator, w, most);
     if (s) kpd_model_destroy(m);
     else *out = m;
     return s;
 }
-KPD__GUARDED(4, kpdt_model_start, kpdt__model_start, const kpd_model_desc *, d, const kpd_model *, from, uint64_t, seed,
-             kpd_model **, out)
+KPD__GUARDED(5, kpdt_model_start, kpdt__model_start, const kpd_model_desc *, d, const kpd_model *, from, const int32_t *,
+             layers, uint64_t, seed, kpd_model **, out)
 
 #define KPDT__SECOND_TOWER (UINT64_C(1) << 40)   // number of its first text for dropout
 

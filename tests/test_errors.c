@@ -510,7 +510,7 @@ static void success_of_training_is_said(void) {
     SUCCEEDS(kpdt_dataset_get(data, 3, &row, spoilt()));
     m = tiny_model(&o);
     shape = *kpd_model_get_desc(m);
-    SUCCEEDS(kpdt_model_start(&shape, m, 1, &started, spoilt()));
+    SUCCEEDS(kpdt_model_start(&shape, m, NULL, 1, &started, spoilt()));
     kpd_model_destroy(started);
     source.data = data; source.losses[0].loss = KPDT_CONTRASTIVE;
     d.start = m; d.sources = &source; d.n_sources = 1; d.batch = 8; d.steps = 3; d.max_tokens = 24; d.mlm = true;
@@ -556,7 +556,7 @@ static void null_is_a_desc_of_zeros(void) {
     FAILS(kpdt_similarity_forward(NULL, v, 1, v, 1, out, spoilt()), KPD_ERR_ARGUMENT);
     FAILS(kpdt_similarity_backward(NULL, v, 1, v, 1, v, out, NULL, spoilt()), KPD_ERR_ARGUMENT);
     FAILS(kpdt_dataset_open(NULL, &data, spoilt()), KPD_ERR_ARGUMENT);
-    FAILS(kpdt_model_start(NULL, NULL, 1, &m, spoilt()), KPD_ERR_ARGUMENT);
+    FAILS(kpdt_model_start(NULL, NULL, NULL, 1, &m, spoilt()), KPD_ERR_ARGUMENT);
     FAILS(kpdt_trainer_create(NULL, &trainer, spoilt()), KPD_ERR_ARGUMENT);
     FAILS(kpdt_bootstrap(NULL, &interval, spoilt()), KPD_ERR_ARGUMENT);
     FAILS(kpdt_vocabulary_train(NULL, &vocab, &size, spoilt()), KPD_ERR_ARGUMENT);

@@ -338,7 +338,7 @@ static kpdt_trainer *mining_trainer(kpdt_dataset **data) {
     x.columns[0] = KPDT_COL_KEYPHRASE; x.columns[1] = KPDT_COL_TITLE;
     CHECK_OK(kpdt_dataset_open(&x, data, &error));
     shape.width = shape.ffn_width = 8;              // of 2 columns vectors cancel out
-    CHECK_OK(kpdt_model_start(&shape, NULL, 1, &start, &error));
+    CHECK_OK(kpdt_model_start(&shape, NULL, NULL, 1, &start, &error));
     refresh.mining.n = 2;
     source.data = *data; source.losses[0].loss = KPDT_MNR; source.refresh = &refresh;
     d.start = start; d.sources = &source; d.n_sources = 1; d.batch = 4; d.steps = 9;

@@ -35,7 +35,7 @@ static kpd_model *start(kpd_kind kind, const kpd_model *from, uint64_t seed, boo
     kpd_model_desc d = shape_of(t, kind);
     kpd_model *m = NULL;
     d.separate_towers = separate;
-    CHECK_OK(kpdt_model_start(&d, from, seed, &m, NULL));
+    CHECK_OK(kpdt_model_start(&d, from, NULL, seed, &m, NULL));
     kpd_tokenizer_destroy(t);
     if (!m) abort();
     return m;
@@ -121,7 +121,7 @@ static void a_cross_encoder_starts_from_a_bi_encoder(void) {
     CHECK(!same(cross, alone, "embeddings.word_embeddings.weight"));
     free(w);
     d.ffn_width = 31;   // tensors of another shape are not copied
-    CHECK_OK(kpdt_model_start(&d, bi, 7, &again, NULL));
+    CHECK_OK(kpdt_model_start(&d, bi, NULL, 7, &again, NULL));
     CHECK(same(again, bi, "encoder.layer.0.output.dense.bias") && same(again, bi, "embeddings.word_embeddings.weight"));
     w = tensor(again, "encoder.layer.0.intermediate.dense.weight", &n);
     CHECK(n == 31 * HIDDEN && w[0] != 0);
@@ -147,6 +147,34 @@ static void separate_towers_start_from_a_shared_one(void) {
     kpd_model_destroy(bi); kpd_model_destroy(two); kpd_model_destroy(apart); kpd_model_destroy(copy);
 }
 
+// Layers 0, 1, 2 of the small one are 1, 0, 1 of the large, in both towers; all else is as it was.
+static void layers_start_from_chosen_ones(void) {
+    static const int32_t layers[3] = {1, 0, 1};
+    kpd_model *large = start(KPD_BI_ENCODER, NULL, 1, false), *m = NULL;
+    kpd_model_desc d = *kpd_model_get_desc(large);
+    kpd_tensor t;
+    int others = 0;
+    d.n_layers = 3; d.separate_towers = true;
+    CHECK_OK(kpdt_model_start(&d, large, layers, 2, &m, NULL));
+    for (int32_t i = 0; kpd_model_tensor(m, i, &t); i++) {
+        const char *own = strncmp(t.name, "keyphrase.", 10) ? t.name : t.name + 10;
+        char name[128];
+        size_t n = 0, k = 0;
+        float *x, *y;
+        int layer = -1, read = 0;
+        sscanf(own, "encoder.layer.%d%n", &layer, &read);
+        if (layer < 0) snprintf(name, sizeof name, "%s", own);
+        else snprintf(name, sizeof name, "encoder.layer.%d%s", (int)layers[layer], own + read);
+        others += layer < 0;
+        x = tensor(m, t.name, &n);
+        y = tensor(large, name, &k);
+        CHECK_THAT(n == k && !memcmp(x, y, n * sizeof *x), "%s is not %s", t.name, name);
+        free(x); free(y);
+    }
+    CHECK_INT(others, 10);
+    kpd_model_destroy(large); kpd_model_destroy(m);
+}
+
 static void *refuse(void *user, size_t size) { return (*(int *)user)-- > 0 ? malloc(size) : NULL; }
 static void give_back(void *user, void *ptr, size_t size) { (void)user; (void)size; free(ptr); }
 
@@ -156,14 +184,24 @@ static void wrong_starts_are_refused(void) {
     kpd_model *m = NULL;
     kpd_allocator a;
     int refused = 0, left;
+    int32_t layers[2] = {1, 0};
+    kpd_model *from = start(KPD_BI_ENCODER, NULL, 1, false);
+    kpd_error e;
     d.n_heads = 3;   // 20 is no multiple
-    CHECK_STATUS(kpdt_model_start(&d, NULL, 1, &m, NULL), KPD_ERR_ARGUMENT);
+    CHECK_STATUS(kpdt_model_start(&d, NULL, NULL, 1, &m, NULL), KPD_ERR_ARGUMENT);
     d.n_heads = 2;
+    CHECK_STATUS(kpdt_model_start(&d, NULL, layers, 1, &m, &e), KPD_ERR_ARGUMENT);
+    for (layers[1] = -1; layers[1] < 3; layers[1] += 3) {
+        CHECK_STATUS(kpdt_model_start(&d, from, layers, 1, &m, &e), KPD_ERR_ARGUMENT);
+        CHECK_INT(e.where, 1);
+        CHECK_THAT(strstr(e.message, "of another model, which has 2") != NULL, "%s", e.message);
+    }
+    kpd_model_destroy(from);
     a.alloc = refuse; a.free = give_back; a.user = &left;
     d.allocator = a;
     for (; !m && refused < 100; refused += !m) {
         left = refused;
-        CHECK(kpdt_model_start(&d, NULL, 1, &m, NULL) == (m ? KPD_OK : KPD_ERR_MEMORY));
+        CHECK(kpdt_model_start(&d, NULL, NULL, 1, &m, NULL) == (m ? KPD_OK : KPD_ERR_MEMORY));
     }
     CHECK(m && refused > 2);
     left = 100;
@@ -290,7 +328,7 @@ static void a_head_goes_on_where_it_was(void) {
     CHECK(!kpd_model_get_desc(bytes)->mlm_head && n_of_head(bytes) == 0);
     d = *kpd_model_get_desc(opened);
     d.mlm_head = false;
-    CHECK_OK(kpdt_model_start(&d, opened, 1, &bare, &e));
+    CHECK_OK(kpdt_model_start(&d, opened, NULL, 1, &bare, &e));
     CHECK(n_of_head(bare) == 0 && same(bare, opened, "embeddings.word_embeddings.weight"));
     CHECK(kpd_model_fingerprint(bare, KPD_ITEM) == kpd_model_fingerprint(opened, KPD_ITEM));    // no vector depends on the head
     d.mlm_head = true; d.kind = KPD_CROSS_ENCODER;
@@ -350,7 +388,7 @@ static void a_small_model_learns_a_large_ones_guesses(void) {
     kpdt_trainer *t = NULL;
     float loss = 0, first = 0, last = 0;
     shape.n_layers = 1; shape.width = 12; shape.ffn_width = 24;
-    CHECK_OK(kpdt_model_start(&shape, NULL, 5, &small, NULL));
+    CHECK_OK(kpdt_model_start(&shape, NULL, NULL, 5, &small, NULL));
     d = trainer_desc(small);
     d.mlm_teacher = teacher; d.batch = TEXTS; d.steps = 150;
     if (!CHECK_OK(kpdt_trainer_create(&d, &t, NULL))) abort();
@@ -386,14 +424,14 @@ static void wrong_teachers_are_refused(void) {
     CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_ARGUMENT);
     CHECK(strstr(e.message, "mlm_head"));
     shape.mlm_head = true;
-    CHECK_OK(kpdt_model_start(&shape, NULL, 1, &other, NULL));
+    CHECK_OK(kpdt_model_start(&shape, NULL, NULL, 1, &other, NULL));
     d.mlm_teacher = other;
     CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_ARGUMENT);
     CHECK(strstr(e.message, "vocabulary"));
     kpd_model_destroy(other);
     shape = *kpd_model_get_desc(teacher);
     shape.n_positions = shape.max_tokens = 23;
-    CHECK_OK(kpdt_model_start(&shape, NULL, 1, &other, NULL));
+    CHECK_OK(kpdt_model_start(&shape, NULL, NULL, 1, &other, NULL));
     d.mlm_teacher = other;
     CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_ARGUMENT);
     CHECK(strstr(e.message, "positions"));
@@ -479,7 +517,7 @@ static void wrong_calls_are_refused(void) {
     float loss = 5, out[HIDDEN] = {0};
     kpd_error e;
     CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_ARGUMENT);            // a cross-encoder
-    CHECK_OK(kpdt_model_start(&shape, NULL, 1, &bare, NULL));
+    CHECK_OK(kpdt_model_start(&shape, NULL, NULL, 1, &bare, NULL));
     d.start = bare;
     CHECK_STATUS(kpdt_trainer_create(&d, &t, &e), KPD_ERR_NOT_FOUND);           // no mask token
     CHECK(strstr(e.message, "[MASK]") != NULL);
@@ -508,6 +546,7 @@ SUITE(mlm) {
     RUN(mlm, a_start_has_the_same_bits_again);
     RUN(mlm, a_cross_encoder_starts_from_a_bi_encoder);
     RUN(mlm, separate_towers_start_from_a_shared_one);
+    RUN(mlm, layers_start_from_chosen_ones);
     RUN(mlm, wrong_starts_are_refused);
     RUN(mlm, bits_do_not_depend_on_level_or_tasks);
     RUN(mlm, a_head_goes_on_where_it_was);

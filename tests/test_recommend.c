@@ -563,7 +563,7 @@ static void an_error_of_the_assistant_names_the_item(void) {
     kpd_recommend_desc d = base(5);
     kpd_model *m = NULL;
     of_titles.template_item = "{title}";
-    CHECK_OK(kpdt_model_start(&of_titles, student, 1, &m, NULL));
+    CHECK_OK(kpdt_model_start(&of_titles, student, NULL, 1, &m, NULL));
     if (!m) return;
     d.student = m;
     for (size_t bad = 0; bad < ITEMS; bad += 7) {
@@ -592,7 +592,7 @@ static void each_model_reads_what_its_template_names(void) {
         float v[DIM], w[DIM];
         if (i) d.template_pair = "{keyphrase} [SEP] {title}";
         else d.template_item = "{title}";
-        CHECK_OK(kpdt_model_start(&d, usual[i], 1, &m, NULL));
+        CHECK_OK(kpdt_model_start(&d, usual[i], NULL, 1, &m, NULL));
         if (!m) return;
         if (i) r.assistant = m;
         else r.student = m;

@@ -563,7 +563,7 @@ static kpd_model *with_template(const kpd_model *from, const char *item, const c
     kpd_model *m = NULL;
     if (item) d.template_item = item;
     if (pair) d.template_pair = pair;
-    CHECK_OK(kpdt_model_start(&d, from, 1, &m, NULL));
+    CHECK_OK(kpdt_model_start(&d, from, NULL, 1, &m, NULL));
     return m;
 }
 
@@ -882,7 +882,7 @@ static void a_cross_encoder_of_several_logits_is_refused(void) {
     job_open(&j, KPD_CROSS_ENCODER);
     d = *kpd_model_get_desc(j.start);
     d.n_labels = 2;
-    CHECK_OK(kpdt_model_start(&d, NULL, 1, &two, NULL));
+    CHECK_OK(kpdt_model_start(&d, NULL, NULL, 1, &two, NULL));
     j.d.start = two; j.d.n_sources = 0; j.d.steps = 1;
     CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_UNSUPPORTED);    // dev
     j.d.dev = NULL;

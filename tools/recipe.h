@@ -1161,64 +1161,31 @@ static bool recipe_override(const recipe *r, kpd_model_desc *d) {
     return changed;
 }
 
-static bool recipe_make_model(recipe *r, const kpd_model_desc *d, const kpd_model *from, kpd_model **out) {
+// layers: of `from`, by number from 0, or NULL.
+static bool recipe_make_model(recipe *r, const kpd_model_desc *d, const kpd_model *from, const int32_t *layers,
+                              kpd_model **out) {
     kpd_error e;
-    return !kpdt_model_start(d, from, r->train.d.seed, out, &e) ||
+    return !kpdt_model_start(d, from, layers, r->train.d.seed, out, &e) ||
            recipe_fail(r, r->at_model.line, "[model]: %s", e.message);
 }
 
-// The layer in a tensor's name, from 0, and what stands before and behind its number; -1 = it is of none.
-static int recipe_layer_of(const char *name, int *before, const char **behind) {
-    static const char layer[] = "encoder.layer.";
-    const char *at = strstr(name, layer);
-    char *end;
-    long n = at ? strtol(at + sizeof layer - 1, &end, 10) : -1;
-    if (!at) return -1;
-    *before = (int)(at - name) + (int)sizeof layer - 1;
-    *behind = end;
-    return (int)n;
-}
-
-// Layer i of r->start becomes layer start_layers[i] of `from`.
-static bool recipe_take_layers(recipe *r, const kpd_model *from) {
-    const kpd_model_desc *d = kpd_model_get_desc(from);
-    size_t most = (size_t)d->width * (size_t)(d->width > d->ffn_width ? d->width : d->ffn_width);
-    float *w = (float *)recipe_alloc(r, most * sizeof *w);
-    kpd_error e;
-    kpd_tensor t;
-    if (!w) return false;
-    for (int32_t i = 0; kpd_model_tensor(r->start, i, &t); i++) {
-        char name[100];
-        const char *behind;
-        int before, layer = recipe_layer_of(t.name, &before, &behind);
-        size_t tower = d->separate_towers || strncmp(t.name, "keyphrase.", 10) ? 0 : 10;    // which start has for both
-        if (layer < 0) continue;
-        snprintf(name, sizeof name, "%.*s%d%s", before - (int)tower, t.name + tower, (int)r->model.start_layers[layer] - 1,
-                 behind);
-        if (kpd_model_get(from, name, w, &e) || kpd_model_set(r->start, t.name, w, &e))
-            return recipe_blame(r, recipe_line_of(&r->at_model, "start"), r->model.start, &e);
-    }
-    return true;
-}
-
-// The number of start_layers, which becomes that of the model; 0 = all, -1 = one is not there.
-static int32_t recipe_count_layers(recipe *r, kpd_model_desc *d) {
+// Numbers of start_layers from 0, of which the model has as many layers then; none = all.
+static bool recipe_start_layers(recipe *r, kpd_model_desc *d, int32_t out[KPDT_MAX_DIMS], int32_t *n) {
     const int32_t *layers = r->model.start_layers;
-    int32_t n = 0;
-    for (; n < KPDT_MAX_DIMS && layers[n]; n++)
-        if (layers[n] > d->n_layers) {
-            recipe_fail(r, recipe_line_of(&r->at_model, "start_layers"), "start_layers: %d, and start has %d", (int)layers[n],
-                        (int)d->n_layers);
-            return -1;
-        }
-    if (n) d->n_layers = n;
-    return n;
+    for (*n = 0; *n < KPDT_MAX_DIMS && layers[*n]; ++*n) {
+        if (layers[*n] > d->n_layers)
+            return recipe_fail(r, recipe_line_of(&r->at_model, "start_layers"), "start_layers: %d, and start has %d",
+                               (int)layers[*n], (int)d->n_layers);
+        out[*n] = layers[*n] - 1;
+    }
+    if (*n) d->n_layers = *n;
+    return true;
 }
 
 static bool recipe_start_from(recipe *r) {
     kpd_model *from = NULL;
     kpd_model_desc d;
-    int32_t layers = 0;
+    int32_t layers[KPDT_MAX_DIMS], n = 0;
     bool ok = recipe_open_model(r, "start", r->model.start, &from);
     if (!ok) return false;
     d = *kpd_model_get_desc(from);
@@ -1227,9 +1194,9 @@ static bool recipe_start_from(recipe *r) {
         return recipe_fail(r, recipe_line_of(&r->at_model, "start"), "%.300s: its weights are %s, expected f32", r->model.start,
                            kpd_dtype_name(d.dtype));
     }
-    layers = recipe_count_layers(r, &d);
-    if (!recipe_override(r, &d) && !layers) { r->start = from; return true; }
-    ok = layers >= 0 && recipe_make_model(r, &d, from, &r->start) && (!layers || recipe_take_layers(r, from));
+    ok = recipe_start_layers(r, &d, layers, &n);
+    if (ok && !recipe_override(r, &d) && !n) { r->start = from; return true; }
+    ok = ok && recipe_make_model(r, &d, from, n ? layers : NULL, &r->start);
     kpd_model_destroy(from);
     return ok;
 }
@@ -1260,7 +1227,7 @@ static bool recipe_start_random(recipe *r) {
     if (!d.vocab) return false;
     if (kpd_tokenizer_create(&d, &t, &e)) return recipe_blame(r, recipe_line_of(&r->at_model, "vocab"), r->model.vocab, &e);
     m.tokenizer = t;
-    ok = recipe_make_model(r, &m, NULL, &r->start);
+    ok = recipe_make_model(r, &m, NULL, NULL, &r->start);
     kpd_tokenizer_destroy(t);
     return ok;
 }

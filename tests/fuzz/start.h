@@ -13,7 +13,7 @@ static kpd_model *start(void) {
     t.vocab = vocab; t.vocab_size = sizeof vocab - 1;
     if (kpd_tokenizer_create(&t, &k, NULL)) abort();
     d.width = d.ffn_width = 4; d.n_heads = d.n_layers = 1; d.n_positions = 8; d.tokenizer = k;
-    if (kpdt_model_start(&d, NULL, 1, &m, NULL)) abort();
+    if (kpdt_model_start(&d, NULL, NULL, 1, &m, NULL)) abort();
     kpd_tokenizer_destroy(k);
     return m;
 }
