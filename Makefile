@@ -146,7 +146,7 @@ MORE = --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS)
 paper-more: $(B)/kpd
 	mkdir -p $P/bases $P/negatives $P/clicks
 	$(B)/kpd run bench/paper/bases.ini --dir $P/bases $(MORE)
-	$(B)/kpd run bench/paper/negatives.ini --dir $P/negatives $(MORE) --set round=$$(($(STEPS) / 3))
+	$(B)/kpd run bench/paper/negatives.ini --dir $P/negatives $(MORE) --set round=$$((($(STEPS) + 2) / 3))
 	$(B)/kpd run bench/paper/clicks.ini --dir $P/clicks $(MORE) --set world=$(WORLD)
 	python3 bench/paper/tables.py $P
 # A million items, by models that make paper left.

@@ -434,15 +434,16 @@ KPDDEF bool        kpdt_batching_from_name(const char *name, kpdt_batching *out)
 // such a set.
 
 // With `refresh` the model that is being trained finds the negatives itself [Xiong 2021]: from its weights before the first
-// step, and again every so many steps, an index is made of all keyphrases, and each row gets what kpdt_mine finds there for its
-// item, the item's other rows being its `known`. A label below .5 makes no keyphrase the item's own.
+// step, and again every so many steps, a flat index is made of all keyphrases, and each row gets what kpdt_mine finds there for
+// its item, the item's other rows being its `known`. A label below .5 makes no keyphrase the item's own.
 typedef struct kpdt_refresh {
     const kpdt_dataset *keyphrases;     // among which it looks: those of the column, each text once; must outlive the trainer.
                                         // NULL = those of the source
     int64_t steps;                      // from one mining to the next; 0 = before the first step only
-    int32_t dim;                        // columns of the vectors that count, 0 = all
-    kpdt_mining_desc mining;            // student, index, candidates and lookup must be NULL: they are the trainer's; n is at
-                                        // most KPDT_MAX_COLUMNS. A sample is another one at each step
+    int32_t dim;                        // columns of the vectors that count, 0 = all but what truncate_dim cuts
+    kpdt_mining_desc mining;            // student, index, candidates, lookup, recall and gamma must be 0: search is the
+                                        // trainer's, and exact, memory too. n is at most KPDT_MAX_COLUMNS; the assistant must
+                                        // outlive the trainer; a sample is another one at each step
 } kpdt_refresh;
 
 typedef struct kpdt_source {            // a data set, and what is to be learned from it
@@ -498,7 +499,7 @@ typedef struct kpdt_trainer_desc {
                                         // never less than one text may have
     int32_t max_texts;                  // of one forward, 0 = 256, or `batch` where that is more
     int32_t negatives;                  // a row's share of a batch's at most, of hosts that bring their own; 0 = as many as a
-                                        // source has columns of them
+                                        // source has columns of them, or mines
     int32_t frozen_layers;              // the embeddings and the first so many layers stay as they are; 0 = nothing does
     float rate;                         // of learning, at the end of the warm-up; 0 = 2e-5; or KPDT_ZERO
     float warmup;                       // share of the steps, rounded up, where the rate climbs from 0; 0 = none, below 1
@@ -530,7 +531,7 @@ typedef struct kpdt_report {
     int64_t rows_repeated, rows_left;   // as the head of a query's piece); how many never were
     float dev, best_dev;                // NaN unless dev was looked at; the best so far, NaN before the first look
     bool done;                          // all steps, or out of patience
-    kpdt_mining_counts mined;           // before the step, of all sources that it refreshed; rows is 0 where none was
+    kpdt_mining_counts mined;           // before the step, of all sources that had new ones; rows is 0 where none had
 } kpdt_report;
 
 typedef struct kpdt_trainer kpdt_trainer;
@@ -568,10 +569,16 @@ typedef struct kpdt_batch {             // pointers of a drawn one live until th
 // The next batch of the sources, valid until the next draw. One data set's rows; which one is drawn without replacement, so
 // that in an epoch each has its share exactly. Negatives of a source with `refresh` are mined here, in the first draw of a step
 // that is to have new ones. Errors: INPUT (a row that its losses cannot take, `where` = it; the message begins with its file
-// and line), FORMAT (a file was changed); of a mining those of kpdt_mine too. Cost of a mining: an embedding of each keyphrase,
-// item and row's keyphrase, a search for each item, and what the assistant is asked; it allocates a model, an index and a
-// session, which it gives back, and some 30 bytes a row.
+// and line), FORMAT (a file was changed); of a mining those of kpdt_mine, kpd_embed and kpd_index_upsert too, `where` = the
+// row, of the source or of refresh.keyphrases, as the message says, and ARGUMENT where the model has diverged. Cost of a
+// mining: an embedding of each keyphrase, item and row's keyphrase, a search for each item, and what the assistant is asked; it
+// allocates a model, an index and a session, which it gives back, and some 30 bytes a row.
 KPDDEF kpd_status kpdt_trainer_draw(kpdt_trainer *t, kpdt_batch *out, kpd_error *e);
+
+// Mines what is to have new negatives before the next step, as the first draw of the step does, which then need not: for a host
+// that wants to show it, or to stop it. out, which may be NULL, counts it; its rows are 0 where nothing was to be done. Errors
+// as draw's of a mining, after which it can be tried again.
+KPDDEF kpd_status kpdt_trainer_refresh(kpdt_trainer *t, kpdt_mining_counts *out, kpd_error *e);
 
 // Forward, losses and backward of a batch: adds the gradient of the sum of its losses, divided by `accumulate`. A batch larger
 // than max_tokens, over both towers, or than max_texts goes in pieces, each twice forward (GradCache), with the same bits; only
@@ -618,7 +625,7 @@ KPDDEF kpd_status kpdt_trainer_mlm(kpdt_trainer *t, kpd_tower tower, const kpd_i
 // heads (mlm, softmax) alone; padding is zero and must stay so. Valid until destroy.
 KPDDEF float *kpdt_trainer_gradient(kpdt_trainer *t, size_t *n);
 
-// One step of AdamW, then a zero gradient. r may be NULL; of it only step, steps, rate, grad_norm and done are set. ARGUMENT
+// One step of AdamW, then a zero gradient. r may be NULL; of it step, steps, rate, grad_norm, mined and done are set. ARGUMENT
 // where the gradient is not finite (nothing but the gradient has changed, and that is zero), or where all steps are done.
 KPDDEF kpd_status kpdt_trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e);
 
@@ -3605,6 +3612,8 @@ static kpd_status kpdt__from_row(const kpdt_dataset *x, int64_t i, kpd_status s,
 // that in each cycle every data set has exactly its share of the batches, and that an epoch has each row once (and the heads of
 // a query's pieces again).
 
+typedef struct kpdt__content { uint64_t shape, weights; } kpdt__content;   // by which a checkpoint knows a model again
+
 typedef struct kpdt__feed {             // a source, and the place in it. A unit is a row, or BY_QUERY a query or a piece of one
     const kpdt_dataset *data;
     kpdt_loss_desc losses[KPDT_MAX_LOSSES + 1];
@@ -3619,6 +3628,8 @@ typedef struct kpdt__feed {             // a source, and the place in it. A unit
     kpdt_refresh refresh;               // its keyphrases are set if the student mines; defaults filled in
     int32_t *mined;                     // [rows, refresh.mining.n] rows of those keyphrases, and behind them -1 for none
     int64_t mined_at;                   // before which step; -1 = not since this trainer was made or resumed
+    kpdt_mining_counts counts;          // of that
+    kpdt__content judge;                // its assistant, or 0
     bool shared;                        // by desc.share
     int64_t quota, left;                // batches of the first cycle, or if shared of each; how many are still to come of this
     int64_t position;                   // units taken so far, over all epochs
@@ -4245,8 +4256,6 @@ typedef struct kpdt__dev {
     uint8_t *yes;                       // [rows]
 } kpdt__dev;
 
-typedef struct kpdt__content { uint64_t shape, weights; } kpdt__content;   // by which a checkpoint knows a model again
-
 struct kpdt_trainer {
     kpd_allocator allocator;
     void *block; size_t block_size;
@@ -4270,7 +4279,6 @@ struct kpdt_trainer {
     uint64_t seed, weights_seed;
     kpdt__content start_is, assistant_is, teacher_is;   // the latter two 0 where nobody asks them
     int64_t texts, tokens;              // through learn since the last apply
-    kpdt_mining_counts mined;           // likewise, in draw
     kpd_progress host; kpd__progress progress;      // of a learn or a look
     bool begun;                         // a step: draw, learn, forward or mlm since the last apply
     int32_t mask;                       // the mask token's id
@@ -4450,9 +4458,10 @@ static kpd_status kpdt__refresh_check(const kpdt_trainer_desc *d, const kpdt_sou
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "refresh: a cross-encoder finds no negatives, expected a bi-encoder");
     if (d->start->desc.similarity == KPD_L2)
         return kpd__fail(e, KPD_ERR_UNSUPPORTED, -1, "refresh: a model that compares by l2, expected one by cosine or dot");
-    if (m.student || m.index || m.candidates || m.lookup)
-        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "refresh: student, index, candidates and lookup are the trainer's, expected "
-                         "NULL");
+    if (m.student || m.index || m.candidates || m.lookup || m.recall != 0 || m.gamma != 0 || m.allocator.alloc ||
+        m.allocator.free)
+        return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "refresh: student, index, candidates, lookup, recall, gamma and allocator "
+                         "are the trainer's, expected 0");
     if (kpdt__has(x->data, KPDT_COL_NEGATIVE) || x->log_q)
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "refresh: beside %s, expected one of them",
                          x->log_q ? "log_q" : "a column of negatives");
@@ -4813,6 +4822,7 @@ static int32_t *kpdt__refresh_fill(kpdt__feed *f, const kpdt_refresh *r, int32_t
     f->refresh = *r;
     f->refresh.mining = kpdt__mining_defaults(&r->mining);
     if (!r->keyphrases) f->refresh.keyphrases = f->data;
+    if (r->mining.assistant) f->judge = kpdt__content_of(r->mining.assistant);
     f->mined = mined;
     f->mined_at = -1;
     for (size_t i = 0; i < n; i++) mined[i] = -1;
@@ -4906,9 +4916,12 @@ static void kpdt__trainer_plan(kpdt_trainer *t, const kpdt_trainer_desc *d) {
     t->max_texts = d->max_texts ? (size_t)d->max_texts : kpd__max(256, t->batch);
     for (int32_t i = 0; i < d->n_sources; i++) cells = kpd__max(cells, kpdt__source_cells(&d->sources[i]));
     t->texts_room = t->batch * cells;
-    for (int32_t i = 0; i < d->n_sources; i++)
-        if (d->sources[i].refresh)
-            t->sampler.n_mined += (size_t)d->sources[i].data->rows * (size_t)kpdt__source_negatives(&d->sources[i]);
+    for (int32_t i = 0; i < d->n_sources; i++) {
+        const kpdt_source *x = &d->sources[i];
+        size_t n = 0, *all = &t->sampler.n_mined;
+        bool fits = !x->refresh || kpd__mul_ok((size_t)x->data->rows, kpdt__source_cells(x) - 1, &n);
+        if (!fits || !kpd__add_ok(*all, n, all)) *all = SIZE_MAX;           // for which there is no room
+    }
     t->accumulate = d->accumulate ? d->accumulate : 1;
     t->dropout = d->dropout; t->seed = d->seed; t->weights_seed = d->weights_seed; t->mask = kpdt__mask_id(d->start);
     t->simd = d->simd;
@@ -5057,7 +5070,7 @@ KPD__GUARDED(3, kpdt_trainer_rewind, kpdt__trainer_rewind, kpdt_trainer *, t, kp
 
 // Said of the training, since no row is to blame for weights that have run away.
 static kpd_status kpdt__diverged(const kpdt_trainer *t, const float *out, size_t n, kpd_error *e) {
-    if (kpd__not_finite(out, n) == n) return KPD_OK;
+    if (out && kpd__not_finite(out, n) == n) return KPD_OK;
     return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: diverged, after step %lld the model's outputs are not finite; a lower "
                      "rate may help", (long long)t->optimizer->step);
 }
@@ -5219,7 +5232,6 @@ static void kpdt__step_end(kpdt_trainer *t) {
         t->side[i].n_texts = 0;
     }
     t->texts = t->tokens = 0;
-    memset(&t->mined, 0, sizeof t->mined);
     t->begun = false;
 }
 
@@ -5228,6 +5240,22 @@ KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t) {
     kpdt__step_end(t);
 }
 
+
+// Of all sources that were mined before a step.
+static kpdt_mining_counts kpdt__mined_before(const kpdt_trainer *t, int64_t step) {
+    kpdt_mining_counts sum;
+    memset(&sum, 0, sizeof sum);
+    for (size_t i = 0; i < t->sampler.n_feeds; i++) {
+        const kpdt__feed *f = &t->sampler.feeds[i];
+        const kpdt_mining_counts *c = &f->counts;
+        if (!kpdt__feed_mines(f) || f->mined_at != step) continue;
+        sum.rows += c->rows; sum.short_rows += c->short_rows; sum.empty_rows += c->empty_rows; sum.negatives += c->negatives;
+        sum.candidates += c->candidates; sum.textless += c->textless; sum.own += c->own; sum.same += c->same;
+        sum.over_max += c->over_max; sum.under_min += c->under_min; sum.over_margin += c->over_margin;
+        sum.asked += c->asked; sum.relevant += c->relevant;
+    }
+    return sum;
+}
 
 static kpd_status kpdt__trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
     int64_t step = t->optimizer->step;
@@ -5241,6 +5269,7 @@ static kpd_status kpdt__trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the gradient of step %lld is not finite", (long long)step);
     if (!r) return KPD_OK;
     r->step = step + 1; r->steps = t->schedule.steps; r->rate = rate; r->grad_norm = norm;
+    r->mined = kpdt__mined_before(t, step);
     r->done = kpdt__done(t);
     return KPD_OK;
 }
@@ -5280,6 +5309,7 @@ typedef struct kpdt__refreshing {
     kpdt_trainer *t; kpdt__feed *f;
     kpd_model *model; kpd_index *index; kpd_session *session;
     kpdt_mining_desc d;                 // with these
+    kpdt_mining_counts counts;
     uint64_t *hash; uint32_t *order;    // [the larger of rows and keyphrases] of a row, and the rows sorted by it
     kpd_text *known; size_t n_known;    // [rows] keyphrases of the items so far
     kpdt_mining_row *rows; size_t n;    // [at once] that are next
@@ -5333,11 +5363,21 @@ static bool kpdt__refreshing_new(const kpdt__refreshing *x, size_t i) {
     return !i || x->hash[x->order[i]] != x->hash[x->order[i - 1]];
 }
 
+// An error that text `where` of n is to blame for: the row of its data set.
+static void kpdt__mining_blame(const kpdt_dataset *x, const int64_t *row, size_t n, kpd_status s, kpd_error *e) {
+    if (!s || !e || e->where < 0 || (size_t)e->where >= n) return;
+    e->where = row[e->where];
+    kpdt__from_row(x, e->where, s, e);
+}
+
 // Puts n keyphrases into the index.
 static kpd_status kpdt__refreshing_put(kpdt__refreshing *x, size_t n, kpd_error *e) {
     kpd_status s = kpd_embed(x->session, x->model, KPD_KEYPHRASE, x->in, n, (int32_t)x->dim, x->v, e);
-    if (!s) s = kpd_index_upsert(x->index, x->id, x->v, n, e);
-    if (s && e && e->where >= 0 && (size_t)e->where < n) kpdt__from_row(x->f->refresh.keyphrases, x->id[e->where], s, e);
+    if (!s) s = kpdt__diverged(x->t, x->v, n * x->dim, e);
+    else kpdt__mining_blame(x->f->refresh.keyphrases, x->id, n, s, e);
+    if (s) return s;
+    s = kpd_index_upsert(x->index, x->id, x->v, n, e);
+    kpdt__mining_blame(x->f->refresh.keyphrases, x->id, n, s, e);
     return s;
 }
 
@@ -5345,7 +5385,7 @@ static kpd_status kpdt__refreshing_put(kpdt__refreshing *x, size_t n, kpd_error 
 static kpd_status kpdt__refreshing_index(kpdt__refreshing *x, kpd_error *e) {
     const kpdt_dataset *from = x->f->refresh.keyphrases;
     kpd_status s = kpdt__refreshing_sort(x, from, false, e);
-    size_t n = 0, rows = (size_t)from->rows;
+    size_t n = 0, rows = (size_t)from->rows, done = 0;
     for (size_t i = 0; !s && i < rows; i++) {
         kpdt_row row;
         if (kpdt__refreshing_new(x, i)) {
@@ -5353,11 +5393,11 @@ static kpd_status kpdt__refreshing_index(kpdt__refreshing *x, kpd_error *e) {
             x->id[n] = x->order[i];
             if (!s && row.keyphrase.size) x->in[n++] = kpdt__input(x->model, KPD_KEYPHRASE, &row);
         }
-        if (!s && (n == KPDT__MINED_AT_ONCE || (n && i + 1 == rows))) {
-            s = kpdt__refreshing_put(x, n, e);
-            n = 0;
-        }
-        if (!s) s = kpd__progress_add(&x->t->progress, 1, e);
+        if (s || (n < KPDT__MINED_AT_ONCE && i + 1 < rows)) continue;
+        if (n) s = kpdt__refreshing_put(x, n, e);
+        if (!s) s = kpd__progress_add(&x->t->progress, i + 1 - done, e);
+        done = i + 1;
+        n = 0;
     }
     return s;
 }
@@ -5376,8 +5416,9 @@ static kpd_status kpdt__refreshing_mine(kpdt__refreshing *x, kpd_error *e) {
     kpd_status s;
     memset(&out, 0, sizeof out);
     out.negatives = x->negatives; out.n_negatives = x->n_negatives;
-    s = kpdt__mine(x->session, &x->d, x->rows, x->n, &out, &x->t->mined, e);
-    if (s && e && e->where >= 0 && (size_t)e->where < x->n) kpdt__from_row(f->data, x->rows[e->where].number, s, e);
+    for (size_t i = 0; i < x->n; i++) x->id[i] = x->rows[i].number;
+    s = kpdt__mine(x->session, &x->d, x->rows, x->n, &out, &x->counts, e);
+    kpdt__mining_blame(f->data, x->id, x->n, s, e);
     for (size_t i = 0; !s && i < x->n; i++)
         for (int32_t k = 0; k < x->d.n; k++) {
             const kpdt_mined *hit = &x->negatives[i * (size_t)x->d.n + (size_t)k];
@@ -5428,6 +5469,7 @@ static kpd_status kpdt__refreshing_open(kpdt__refreshing *x, kpd_error *e) {
     kpd_session_desc session;
     kpd_index_desc index;
     kpd_status s = kpdt__trainer_model(t, false, &x->model, e);
+    if (s == KPD_ERR_INPUT) return kpdt__diverged(t, NULL, 0, e);        // a weight that is not finite
     if (s) return s;
     memset(&session, 0, sizeof session);
     memset(&index, 0, sizeof index);
@@ -5447,11 +5489,15 @@ static kpd_status kpdt__refreshing_open(kpdt__refreshing *x, kpd_error *e) {
 static kpd_status kpdt__refresh_feed(kpdt_trainer *t, kpdt__feed *f, kpd_error *e) {
     kpdt__refreshing x;
     kpd__arena a;
+    int32_t rows = (int32_t)f->refresh.keyphrases->rows, first = f->refresh.mining.first_rank;
+    int32_t most = rows > first ? rows : first;
     kpd_status s;
     memset(&x, 0, sizeof x);
     memset(&a, 0, sizeof a);
     x.t = t; x.f = f; x.d = f->refresh.mining;
+    x.d.allocator = t->allocator;
     x.d.lookup = kpdt__refreshing_lookup; x.d.lookup_user = &x;
+    if (x.d.last_rank > most) x.d.last_rank = most;         // there are no more, and rooms are made for as many
     x.d.seed = kpd__mix(x.d.seed + (uint64_t)t->optimizer->step);
     s = kpdt__refreshing_open(&x, e);
     kpdt__refreshing_lay(&x, &a);
@@ -5460,6 +5506,7 @@ static kpd_status kpdt__refresh_feed(kpdt_trainer *t, kpdt__feed *f, kpd_error *
         kpdt__refreshing_lay(&x, &a);
         s = kpdt__refreshing_run(&x, e);
     }
+    if (!s) f->counts = x.counts;
     kpd__free(&t->allocator, x.block, x.block_size);
     kpd_index_destroy(x.index);
     kpd_session_destroy(x.session);
@@ -5476,11 +5523,18 @@ static kpd_status kpdt__refresh_due(kpdt_trainer *t, kpd_error *e) {
         bool due = f->refresh.steps ? step % f->refresh.steps == 0 : !step;
         if (!kpdt__feed_mines(f) || !due || f->mined_at == step) continue;
         s = kpdt__refresh_feed(t, f, e);
-        if (s) return kpdt__from(e, s, "training: source", " ", (int64_t)i);
+        if (s) return s;
         f->mined_at = step;
     }
     return KPD_OK;
 }
+
+static kpd_status kpdt__trainer_refresh(kpdt_trainer *t, kpdt_mining_counts *out, kpd_error *e) {
+    kpd_status s = kpdt__refresh_due(t, e);
+    if (!s && out) *out = kpdt__mined_before(t, t->optimizer->step);
+    return s;
+}
+KPD__GUARDED(2, kpdt_trainer_refresh, kpdt__trainer_refresh, kpdt_trainer *, t, kpdt_mining_counts *, out)
 
 // THE BATCH
 
@@ -6004,7 +6058,6 @@ static kpd_status kpdt__step_learn(kpdt_trainer *t, kpdt_report *r, kpd_error *e
     r->loss = (float)(sum / t->accumulate);
     r->texts = t->texts;
     r->tokens = t->tokens;
-    r->mined = t->mined;
     return KPD_OK;
 }
 
@@ -6133,14 +6186,13 @@ static uint64_t kpdt__refresh_hash(const kpdt__feed *f) {
     const kpdt_mining_desc *m = &r->mining;
     const float numbers[5] = {m->threshold, m->max_score, m->min_score, m->margin, m->relative_margin};
     const int32_t counts[6] = {m->n, m->first_rank, m->last_rank, r->dim, m->sample, m->assistant != NULL};
-    kpdt__content judge = {0, 0};
     uint64_t h = 0;
     if (!r->keyphrases) return 0;
-    if (m->assistant) judge = kpdt__content_of(m->assistant);
     for (int i = 0; i < 5; i++) h = kpdt__hash_on(h, (double)numbers[i]);
     for (int i = 0; i < 6; i++) h = kpdt__hash_on(h, counts[i]);
     h = kpdt__hash_on(kpdt__hash_on(h, (double)r->steps), (double)r->keyphrases->rows);
-    return kpd__mix(kpd__mix(kpd__mix(h ^ m->seed) ^ r->keyphrases->sum) ^ judge.shape) ^ judge.weights;
+    h ^= kpd__hash64(r->keyphrases->columns, (size_t)r->keyphrases->n_columns * sizeof *r->keyphrases->columns);
+    return kpd__mix(kpd__mix(kpd__mix(h ^ m->seed) ^ r->keyphrases->sum) ^ f->judge.shape) ^ f->judge.weights;
 }
 
 static void kpdt__settings_source(const kpdt__feed *f, kpdt__settings *s) {

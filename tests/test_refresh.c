@@ -17,6 +17,11 @@ static const char *word(uint32_t *seed) {
     return words[tiny_random(seed) / 64 % 10];
 }
 
+typedef struct limit { int left; int64_t last, of; bool stop; } limit;
+
+static void *refuse(void *user, size_t size) { return ((limit *)user)->left-- > 0 ? malloc(size) : NULL; }
+static void give_back(void *user, void *ptr, size_t size) { (void)user; (void)size; free(ptr); }
+
 typedef struct job {
     char rows[ROWS * 80], phrases[PHRASES * 40];
     kpdt_dataset *data, *keyphrases;
@@ -208,12 +213,14 @@ static uint64_t hash(uint64_t h, const void *data, size_t n) {
 }
 
 // n steps, or until done: the hash of their reports. How many rows each refresh mined is said in the step that comes behind it.
-static uint64_t run(kpdt_trainer *t, int n, uint64_t h) {
+static uint64_t run(const job *j, kpdt_trainer *t, int n, uint64_t h) {
     kpdt_report r;
     memset(&r, 0, sizeof r);
     for (int i = 0; i < n && !r.done; i++) {
+        int64_t mined = 0;
         if (!CHECK_THAT(!kpdt_trainer_step(t, &r, &error), "%s", error.message)) break;
-        CHECK_INT(r.mined.rows, (r.step - 1) % EVERY ? 0 : ROWS);
+        for (int32_t k = 0; k < j->d.n_sources; k++) mined += (r.step - 1) % j->d.sources[k].refresh->steps ? 0 : ROWS;
+        CHECK_INT(r.mined.rows, mined);
         h = hash(h, &r.loss, sizeof r.loss);
         h = hash(h, &r.grad_norm, sizeof r.grad_norm);
     }
@@ -222,20 +229,32 @@ static uint64_t run(kpdt_trainer *t, int n, uint64_t h) {
 
 static uint64_t whole_run(const job *j) {
     kpdt_trainer *t = job_trainer(j);
-    uint64_t h = run(t, 1000, 7);
+    uint64_t h = run(j, t, 1000, 7);
     kpdt_trainer_destroy(t);
     return h;
 }
 
+// Two sources, of which the second mines its own keyphrases, as positives of MNR; several batches a step.
 static void bits_do_not_depend_on_threads_level_or_stops(void) {
+    static const kpdt_column no_label[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_SKIP, KPDT_COL_END};
     const char *path = test_tmp("refresh.kpc");
     job j;
+    kpdt_refresh own;
+    kpdt_source sources[2];
     uint64_t want;
     kpd_pool *p = NULL;
+    kpdt_dataset *clicks;
     job_open(&j);
+    clicks = open_text(j.rows, no_label);
+    memset(&own, 0, sizeof own);
+    own.steps = 3; own.mining.n = 2;
     j.refresh.mining.assistant = j.assistant; j.refresh.mining.sample = true;
-    j.source.losses[0].teacher = KPDT_BY_ASSISTANT; j.source.batching = KPDT_RANDOM;
-    j.d.batch = 8;
+    sources[0] = sources[1] = j.source;
+    sources[0].losses[0].teacher = KPDT_BY_ASSISTANT; sources[0].batching = KPDT_RANDOM;
+    sources[1].data = clicks; sources[1].losses[0].loss = KPDT_MNR; sources[1].losses[0].temperature = 0;
+    sources[1].batching = KPDT_NO_DUPLICATES; sources[1].refresh = &own;
+    j.d.sources = sources; j.d.n_sources = 2;
+    j.d.batch = 8; j.d.accumulate = 3;
     want = whole_run(&j);
     j.d.simd = KPD_SIMD_SCALAR;
     CHECK(whole_run(&j) == want);
@@ -247,31 +266,39 @@ static void bits_do_not_depend_on_threads_level_or_stops(void) {
     kpd_pool_destroy(p);
     for (int stop = 0; stop < STEPS; stop++) {
         kpdt_trainer *t = job_trainer(&j);
-        uint64_t h = run(t, stop, 7);
+        uint64_t h = run(&j, t, stop, 7);
         CHECK_OK(kpdt_trainer_save(t, path, NULL));
         kpdt_trainer_destroy(t);
         t = job_trainer(&j);
-        run(t, 1 + stop % 3, 7);                                // what it knew by then is forgotten
+        run(&j, t, 1 + stop % 3, 7);                            // what it knew by then is forgotten
         CHECK_THAT(!kpdt_trainer_resume(t, path, &error), "%s", error.message);
-        CHECK_THAT(run(t, 1000, h) == want, "stopped at step %d", stop);
+        CHECK_THAT(run(&j, t, 1000, h) == want, "stopped at step %d", stop);
         kpdt_trainer_destroy(t);
     }
     j.refresh.mining.seed = 1;
     CHECK(whole_run(&j) != want);
+    kpdt_dataset_destroy(clicks);
     job_close(&j);
 }
 
 // A checkpoint knows by what its negatives were mined.
 static void a_checkpoint_of_another_mining_is_refused(void) {
     const char *path = test_tmp("refresh_other.kpc");
+    static const kpdt_column second[] = {KPDT_COL_SKIP, KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_END};
+    static const kpdt_column first[] = {KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_END};
+    static const kpdt_column pair[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_SKIP, KPDT_COL_SKIP, KPDT_COL_END};
     job j;
     kpdt_trainer *t;
+    kpdt_dataset *phrases, *titles, *clicks;
     job_open(&j);
+    phrases = open_text(j.rows, first); titles = open_text(j.rows, second); clicks = open_text(j.rows, pair);
+    j.refresh.keyphrases = phrases;
+    j.source.data = clicks; j.source.losses[0].loss = KPDT_MNR; j.source.losses[0].temperature = 0;
     t = job_trainer(&j);
-    run(t, 3, 7);
+    run(&j, t, 3, 7);
     CHECK_OK(kpdt_trainer_save(t, path, NULL));
     kpdt_trainer_destroy(t);
-    for (int c = 0; c < 7; c++) {
+    for (int c = 0; c < 8; c++) {
         job other = j;
         other.d.sources = &other.source; other.source.refresh = &other.refresh;
         if (c == 1) other.refresh.steps = 3;
@@ -280,12 +307,15 @@ static void a_checkpoint_of_another_mining_is_refused(void) {
         if (c == 4) other.refresh.mining.margin = 0.1f;
         if (c == 5) other.refresh.dim = 8;
         if (c == 6) other.source.refresh = NULL;
-        if (c == 6) { other.source.losses[0].loss = KPDT_CONTRASTIVE; other.source.losses[0].temperature = 0; }
+        if (c == 7) other.refresh.keyphrases = titles;          // other columns of the same bytes
         t = job_trainer(&other);
         CHECK_STATUS(kpdt_trainer_resume(t, path, &error), c ? KPD_ERR_ARGUMENT : KPD_OK);
         if (c) CHECK_THAT(strstr(error.message, "losses or mining of source 0") != NULL, "%s", error.message);
         kpdt_trainer_destroy(t);
     }
+    kpdt_dataset_destroy(phrases);
+    kpdt_dataset_destroy(titles);
+    kpdt_dataset_destroy(clicks);
     job_close(&j);
 }
 
@@ -310,7 +340,9 @@ static void what_cannot_be_meant_is_refused(void) {
     } while (0)
     REFUSED(j.d.start = j.assistant; j.source.losses[0].loss = KPDT_RANKNET, KPD_ERR_ARGUMENT,
             "source 0: refresh: a cross-encoder");
-    REFUSED(j.refresh.mining.student = j.start, KPD_ERR_ARGUMENT, "are the trainer's, expected NULL");
+    REFUSED(j.refresh.mining.student = j.start, KPD_ERR_ARGUMENT, "are the trainer's, expected 0");
+    REFUSED(j.refresh.mining.recall = 0.9f, KPD_ERR_ARGUMENT, "are the trainer's, expected 0");
+    REFUSED(j.refresh.mining.allocator.alloc = refuse, KPD_ERR_ARGUMENT, "are the trainer's, expected 0");
     REFUSED(j.source.data = own, KPD_ERR_ARGUMENT, "beside a column of negatives");
     REFUSED(j.source.log_q = true; j.source.losses[0].loss = KPDT_MNR, KPD_ERR_ARGUMENT, "beside log_q");
     REFUSED(j.refresh.keyphrases = titles, KPD_ERR_ARGUMENT, "keyphrases to look among");
@@ -332,11 +364,6 @@ static void what_cannot_be_meant_is_refused(void) {
     kpdt_dataset_destroy(empty);
     job_close(&j);
 }
-
-typedef struct limit { int left; int64_t last, of; bool stop; } limit;
-
-static void *refuse(void *user, size_t size) { return ((limit *)user)->left-- > 0 ? malloc(size) : NULL; }
-static void give_back(void *user, void *ptr, size_t size) { (void)user; (void)size; free(ptr); }
 
 static bool watch(void *user, int64_t done, int64_t of) {
     limit *x = (limit *)user;
@@ -374,6 +401,69 @@ static void a_mining_that_fails_can_be_tried_again(void) {
     }
     CHECK_THAT(refused > 3 && refused < 1000, "%d refused", refused);
     CHECK(r.loss == want && r.step == 1);
+    CHECK_INT(r.mined.rows, ROWS);
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// A host may mine before the step, which then need not; and what was mined counts for the step, however often that is tried.
+static void a_host_may_mine_before_the_step(void) {
+    job j;
+    kpdt_trainer *t;
+    kpdt_report r;
+    kpdt_mining_counts c;
+    limit x;
+    uint64_t want;
+    job_open(&j);
+    want = whole_run(&j);
+    memset(&x, 0, sizeof x);
+    j.d.progress.report = watch; j.d.progress.user = &x;
+    t = job_trainer(&j);
+    CHECK_THAT(!kpdt_trainer_refresh(t, &c, &error), "%s", error.message);
+    CHECK(c.rows == ROWS && c.negatives > ROWS && x.last == ROWS + PHRASES);
+    x.stop = true;
+    CHECK_OK(kpdt_trainer_refresh(t, &c, NULL));                            // it has nothing to do, which cannot be stopped
+    CHECK_STATUS(kpdt_trainer_step(t, &r, &error), KPD_ERR_CANCELLED);      // while it learns
+    CHECK(x.of != ROWS + PHRASES);
+    x.stop = false;
+    kpdt_trainer_destroy(t);
+    t = job_trainer(&j);
+    for (uint64_t h = 7, step = 0; step < STEPS; step++) {
+        CHECK_OK(kpdt_trainer_refresh(t, &c, NULL));
+        CHECK_INT(c.rows, step % EVERY ? 0 : ROWS);
+        h = run(&j, t, 1, h);
+        if (step + 1 == STEPS) CHECK(h == want);
+    }
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+}
+
+// Vectors without a direction can be neither indexed nor looked for: the message and `where` name the row. Weights that have
+// run away are no row's fault.
+static void an_error_names_the_row(void) {
+    job j;
+    kpdt_trainer *t;
+    kpdt_batch b;
+    static const float zero[16];
+    char label[40];
+    int line = -1;
+    job_open(&j);
+    CHECK_OK(kpd_model_set(j.start, "encoder.layer.0.output.LayerNorm.weight", zero, NULL));
+    CHECK_OK(kpd_model_set(j.start, "encoder.layer.0.output.LayerNorm.bias", zero, NULL));
+    t = job_trainer(&j);
+    CHECK_STATUS(kpdt_trainer_draw(t, &b, &error), KPD_ERR_INPUT);
+    CHECK_THAT(sscanf(error.message, "%39[^:]:%d: ", label, &line) == 2, "%s", error.message);
+    CHECK_THAT(strstr(error.message, "no direction") != NULL, "%s", error.message);
+    CHECK_INT(error.where, line - 1);
+    CHECK(line > 1 && line <= PHRASES);                     // the first of the index, which is not the first of the file
+    kpdt_trainer_destroy(t);
+    job_close(&j);
+    job_open(&j);
+    j.d.rate = 1e36f; j.refresh.steps = 1;
+    t = job_trainer(&j);
+    CHECK_OK(kpdt_trainer_step(t, NULL, NULL));
+    CHECK_STATUS(kpdt_trainer_step(t, NULL, &error), KPD_ERR_ARGUMENT);
+    CHECK_THAT(strstr(error.message, "diverged, after step 1") != NULL, "%s", error.message);
     kpdt_trainer_destroy(t);
     job_close(&j);
 }
@@ -384,4 +474,6 @@ SUITE(refresh) {
     RUN(refresh, a_checkpoint_of_another_mining_is_refused);
     RUN(refresh, what_cannot_be_meant_is_refused);
     RUN(refresh, a_mining_that_fails_can_be_tried_again);
+    RUN(refresh, a_host_may_mine_before_the_step);
+    RUN(refresh, an_error_names_the_row);
 }

@@ -99,6 +99,8 @@ typedef struct training {
     recipe r;
     kpdt_trainer *trainer;
     FILE *metrics;
+    job *job;
+    bool mining;                        // now
     kpdt_report report;                 // of the step in hand
     int64_t first;                      // the step before this run's first; -1 = no step yet
     double loss, weight, dev, saved;    // loss: a sum whose terms fade, with their weights' sum; when a checkpoint was written
@@ -241,6 +243,31 @@ static void train_progress(job *j, const training *x) {
             (long long)r->step, (long long)r->steps, 100 * (double)r->step / (double)r->steps, x->loss / x->weight,
             (double)r->rate, (double)j->tokens / elapsed, left, dev, terminal ? "   " : "\n");
     g_line_open = terminal;
+}
+
+// How far a mining is, which can be stopped: no step is under way then. A step cannot.
+static bool train_watch(void *user, int64_t done, int64_t of) {
+    const training *x = (const training *)user;
+    double elapsed;
+    bool terminal;
+    if (!x->mining) return true;
+    if (progress_due(&x->job->count, &elapsed, &terminal)) {
+        fprintf(stderr, "%sstep %lld/%lld, mining, %.0f %%%s", terminal ? "\r" : "kpd: ", (long long)x->report.step,
+                (long long)x->report.steps, 100 * (double)done / (double)of, terminal ? "          " : "\n");
+        g_line_open = terminal;
+    }
+    return !g_stop;
+}
+
+// New negatives before the next step, where they are due; or somebody asked to stop while they were looked for.
+static bool train_refresh(training *x, bool *stopped) {
+    kpd_error e;
+    kpd_status s;
+    x->mining = true;
+    s = kpdt_trainer_refresh(x->trainer, NULL, &e);
+    x->mining = false;
+    *stopped = s == KPD_ERR_CANCELLED;
+    return !s || *stopped || fail(x->r.path, 0, "%s", e.message);
 }
 
 static bool train_step(training *x) {
@@ -405,6 +432,9 @@ static bool train_steps(job *j, training *x) {
     kpdt_trainer_report(x->trainer, &x->report);
     x->best = x->report.best_dev;
     while (!x->report.done) {
+        bool stopped;
+        if (!train_refresh(x, &stopped) || (stopped && x->first >= 0 && !train_checkpoint(x))) return false;
+        if (stopped) break;
         if (!train_step(x) || !train_keep_best(x)) return false;
         metrics_row(x);
         train_say_mined(x);
@@ -423,6 +453,8 @@ static bool train_begin(job *j, training *x) {
     if (!open_pool(j)) return false;
     d->simd = (kpd_simd)j->o.simd;
     d->parallel = j->parallel;
+    d->progress.report = train_watch; d->progress.user = x;
+    x->job = j;
     if (kpdt_trainer_create(d, &x->trainer, &e)) return fail(x->r.path, 0, "%s", e.message);
     if (!train_folder(x, j->o.resume != 0, j->o.force != 0) || !metrics_open(x)) return false;
     if (!j->o.resume) {
@@ -472,6 +504,7 @@ static bool train(job *j, training *x) {
     files_catch(ask_to_stop);
     if (train_steps(j, x)) return true;
     if (x->first >= 0) train_how_to_go_on(j, x);
+    else if (g_stop) fail(j->arg[0], 0, "stopped before a step was done");
     return false;
 }
 
