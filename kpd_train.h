@@ -441,9 +441,9 @@ typedef struct kpdt_refresh {
                                         // NULL = those of the source
     int64_t steps;                      // from one mining to the next; 0 = before the first step only
     int32_t dim;                        // columns of the vectors that count, 0 = all but what truncate_dim cuts
-    kpdt_mining_desc mining;            // student, index, candidates, lookup, recall and gamma must be 0: search is the
-                                        // trainer's, and exact, memory too. n is at most KPDT_MAX_COLUMNS; the assistant must
-                                        // outlive the trainer; a sample is another one at each step
+    kpdt_mining_desc mining;            // student, index, candidates, lookup, recall, gamma and allocator must be 0: they are
+                                        // the trainer's, and the search exact. n is at most KPDT_MAX_COLUMNS; the assistant
+                                        // must outlive the trainer; a sample is another one at each mining
 } kpdt_refresh;
 
 typedef struct kpdt_source {            // a data set, and what is to be learned from it

@@ -29,7 +29,7 @@ PAPER3 = {  # recall, precision, F1
     "large": (.92, .81, .86), "distilled": (.92, .78, .85), "foreign": (.91, .76, .83), "small": None, "random": None}
 NAMES3 = {"large": "large, shop's texts (eBERT)", "distilled": "small, distilled from it (microBERT)",
           "foreign": "large, another shop's (ModernBERT)", "small": "small, shop's texts", "random": "small, no texts"}
-NEGATIVES = {"batch": "of the batch", "bm25": "BM25", "mined": "mined once", "ance": "mined in three rounds (ANCE)",
+NEGATIVES = {"batch": "of the batch", "bm25": "BM25", "mined": "mined once", "ance": "mined as it learns (ANCE)",
              "ngame": "of a batch of like items (NGAME)"}
 
 CLICKS = {"plain": "CTR", "weighted": "CTR, weighted", "all": "LLM+CTR+KD", "weighted-all": "LLM+CTR+KD, weighted"}
