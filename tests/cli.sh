@@ -763,6 +763,7 @@ awk -F '\t' 'NR == FNR { new[$1]; next } ($1 in new) == ($3 ~ /as it was/) { exi
 run 0 $all "$dir/empty" --earlier-items $d/items.tsv --earlier-lists "$dir/first"; lines 0
 run 0 $all $d/items.tsv --earlier-items "$dir/empty" --earlier-lists "$dir/empty"; same "$dir/first" "$dir/out"
 run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/empty"; lines 0; says "0 of 12 items are new"
+says "empty: note: 12 of these have no list there; is the file whole?"
 says "of 1 kept lists that were made anew to see, 1 would now be others: 100.0 %"
 run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/first"; same "$dir/first" "$dir/out"
 says "of 1 kept lists that were made anew to see, 0 would now be others: 0.0 % [0.0, 79.3] of the kept are stale"
@@ -1000,6 +1001,9 @@ run 0 $kpd simulate -o $dir/shop2 --items 60 --queries 30 --world 0 --force; gre
 no_temp
 
 t simulate_errors
+# A full disk leaves the shop that was there, not some files of it.
+cp -r $dir/shop2 "$dir/old shop"; run 1 full_disk $kpd simulate -o $dir/shop2 --items 80 --queries 40 --force; says "cannot write: File too large"
+diff -r $dir/shop2 "$dir/old shop" > /dev/null || wrong "a folder with files of two shops"
 run 2 $kpd simulate; says "-o DIR is missing"
 run 2 $kpd simulate -o $shop --world 7; says "--world 7: expected an integer from 0 to 6"
 run 2 $kpd simulate $shop/shop.ini -o $dir/shop2 --items 100; says "stand in SHOP.ini"
@@ -2294,7 +2298,7 @@ given "${log}a\tt1\tc\t5\t5\n"; run 1 $kpd label ctr < "$dir/in"; says "input:6:
 given 'a\tt\tc\t3\t4\n'; run 1 $kpd label ctr < "$dir/in"; says "input:1: 4 clicks of 3 impressions"
 for count in -3 1e3 '' 99999999999999999999; do
     given "a\tt\tc\t5\t1\nb\tt\tc\t$count\t0\n"; run 1 $kpd label ctr < "$dir/in"
-    says "input:2: impressions $count and clicks 0, expected integers from 0 on"
+    says "input:2: impressions $count and clicks 0, expected integers from 0 to 9e15"
 done
 given 'a\tt\tc\t10\t1\n'; run 1 $kpd label ctr --weights 1 < "$dir/in"; says "input:1: no position from 1 on"
 run 2 $kpd label ctr --weights 1,2 < "$dir/in"; says "--weights 1,2: expected up to 64 numbers over 0, to 1"
@@ -2342,13 +2346,19 @@ run 0 $kpd label agreement "$dir/first" "$dir/second"; lines 2; says "6 and 6 ro
 tail -1 "$dir/out" > "$dir/one"; printf 'all\t5\t2\t1\t0\t2\t80.00\t0.6154\n' > "$dir/want"; same "$dir/want" "$dir/one"
 printf 'a\tt\tc\t9\t1\nd\tt\tc\t9\t2\ne\tt\tc\t9\t0\n' > "$dir/log"
 run 0 $kpd label agreement "$dir/first" "$dir/second" "$dir/log"; prints 'clicked	2	1	0	0	1	100.00	1.0000'
-prints 'not clicked	3	1	1	0	1	66.67'
+prints 'not clicked	1	0	0	0	1	100.00'; prints 'not in the log	2	1	1	0	0	50.00'
 rm -f "$dir/ten"
 i=0; while [ $i -lt 20 ]; do printf 'k\tt%d\tc\t%d\n' $i $((i / 10)) >> "$dir/ten"; printf 'k\tt%d\tc\t%d\t0\n' $i $i
     i=$((i + 1)); done > "$dir/log"
 run 0 $kpd label agreement "$dir/ten" "$dir/ten" "$dir/log"; prints 'popularity 10, 18 to 19	2	2	0	0	0	100.00	-'
 printf 'a\tt\tc\t1\na\tt\tc\t0\n' > "$dir/first"
 run 1 $kpd label agreement "$dir/first" "$dir/second"; says "first:2: the pair stands in line 1 with the other label"
+run 1 $kpd label agreement "$dir/second" "$dir/first"; says "first:2: the pair stands in line 1 with the other label"
+printf 'a\tt\tc\t1\na\tt\tc\t1\n' > "$dir/first"             # once, on either side
+for two in "first second" "second first"; do
+    run 0 $kpd label agreement "$dir/${two% *}" "$dir/${two#* }"; prints 'all	1	1	0	0	0	100.00	-'
+done
+run 2 $kpd label agreement - -; says "standard input is one file"
 printf 'z\tt\tc\t1\n' > "$dir/first"; run 1 $kpd label agreement "$dir/first" "$dir/second"; says "has no pair of"
 
 t llm_prompts
@@ -2398,12 +2408,28 @@ run 1 $kpd llm answers "$dir/pairs" "$dir/answers" -o "$dir/x.tsv"; says "answer
 [ ! -f "$dir/x.tsv" ] || wrong "x.tsv is there"
 { said $1 yes; said $1 no; } > "$dir/answers"
 run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:2: the same question as in line 1, with the other answer"
-{ said $1 yes; said kpd-0123456789abcdef no; } > "$dir/answers"
+stray=kpd-0123456789abcdef${1#kpd-????????????????}
+{ said $1 yes; said $stray no; } > "$dir/answers"
 run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:2: answers no pair of $dir/pairs"
 { said $1 yes; said row-7 no; } > "$dir/answers"
 run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:2: has no custom_id of"
-{ said kpd-0123456789abcdef no; said $2 no | cut -c1-70; said row-7 no; said $1 yes; said $1 no; } > "$dir/answers"
+{ said $stray no; said $2 no | cut -c1-70; said row-7 no; said $1 yes; said $1 no; } > "$dir/answers"
 run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --bad "$dir/bad.tsv"; says "4 set aside"; exactly 'k0\tt\t\t1\n'
+says " 1 yes, 1 no, "                                            # the stray one is neither
+{ said kpd-0000000000000000${1#kpd-????????????????} no; } > "$dir/answers"
+run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:1: has no custom_id of"
+printf 'Is {keyphrase} one of {title}?\n' > "$dir/prompt"; ids_of "$dir/pairs" > "$dir/ids"
+run 0 $kpd llm prompts "$dir/pairs" --prompt "$dir/prompt"; grep -q "$1" "$dir/out" && wrong "two prompts have the same ids"
+run 0 $kpd llm prompts "$dir/pairs" --llm other; other=$(sed -n 's/^{"custom_id": "\([^"]*\)".*/\1/p' "$dir/out" | sed -n 2p)
+{ said $1 yes; said $other no; } > "$dir/answers"
+run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:2: answers another prompt, or is of another model, than line 1"
+{ said $1 'ДА!'; said $2 'Sí.'; said $3 Nein; } > "$dir/answers"
+run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --yes Да,SÍ --no NEIN --price 0.5,2; says "2 yes, 1 no"; says "cost 2.25e-05"
+run 2 $kpd llm answers "$dir/pairs" "$dir/answers" --yes 'yes sir'; says "expected words with commas"
+run 2 $kpd llm answers "$dir/pairs" "$dir/answers" --yes ,; says "expected words with commas"
+run 2 $kpd llm answers "$dir/pairs" "$dir/answers" --yes yes,No; says "have a word in common"
+run 2 $kpd llm answers "$dir/pairs" "$dir/answers" --price 1; says "expected two numbers"
+given '\tt\n'; run 1 $kpd llm prompts < "$dir/in"; says "input:1: an empty keyphrase or title"
 [ "$(cut -f1 "$dir/bad.tsv" | sort | tr '\n' ' ')" = "1 2 3 5 " ] || wrong "bad.tsv has $(cut -f1,2 "$dir/bad.tsv")"
 
 # Busy servers are asked again, what has an answer is not, and half a line is cut off.
@@ -2424,6 +2450,12 @@ if command -v python3 > /dev/null; then
     exactly 'good\tt\t\t1\nnah\tt\t\t0\ndrop good\tt\t\t1\ne good\tt\t\t1\nhalf good\tt\t\t1\nnoise good\tt\t\t1\nlist good\tt\t\t1\n'
     says "2 failed"
     kill $server; wait $server 2> /dev/null
+    lost() { printf "$1" > "$dir/lost"; cp "$dir/lost" "$dir/kept"       # a file that is no answers stays as it is
+             run 1 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/lost" --url $url; says "lost:$2: "; same "$dir/kept" "$dir/lost"; }
+    lost '{"x":1}\nabc def' 1; lost 'abc def' 1; lost '{"custom_id": "a", "body": {}}\n' 1
+    run 2 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/p.jsonl" --url $url; says "is both, prompts and answers"
+    run 2 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/a.jsonl" --url nonsense; says "expected http://"
+    run 1 python3 tools/llm_run.py "$dir/none.jsonl" "$dir/b.jsonl" --url $url; says "llm_run: $dir/none.jsonl: No such file"
     printf '{"cut' > "$dir/p.jsonl"; run 1 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/a.jsonl" --url http://127.0.0.1:1
     says "p.jsonl:1: "
 fi

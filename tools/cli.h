@@ -104,7 +104,7 @@ typedef struct list_option { const char *word[16]; int n; } list_option;
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
-        *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no, *at, *split,
+        *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no, *price, *at, *split,
         *per_query, *log, *deciles, *other_judge, *assistant, *relabel, *ranks, *earlier_items, *earlier_lists;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
@@ -188,8 +188,9 @@ static const option OPTIONS[] = {
     {"--answer-tokens", INTEGER, FIELD(answer_tokens), 1, 1 << 20, NULL, "N", "how long an answer may be (8)"},
     {"--logprobs", FLAG, FIELD(logprobs), 0, 0, NULL, NULL, "asks for the likeliest tokens too"},
     {"--soft", FLAG, FIELD(soft), 0, 0, NULL, NULL, "labels are the probability of yes, where it is given"},
-    {"--yes", TEXT, FIELD(yes), 0, 0, NULL, "W1,W2,...", "words that mean yes, in lower case (yes)"},
+    {"--yes", TEXT, FIELD(yes), 0, 0, NULL, "W1,W2,...", "words that mean yes (yes)"},
     {"--no", TEXT, FIELD(no), 0, 0, NULL, "W1,W2,...", "words that mean no (no)"},
+    {"--price", TEXT, FIELD(price), 0, 0, NULL, "IN,OUT", "of a million tokens asked, and answered: what all cost is said"},
     {"--dev", FILE_NAME, FIELD(dev), 0, 0, NULL, "FILE", "pairs on which the threshold is chosen"},
     {"--filter", FILE_NAME, FIELD(filter), 0, 0, NULL, "FILE", "search: ids that may be found; else values for --threshold"},
     {"--against", FILE_NAME, FIELD(against), 0, 0, NULL, "FILE", "a second system's recommendations, or run"},

@@ -90,9 +90,11 @@ static bool bad_commit(bad_rows *b) { return !b->out.file || output_commit(&b->o
 
 // >>log_row  A row of a log: keyphrase TAB title TAB category TAB impressions TAB clicks, and perhaps TAB position. ----------
 
-// A count that a double holds.
+// A count that a double holds; 12.0 is 12, as some write it.
 static bool parse_count(kpd_text t, double *out) {
     *out = 0;
+    while (t.size > 2 && t.data[t.size - 1] == '0' && memchr(t.data, '.', t.size - 1)) t.size--;
+    if (t.size > 1 && t.data[t.size - 1] == '.') t.size--;
     for (size_t i = 0; i < t.size; i++) {
         if (t.data[i] < '0' || t.data[i] > '9') return false;
         *out = *out * 10 + (t.data[i] - '0');
@@ -112,8 +114,9 @@ static bool log_parse(const reader *r, int32_t i, log_row *row, char why[160]) {
     kpd_text *column = row->column;
     row->n = split_columns(r, i, column, 6);
     if (row->n < 5 || row->n > 6) snprintf(why, 160, "%d columns, expected 5 or 6", row->n);
+    else if (!column[0].size || !column[1].size) snprintf(why, 160, "an empty keyphrase or title");
     else if (!parse_count(column[3], &row->impressions) || !parse_count(column[4], &row->clicks))
-        snprintf(why, 160, "impressions %.*s and clicks %.*s, expected integers from 0 on",
+        snprintf(why, 160, "impressions %.*s and clicks %.*s, expected integers from 0 to 9e15",
                  (int)(column[3].size > 20 ? 20 : column[3].size), column[3].data,
                  (int)(column[4].size > 20 ? 20 : column[4].size), column[4].data);
     else if (row->clicks > row->impressions) snprintf(why, 160, "%.0f clicks of %.0f impressions", row->clicks, row->impressions);
@@ -287,14 +290,28 @@ static int run_label_sr(job *j) {
 
 // >>label_agreement ---------------------------------------------------------------------------------------------------
 
+enum { NOT_CLICKED, CLICKED, NOT_IN_LOG };
 typedef struct both { float popularity; uint8_t a, b, clicked; } both;
 
 typedef struct agreement {
-    pair_map first, clicks, items;      // labels of the first source; of the log: clicks of pairs, impressions of titles
-    bool second;                        // the source in hand
+    pair_map label[2], clicks, items;   // of the sources; of the log: clicks of pairs, impressions of titles
+    int source;                         // in hand
     both *row; size_t n, capacity;
     int64_t rows[2], again;
 } agreement;
+
+// A pair of both sources.
+static bool agreement_pair(agreement *g, const kpd_text *column, uint64_t hash, const pair_entry *a, const pair_entry *b) {
+    const pair_entry *title = pair_find(&g->items, text_hash(0, column[1])), *pair = pair_find(&g->clicks, hash);
+    both *row;
+    if (!grow((void **)&g->row, &g->capacity, g->n + 1, sizeof *g->row)) return false;
+    row = &g->row[g->n++];
+    row->popularity = title ? title->count : 0;
+    row->a = a->value >= 0.5f;
+    row->b = b->value >= 0.5f;
+    row->clicked = !pair ? NOT_IN_LOG : pair->count > 0 ? CLICKED : NOT_CLICKED;
+    return true;
+}
 
 static bool agreement_chunk(job *j, void *state) {
     agreement *g = (agreement *)state;
@@ -302,29 +319,21 @@ static bool agreement_chunk(job *j, void *state) {
     for (int32_t i = 0; i < r->n; i++) {
         kpd_text column[4];
         pair_entry *p;
+        const pair_entry *first;
         float label;
         uint64_t hash;
         if (split_columns(r, i, column, 4) != 4) return fail(r->name, r->line[i], "expected 4 columns");
         if (!parse_real(r, i, "label", column[3], 0, 1, &label)) return false;
         hash = pair_hash(column);
-        g->rows[g->second]++;
-        if (!g->second) {
-            if ((p = pair_add(&g->first, hash)) == NULL) return false;
-            if (p->line && (p->value >= 0.5f) != (label >= 0.5f))
-                return fail(r->name, r->line[i], "the pair stands in line %lld with the other label", (long long)p->line);
-            if (p->line) g->again++;
-            p->line = r->line[i];
-            p->value = label;
-        } else if (pair_find(&g->first, hash)) {
-            const pair_entry *title = pair_find(&g->items, text_hash(0, column[1])), *pair = pair_find(&g->clicks, hash);
-            both *row;
-            if (!grow((void **)&g->row, &g->capacity, g->n + 1, sizeof *g->row)) return false;
-            row = &g->row[g->n++];
-            row->popularity = title ? title->count : 0;
-            row->a = pair_find(&g->first, hash)->value >= 0.5f;
-            row->b = label >= 0.5f;
-            row->clicked = pair && pair->count > 0;
-        }
+        g->rows[g->source]++;
+        if ((p = pair_add(&g->label[g->source], hash)) == NULL) return false;
+        if (p->line && (p->value >= 0.5f) != (label >= 0.5f))
+            return fail(r->name, r->line[i], "the pair stands in line %lld with the other label", (long long)p->line);
+        if (p->line) { g->again++; continue; }          // a pair that comes again counts once
+        p->line = r->line[i];
+        p->value = label;
+        first = g->source ? pair_find(&g->label[0], hash) : NULL;
+        if (first && !agreement_pair(g, column, hash, first, p)) return false;
     }
     return true;
 }
@@ -382,8 +391,9 @@ static void agreement_print(const job *j, agreement *g, bool log) {
     fputs("pairs\tn\tboth yes\tonly first\tonly second\tboth no\tagreement %\tkappa\n", f);
     agreement_line(f, "all", g->row, g->n, -1);
     if (!log) return;
-    agreement_line(f, "clicked", g->row, g->n, 1);
-    agreement_line(f, "not clicked", g->row, g->n, 0);
+    agreement_line(f, "clicked", g->row, g->n, CLICKED);
+    agreement_line(f, "not clicked", g->row, g->n, NOT_CLICKED);
+    agreement_line(f, "not in the log", g->row, g->n, NOT_IN_LOG);
     if (g->n) qsort(g->row, g->n, sizeof *g->row, by_popularity);
     for (size_t i = 0; i < 10 && g->n >= 10; i++) {
         size_t begin = g->n * i / 10, end = g->n * (i + 1) / 10;
@@ -398,16 +408,17 @@ static int run_label_agreement(job *j) {
     agreement g;
     bool ok;
     memset(&g, 0, sizeof g);
+    if (!strcmp(j->arg[0], "-") && !strcmp(j->arg[1], "-")) return usage("label agreement: standard input is one file, not two");
     ok = output_open(&j->out, j->o.output) &&
          (!j->arg[2] || agreement_read(j, j->arg[2], LOG_COLUMNS, agreement_log, &g)) &&
          agreement_read(j, j->arg[0], labels, agreement_chunk, &g);
-    g.second = true;
+    g.source = 1;
     ok = ok && agreement_read(j, j->arg[1], labels, agreement_chunk, &g);
     if (ok && !g.n) ok = fail(j->arg[1], 0, "has no pair of %s", j->arg[0]);
     if (ok) agreement_print(j, &g, j->arg[2] != NULL);
     ok = ok && output_commit(&j->out);
     if (ok) note(NULL, "%lld and %lld rows, %zu pairs in both", (long long)g.rows[0], (long long)g.rows[1], g.n);
-    free(g.first.at);
+    for (int i = 0; i < 2; i++) free(g.label[i].at);
     free(g.clicks.at);
     free(g.items.at);
     free(g.row);

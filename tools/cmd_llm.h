@@ -10,7 +10,14 @@ static const char LLM_PROMPT[] =        // the paper's
     "not by giving ONLY yes or no answer";
 static const char LLM_PAIR[] = "keyphrase title category*";
 
-typedef struct prompts { char text[1 << 16]; pair_map seen; int64_t rows, again, bytes; } prompts;
+typedef struct prompts {
+    char text[1 << 16];
+    uint32_t about;                     // of the text and the model: answers to another prompt are no answers to this
+    pair_map seen;
+    int64_t rows, again, bytes;
+} prompts;
+
+static const char *asked_model(const job *j) { return j->o.llm ? j->o.llm : "mixtral-8x7b-instruct"; }
 
 static bool prompts_template(const job *j, prompts *p) {
     FILE *f = j->o.prompt ? fopen(j->o.prompt, "rb") : NULL;
@@ -30,8 +37,10 @@ static bool prompts_template(const job *j, prompts *p) {
 // keyphrase TAB title, perhaps TAB category, which is else empty.
 static bool pair_columns(const reader *r, int32_t i, kpd_text *column) {
     int n = split_columns(r, i, column, 3);
+    if (n != 2 && n != 3)
+        return fail(r->name, r->line[i], "%d columns, expected keyphrase TAB title, perhaps TAB category", n);
     if (n == 2) column[2] = hf_after(column[1], column[1].size);
-    return n == 2 || n == 3 || fail(r->name, r->line[i], "%d columns, expected keyphrase TAB title, perhaps TAB category", n);
+    return (column[0].size && column[1].size) || fail(r->name, r->line[i], "an empty keyphrase or title");
 }
 
 // As the inside of a JSON string; what is not UTF-8 becomes U+FFFD.
@@ -81,10 +90,10 @@ static bool prompts_chunk(job *j, void *state) {
         p->again += known->line != 0;
         if (known->line) continue;
         known->line = j->text.line[i];
-        fprintf(f, "{\"custom_id\": \"kpd-%016llx\", \"method\": \"POST\", \"url\": \"/v1/chat/completions\", ",
-                (unsigned long long)hash);
+        fprintf(f, "{\"custom_id\": \"kpd-%016llx-%08x\", \"method\": \"POST\", \"url\": \"/v1/chat/completions\", ",
+                (unsigned long long)hash, (unsigned)p->about);
         fputs("\"body\": {\"model\": \"", f);
-        put_json(f, hf_text(j->o.llm ? j->o.llm : "mixtral-8x7b-instruct"));
+        put_json(f, hf_text(asked_model(j)));
         fputs("\", \"messages\": [{\"role\": \"user\", \"content\": \"", f);
         put_prompt(f, p, column);
         fprintf(f, "\"}], \"temperature\": 0, \"max_tokens\": %d%s}}\n", j->o.answer_tokens ? (int)j->o.answer_tokens : 8,
@@ -96,8 +105,9 @@ static bool prompts_chunk(job *j, void *state) {
 static int run_llm_prompts(job *j) {
     prompts *p = (prompts *)job_alloc(j, 1, sizeof *p);
     bool ok;
-    if (!p) return BAD_DATA;
-    ok = prompts_template(j, p) && output_open(&j->out, j->o.output) && open_columns(j, j->arg[0], LLM_PAIR) &&
+    if (!p || !prompts_template(j, p)) return BAD_DATA;
+    p->about = (uint32_t)text_hash(text_hash(0, hf_text(p->text)), hf_text(asked_model(j)));
+    ok = output_open(&j->out, j->o.output) && open_columns(j, j->arg[0], LLM_PAIR) &&
          each_chunk(j, "pairs", prompts_chunk, p) && output_commit(&j->out);
     if (ok) note(NULL, "%lld pairs: %zu prompts of %.0f bytes on average, %lld pairs again", (long long)p->rows, p->seen.n,
                  p->seen.n ? (double)p->bytes / (double)p->seen.n : 0, (long long)p->again);
@@ -123,12 +133,27 @@ static size_t at_mark(kpd_text t) {
     return c[0] == 0xEF && c[1] == 0xBC && c[2] > 0x80 && c[2] < 0x90 ? 3 : 0;
 }
 
-// The next word, lower-cased as far as it is ASCII; empty at the end. What does not fit is cut.
+// The lower case of a code point of Latin, Greek or Cyrillic: those of two bytes in UTF-8, as are theirs.
+static unsigned lower_letter(unsigned c) {
+    bool pairs_odd = (c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E);      // the capital of a pair is the odd one
+    if ((c >= 0xC0 && c <= 0xDE && c != 0xD7) || (c >= 0x391 && c <= 0x3AB) || (c >= 0x410 && c <= 0x42F)) return c + 32;
+    if (c >= 0x400 && c <= 0x40F) return c + 80;
+    if (c < 0x100 || c > 0x17E || c == 0x130 || c == 0x131 || c == 0x138 || c == 0x149 || c == 0x178) return c;
+    return pairs_odd ? c + c % 2 : c | 1;
+}
+
+// The next word in lower case; empty at the end. What does not fit is cut.
 static void next_word(kpd_text *t, char out[32]) {
     size_t n = 0;
     while (t->size && (at_mark(*t) || !in_word(*t->data))) *t = hf_after(*t, at_mark(*t) ? at_mark(*t) : 1);
-    for (; t->size && !at_mark(*t) && in_word(*t->data); *t = hf_after(*t, 1))
-        if (n < 31) out[n++] = (char)(*t->data >= 'A' && *t->data <= 'Z' ? *t->data + 32 : *t->data);
+    while (t->size && !at_mark(*t) && in_word(*t->data)) {
+        const unsigned char *c = (const unsigned char *)t->data;
+        bool two = c[0] >= 0xC3 && c[0] < 0xD2 && t->size > 1 && (c[1] & 0xC0) == 0x80;
+        unsigned low = two ? lower_letter((unsigned)(c[0] & 31) << 6 | (c[1] & 63u)) : 0;
+        if (two && n < 30) { out[n++] = (char)(0xC0 | low >> 6); out[n++] = (char)(0x80 | (low & 63)); }
+        else if (!two && n < 31) out[n++] = (char)(c[0] >= 'A' && c[0] <= 'Z' ? c[0] + 32 : c[0]);
+        *t = hf_after(*t, two ? 2 : 1);
+    }
     out[n] = 0;
 }
 
@@ -145,6 +170,37 @@ static bool is_listed(const char *list, const char *word) {
 
 static const char *yes_words(const job *j) { return j->o.yes ? j->o.yes : "yes"; }
 static const char *no_words(const job *j) { return j->o.no ? j->o.no : "no"; }
+
+// The words of --yes or --no in lower case, with commas; `out` becomes the option.
+static bool listed_words(const char *name, const char **list, char out[400]) {
+    const char *at = *list;
+    size_t n = 0;
+    while (at) {
+        const char *comma = strchr(at, ',');
+        kpd_text t;
+        char word[32], more[32];
+        t.data = at; t.size = comma ? (size_t)(comma - at) : strlen(at);
+        next_word(&t, word);
+        next_word(&t, more);
+        if (!word[0] || more[0] || n + strlen(word) + 2 > 400)
+            return usage("%s %s: expected words with commas between them", name, *list) == DONE;
+        n += (size_t)snprintf(out + n, 400 - n, "%s%s", n ? "," : "", word);
+        at = comma ? comma + 1 : NULL;
+    }
+    if (*list) *list = out;
+    return true;
+}
+
+// Whether two lists have a word in common, which then says nothing.
+static bool share_a_word(const char *a, const char *b) {
+    for (char word[32]; *a; a += *a == ',') {
+        size_t n = strcspn(a, ",");
+        snprintf(word, sizeof word, "%.*s", (int)n, a);
+        if (is_listed(b, word)) return true;
+        a += n;
+    }
+    return false;
+}
 
 // The first word tells, or else the only one of both kinds that stands anywhere. What was thought before counts for nothing.
 static llm_verdict read_verdict(const job *j, kpd_text t) {
@@ -202,6 +258,8 @@ static bool read_probability(const job *j, const hf_json *x, int32_t tokens, flo
 typedef struct answers {
     pair_map said;                      // by pair: the answer's line, the label, and 1 once its pair was met
     bad_rows bad;
+    double price[2];                    // of a million tokens asked, and answered
+    uint64_t about; int64_t about_line; // of the prompt that the first answers, and where that stands
     int64_t n, verdict[N_VERDICTS], failed, again, hard, pairs, labels, unanswered, prompt_tokens, answer_tokens;
 } answers;
 
@@ -217,20 +275,32 @@ static void count_tokens(const hf_json *x, int32_t usage, const char *key, int64
     if (n >= 0 && x->node[n].type == HF_NUMBER && x->node[n].exact && x->node[n].integer > 0) *sum += x->node[n].integer;
 }
 
+// kpd-PAIR-PROMPT in hexadecimal digits.
+static bool answer_id(kpd_text id, uint64_t *pair, uint64_t *about) {
+    char text[32], *end = text, *rest = text;
+    if (id.size != 29 || !hf_starts(id, "kpd-") || id.data[20] != '-') return false;
+    memcpy(text, id.data, 29);
+    text[20] = text[29] = 0;
+    *pair = strtoull(text + 4, &end, 16);
+    *about = strtoull(text + 21, &rest, 16);
+    return end == text + 20 && rest == text + 29 && *pair;
+}
+
 // What a line says: its pair, and the label where there is one.
 static bool answer_read(const job *j, answers *a, const hf_json *x, int64_t line, kpd_text row) {
     static const char *const why[] = {"", "", "refused", "neither yes nor no"};
     int32_t id = hf_get(x, 0, "custom_id"), body = hf_get(x, hf_get(x, 0, "response"), "body");
     int32_t choice = json_first(x, hf_get(x, body, "choices")), content = hf_get(x, hf_get(x, choice, "message"), "content");
-    char digits[24] = "", *end = digits;
     pair_entry *p;
     llm_verdict v;
     float label;
-    uint64_t hash;
-    if (id >= 0 && x->node[id].type == HF_STRING && x->node[id].string.size == 20 && hf_starts(x->node[id].string, "kpd-"))
-        memcpy(digits, x->node[id].string.data + 4, 16);
-    hash = strtoull(digits, &end, 16);
-    if (end != digits + 16) return bad_row(j, &a->bad, line, row, "has no custom_id of `kpd llm prompts`");
+    uint64_t hash, about;
+    if (id < 0 || x->node[id].type != HF_STRING || !answer_id(x->node[id].string, &hash, &about))
+        return bad_row(j, &a->bad, line, row, "has no custom_id of `kpd llm prompts`");
+    if (!a->about_line) { a->about = about; a->about_line = line; }
+    if (a->about != about)
+        return bad_row(j, &a->bad, line, row, "answers another prompt, or is of another model, than line %lld",
+                       (long long)a->about_line);
     a->n++;
     count_tokens(x, hf_get(x, body, "usage"), "prompt_tokens", &a->prompt_tokens);
     count_tokens(x, hf_get(x, body, "usage"), "completion_tokens", &a->answer_tokens);
@@ -297,6 +367,7 @@ static bool answers_pairs(job *j, void *state) {
 }
 
 // Answers whose question is not among the pairs.
+// They count for no answer.
 static bool answers_stray(const job *j, answers *a) {
     kpd_text none = {"", 0};
     int64_t first = 0;
@@ -304,6 +375,7 @@ static bool answers_stray(const job *j, answers *a) {
         const pair_entry *p = &a->said.at[i];
         if (!p->hash || p->count > 0) continue;
         if (a->bad.out.file && !bad_row(j, &a->bad, p->line, none, "answers no pair of %s", j->arg[0])) return false;
+        a->verdict[p->value >= 0.5f ? ANSWER_YES : ANSWER_NO]--;
         if (!first || p->line < first) first = p->line;
     }
     return !first || a->bad.out.file || fail(j->arg[1], first, "answers no pair of %s", j->arg[0]);
@@ -323,13 +395,30 @@ static bool answers_run(job *j, answers *a) {
     if (j->o.soft && a->hard) note(NULL, "%lld answers have no probability of yes and no, and are 0 or 1", (long long)a->hard);
     note(NULL, "%lld pairs: %lld labels, %lld without an answer; %lld tokens asked, %lld answered", (long long)a->pairs,
          (long long)a->labels, (long long)a->unanswered, (long long)a->prompt_tokens, (long long)a->answer_tokens);
+    if (j->o.price)
+        note(NULL, "they cost %.6g", (a->price[0] * (double)a->prompt_tokens + a->price[1] * (double)a->answer_tokens) / 1e6);
     return true;
+}
+
+static bool answers_price(const job *j, answers *a) {
+    char *end = NULL;
+    if (!j->o.price) return true;
+    a->price[0] = strtod(j->o.price, &end);
+    if (end != j->o.price && *end == ',') a->price[1] = strtod(end + 1, &end);
+    else end = NULL;
+    if (end && end[-1] != ',' && !*end && a->price[0] >= 0 && a->price[1] >= 0 && isfinite(a->price[0] + a->price[1])) return true;
+    return usage("--price %s: expected two numbers with a comma, of a million tokens asked, and answered", j->o.price) == DONE;
 }
 
 static int run_llm_answers(job *j) {
     answers a;
+    char yes[400], no[400];
     bool ok;
     memset(&a, 0, sizeof a);
+    if (!answers_price(j, &a)) return BAD_USAGE;
+    if (!listed_words("--yes", &j->o.yes, yes) || !listed_words("--no", &j->o.no, no)) return BAD_USAGE;
+    if (share_a_word(yes_words(j), no_words(j))) return usage("llm answers: --yes and --no have a word in common");
+    if (!strcmp(j->arg[0], "-") && !strcmp(j->arg[1], "-")) return usage("llm answers: standard input is one file, not two");
     ok = answers_run(j, &a);
     if (!ok) output_abandon(&a.bad.out);
     free(a.said.at);

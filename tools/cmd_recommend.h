@@ -8,7 +8,8 @@ typedef struct earlier {
     pair_map items;                     // line = the item's row there, from 1
     char *text; size_t size, capacity;  // its lists: rank TAB keyphrase ... and a line's end, of all items one after the other
     size_t *begin, rows, room;          // [items + 1] where an item's list begins; so many are known
-    int64_t n_items, kept, looked_at, stale;    // of those kept, how many were made anew to see, and are other lists now
+    int64_t n_items, kept, empty, looked_at, stale;     // of those kept, how many have no list, were made anew to see, and are
+                                        // other lists now
 } earlier;
 
 enum { LOOK_EACH = 64 };                // of the lists that are kept
@@ -69,7 +70,8 @@ static int64_t earlier_row(const earlier *x, const reader *r, int32_t i) {
 }
 
 // The list of an earlier row, now of item `item`.
-static void print_earlier(const job *j, const earlier *x, int64_t row, int64_t item) {
+static void print_earlier(const job *j, earlier *x, int64_t row, int64_t item) {
+    x->empty += x->begin[row - 1] == x->begin[row];
     for (size_t at = x->begin[row - 1], end = x->begin[row], n; at < end; at += n) {
         n = (size_t)((const char *)memchr(x->text + at, '\n', end - at) + 1 - (x->text + at));
         fprintf(j->out.file, "%lld\t", (long long)item);
@@ -84,10 +86,11 @@ static void share_of(int64_t k, int64_t n, double out[3]) {
     out[0] = p; out[1] = middle > half ? middle - half : 0; out[2] = middle + half < 1 ? middle + half : 1;
 }
 
-static void earlier_say(const earlier *x, int64_t items) {
+static void earlier_say(const job *j, const earlier *x, int64_t items) {
     double share[3];
     note(NULL, "%lld of %lld items are new or have changed, the others keep their lists", (long long)(items - x->kept),
          (long long)items);
+    if (x->empty) note(j->o.earlier_lists, "%lld of these have no list there; is the file whole?", (long long)x->empty);
     if (!x->looked_at) return;
     share_of(x->stale, x->looked_at, share);
     note(NULL, "of %lld kept lists that were made anew to see, %lld would now be others: %.1f %% [%.1f, %.1f] of the kept are stale",
@@ -239,7 +242,7 @@ static bool recommend(job *j, phrases *p, recommender *r) {
     r->row = (int64_t *)job_alloc(j, CHUNK_LINES, sizeof *r->row);
     if (!r->in || !r->out || !r->counts || !r->line || !r->row) return false;
     if (!each_chunk(j, "items", recommend_chunk, r) || !output_commit(&j->out)) return false;
-    if (j->o.earlier_items) earlier_say(&r->before, j->count.done);
+    if (j->o.earlier_items) earlier_say(j, &r->before, j->count.done);
     if (j->out.path) say("%s: keyphrases for %lld items", j->out.path, (long long)j->count.done);
     return true;
 }

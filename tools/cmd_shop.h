@@ -55,17 +55,28 @@ static bool simulate_desc(const job *j, shop_desc *d) {
     return true;
 }
 
-static bool simulate_files(job *j, const shop *s, const char *dir) {
-    char path[4200];
-    for (int i = 0; shop_get_file(i).name; i++)
-        if (!may_fill(dir, shop_get_file(i).name, j->o.force != 0)) return false;
-    for (int i = 0; shop_get_file(i).name; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, shop_get_file(i).name);
-        if (!output_open(&j->out, path)) return false;
-        if (!shop_get_file(i).write(s, j->out.file)) return output_failed(&j->out);
-        if (!output_commit(&j->out)) return false;
+enum { SHOP_FILES = 24, SHOP_PATH = 4200 };
+
+static bool simulate_write(output *to, char (*path)[SHOP_PATH], const shop *s, const char *dir) {
+    bool ok = true;
+    int n = 0;
+    for (; ok && shop_get_file(n).name; n++) {
+        snprintf(path[n], SHOP_PATH, "%s/%s", dir, shop_get_file(n).name);
+        ok = output_open(&to[n], path[n]) && ((shop_get_file(n).write(s, to[n].file) && flushed(to[n].file)) || output_failed(&to[n]));
     }
-    return true;
+    for (int i = 0; ok && i < n; i++) ok = output_commit(&to[i]);
+    return ok;
+}
+
+// All are written before one takes its place: files of two shops in one folder would be wrong in silence.
+static bool simulate_files(job *j, const shop *s, const char *dir) {
+    output *to = (output *)job_alloc(j, SHOP_FILES, sizeof *to);
+    char (*path)[SHOP_PATH] = (char (*)[SHOP_PATH])job_alloc(j, SHOP_FILES, sizeof *path);
+    bool ok = to && path;
+    for (int i = 0; ok && shop_get_file(i).name; i++) ok = i < SHOP_FILES && may_fill(dir, shop_get_file(i).name, j->o.force != 0);
+    ok = ok && simulate_write(to, path, s, dir);
+    for (int i = 0; to && !ok && i < SHOP_FILES; i++) output_abandon(&to[i]);
+    return ok;
 }
 
 static void simulate_report(const shop *s, const char *dir) {

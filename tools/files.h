@@ -57,7 +57,7 @@ typedef struct files_output {
 } files_output;
 
 // What files_interrupted removes: two outputs of a command, or one of each stage that runs. A pointer is stored in one piece.
-enum { FILES_PENDING = 20 };
+enum { FILES_PENDING = 32 };
 static const char *volatile files_pending[FILES_PENDING];
 
 // Puts a path in place of another; NULL is of a free place.

@@ -282,8 +282,9 @@ static const command COMMANDS[] = {
      "how far two sources of labels agree",
      "label agreement FIRST SECOND [LOG] [-o OUT.tsv] [--format F]",
      "Prints how far the labels of two sources agree on the pairs that both have: n, the four counts, per cent, and Cohen's\n"
-     "kappa, which is 0 for chance. A line: keyphrase TAB title TAB category TAB label, yes from .5 on. With the LOG of\n"
-     "`label ctr` also on pairs that were clicked and on those that were not, and by tenths of an item's impressions.\n\n"
+     "kappa, which is 0 for chance. A line: keyphrase TAB title TAB category TAB label, yes from .5 on; a pair that comes again\n"
+     "counts once. With the LOG of `label ctr` also on pairs that were clicked, that were shown and not clicked, and that it\n"
+     "does not have, and by tenths of an item's impressions.\n\n"
      "    kpd label agreement llm.tsv sr.tsv log.tsv"},
     {NULL, "llm prompts", run_llm_prompts, 0, 1,
      "-o --prompt --llm --answer-tokens --logprobs --columns --join --format",
@@ -296,16 +297,16 @@ static const command COMMANDS[] = {
      "relevant for cpc targeting or not by giving ONLY yes or no answer. tools/llm_run.py asks a server of this interface.\n\n"
      "    kpd llm prompts pairs.tsv -o prompts.jsonl --llm mixtral-8x7b-instruct\n"
      "    python3 tools/llm_run.py prompts.jsonl answers.jsonl --url http://localhost:8000"},
-    {NULL, "llm answers", run_llm_answers, 2, 2, "-o --yes --no --soft --bad --columns --join --format",
+    {NULL, "llm answers", run_llm_answers, 2, 2, "-o --yes --no --soft --price --bad --columns --join --format",
      "labels out of a language model's answers",
-     "llm answers PAIRS ANSWERS.jsonl [-o OUT.tsv] [--yes WORDS] [--no WORDS] [--soft] [--bad FILE]\n"
-     "                [--columns WORDS] [--join ITEMS] [--format F]",
+     "llm answers PAIRS ANSWERS.jsonl [-o OUT.tsv] [--yes WORDS] [--no WORDS] [--soft] [--price IN,OUT]\n"
+     "                [--bad FILE] [--columns WORDS] [--join ITEMS] [--format F]",
      "Writes keyphrase TAB title TAB category TAB label for each pair that has an answer. The first word tells, in any case;\n"
      "or else, if only one of both kinds stands in the answer, that one; what stands before </think> does not count.\n"
      "Refusals, what is neither, and failed requests are counted, so are tokens. --soft: the label is the probability of yes\n"
-     "against no at the first token that is one of them, where the answers have logprobs. A line that is no JSON, an answer to none of\n"
-     "the pairs, a second answer that contradicts: the first is an error, or with --bad all go there, as do refusals (line\n"
-     "TAB why TAB the line). At most 100 bytes an answer are held.\n\n"
+     "against no at the first token that is one of them, where the answers have logprobs. A line that is no JSON, an answer to\n"
+     "none of the pairs or to another prompt, a second answer that contradicts: the first is an error, or with --bad all go\n"
+     "there, as do refusals (line TAB why TAB the line, if it is still known). At most 100 bytes an answer are held.\n\n"
      "    kpd llm answers pairs.tsv answers.jsonl -o llm.tsv --bad unclear.tsv"},
     {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased --columns --format",
      "a WordPiece vocabulary out of texts",

@@ -23,30 +23,31 @@ import urllib.error
 import urllib.request
 
 
-def numbered(path):
-    """The JSON objects of a file, with their lines."""
+def numbered(path, key, cut=False):
+    """The JSON objects of a file, which have a custom_id and that key. cut: a last line without its end is passed over."""
     with open(path, "rb") as f:
         for number, line in enumerate(f, 1):
+            if cut and not line.endswith(b"\n"):
+                if not b'{"custom_id": "'.startswith(line[:15]):
+                    sys.exit(f"llm_run: {path}:{number}: not half an answer; is this a file of answers?")
+                return
             try:
                 row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("custom_id"), str):
-                    raise ValueError("no object with a custom_id")
+                if not isinstance(row, dict) or not isinstance(row.get("custom_id"), str) or not isinstance(row.get(key), dict):
+                    raise ValueError(f"no object with a custom_id and {key}")
             except ValueError as e:
                 sys.exit(f"llm_run: {path}:{number}: {e}")
             yield row
 
 
 def answered(path):
-    """The ids that have an answer; what follows the last whole line is cut off."""
+    """The ids that have an answer. If all lines are answers, half a one at the end is cut off."""
     if not os.path.exists(path):
         return set()
+    known = {row["custom_id"] for row in numbered(path, "response", cut=True) if row["response"].get("status_code") == 200}
     with open(path, "r+b") as f:
-        end = 0
-        for line in f:
-            if line.endswith(b"\n"):
-                end += len(line)
-        f.truncate(end)
-    return {row["custom_id"] for row in numbered(path) if (row.get("response") or {}).get("status_code") == 200}
+        f.truncate(sum(len(line) for line in f if line.endswith(b"\n")))
+    return known
 
 
 class Server:
@@ -141,13 +142,18 @@ def main():
     p.add_argument("--timeout", type=float, default=120.0, help="seconds for an answer (120)")
     p.add_argument("--limit", type=int, help="ask no more than so many")
     a = p.parse_args()
-    if a.parallel < 1 or a.retries < 0:
-        p.error("--parallel from 1, --retries from 0")
+    if a.parallel < 1 or a.retries < 0 or (a.limit is not None and a.limit < 0):
+        p.error("--parallel from 1, --retries and --limit from 0")
+    if not a.url.startswith(("http://", "https://")):
+        p.error(f"--url {a.url}: expected http://... or https://...")
+    if os.path.exists(a.answers) and os.path.samefile(a.prompts, a.answers):
+        p.error(f"{a.answers} is both, prompts and answers")
     known = answered(a.answers)
-    n = sum(row["custom_id"] not in known for row in numbered(a.prompts))
+    asked = {row["custom_id"] for row in numbered(a.prompts, "body")}
+    n = len(asked - known)
     n = n if a.limit is None else min(n, a.limit)
-    rows = itertools.islice((row for row in numbered(a.prompts) if row["custom_id"] not in known), n)
-    sys.stderr.write(f"{len(known)} answered before, {n} to ask\n")
+    rows = itertools.islice((row for row in numbered(a.prompts, "body") if row["custom_id"] not in known), n)
+    sys.stderr.write(f"{len(known & asked)} answered before, {n} to ask\n")
     with open(a.answers, "a", encoding="utf-8") as out:
         try:
             return 1 if run(a, rows, n, out) else 0
@@ -157,4 +163,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as e:
+        sys.exit(f"llm_run: {e.filename or ''}: {e.strerror}")
