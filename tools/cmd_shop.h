@@ -194,6 +194,44 @@ static bool open_shop(job *j, const char *dir, shop **out) {
     return read_shop(path, &d) && output_open(&j->out, j->o.output) && create_shop(j, path, &d, out);
 }
 
+// The k keyphrases with the highest score for an item, the highest first; of equal ones the first of the shop.
+typedef struct oracle_phrase { double score; int32_t query; } oracle_phrase;
+
+static void oracle_list(const shop *s, judge_by by, int32_t item, int32_t k, oracle_phrase *best) {
+    int32_t n = 0;
+    for (int32_t q = 0; q < shop_n_queries(s); q++) {
+        double score = judge_score(s, by, item, q);
+        int32_t at;
+        if (n == k && !(score > best[n - 1].score)) continue;
+        for (at = n < k ? n++ : n - 1; at > 0 && score > best[at - 1].score; at--) best[at] = best[at - 1];
+        best[at].query = q;
+        best[at].score = score;
+    }
+}
+
+static int run_oracle(job *j) {
+    shop *s = NULL;
+    int32_t k = j->o.k ? j->o.k : 10;
+    bool ok = open_shop(j, j->arg[0], &s);
+    oracle_phrase *best;
+    if (ok && k > shop_n_queries(s)) k = shop_n_queries(s);
+    best = (oracle_phrase *)job_alloc(j, (size_t)k, sizeof *best);
+    ok = ok && best;
+    start(j, "items");
+    for (int32_t i = 0; ok && i < shop_n_test_items(s); i++) {
+        oracle_list(s, (judge_by)j->o.by, shop_n_items(s) + i, k, best);
+        for (int32_t r = 0; r < k; r++)
+            fprintf(j->out.file, "%d\t%d\t%s\t%.9g\t-\n", (int)i, (int)r + 1, shop_phrase(s, best[r].query),
+                    best[r].score);
+        progress(j, 1, i + 1, shop_n_test_items(s));
+        ok = output_ok(&j->out);
+    }
+    ok = ok && output_commit(&j->out);
+    if (ok && j->out.path) say("%s: lists of %d for %d items", j->out.path, (int)k, (int)shop_n_test_items(s));
+    shop_destroy(s);
+    return ok ? DONE : BAD_DATA;
+}
+
 static int run_judge(job *j) {
     shop *s = NULL;
     bool ok = open_shop(j, j->arg[0], &s) && judge_files(j, s) && output_commit(&j->out);

@@ -448,6 +448,13 @@ static const command COMMANDS[] = {
      "keyphrase TAB title TAB category TAB score, as `kpd label agreement` reads it.\n\n"
      "    kpd recommend s.kpd - k.kpi shop/test_items.tsv -o r.tsv\n"
      "    kpd simulate judge shop r.tsv --by llm -o llm.tsv"},
+    {NULL, "simulate oracle", run_oracle, 1, 1, "-o --by -k",
+     "the best lists that there can be by a shop's judge",
+     "simulate oracle DIR [-o LISTS.tsv] [--by truth|text|llm|tuned|sr|filter] [-k K]",
+     "For each of test_items.tsv the K (10) keyphrases to which a judge of `kpd simulate judge` gives most, as `kpd recommend`\n"
+     "prints them: what the figures of lists can be at best. By text it is a ceiling for whoever sees no picture. Every\n"
+     "keyphrase is tried: some 2 us each.\n\n"
+     "    kpd simulate oracle shop --by text -k 20 -o ceiling.tsv"},
     {NULL, "simulate sell", run_sell, 2, 2, "-o --against --threshold",
      "an A/B test of recommendations: adoption, clicks, sales",
      "simulate sell DIR LISTS.tsv[,...] [--against LISTS2.tsv[,...]] [--threshold T] [-o TABLE.tsv]",

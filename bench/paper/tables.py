@@ -25,6 +25,7 @@ PAPER2 = {  # KP, pass rate, Pass@5, 10, 15, 20
     "llm+ctr+kd": (12, .71, .68, .60, .55, .52), "llm+sr+ctr+kd": (11, .70, .67, .59, .54, .51),
     "llm+sr+kd": (12, .51, .47, .42, .41, .39), "llm+kd": (11, .49, .36, .35, .33, .32),
     "llm": (11, .61, .45, .41, .38, .35), "tuned": None, "ctr": (7, .60, .51, .42, .37, .34), "llm+ctr": None, "llm+mined+kd": None}
+CEILINGS = {"oracle-text": "oracle of the texts", "oracle-truth": "oracle"}
 PAPER3 = {  # recall, precision, F1
     "large": (.92, .81, .86), "distilled": (.92, .78, .85), "foreign": (.91, .76, .83), "small": None, "random": None}
 NAMES3 = {"large": "large, shop's texts (eBERT)", "distilled": "small, distilled from it (microBERT)",
@@ -117,6 +118,31 @@ def served(folder, students):
     table(["labels", "KP", "PR, LLM", "less LLM+CTR+KD's", "PR, truth", "less LLM+CTR+KD's", "KP, paper", "PR, paper"], rows)
 
 
+def recommended(folder, students):
+    figures = ("uniqueness", "head", "tail", "novel")
+    tables = tables_of(PAPER2, students, folder + "/auction/{}.truth.tsv")
+    tables.update(tables_of(CEILINGS, [], folder + "/auction/{}.truth.tsv"))
+    if any("head" in t for t in tables.values()):
+        print("**What is recommended**: different keyphrases over recommended ones, all of 20 an item; of these the shares of the "
+              "tenth of the\nkeyphrases with the most impressions, of the half with the fewest, and of those that nobody clicked.\n")
+        table(["labels", "uniqueness", "head", "tail", "novel"],
+              [[CEILINGS.get(n, n.upper()), number(t["uniqueness"][0])] + [interval(t[f]) for f in figures[1:]]
+               for n, t in tables.items()])
+
+
+def popularity(folder):
+    ctr, kd = (read(f"{folder}/popularity/{n}.tsv") for n in ("llm+ctr", "llm+ctr+kd"))
+    if not ctr or not kd:
+        return
+    print("**By how much an item is shown**, in tenths of the items, the first being shown least: Pass@10 under the truth of the "
+          "students, and\nwhat the LLM's labels (LLM+CTR less CTR) and then distillation (LLM+CTR+KD less LLM+CTR) add to it.\n")
+    rows = []
+    for tenth in range(1, 11):
+        a, b = ctr[f"pass@10, tenth {tenth}"], kd[f"pass@10, tenth {tenth}"]
+        rows.append([str(tenth), interval(a[3:6]), interval(a[:3]), interval(b[:3]), interval(a[6:9]), interval(b[6:9])])
+    table(["tenth", "CTR", "LLM+CTR", "LLM+CTR+KD", "labels add", "distillation adds"], rows)
+
+
 def sales(folder, students):
     figures = ("gmb", "roas", "adopted", "adoption", "spend")
     tables = {n: t for n, t in tables_of(PAPER2, students, folder + "/sales/{}.tsv").items() if n != "ctr"}
@@ -132,17 +158,21 @@ def table2(folder, students):
     figures = ["pr", "pass@5", "pass@10", "pass@15", "pass@20"]
     for by in ("llm", "truth"):
         tables = tables_of(PAPER2, students, f"{folder}/auction/{{}}.{by}.tsv")
-        change = differences(tables, "pass@10", "llm+ctr+kd")
-        rows = [[name.upper(), interval(t["kp"], 0)] + [interval(t[f]) for f in figures] + [change.get(name, "-")] +
-                ([" / ".join(paper(PAPER2[name], i, 2 if i else 0) for i in range(6))] if by == "llm" else [])
+        change = {f: differences(tables, f, "llm+ctr+kd") for f in ("pr", "pass@10")}
+        tables.update(tables_of(CEILINGS, [], f"{folder}/auction/{{}}.{by}.tsv"))
+        rows = [[CEILINGS.get(name, name.upper()), interval(t["kp"], 0), interval(t["pr"]), change["pr"].get(name, "-")] +
+                [interval(t[f]) for f in figures[1:]] + [change["pass@10"].get(name, "-")] +
+                ([" / ".join(paper(PAPER2.get(name), i, 2 if i else 0) for i in range(6))] if by == "llm" else [])
                 for name, t in tables.items()]
         print(f"**Table 2, by the {'LLM' if by == 'llm' else 'truth'}.** KP, the median of an item's keyphrases that pass the "
-              "search engine's filter; PR, the share of them\nthat the judge passes; Pass@k, of the first k before the filter; "
-              "Pass@10 less that of LLM+CTR+KD"
+              "search engine's filter; PR, the share of them\nthat the judge passes, and less that of LLM+CTR+KD; Pass@k, of the "
+              "first k before the filter; Pass@10 less\nthat of LLM+CTR+KD"
               f"{'; the paper (KP / PR / Pass@5 / 10 / 15 / 20)' if by == 'llm' else ''}.\n")
-        table(["labels", "KP", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20", "Pass@10 - LLM+CTR+KD's"] +
+        table(["labels", "KP", "PR", "PR - LLM+CTR+KD's", "Pass@5", "Pass@10", "Pass@15", "Pass@20", "Pass@10 - LLM+CTR+KD's"] +
               (["paper"] if by == "llm" else []), rows)
     served(folder, students)
+    recommended(folder, students)
+    popularity(folder)
     tables = tables_of(PAPER2, students, folder + "/auction/{}.judges.tsv")
     rows = [[name.upper()] + [interval(t[f][6:9]) for f in figures] for name, t in tables.items()]
     sales(folder, students)
