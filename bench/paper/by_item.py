@@ -6,8 +6,11 @@ Items without a yes, or with nothing else, are left out. Here the query of the t
 import sys
 
 items = {}
-for line in open(sys.argv[1], encoding="utf-8"):
-    keyphrase, title, category, label = line.rstrip("\n").split("\t")
+for number, line in enumerate(open(sys.argv[1], encoding="utf-8"), 1):
+    cells = line.rstrip("\n").split("\t")
+    if len(cells) != 4:
+        sys.exit(f"by_item.py: {sys.argv[1]}:{number}: {len(cells)} columns, expected keyphrase, title, category, label")
+    keyphrase, title, category, label = cells
     items.setdefault((title, category), []).append((keyphrase, label))
 print("query\tkeyphrase\ttitle\tcategory\tlabel")
 for (title, category), pairs in items.items():

@@ -2,6 +2,7 @@
 and clicks; or those of real pairs, of what real.ini left.
 
     python3 tables.py FOLDER [STUDENT ...]
+    python3 tables.py --worlds FOLDER ...    # what make paper left of several worlds, side by side
 
 Of the students that are named, or of all. Table 1 compares F1 with that of the last, or with Pearson's; table 2 with
 LLM+CTR+KD's.
@@ -180,6 +181,17 @@ def table2(folder, students):
     table(["labels", "PR", "Pass@5", "Pass@10", "Pass@15", "Pass@20"], rows)
 
 
+def worlds(folders):
+    name = {f: "world " + (f.rstrip("/").partition(".world")[2] or "3") for f in folders}
+    for figure, what in (("pass@10", "Pass@10"), ("pr", "PR, behind the search engine's filter")):
+        tables = {f: tables_of(PAPER2, ["llm+ctr+kd", "llm", "llm+ctr", "ctr"], f + "/auction/{}.truth.tsv") for f in folders}
+        change = {f: differences(t, figure, "llm+ctr+kd") for f, t in tables.items()}
+        print(f"{what}, by the truth, and less that of LLM+CTR+KD.\n")
+        table(["labels"] + [cell for f in folders for cell in (name[f], "less LLM+CTR+KD's")],
+              [[n.upper()] + [cell for f, t in tables.items() for cell in (interval(t[n][figure]), change[f].get(n, "-"))]
+               for n in ("llm+ctr+kd", "llm", "llm+ctr", "ctr")])
+
+
 def last_dev(path):
     """What the last look at dev saw, as metrics.tsv has it"""
     if not os.path.exists(path):
@@ -258,7 +270,13 @@ def real(folder):
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    if os.path.exists(sys.argv[1] + "/pairs/overlap.tsv"):
+    folders = sys.argv[2:] if sys.argv[1] == "--worlds" else sys.argv[1:2]
+    for one in folders:
+        if not os.path.isdir(one + "/auction") and not os.path.isdir(one + "/pairs"):
+            sys.exit(f"tables.py: {one}: there are no figures of `kpd run` here")
+    if sys.argv[1] == "--worlds":
+        worlds(folders)
+    elif os.path.exists(sys.argv[1] + "/pairs/overlap.tsv"):
         real(sys.argv[1])
     else:
         table1(sys.argv[1], sys.argv[2:])
