@@ -3,7 +3,7 @@
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
-#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr+kd"; paper-more, -real, -million: see bench/paper
+#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr llm+ctr+kd"; paper-more, -real, -million: see bench/paper
 #   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
@@ -131,7 +131,8 @@ STEPS ?= 4219
 JOBS ?= $(PROCESSORS)
 WORLD ?= 3
 P = $(B)/paper$(if $(filter-out 3,$(WORLD)),.world$(WORLD))
-# Of the labels' students; ctr, from which negatives are mined, and llm+ctr+kd, with which others are compared, must be there.
+# Of the labels' students; ctr, from which negatives are mined, llm+ctr, and llm+ctr+kd, with which others are compared, must be
+# there.
 SOME = $(foreach t,students table1 table2,--set $t="$(STUDENTS)") --set reference=$(lastword $(STUDENTS))
 PAPER = $(B)/kpd run bench/paper/paper.ini --dir $P --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS) \
         --set world=$(WORLD) $(if $(STUDENTS),$(SOME))

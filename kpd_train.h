@@ -5520,7 +5520,7 @@ static kpd_status kpdt__refresh_due(kpdt_trainer *t, kpd_error *e) {
     for (size_t i = 0; i < t->sampler.n_feeds; i++) {
         kpdt__feed *f = &t->sampler.feeds[i];
         kpd_status s = KPD_OK;
-        bool due = f->refresh.steps ? step % f->refresh.steps == 0 : !step;
+        bool due = step < t->schedule.steps && (f->refresh.steps ? step % f->refresh.steps == 0 : !step);
         if (!kpdt__feed_mines(f) || !due || f->mined_at == step) continue;
         s = kpdt__refresh_feed(t, f, e);
         if (s) return s;

@@ -1002,7 +1002,8 @@ no_temp
 
 t simulate_errors
 # A full disk leaves the shop that was there, not some files of it.
-cp -r $dir/shop2 "$dir/old shop"; run 1 full_disk $kpd simulate -o $dir/shop2 --items 80 --queries 40 --force; says "cannot write: File too large"
+cp -r $dir/shop2 "$dir/old shop"; run 1 full_disk $kpd simulate -o $dir/shop2 --items 51 --queries 40 --force; says "cannot write: File too large"
+grep -q 'items.tsv' "$dir/err" && wrong "the first file is too large already"
 diff -r $dir/shop2 "$dir/old shop" > /dev/null || wrong "a folder with files of two shops"
 run 2 $kpd simulate; says "-o DIR is missing"
 run 2 $kpd simulate -o $shop --world 7; says "--world 7: expected an integer from 0 to 6"
@@ -2252,9 +2253,14 @@ for wait in $(awk 'BEGIN { srand(); for (i = 0; i < 100; i++) printf "%.3f ", ra
     [ $killed -lt 20 ] || break
     $kpd run $p/all.ini --dir $p/killed > "$dir/out" 2> "$dir/err" &
     child=$!
-    sleep $wait; kill -KILL $child 2> /dev/null; wait $child 2> /dev/null
-    if grep -q "were up to date" "$dir/out"; then same_files $p/killed $p/all; rm -r $p/killed; else killed=$((killed + 1)); fi
+    sleep $wait; kill -KILL $child 2> /dev/null; wait $child 2> /dev/null; got=$?
+    case $got in
+    0) same_files $p/killed $p/all; rm -r $p/killed;;
+    137) killed=$((killed + 1));;
+    *) wrong "status $got after $wait s: $(cat "$dir/err")";;
+    esac
 done
+[ $killed -ge 20 ] || wrong "killed $killed times"
 run 0 $kpd run $p/all.ini --dir $p/killed; same_files $p/killed $p/all
 
 t simulate_oracle
@@ -2348,7 +2354,7 @@ run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; print
 mkdir $p/paper; : > $p/paper/words.tsv
 run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
 : > $p/paper/llm_by_item.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "169 of 169 stages would run"
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "175 of 175 stages would run"
 mkdir -p $p/paper/bases $p/paper/negatives         # which read what that one leaves
 for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd llm+ctr+kd.1/last.kpd llm+mined+kd.1/last.kpd \
          shop/corpus.txt shop/items.tsv shop/test_items.tsv shop/llm.tsv shop/ctr.tsv shop/llm_test.tsv shop/llm_dev.tsv \
@@ -2526,10 +2532,15 @@ run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:1: has no cust
 printf 'Is {keyphrase} one of {title}?\n' > "$dir/prompt"; ids_of "$dir/pairs" > "$dir/ids"
 run 0 $kpd llm prompts "$dir/pairs" --prompt "$dir/prompt"; grep -q "$1" "$dir/out" && wrong "two prompts have the same ids"
 run 0 $kpd llm prompts "$dir/pairs" --llm other; other=$(sed -n 's/^{"custom_id": "\([^"]*\)".*/\1/p' "$dir/out" | sed -n 2p)
-{ said $1 yes; said $other no; } > "$dir/answers"
-run 1 $kpd llm answers "$dir/pairs" "$dir/answers"; says "answers:2: answers another prompt, or is of another model, than line 1"
-{ said $1 'ДА!'; said $2 'Sí.'; said $3 Nein; } > "$dir/answers"
-run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --yes Да,SÍ --no NEIN --price 0.5,2; says "2 yes, 1 no"; says "cost 2.25e-05"
+{ said $1 yes; said $other no; } > "$dir/answers"; cp "$dir/out" "$dir/other.jsonl"
+for aside in "" "--bad $dir/bad.tsv"; do
+    run 1 $kpd llm answers "$dir/pairs" "$dir/answers" $aside; says "answers:2: answers another prompt, or is of another model, than line 1"
+done
+run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --of "$dir/other.jsonl"; exactly 'k1\tt\t\t0\n'; says "1 answers to other prompts"
+run 1 $kpd llm answers "$dir/pairs" "$dir/answers" --of "$dir/pairs"; says "pairs:1: not a file of"
+run 0 $kpd llm prompts "$dir/pairs" --logprobs; grep -q "$1" "$dir/out" && wrong "with and without logprobs the same id"
+{ said $1 'ДА!'; said $2 'Sí.'; said $3 Nein; said $4 Όχι; } > "$dir/answers"
+run 0 $kpd llm answers "$dir/pairs" "$dir/answers" --yes Да,SÍ --no NEIN,όχι --price 0.5,2; says "2 yes, 2 no"; says "cost 3e-05"
 run 2 $kpd llm answers "$dir/pairs" "$dir/answers" --yes 'yes sir'; says "expected words with commas"
 run 2 $kpd llm answers "$dir/pairs" "$dir/answers" --yes ,; says "expected words with commas"
 run 2 $kpd llm answers "$dir/pairs" "$dir/answers" --yes yes,No; says "have a word in common"
@@ -2557,6 +2568,10 @@ if command -v python3 > /dev/null; then
     kill $server; wait $server 2> /dev/null
     lost() { printf "$1" > "$dir/lost"; cp "$dir/lost" "$dir/kept"       # a file that is no answers stays as it is
              run 1 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/lost" --url $url; says "lost:$2: "; same "$dir/kept" "$dir/lost"; }
+    printf '{"custom_id": "a", "response": null, "error": {"message": "expired"}}\n' > "$dir/null.jsonl"
+    printf '{"custom_id": "b", "body": {}}\n' > "$dir/none.jsonl"
+    run 0 python3 tools/llm_run.py "$dir/none.jsonl" "$dir/null.jsonl" --url http://127.0.0.1:1 --limit 0; says "0 answered before"
+    rm "$dir/none.jsonl"
     lost '{"x":1}\nabc def' 1; lost 'abc def' 1; lost '{"custom_id": "a", "body": {}}\n' 1
     run 2 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/p.jsonl" --url $url; says "is both, prompts and answers"
     run 2 python3 tools/llm_run.py "$dir/p.jsonl" "$dir/a.jsonl" --url nonsense; says "expected http://"

@@ -104,7 +104,7 @@ typedef struct list_option { const char *word[16]; int n; } list_option;
 
 typedef struct options {
     const char *output, *ids, *template_item, *template_keyphrase, *template_pair, *model, *dev, *filter, *against,
-        *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *yes, *no, *price, *at, *split,
+        *calibrate, *columns, *keyphrases, *weights, *bad, *prompt, *llm, *of, *yes, *no, *price, *at, *split,
         *per_query, *log, *deciles, *other_judge, *assistant, *relabel, *ranks, *earlier_items, *earlier_lists;
     int32_t threads, simd, stats, quiet, dtype, wide_qkv, max_tokens, no_special, offsets, dim, tower, one, metric, k,
         by_relevance, same_words;       // threads: 0 = all
@@ -190,6 +190,7 @@ static const option OPTIONS[] = {
     {"--soft", FLAG, FIELD(soft), 0, 0, NULL, NULL, "labels are the probability of yes, where it is given"},
     {"--yes", TEXT, FIELD(yes), 0, 0, NULL, "W1,W2,...", "words that mean yes (yes)"},
     {"--no", TEXT, FIELD(no), 0, 0, NULL, "W1,W2,...", "words that mean no (no)"},
+    {"--of", FILE_NAME, FIELD(of), 0, 0, NULL, "PROMPTS.jsonl", "whose answers count, where there are those to others"},
     {"--price", TEXT, FIELD(price), 0, 0, NULL, "IN,OUT", "of a million tokens asked, and answered: what all cost is said"},
     {"--dev", FILE_NAME, FIELD(dev), 0, 0, NULL, "FILE", "pairs on which the threshold is chosen"},
     {"--filter", FILE_NAME, FIELD(filter), 0, 0, NULL, "FILE", "search: ids that may be found; else values for --threshold"},

@@ -297,7 +297,7 @@ typedef struct agreement {
     pair_map label[2], clicks, items;   // of the sources; of the log: clicks of pairs, impressions of titles
     int source;                         // in hand
     both *row; size_t n, capacity;
-    int64_t rows[2], again;
+    int64_t rows[2];
 } agreement;
 
 // A pair of both sources.
@@ -329,7 +329,7 @@ static bool agreement_chunk(job *j, void *state) {
         if ((p = pair_add(&g->label[g->source], hash)) == NULL) return false;
         if (p->line && (p->value >= 0.5f) != (label >= 0.5f))
             return fail(r->name, r->line[i], "the pair stands in line %lld with the other label", (long long)p->line);
-        if (p->line) { g->again++; continue; }          // a pair that comes again counts once
+        if (p->line) continue;          // a pair that comes again counts once
         p->line = r->line[i];
         p->value = label;
         first = g->source ? pair_find(&g->label[0], hash) : NULL;

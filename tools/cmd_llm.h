@@ -12,7 +12,7 @@ static const char LLM_PAIR[] = "keyphrase title category*";
 
 typedef struct prompts {
     char text[1 << 16];
-    uint32_t about;                     // of the text and the model: answers to another prompt are no answers to this
+    uint32_t about;                     // answers to another prompt, or of another model, are no answers to this
     pair_map seen;
     int64_t rows, again, bytes;
 } prompts;
@@ -102,11 +102,18 @@ static bool prompts_chunk(job *j, void *state) {
     return true;
 }
 
+// Of all that an answer depends on beside its pair.
+static uint32_t prompts_about(const job *j, const char *text) {
+    char how[40];
+    snprintf(how, sizeof how, "%d %d", (int)j->o.answer_tokens, (int)(j->o.logprobs != 0));
+    return (uint32_t)text_hash(text_hash(text_hash(0, hf_text(text)), hf_text(asked_model(j))), hf_text(how));
+}
+
 static int run_llm_prompts(job *j) {
     prompts *p = (prompts *)job_alloc(j, 1, sizeof *p);
     bool ok;
     if (!p || !prompts_template(j, p)) return BAD_DATA;
-    p->about = (uint32_t)text_hash(text_hash(0, hf_text(p->text)), hf_text(asked_model(j)));
+    p->about = prompts_about(j, p->text);
     ok = output_open(&j->out, j->o.output) && open_columns(j, j->arg[0], LLM_PAIR) &&
          each_chunk(j, "pairs", prompts_chunk, p) && output_commit(&j->out);
     if (ok) note(NULL, "%lld pairs: %zu prompts of %.0f bytes on average, %lld pairs again", (long long)p->rows, p->seen.n,
@@ -138,6 +145,8 @@ static unsigned lower_letter(unsigned c) {
     bool pairs_odd = (c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E);      // the capital of a pair is the odd one
     if ((c >= 0xC0 && c <= 0xDE && c != 0xD7) || (c >= 0x391 && c <= 0x3AB) || (c >= 0x410 && c <= 0x42F)) return c + 32;
     if (c >= 0x400 && c <= 0x40F) return c + 80;
+    if (c >= 0x388 && c <= 0x38A) return c + 37;
+    if (c == 0x386 || c == 0x38C || c == 0x38E || c == 0x38F) return c == 0x386 ? 0x3AC : c == 0x38C ? 0x3CC : c + 63;
     if (c < 0x100 || c > 0x17E || c == 0x130 || c == 0x131 || c == 0x138 || c == 0x149 || c == 0x178) return c;
     return pairs_odd ? c + c % 2 : c | 1;
 }
@@ -255,12 +264,14 @@ static bool read_probability(const job *j, const hf_json *x, int32_t tokens, flo
 
 // >>llm_answers -------------------------------------------------------------------------------------------------------
 
+enum { UNMET_NO, UNMET_YES, MET };
+
 typedef struct answers {
-    pair_map said;                      // by pair: the answer's line, the label, and 1 once its pair was met
+    pair_map said;                      // by pair: the answer's line, the label, and what it says until its pair is met
     bad_rows bad;
     double price[2];                    // of a million tokens asked, and answered
-    uint64_t about; int64_t about_line; // of the prompt that the first answers, and where that stands
-    int64_t n, verdict[N_VERDICTS], failed, again, hard, pairs, labels, unanswered, prompt_tokens, answer_tokens;
+    uint64_t about; int64_t about_line; // of the prompt whose answers count: of --of, or that of the first line; and where it stands
+    int64_t n, passed_over, verdict[N_VERDICTS], failed, again, hard, pairs, labels, unanswered, prompt_tokens, answer_tokens;
 } answers;
 
 // Nothing to learn from, but no fault of the file: counted, and with --bad set aside.
@@ -297,10 +308,11 @@ static bool answer_read(const job *j, answers *a, const hf_json *x, int64_t line
     uint64_t hash, about;
     if (id < 0 || x->node[id].type != HF_STRING || !answer_id(x->node[id].string, &hash, &about))
         return bad_row(j, &a->bad, line, row, "has no custom_id of `kpd llm prompts`");
-    if (!a->about_line) { a->about = about; a->about_line = line; }
+    if (!j->o.of && !a->about_line) { a->about = about; a->about_line = line; }
+    if (a->about != about && j->o.of) { a->passed_over++; return true; }
     if (a->about != about)
-        return bad_row(j, &a->bad, line, row, "answers another prompt, or is of another model, than line %lld",
-                       (long long)a->about_line);
+        return fail(j->text.name, line, "answers another prompt, or is of another model, than line %lld; --of PROMPTS.jsonl says "
+                    "which count", (long long)a->about_line);
     a->n++;
     count_tokens(x, hf_get(x, body, "usage"), "prompt_tokens", &a->prompt_tokens);
     count_tokens(x, hf_get(x, body, "usage"), "completion_tokens", &a->answer_tokens);
@@ -320,6 +332,7 @@ static bool answer_read(const job *j, answers *a, const hf_json *x, int64_t line
     if (p->line) { a->again++; return true; }
     p->line = line;
     p->value = label;
+    p->count = v == ANSWER_YES ? UNMET_YES : UNMET_NO;
     return true;
 }
 
@@ -356,8 +369,8 @@ static bool answers_pairs(job *j, void *state) {
         a->pairs++;
         p = a->said.room ? pair_slot(&a->said, pair_hash(column)) : NULL;
         if (!p || !p->hash) a->unanswered++;
-        else if (p->count == 0) {       // a pair that comes again was asked once
-            p->count = 1;
+        else if (p->count != MET) {     // a pair that comes again was asked once
+            p->count = MET;
             a->labels++;
             fwrite(column[0].data, 1, pair_size(column), j->out.file);
             fprintf(j->out.file, "%s\t%.6g\n", column[2].data == column[1].data + column[1].size ? "\t" : "", (double)p->value);
@@ -373,9 +386,9 @@ static bool answers_stray(const job *j, answers *a) {
     int64_t first = 0;
     for (size_t i = 0; i < a->said.room; i++) {
         const pair_entry *p = &a->said.at[i];
-        if (!p->hash || p->count > 0) continue;
+        if (!p->hash || p->count == MET) continue;
         if (a->bad.out.file && !bad_row(j, &a->bad, p->line, none, "answers no pair of %s", j->arg[0])) return false;
-        a->verdict[p->value >= 0.5f ? ANSWER_YES : ANSWER_NO]--;
+        a->verdict[p->count == UNMET_YES ? ANSWER_YES : ANSWER_NO]--;
         if (!first || p->line < first) first = p->line;
     }
     return !first || a->bad.out.file || fail(j->arg[1], first, "answers no pair of %s", j->arg[0]);
@@ -392,12 +405,29 @@ static bool answers_run(job *j, answers *a) {
          (long long)a->n, (long long)a->verdict[ANSWER_YES], (long long)a->verdict[ANSWER_NO],
          (long long)a->verdict[ANSWER_REFUSED], (long long)a->verdict[ANSWER_UNCLEAR], (long long)a->failed,
          (long long)a->again, (long long)a->bad.n);
+    if (a->passed_over) note(NULL, "%lld answers to other prompts are passed over", (long long)a->passed_over);
     if (j->o.soft && a->hard) note(NULL, "%lld answers have no probability of yes and no, and are 0 or 1", (long long)a->hard);
     note(NULL, "%lld pairs: %lld labels, %lld without an answer; %lld tokens asked, %lld answered", (long long)a->pairs,
          (long long)a->labels, (long long)a->unanswered, (long long)a->prompt_tokens, (long long)a->answer_tokens);
     if (j->o.price)
         note(NULL, "they cost %.6g", (a->price[0] * (double)a->prompt_tokens + a->price[1] * (double)a->answer_tokens) / 1e6);
     return true;
+}
+
+// The prompt whose answers count, by the first id of --of.
+static bool answers_of(const job *j, answers *a) {
+    static const char begin[] = "{\"custom_id\": \"";
+    FILE *f = j->o.of ? fopen(j->o.of, "rb") : NULL;
+    char line[64] = "";
+    kpd_text id;
+    uint64_t pair;
+    bool ok;
+    if (!j->o.of) return true;
+    if (!f) return fail(j->o.of, 0, "%s", strerror(errno));
+    ok = fread(line, 1, sizeof line - 1, f) > 0 && !strncmp(line, begin, sizeof begin - 1);
+    fclose(f);
+    id.data = line + sizeof begin - 1; id.size = 29;
+    return (ok && answer_id(id, &pair, &a->about)) || fail(j->o.of, 1, "not a file of `kpd llm prompts`");
 }
 
 static bool answers_price(const job *j, answers *a) {
@@ -418,6 +448,7 @@ static int run_llm_answers(job *j) {
     if (!answers_price(j, &a)) return BAD_USAGE;
     if (!listed_words("--yes", &j->o.yes, yes) || !listed_words("--no", &j->o.no, no)) return BAD_USAGE;
     if (share_a_word(yes_words(j), no_words(j))) return usage("llm answers: --yes and --no have a word in common");
+    if (!answers_of(j, &a)) return BAD_DATA;
     if (!strcmp(j->arg[0], "-") && !strcmp(j->arg[1], "-")) return usage("llm answers: standard input is one file, not two");
     ok = answers_run(j, &a);
     if (!ok) output_abandon(&a.bad.out);

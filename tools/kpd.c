@@ -297,16 +297,17 @@ static const command COMMANDS[] = {
      "relevant for cpc targeting or not by giving ONLY yes or no answer. tools/llm_run.py asks a server of this interface.\n\n"
      "    kpd llm prompts pairs.tsv -o prompts.jsonl --llm mixtral-8x7b-instruct\n"
      "    python3 tools/llm_run.py prompts.jsonl answers.jsonl --url http://localhost:8000"},
-    {NULL, "llm answers", run_llm_answers, 2, 2, "-o --yes --no --soft --price --bad --columns --join --format",
+    {NULL, "llm answers", run_llm_answers, 2, 2, "-o --of --yes --no --soft --price --bad --columns --join --format",
      "labels out of a language model's answers",
-     "llm answers PAIRS ANSWERS.jsonl [-o OUT.tsv] [--yes WORDS] [--no WORDS] [--soft] [--price IN,OUT]\n"
-     "                [--bad FILE] [--columns WORDS] [--join ITEMS] [--format F]",
+     "llm answers PAIRS ANSWERS.jsonl [-o OUT.tsv] [--of PROMPTS.jsonl] [--yes WORDS] [--no WORDS] [--soft]\n"
+     "                [--price IN,OUT] [--bad FILE] [--columns WORDS] [--join ITEMS] [--format F]",
      "Writes keyphrase TAB title TAB category TAB label for each pair that has an answer. The first word tells, in any case;\n"
      "or else, if only one of both kinds stands in the answer, that one; what stands before </think> does not count.\n"
      "Refusals, what is neither, and failed requests are counted, so are tokens. --soft: the label is the probability of yes\n"
      "against no at the first token that is one of them, where the answers have logprobs. A line that is no JSON, an answer to\n"
-     "none of the pairs or to another prompt, a second answer that contradicts: the first is an error, or with --bad all go\n"
-     "there, as do refusals (line TAB why TAB the line, if it is still known). At most 100 bytes an answer are held.\n\n"
+     "none of the pairs, a second answer that contradicts: the first is an error, or with --bad all go there, as do refusals\n"
+     "(line TAB why TAB the line, if it is still known). Answers to another prompt are an error, unless --of says which prompts\n"
+     "are meant. At most 100 bytes an answer are held.\n\n"
      "    kpd llm answers pairs.tsv answers.jsonl -o llm.tsv --bad unclear.tsv"},
     {"Training", "vocab", run_vocab, 1, ANY_NUMBER, "-o --size --min-count --cased --columns --format",
      "a WordPiece vocabulary out of texts",

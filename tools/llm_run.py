@@ -33,7 +33,8 @@ def numbered(path, key, cut=False):
                 return
             try:
                 row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("custom_id"), str) or not isinstance(row.get(key), dict):
+                if not isinstance(row, dict) or not isinstance(row.get("custom_id"), str) or \
+                        not isinstance(row.get(key, 0), dict if key == "body" else (dict, type(None))):
                     raise ValueError(f"no object with a custom_id and {key}")
             except ValueError as e:
                 sys.exit(f"llm_run: {path}:{number}: {e}")
@@ -44,7 +45,7 @@ def answered(path):
     """The ids that have an answer. If all lines are answers, half a one at the end is cut off."""
     if not os.path.exists(path):
         return set()
-    known = {row["custom_id"] for row in numbered(path, "response", cut=True) if row["response"].get("status_code") == 200}
+    known = {row["custom_id"] for row in numbered(path, "response", cut=True) if (row["response"] or {}).get("status_code") == 200}
     with open(path, "r+b") as f:
         f.truncate(sum(len(line) for line in f if line.endswith(b"\n")))
     return known

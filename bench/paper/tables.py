@@ -26,7 +26,7 @@ PAPER2 = {  # KP, pass rate, Pass@5, 10, 15, 20
     "llm+ctr+kd": (12, .71, .68, .60, .55, .52), "llm+sr+ctr+kd": (11, .70, .67, .59, .54, .51),
     "llm+sr+kd": (12, .51, .47, .42, .41, .39), "llm+kd": (11, .49, .36, .35, .33, .32),
     "llm": (11, .61, .45, .41, .38, .35), "tuned": None, "ctr": (7, .60, .51, .42, .37, .34), "llm+ctr": None, "llm+mined+kd": None}
-CEILINGS = {"oracle-text": "oracle of the texts", "oracle-truth": "oracle"}
+CEILINGS = {"oracle-text": "oracle of the texts", "oracle-truth": "oracle of the truth", "oracle-llm": "oracle of the LLM"}
 PAPER3 = {  # recall, precision, F1
     "large": (.92, .81, .86), "distilled": (.92, .78, .85), "foreign": (.91, .76, .83), "small": None, "random": None}
 NAMES3 = {"large": "large, shop's texts (eBERT)", "distilled": "small, distilled from it (microBERT)",
