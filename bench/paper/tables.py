@@ -182,14 +182,12 @@ def table2(folder, students):
 
 
 def worlds(folders):
-    name = {f: "world " + (f.rstrip("/").partition(".world")[2] or "3") for f in folders}
-    for figure, what in (("pass@10", "Pass@10"), ("pr", "PR, behind the search engine's filter")):
-        tables = {f: tables_of(PAPER2, ["llm+ctr+kd", "llm", "llm+ctr", "ctr"], f + "/auction/{}.truth.tsv") for f in folders}
-        change = {f: differences(t, figure, "llm+ctr+kd") for f, t in tables.items()}
-        print(f"{what}, by the truth, and less that of LLM+CTR+KD.\n")
-        table(["labels"] + [cell for f in folders for cell in (name[f], "less LLM+CTR+KD's")],
-              [[n.upper()] + [cell for f, t in tables.items() for cell in (interval(t[n][figure]), change[f].get(n, "-"))]
-               for n in ("llm+ctr+kd", "llm", "llm+ctr", "ctr")])
+    tables = {f: tables_of(PAPER2, ["llm+ctr+kd", "llm", "llm+ctr", "ctr"], f + "/auction/{}.truth.tsv") for f in folders}
+    for figure, what in (("pass@10", "Pass@10"), ("pr", "PR behind the search engine's filter")):
+        print(f"{what}, by the truth: LLM+CTR+KD's, and of the others less that.\n")
+        table(["world", "LLM+CTR+KD", "LLM", "LLM+CTR", "CTR"],
+              [[f.rstrip("/").partition(".world")[2] or "3", interval(t["llm+ctr+kd"][figure])] +
+               [differences(t, figure, "llm+ctr+kd").get(n, "-") for n in ("llm", "llm+ctr", "ctr")] for f, t in tables.items()])
 
 
 def last_dev(path):
