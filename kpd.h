@@ -5499,7 +5499,7 @@ KPDDEF void kpd_model_input(const kpd_model *m, kpd_tower tower, const kpd_row *
     part[0][0] = row->title; part[0][1] = row->category;
     part[1][0] = row->keyphrase;
     part[2][0] = row->keyphrase; part[2][1] = row->category; part[2][2] = row->title;
-    for (int32_t i = 0; i < t->n_parts; i++)
+    for (int i = 0; i < 3; i++)             // no further part has a name
         if (t->names >> i & 1) out->part[i] = part[role][i];
     out->n_parts = t->n_parts;
 }
