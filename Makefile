@@ -89,7 +89,7 @@ uninstall:
 	rm -f $(DIR)/share/man/man1/kpd.1 $(DIR)/share/bash-completion/completions/kpd $(DIR)/share/zsh/site-functions/_kpd
 	rm -rf $(DIR)/$(LIB)/cmake/kpd
 
-HEADERS = kpd.h kpd_train.h tests/test.h tests/golden_lines.h tools/files.h tools/hf.h tools/npy.h
+HEADERS = kpd.h kpd_train.h $(addprefix tests/,test.h golden_lines.h tiny_data.h tiny_model.h) tools/files.h tools/hf.h tools/npy.h
 $(B)/tests.d/%.o: tests/%.c $(HEADERS)
 	@mkdir -p $(B)/tests.d
 	$(CC) $(STD) $(WARN) $(CFLAGS) $(OWN) -Itests -c -o $@ $<

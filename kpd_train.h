@@ -3628,7 +3628,6 @@ typedef struct kpdt__feed {             // a source, and the place in it. A unit
     kpdt_refresh refresh;               // its keyphrases are set if the student mines; defaults filled in
     int32_t *mined;                     // [rows, refresh.mining.n] rows of those keyphrases, and behind them -1 for none
     int64_t mined_at;                   // before which step; -1 = not since this trainer was made or resumed
-    kpdt_mining_counts counts;          // of that
     kpdt__content judge;                // its assistant, or 0
     bool shared;                        // by desc.share
     int64_t quota, left;                // batches of the first cycle, or if shared of each; how many are still to come of this
@@ -3857,11 +3856,9 @@ static bool kpdt__mining_no_lookup(void *user, int64_t id, kpd_text *out) {
     return false;
 }
 
-#define KPDT__MINED 4                   // negatives of a row by default
-
 static kpdt_mining_desc kpdt__mining_defaults(const kpdt_mining_desc *d) {
     kpdt_mining_desc out = *d;
-    if (!out.n) out.n = KPDT__MINED;
+    if (!out.n) out.n = 4;
     if (!out.first_rank) out.first_rank = 1;
     if (!out.last_rank) out.last_rank = 100;
     out.threshold = kpdt__or(out.threshold, 0.5f);
@@ -4279,6 +4276,7 @@ struct kpdt_trainer {
     uint64_t seed, weights_seed;
     kpdt__content start_is, assistant_is, teacher_is;   // the latter two 0 where nobody asks them
     int64_t texts, tokens;              // through learn since the last apply
+    kpdt_mining_counts mined; int64_t mined_at;     // before that step, of all sources
     kpd_progress host; kpd__progress progress;      // of a learn or a look
     bool begun;                         // a step: draw, learn, forward or mlm since the last apply
     int32_t mask;                       // the mask token's id
@@ -4330,7 +4328,7 @@ static bool kpdt__of_queries(const kpdt_loss_desc *l) {
 
 // A row's negatives at most; and with its keyphrase, how many numbers it has of what is noted of each of these.
 static int32_t kpdt__source_negatives(const kpdt_source *x) {
-    if (x->refresh) return x->refresh->mining.n ? x->refresh->mining.n : KPDT__MINED;
+    if (x->refresh) return kpdt__mining_defaults(&x->refresh->mining).n;
     return kpdt__columns_of(x->data, KPDT_COL_NEGATIVE);
 }
 static size_t kpdt__source_cells(const kpdt_source *x) { return 1 + (size_t)kpdt__source_negatives(x); }
@@ -5241,22 +5239,6 @@ KPDDEF void kpdt_trainer_cancel(kpdt_trainer *t) {
 }
 
 
-// Of all sources that were mined before a step.
-static kpdt_mining_counts kpdt__mined_before(const kpdt_trainer *t, int64_t step) {
-    kpdt_mining_counts sum;
-    memset(&sum, 0, sizeof sum);
-    for (size_t i = 0; i < t->sampler.n_feeds; i++) {
-        const kpdt__feed *f = &t->sampler.feeds[i];
-        const kpdt_mining_counts *c = &f->counts;
-        if (!kpdt__feed_mines(f) || f->mined_at != step) continue;
-        sum.rows += c->rows; sum.short_rows += c->short_rows; sum.empty_rows += c->empty_rows; sum.negatives += c->negatives;
-        sum.candidates += c->candidates; sum.textless += c->textless; sum.own += c->own; sum.same += c->same;
-        sum.over_max += c->over_max; sum.under_min += c->under_min; sum.over_margin += c->over_margin;
-        sum.asked += c->asked; sum.relevant += c->relevant;
-    }
-    return sum;
-}
-
 static kpd_status kpdt__trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error *e) {
     int64_t step = t->optimizer->step;
     float rate, norm;
@@ -5269,7 +5251,8 @@ static kpd_status kpdt__trainer_apply(kpdt_trainer *t, kpdt_report *r, kpd_error
         return kpd__fail(e, KPD_ERR_ARGUMENT, -1, "training: the gradient of step %lld is not finite", (long long)step);
     if (!r) return KPD_OK;
     r->step = step + 1; r->steps = t->schedule.steps; r->rate = rate; r->grad_norm = norm;
-    r->mined = kpdt__mined_before(t, step);
+    if (t->mined_at == step) r->mined = t->mined;
+    else memset(&r->mined, 0, sizeof r->mined);
     r->done = kpdt__done(t);
     return KPD_OK;
 }
@@ -5339,9 +5322,8 @@ static bool kpdt__hash_before(const void *of, uint32_t x, uint32_t y) {
 
 // Of a row's item, or its keyphrase. Equal hashes count as equal texts.
 static uint64_t kpdt__row_hash(const kpdt_row *r, bool item) {
-    uint64_t title = kpd__mix(kpd__hash64(r->title.data, r->title.size));
-    return item ? kpd__mix(title ^ kpd__hash64(r->category.data, r->category.size))
-                : kpd__hash64(r->keyphrase.data, r->keyphrase.size);
+    if (!item) return kpd__hash64(r->keyphrase.data, r->keyphrase.size);
+    return kpd__mix(kpd__mix(kpd__hash64(r->title.data, r->title.size)) ^ kpd__hash64(r->category.data, r->category.size));
 }
 
 // The rows of a data set in x->order, those of one item, or keyphrase, one behind the other.
@@ -5494,7 +5476,7 @@ static kpd_status kpdt__refresh_feed(kpdt_trainer *t, kpdt__feed *f, kpd_error *
     kpd_status s;
     memset(&x, 0, sizeof x);
     memset(&a, 0, sizeof a);
-    x.t = t; x.f = f; x.d = f->refresh.mining;
+    x.t = t; x.f = f; x.d = f->refresh.mining; x.counts = t->mined;
     x.d.allocator = t->allocator;
     x.d.lookup = kpdt__refreshing_lookup; x.d.lookup_user = &x;
     if (x.d.last_rank > most) x.d.last_rank = most;         // there are no more, and rooms are made for as many
@@ -5506,7 +5488,7 @@ static kpd_status kpdt__refresh_feed(kpdt_trainer *t, kpdt__feed *f, kpd_error *
         kpdt__refreshing_lay(&x, &a);
         s = kpdt__refreshing_run(&x, e);
     }
-    if (!s) f->counts = x.counts;
+    if (!s) t->mined = x.counts;
     kpd__free(&t->allocator, x.block, x.block_size);
     kpd_index_destroy(x.index);
     kpd_session_destroy(x.session);
@@ -5517,6 +5499,8 @@ static kpd_status kpdt__refresh_feed(kpdt_trainer *t, kpdt__feed *f, kpd_error *
 // Of all sources that are to have new negatives before the step that comes.
 static kpd_status kpdt__refresh_due(kpdt_trainer *t, kpd_error *e) {
     int64_t step = t->optimizer->step;
+    if (t->mined_at != step) memset(&t->mined, 0, sizeof t->mined);
+    t->mined_at = step;
     for (size_t i = 0; i < t->sampler.n_feeds; i++) {
         kpdt__feed *f = &t->sampler.feeds[i];
         kpd_status s = KPD_OK;
@@ -5531,7 +5515,7 @@ static kpd_status kpdt__refresh_due(kpdt_trainer *t, kpd_error *e) {
 
 static kpd_status kpdt__trainer_refresh(kpdt_trainer *t, kpdt_mining_counts *out, kpd_error *e) {
     kpd_status s = kpdt__refresh_due(t, e);
-    if (!s && out) *out = kpdt__mined_before(t, t->optimizer->step);
+    if (!s && out) *out = t->mined;
     return s;
 }
 KPD__GUARDED(2, kpdt_trainer_refresh, kpdt__trainer_refresh, kpdt_trainer *, t, kpdt_mining_counts *, out)
@@ -6393,6 +6377,7 @@ static void kpdt__restore(kpdt_trainer *t, const void *const *data) {
     if (t->dev.looked) memcpy(t->dev.best_w, data[5], bytes);
     if (t->sampler.n_mined) memcpy(t->sampler.mined, data[6], t->sampler.n_mined * sizeof(int32_t));
     kpdt__forget_mined(&t->sampler);
+    memset(&t->mined, 0, sizeof t->mined);
     memset(t->net->g, 0, bytes);
     kpdt__net_refresh(t->net, &t->optimizer->parallel);
     kpdt__step_end(t);

@@ -2,6 +2,7 @@
 #define KPD_THREADS
 #include "../kpd_train.h"
 #include "test.h"
+#include "tiny_data.h"
 #include "tiny_model.h"
 #include <math.h>
 #include <stdio.h>
@@ -13,12 +14,6 @@ static const kpdt_column COLUMNS[] = {KPDT_COL_NEGATIVE, KPDT_COL_KEYPHRASE, KPD
 enum { ROWS = 24, BATCH = 8, WIDTH = 16, MOST = BATCH * 4 };
 static kpd_error error;
 
-static const char *word(uint32_t *seed) {
-    static const char *const words[] = {"blue", "red", "green", "case", "cover", "phone", "laptop", "charger", "sleeve",
-                                        "lamp"};
-    return words[tiny_random(seed) / 64 % 10];
-}
-
 // Row i has i % 4 negatives, in whichever of its three cells.
 static char *rows_text(int rows) {
     char *text = (char *)malloc((size_t)rows * 160 + 1);
@@ -26,22 +21,13 @@ static char *rows_text(int rows) {
     size_t at = 0;
     for (int i = 0; text && i < rows; i++) {
         char cell[3][40] = {"", "", ""};
-        for (int k = 0; k < i % 4; k++) sprintf(cell[(i / 4 + k) % 3], "%s %s", word(&seed), word(&seed));
-        at += (size_t)sprintf(text + at, "%s\t%s %s\t", cell[0], word(&seed), word(&seed));
-        at += (size_t)sprintf(text + at, "%s %s %s\t%s\t", word(&seed), word(&seed), word(&seed), i % 3 ? "lamp" : "");
+        for (int k = 0; k < i % 4; k++) sprintf(cell[(i / 4 + k) % 3], "%s %s", tiny_word(&seed), tiny_word(&seed));
+        at += (size_t)sprintf(text + at, "%s\t%s %s\t", cell[0], tiny_word(&seed), tiny_word(&seed));
+        at += (size_t)sprintf(text + at, "%s %s %s\t%s\t", tiny_word(&seed), tiny_word(&seed), tiny_word(&seed),
+                              i % 3 ? "lamp" : "");
         at += (size_t)sprintf(text + at, "%s\t%.2f\t%s\n", cell[1], 0.5 + 0.02 * i, cell[2]);
     }
     return text;
-}
-
-static kpdt_dataset *open_text(const char *text, const kpdt_column *columns) {
-    kpdt_dataset_desc d;
-    kpdt_dataset *x = NULL;
-    memset(&d, 0, sizeof d);
-    for (int i = 0; columns[i]; i++) d.columns[i] = columns[i];
-    d.data = text; d.size = strlen(text);
-    CHECK_THAT(!kpdt_dataset_open(&d, &x, &error), "%s", error.message);
-    return x;
 }
 
 typedef struct job {
@@ -57,7 +43,7 @@ static void job_open(job *j, kpd_kind kind) {
     memset(j, 0, sizeof *j);
     memset(&o, 0, sizeof o);
     j->text = rows_text(ROWS);
-    j->data = open_text(j->text, COLUMNS);
+    j->data = tiny_dataset(j->text, COLUMNS);
     o.kind = kind;
     j->start = tiny_model(&o);
     o.kind = KPD_CROSS_ENCODER; o.seed = 9;
@@ -87,7 +73,7 @@ static kpdt_trainer *job_trainer(const job *j) {
 static bool is(kpd_text t, const char *want) { return t.size == strlen(want) && !memcmp(t.data, want, t.size); }
 
 static void a_row_has_those_that_are_not_empty(void) {
-    kpdt_dataset *x = open_text("a b\tp\tt\t\t\t1\tc\n\tp\tt\tk\t\t0\t\n", COLUMNS);
+    kpdt_dataset *x = tiny_dataset("a b\tp\tt\t\t\t1\tc\n\tp\tt\tk\t\t0\t\n", COLUMNS);
     kpdt_row r;
     CHECK_OK(kpdt_dataset_get(x, 0, &r, NULL));
     CHECK(r.n_negatives == 2 && is(r.negative[0], "a b") && is(r.negative[1], "c") && is(r.keyphrase, "p"));
@@ -103,7 +89,7 @@ static void a_batch_has_those_of_its_rows(void) {
     static const int count[] = {3, 3, 2, 2, 2, 3, 2};       // of 7 cells
     static const char *const want[] = {"red case", "red case", "lamp", "lamp", "cover", "red case", "cover"};
     job j;
-    kpdt_dataset *x = open_text(text, COLUMNS);
+    kpdt_dataset *x = tiny_dataset(text, COLUMNS);
     kpdt_trainer *t;
     kpdt_batch b;
     job_open(&j, KPD_BI_ENCODER);
@@ -133,7 +119,7 @@ static void no_duplicates_counts_negatives_too(void) {
     // columns: red case, lamp, blue; lamp, cover; cover; red case, green, green
     static const char *const want[3] = {".x.x.xx.x", "x..x.xx.x", "...x.xx.x"};
     job j;
-    kpdt_dataset *x = open_text(text, COLUMNS);
+    kpdt_dataset *x = tiny_dataset(text, COLUMNS);
     kpdt_trainer *t = NULL;
     kpdt_batch b;
     job_open(&j, KPD_BI_ENCODER);
@@ -268,7 +254,7 @@ static void a_cross_encoder_ranks_them(void) {
     int32_t query[MOST];
     size_t n = 0;
     job_open(&j, KPD_CROSS_ENCODER);
-    x = open_text(j.text, columns);
+    x = tiny_dataset(j.text, columns);
     j.source.data = x;
     j.source.losses[1].loss = KPDT_LOSS_NONE;
     t = job_trainer(&j);
@@ -291,12 +277,6 @@ static void a_cross_encoder_ranks_them(void) {
     job_close(&j);
 }
 
-static uint64_t hash(uint64_t h, const void *data, size_t n) {
-    const uint8_t *p = (const uint8_t *)data;
-    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
-    return h;
-}
-
 // n steps, or until done: the hash of their reports and of the gradient of one batch more.
 static uint64_t run(kpdt_trainer *t, int n, uint64_t h) {
     kpdt_report r;
@@ -304,8 +284,8 @@ static uint64_t run(kpdt_trainer *t, int n, uint64_t h) {
     for (int i = 0; i < n && !r.done; i++) {
         if (!CHECK_THAT(!kpdt_trainer_step(t, &r, &error), "%s", error.message)) break;
         CHECK(r.texts > 2 * BATCH);
-        h = hash(h, &r.loss, sizeof r.loss);
-        h = hash(h, &r.grad_norm, sizeof r.grad_norm);
+        h = tiny_hash(h, &r.loss, sizeof r.loss);
+        h = tiny_hash(h, &r.grad_norm, sizeof r.grad_norm);
     }
     return h;
 }
@@ -463,7 +443,7 @@ static void mine_open(mine *m) {
     CHECK_OK(kpd_index_create(&d, &m->index, NULL));
     for (int i = 0; i < PHRASES; i++) {
         static const char *const third[] = {"", " lamp", " pro", " blue", " red", " case", " phone"};
-        if (i < 28) sprintf(m->phrase[i], "%s %s%s", word(&seed), word(&seed), third[i % 7]);
+        if (i < 28) sprintf(m->phrase[i], "%s %s%s", tiny_word(&seed), tiny_word(&seed), third[i % 7]);
     }
     snprintf(m->phrase[28], sizeof m->phrase[28], "  %.40s", m->phrase[5]);
     snprintf(m->phrase[29], sizeof m->phrase[29], "%.40s ", m->phrase[11]);

@@ -3,6 +3,7 @@
 #define KPD_THREADS
 #include "../kpd_train.h"
 #include "test.h"
+#include "tiny_data.h"
 #include "tiny_model.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,12 +11,6 @@
 
 enum { ROWS = 20, PHRASES = 30, NEGATIVES = 3, EVERY = 2, STEPS = 7 };
 static kpd_error error;
-
-static const char *word(uint32_t *seed) {
-    static const char *const words[] = {"blue", "red", "green", "case", "cover", "phone", "laptop", "charger", "sleeve",
-                                        "lamp"};
-    return words[tiny_random(seed) / 64 % 10];
-}
 
 typedef struct limit { int left; int64_t last, of; bool stop; } limit;
 
@@ -31,16 +26,6 @@ typedef struct job {
     kpdt_trainer_desc d;
 } job;
 
-static kpdt_dataset *open_text(const char *text, const kpdt_column *columns) {
-    kpdt_dataset_desc d;
-    kpdt_dataset *x = NULL;
-    memset(&d, 0, sizeof d);
-    for (int i = 0; columns[i]; i++) d.columns[i] = columns[i];
-    d.data = text; d.size = strlen(text);
-    CHECK_THAT(!kpdt_dataset_open(&d, &x, &error), "%s", error.message);
-    return x;
-}
-
 // Rows of 5 items that do not follow each other, with keyphrases out of the list; each seventh row is a no. The list has some
 // keyphrases twice, and an empty one.
 static void write_texts(job *j) {
@@ -51,7 +36,7 @@ static void write_texts(job *j) {
         phrase[i] = at;
         if (i == 9) at += sprintf(at, "\n");
         else if (i % 8 == 7) at += sprintf(at, "%.*s\n", (int)strcspn(phrase[i - 5], "\n"), phrase[i - 5]);
-        else at += sprintf(at, "%s %s%s\n", word(&seed), word(&seed), i % 2 ? "" : " pro");
+        else at += sprintf(at, "%s %s%s\n", tiny_word(&seed), tiny_word(&seed), i % 2 ? "" : " pro");
     }
     at = j->rows;
     for (int i = 0; i < ROWS; i++) {
@@ -68,8 +53,8 @@ static void job_open(job *j) {
     memset(j, 0, sizeof *j);
     memset(&o, 0, sizeof o);
     write_texts(j);
-    j->data = open_text(j->rows, pair);
-    j->keyphrases = open_text(j->phrases, only);
+    j->data = tiny_dataset(j->rows, pair);
+    j->keyphrases = tiny_dataset(j->phrases, only);
     j->start = tiny_model(&o);
     o.kind = KPD_CROSS_ENCODER; o.seed = 9;
     j->assistant = tiny_model(&o);
@@ -206,12 +191,6 @@ static void a_batch_has_what_is_mined_at_its_time(void) {
     }
 }
 
-static uint64_t hash(uint64_t h, const void *data, size_t n) {
-    const uint8_t *p = (const uint8_t *)data;
-    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
-    return h;
-}
-
 // n steps, or until done: the hash of their reports. How many rows each refresh mined is said in the step that comes behind it.
 static uint64_t run(const job *j, kpdt_trainer *t, int n, uint64_t h) {
     kpdt_report r;
@@ -221,8 +200,8 @@ static uint64_t run(const job *j, kpdt_trainer *t, int n, uint64_t h) {
         if (!CHECK_THAT(!kpdt_trainer_step(t, &r, &error), "%s", error.message)) break;
         for (int32_t k = 0; k < j->d.n_sources; k++) mined += (r.step - 1) % j->d.sources[k].refresh->steps ? 0 : ROWS;
         CHECK_INT(r.mined.rows, mined);
-        h = hash(h, &r.loss, sizeof r.loss);
-        h = hash(h, &r.grad_norm, sizeof r.grad_norm);
+        h = tiny_hash(h, &r.loss, sizeof r.loss);
+        h = tiny_hash(h, &r.grad_norm, sizeof r.grad_norm);
     }
     return h;
 }
@@ -245,7 +224,7 @@ static void bits_do_not_depend_on_threads_level_or_stops(void) {
     kpd_pool *p = NULL;
     kpdt_dataset *clicks;
     job_open(&j);
-    clicks = open_text(j.rows, no_label);
+    clicks = tiny_dataset(j.rows, no_label);
     memset(&own, 0, sizeof own);
     own.steps = 3; own.mining.n = 2;
     j.refresh.mining.assistant = j.assistant; j.refresh.mining.sample = true;
@@ -291,7 +270,7 @@ static void a_checkpoint_of_another_mining_is_refused(void) {
     kpdt_trainer *t;
     kpdt_dataset *phrases, *titles, *clicks;
     job_open(&j);
-    phrases = open_text(j.rows, first); titles = open_text(j.rows, second); clicks = open_text(j.rows, pair);
+    phrases = tiny_dataset(j.rows, first); titles = tiny_dataset(j.rows, second); clicks = tiny_dataset(j.rows, pair);
     j.refresh.keyphrases = phrases;
     j.source.data = clicks; j.source.losses[0].loss = KPDT_MNR; j.source.losses[0].temperature = 0;
     t = job_trainer(&j);
@@ -327,9 +306,9 @@ static void what_cannot_be_meant_is_refused(void) {
     kpdt_trainer *t = NULL;
     kpdt_dataset *own, *titles, *empty;
     job_open(&j);
-    own = open_text(j.rows, with_negative);
-    titles = open_text(j.phrases, no_phrase);
-    empty = open_text("", no_phrase);
+    own = tiny_dataset(j.rows, with_negative);
+    titles = tiny_dataset(j.phrases, no_phrase);
+    empty = tiny_dataset("", no_phrase);
 #define REFUSED(change, status, says)                                                                                          \
     do {                                                                                                                       \
         job saved = j;                                                                                                         \

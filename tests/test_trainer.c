@@ -3,6 +3,7 @@
 #define KPD_THREADS
 #include "../kpd_train.h"
 #include "test.h"
+#include "tiny_data.h"
 #include "tiny_model.h"
 #include "values.h"
 #include <math.h>
@@ -35,17 +36,6 @@ static char *rows_text(int rows, uint32_t seed) {
     return text;
 }
 
-static kpdt_dataset *open_text(const char *text, const kpdt_column *columns) {
-    kpdt_dataset_desc d;
-    kpdt_dataset *x = NULL;
-    kpd_error e;
-    memset(&d, 0, sizeof d);
-    for (int i = 0; i < KPDT_MAX_COLUMNS && columns[i]; i++) d.columns[i] = columns[i];
-    d.data = text; d.size = strlen(text);
-    CHECK_THAT(!kpdt_dataset_open(&d, &x, &e), "%s", e.message);
-    return x;
-}
-
 // One job of each kind: everything that a trainer's desc points to.
 typedef struct job {
     char *text[3];
@@ -61,7 +51,7 @@ static void job_open(job *j, kpd_kind kind) {
     memset(&o, 0, sizeof o);
     for (int i = 0; i < 3; i++) {
         j->text[i] = rows_text(i == 2 ? DEV_ROWS : ROWS, (uint32_t)i * 77 + 5);
-        j->data[i] = open_text(j->text[i], COLUMNS);
+        j->data[i] = tiny_dataset(j->text[i], COLUMNS);
     }
     o.kind = kind; o.n_layers = 2;
     j->start = tiny_model(&o);
@@ -97,12 +87,6 @@ static kpdt_trainer *job_trainer(const job *j) {
     return t;
 }
 
-static uint64_t hash(uint64_t h, const void *data, size_t n) {
-    const uint8_t *p = (const uint8_t *)data;
-    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
-    return h;
-}
-
 static uint64_t model_hash(const kpdt_trainer *t, bool best) {
     kpd_model *m = NULL;
     kpd_tensor x;
@@ -112,7 +96,7 @@ static uint64_t model_hash(const kpdt_trainer *t, bool best) {
         size_t n = (size_t)x.rows * (size_t)x.cols;
         float *w = (float *)malloc(n * sizeof *w);
         CHECK_OK(kpd_model_get(m, x.name, w, NULL));
-        h = hash(h, w, n * sizeof *w);
+        h = tiny_hash(h, w, n * sizeof *w);
         free(w);
     }
     kpd_model_destroy(m);
@@ -126,10 +110,10 @@ static uint64_t run(kpdt_trainer *t, int n, uint64_t h) {
     memset(&r, 0, sizeof r);
     for (int i = 0; i < n && !r.done; i++) {
         if (!CHECK_THAT(!kpdt_trainer_step(t, &r, &e), "%s", e.message)) break;
-        h = hash(h, &r.step, sizeof r.step);
-        h = hash(h, &r.loss, sizeof r.loss);
-        h = hash(h, &r.grad_norm, sizeof r.grad_norm);
-        if (r.dev == r.dev) h = hash(h, &r.dev, sizeof r.dev);
+        h = tiny_hash(h, &r.step, sizeof r.step);
+        h = tiny_hash(h, &r.loss, sizeof r.loss);
+        h = tiny_hash(h, &r.grad_norm, sizeof r.grad_norm);
+        if (r.dev == r.dev) h = tiny_hash(h, &r.dev, sizeof r.dev);
     }
     return h;
 }
@@ -415,7 +399,7 @@ static const kpdt_column PHRASES[] = {KPDT_COL_KEYPHRASE, KPDT_COL_SKIP, KPDT_CO
 
 // A job whose sources are just texts: titles and keyphrases in turn.
 static void job_masks(job *j, kpdt_dataset *x[2]) {
-    x[0] = open_text(j->text[0], TITLES); x[1] = open_text(j->text[1], PHRASES);
+    x[0] = tiny_dataset(j->text[0], TITLES); x[1] = tiny_dataset(j->text[1], PHRASES);
     memset(j->sources, 0, sizeof j->sources);
     for (int i = 0; i < 2; i++) { j->sources[i].data = x[i]; j->sources[i].losses[0].loss = KPDT_MLM; }
 }
@@ -428,7 +412,7 @@ static void masked_language_modelling_learns_from_both_texts(void) {
     uint64_t hash[2] = {0, 0};
     job_open(&j, KPD_BI_ENCODER);
     job_masks(&j, x);
-    x[2] = open_text(j.text[2], TITLES);
+    x[2] = tiny_dataset(j.text[2], TITLES);
     j.d.dev = x[2]; j.d.dev_metric = KPDT_DEV_MLM_LOSS; j.d.dev_steps = 12; j.d.epochs = 8; j.d.rate = 0.01f; j.d.batch = 16;
     for (int resumed = 0; resumed < 2; resumed++) {
         kpdt_trainer *t = job_trainer(&j);
@@ -494,7 +478,7 @@ static void queries_and_clicks_are_resumed_with_the_same_bits(void) {
     kpdt_dataset *few;
     uint64_t want = 0;
     job_open(&j, KPD_BI_ENCODER);
-    few = open_text(j.text[1], clicks);                     // titles "lamp" and ""
+    few = tiny_dataset(j.text[1], clicks);                     // titles "lamp" and ""
     memset(j.sources, 0, sizeof j.sources);
     j.sources[0].data = j.data[0]; j.sources[0].batching = KPDT_BY_QUERY; j.sources[0].losses[0].loss = KPDT_MARGIN_MSE;
     j.sources[1].data = few; j.sources[1].batching = KPDT_NO_DUPLICATES; j.sources[1].losses[0].loss = KPDT_MNR_SYMMETRIC;
@@ -580,7 +564,7 @@ static void swap_columns(job *j, int i) {
     memcpy(columns, COLUMNS, sizeof columns);
     columns[1] = KPDT_COL_CATEGORY; columns[2] = KPDT_COL_TITLE;
     kpdt_dataset_destroy(j->data[i]);
-    j->data[i] = open_text(j->text[i], columns);
+    j->data[i] = tiny_dataset(j->text[i], columns);
     if (i < 2) j->sources[i].data = j->data[i];
     else j->d.dev = j->data[i];
 }
@@ -690,12 +674,12 @@ static void jobs_that_cannot_be_meant_are_refused(void) {
                                        KPDT_COL_SKIP, KPDT_COL_END};
     static const kpdt_column unasked[] = {KPDT_COL_KEYPHRASE, KPDT_COL_TITLE, KPDT_COL_CATEGORY, KPDT_COL_LABEL, KPDT_COL_SCORE,
                                           KPDT_COL_SKIP, KPDT_COL_END};
-    kpdt_dataset *no_title, *no_query = open_text("a\tb\t\t1\t1\tq\n", unasked), *empty = open_text("", COLUMNS);
-    kpdt_dataset *one_class = open_text("a\tb\t\t1\t1\tq\na\tb\t\t1\t1\tq\n", COLUMNS);
+    kpdt_dataset *no_title, *no_query = tiny_dataset("a\tb\t\t1\t1\tq\n", unasked), *empty = tiny_dataset("", COLUMNS);
+    kpdt_dataset *one_class = tiny_dataset("a\tb\t\t1\t1\tq\na\tb\t\t1\t1\tq\n", COLUMNS);
 #define REFUSED(kind, assignment, says)                                                                                        \
     do {                                                                                                                       \
         job_open(&j, kind);                                                                                                    \
-        no_title = open_text(j.text[0], bare);                                                                                 \
+        no_title = tiny_dataset(j.text[0], bare);                                                                              \
         assignment;                                                                                                            \
         memset(&e, 0, sizeof e);                                                                                               \
         CHECK_STATUS(kpdt_trainer_create(&j.d, &t, &e), KPD_ERR_ARGUMENT);                                                     \
@@ -1015,7 +999,7 @@ static void an_empty_category_is_none(void) {
             for (int k = 0; k < 16; k++)
                 n += (size_t)sprintf(text + n, "%s %s\t%s%s\t%d\n", WORDS[k % 5], WORDS[k % 7], WORDS[k % 3], cell[i], k % 2);
             job_open(&j, (kpd_kind)kind);
-            x = open_text(text, i < 2 ? with : without);
+            x = tiny_dataset(text, i < 2 ? with : without);
             j.sources[0].data = x;
             memset(&j.sources[0].losses[1], 0, sizeof j.sources[0].losses[1]);
             j.d.n_sources = 1; j.d.dev = x;
@@ -1326,7 +1310,7 @@ static void counted(void *user, int32_t n, kpd_task_t *task, void *arg) {
 // Calls of the host's threads in one step, whose batch has so many texts of two or three tokens; max_texts 0 = as it comes.
 static int runs_of_a_step(int32_t batch, int32_t max_texts) {
     char *text = rows_text(batch, 3);
-    kpdt_dataset *x = open_text(text, COLUMNS);
+    kpdt_dataset *x = tiny_dataset(text, COLUMNS);
     kpdt_source source;
     int runs = 0;
     job j;

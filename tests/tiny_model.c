@@ -15,6 +15,18 @@ uint32_t tiny_random(uint32_t *state) {
 
 float tiny_uniform(uint32_t *state) { return (float)(int32_t)tiny_random(state) / 8388608.0f - 1.0f; }
 
+const char *tiny_word(uint32_t *state) {
+    static const char *const words[] = {"blue", "red", "green", "case", "cover", "phone", "laptop", "charger", "sleeve",
+                                        "lamp"};
+    return words[tiny_random(state) / 64 % 10];
+}
+
+uint64_t tiny_hash(uint64_t h, const void *data, size_t n) {
+    const uint8_t *p = (const uint8_t *)data;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
+    return h;
+}
+
 kpd_tokenizer_desc tiny_tokenizer_desc(void) {
     kpd_tokenizer_desc d;
     memset(&d, 0, sizeof d);

@@ -21,6 +21,8 @@ kpd_session *tiny_session(const kpd_model *student, const kpd_model *assistant);
 
 uint32_t tiny_random(uint32_t *state);
 float tiny_uniform(uint32_t *state);                            // in [-1, 1)
+const char *tiny_word(uint32_t *state);                         // one of ten of the vocabulary
+uint64_t tiny_hash(uint64_t h, const void *data, size_t n);     // h goes on over n bytes (FNV-1a)
 
 // A file's bytes in a block aligned to 64, followed by 64 spare bytes. Free with tiny_bytes_free.
 typedef struct tiny_bytes { uint8_t *data; size_t size; void *block; } tiny_bytes;

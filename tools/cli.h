@@ -381,8 +381,8 @@ static void output_abandon(output *o) {
     o->file = NULL;
 }
 
-// Whether all was written. errno then is that of the write that failed; 0 where this was an earlier one, and others may have set
-// it since.
+// Whether all was written. errno then is that of the write that failed; 0 where that was an earlier one, and others may have
+// set it since.
 static bool flushed(FILE *f) {
     bool of_a_write = errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO || errno == EPIPE;
     if (ferror(f)) {

@@ -408,7 +408,8 @@ static int run_label_agreement(job *j) {
     agreement g;
     bool ok;
     memset(&g, 0, sizeof g);
-    if (!strcmp(j->arg[0], "-") && !strcmp(j->arg[1], "-")) return usage("label agreement: standard input is one file, not two");
+    if (!strcmp(j->arg[0], "-") && !strcmp(j->arg[1], "-"))
+        return usage("label agreement: standard input is one file, not two");
     ok = output_open(&j->out, j->o.output) &&
          (!j->arg[2] || agreement_read(j, j->arg[2], LOG_COLUMNS, agreement_log, &g)) &&
          agreement_read(j, j->arg[0], labels, agreement_chunk, &g);

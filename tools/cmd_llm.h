@@ -270,7 +270,7 @@ typedef struct answers {
     pair_map said;                      // by pair: the answer's line, the label, and what it says until its pair is met
     bad_rows bad;
     double price[2];                    // of a million tokens asked, and answered
-    uint64_t about; int64_t about_line; // of the prompt whose answers count: of --of, or that of the first line; and where it stands
+    uint64_t about; int64_t about_line; // of the prompt whose answers count: of --of, or of the first line, and which that is
     int64_t n, passed_over, verdict[N_VERDICTS], failed, again, hard, pairs, labels, unanswered, prompt_tokens, answer_tokens;
 } answers;
 
@@ -311,8 +311,8 @@ static bool answer_read(const job *j, answers *a, const hf_json *x, int64_t line
     if (!j->o.of && !a->about_line) { a->about = about; a->about_line = line; }
     if (a->about != about && j->o.of) { a->passed_over++; return true; }
     if (a->about != about)
-        return fail(j->text.name, line, "answers another prompt, or is of another model, than line %lld; --of PROMPTS.jsonl says "
-                    "which count", (long long)a->about_line);
+        return fail(j->text.name, line, "answers another prompt, or is of another model, than line %lld; --of PROMPTS.jsonl "
+                    "says which count", (long long)a->about_line);
     a->n++;
     count_tokens(x, hf_get(x, body, "usage"), "prompt_tokens", &a->prompt_tokens);
     count_tokens(x, hf_get(x, body, "usage"), "completion_tokens", &a->answer_tokens);
@@ -436,7 +436,8 @@ static bool answers_price(const job *j, answers *a) {
     a->price[0] = strtod(j->o.price, &end);
     if (end != j->o.price && *end == ',') a->price[1] = strtod(end + 1, &end);
     else end = NULL;
-    if (end && end[-1] != ',' && !*end && a->price[0] >= 0 && a->price[1] >= 0 && isfinite(a->price[0] + a->price[1])) return true;
+    if (end && end[-1] != ',' && !*end && a->price[0] >= 0 && a->price[1] >= 0 && isfinite(a->price[0] + a->price[1]))
+        return true;
     return usage("--price %s: expected two numbers with a comma, of a million tokens asked, and answered", j->o.price) == DONE;
 }
 

@@ -62,7 +62,8 @@ static bool simulate_write(output *to, char (*path)[SHOP_PATH], const shop *s, c
     int n = 0;
     for (; ok && shop_get_file(n).name; n++) {
         snprintf(path[n], SHOP_PATH, "%s/%s", dir, shop_get_file(n).name);
-        ok = output_open(&to[n], path[n]) && ((shop_get_file(n).write(s, to[n].file) && flushed(to[n].file)) || output_failed(&to[n]));
+        ok = output_open(&to[n], path[n]) &&
+             ((shop_get_file(n).write(s, to[n].file) && flushed(to[n].file)) || output_failed(&to[n]));
     }
     for (int i = 0; ok && i < n; i++) ok = output_commit(&to[i]);
     return ok;
@@ -73,7 +74,8 @@ static bool simulate_files(job *j, const shop *s, const char *dir) {
     output *to = (output *)job_alloc(j, SHOP_FILES, sizeof *to);
     char (*path)[SHOP_PATH] = (char (*)[SHOP_PATH])job_alloc(j, SHOP_FILES, sizeof *path);
     bool ok = to && path;
-    for (int i = 0; ok && shop_get_file(i).name; i++) ok = i < SHOP_FILES && may_fill(dir, shop_get_file(i).name, j->o.force != 0);
+    for (int i = 0; ok && shop_get_file(i).name; i++)
+        ok = i < SHOP_FILES && may_fill(dir, shop_get_file(i).name, j->o.force != 0);
     ok = ok && simulate_write(to, path, s, dir);
     for (int i = 0; to && !ok && i < SHOP_FILES; i++) output_abandon(&to[i]);
     return ok;

@@ -292,10 +292,9 @@ static void train_say_mined(const training *x) {
     const kpdt_report *r = &x->report;
     const kpdt_mining_counts *c = &r->mined;
     char asked[100] = "";
-    if (!c->rows || g_quiet) return;
+    if (!c->rows) return;
     if (c->asked) snprintf(asked, sizeof asked, "; the assistant took %lld of %lld for relevant", (long long)c->relevant,
                            (long long)c->asked);
-    end_progress_line();
     say("before step %lld: %lld negatives mined for %lld rows, of which %lld have none%s", (long long)r->step,
         (long long)c->negatives, (long long)c->rows, (long long)c->empty_rows, asked);
 }

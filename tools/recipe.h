@@ -1031,29 +1031,43 @@ static bool recipe_check_numbers(recipe *r, const recipe_data *d, kpd_text line,
     return true;
 }
 
-// The file as lines of just the columns, which the library then reads.
-static bool recipe_read_other(recipe *r, recipe_data *d, const recipe_section *at) {
-    char wanted[400] = "";
+// The last cell of a line.
+static kpd_text recipe_last_cell(kpd_text line) {
+    const char *end = line.data + line.size;
+    kpd_text cell;
+    for (cell.data = end; cell.data > line.data && cell.data[-1] != '\t';) cell.data--;
+    cell.size = (size_t)(end - cell.data);
+    return cell;
+}
+
+// The file, named in a line of the recipe, as lines of what is wanted, or just of the last of that, in d->text.
+static bool recipe_read_table(recipe *r, recipe_data *d, int32_t where, const char *wanted, bool last) {
     table t;
     kpd_text line;
     size_t room = 0;
     const char *why;
     FILE *f = files_open(d->file, &why);
-    bool ok = f || recipe_fail(r, recipe_line_of(at, "file"), "%.300s: %s", d->file, why);
+    bool ok = f || recipe_fail(r, where, "%.300s: %s", d->file, why);
     if (!ok) return false;
-    for (int i = 0; i < KPDT_MAX_COLUMNS && d->set.columns[i] != KPDT_COL_END; i++) {
-        size_t n = strlen(wanted);
-        snprintf(wanted + n, sizeof wanted - n, "%s%s*", n ? " " : "", kpdt_column_name(d->set.columns[i]));
-    }
     table_open(&t, d->file, f, (table_format)d->format, wanted, d->columns);
     if (d->items) table_use(&t, &d->by_id);
     while (ok && (ok = table_next(&t, &line)) && line.data)
-        ok = recipe_check_numbers(r, d, line, t.line) && recipe_add_line(r, d, line, &room);
+        ok = recipe_check_numbers(r, d, line, t.line) && recipe_add_line(r, d, last ? recipe_last_cell(line) : line, &room);
     if (!ok && t.why[0]) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->file, (long long)t.line, t.why);
     d->set.data = d->text ? d->text : "";
     table_close(&t);
     fclose(f);
     return ok;
+}
+
+// The file as lines of just the columns, which the library then reads.
+static bool recipe_read_other(recipe *r, recipe_data *d, const recipe_section *at) {
+    char wanted[400] = "";
+    for (int i = 0; i < KPDT_MAX_COLUMNS && d->set.columns[i] != KPDT_COL_END; i++) {
+        size_t n = strlen(wanted);
+        snprintf(wanted + n, sizeof wanted - n, "%s%s*", n ? " " : "", kpdt_column_name(d->set.columns[i]));
+    }
+    return recipe_read_table(r, d, recipe_line_of(at, "file"), wanted, false);
 }
 
 static bool recipe_open_set(recipe *r, recipe_data *d, const recipe_section *at, kpdt_dataset **out) {
@@ -1065,40 +1079,17 @@ static bool recipe_open_set(recipe *r, recipe_data *d, const recipe_section *at,
     return recipe_fail(r, recipe_line_of(at, "file"), "%.300s: it has no rows", d->file);
 }
 
-// The keyphrases of mine_among, the last cell of its records.
-static bool recipe_read_phrases(recipe *r, recipe_data *only, recipe_data *d, table *t) {
-    size_t room = 0;
-    kpd_text line;
-    bool ok = true;
-    while (ok && (ok = table_next(t, &line)) && line.data) {
-        const char *cell = line.data + line.size;
-        while (cell > line.data && cell[-1] != '\t') cell--;
-        line.size -= (size_t)(cell - line.data);
-        line.data = cell;
-        ok = recipe_add_line(r, only, line, &room);
-    }
-    d->phrases = only->text;
-    if (!ok && t->why[0]) snprintf(r->error, sizeof r->error, "%.300s:%lld: %s", d->mine_among, (long long)t->line, t->why);
-    return ok;
-}
-
+// The keyphrases of mine_among.
 static bool recipe_open_among(recipe *r, recipe_data *d, const recipe_section *at) {
-    static recipe_data none;
-    recipe_data only = none;
     int32_t line = recipe_line_of(at, "mine_among");
-    const char *why;
+    recipe_data only;
     kpd_error e;
-    table t;
-    FILE *f = files_open(d->mine_among, &why);
-    bool ok = f || recipe_fail(r, line, "%.300s: %s", d->mine_among, why);
-    if (!ok) return false;
-    only.file = d->mine_among;
-    table_open(&t, d->mine_among, f, TABLE_BY_NAME, "id? keyphrase", NULL);
-    ok = recipe_read_phrases(r, &only, d, &t);
-    table_close(&t);
-    fclose(f);
-    only.set.path = d->mine_among; only.set.data = d->phrases ? d->phrases : "";
+    bool ok;
+    memset(&only, 0, sizeof only);
+    only.file = only.set.path = d->mine_among;
     only.set.columns[0] = KPDT_COL_KEYPHRASE;
+    ok = recipe_read_table(r, &only, line, "id? keyphrase", true);
+    d->phrases = only.text;
     if (!ok || (kpdt_dataset_open(&only.set, &d->among, &e) && !recipe_blame(r, line, d->mine_among, &e))) return false;
     d->refresh.keyphrases = d->among;
     return kpdt_dataset_rows(d->among) || recipe_fail(r, line, "%.300s: it has no keyphrases", d->mine_among);
