@@ -764,9 +764,9 @@ run 0 $all "$dir/empty" --earlier-items $d/items.tsv --earlier-lists "$dir/first
 run 0 $all $d/items.tsv --earlier-items "$dir/empty" --earlier-lists "$dir/empty"; same "$dir/first" "$dir/out"
 run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/empty"; lines 0; says "0 of 12 items are new"
 says "empty: note: 12 of these have no list there; is the file whole?"
-says "of 1 kept lists that were made anew to see, 1 would now be others: 100.0 %"
+says "of 1 kept lists that were made anew to see, 1 would now be others: of the 12 kept some 12 [2, 12] are stale"
 run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/first"; same "$dir/first" "$dir/out"
-says "of 1 kept lists that were made anew to see, 0 would now be others: 0.0 % [0.0, 79.3] of the kept are stale"
+says "of 1 kept lists that were made anew to see, 0 would now be others: of the 12 kept some 0 [0, 10] are stale, 0.0 %"
 awk '{ for (i = 0; i < 20; i++) print }' $d/items.tsv > "$dir/many"; run 0 $all "$dir/many"; cp "$dir/out" "$dir/lists"
 run 0 $all "$dir/many" --earlier-items "$dir/many" --earlier-lists "$dir/lists"; same "$dir/lists" "$dir/out"; says "of 4 kept lists"
 run 2 $all $d/items.tsv --earlier-items $d/items.tsv; says "expected both or none"
@@ -2277,6 +2277,78 @@ run 0 $kpd simulate judge $p/all/shop "$dir/every" --by text
 sort -t "$(printf '\t')" -s -k 1,1n -k 3,3gr "$dir/out" | awk -F '\t' '{ if (++n[$1] <= 7) print $1 "\t" n[$1] "\t" $2 "\t" $3 "\t-" }' > "$dir/want"
 head -21 "$dir/oracle" > "$dir/out"; same "$dir/want" "$dir/out"
 run 1 $kpd simulate oracle $p/none; says "none/shop.ini: "
+
+# The next day: two keyphrases gone, one of another text, one new; an item gone, one changed, one new.
+cat > $p/daily.ini << 'END'
+[set]
+dim = 16
+assistant = -
+[stage index]
+run = index build ${here}/all/student/last.kpd keyphrases.tsv --dim ${dim} --kind tree -o now.kpi
+[stage recommend]
+run = recommend ${here}/all/student/last.kpd ${assistant} now.kpi items.csv -k 10 > lists.tsv
+END
+hides() { cat "$dir/out" "$dir/err" | grep -F -e "$1" > /dev/null && wrong "unexpected '$1'"; }
+t run_delta
+daily="$kpd run $p/daily.ini"; d1=$p/daily; mkdir $d1
+all_phrases=$p/all/shop/keyphrases.tsv; n=$(wc -l < $all_phrases); cp $all_phrases $d1/keyphrases.tsv
+awk -F '\t' 'BEGIN { print "title,category" } { print $1 "," $2 }' $p/all/shop/test_items.tsv > $d1/items.csv
+items=$(($(wc -l < $d1/items.csv) - 1))
+run 0 $daily; prints "2 of 2 stages ran"; cp -R $d1 $p/day1
+run 0 $daily --delta; prints "0 of 2 stages ran"; same $d1/items.csv $d1/lists.tsv.items.csv      # all it lacked
+run 0 $daily --delta --dry-run; prints "0 of 2 stages would run"
+{ sed '3d;7d;5s/$/ anew/' $all_phrases; printf '9999\tgrey felt sleeve\n'; } > $p/keyphrases2
+{ sed '2d;4s/^/red /' $d1/items.csv; echo 'grey felt sleeve,sleeves'; } > $p/items2
+cp $p/keyphrases2 $d1/keyphrases.tsv; cp $p/items2 $d1/items.csv
+run 0 $daily --delta --dry-run; prints "index: keyphrases.tsv is another now; only what has changed"; prints "-o now.kpi --update"
+prints "recommend: now.kpi, which it reads, may change; only what has changed"
+prints "--earlier-items lists.tsv.items.csv --earlier-lists lists.tsv"
+run 0 $daily --delta; prints "1 added, 1 replaced, 2 removed, $((n - 3)) as they were, $((n - 1)) now, with their texts"
+says "2 of $items items are new or have changed"; says "kept lists that were made anew to see"
+same $d1/items.csv $d1/lists.tsv.items.csv; cp -R $d1 $p/day2
+run 0 $daily --delta; prints "0 of 2 stages ran"
+run 0 $daily --jobs 2; prints "index: --delta made but a part anew"; prints "2 of 2 stages ran"; same $d1/items.csv $d1/lists.tsv.items.csv
+# Rows 1 and the last are as in a whole run, the others as the day before.
+new=$((items - 1)); for f in $d1 $p/day2; do awk -F '\t' -v n=$new '$1 == 1 || $1 == n' $f/lists.tsv > "$dir/new.${f##*/}"; done
+lines_of() { awk -F '\t' -v n=$new '$1 != 1 && $1 != n { $1 += shift; print }' shift="$2" "$1"; }
+same "$dir/new.daily" "$dir/new.day2"; grep -q 'grey felt sleeve' "$dir/new.day2" || wrong "the new keyphrase is nowhere"
+lines_of $p/day2/lists.tsv 1 > "$dir/got"; awk -F '\t' '$1 > 0 && $1 != 2 { $1 += 0; print }' $p/day1/lists.tsv > "$dir/want"
+same "$dir/want" "$dir/got"
+run 0 $daily --delta; prints "0 of 2 stages ran"
+# What else has changed makes all anew: an option of the index or of the lists, a model, lists that somebody touched.
+run 0 $daily --delta --set dim=8 --dry-run; prints "index: its command line is another now"; hides "only what has changed"
+run 0 $daily --delta --set dim=8; prints "2 of 2 stages ran"; hides "kept lists"
+echo 'one more,' >> $d1/items.csv; echo >> $d1/lists.tsv
+run 0 $daily --delta --set dim=8; prints "recommend: items.csv is another now"; hides "only what has changed"
+run 0 $daily --delta --set dim=8 --set assistant='${here}/all/assistant/last.kpd'; prints "1 of 2 stages ran"; hides "kept lists"
+# Killed in the middle, the same command goes on.
+for wait in 0.002 0.005 0.008 0.011 0.015 0.02; do
+    rm -rf $d1; cp -R $p/day1 $d1; run 0 $daily --delta; cp $p/keyphrases2 $d1/keyphrases.tsv; cp $p/items2 $d1/items.csv
+    $daily --delta > "$dir/out" 2> "$dir/err" & child=$!
+    sleep $wait; kill -KILL $child 2> /dev/null; wait $child 2> /dev/null
+    run 0 $daily --delta; same $d1/items.csv $d1/lists.tsv.items.csv
+    awk -F '\t' -v n=$new '$1 == 1 || $1 == n' $d1/lists.tsv > "$dir/got"; same "$dir/new.daily" "$dir/got"
+done
+printf '[stage index]\nrun = index build a.kpd b.tsv -o c.kpi --update\n' > $p/update.ini
+run 1 $kpd run $p/update.ini; says "without --force, --resume, --update and --export"
+
+t index_update
+m=$p/all/student/last.kpd
+for kind in flat "flat --store int8" tree; do
+    make="$kpd index build $m --dim 16 --kind $kind"
+    run 0 $make $all_phrases -o "$dir/u.kpi"
+    run 0 $make $all_phrases -o "$dir/u.kpi" --update; prints "0 added, 0 replaced, 0 removed, $n as they were, $n now"
+    { tail -n +11 $all_phrases; head -5 $all_phrases | sed 's/$/ more/'; printf '77\ttwice\n77\tonce\n'; } > "$dir/k2"
+    run 0 $make "$dir/k2" -o "$dir/u.kpi" --update; prints "1 added, 5 replaced, 5 removed, $((n - 10)) as they were, $((n - 4)) now"
+    run 0 $make "$dir/k2" -o "$dir/whole.kpi"
+    run 0 $kpd search $m "$dir/whole.kpi" $p/all/shop/test_items.tsv -k 9; cp "$dir/out" "$dir/want"
+    run 0 $kpd search $m "$dir/u.kpi" $p/all/shop/test_items.tsv -k 9; same "$dir/want" "$dir/out"
+done
+run 1 $kpd index build $m $all_phrases --dim 8 --kind tree -o "$dir/u.kpi" --update; says "u.kpi: its kind, metric, store or dim"
+run 1 $kpd index build $p/all/base/last.kpd $all_phrases --dim 16 --kind tree -o "$dir/u.kpi" --update; says "vectors of model"
+echo broken > "$dir/broken.kpi"; run 1 $kpd index build $m $all_phrases --dim 16 -o "$dir/broken.kpi" --update; says "broken.kpi"
+run 0 $kpd index build $m $all_phrases --dim 16 -o "$dir/new.kpi" --update; prints "new.kpi: $n added"
+run 2 $kpd index build v.npy -o "$dir/new.kpi" --update; says "--update are of texts"
 
 t run_stopped
 sed 's/steps = 20/steps = 20000/' $p/small.ini > $p/long.ini

@@ -114,7 +114,7 @@ typedef struct options {
     const char *export_to, *join;
     int32_t queries, seed, by, pairs;   // of a simulated shop; 0 = not given
     int32_t world, placebo;             // -1 = not given
-    int32_t kind, store, lists;         // of an index
+    int32_t kind, store, lists, update; // of an index
     int32_t partition;                  // -1 = not given
     float recall, gamma;                // 0 = not given
     float max_score, min_score, margin, relative_margin;        // of mining; -infinity = not given
@@ -122,7 +122,7 @@ typedef struct options {
     int32_t format;                     // of text: a table_format
     int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
     int32_t keep;                       // of score
-    int32_t dry_run, jobs;              // of a pipeline
+    int32_t dry_run, jobs, delta;       // of a pipeline
     const char *only, *dir;
     list_option set;
 } options;
@@ -167,6 +167,7 @@ static const option OPTIONS[] = {
     {"--lists", INTEGER, FIELD(lists), 1, 1 << 24, NULL, "N", "lists of a tree (one for 160 vectors)"},
     {"--recall", NUMBER, FIELD(recall), 1, 1, NULL, "R", "share of the K best that a tree is to find (0.95)"},
     {"--gamma", NUMBER, FIELD(gamma), 1, 0, NULL, "G", "how far a tree is opened, in place of --recall"},
+    {"--update", FLAG, FIELD(update), 0, 0, NULL, NULL, "an index that is there has its changed keyphrases embedded alone"},
     {"--partition", INTEGER, FIELD(partition), 0, INT32_MAX, NULL, "P", "a number that vectors get, or are to have"},
     {"--model", FILE_NAME, FIELD(model), 0, 0, NULL, "M.kpd", "the model that scores, or that made the vectors"},
     {"--threshold", NUMBER, FIELD(threshold), 0, 0, NULL, "T", "the least score that counts"},
@@ -223,6 +224,7 @@ static const option OPTIONS[] = {
     {"--keep", FLAG, FIELD(keep), 0, 0, NULL, NULL, "the line, with a label in it, and the score behind it"},
     {"--jobs", INTEGER, FIELD(jobs), 1, 16, NULL, "N", "stages at a time (1)"},
     {"--dry-run", FLAG, FIELD(dry_run), 0, 0, NULL, NULL, "says what would run, and why"},
+    {"--delta", FLAG, FIELD(delta), 0, 0, NULL, NULL, "changed items and keyphrases alone are embedded"},
     {"--only", TEXT, FIELD(only), 0, 0, NULL, "STAGE", "this stage, and what it needs"},
     {"--dir", TEXT, FIELD(dir), 0, 0, NULL, "DIR", "the pipeline's folder (the recipe's name without .ini)"},
     {"--set", LIST, FIELD(set), 0, 0, NULL, "NAME=VALUE", "in place of what [set] says; up to 16 times"},

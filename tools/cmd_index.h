@@ -217,47 +217,48 @@ static bool build_tree(job *j, kpd_index_desc *d, id_list *l) {
 
 // An index of texts that the job's student embeds, whose texts it keeps. A tree is made when all vectors are there.
 typedef struct text_index {
-    phrases p;
+    phrases p;                          // that are to be embedded
     batch b;
-    int64_t id[CHUNK_LINES];            // of the chunk
+    int64_t id[CHUNK_LINES], line[CHUNK_LINES];         // of a batch
     kpd_text text[CHUNK_LINES];
-    kpd_index_desc *tree;               // NULL = each chunk goes to the job's index
-    id_list ids; float *v; size_t capacity;     // of a tree
+    kpd_index_desc *tree;               // NULL = each batch goes to the job's index
+    id_list ids; float *v;              // of a tree
+    int64_t before, removed, same;      // of the index: how many it had, are gone from the file, have their text already
 } text_index;
 
-static bool text_index_keep(job *j, text_index *x) {
-    size_t n = (size_t)j->text.n, cols = (size_t)x->b.cols, have = x->ids.n;
-    if (!grow((void **)&x->v, &x->capacity, have + n, cols * sizeof *x->v) || !id_list_reserve(&x->ids, have + n)) return false;
-    memcpy(x->v + have * cols, x->b.out, n * cols * sizeof *x->v);
-    memcpy(x->ids.id + have, x->id, n * sizeof *x->id);
-    x->ids.n += n;
-    return true;
+// To the vectors of a tree, which begins with them all.
+static void text_index_keep(text_index *x, size_t at, size_t n) {
+    size_t cols = (size_t)x->b.cols;
+    memcpy(x->v + at * cols, x->b.out, n * cols * sizeof *x->v);
+    memcpy(x->ids.id + at, x->id, n * sizeof *x->id);
+    x->ids.n = at + n;
 }
 
-static bool text_index_chunk(job *j, void *state) {
-    text_index *x = (text_index *)state;
-    size_t n = (size_t)j->text.n, first = x->p.n;
+// n keyphrases from `at` on.
+static bool text_index_batch(job *j, text_index *x, size_t at, size_t n) {
     kpd_error e;
-    for (int32_t i = 0; i < j->text.n; i++)
-        if (!phrases_add(&x->p, &j->text, i)) return false;
-    for (size_t i = 0; i < n; i++) {    // now that their memory stays
+    for (size_t i = 0; i < n; i++) {
         kpd_row row = {0};
-        row.keyphrase = phrase_text(&x->p, first + i);
-        x->id[i] = x->p.list[first + i].id;
+        row.keyphrase = phrase_text(&x->p, at + i);
+        x->id[i] = x->p.list[at + i].id;
+        x->line[i] = x->p.list[at + i].line;
         x->text[i] = row.keyphrase;
         kpd_model_input(j->student, KPD_KEYPHRASE, &row, &x->b.in[i]);
     }
-    if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, x->b.in, n, x->b.cols, x->b.out, &e)) return fail_text(j, &e);
-    if (!check_finite(j, x->b.out, x->b.cols)) return false;
-    if (x->tree) return text_index_keep(j, x);
-    if (kpd_index_upsert(j->index, x->id, x->b.out, n, &e)) return fail_text(j, &e);
+    if (kpd_embed(j->session, j->student, KPD_KEYPHRASE, x->b.in, n, x->b.cols, x->b.out, &e))
+        return fail_lines(j, x->line, n, &e);
+    if (!check_rows(j, x->line, x->b.out, n, x->b.cols)) return false;
+    if (x->tree) return text_index_keep(x, at, n), true;
+    if (kpd_index_upsert(j->index, x->id, x->b.out, n, &e)) return fail_lines(j, x->line, n, &e);
     if (!give_partition(j, x->id, n)) return false;
-    return !kpd_index_set_text(j->index, x->id, x->text, n, &e) || fail_text(j, &e);
+    return !kpd_index_set_text(j->index, x->id, x->text, n, &e) || fail_lines(j, x->line, n, &e);
 }
 
 // All texts of a tree, once it is there. Of equal ids the last vector and the last text stay.
-static bool text_index_texts(job *j, const text_index *x) {
+static bool text_index_tree(job *j, text_index *x) {
     kpd_error e;
+    x->tree->progress = library_progress(&j->call, "vectors compared");
+    if (kpd_index_build(x->tree, &j->parallel, x->ids.id, x->v, x->ids.n, &j->index, &e)) return fail_row(j->text.name, &e, 0);
     for (size_t i = 0; i < x->p.n; i++) {
         kpd_text t = phrase_text(&x->p, i);
         if (kpd_index_set_text(j->index, &x->p.list[i].id, &t, 1, &e))
@@ -266,45 +267,124 @@ static bool text_index_texts(job *j, const text_index *x) {
     return true;
 }
 
-static bool text_index_all(job *j, text_index *x, const char *texts, const char *path) {
-    int64_t before = j->index ? kpd_index_count(j->index) : 0, added;
-    kpd_error e;
+static bool text_index_embed(job *j, text_index *x) {
+    size_t n = x->p.n, most;
+    start(j, "keyphrases");
     j->tokens = 0;
-    if (!batch_create(j, x->b.cols, &x->b) || !open_columns(j, texts, "id? keyphrase")) return false;
-    if (!each_chunk(j, "keyphrases", text_index_chunk, x)) return false;
-    j->tokens = kpd_session_tokens(j->session);
-    if (x->tree) {
-        x->tree->progress = library_progress(&j->call, "vectors compared");
-        if (kpd_index_build(x->tree, &j->parallel, x->ids.id, x->v, x->ids.n, &j->index, &e)) return fail_row(texts, &e, 0);
-        if (!text_index_texts(j, x)) return false;
+    if (!batch_create(j, x->b.cols, &x->b)) return false;
+    if (x->tree && !id_list_reserve(&x->ids, n)) return false;
+    if (x->tree) x->v = (float *)job_alloc(j, n, (size_t)x->b.cols * sizeof *x->v);
+    if (x->tree && !x->v) return false;
+    for (size_t at = 0; at < n; at += most) {
+        most = n - at < CHUNK_LINES ? n - at : CHUNK_LINES;
+        if (!text_index_batch(j, x, at, most)) return false;
+        progress(j, (int64_t)most, (int64_t)(at + most), (int64_t)n);
     }
-    if (!save_index(j, path)) return false;
-    added = kpd_index_count(j->index) - before;
-    say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added, (long long)(j->count.done - added),
-        (long long)(before + added));
+    j->tokens = kpd_session_tokens(j->session);
+    return !x->tree || text_index_tree(j, x);
+}
+
+// Of equal ids the last.
+static void text_index_last(phrases *p) {
+    size_t n = 0;
+    if (p->n) qsort(p->list, p->n, sizeof *p->list, compare_phrases);
+    for (size_t i = 0; i < p->n; i++)
+        if (i + 1 == p->n || p->list[i].id != p->list[i + 1].id) p->list[n++] = p->list[i];
+    p->n = n;
+}
+
+// Removes what the keyphrases, sorted by id, have no more.
+static bool text_index_remove(job *j, text_index *x) {
+    int64_t slots = index_info(j->index).slots, id;
+    id_list gone = {0};
+    size_t removed = 0;
+    kpd_text t;
+    kpd_error e;
+    bool ok = true;
+    for (int64_t i = 0; ok && i < slots; i++) {
+        if (!kpd_index_id(j->index, i, &id) || phrases_find(&x->p, id, &t)) continue;
+        ok = id_list_reserve(&gone, gone.n + 1);
+        if (ok) gone.id[gone.n++] = id;
+    }
+    if (ok && gone.n && kpd_index_remove(j->index, gone.id, gone.n, &removed, &e)) ok = fail(j->o.output, 0, "%s", e.message);
+    x->removed = (int64_t)removed;
+    free(gone.id);
+    return ok;
+}
+
+// Leaves those that the index has not, or with another text.
+static bool text_index_changed(job *j, text_index *x) {
+    size_t n = 0;
+    text_index_last(&x->p);
+    if (!text_index_remove(j, x)) return false;
+    for (size_t i = 0; i < x->p.n; i++) {
+        kpd_text is = phrase_text(&x->p, i), was;
+        kpd_error e;
+        bool same = !kpd_index_text(j->index, x->p.list[i].id, &was, &e) && was.size && was.size == is.size &&
+                    !memcmp(was.data, is.data, is.size);
+        if (same && !give_partition(j, &x->p.list[i].id, 1)) return false;
+        if (same) x->same++;
+        else x->p.list[n++] = x->p.list[i];
+    }
+    x->p.n = n;
     return true;
 }
 
-static bool index_of_texts(job *j, text_index *x, const char *texts, const char *path) {
-    bool ok = open_session(j, 0, x->b.cols) && text_index_all(j, x, texts, path);
+static bool text_index_all(job *j, text_index *x, const char *texts, const char *path, bool update) {
+    int64_t count, added;
+    x->before = j->index ? kpd_index_count(j->index) : 0;
+    if (!open_columns(j, texts, "id? keyphrase") || !each_line(&j->text, phrases_add, &x->p)) return false;
+    if ((update && !text_index_changed(j, x)) || !text_index_embed(j, x) || !save_index(j, path)) return false;
+    count = kpd_index_count(j->index);
+    added = count - (x->before - x->removed);
+    if (update)
+        say("%s: %lld added, %lld replaced, %lld removed, %lld as they were, %lld now, with their texts", path, (long long)added,
+            (long long)(j->count.done - added), (long long)x->removed, (long long)x->same, (long long)count);
+    else say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added,
+             (long long)(j->count.done - added), (long long)count);
+    return true;
+}
+
+static bool index_of_texts(job *j, text_index *x, const char *texts, const char *path, bool update) {
+    bool ok = open_session(j, 0, x->b.cols) && text_index_all(j, x, texts, path, update);
     phrases_free(&x->p);
     free(x->ids.id);
-    free(x->v);
     return ok;
+}
+
+// Vectors of another model than the index's are nonsense.
+static bool check_fingerprint(const job *j, const char *model, const char *index) {
+    uint64_t made = index_info(j->index).fingerprint, ours = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
+    if (!made || !ours || made == ours) return true;
+    return fail(index, 0, "the index has vectors of model %016llx, and %s is %016llx", (unsigned long long)made, model,
+                (unsigned long long)ours);
+}
+
+// Whether the index that is to be brought up to date is as a new one would be, but for its keyphrases.
+static bool check_update(const job *j, const kpd_index_desc *d, const char *path) {
+    kpd_index_info i = index_info(j->index);
+    if (!check_fingerprint(j, j->arg[0], path)) return false;
+    if (i.kind != d->kind || i.metric != d->metric || i.storage != d->storage || i.dim != d->dim)
+        return fail(path, 0, "its kind, metric, store or dim are not those that are asked for: without --update a new one is made");
+    return !i.count || i.text_bytes || fail(path, 0, "it keeps no keyphrases: without --update an index is made that does");
 }
 
 static bool build_of_texts(job *j, kpd_index_desc *d) {
     kpd_error e;
+    const char *path = j->o.output;
     text_index *x = (text_index *)job_alloc(j, 1, sizeof *x);
+    bool update = j->o.update && file_exists(path);
     if (!x || !open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return false;
     d->fingerprint = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
     d->metric = j->o.metric ? d->metric : kpd_model_get_desc(j->student)->similarity;
     d->dim = student_dim(j, j->arg[0]);
     x->b.cols = d->dim;
-    if (d->kind == KPD_TREE) x->tree = d;
     if (!d->dim) return false;
-    if (!x->tree && kpd_index_create(d, &j->index, &e)) return fail(j->arg[0], 0, "%s", e.message);
-    return index_of_texts(j, x, j->arg[1], j->o.output);
+    if (update) {
+        if (!open_index(j, path, true) || !check_update(j, d, path)) return false;
+    } else if (d->kind == KPD_TREE) x->tree = d;
+    else if (kpd_index_create(d, &j->index, &e)) return fail(j->arg[0], 0, "%s", e.message);
+    return index_of_texts(j, x, j->arg[1], path, update);
 }
 
 static bool build_of_vectors(job *j, kpd_index_desc *d, id_list *l) {
@@ -328,8 +408,8 @@ static int run_index_build(job *j) {
         return usage("index build: --store i16 and none, --lists and --recall are of --kind tree");
     if (texts && (j->o.ids || j->o.model))
         return usage("index build: --ids and --model are of vectors; texts may have a column `id`");
-    if (!texts && (j->o.dim || j->o.columns || j->o.format))
-        return usage("index build: --dim, --columns and --format are of texts");
+    if (!texts && (j->o.dim || j->o.columns || j->o.format || j->o.update))
+        return usage("index build: --dim, --columns, --format and --update are of texts");
     if (!can_write(j->o.output)) return BAD_DATA;
     lock_index(j, j->o.output);
     d.metric = (kpd_metric)j->o.metric;
@@ -341,14 +421,6 @@ static int run_index_build(job *j) {
     if (ok && d.kind == KPD_TREE)
         note(j->o.output, "a --recall holds for queries like its own vectors; `kpd index tune` tries others");
     return ok ? DONE : BAD_DATA;
-}
-
-// Vectors of another model than the index's are nonsense.
-static bool check_fingerprint(const job *j, const char *model, const char *index) {
-    uint64_t made = index_info(j->index).fingerprint, ours = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
-    if (!made || !ours || made == ours) return true;
-    return fail(index, 0, "the index has vectors of model %016llx, and %s is %016llx", (unsigned long long)made, model,
-                (unsigned long long)ours);
 }
 
 // The id behind the greatest, which may be over INT64_MAX: none.
@@ -366,7 +438,7 @@ static bool add_texts(job *j) {
     x->p.next = next_id(j->index);
     if (x->b.cols > kpd_model_dim(j->student))
         return fail(j->arg[0], 0, "dim %d, but %s has %d columns", (int)x->b.cols, j->arg[1], (int)kpd_model_dim(j->student));
-    return index_of_texts(j, x, j->arg[2], j->arg[0]);
+    return index_of_texts(j, x, j->arg[2], j->arg[0], false);
 }
 
 static bool check_dim(const job *j, const char *vectors, const char *index) {

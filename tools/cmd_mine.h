@@ -154,8 +154,8 @@ static bool mine_make_index(job *j, int32_t dim) {
     d.metric = kpd_model_get_desc(j->student)->similarity;
     d.fingerprint = kpd_model_fingerprint(j->student, KPD_KEYPHRASE);
     if (kpd_index_create(&d, &j->index, &e)) return fail(j->arg[1], 0, "%s", e.message);
-    ok = batch_create(j, dim, &t->b) && reader_open_as(&j->text, j->arg[1], &c) &&
-         each_chunk(j, "keyphrases", text_index_chunk, t);
+    t->b.cols = dim;
+    ok = reader_open_as(&j->text, j->arg[1], &c) && each_line(&j->text, phrases_add, &t->p) && text_index_embed(j, t);
     reader_close(&j->text);
     phrases_free(&t->p);
     j->count.unit = NULL;               // what comes is counted anew

@@ -93,8 +93,9 @@ static void earlier_say(const job *j, const earlier *x, int64_t items) {
     if (x->empty) note(j->o.earlier_lists, "%lld of these have no list there; is the file whole?", (long long)x->empty);
     if (!x->looked_at) return;
     share_of(x->stale, x->looked_at, share);
-    note(NULL, "of %lld kept lists that were made anew to see, %lld would now be others: %.1f %% [%.1f, %.1f] of the kept are stale",
-         (long long)x->looked_at, (long long)x->stale, 100 * share[0], 100 * share[1], 100 * share[2]);
+    note(NULL, "of %lld kept lists that were made anew to see, %lld would now be others: of the %lld kept some %.0f [%.0f, %.0f] are "
+         "stale, %.1f %%", (long long)x->looked_at, (long long)x->stale, (long long)x->kept, share[0] * (double)x->kept,
+         share[1] * (double)x->kept, share[2] * (double)x->kept, 100 * share[0]);
 }
 
 // >>recommend ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // cmd_run.h - the command run: the stages of a pipeline, of which those run whose command or inputs are others now.
 // Part of kpd.c, below all other commands, parse.h and pipeline.h.
-// Contents: >>files >>reads >>order >>stamps >>stale >>stages >>run
+// Contents: >>files >>reads >>order >>stamps >>stale >>delta >>stages >>run
 //
 // All paths are relative to the pipeline's folder, in which the program stands while it runs. Each stage is a process of its
 // own, so that one that crashes is reported and its memory goes.
@@ -18,11 +18,12 @@ typedef struct run_file {
 
 typedef struct run_stamp_file { const char *path; uint64_t hash; bool there; } run_stamp_file;
 
-typedef enum run_state { RUN_OPEN, RUN_BEGUN, RUN_DONE } run_state;
+typedef enum run_state { RUN_OPEN, RUN_BEGUN, RUN_DONE, RUN_DELTA } run_state;
 
 typedef struct run_stamp {              // of a stage that ran; see >>stamps
     const char *stage, *build, *run;
     run_state state;
+    uint64_t basis;                     // see >>delta
     run_stamp_file *in, *out;
     size_t n_in, n_out, in_capacity, out_capacity;
 } run_stamp;
@@ -34,6 +35,7 @@ typedef struct run_slot {               // of a stage that runs; stage NULL = fr
     output redirect;
     double begun;
     int at;                             // its number
+    bool update;                        // by --delta
 } run_slot;
 
 typedef struct flow {
@@ -186,9 +188,24 @@ static bool run_refuses(const flow *f, const pipeline_stage *x, const command *c
         if (c->run == in_place[i])
             return !fail(f->p.path, x->line, "%s: not a stage, as it changes the file that it reads; `index build` makes a "
                          "new one", c->name);
-    if (o->force || o->resume || o->export_to)
-        return !fail(f->p.path, x->line, "%s: without --force, --resume and --export, since `kpd run` sees to that", c->name);
+    if (o->force || o->resume || o->export_to || o->update)
+        return !fail(f->p.path, x->line, "%s: without --force, --resume, --update and --export, since `kpd run` sees to that",
+                     c->name);
     return false;
+}
+
+// lists.tsv.items.tsv: the items as lists.tsv has them, of which --delta tells those that have changed. Who used it once has it.
+static bool run_writes_copy(flow *f, pipeline_stage *x, const char *items) {
+    const char *slash = strrchr(items, '/'), *name = slash ? slash + 1 : items, *given;
+    size_t n = strlen(x->result) + strlen(name) + 2;
+    char *path = (char *)pipeline_alloc(&f->p, n);
+    if (!path) return false;
+    snprintf(path, n, "%s.%s", x->result, name);
+    given = run_path(f, x->line, path);
+    if (!given) return false;
+    if (!f->j->o.delta && !file_exists(given)) return true;
+    x->copy = given;
+    return run_writes(f, x, given, NULL);
 }
 
 // The recipe of a training, as far as it can be read before its files are there.
@@ -232,6 +249,8 @@ static bool run_outputs(flow *f, pipeline_stage *x) {
     if (ok && x->redirect) ok = run_writes(f, x, x->redirect, NULL);
     if (ok && x->n_out == (size_t)x->n_writes)
         ok = fail(f->p.path, x->line, "%s: it writes no file; expected -o FILE, or > FILE at the end", c->name);
+    if (ok) x->result = is_file ? pipeline_copy(&f->p, j.o.output, strlen(j.o.output)) : x->redirect;
+    if (ok && c->run == run_recommend && j.arg[3] && !j.o.earlier_items) ok = run_writes_copy(f, x, j.arg[3]);
     job_close(&j);
     return ok;
 }
@@ -362,6 +381,21 @@ static void run_sort(const flow *f, pipeline_stage *x) {
     }
 }
 
+// The files whose changes --delta follows: keyphrases of an index, or an index and items.
+static void run_follow(flow *f, pipeline_stage *x, const char *name) {
+    const char *path = name ? run_path(f, x->line, name) : NULL;
+    const run_file *file = path ? run_find(f, path) : NULL;
+    if (file) x->daily[x->n_daily++] = x->copied = (size_t)(file - f->file);
+}
+
+static void run_follow_all(flow *f, pipeline_stage *x, const command *c, const job *j) {
+    if (c->run == run_index_build) run_follow(f, x, j->arg[1]);
+    if (c->run != run_recommend || j->o.earlier_items) return;
+    run_follow(f, x, j->o.keyphrases);
+    run_follow(f, x, j->arg[2]);
+    run_follow(f, x, j->arg[3]);        // of which there is a copy
+}
+
 static bool run_inputs(flow *f, pipeline_stage *x) {
     job j;
     const command *c;
@@ -380,6 +414,7 @@ static bool run_inputs(flow *f, pipeline_stage *x) {
         const char *value = p->kind == FILE_NAME ? *(const char *const *)((const char *)&j.o + p->field) : NULL;
         if (value && is_input_option(p)) ok = run_reads(f, x, value);
     }
+    if (ok) run_follow_all(f, x, c, &j);
     run_sort(f, x);
     job_close(&j);
     return ok;
@@ -456,12 +491,13 @@ static bool run_plan(flow *f) {
 // >>stamps  A small text of what each stage was made of and made: ----------------------------------------------------
 //
 //     kpd run TAB 1
-//     stage TAB NAME; state TAB done, begun (a training that can be gone on with) or open (its files are not to be trusted);
-//     kpd TAB version and ABI; run TAB the command line; in TAB hash TAB file and out TAB hash TAB file, - where there is none
+//     stage TAB NAME; state TAB done, delta (brought up to date), begun (a training that can be gone on with) or open (its files
+//     are not to be trusted); kpd TAB version and ABI; run TAB the command line; basis TAB see >>delta; in TAB hash TAB file and
+//     out TAB hash TAB file, - where there is none
 //     sum TAB the hash of all above
 
 static const char RUN_HEAD[] = "kpd run\t1\n";
-static const char *const RUN_STATES[] = {"open", "begun", "done"};
+static const char *const RUN_STATES[] = {"open", "begun", "done", "delta"};
 
 static run_stamp *run_stamp_of(flow *f, const char *stage) {
     for (size_t i = 0; i < f->n_stamps; i++)
@@ -481,16 +517,20 @@ static bool run_bad_stamps(int64_t line, const char *what) {
     return fail(RUN_STAMPS, line, "%s; --force makes all anew", what);
 }
 
+static bool run_parse_hash(const char *text, const char *end, uint64_t *out) {
+    char *stop;
+    *out = strtoull(text, &stop, 16);
+    return stop == end && end - text == 16;
+}
+
 // hash TAB path
 static bool run_parse_file(run_stamp *s, bool out, char *text) {
-    char *tab = strchr(text, '\t'), *end;
-    uint64_t hash;
+    char *tab = strchr(text, '\t');
+    uint64_t hash = 0;
     bool there = *text != '-';
-    if (!tab || !tab[1]) return false;
-    hash = strtoull(text, &end, 16);
-    if (there ? end != tab || tab - text != 16 : tab - text != 1) return false;
-    return out ? run_stamp_add(&s->out, &s->n_out, &s->out_capacity, tab + 1, there, there ? hash : 0)
-               : run_stamp_add(&s->in, &s->n_in, &s->in_capacity, tab + 1, there, there ? hash : 0);
+    if (!tab || !tab[1] || (there ? !run_parse_hash(text, tab, &hash) : tab - text != 1)) return false;
+    return out ? run_stamp_add(&s->out, &s->n_out, &s->out_capacity, tab + 1, there, hash)
+               : run_stamp_add(&s->in, &s->n_in, &s->in_capacity, tab + 1, there, hash);
 }
 
 static bool run_parse_stamp(flow *f, char *line) {
@@ -510,10 +550,11 @@ static bool run_parse_stamp(flow *f, char *line) {
     if (!strcmp(line, "kpd")) s->build = value;
     else if (!strcmp(line, "run")) s->run = value;
     else if (!strcmp(line, "state")) {
-        for (int i = RUN_OPEN; i <= RUN_DONE; i++)
+        for (int i = RUN_OPEN; i <= RUN_DELTA; i++)
             if (!strcmp(value, RUN_STATES[i])) return s->state = (run_state)i, true;
         return false;
-    } else return (!strcmp(line, "in") || !strcmp(line, "out")) && run_parse_file(s, *line == 'o', value);
+    } else if (!strcmp(line, "basis")) return run_parse_hash(value, value + strlen(value), &s->basis);
+    else return (!strcmp(line, "in") || !strcmp(line, "out")) && run_parse_file(s, *line == 'o', value);
     return true;
 }
 
@@ -572,6 +613,7 @@ static bool run_write_stamps(flow *f) {
     for (size_t i = 0; i < f->n_stamps; i++) {
         const run_stamp *s = &f->stamp[i];
         fprintf(m, "stage\t%s\nstate\t%s\nkpd\t%s\nrun\t%s\n", s->stage, RUN_STATES[s->state], s->build, s->run);
+        if (s->basis) fprintf(m, "basis\t%016llx\n", (unsigned long long)s->basis);
         run_put_files(m, "in", s->in, s->n_in);
         run_put_files(m, "out", s->out, s->n_out);
     }
@@ -674,7 +716,8 @@ static bool run_is_stale(flow *f, const pipeline_stage *x) {
     const run_stamp *s = run_stamp_of(f, x->name);
     if (f->j->o.force && run_is_named(x, f->j->o.only)) return snprintf(f->why, sizeof f->why, "--force"), true;
     if (!s) return snprintf(f->why, sizeof f->why, "it never ran"), true;
-    if (s->state != RUN_DONE) return snprintf(f->why, sizeof f->why, "it did not end"), true;
+    if (s->state == RUN_DELTA && !f->j->o.delta) return snprintf(f->why, sizeof f->why, "--delta made but a part anew"), true;
+    if (s->state < RUN_DONE) return snprintf(f->why, sizeof f->why, "it did not end"), true;
     return !run_is_same(f, x, s) || !run_has_outputs(f, x, s);
 }
 
@@ -699,6 +742,97 @@ static bool run_check_unknown(flow *f) {
                         "remove it, or --force makes all anew", f->dir, file->path);
     }
     return true;
+}
+
+// >>delta  An index is brought up to date, and lists: of changed keyphrases and items alone, where nothing else has changed. -------
+
+static bool run_is_daily(const pipeline_stage *x, size_t file) {
+    for (int i = 0; i < x->n_daily; i++)
+        if (x->daily[i] == file) return true;
+    return false;
+}
+
+// A hash of all that a stage is made of but what changes daily; of an index that a stage makes, of what that one is made of.
+static uint64_t run_basis(flow *f, const pipeline_stage *x) {
+    const char *line = run_command_line(f, x, true);
+    uint64_t sum = run_hash_text(f->build);
+    if (line) sum = run_hash(sum, line, strlen(line));
+    for (size_t i = 0; i < x->n_in; i++) {
+        run_file *file = &f->file[x->in[i]];
+        const char *path = run_stamp_path(f, file->path);
+        sum = run_hash(sum, path, strlen(path));
+        if (!run_is_daily(x, x->in[i])) {
+            run_look(file);
+            sum = run_mix(run_mix(sum, file->there), file->hash);
+        } else if (file->writer && file->writer->n_daily) sum = run_mix(sum, run_basis(f, file->writer));
+    }
+    return sum ? sum : 1;
+}
+
+// Whether a stage that must run can do so. Its files are all as it left them, so that a stop in between costs nothing.
+static bool run_can_update(flow *f, const pipeline_stage *x) {
+    const run_stamp *s = run_stamp_of(f, x->name);
+    char why[sizeof f->why];
+    bool can = f->j->o.delta && !f->j->o.force && x->n_daily && s && s->state >= RUN_DONE;
+    memcpy(why, f->why, sizeof why);
+    can = can && s->basis == run_basis(f, x) && run_has_outputs(f, x, s);
+    memcpy(f->why, why, sizeof why);
+    return can;
+}
+
+// What it adds to the command line.
+static int run_update_words(const pipeline_stage *x, const char *word[4]) {
+    word[0] = "--update";
+    if (!x->copy) return 1;
+    word[0] = "--earlier-items"; word[1] = x->copy;
+    word[2] = "--earlier-lists"; word[3] = x->result;
+    return 4;
+}
+
+static const char *run_shown_line(flow *f, const pipeline_stage *x, bool update) {
+    pipeline_buffer b = {0};
+    const char *line = run_command_line(f, x, false), *word[4], *text = NULL;
+    int n = update ? run_update_words(x, word) : 0;
+    bool ok = line && pipeline_add(&b, line, strlen(line));
+    for (int i = 0; ok && i < n; i++) ok = pipeline_add(&b, " ", 1) && run_put_word(&b, word[i]);
+    if (ok) text = pipeline_copy(&f->p, b.text, b.n);
+    free(b.text);
+    return text;
+}
+
+// The items that the lists are of, as they were read.
+static bool run_copy_items(const flow *f, const pipeline_stage *x) {
+    enum { PIECE = 1 << 16 };
+    const run_file *items = &f->file[x->copied];
+    run_file now = *items;
+    char piece[PIECE];
+    const char *why;
+    size_t n;
+    output out = {0};
+    FILE *in = files_open(items->path, &why);
+    bool ok;
+    if (!in) return fail(items->path, 0, "%s", why);
+    ok = output_open(&out, x->copy);
+    while (ok && (n = fread(piece, 1, sizeof piece, in)) > 0) fwrite(piece, 1, n, out.file);
+    if (ok && ferror(in)) ok = fail(items->path, 0, "cannot be read");
+    fclose(in);
+    if (!ok) return output_abandon(&out), false;
+    if (!output_commit(&out)) return false;
+    now.path = x->copy;
+    run_hash_file(&now);
+    if (now.hash == items->hash) return true;
+    remove(x->copy);
+    return fail(items->path, 0, "was changed while stage %s read it", x->name);
+}
+
+// Whether a stage that is up to date but lacks the copy.
+static bool run_lacks_copy(flow *f, pipeline_stage *x) {
+    bool stale;
+    if (!x->copy || file_exists(x->copy)) return false;
+    x->n_out--;                         // it is the last
+    stale = run_is_stale(f, x);
+    x->n_out++;
+    return !stale;
 }
 
 // >>stages  One runs: its files, its process. ------------------------------------------------------------------------
@@ -764,6 +898,7 @@ static bool run_set_stamp(flow *f, const pipeline_stage *x, run_state state) {
     s.state = state;
     s.build = f->build;
     s.run = run_command_line(f, x, true);
+    s.basis = x->n_daily ? run_basis(f, x) : 0;
     if (!s.run) return false;
     for (size_t i = 0; ok && i < x->n_in; i++) {
         const run_file *file = &f->file[x->in[i]];
@@ -771,9 +906,9 @@ static bool run_set_stamp(flow *f, const pipeline_stage *x, run_state state) {
     }
     for (size_t i = 0; ok && i < x->n_out; i++) {
         run_file now = f->file[x->out[i]];
-        bool look = state == RUN_DONE || now.text;         // a text, which a hand may change, from when it is written
+        bool look = state >= RUN_DONE || now.text;         // a text, which a hand may change, from when it is written
         if (look) run_hash_file(&now);
-        if (state == RUN_DONE && !f->file[x->out[i]].text) f->file[x->out[i]] = now;
+        if (state >= RUN_DONE && !f->file[x->out[i]].text) f->file[x->out[i]] = now;
         ok = run_stamp_add(&s.out, &s.n_out, &s.out_capacity, now.path, look && now.there, now.hash);
     }
     for (size_t i = 0; ok && i < f->n_stamps; i++) {
@@ -819,14 +954,15 @@ static bool run_has_checkpoint(const flow *f, const pipeline_stage *x) {
 }
 
 // A training that was begun with all as it is now goes on from its checkpoint; its folder and a shop's must be free of others.
-static bool run_prepare(flow *f, pipeline_stage *x, const command *c, bool *goes_on) {
+// What is brought up to date keeps its stamp until then.
+static bool run_prepare(flow *f, pipeline_stage *x, const command *c, bool update, bool *goes_on) {
     const run_stamp *s = run_stamp_of(f, x->name);
     bool resume;
     for (size_t i = 0; i < x->n_in; i++) run_look(&f->file[x->in[i]]);
     resume = c->run == run_train && s && s->state == RUN_BEGUN && run_is_same(f, x, s) && !f->j->o.force &&
              run_has_checkpoint(f, x);
     *goes_on = resume;
-    if (!resume && !run_set_stamp(f, x, RUN_OPEN)) return false;
+    if (!resume && !update && !run_set_stamp(f, x, RUN_OPEN)) return false;
     for (size_t i = 0; i < x->n_out; i++) {
         const char *path = f->file[x->out[i]].path;
         run_clean(path);
@@ -836,7 +972,7 @@ static bool run_prepare(flow *f, pipeline_stage *x, const command *c, bool *goes
     }
     for (int i = 0; i < x->n_writes; i++)
         if (!run_write_text(f, &x->write[i])) return false;
-    return resume || (c->run != run_train && !x->n_writes) || run_set_stamp(f, x, c->run == run_train ? RUN_BEGUN : RUN_OPEN);
+    return resume || update || (c->run != run_train && !x->n_writes) || run_set_stamp(f, x, c->run == run_train ? RUN_BEGUN : RUN_OPEN);
 }
 
 // The child's part.
@@ -886,10 +1022,12 @@ static bool run_start(flow *f, run_slot *r) {
     int n_words, argc = 0, jobs = f->j->o.jobs;
     const options *o = &f->j->o;
     const command *c = find_command(f->j->commands, f->j->n_commands, x->n_words, x->word, &n_words);
-    char **argv = (char **)pipeline_alloc(&f->p, ((size_t)x->n_words + 8) * sizeof *argv);
+    char **argv = (char **)pipeline_alloc(&f->p, ((size_t)x->n_words + 12) * sizeof *argv);
+    const char *more[4];
+    int n_more = r->update ? run_update_words(x, more) : 0;
     int32_t each = o->threads;
     bool goes_on = false;
-    if (!argv || !run_prepare(f, x, c, &goes_on)) return false;
+    if (!argv || !run_prepare(f, x, c, r->update, &goes_on)) return false;
     if (!each && jobs > 1) each = cpus_allowed(KPD_MAX_THREADS) / jobs;
     if (!each && jobs > 1) each = 1;
     snprintf(threads, sizeof threads, "--threads=%d", (int)each);
@@ -899,7 +1037,8 @@ static bool run_start(flow *f, run_slot *r) {
     if (goes_on) argv[argc++] = (char *)(uintptr_t)"--resume";
     if (each) argv[argc++] = threads;
     if (o->simd) argv[argc++] = simd;
-    if (o->quiet || jobs > 1) argv[argc++] = (char *)(uintptr_t)"--quiet";
+    if (o->quiet || (jobs > 1 && !r->update)) argv[argc++] = (char *)(uintptr_t)"--quiet";
+    for (int i = 0; i < n_more; i++) argv[argc++] = (char *)(uintptr_t)more[i];
     for (int i = n_words; i < x->n_words; i++) argv[argc++] = x->word[i];
     if (x->redirect && !output_open(&r->redirect, x->redirect)) return false;
     if (run_process(f, r, argc, argv)) return true;
@@ -912,20 +1051,21 @@ static bool run_finish(flow *f, run_slot *r, int status) {
     bool ok = run_ended(f, x, status);
     if (x->redirect && !ok) output_abandon(&r->redirect);
     if (x->redirect && ok) ok = output_commit(&r->redirect);
+    if (ok && x->copy) ok = run_copy_items(f, x);
     for (size_t i = 0; ok && i < x->n_out; i++) {
         const char *path = f->file[x->out[i]].path, *slash = strrchr(path, '/');
         if (!file_exists(path) && strcmp(slash ? slash + 1 : path, TRAIN_FILES[BEST]))
             ok = fail(f->p.path, x->line, "stage %s did not write %s", x->name, path);
     }
-    return ok && run_set_stamp(f, x, RUN_DONE);
+    return ok && run_set_stamp(f, x, r->update ? RUN_DELTA : RUN_DONE);
 }
 
 // Into a free slot.
-static bool run_begin(flow *f, pipeline_stage *x, int at) {
+static bool run_begin(flow *f, pipeline_stage *x, int at, bool update) {
     run_slot *r = f->slot;
     while (r->stage) r++;
     memset(r, 0, sizeof *r);
-    r->stage = x; r->at = at; r->begun = now();
+    r->stage = x; r->at = at; r->begun = now(); r->update = update;
     if (!run_start(f, r)) { r->stage = NULL; return false; }
     f->runs[x - f->p.stage] = true;
     f->n_running++;
@@ -957,14 +1097,17 @@ static bool run_reap(flow *f) {
 
 // >>run --------------------------------------------------------------------------------------------------------------
 
-// Whether what it reads is going to be made by a stage that runs.
-static const char *run_waits_for(const flow *f, const pipeline_stage *x, const bool *runs) {
+// Whether what it reads, or but_daily what does not change daily, is going to be made by a stage that runs.
+static const char *run_waits_for(const flow *f, const pipeline_stage *x, const bool *runs, bool but_daily) {
     for (size_t i = 0; i < x->n_in; i++) {
         const pipeline_stage *writer = f->file[x->in[i]].writer;
+        if (but_daily && run_is_daily(x, x->in[i])) continue;
         if (writer && writer != x && runs[writer - f->p.stage]) return f->file[x->in[i]].path;
     }
     return NULL;
 }
+
+static const char *run_how(bool update) { return update ? "; only what has changed" : ""; }
 
 static bool run_dry(flow *f) {
     bool *runs = (bool *)pipeline_alloc(&f->p, f->p.n_stages * sizeof *runs);
@@ -972,15 +1115,16 @@ static bool run_dry(flow *f) {
     if (!runs) return false;
     for (size_t i = 0; i < f->n_order; i++) {
         pipeline_stage *x = f->order[i];
-        const char *path = x->selected ? run_waits_for(f, x, runs) : NULL;
-        bool stale = x->selected && run_is_stale(f, x);
+        const char *path = x->selected ? run_waits_for(f, x, runs, false) : NULL;
+        bool stale = x->selected && run_is_stale(f, x) && !run_lacks_copy(f, x), update;
         if (!x->selected) continue;
         all++;
         runs[x - f->p.stage] = stale || path;
         n += stale || path;
         if (path && (!stale || !strstr(f->why, "force")))
             snprintf(f->why, sizeof f->why, "%.600s, which it reads, may change", path);
-        if (stale || path) printf("%s: %s\n    kpd %s\n", x->name, f->why, run_command_line(f, x, false));
+        update = (stale || path) && run_can_update(f, x) && !run_waits_for(f, x, runs, true);
+        if (stale || path) printf("%s: %s%s\n    kpd %s\n", x->name, f->why, run_how(update), run_shown_line(f, x, update));
         else printf("%s: up to date\n", x->name);
     }
     printf("%d of %d stages would run\n", n, all);
@@ -993,15 +1137,18 @@ static bool run_stages(flow *f) {
     bool ok = true;
     for (size_t i = 0; ok && i < f->n_order; i++) {
         pipeline_stage *x = f->order[i];
+        bool update;
         if (!x->selected) continue;
         at++;
-        while (ok && (f->n_running == jobs || (f->n_running && run_waits_for(f, x, f->runs)))) ok = run_reap(f);
+        while (ok && (f->n_running == jobs || (f->n_running && run_waits_for(f, x, f->runs, false)))) ok = run_reap(f);
         if (ok && g_stop && !f->n_running)
             ok = fail(f->p.path, 0, "stopped before stage %s; the same command goes on", x->name);
         if (!ok || g_stop) break;
-        if (!run_is_stale(f, x)) continue;
-        say("[%d/%d] %s: %s\n    kpd %s", at, f->all, x->name, f->why, run_command_line(f, x, false));
-        ok = run_begin(f, x, at);
+        if (run_lacks_copy(f, x)) ok = run_copy_items(f, x) && run_set_stamp(f, x, run_stamp_of(f, x->name)->state);
+        if (!ok || !run_is_stale(f, x)) continue;
+        update = run_can_update(f, x);
+        say("[%d/%d] %s: %s%s\n    kpd %s", at, f->all, x->name, f->why, run_how(update), run_shown_line(f, x, update));
+        ok = run_begin(f, x, at, update);
     }
     for (;; ok = run_reap(f) && ok) {
         if (!ok && !f->failed) run_tell(SIGTERM);

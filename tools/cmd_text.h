@@ -64,12 +64,16 @@ static int run_tokenize(job *j) {
 // >>embed ------------------------------------------------------------------------------------------------------------
 
 // Corrupt weights of a mapped model can give numbers that are none; they must not reach a file.
-static bool check_finite(const job *j, const float *v, int32_t cols) {
-    for (int32_t i = 0; i < j->text.n; i++)
+static bool check_rows(const job *j, const int64_t *line, const float *v, size_t n, int32_t cols) {
+    for (size_t i = 0; i < n; i++)
         for (int32_t c = 0; c < cols; c++)
-            if (!isfinite(v[(size_t)i * (size_t)cols + (size_t)c]))
-                return fail(j->text.name, j->text.line[i], "the result is not a finite number; `kpd info` checks the model");
+            if (!isfinite(v[i * (size_t)cols + (size_t)c]))
+                return fail(j->text.name, line[i], "the result is not a finite number; `kpd info` checks the model");
     return true;
+}
+
+static bool check_finite(const job *j, const float *v, int32_t cols) {
+    return check_rows(j, j->text.line, v, (size_t)j->text.n, cols);
 }
 
 // On a terminal as many numbers as somebody may want to see.

@@ -83,9 +83,9 @@ static const command COMMANDS[] = {
      "run`, and runs it: what is done already stays, and the recipe can be changed. A demo of another shop is replaced only\n"
      "with --force. Without --threads at most 8 are used.\n\n"
      "    kpd demo"},
-    {NULL, "run", run_run, 1, 1, "--dry-run --force --jobs --only --dir --set",
+    {NULL, "run", run_run, 1, 1, "--delta --dry-run --force --jobs --only --dir --set",
      "a pipeline of commands, as a recipe says; what is up to date stays",
-     "run RECIPE.ini [--dry-run] [--force] [--jobs N] [--only STAGE] [--dir DIR] [--set NAME=VALUE]...",
+     "run RECIPE.ini [--delta] [--dry-run] [--force] [--jobs N] [--only STAGE] [--dir DIR] [--set NAME=VALUE]...",
      "Runs the stages of a recipe, one after another, in the folder DIR, to which names of files are relative. A stage is a\n"
      "command of kpd:\n\n"
      "    [set]\n"
@@ -107,7 +107,12 @@ static const command COMMANDS[] = {
      "since are errors with their line before anything runs. --dry-run says what would run, and why; --only STAGE runs this\n"
      "one (student, or 'student 2') and what it needs; --force runs also what is up to date. --jobs N runs up to N stages at a\n"
      "time, with as many threads each as --threads says or the processors give, and without their progress: small models train\n"
-     "faster so. --threads, --simd and --quiet hold for all stages.\n\n"
+     "faster so. --threads, --simd and --quiet hold for all stages.\n"
+     "--delta, for each day's changes: where nothing but its keyphrases has changed, an index of `index build` is brought up to\n"
+     "date (--update), and where nothing but items and such an index has, the lists of `recommend` (--earlier-items): new items\n"
+     "and keyphrases alone are embedded, new items alone are searched for, and how many kept lists are stale is said. The items as\n"
+     "they were are kept beside the lists, in lists.tsv.items.tsv, from the first --delta on, which makes all. What else reads what\n"
+     "has changed runs whole. Without --delta such an index and such lists are made anew.\n\n"
      "    kpd run paper.ini --dir out --set seeds=1 --dry-run"},
     {"Models", "import", run_import, 1, 1,
      "-o --dtype --wide-qkv --calibrate --tower --columns --format --template-item --template-keyphrase --template-pair "
@@ -174,10 +179,11 @@ static const command COMMANDS[] = {
      "from BEGIN up to END, counted from 0 as segments are.\n\n"
      "    echo 'yellow iphone' | kpd tokenize minilm.kpd"},
     {"Keyphrases for items", "index build", run_index_build, 1, 2,
-     "-o --kind --dim --metric --store --lists --recall --partition --columns --format --ids --model",
+     "-o --kind --dim --metric --store --lists --recall --partition --columns --format --ids --model --update",
      "an index of keyphrases, or of vectors",
      "index build STUDENT.kpd KEYPHRASES.txt -o INDEX.kpi [--kind flat|tree] [--dim D] [--metric cosine|dot|l2]\n"
      "                [--store f32|i16|int8|none] [--lists N] [--recall R] [--partition P] [--columns WORDS] [--format F]\n"
+     "                [--update]\n"
      "kpd index build VECTORS.npy -o INDEX.kpi [--ids FILE] [--model STUDENT.kpd] [--kind ...]",
      "Embeds keyphrases, one a line, and keeps them in the index, by which `search` and `recommend` then give words. A line\n"
      "may be id TAB keyphrase (an id is a 64-bit integer); else ids are 0, 1, 2, ... D less than the model's takes the first\n"
@@ -187,7 +193,9 @@ static const command COMMANDS[] = {
      "for 160, beyond 650,000 vectors fewer), opens those that may have one of the K best, and finds about R (0.95) of these;\n"
      "it keeps vectors as --store says, none: by 4 bits a number alone. What is best is as these tell: of 10 titles that f32\n"
      "finds i16 has 10, int8 9.8, none 7.9. A flat one of --store int8 finds the same as one of f32, faster. All vectors of a\n"
-     "tree are in memory while it is made. A partition, of a language or a shop, say, is what `search --partition` looks for.\n\n"
+     "tree are in memory while it is made. A partition, of a language or a shop, say, is what `search --partition` looks for.\n"
+     "--update: the index that is there, of the same student, is brought up to date. Keyphrases that have a new id, or another\n"
+     "text than before, are embedded, and those that are gone are removed. Without ids a line that is put in moves all below it.\n\n"
      "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
     {NULL, "index add", run_index_add, 2, 3, "--partition --ids --columns --format",
      "adds keyphrases or vectors, or replaces them",
