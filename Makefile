@@ -142,13 +142,17 @@ paper: $(B)/kpd
 	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
 	$(PAPER)
 	python3 bench/paper/tables.py $P $(STUDENTS)
-# Beside what make paper left, of seeds that it had: what students begin with, where negatives come from, and weighted clicks.
+# Beside what make paper left, of seeds that it had: what students begin with, where negatives come from, weighted clicks, other
+# labels, and what options do.
 MORE = --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS)
 paper-more: $(B)/kpd
-	mkdir -p $P/bases $P/negatives $P/clicks
+	mkdir -p $(addprefix $P/,bases negatives clicks labels sensitivity)
 	$(B)/kpd run bench/paper/bases.ini --dir $P/bases $(MORE)
 	$(B)/kpd run bench/paper/negatives.ini --dir $P/negatives $(MORE) --set round=$$((($(STEPS) + 2) / 3))
 	$(B)/kpd run bench/paper/clicks.ini --dir $P/clicks $(MORE) --set world=$(WORLD)
+	$(B)/kpd run bench/paper/labels.ini --dir $P/labels $(MORE) --set world=$(WORLD)
+	$(B)/kpd run bench/paper/sensitivity.ini --dir $P/sensitivity $(MORE) \
+	    --set twice=$$((2 * $(STEPS))) --set half=$$((($(STEPS) + 1) / 2))
 	python3 bench/paper/tables.py $P
 # A million items, by models that make paper left.
 paper-million: $(B)/kpd

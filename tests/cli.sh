@@ -2138,6 +2138,8 @@ cmp -s $p/small/auction.1.tsv $p/ref/auction.1.tsv && cmp -s $p/small/lists/1.ts
     wrong "another loss gave the same"
 run 0 $kpd run $p/small.ini --only 'student 2'; prints "student 2: 0"; prints "1 of 4 stages ran"
 run 0 $kpd run $p/small.ini --only student --force; prints "2 of 5 stages ran"
+run 0 $kpd run $p/small.ini --only shop --only vocabulary --dry-run; prints "0 of 2 stages would run"
+run 1 $kpd run $p/small.ini --only shop --only vocabulry --dry-run; says "--only vocabulry: there is no such stage"
 run 0 $kpd run $p/small.ini; prints "7 of 12 stages ran"
 run 0 $kpd run $p/small.ini --set seeds=2; prints "2 of 8 stages ran"; prints "judge: its command line is another now"
 run 0 $kpd run $p/small.ini; prints "2 of 12 stages ran"; same_files $p/small $p/ref
@@ -2426,11 +2428,12 @@ run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; print
 mkdir $p/paper; : > $p/paper/words.tsv
 run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
 : > $p/paper/llm_by_item.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "175 of 175 stages would run"
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "185 of 185 stages would run"
 mkdir -p $p/paper/bases $p/paper/negatives         # which read what that one leaves
 for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd llm+ctr+kd.1/last.kpd llm+mined+kd.1/last.kpd \
          shop/corpus.txt shop/items.tsv shop/test_items.tsv shop/llm.tsv shop/ctr.tsv shop/llm_test.tsv shop/llm_dev.tsv \
-         shop/truth_test.tsv shop/keyphrases.txt shop/keyphrases.tsv shop/shop.ini soft/1.tsv; do
+         shop/truth_test.tsv shop/keyphrases.txt shop/keyphrases.tsv shop/shop.ini shop/rated.tsv soft/1.tsv reader/last.kpd \
+         mse.1/last.kpd cosent.1/last.kpd pearson.1/last.kpd kl.1/last.kpd margin-mse.1/last.kpd; do
     case $f in */*) mkdir -p $p/paper/${f%/*};; esac; : > $p/paper/$f
 done
 run 0 $kpd run bench/paper/bases.ini --dir $p/paper/bases --dry-run --set seeds=1; prints "20 of 20 stages would run"
@@ -2438,6 +2441,9 @@ prints "distilled: large/last.kpd, which it reads, may change"
 run 0 $kpd run bench/paper/negatives.ini --dir $p/paper/negatives --dry-run --set seeds=1; prints "40 of 40 stages would run"
 mkdir $p/paper/clicks
 run 0 $kpd run bench/paper/clicks.ini --dir $p/paper/clicks --dry-run --set seeds=1; prints "24 of 24 stages would run"
+mkdir $p/paper/labels $p/paper/sensitivity
+run 0 $kpd run bench/paper/labels.ini --dir $p/paper/labels --dry-run --set seeds=1; prints "101 of 101 stages would run"
+run 0 $kpd run bench/paper/sensitivity.ini --dir $p/paper/sensitivity --dry-run --set seeds=1; prints "119 of 119 stages would run"
 mkdir $p/real
 for f in start.kpd train.tsv train.hd.tsv train.open.tsv dev.tsv dev.hd.tsv dev.open.tsv yes.tsv yes_by_keyphrase.tsv \
          keyphrases.txt titles.txt overlap.tsv; do : > $p/real/$f; done

@@ -123,8 +123,8 @@ typedef struct options {
     int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
     int32_t keep;                       // of score
     int32_t dry_run, jobs, delta;       // of a pipeline
-    const char *only, *dir;
-    list_option set;
+    const char *dir;
+    list_option only, set;
 } options;
 
 typedef enum option_kind { FLAG, TEXT, FILE_NAME, INTEGER, NUMBER, CHOICE, LIST } option_kind;
@@ -225,7 +225,7 @@ static const option OPTIONS[] = {
     {"--jobs", INTEGER, FIELD(jobs), 1, 16, NULL, "N", "stages at a time (1)"},
     {"--dry-run", FLAG, FIELD(dry_run), 0, 0, NULL, NULL, "says what would run, and why"},
     {"--delta", FLAG, FIELD(delta), 0, 0, NULL, NULL, "changed items and keyphrases alone are embedded"},
-    {"--only", TEXT, FIELD(only), 0, 0, NULL, "STAGE", "this stage, and what it needs"},
+    {"--only", LIST, FIELD(only), 0, 0, NULL, "STAGE", "this stage, and what it needs; up to 16 times"},
     {"--dir", TEXT, FIELD(dir), 0, 0, NULL, "DIR", "the pipeline's folder (the recipe's name without .ini)"},
     {"--set", LIST, FIELD(set), 0, 0, NULL, "NAME=VALUE", "in place of what [set] says; up to 16 times"},
     {"--threads", INTEGER, FIELD(threads), 0, KPD_MAX_THREADS, "auto", "N", "how many (auto: all that this process may use)"},

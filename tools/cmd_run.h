@@ -440,8 +440,16 @@ static bool run_place(flow *f, pipeline_stage *x, int depth) {
     return true;
 }
 
-static bool run_is_named(const pipeline_stage *x, const char *only) {
-    return !only || !strcmp(only, x->name) || !strcmp(only, x->section);
+static bool run_is_called(const pipeline_stage *x, const char *only) {
+    return !strcmp(only, x->name) || !strcmp(only, x->section);
+}
+
+// By one of --only, or there is none.
+static bool run_is_named(const flow *f, const pipeline_stage *x) {
+    const list_option *only = &f->j->o.only;
+    for (int i = 0; i < only->n; i++)
+        if (run_is_called(x, only->word[i])) return true;
+    return !only->n;
 }
 
 static bool run_unknown_stage(const flow *f, const char *only) {
@@ -465,7 +473,7 @@ static bool run_check_missing(const flow *f) {
 
 static bool run_plan(flow *f) {
     pipeline *p = &f->p;
-    const char *only = f->j->o.only;
+    const list_option *only = &f->j->o.only;
     for (size_t i = 0; i < p->n_stages; i++)
         for (int k = 0; k < p->stage[i].n_writes; k++)
             if (!run_writes(f, &p->stage[i], p->stage[i].write[k].path, &p->stage[i].write[k])) return false;
@@ -479,13 +487,16 @@ static bool run_plan(flow *f) {
         if (p->stage[i].mark == RUN_NOT_SEEN && !run_place(f, &p->stage[i], 0)) return false;
     for (size_t i = f->n_order; i-- > 0;) {             // from the end: what a selected one reads is selected too
         pipeline_stage *x = f->order[i];
-        x->selected = x->selected || run_is_named(x, only);
+        x->selected = x->selected || run_is_named(f, x);
         for (size_t k = 0; x->selected && k < x->n_in; k++)
             if (f->file[x->in[k]].writer) f->file[x->in[k]].writer->selected = true;
     }
-    for (size_t i = 0; i < p->n_stages; i++)
-        if (run_is_named(&p->stage[i], only)) return run_check_missing(f);
-    return run_unknown_stage(f, only);
+    for (int k = 0; k < only->n; k++) {
+        size_t i = 0;
+        while (i < p->n_stages && !run_is_called(&p->stage[i], only->word[k])) i++;
+        if (i == p->n_stages) return run_unknown_stage(f, only->word[k]);
+    }
+    return run_check_missing(f);
 }
 
 // >>stamps  A small text of what each stage was made of and made: ----------------------------------------------------
@@ -714,7 +725,7 @@ static bool run_has_outputs(flow *f, const pipeline_stage *x, const run_stamp *s
 // Leaves why in f->why.
 static bool run_is_stale(flow *f, const pipeline_stage *x) {
     const run_stamp *s = run_stamp_of(f, x->name);
-    if (f->j->o.force && run_is_named(x, f->j->o.only)) return snprintf(f->why, sizeof f->why, "--force"), true;
+    if (f->j->o.force && run_is_named(f, x)) return snprintf(f->why, sizeof f->why, "--force"), true;
     if (!s) return snprintf(f->why, sizeof f->why, "it never ran"), true;
     if (s->state == RUN_DELTA && !f->j->o.delta) return snprintf(f->why, sizeof f->why, "--delta made but a part anew"), true;
     if (s->state < RUN_DONE) return snprintf(f->why, sizeof f->why, "it did not end"), true;

@@ -1,5 +1,5 @@
-"""The tables beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder, and in its folders bases, negatives
-and clicks; or those of real pairs, of what real.ini left.
+"""The tables beside the paper's, as Markdown, of what `kpd run paper.ini` left in a folder, and in its folders bases, negatives,
+clicks, labels and sensitivity; or those of real pairs, of what real.ini left.
 
     python3 tables.py FOLDER [STUDENT ...]
     python3 tables.py --worlds FOLDER ...    # what make paper left of several worlds, side by side
@@ -35,6 +35,19 @@ NEGATIVES = {"batch": "of the batch", "bm25": "BM25", "mined": "mined once", "an
              "ngame": "of a batch of like items (NGAME)"}
 
 CLICKS = {"plain": "CTR", "weighted": "CTR, weighted", "all": "LLM+CTR+KD", "weighted-all": "LLM+CTR+KD, weighted"}
+LABELS = {"fewer-2000": "2,000 of the LLM", "fewer-5000": "5,000", "fewer-10000": "10,000", "fewer-20000": "20,000",
+          "placebo-shuffled": "50,100, dealt anew", "placebo-truth": "50,100 of the truth", "rated-llm": "3,500 others of the LLM",
+          "rated-people": "3,500 of people, yes or no", "rated-grades": "3,500 of people, grades"}
+CHANGES = {"scale": ("mnr, scale (20)", ("10", "40")), "margin": ("contrastive, margin (.5)", (".3", ".7")),
+           "weight": ("Pearson, weight (1)", (".3", "3")), "target": ("Pearson, target (probability)", ("logit",)),
+           "batch": ("batch (64)", ("32", "128")), "rate": ("rate (1e-3)", ("5e-4", "2e-3")),
+           "mse": ("MSE alone, target (probability)", ("cosine", "logit")), "cosent": ("CoSENT alone, scale (20)", ("5", "50")),
+           "pearson": ("Pearson alone, target (probability)", ("logit",)), "kl": ("KL alone, temperature (1)", (".5", "2")),
+           "margin-mse": ("margin-MSE alone, target (probability)", ("logit",))}
+# What the truth gives a pair that it does not pass (a product of misses, see simulate), and what they are
+MISSES = {"right": lambda t: t >= .5, "an attribute, or a sibling of its type": lambda t: t == .25,
+          "brand": lambda t: t == .2, "model": lambda t: t == .15, "accessory for device, or the reverse": lambda t: t == .05,
+          "several of these": lambda t: 0 < t < .5, "another type": lambda t: t == 0}
 REAL = {"overlap": "token overlap", "start": "untrained", "assistant": "assistant", "labels": "labels", "grades": "grades",
         "kd": "labels + KD", "mnr": "labels + MNR", "mined": "labels + MNR, mined", "lists": "labels + KL over what was mined",
         "items": "labels + MNR of items, mined"}
@@ -89,10 +102,10 @@ def table1(folder, students):
     change = differences(llm, "f1", reference)
     rows = []
     for name, t in llm.items():
-        rho = [r["spearman_assistant"][0] for r in map(read, glob.glob(f"{folder}/rho/{name}.*.tsv")) if r]
+        rho = read(f"{folder}/rho/{name}.tsv")
         of = truth[name]
         rows.append([NAMES1[name], interval(t["f1"]), number(t["precision"][0]), number(t["recall"][0]),
-                     number(sum(rho) / len(rho)) if rho else "-", change.get(name, "-"), interval(t["auc"]),
+                     interval(rho["spearman_assistant"]) if rho else "-", change.get(name, "-"), interval(t["auc"]),
                      interval(t["auc_in_query"]),
                      *(interval(of[f]) if of else "-" for f in ("f1", "ndcg_in_query", "spearman")),
                      " / ".join(paper(PAPER1[name], i) for i in range(4))])
@@ -173,6 +186,7 @@ def table2(folder, students):
               (["paper"] if by == "llm" else []), rows)
     served(folder, students)
     recommended(folder, students)
+    misses(folder, students)
     popularity(folder)
     tables = tables_of(PAPER2, students, folder + "/auction/{}.judges.tsv")
     rows = [[name.upper()] + [interval(t[f][6:9]) for f in figures] for name, t in tables.items()]
@@ -241,6 +255,62 @@ def clicks(folder):
                for n, t in tables.items()])
 
 
+def misses(folder, students):
+    """What the first ten of the lists are, by the truth's value of each"""
+    rows = []
+    for name in PAPER2:
+        judge, lists = f"{folder}/judge/{name}.truth.tsv", sorted(glob.glob(f"{folder}/lists/{name}.*.tsv"))
+        if (students and name not in students) or not os.path.exists(judge) or not lists:
+            continue
+        with open(judge, encoding="utf-8") as f:
+            truth = {tuple(cells[:2]): float(cells[2]) for cells in (line.rstrip("\n").split("\t") for line in f)}
+        count = dict.fromkeys(MISSES, 0)
+        for path in lists:
+            with open(path, encoding="utf-8") as f:
+                for item, rank, keyphrase, *_ in (line.rstrip("\n").split("\t") for line in f):
+                    if int(rank) <= 10:
+                        count[next(m for m, holds in MISSES.items() if holds(truth[item, keyphrase]))] += 1
+        rows.append([name.upper()] + [number(n / sum(count.values())) for n in count.values()])
+    if rows:
+        print("**What is wrong** in the first ten, by the truth: shares of what is recommended.\n")
+        table(["labels", *MISSES], rows)
+
+
+def other_labels(folder):
+    pairs = tables_of(LABELS, [], folder + "/pairs/{}.tsv")
+    auction = tables_of(LABELS, [], folder + "/auction/{}.tsv")
+    if not auction:
+        return
+    change = differences(auction, "pass@10", "")
+    print("**LLM+CTR+KD by other labels than the LLM's 50,100**, under the truth: the assistant's AUC and its AUC within a query on "
+          "unseen pairs;\nPass@10 of the student, and less that by the 50,100; KP and PR behind the search engine's filter.\n")
+    rows = [[LABELS[n], interval(pairs[n]["auc"]), interval(pairs[n]["auc_in_query"]), interval(t["pass@10"]), change.get(n, "-"),
+             interval(t["kp"], 0), interval(t["pr"])] for n, t in auction.items()]
+    one = next(iter(auction))
+    rows.append(["50,100 of the LLM"] + [interval(pairs[one][f][3:6]) for f in ("auc", "auc_in_query")] +
+                [interval(auction[one]["pass@10"][3:6]), "-", interval(auction[one]["kp"][3:6], 0), interval(auction[one]["pr"][3:6])])
+    table(["labels", "AUC, assistant", "AUC in query", "Pass@10", "less the 50,100's", "KP", "PR"], rows)
+
+
+def sensitivity(folder):
+    rows, lists = {}, {}
+    for what, (title, values) in CHANGES.items():
+        for value in values:
+            rows[f"{title}: {value}"] = read(f"{folder}/pairs/{what}-{value}.tsv")
+            lists[f"{title}: {value}"] = read(f"{folder}/auction/{what}-{value}.tsv")
+    lists["128 columns (64)"] = read(f"{folder}/auction/wide.tsv")
+    rows, lists = ({n: t for n, t in some.items() if t} for some in (rows, lists))
+    if not rows:
+        return
+    change = {f: differences(rows, f, "") for f in ("auc", "auc_in_query")}
+    lists_change = differences(lists, "pass@10", "")
+    print("**One thing changed**, its default in brackets; of LLM+CTR+KD, and of the losses of table 1 alone: AUC on the LLM's labels "
+          "of unseen\npairs, and within a query; Pass@10 under the truth; and each less that of the default.\n")
+    table(["changed", "AUC", "less the default's", "AUC in query", "less the default's", "Pass@10", "less the default's"],
+          [[n] + [cell for f in change for cell in ((interval(rows[n][f]), change[f].get(n, "-")) if n in rows else ("-", "-"))] +
+           ([interval(lists[n]["pass@10"]), lists_change.get(n, "-")] if n in lists else ["-", "-"]) for n in {**rows, **lists}])
+
+
 def real(folder):
     tables = tables_of(REAL, [], folder + "/pairs/{}.tsv")
     narrow = tables_of(REAL, [], folder + "/pairs/{}.64.tsv")
@@ -282,3 +352,5 @@ if __name__ == "__main__":
         table3(sys.argv[1] + "/bases")
         negatives(sys.argv[1] + "/negatives")
         clicks(sys.argv[1] + "/clicks")
+        other_labels(sys.argv[1] + "/labels")
+        sensitivity(sys.argv[1] + "/sensitivity")
