@@ -2288,7 +2288,9 @@ assistant = -
 [stage index]
 run = index build ${here}/all/student/last.kpd keyphrases.tsv --dim ${dim} --kind tree -o now.kpi
 [stage recommend]
-run = recommend ${here}/all/student/last.kpd ${assistant} now.kpi items.csv -k 10 > lists.tsv
+run = recommend ${here}/all/student/last.kpd ${assistant} now.kpi items.csv -k 10 -o lists.tsv
+[stage few]
+run = recommend ${here}/all/student/last.kpd - now.kpi items.csv -k 3 > few.tsv
 END
 hides() { cat "$dir/out" "$dir/err" | grep -F -e "$1" > /dev/null && wrong "unexpected '$1'"; }
 t run_delta
@@ -2296,9 +2298,9 @@ daily="$kpd run $p/daily.ini"; d1=$p/daily; mkdir $d1
 all_phrases=$p/all/shop/keyphrases.tsv; n=$(wc -l < $all_phrases); cp $all_phrases $d1/keyphrases.tsv
 awk -F '\t' 'BEGIN { print "title,category" } { print $1 "," $2 }' $p/all/shop/test_items.tsv > $d1/items.csv
 items=$(($(wc -l < $d1/items.csv) - 1))
-run 0 $daily; prints "2 of 2 stages ran"; cp -R $d1 $p/day1
-run 0 $daily --delta; prints "0 of 2 stages ran"; same $d1/items.csv $d1/lists.tsv.items.csv      # all it lacked
-run 0 $daily --delta --dry-run; prints "0 of 2 stages would run"
+run 0 $daily; prints "3 of 3 stages ran"; cp -R $d1 $p/day1
+run 0 $daily --delta; prints "0 of 3 stages ran"; same $d1/items.csv $d1/lists.tsv.items.csv      # all it lacked
+run 0 $daily --delta --dry-run; prints "0 of 3 stages would run"
 { sed '3d;7d;5s/$/ anew/' $all_phrases; printf '9999\tgrey felt sleeve\n'; } > $p/keyphrases2
 { sed '2d;4s/^/red /' $d1/items.csv; echo 'grey felt sleeve,sleeves'; } > $p/items2
 cp $p/keyphrases2 $d1/keyphrases.tsv; cp $p/items2 $d1/items.csv
@@ -2308,21 +2310,21 @@ prints "--earlier-items lists.tsv.items.csv --earlier-lists lists.tsv"
 run 0 $daily --delta; prints "1 added, 1 replaced, 2 removed, $((n - 3)) as they were, $((n - 1)) now, with their texts"
 says "2 of $items items are new or have changed"; says "kept lists that were made anew to see"
 same $d1/items.csv $d1/lists.tsv.items.csv; cp -R $d1 $p/day2
-run 0 $daily --delta; prints "0 of 2 stages ran"
-run 0 $daily --jobs 2; prints "index: --delta made but a part anew"; prints "2 of 2 stages ran"; same $d1/items.csv $d1/lists.tsv.items.csv
+run 0 $daily --delta; prints "0 of 3 stages ran"
+run 0 $daily --jobs 2; prints "index: --delta made but a part anew"; prints "3 of 3 stages ran"; same $d1/items.csv $d1/lists.tsv.items.csv
 # Rows 1 and the last are as in a whole run, the others as the day before.
 new=$((items - 1)); for f in $d1 $p/day2; do awk -F '\t' -v n=$new '$1 == 1 || $1 == n' $f/lists.tsv > "$dir/new.${f##*/}"; done
 lines_of() { awk -F '\t' -v n=$new '$1 != 1 && $1 != n { $1 += shift; print }' shift="$2" "$1"; }
 same "$dir/new.daily" "$dir/new.day2"; grep -q 'grey felt sleeve' "$dir/new.day2" || wrong "the new keyphrase is nowhere"
 lines_of $p/day2/lists.tsv 1 > "$dir/got"; awk -F '\t' '$1 > 0 && $1 != 2 { $1 += 0; print }' $p/day1/lists.tsv > "$dir/want"
 same "$dir/want" "$dir/got"
-run 0 $daily --delta; prints "0 of 2 stages ran"
+run 0 $daily --delta; prints "0 of 3 stages ran"
 # What else has changed makes all anew: an option of the index or of the lists, a model, lists that somebody touched.
 run 0 $daily --delta --set dim=8 --dry-run; prints "index: its command line is another now"; hides "only what has changed"
-run 0 $daily --delta --set dim=8; prints "2 of 2 stages ran"; hides "kept lists"
+run 0 $daily --delta --set dim=8; prints "3 of 3 stages ran"; hides "kept lists"
 echo 'one more,' >> $d1/items.csv; echo >> $d1/lists.tsv
-run 0 $daily --delta --set dim=8; prints "recommend: items.csv is another now"; hides "only what has changed"
-run 0 $daily --delta --set dim=8 --set assistant='${here}/all/assistant/last.kpd'; prints "1 of 2 stages ran"; hides "kept lists"
+run 0 $daily --delta --set dim=8; hides "recommend: items.csv is another now; only"; prints "few: items.csv is another now; only"
+run 0 $daily --delta --set dim=8 --set assistant='${here}/all/assistant/last.kpd'; prints "1 of 3 stages ran"; hides "kept lists"
 # Killed in the middle, the same command goes on.
 for wait in 0.002 0.005 0.008 0.011 0.015 0.02; do
     rm -rf $d1; cp -R $p/day1 $d1; run 0 $daily --delta; cp $p/keyphrases2 $d1/keyphrases.tsv; cp $p/items2 $d1/items.csv

@@ -6,8 +6,10 @@
 
 typedef struct earlier {
     pair_map items;                     // line = the item's row there, from 1
-    char *text; size_t size, capacity;  // its lists: rank TAB keyphrase ... and a line's end, of all items one after the other
-    size_t *begin, rows, room;          // [items + 1] where an item's list begins; so many are known
+    FILE *lists;                        // by item: its row TAB rank TAB keyphrase ...
+    int64_t *begin, size;               // [rows] the byte where an item's list begins; of the file
+    size_t rows, room;
+    char *text; size_t capacity;        // of the list in hand
     int64_t n_items, kept, empty, looked_at, stale;     // of those kept, how many have no list, were made anew to see, and are
                                         // other lists now
 } earlier;
@@ -18,6 +20,7 @@ static void earlier_free(earlier *x) {
     free(x->items.at);
     free(x->text);
     free(x->begin);
+    if (x->lists) fclose(x->lists);
 }
 
 static bool earlier_item(void *state, const reader *r, int32_t i) {
@@ -35,32 +38,40 @@ static bool earlier_begin(earlier *x, size_t row) {
     return true;
 }
 
-static bool earlier_line(void *state, const reader *r, int32_t i) {
-    earlier *x = (earlier *)state;
-    kpd_text line = r->lines[i], row = line;
-    double number;
-    const char *tab = (const char *)memchr(line.data, '\t', line.size);
-    row.size = tab ? (size_t)(tab - line.data) : 0;
-    if (!tab || !parse_count(row, &number) || number + 1 < (double)x->rows)
-        return fail(r->name, r->line[i], "expected an item's row, not below that of the line before, and behind a TAB its list");
-    if (number >= (double)x->n_items)
-        return fail(r->name, r->line[i], "a list of item %.0f, but there are %lld earlier items", number, (long long)x->n_items);
-    if (!earlier_begin(x, (size_t)number) ||
-        !grow((void **)&x->text, &x->capacity, x->size + line.size - row.size, 1)) return false;
-    line.data += row.size + 1; line.size -= row.size + 1;
-    memcpy(x->text + x->size, line.data, line.size);
-    x->size += line.size;
-    x->text[x->size++] = '\n';
+// The rows are read here; the rest stays in the file until it is printed.
+static bool earlier_line(const job *j, earlier *x, int64_t number, const char *line, size_t size) {
+    const char *tab = (const char *)memchr(line, '\t', size);
+    kpd_text row = {line, tab ? (size_t)(tab - line) : 0};
+    double item;
+    if (!tab || !parse_count(row, &item) || item + 1 < (double)x->rows)
+        return fail(j->o.earlier_lists, number, "expected an item's row, not below that of the line before, and behind a TAB its "
+                    "list");
+    if (item >= (double)x->n_items)
+        return fail(j->o.earlier_lists, number, "a list of item %.0f, but there are %lld earlier items", item,
+                    (long long)x->n_items);
+    if (!earlier_begin(x, (size_t)item)) return false;
+    x->size += (int64_t)size;
     return true;
 }
 
+static bool earlier_lines(const job *j, earlier *x) {
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+    bool ok = true;
+    for (int64_t number = 1; ok && (n = getline(&line, &room, x->lists)) > 0; number++)
+        ok = earlier_line(j, x, number, line, (size_t)n);
+    free(line);
+    return ok && (!ferror(x->lists) || fail(j->o.earlier_lists, 0, "cannot be read")) && earlier_begin(x, (size_t)x->n_items);
+}
+
 static bool earlier_read(job *j, earlier *x) {
+    const char *why;
     if (!open_text(j, j->o.earlier_items, j->student, KPD_ITEM) || !each_line(&j->text, earlier_item, x)) return false;
     x->n_items = j->text.first + j->text.n;
     reader_close(&j->text);
-    if (!reader_open(&j->text, j->o.earlier_lists) || !each_line(&j->text, earlier_line, x)) return false;
-    reader_close(&j->text);
-    return earlier_begin(x, (size_t)x->n_items);
+    x->lists = files_open(j->o.earlier_lists, &why);
+    return x->lists ? earlier_lines(j, x) : fail(j->o.earlier_lists, 0, "%s", why);
 }
 
 // The row there, from 1, of the chunk's item i, or 0: it is new.
@@ -69,13 +80,38 @@ static int64_t earlier_row(const earlier *x, const reader *r, int32_t i) {
     return p ? p->line : 0;
 }
 
-// The list of an earlier row, now of item `item`.
-static void print_earlier(const job *j, earlier *x, int64_t row, int64_t item) {
-    x->empty += x->begin[row - 1] == x->begin[row];
-    for (size_t at = x->begin[row - 1], end = x->begin[row], n; at < end; at += n) {
-        n = (size_t)((const char *)memchr(x->text + at, '\n', end - at) + 1 - (x->text + at));
+// The list of an earlier row as it stands there, of n bytes that end with a line, or of none.
+static bool earlier_list(const job *j, earlier *x, int64_t row, kpd_text *out) {
+    int64_t from = x->begin[row - 1];
+    size_t n = (size_t)(x->begin[row] - from);
+    if (!grow((void **)&x->text, &x->capacity, n + 1, 1)) return false;
+    if (fseeko(x->lists, (off_t)from, SEEK_SET) || fread(x->text, 1, n, x->lists) != n)
+        return fail(j->o.earlier_lists, 0, "cannot be read, or was changed meanwhile");
+    if (n && x->text[n - 1] != '\n') x->text[n++] = '\n';       // of the file's last line
+    out->data = x->text;
+    out->size = n;
+    return true;
+}
+
+// The next line of a list, behind its first column; false = there is none.
+static bool next_of_list(kpd_text *list, kpd_text *out) {
+    const char *tab = list->size ? (const char *)memchr(list->data, '\t', list->size) : NULL;
+    const char *end = tab ? (const char *)memchr(tab, '\n', (size_t)(list->data + list->size - tab)) : NULL;
+    if (!end) return false;
+    out->data = tab + 1;
+    out->size = (size_t)(end - out->data);
+    list->size -= (size_t)(end + 1 - list->data);
+    list->data = end + 1;
+    return true;
+}
+
+static void print_earlier(const job *j, earlier *x, kpd_text list, int64_t item) {
+    kpd_text line;
+    x->empty += !list.size;
+    while (next_of_list(&list, &line)) {
         fprintf(j->out.file, "%lld\t", (long long)item);
-        fwrite(x->text + at, 1, n, j->out.file);
+        fwrite(line.data, 1, line.size, j->out.file);
+        fputc('\n', j->out.file);
     }
 }
 
@@ -122,25 +158,21 @@ static void print_recommendations(const job *j, const recommender *r, int32_t at
 }
 
 // Whether an earlier list has the keyphrases, in their order, that the one at `at` has.
-static bool is_same_list(const recommender *r, int64_t row, int32_t at) {
-    const earlier *x = &r->before;
-    size_t from = x->begin[row - 1], end = x->begin[row];
+static bool is_same_list(const recommender *r, kpd_text list, int32_t at) {
+    kpd_text line;
     for (int32_t rank = 0; rank < r->counts[at]; rank++) {
-        kpd_text new_text = {"", 0}, line, keyphrase;
+        kpd_text new_text = {"", 0}, keyphrase;
         const char *tab;
         r->d.lookup(r->d.lookup_user, r->out[(size_t)at * (size_t)r->d.search.k + (size_t)rank].id, &new_text);
-        if (from >= end) return false;
-        line.data = x->text + from;
-        line.size = (size_t)((const char *)memchr(line.data, '\n', end - from) - line.data);
-        from += line.size + 1;
-        tab = (const char *)memchr(line.data, '\t', line.size);
+        if (!next_of_list(&list, &line)) return false;
+        tab = line.size ? (const char *)memchr(line.data, '\t', line.size) : NULL;
         keyphrase.data = tab ? tab + 1 : line.data + line.size;
         keyphrase.size = (size_t)(line.data + line.size - keyphrase.data);
         tab = keyphrase.size ? (const char *)memchr(keyphrase.data, '\t', keyphrase.size) : NULL;
         if (tab) keyphrase.size = (size_t)(tab - keyphrase.data);
         if (!is_cell_of(keyphrase, new_text)) return false;
     }
-    return from == end;
+    return !next_of_list(&list, &line);
 }
 
 // Those without an earlier list are recommended for, and a few of the others to see how many lists are stale; all are printed in
@@ -162,11 +194,13 @@ static bool recommend_chunk(job *j, void *state) {
     }
     for (int32_t i = 0, at = 0; i < j->text.n; i++) {
         bool made = at < n && r->line[at] == i;
+        kpd_text list;
         if (!r->row[i]) print_recommendations(j, r, at);
-        else print_earlier(j, &r->before, r->row[i], j->text.first + i);
+        else if (!earlier_list(j, &r->before, r->row[i], &list)) return false;
+        else print_earlier(j, &r->before, list, j->text.first + i);
         if (r->row[i] && made) {
             r->before.looked_at++;
-            r->before.stale += !is_same_list(r, r->row[i], at);
+            r->before.stale += !is_same_list(r, list, at);
         }
         at += made;
     }

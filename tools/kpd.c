@@ -499,7 +499,8 @@ static void note_inputs(const job *j, const command *c) {
     for (int i = 0; j->arg[i]; i++) note_input(j->arg[i], NULL);
     for (int i = 0; i < N_OPTIONS; i++) {
         const option *p = &OPTIONS[i];
-        const char *value = is_input_option(p) ? *(const char *const *)((const char *)&j->o + p->field) : NULL;
+        bool replaced = p->field == FIELD(earlier_lists);       // by lists, as they are brought up to date
+        const char *value = is_input_option(p) && !replaced ? *(const char *const *)((const char *)&j->o + p->field) : NULL;
         if (value) note_input(value, NULL);
     }
     for (int i = 0; i < c->max_args && i < 8; i++) no_input = no_input && j->arg[i];
