@@ -138,7 +138,6 @@ PAPER = $(B)/kpd run bench/paper/paper.ini --dir $P --jobs $(JOBS) --set seeds="
         --set world=$(WORLD) $(if $(STUDENTS),$(SOME))
 paper: $(B)/kpd
 	$(PAPER) --only shop
-	python3 bench/paper/by_item.py $P/shop/llm.tsv > $P/made.tmp && mv $P/made.tmp $P/llm_by_item.tsv
 	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
 	$(PAPER)
 	python3 bench/paper/tables.py $P $(STUDENTS)

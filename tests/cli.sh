@@ -2427,14 +2427,14 @@ run 1 $kpd run $p/small.ini --dir $p/no/such; says "cannot make the folder"
 # The recipe of the paper, as far as it can be said without its files.
 t run_paper
 run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; prints "1 of 1 stages would run"
-mkdir $p/paper; : > $p/paper/words.tsv
-run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "llm_by_item.tsv: no such file, and no stage writes it"
-: > $p/paper/llm_by_item.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "185 of 185 stages would run"
+mkdir $p/paper
+run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "words.tsv: no such file, and no stage writes it"
+: > $p/paper/words.tsv
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "186 of 186 stages would run"
 mkdir -p $p/paper/bases $p/paper/negatives         # which read what that one leaves
 for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd llm+ctr+kd.1/last.kpd llm+mined+kd.1/last.kpd \
          shop/corpus.txt shop/items.tsv shop/test_items.tsv shop/llm.tsv shop/ctr.tsv shop/llm_test.tsv shop/llm_dev.tsv \
-         shop/truth_test.tsv shop/keyphrases.txt shop/keyphrases.tsv shop/shop.ini shop/rated.tsv soft/1.tsv reader/last.kpd \
+         shop/truth_test.tsv shop/keyphrases.txt shop/keyphrases.tsv shop/shop.ini shop/rated.tsv soft/1.tsv grouped/1.tsv reader/last.kpd \
          mse.1/last.kpd cosent.1/last.kpd pearson.1/last.kpd kl.1/last.kpd margin-mse.1/last.kpd; do
     case $f in */*) mkdir -p $p/paper/${f%/*};; esac; : > $p/paper/$f
 done
@@ -2530,6 +2530,15 @@ run 0 $kpd llm answers - "$dir/answers" $by_id 'keyphrase item' < "$dir/in"; exa
 given 'a\ti3\n'; run 1 $kpd llm prompts $by_id 'keyphrase item' < "$dir/in"; says "item 'i3' is not in"
 
 # Kappa by hand: 4 of 5 agree; by chance (3 * 2 + 2 * 3) / 25 would.
+t label_group
+printf 'k1\tone\ta\t0\t.1\nk2\ttwo\tb\t0\t.2\nk3\tone\ta\t.5\t.9\nk4\tone\tother\t1\t.3\nk5\ttwo\tb\t.49\t.4\nk6\tone\ta\t1\t.6\n' > "$dir/in"
+printf '0\tk3\tone\ta\t.5\t.9\n0\tk6\tone\ta\t1\t.6\n0\tk1\tone\ta\t0\t.1\n' > "$dir/want"
+run 0 $kpd label group "$dir/in"; same "$dir/want" "$dir/out"; says "6 pairs of 3 items; 2 items are left out"
+printf 'k1\tone\t0\nk2\tone\t1\n' > "$dir/in"; run 0 $kpd label group "$dir/in" --columns 'keyphrase title label'
+printf '0\tk2\tone\t\t1\n0\tk1\tone\t\t0\n' > "$dir/want"; same "$dir/want" "$dir/out"
+run 0 $kpd label group "$dir/empty" -o "$dir/group"; [ ! -s "$dir/group" ] || wrong "something of nothing"
+printf 'k1\tone\ta\t0\nk2\tone\ta\t2\n' > "$dir/in"; run 1 $kpd label group "$dir/in"; says "in:2: the label '2', expected a number from 0 to 1"
+
 t label_agreement
 printf 'a\tt\tc\t1\nb\tt\tc\t1\nc\tt\tc\t1\nd\tt\tc\t0\ne\tt\tc\t0\nx\tt\tc\t1\n' > "$dir/first"
 printf 'e\tt\tc\t0\nd\tt\tc\t0\nc\tt\tc\t0\nb\tt\tc\t.5\na\tt\tc\t1\ny\tt\tc\t1\n' > "$dir/second"

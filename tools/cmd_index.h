@@ -338,8 +338,8 @@ static bool text_index_all(job *j, text_index *x, const char *texts, const char 
     count = kpd_index_count(j->index);
     added = count - (x->before - x->removed);
     if (update)
-        say("%s: %lld added, %lld replaced, %lld removed, %lld as they were, %lld now, with their texts", path, (long long)added,
-            (long long)(j->count.done - added), (long long)x->removed, (long long)x->same, (long long)count);
+        say("%s: %lld added, %lld replaced, %lld removed, %lld as they were, %lld now, with their texts", path,
+            (long long)added, (long long)(j->count.done - added), (long long)x->removed, (long long)x->same, (long long)count);
     else say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added,
              (long long)(j->count.done - added), (long long)count);
     return true;
@@ -365,7 +365,8 @@ static bool check_update(const job *j, const kpd_index_desc *d, const char *path
     kpd_index_info i = index_info(j->index);
     if (!check_fingerprint(j, j->arg[0], path)) return false;
     if (i.kind != d->kind || i.metric != d->metric || i.storage != d->storage || i.dim != d->dim)
-        return fail(path, 0, "its kind, metric, store or dim are not those that are asked for: without --update a new one is made");
+        return fail(path, 0, "its kind, metric, store or dim are not those that are asked for: without --update a new one is "
+                    "made");
     return !i.count || i.text_bytes || fail(path, 0, "it keeps no keyphrases: without --update an index is made that does");
 }
 

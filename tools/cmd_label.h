@@ -1,6 +1,7 @@
-// cmd_label.h - the commands that make labels out of what a shop logs, and compare them: label ctr, sr, agreement.
+// cmd_label.h - the commands that make labels out of what a shop logs, group and compare them: label ctr, sr,
+// group, agreement.
 // Part of kpd.c, below job.h.
-// Contents: >>pair_map >>bad_rows >>log_row >>label_ctr >>label_sr >>label_agreement
+// Contents: >>pair_map >>bad_rows >>log_row >>label_ctr >>label_sr >>label_group >>label_agreement
 
 // >>pair_map  What is known of a pair, by a hash of 64 bits: of a million pairs two share one with a chance of 3e-8.
 
@@ -272,7 +273,8 @@ static bool sr_chunk(job *j, void *state) {
 
 static bool sr_run(job *j, sr *s) {
     if (!output_open(&j->out, j->o.output) || !bad_open(j, &s->bad) ||
-        !open_columns(j, j->arg[0], "keyphrase title category* score") || !each_chunk(j, "rows", sr_chunk, s) || !output_commit(&j->out) || !bad_commit(&s->bad)) return false;
+        !open_columns(j, j->arg[0], "keyphrase title category* score") || !each_chunk(j, "rows", sr_chunk, s) ||
+        !output_commit(&j->out) || !bad_commit(&s->bad)) return false;
     note(NULL, "%lld rows: %lld positive, %lld negative, %lld the same pair again; %lld set aside", (long long)s->rows,
          (long long)s->positive, (long long)s->negative, (long long)s->again, (long long)s->bad.n);
     return true;
@@ -285,6 +287,81 @@ static int run_label_sr(job *j) {
     ok = sr_run(j, &s);
     if (!ok) output_abandon(&s.bad.out);
     free(s.seen.at);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>label_group  The pairs of an item one after the other, a yes first. ----------------------------------------------------
+
+typedef struct group_row { int64_t item, line; bool no; size_t at, size; } group_row;    // item: a number, in their order
+
+typedef struct groups {
+    pair_map items;                     // line = the item's number, from 1
+    group_row *row; size_t n, capacity;
+    char *text; size_t size, room;
+    int64_t left_out;                   // items
+} groups;
+
+static bool group_chunk(job *j, void *state) {
+    groups *g = (groups *)state;
+    const reader *r = &j->text;
+    for (int32_t i = 0; i < r->n; i++) {
+        kpd_text column[5], line = r->lines[i];
+        group_row *row;
+        pair_entry *item;
+        float label;
+        int n = split_columns(r, i, column, 5);
+        if (n < 4 || n > 5) return fail(r->name, r->line[i], "%d columns, expected 4 or 5", n);
+        if (!parse_real(r, i, "label", column[3], 0, 1, &label)) return false;
+        item = pair_add(&g->items, text_hash(text_hash(0, column[1]), column[2]));
+        if (!item || !grow((void **)&g->row, &g->capacity, g->n + 1, sizeof *g->row) ||
+            !grow((void **)&g->text, &g->room, g->size + line.size, 1)) return false;
+        if (!item->line) item->line = (int64_t)g->items.n;
+        row = &g->row[g->n++];
+        row->item = item->line; row->line = r->line[i]; row->no = label < 0.5f;
+        row->at = g->size; row->size = line.size;
+        memcpy(g->text + g->size, line.data, line.size);
+        g->size += line.size;
+    }
+    return true;
+}
+
+static int by_group(const void *a, const void *b) {
+    const group_row *x = (const group_row *)a, *y = (const group_row *)b;
+    if (x->item != y->item) return x->item < y->item ? -1 : 1;
+    if (x->no != y->no) return x->no ? 1 : -1;
+    return x->line < y->line ? -1 : 1;
+}
+
+static bool group_print(job *j, groups *g, const group_row *row, size_t n, int64_t number) {
+    if (row[0].no || n == 1) return g->left_out++, true;
+    for (size_t i = 0; i < n; i++) {
+        fprintf(j->out.file, "%lld\t", (long long)number);
+        fwrite(g->text + row[i].at, 1, row[i].size, j->out.file);
+        fputc('\n', j->out.file);
+    }
+    return output_ok(&j->out);
+}
+
+static bool group_run(job *j, groups *g) {
+    int64_t number = 0;
+    if (!output_open(&j->out, j->o.output) || !open_columns(j, j->arg[0], "keyphrase title category* label score?") ||
+        !each_chunk(j, "pairs", group_chunk, g)) return false;
+    if (g->n) qsort(g->row, g->n, sizeof *g->row, by_group);
+    for (size_t at = 0, n; at < g->n; at += n, number++) {
+        for (n = 1; at + n < g->n && g->row[at + n].item == g->row[at].item;) n++;
+        if (!group_print(j, g, g->row + at, n, number)) return false;
+    }
+    note(NULL, "%zu pairs of %lld items; %lld items are left out, that have no yes or one pair alone", g->n, (long long)number,
+         (long long)g->left_out);
+    return output_commit(&j->out);
+}
+
+static int run_label_group(job *j) {
+    groups g = {0};
+    bool ok = group_run(j, &g);
+    free(g.items.at);
+    free(g.row);
+    free(g.text);
     return ok ? DONE : BAD_DATA;
 }
 

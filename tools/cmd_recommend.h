@@ -44,8 +44,8 @@ static bool earlier_line(const job *j, earlier *x, int64_t number, const char *l
     kpd_text row = {line, tab ? (size_t)(tab - line) : 0};
     double item;
     if (!tab || !parse_count(row, &item) || item + 1 < (double)x->rows)
-        return fail(j->o.earlier_lists, number, "expected an item's row, not below that of the line before, and behind a TAB its "
-                    "list");
+        return fail(j->o.earlier_lists, number, "expected an item's row, not below that of the line before, and behind a TAB "
+                    "its list");
     if (item >= (double)x->n_items)
         return fail(j->o.earlier_lists, number, "a list of item %.0f, but there are %lld earlier items", item,
                     (long long)x->n_items);
@@ -129,8 +129,8 @@ static void earlier_say(const job *j, const earlier *x, int64_t items) {
     if (x->empty) note(j->o.earlier_lists, "%lld of these have no list there; is the file whole?", (long long)x->empty);
     if (!x->looked_at) return;
     share_of(x->stale, x->looked_at, share);
-    note(NULL, "of %lld kept lists that were made anew to see, %lld would now be others: of the %lld kept some %.0f [%.0f, %.0f] are "
-         "stale, %.1f %%", (long long)x->looked_at, (long long)x->stale, (long long)x->kept, share[0] * (double)x->kept,
+    note(NULL, "of %lld kept lists that were made anew to see, %lld would now be others: of the %lld kept some %.0f [%.0f, %.0f] "
+         "are stale, %.1f %%", (long long)x->looked_at, (long long)x->stale, (long long)x->kept, share[0] * (double)x->kept,
          share[1] * (double)x->kept, share[2] * (double)x->kept, 100 * share[0]);
 }
 
@@ -175,8 +175,8 @@ static bool is_same_list(const recommender *r, kpd_text list, int32_t at) {
     return !next_of_list(&list, &line);
 }
 
-// Those without an earlier list are recommended for, and a few of the others to see how many lists are stale; all are printed in
-// their order.
+// Those without an earlier list are recommended for, and a few of the others to see how many lists are stale; all are printed
+// in their order.
 static bool recommend_chunk(job *j, void *state) {
     recommender *r = (recommender *)state;
     kpd_error e;

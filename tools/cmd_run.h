@@ -194,7 +194,7 @@ static bool run_refuses(const flow *f, const pipeline_stage *x, const command *c
     return false;
 }
 
-// lists.tsv.items.tsv: the items as lists.tsv has them, of which --delta tells those that have changed. Who used it once has it.
+// lists.tsv.items.tsv: the items as lists.tsv has them, by which --delta tells what has changed. Who used it once has it.
 static bool run_writes_copy(flow *f, pipeline_stage *x, const char *items) {
     const char *slash = strrchr(items, '/'), *name = slash ? slash + 1 : items, *given;
     size_t n = strlen(x->result) + strlen(name) + 2;
@@ -365,8 +365,8 @@ static bool run_train_inputs(flow *f, pipeline_stage *x, const char *name) {
 
 // Text that is not given is the standard input, which a stage has not.
 static bool run_needs_input(const flow *f, const pipeline_stage *x, const command *c, int n) {
-    static int (*const of_text[])(job *) = {run_embed, run_score, run_tokenize, run_label_ctr, run_label_sr, run_llm_prompts,
-                                            run_eval_pairs};
+    static int (*const of_text[])(job *) = {run_embed, run_score, run_tokenize, run_label_ctr, run_label_sr,
+                                            run_label_group, run_llm_prompts, run_eval_pairs};
     bool missing = (c->run == run_recommend && n < 4) || (c->run == run_judge && n < 2);
     for (size_t i = 0; i < sizeof of_text / sizeof *of_text; i++)
         missing = missing || (c->run == of_text[i] && n < c->max_args);
@@ -502,9 +502,9 @@ static bool run_plan(flow *f) {
 // >>stamps  A small text of what each stage was made of and made: ----------------------------------------------------
 //
 //     kpd run TAB 1
-//     stage TAB NAME; state TAB done, delta (brought up to date), begun (a training that can be gone on with) or open (its files
-//     are not to be trusted); kpd TAB version and ABI; run TAB the command line; basis TAB see >>delta; in TAB hash TAB file and
-//     out TAB hash TAB file, - where there is none
+//     stage TAB NAME; state TAB done, delta (brought up to date), begun (a training that can be gone on with) or open (its
+//     files are not to be trusted); kpd TAB version and ABI; run TAB the command line; basis TAB see >>delta; in TAB hash TAB
+//     file and out TAB hash TAB file, - where there is none
 //     sum TAB the hash of all above
 
 static const char RUN_HEAD[] = "kpd run\t1\n";
@@ -755,7 +755,7 @@ static bool run_check_unknown(flow *f) {
     return true;
 }
 
-// >>delta  An index is brought up to date, and lists: of changed keyphrases and items alone, where nothing else has changed. -------
+// >>delta  An index and lists are brought up to date where nothing has changed but keyphrases and items. ----------------------
 
 static bool run_is_daily(const pipeline_stage *x, size_t file) {
     for (int i = 0; i < x->n_daily; i++)
@@ -983,7 +983,8 @@ static bool run_prepare(flow *f, pipeline_stage *x, const command *c, bool updat
     }
     for (int i = 0; i < x->n_writes; i++)
         if (!run_write_text(f, &x->write[i])) return false;
-    return resume || update || (c->run != run_train && !x->n_writes) || run_set_stamp(f, x, c->run == run_train ? RUN_BEGUN : RUN_OPEN);
+    return resume || update || (c->run != run_train && !x->n_writes) ||
+           run_set_stamp(f, x, c->run == run_train ? RUN_BEGUN : RUN_OPEN);
 }
 
 // The child's part.

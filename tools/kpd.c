@@ -109,11 +109,11 @@ static const command COMMANDS[] = {
      "one (student, or 'student 2') and what it needs; --force runs also what is up to date. --jobs N runs up to N stages at a\n"
      "time, with as many threads each as --threads says or the processors give, and without their progress: small models train\n"
      "faster so. --threads, --simd and --quiet hold for all stages.\n"
-     "--delta, for each day's changes: where nothing but its keyphrases has changed, an index of `index build` is brought up to\n"
-     "date (--update), and where nothing but items and such an index has, the lists of `recommend` (--earlier-items): new items\n"
-     "and keyphrases alone are embedded, new items alone are searched for, and how many kept lists are stale is said. The items as\n"
-     "they were are kept beside the lists, in lists.tsv.items.tsv, from the first --delta on, which makes all. What else reads what\n"
-     "has changed runs whole. Without --delta such an index and such lists are made anew.\n\n"
+     "--delta, for each day's changes: where nothing but its keyphrases has changed, an index of `index build` is brought up\n"
+     "to date (--update), and where nothing but items and such an index has, the lists of `recommend` (--earlier-items): new\n"
+     "items and keyphrases alone are embedded, new items alone are searched for, and how many kept lists are stale is said.\n"
+     "The items as they were are kept beside the lists, in lists.tsv.items.tsv, from the first --delta on, which makes all.\n"
+     "What else reads what has changed runs whole. Without --delta such an index and such lists are made anew.\n\n"
      "    kpd run paper.ini --dir out --set seeds=1 --dry-run"},
     {"Models", "import", run_import, 1, 1,
      "-o --dtype --wide-qkv --calibrate --tower --columns --format --template-item --template-keyphrase --template-pair "
@@ -196,7 +196,8 @@ static const command COMMANDS[] = {
      "finds i16 has 10, int8 9.8, none 7.9. A flat one of --store int8 finds the same as one of f32, faster. All vectors of a\n"
      "tree are in memory while it is made. A partition, of a language or a shop, say, is what `search --partition` looks for.\n"
      "--update: the index that is there, of the same student, is brought up to date. Keyphrases that have a new id, or another\n"
-     "text than before, are embedded, and those that are gone are removed. Without ids a line that is put in moves all below it.\n\n"
+     "text than before, are embedded, and those that are gone are removed. Without ids a line that is put in moves all below\n"
+     "it.\n\n"
      "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
     {NULL, "index add", run_index_add, 2, 3, "--partition --ids --columns --format",
      "adds keyphrases or vectors, or replaces them",
@@ -287,6 +288,15 @@ static const command COMMANDS[] = {
      "score in place of the label. A pair that comes again with the same label is written once; one with the other label is\n"
      "an error, or with --bad is set aside, as what has no score (line TAB why TAB row).\n\n"
      "    kpd label sr scores.tsv --threshold 0.6 -o sr.tsv"},
+    {NULL, "label group", run_label_group, 0, 1, "-o --columns --join --format",
+     "the pairs of each item together, for losses over lists",
+     "label group [PAIRS] [-o OUT.tsv] [--columns WORDS] [--join ITEMS] [--format F]",
+     "Puts the pairs of an item together, those with a yes (a label from .5 on) first, as margin-mse, kl and ranknet want them\n"
+     "(batching = by-query), and leaves out items that have no yes, or one pair alone. A line: keyphrase TAB title TAB\n"
+     "category TAB label, and perhaps TAB a teacher's score, as `score --keep` prints it. Writes the item's number TAB the\n"
+     "line, which a recipe reads as query keyphrase title category label score. All pairs are in memory.\n\n"
+     "    kpd score assistant.kpd llm.tsv --keep > soft.tsv\n"
+     "    kpd label group soft.tsv -o lists.tsv"},
     {NULL, "label agreement", run_label_agreement, 2, 3, "-o --format",
      "how far two sources of labels agree",
      "label agreement FIRST SECOND [LOG] [-o OUT.tsv] [--format F]",
@@ -330,11 +340,11 @@ static const command COMMANDS[] = {
      "Trains a model as a recipe says, into a folder (the recipe's name without .ini): metrics.tsv, a row a step;\n"
      "checkpoint.kpc, from which --resume goes on to the same bits as if nothing had happened; at the end last.kpd; and with\n"
      "[dev], which is looked at before the first step too, best.kpd as soon as there is a best. --export makes a model of the\n"
-     "checkpoint as it is, also while another kpd trains. A folder that holds a training is refused: --resume goes on with it (from the beginning where there is\n"
-     "no checkpoint yet), --force deletes it. The recipe, what its models and data hold must be what they were, also where\n"
-     "the training has ended. Ctrl-C, TERM and HUP let the step end and write a checkpoint; the exit status is then 1, since\n"
-     "the model is not there. A second Ctrl-C kills. At the end it says how many rows were seen, how often one came again (in\n"
-     "a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
+     "checkpoint as it is, also while another kpd trains. A folder that holds a training is refused: --resume goes on with it\n"
+     "(from the beginning where there is no checkpoint yet), --force deletes it. The recipe, what its models and data hold\n"
+     "must be what they were, also where the training has ended. Ctrl-C, TERM and HUP let the step end and write a checkpoint;\n"
+     "the exit status is then 1, since the model is not there. A second Ctrl-C kills. At the end it says how many rows were\n"
+     "seen, how often one came again (in a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
     {NULL, "mine", run_mine, 3, 3,
      "-o -n --bm25 --ranks --max-score --min-score --margin --relative-margin --sample --seed --assistant --threshold --relabel --dim "
@@ -383,7 +393,8 @@ static const command COMMANDS[] = {
      "--against: a second system's scores of the same pairs, or its model, and the paired differences, first minus second,\n"
      "with p. Names with commas between them are runs (training seeds) of one system: figures are means over them, and runs\n"
      "are drawn too, the same of both systems; one of --against stands beside each, as a system that has no seeds (so too in\n"
-     "eval auction and simulate sell). --dev has a file for each file of scores. 10000 resamples up to 2000 pairs (of all runs), fewer beyond, at least 1000.\n\n"
+     "eval auction and simulate sell). --dev has a file for each file of scores. 10000 resamples up to 2000 pairs (of all\n"
+     "runs), fewer beyond, at least 1000.\n\n"
      "    kpd eval pairs test.tsv --model student.kpd --dim 64 --dev dev.tsv --against other.kpd"},
     {NULL, "eval auction", run_eval_auction, 2, 2,
      "-o --filter --threshold --against --other-judge --items --log --deciles --model --dim",
