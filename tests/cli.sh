@@ -753,17 +753,17 @@ sed -n '1,3p;6,12p' $d/items.tsv | sed '2s/^/red /' | sort > "$dir/day2"; printf
 run 0 $all "$dir/day2"; cp "$dir/out" "$dir/want"
 run 0 $all "$dir/day2" --earlier-items $d/items.tsv --earlier-lists "$dir/first"; same "$dir/want" "$dir/out"
 says "2 of 11 items are new or have changed"
-awk -F '\t' -v OFS='\t' '{ $3 = $3 " as it was"; print }' "$dir/first" > "$dir/marked"
+awk -F '\t' -v OFS='\t' '{ $5 = $5 " as it was"; print }' "$dir/first" > "$dir/marked"
 run 0 $all "$dir/day2" --earlier-items $d/items.tsv --earlier-lists "$dir/marked"; sed 's/ as it was//' "$dir/out" > "$dir/unmarked"
 same "$dir/want" "$dir/unmarked"; kept=$(grep -c 'as it was' "$dir/out"); [ "$kept" -gt 3 ] || wrong "$kept marked lines"
 awk -F '\t' '/^red |earbuds case/ { print NR - 1 }' "$dir/day2" > "$dir/newrows"
 [ "$(wc -l < "$dir/newrows")" -eq 2 ] || wrong "$(wc -l < "$dir/newrows") rows are new, expected 2"
-awk -F '\t' 'NR == FNR { new[$1]; next } ($1 in new) == ($3 ~ /as it was/) { exit 1 }' "$dir/newrows" "$dir/out" ||
+awk -F '\t' 'NR == FNR { new[$1]; next } ($1 in new) == ($5 ~ /as it was/) { exit 1 }' "$dir/newrows" "$dir/out" ||
     wrong "a list of a new item was kept, or an old one was not"
 run 0 $all "$dir/empty" --earlier-items $d/items.tsv --earlier-lists "$dir/first"; lines 0
 run 0 $all $d/items.tsv --earlier-items "$dir/empty" --earlier-lists "$dir/empty"; same "$dir/first" "$dir/out"
 run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/empty"; lines 0; says "0 of 12 items are new"
-says "empty: note: 12 of these have no list there; is the file whole?"
+says "empty: note: it ends before 12 of these have a list; is the file whole?"
 says "of 1 kept lists that were made anew to see, 1 would now be others: of the 12 kept some 12 [2, 12] are stale"
 run 0 $all $d/items.tsv --earlier-items $d/items.tsv --earlier-lists "$dir/first"; same "$dir/first" "$dir/out"
 says "of 1 kept lists that were made anew to see, 0 would now be others: of the 12 kept some 0 [0, 10] are stale, 0.0 %"
@@ -771,6 +771,10 @@ awk '{ for (i = 0; i < 20; i++) print }' $d/items.tsv > "$dir/many"; run 0 $all 
 run 0 $all "$dir/many" --earlier-items "$dir/many" --earlier-lists "$dir/lists"; same "$dir/lists" "$dir/out"; says "of 4 kept lists"
 run 2 $all $d/items.tsv --earlier-items $d/items.tsv; says "expected both or none"
 run 1 $all "$dir/day2" --earlier-items "$dir/day2" --earlier-lists "$dir/first"; says "a list of item 11, but there are 11 earlier items"
+sed '5s/$/ is gone/' $d/keyphrases.tsv > "$dir/k2"; gone=$(sed -n 5p $d/keyphrases.tsv | cut -f2); grep -q "	$gone	" "$dir/first" || wrong "$gone is in no list"
+run 0 $all $d/items.tsv --keyphrases "$dir/k2"; cp "$dir/out" "$dir/want"
+run 0 $all $d/items.tsv --keyphrases "$dir/k2" --earlier-items $d/items.tsv --earlier-lists "$dir/first"
+says "$(grep "	$gone	" "$dir/first" | cut -f1 | uniq | wc -l | tr -d ' ') had a keyphrase that is gone"; grep "	$gone	" "$dir/out" && wrong "it is not gone"
 tail -1 "$dir/first" > "$dir/in"; head -1 "$dir/first" >> "$dir/in"
 run 1 $all "$dir/day2" --earlier-items $d/items.tsv --earlier-lists "$dir/in"; says "in:2: expected an item's row"
 
@@ -2298,41 +2302,76 @@ daily="$kpd run $p/daily.ini"; d1=$p/daily; mkdir $d1
 all_phrases=$p/all/shop/keyphrases.tsv; n=$(wc -l < $all_phrases); cp $all_phrases $d1/keyphrases.tsv
 awk -F '\t' 'BEGIN { print "title,category" } { print $1 "," $2 }' $p/all/shop/test_items.tsv > $d1/items.csv
 items=$(($(wc -l < $d1/items.csv) - 1))
-run 0 $daily; prints "3 of 3 stages ran"; cp -R $d1 $p/day1
-run 0 $daily --delta; prints "0 of 3 stages ran"; same $d1/items.csv $d1/lists.tsv.items.csv      # all it lacked
+run 0 $daily; prints "3 of 3 stages ran"; cp -R $d1 $p/day1; [ ! -e $d1/kpd-run.items ] || wrong "items were kept, for nobody"
+run 0 $daily --delta; prints "0 of 3 stages ran"; for f in $d1/kpd-run.items/*; do same $d1/items.csv $f; done
 run 0 $daily --delta --dry-run; prints "0 of 3 stages would run"
-{ sed '3d;7d;5s/$/ anew/' $all_phrases; printf '9999\tgrey felt sleeve\n'; } > $p/keyphrases2
+gone=$(cut -f3 $d1/lists.tsv | sort | uniq -c | sort -k 1,1n -k 2 | sed -n 's/^ *[0-9]* //p' | head -1)     # of the fewest lists
+{ sed '3d;s/	'"$gone"'$/& anew/' $all_phrases; printf '9999\tgrey felt sleeve\n'; } > $p/keyphrases2; sed -n 3p $all_phrases | cut -f2 > $p/gone; echo "$gone" >> $p/gone
 { sed '2d;4s/^/red /' $d1/items.csv; echo 'grey felt sleeve,sleeves'; } > $p/items2
 cp $p/keyphrases2 $d1/keyphrases.tsv; cp $p/items2 $d1/items.csv
 run 0 $daily --delta --dry-run; prints "index: keyphrases.tsv is another now; only what has changed"; prints "-o now.kpi --update"
-prints "recommend: now.kpi, which it reads, may change; only what has changed"
-prints "--earlier-items lists.tsv.items.csv --earlier-lists lists.tsv"
-run 0 $daily --delta; prints "1 added, 1 replaced, 2 removed, $((n - 3)) as they were, $((n - 1)) now, with their texts"
+prints "recommend: now.kpi, which it reads, may change; only what has changed"; hides " > "
+grep -c -- "--earlier-items kpd-run.items/.*csv --earlier-lists \(lists\|few\).tsv" "$dir/out" > "$dir/got"; echo 2 > "$dir/want"; same "$dir/want" "$dir/got"
+run 0 $daily --delta; prints "1 added, 1 replaced, 1 removed, $((n - 2)) as they were, $n now, with their texts"
 says "2 of $items items are new or have changed"; says "kept lists that were made anew to see"
-same $d1/items.csv $d1/lists.tsv.items.csv; cp -R $d1 $p/day2
+for f in $d1/kpd-run.items/*; do same $d1/items.csv $f; done; cp -R $d1 $p/day2
 run 0 $daily --delta; prints "0 of 3 stages ran"
-run 0 $daily --jobs 2; prints "index: --delta made but a part anew"; prints "3 of 3 stages ran"; same $d1/items.csv $d1/lists.tsv.items.csv
-# Rows 1 and the last are as in a whole run, the others as the day before.
-new=$((items - 1)); for f in $d1 $p/day2; do awk -F '\t' -v n=$new '$1 == 1 || $1 == n' $f/lists.tsv > "$dir/new.${f##*/}"; done
-lines_of() { awk -F '\t' -v n=$new '$1 != 1 && $1 != n { $1 += shift; print }' shift="$2" "$1"; }
-same "$dir/new.daily" "$dir/new.day2"; grep -q 'grey felt sleeve' "$dir/new.day2" || wrong "the new keyphrase is nowhere"
-lines_of $p/day2/lists.tsv 1 > "$dir/got"; awk -F '\t' '$1 > 0 && $1 != 2 { $1 += 0; print }' $p/day1/lists.tsv > "$dir/want"
-same "$dir/want" "$dir/got"
+run 0 $daily --jobs 2; prints "index: --delta made but a part anew"; prints "3 of 3 stages ran"
+# Of new items, and of those that had a keyphrase which is gone, the lists are those of a whole run; the others are as they were.
+for x in day1/lists day2/lists daily/lists; do awk -F '\t' '{ l[$1] = l[$1] $2 " " $3 " " $4 ";"; if ($1 > n) n = $1 }
+    END { for (i = 0; i <= n; i++) print l[i] }' $p/$x.tsv > "$dir/by_item.${x%/lists}"; done
+sed 1d "$dir/by_item.day1" > "$dir/day1.shifted"      # the first item is gone
+paste -d '\t' "$dir/day1.shifted" "$dir/by_item.day2" "$dir/by_item.daily" > "$dir/three"
+awk -F '\t' -v n=$items 'FNR == NR { gone[$1]; next }
+    { anew = FNR == 2 || FNR == n; for (g in gone) anew = anew || index($1, " " g " "); made += anew; if ($2 != (anew ? $3 : $1)) exit 1 }
+    END { if (made < 3 || made > n / 2) exit 1 }' $p/gone "$dir/three" || wrong "lists are not what they should be"
 run 0 $daily --delta; prints "0 of 3 stages ran"
 # What else has changed makes all anew: an option of the index or of the lists, a model, lists that somebody touched.
 run 0 $daily --delta --set dim=8 --dry-run; prints "index: its command line is another now"; hides "only what has changed"
 run 0 $daily --delta --set dim=8; prints "3 of 3 stages ran"; hides "kept lists"
 echo 'one more,' >> $d1/items.csv; echo >> $d1/lists.tsv
-run 0 $daily --delta --set dim=8; hides "recommend: items.csv is another now; only"; prints "few: items.csv is another now; only"
+run 0 $daily --delta --set dim=8; prints "recommend: items.csv is another now"
+hides "recommend: items.csv is another now; only"; prints "few: items.csv is another now; only"
 run 0 $daily --delta --set dim=8 --set assistant='${here}/all/assistant/last.kpd'; prints "1 of 3 stages ran"; hides "kept lists"
+echo 'another,' >> $d1/items.csv; run 0 $daily --delta --set dim=8 --only few --force; prints "few: --force"; hides "kept lists"
 # Killed in the middle, the same command goes on.
 for wait in 0.002 0.005 0.008 0.011 0.015 0.02; do
     rm -rf $d1; cp -R $p/day1 $d1; run 0 $daily --delta; cp $p/keyphrases2 $d1/keyphrases.tsv; cp $p/items2 $d1/items.csv
     $daily --delta > "$dir/out" 2> "$dir/err" & child=$!
     sleep $wait; kill -KILL $child 2> /dev/null; wait $child 2> /dev/null
-    run 0 $daily --delta; same $d1/items.csv $d1/lists.tsv.items.csv
-    awk -F '\t' -v n=$new '$1 == 1 || $1 == n' $d1/lists.tsv > "$dir/got"; same "$dir/new.daily" "$dir/got"
+    run 0 $daily --delta; for f in $d1/kpd-run.items/*; do same $d1/items.csv $f; done
+    cut -f1 $d1/lists.tsv | uniq | wc -l | tr -d ' ' > "$dir/got"; echo "$items" > "$dir/want"; same "$dir/want" "$dir/got"
+    cut -f3 $d1/lists.tsv | grep -F -x -f $p/gone && wrong "a keyphrase is there that is gone"
 done
+# An index from elsewhere, or of vectors, is a file like others; a stage's own text; names with *.
+cat > $p/other.ini << 'END'
+[set]
+dim = 16
+[stage vectors]
+run = embed ${here}/all/student/last.kpd keyphrases.txt --tower keyphrase --dim ${dim} -o k.npy
+[stage index]
+run = index build k.npy --model ${here}/all/student/last.kpd -o k.kpi
+[stage recommend]
+foreach k = 3 5
+run = recommend ${here}/all/student/last.kpd - k.kpi own.tsv --keyphrases keyphrases.txt -k ${k} -o lists.${k}.tsv
+[stage own]
+run = recommend ${here}/all/student/last.kpd - now.kpi items.tsv -k 3 -o own.lists.tsv
+write items.tsv =
+    a title
+    another title
+[stage all]
+run = eval auction lists.*.tsv, judge.tsv -o auction.tsv
+END
+mkdir $p/other; cut -f2 $all_phrases > $p/other/keyphrases.txt; cp $p/day1/now.kpi $p/other; cp $p/all/shop/test_items.tsv $p/other/own.tsv
+cut -f2 $all_phrases | awk '{ print "0\t" $0 "\t1" }' > $p/other/judge.tsv
+other="$kpd run $p/other.ini"
+run 0 $other; run 0 $other --delta; prints "0 of 6 stages ran"; echo "one more" >> $p/other/own.tsv
+run 0 $other --delta --dry-run; prints "recommend 3: own.tsv is another now; only"; prints "eval auction lists.3.tsv,lists.5.tsv judge.tsv"
+run 0 $other --delta --set dim=4 --dry-run; hides "only what has changed"
+run 0 $other --delta; prints "3 of 6 stages ran"; says "lists.5.tsv: note: 1 of "
+sed 's/    a title/    a new title/' $p/other.ini > $p/other2.ini
+run 0 $kpd run $p/other2.ini --dir $p/other --delta --dry-run; prints "own: items.tsv is another now; only"
+run 0 $kpd index build $p/all/student/last.kpd $all_phrases --dim 4 -o $p/other/now.kpi; run 0 $other --delta; prints "own: now.kpi is another now"; hides "only"
 printf '[stage index]\nrun = index build a.kpd b.tsv -o c.kpi --update\n' > $p/update.ini
 run 1 $kpd run $p/update.ini; says "without --force, --resume, --update and --export"
 
@@ -2348,10 +2387,19 @@ for kind in flat "flat --store int8" tree; do
     run 0 $kpd search $m "$dir/whole.kpi" $p/all/shop/test_items.tsv -k 9; cp "$dir/out" "$dir/want"
     run 0 $kpd search $m "$dir/u.kpi" $p/all/shop/test_items.tsv -k 9; same "$dir/want" "$dir/out"
 done
-run 1 $kpd index build $m $all_phrases --dim 8 --kind tree -o "$dir/u.kpi" --update; says "u.kpi: its kind, metric, store or dim"
+run 1 $kpd index build $m $all_phrases --dim 8 --kind tree -o "$dir/u.kpi" --update; says "u.kpi: its dim is not what is asked for"
+run 1 $kpd index build $m $all_phrases --dim 16 --kind tree --recall 0.9 -o "$dir/u.kpi" --update; says "u.kpi: its recall"
+run 1 $kpd index build $m $all_phrases --dim 16 --kind tree --partition 3 -o "$dir/u.kpi" --update; says "u.kpi: its partition"
 run 1 $kpd index build $p/all/base/last.kpd $all_phrases --dim 16 --kind tree -o "$dir/u.kpi" --update; says "vectors of model"
 echo broken > "$dir/broken.kpi"; run 1 $kpd index build $m $all_phrases --dim 16 -o "$dir/broken.kpi" --update; says "broken.kpi"
 run 0 $kpd index build $m $all_phrases --dim 16 -o "$dir/new.kpi" --update; prints "new.kpi: $n added"
+printf '1\tfoo\n2\t\n3\tbar\n' > "$dir/k4"; run 0 $kpd index build $m "$dir/k4" -o "$dir/e.kpi"
+run 0 $kpd index build $m "$dir/k4" -o "$dir/e.kpi" --update; prints "0 added, 0 replaced, 0 removed, 3 as they were"
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do cut -f2 $all_phrases | awk -v i=$i '{ print $0 " " i }'; done | awk '{ print NR "\t" $0 }' > "$dir/k5"
+run 0 $kpd index build $m "$dir/k5" --dim 16 --kind tree -o "$dir/t.kpi"; cp "$dir/t.kpi" "$dir/t1.kpi"
+run 0 $kpd index build $m $all_phrases --dim 16 --kind tree -o "$dir/t.kpi" --update; run 0 $kpd index info "$dir/t.kpi"
+size=$(wc -c < "$dir/t.kpi"); run 0 $kpd index build $m $all_phrases --dim 16 --kind tree -o "$dir/t2.kpi"
+[ $size -le $(wc -c < "$dir/t2.kpi") ] || wrong "a tree of few takes the room of many: $size"
 run 2 $kpd index build v.npy -o "$dir/new.kpi" --update; says "--update are of texts"
 
 t run_stopped

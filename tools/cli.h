@@ -8,6 +8,7 @@ enum { DONE = 0, BAD_DATA = 1, BAD_USAGE = 2 };
 
 static bool g_line_open;                // a progress bar stands on the terminal's last line
 static bool g_quiet;                    // --quiet
+static bool g_no_progress;              // beside others of `kpd run`
 
 static void end_progress_line(void) {
     if (g_line_open) fputc('\n', stderr);

@@ -320,9 +320,8 @@ static bool text_index_changed(job *j, text_index *x) {
     for (size_t i = 0; i < x->p.n; i++) {
         kpd_text is = phrase_text(&x->p, i), was;
         kpd_error e;
-        bool same = !kpd_index_text(j->index, x->p.list[i].id, &was, &e) && was.size && was.size == is.size &&
-                    !memcmp(was.data, is.data, is.size);
-        if (same && !give_partition(j, &x->p.list[i].id, 1)) return false;
+        bool same = !kpd_index_text(j->index, x->p.list[i].id, &was, &e) && was.size == is.size &&
+                    (!is.size || !memcmp(was.data, is.data, is.size));
         if (same) x->same++;
         else x->p.list[n++] = x->p.list[i];
     }
@@ -330,11 +329,20 @@ static bool text_index_changed(job *j, text_index *x) {
     return true;
 }
 
+// A tree keeps the lists that it has, and what is added cuts them in two: when a third of it is air, it is made anew.
+static bool text_index_compact(job *j) {
+    kpd_index_info i = index_info(j->index);
+    kpd_error e;
+    if (i.kind != KPD_TREE || i.slots < i.count + i.count / 2 + 256) return true;
+    return !kpd_index_compact(j->index, &j->parallel, NULL, &e) || fail(j->o.output, 0, "%s", e.message);
+}
+
 static bool text_index_all(job *j, text_index *x, const char *texts, const char *path, bool update) {
     int64_t count, added;
     x->before = j->index ? kpd_index_count(j->index) : 0;
     if (!open_columns(j, texts, "id? keyphrase") || !each_line(&j->text, phrases_add, &x->p)) return false;
-    if ((update && !text_index_changed(j, x)) || !text_index_embed(j, x) || !save_index(j, path)) return false;
+    if ((update && !text_index_changed(j, x)) || !text_index_embed(j, x)) return false;
+    if ((update && !text_index_compact(j)) || !save_index(j, path)) return false;
     count = kpd_index_count(j->index);
     added = count - (x->before - x->removed);
     if (update)
@@ -360,14 +368,17 @@ static bool check_fingerprint(const job *j, const char *model, const char *index
                 (unsigned long long)ours);
 }
 
-// Whether the index that is to be brought up to date is as a new one would be, but for its keyphrases.
+// Whether the index that is to be brought up to date is as a new one would be, but for its keyphrases; a tree keeps its lists.
 static bool check_update(const job *j, const kpd_index_desc *d, const char *path) {
     kpd_index_info i = index_info(j->index);
+    const char *what;
     if (!check_fingerprint(j, j->arg[0], path)) return false;
-    if (i.kind != d->kind || i.metric != d->metric || i.storage != d->storage || i.dim != d->dim)
-        return fail(path, 0, "its kind, metric, store or dim are not those that are asked for: without --update a new one is "
-                    "made");
-    return !i.count || i.text_bytes || fail(path, 0, "it keeps no keyphrases: without --update an index is made that does");
+    what = i.kind != d->kind ? "kind" : i.metric != d->metric ? "metric" : i.storage != d->storage ? "store"
+                     : i.dim != d->dim ? "dim" : i.partition != d->partition ? "partition"
+                     : i.fingerprint != d->fingerprint ? "student" : NULL;
+    if (!what && d->kind == KPD_TREE && d->recall > 0 && i.recall != d->recall) what = "recall";
+    return !what || fail(path, 0, "its %s is not what is asked for; `kpd index info` tells it, and without --update an index "
+                         "is made anew", what);
 }
 
 static bool build_of_texts(job *j, kpd_index_desc *d) {

@@ -2,22 +2,26 @@
 // Part of kpd.c, below cmd_index.h and cmd_label.h.
 // Contents: >>earlier >>recommend
 
-// >>earlier  The lists of an earlier run: an item whose text is the same keeps its own. --------------------------------------
+// >>earlier  The lists of an earlier run: an item whose text is the same keeps its own, if all its keyphrases are there. ---
 
 typedef struct earlier {
     pair_map items;                     // line = the item's row there, from 1
     FILE *lists;                        // by item: its row TAB rank TAB keyphrase ...
     int64_t *begin, size;               // [rows] the byte where an item's list begins; of the file
     size_t rows, room;
-    char *text; size_t capacity;        // of the list in hand
-    int64_t n_items, kept, empty, looked_at, stale;     // of those kept, how many have no list, were made anew to see, and are
-                                        // other lists now
+    pair_map phrases;                   // by a hash, those that there are now
+    char *text; size_t used, room_of_text;      // of the lists of the chunk in hand
+    size_t at[CHUNK_LINES + 1];         // where there each item's begins
+    int64_t n_items, listed;            // of the items those up to the last that has a list
+    int64_t kept, empty, gone, looked_at, stale;        // of those whose text is the same: kept, of these without a list though
+                                        // beyond the last listed; not kept; of those kept made anew to see; other lists now
 } earlier;
 
 enum { LOOK_EACH = 64 };                // of the lists that are kept
 
 static void earlier_free(earlier *x) {
     free(x->items.at);
+    free(x->phrases.at);
     free(x->text);
     free(x->begin);
     if (x->lists) fclose(x->lists);
@@ -50,6 +54,7 @@ static bool earlier_line(const job *j, earlier *x, int64_t number, const char *l
         return fail(j->o.earlier_lists, number, "a list of item %.0f, but there are %lld earlier items", item,
                     (long long)x->n_items);
     if (!earlier_begin(x, (size_t)item)) return false;
+    x->listed = (int64_t)item + 1;
     x->size += (int64_t)size;
     return true;
 }
@@ -80,35 +85,75 @@ static int64_t earlier_row(const earlier *x, const reader *r, int32_t i) {
     return p ? p->line : 0;
 }
 
-// The list of an earlier row as it stands there, of n bytes that end with a line, or of none.
-static bool earlier_list(const job *j, earlier *x, int64_t row, kpd_text *out) {
-    int64_t from = x->begin[row - 1];
-    size_t n = (size_t)(x->begin[row] - from);
-    if (!grow((void **)&x->text, &x->capacity, n + 1, 1)) return false;
-    if (fseeko(x->lists, (off_t)from, SEEK_SET) || fread(x->text, 1, n, x->lists) != n)
-        return fail(j->o.earlier_lists, 0, "cannot be read, or was changed meanwhile");
-    if (n && x->text[n - 1] != '\n') x->text[n++] = '\n';       // of the file's last line
-    out->data = x->text;
-    out->size = n;
+// The text that put_cell would write, known by a hash.
+static bool earlier_phrase(earlier *x, kpd_text t) {
+    if (!grow((void **)&x->text, &x->room_of_text, t.size + 1, 1)) return false;
+    for (size_t i = 0; i < t.size; i++) x->text[i] = cell_char(t.data[i]);
+    t.data = x->text;
+    return pair_add(&x->phrases, text_hash(0, t)) != NULL;
+}
+
+static bool earlier_phrases(const job *j, const phrases *p, earlier *x) {
+    int64_t slots = index_info(j->index).slots, id;
+    kpd_text t;
+    kpd_error e;
+    for (size_t i = 0; i < p->n; i++)
+        if (!earlier_phrase(x, phrase_text(p, i))) return false;
+    for (int64_t i = 0; !j->o.keyphrases && i < slots; i++) {
+        if (!kpd_index_id(j->index, i, &id)) continue;
+        if (kpd_index_text(j->index, id, &t, &e)) return fail(j->arg[2], 0, "%s", e.message);
+        if (!earlier_phrase(x, t)) return false;
+    }
     return true;
 }
 
-// The next line of a list, behind its first column; false = there is none.
-static bool next_of_list(kpd_text *list, kpd_text *out) {
-    const char *tab = list->size ? (const char *)memchr(list->data, '\t', list->size) : NULL;
-    const char *end = tab ? (const char *)memchr(tab, '\n', (size_t)(list->data + list->size - tab)) : NULL;
+// The next line of a list behind the item's row, and its second column; false = there is none.
+static bool next_of_list(kpd_text *list, kpd_text *line, kpd_text *keyphrase) {
+    const char *end = list->size ? (const char *)memchr(list->data, '\n', list->size) : NULL, *tab;
     if (!end) return false;
-    out->data = tab + 1;
-    out->size = (size_t)(end - out->data);
+    tab = (const char *)memchr(list->data, '\t', (size_t)(end - list->data));
+    line->data = tab ? tab + 1 : end;
+    line->size = (size_t)(end - line->data);
     list->size -= (size_t)(end + 1 - list->data);
     list->data = end + 1;
+    tab = (const char *)memchr(line->data, '\t', line->size);
+    keyphrase->data = tab ? tab + 1 : end;
+    tab = (const char *)memchr(keyphrase->data, '\t', (size_t)(end - keyphrase->data));
+    keyphrase->size = (size_t)((tab ? tab : end) - keyphrase->data);
     return true;
 }
 
-static void print_earlier(const job *j, earlier *x, kpd_text list, int64_t item) {
-    kpd_text line;
-    x->empty += !list.size;
-    while (next_of_list(&list, &line)) {
+static kpd_text earlier_list(const earlier *x, int32_t i) {
+    kpd_text list;
+    list.data = x->text + x->at[i];
+    list.size = x->at[i + 1] - x->at[i];
+    return list;
+}
+
+// Reads that of an earlier row, of the chunk's item i; *row = 0 if a keyphrase of it is gone.
+static bool earlier_take(const job *j, earlier *x, int32_t i, int64_t *row) {
+    int64_t from = x->begin[*row - 1];
+    size_t n = (size_t)(x->begin[*row] - from);
+    kpd_text list, line, keyphrase;
+    if (!grow((void **)&x->text, &x->room_of_text, x->used + n + 1, 1)) return false;
+    if (fseeko(x->lists, (off_t)from, SEEK_SET) || fread(x->text + x->used, 1, n, x->lists) != n)
+        return fail(j->o.earlier_lists, 0, "cannot be read, or was changed meanwhile");
+    if (n && x->text[x->used + n - 1] != '\n') x->text[x->used + n++] = '\n';      // of the file's last line
+    x->at[i] = x->used;
+    x->at[i + 1] = x->used + n;
+    list = earlier_list(x, i);
+    while (*row && next_of_list(&list, &line, &keyphrase))
+        if (!pair_find(&x->phrases, text_hash(0, keyphrase))) *row = 0;
+    x->gone += !*row;
+    x->empty += *row > x->listed;
+    if (*row) x->used += n;
+    else x->at[i + 1] = x->used;
+    return true;
+}
+
+static void print_earlier(const job *j, kpd_text list, int64_t item) {
+    kpd_text line, keyphrase;
+    while (next_of_list(&list, &line, &keyphrase)) {
         fprintf(j->out.file, "%lld\t", (long long)item);
         fwrite(line.data, 1, line.size, j->out.file);
         fputc('\n', j->out.file);
@@ -123,14 +168,15 @@ static void share_of(int64_t k, int64_t n, double out[3]) {
 }
 
 static void earlier_say(const job *j, const earlier *x, int64_t items) {
+    const char *lists = j->o.earlier_lists;
     double share[3];
-    note(NULL, "%lld of %lld items are new or have changed, the others keep their lists", (long long)(items - x->kept),
-         (long long)items);
-    if (x->empty) note(j->o.earlier_lists, "%lld of these have no list there; is the file whole?", (long long)x->empty);
+    note(lists, "%lld of %lld items are new or have changed, %lld had a keyphrase that is gone, the others keep their lists",
+         (long long)(items - x->kept - x->gone), (long long)items, (long long)x->gone);
+    if (x->empty) note(lists, "it ends before %lld of these have a list; is the file whole?", (long long)x->empty);
     if (!x->looked_at) return;
     share_of(x->stale, x->looked_at, share);
-    note(NULL, "of %lld kept lists that were made anew to see, %lld would now be others: of the %lld kept some %.0f [%.0f, %.0f] "
-         "are stale, %.1f %%", (long long)x->looked_at, (long long)x->stale, (long long)x->kept, share[0] * (double)x->kept,
+    note(lists, "of %lld kept lists that were made anew to see, %lld would now be others: of the %lld kept some %.0f [%.0f, "
+         "%.0f] are stale, %.1f %%", (long long)x->looked_at, (long long)x->stale, (long long)x->kept, share[0] * (double)x->kept,
          share[1] * (double)x->kept, share[2] * (double)x->kept, 100 * share[0]);
 }
 
@@ -157,22 +203,15 @@ static void print_recommendations(const job *j, const recommender *r, int32_t at
     }
 }
 
-// Whether an earlier list has the keyphrases, in their order, that the one at `at` has.
+// Whether a list has the keyphrases, in their order, that the one at `at` has.
 static bool is_same_list(const recommender *r, kpd_text list, int32_t at) {
-    kpd_text line;
+    kpd_text line, keyphrase;
     for (int32_t rank = 0; rank < r->counts[at]; rank++) {
-        kpd_text new_text = {"", 0}, keyphrase;
-        const char *tab;
-        r->d.lookup(r->d.lookup_user, r->out[(size_t)at * (size_t)r->d.search.k + (size_t)rank].id, &new_text);
-        if (!next_of_list(&list, &line)) return false;
-        tab = line.size ? (const char *)memchr(line.data, '\t', line.size) : NULL;
-        keyphrase.data = tab ? tab + 1 : line.data + line.size;
-        keyphrase.size = (size_t)(line.data + line.size - keyphrase.data);
-        tab = keyphrase.size ? (const char *)memchr(keyphrase.data, '\t', keyphrase.size) : NULL;
-        if (tab) keyphrase.size = (size_t)(tab - keyphrase.data);
-        if (!is_cell_of(keyphrase, new_text)) return false;
+        kpd_text t = {"", 0};
+        r->d.lookup(r->d.lookup_user, r->out[(size_t)at * (size_t)r->d.search.k + (size_t)rank].id, &t);
+        if (!next_of_list(&list, &line, &keyphrase) || !is_cell_of(keyphrase, t)) return false;
     }
-    return !next_of_list(&list, &line);
+    return !next_of_list(&list, &line, &keyphrase);
 }
 
 // Those without an earlier list are recommended for, and a few of the others to see how many lists are stale; all are printed
@@ -182,8 +221,10 @@ static bool recommend_chunk(job *j, void *state) {
     kpd_error e;
     int32_t n = 0;
     if (!split_chunk(j, 2, r->in)) return false;
+    r->before.used = 0;
     for (int32_t i = 0; i < j->text.n; i++) {
         r->row[i] = earlier_row(&r->before, &j->text, i);
+        if (r->row[i] && !earlier_take(j, &r->before, i, &r->row[i])) return false;
         if (r->row[i] && r->before.kept++ % LOOK_EACH) continue;
         r->in[n] = r->in[i];
         r->line[n++] = i;
@@ -194,13 +235,11 @@ static bool recommend_chunk(job *j, void *state) {
     }
     for (int32_t i = 0, at = 0; i < j->text.n; i++) {
         bool made = at < n && r->line[at] == i;
-        kpd_text list;
         if (!r->row[i]) print_recommendations(j, r, at);
-        else if (!earlier_list(j, &r->before, r->row[i], &list)) return false;
-        else print_earlier(j, &r->before, list, j->text.first + i);
+        else print_earlier(j, earlier_list(&r->before, i), j->text.first + i);
         if (r->row[i] && made) {
             r->before.looked_at++;
-            r->before.stale += !is_same_list(r, list, at);
+            r->before.stale += !is_same_list(r, earlier_list(&r->before, i), at);
         }
         at += made;
     }
@@ -268,7 +307,7 @@ static bool recommend(job *j, phrases *p, recommender *r) {
     fill_recommend(j, p, &r->d);
     if (!open_session(j, r->d.search.k, index_info(j->index).dim)) return false;
     if (j->o.keyphrases && !read_keyphrases(j, p)) return false;
-    if (j->o.earlier_items && !earlier_read(j, &r->before)) return false;
+    if (j->o.earlier_items && (!earlier_phrases(j, p, &r->before) || !earlier_read(j, &r->before))) return false;
     if (!open_text_or_word(j, j->arg[3], j->student, KPD_ITEM) || !output_open(&j->out, j->o.output)) return false;
     r->in = (kpd_input *)job_alloc(j, CHUNK_LINES, sizeof *r->in);
     r->out = (kpd_recommendation *)job_alloc(j, CHUNK_LINES, (size_t)r->d.search.k * sizeof *r->out);
@@ -294,7 +333,7 @@ static int run_recommend(job *j) {
     if (!open_model(j->arg[0], KPD_BI_ENCODER, &j->student)) return BAD_DATA;
     if (filter && !open_model(j->arg[1], KPD_CROSS_ENCODER, &j->assistant)) return BAD_DATA;
     if (!open_index(j, j->arg[2], false) || !check_fingerprint(j, j->arg[0], j->arg[2])) return BAD_DATA;
-    if (!j->o.keyphrases && !index_info(j->index).text_bytes)
+    if (!j->o.keyphrases && (!index_info(j->index).text_bytes || !index_info(j->index).count))
         return fail(j->arg[2], 0, "it keeps no keyphrases: --keyphrases FILE gives them, or `kpd index build MODEL.kpd TEXTS` "
                     "makes an index that does"), BAD_DATA;
     ok = recommend(j, &p, &r);

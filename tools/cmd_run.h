@@ -7,7 +7,7 @@
 
 // >>files  What stages write and read. ------------------------------------------------------------------------------
 
-static const char RUN_STAMPS[] = "kpd-run.stamps";
+static const char RUN_STAMPS[] = "kpd-run.stamps", RUN_ITEMS[] = "kpd-run.items";
 
 typedef struct run_file {
     const char *path;
@@ -194,20 +194,6 @@ static bool run_refuses(const flow *f, const pipeline_stage *x, const command *c
     return false;
 }
 
-// lists.tsv.items.tsv: the items as lists.tsv has them, by which --delta tells what has changed. Who used it once has it.
-static bool run_writes_copy(flow *f, pipeline_stage *x, const char *items) {
-    const char *slash = strrchr(items, '/'), *name = slash ? slash + 1 : items, *given;
-    size_t n = strlen(x->result) + strlen(name) + 2;
-    char *path = (char *)pipeline_alloc(&f->p, n);
-    if (!path) return false;
-    snprintf(path, n, "%s.%s", x->result, name);
-    given = run_path(f, x->line, path);
-    if (!given) return false;
-    if (!f->j->o.delta && !file_exists(given)) return true;
-    x->copy = given;
-    return run_writes(f, x, given, NULL);
-}
-
 // The recipe of a training, as far as it can be read before its files are there.
 static bool run_train_recipe(flow *f, const pipeline_stage *x, const char *name) {
     char *path = run_path(f, x->line, name);
@@ -250,7 +236,6 @@ static bool run_outputs(flow *f, pipeline_stage *x) {
     if (ok && x->n_out == (size_t)x->n_writes)
         ok = fail(f->p.path, x->line, "%s: it writes no file; expected -o FILE, or > FILE at the end", c->name);
     if (ok) x->result = is_file ? pipeline_copy(&f->p, j.o.output, strlen(j.o.output)) : x->redirect;
-    if (ok && c->run == run_recommend && j.arg[3] && !j.o.earlier_items) ok = run_writes_copy(f, x, j.arg[3]);
     job_close(&j);
     return ok;
 }
@@ -381,19 +366,22 @@ static void run_sort(const flow *f, pipeline_stage *x) {
     }
 }
 
-// The files whose changes --delta follows: keyphrases of an index, or an index and items.
-static void run_follow(flow *f, pipeline_stage *x, const char *name) {
-    const char *path = name ? run_path(f, x->line, name) : NULL;
-    const run_file *file = path ? run_find(f, path) : NULL;
-    if (file) x->daily[x->n_daily++] = x->copied = (size_t)(file - f->file);
-}
-
-static void run_follow_all(flow *f, pipeline_stage *x, const command *c, const job *j) {
-    if (c->run == run_index_build) run_follow(f, x, j->arg[1]);
-    if (c->run != run_recommend || j->o.earlier_items) return;
-    run_follow(f, x, j->o.keyphrases);
-    run_follow(f, x, j->arg[2]);
-    run_follow(f, x, j->arg[3]);        // of which there is a copy
+// >>delta says what is followed. False after a message.
+static bool run_follow(flow *f, pipeline_stage *x, const command *c, const job *j) {
+    const char *name = c->run == run_index_build ? j->arg[1] : c->run == run_recommend ? j->arg[3] : NULL, *path, *dot;
+    const run_file *file;
+    char copy[80];
+    if (!name || j->o.earlier_items) return true;
+    if ((path = run_path(f, x->line, name)) == NULL) return false;
+    if ((file = run_find(f, path)) == NULL) return true;        // words that stand for several
+    x->follows = true;
+    x->followed = x->index = (size_t)(file - f->file);
+    if (c->run == run_index_build) return true;
+    if ((file = run_find(f, run_path(f, x->line, j->arg[2]))) != NULL) x->index = (size_t)(file - f->file);
+    dot = strrchr(path, '.');           // which says what format it has
+    snprintf(copy, sizeof copy, "%s/%016llx%s", RUN_ITEMS, (unsigned long long)run_hash_text(x->result),
+             dot && strlen(dot) < 12 && !strchr(dot, '/') ? dot : "");
+    return (x->copy = pipeline_copy(&f->p, copy, strlen(copy))) != NULL;
 }
 
 static bool run_inputs(flow *f, pipeline_stage *x) {
@@ -414,7 +402,7 @@ static bool run_inputs(flow *f, pipeline_stage *x) {
         const char *value = p->kind == FILE_NAME ? *(const char *const *)((const char *)&j.o + p->field) : NULL;
         if (value && is_input_option(p)) ok = run_reads(f, x, value);
     }
-    if (ok) run_follow_all(f, x, c, &j);
+    if (ok) ok = run_follow(f, x, c, &j);
     run_sort(f, x);
     job_close(&j);
     return ok;
@@ -757,13 +745,22 @@ static bool run_check_unknown(flow *f) {
 
 // >>delta  An index and lists are brought up to date where nothing has changed but keyphrases and items. ----------------------
 
-static bool run_is_daily(const pipeline_stage *x, size_t file) {
-    for (int i = 0; i < x->n_daily; i++)
-        if (x->daily[i] == file) return true;
-    return false;
+//
+// An index of `index build` follows its keyphrases, lists of `recommend` their items and, where a stage makes it so, their
+// index. Items as the lists have them are kept in kpd-run.items, under a name by that of the lists; they are trusted where
+// they hash as the stamp says that the items did. Stamps stay until the end, so that a kill costs nothing but, between the end
+// of the command and the stamp, that all is made anew.
+
+// What a kill left of files that were being written: while this folder is locked nobody writes here.
+static void run_clean(const char *path) {
+    char temp[4200];
+    for (int i = 0; i < 10; i++) {
+        snprintf(temp, sizeof temp, "%.4000s.%d.tmp", path, i);
+        remove(temp);
+    }
 }
 
-// A hash of all that a stage is made of but what changes daily; of an index that a stage makes, of what that one is made of.
+// A hash of all that a stage is made of but what it follows; of an index that follows, of what that one is made of.
 static uint64_t run_basis(flow *f, const pipeline_stage *x) {
     const char *line = run_command_line(f, x, true);
     uint64_t sum = run_hash_text(f->build);
@@ -771,22 +768,33 @@ static uint64_t run_basis(flow *f, const pipeline_stage *x) {
     for (size_t i = 0; i < x->n_in; i++) {
         run_file *file = &f->file[x->in[i]];
         const char *path = run_stamp_path(f, file->path);
+        bool of_index = x->in[i] == x->index && file->writer && file->writer->follows;
         sum = run_hash(sum, path, strlen(path));
-        if (!run_is_daily(x, x->in[i])) {
-            run_look(file);
-            sum = run_mix(run_mix(sum, file->there), file->hash);
-        } else if (file->writer && file->writer->n_daily) sum = run_mix(sum, run_basis(f, file->writer));
+        if (x->in[i] == x->followed) continue;
+        if (of_index) { sum = run_mix(sum, run_basis(f, file->writer)); continue; }
+        run_look(file);
+        sum = run_mix(run_mix(sum, file->there), file->hash);
     }
     return sum ? sum : 1;
 }
 
-// Whether a stage that must run can do so. Its files are all as it left them, so that a stop in between costs nothing.
+static bool run_has_items(flow *f, const pipeline_stage *x, const run_stamp *s) {
+    const run_stamp_file *was = run_stamped(s->in, s->n_in, run_stamp_path(f, f->file[x->followed].path));
+    run_file copy = {0};
+    if (!x->copy) return true;
+    copy.path = x->copy;
+    run_hash_file(&copy);
+    return was && copy.there && copy.hash == was->hash;
+}
+
+// Whether a stage that must run can be brought up to date.
 static bool run_can_update(flow *f, const pipeline_stage *x) {
     const run_stamp *s = run_stamp_of(f, x->name);
     char why[sizeof f->why];
-    bool can = f->j->o.delta && !f->j->o.force && x->n_daily && s && s->state >= RUN_DONE;
+    bool can = f->j->o.delta && x->follows && s && s->state >= RUN_DONE && !(f->j->o.force && run_is_named(f, x)) &&
+               s->basis == run_basis(f, x) && run_has_items(f, x, s);
     memcpy(why, f->why, sizeof why);
-    can = can && s->basis == run_basis(f, x) && run_has_outputs(f, x, s);
+    can = can && run_has_outputs(f, x, s);
     memcpy(f->why, why, sizeof why);
     return can;
 }
@@ -800,50 +808,50 @@ static int run_update_words(const pipeline_stage *x, const char *word[4]) {
     return 4;
 }
 
+// As a shell may run it: > would empty what is read.
 static const char *run_shown_line(flow *f, const pipeline_stage *x, bool update) {
+    pipeline_stage shown = *x;
     pipeline_buffer b = {0};
-    const char *line = run_command_line(f, x, false), *word[4], *text = NULL;
+    const char *line, *word[6], *text = NULL;
     int n = update ? run_update_words(x, word) : 0;
-    bool ok = line && pipeline_add(&b, line, strlen(line));
+    bool ok;
+    if (n && x->redirect) {
+        shown.redirect = NULL;
+        word[n++] = "-o"; word[n++] = x->redirect;
+    }
+    line = run_command_line(f, &shown, false);
+    ok = line && pipeline_add(&b, line, strlen(line));
     for (int i = 0; ok && i < n; i++) ok = pipeline_add(&b, " ", 1) && run_put_word(&b, word[i]);
     if (ok) text = pipeline_copy(&f->p, b.text, b.n);
     free(b.text);
     return text;
 }
 
-// The items that the lists are of, as they were read.
-static bool run_copy_items(const flow *f, const pipeline_stage *x) {
+static bool run_copy_file(const char *from, const char *to) {
     enum { PIECE = 1 << 16 };
-    const run_file *items = &f->file[x->copied];
-    run_file now = *items;
     char piece[PIECE];
     const char *why;
     size_t n;
     output out = {0};
-    FILE *in = files_open(items->path, &why);
+    FILE *in = files_open(from, &why);
     bool ok;
-    if (!in) return fail(items->path, 0, "%s", why);
-    ok = output_open(&out, x->copy);
+    if (!in) return fail(from, 0, "%s", why);
+    ok = output_open(&out, to);
     while (ok && (n = fread(piece, 1, sizeof piece, in)) > 0) fwrite(piece, 1, n, out.file);
-    if (ok && ferror(in)) ok = fail(items->path, 0, "cannot be read");
+    if (ok && ferror(in)) ok = fail(from, 0, "cannot be read");
     fclose(in);
-    if (!ok) return output_abandon(&out), false;
-    if (!output_commit(&out)) return false;
-    now.path = x->copy;
-    run_hash_file(&now);
-    if (now.hash == items->hash) return true;
-    remove(x->copy);
-    return fail(items->path, 0, "was changed while stage %s read it", x->name);
+    if (!ok) output_abandon(&out);
+    return ok && output_commit(&out);
 }
 
-// Whether a stage that is up to date but lacks the copy.
-static bool run_lacks_copy(flow *f, pipeline_stage *x) {
-    bool stale;
-    if (!x->copy || file_exists(x->copy)) return false;
-    x->n_out--;                         // it is the last
-    stale = run_is_stale(f, x);
-    x->n_out++;
-    return !stale;
+// Of a stage that has just run, or is up to date. Once they are kept they are kept always. Those that have changed since the
+// stage read them are of no use: what the stamp says of them tells.
+static bool run_keep_items(flow *f, const pipeline_stage *x, bool ran) {
+    const run_stamp *s = run_stamp_of(f, x->name);
+    if (!x->copy || !(f->j->o.delta || (ran && file_exists(x->copy)))) return true;
+    if (!ran && run_has_items(f, x, s)) return true;
+    run_clean(x->copy);
+    return make_folder(RUN_ITEMS) && run_copy_file(f->file[x->followed].path, x->copy);
 }
 
 // >>stages  One runs: its files, its process. ------------------------------------------------------------------------
@@ -892,15 +900,6 @@ static bool run_make_parents(const char *path) {
     return true;
 }
 
-// What a kill left of files that were being written: while this folder is locked nobody writes here.
-static void run_clean(const char *path) {
-    char temp[4200];
-    for (int i = 0; i < 10; i++) {
-        snprintf(temp, sizeof temp, "%.4000s.%d.tmp", path, i);
-        remove(temp);
-    }
-}
-
 // The stamp of a stage in a new state, in place of what else is said to have written its files.
 static bool run_set_stamp(flow *f, const pipeline_stage *x, run_state state) {
     run_stamp s = {0}, *old = run_stamp_of(f, x->name);
@@ -909,7 +908,7 @@ static bool run_set_stamp(flow *f, const pipeline_stage *x, run_state state) {
     s.state = state;
     s.build = f->build;
     s.run = run_command_line(f, x, true);
-    s.basis = x->n_daily ? run_basis(f, x) : 0;
+    s.basis = x->follows ? run_basis(f, x) : 0;
     if (!s.run) return false;
     for (size_t i = 0; ok && i < x->n_in; i++) {
         const run_file *file = &f->file[x->in[i]];
@@ -970,21 +969,21 @@ static bool run_prepare(flow *f, pipeline_stage *x, const command *c, bool updat
     const run_stamp *s = run_stamp_of(f, x->name);
     bool resume;
     for (size_t i = 0; i < x->n_in; i++) run_look(&f->file[x->in[i]]);
+    for (size_t i = 0; i < x->n_out; i++) run_clean(f->file[x->out[i]].path);
+    if (update) return true;
     resume = c->run == run_train && s && s->state == RUN_BEGUN && run_is_same(f, x, s) && !f->j->o.force &&
              run_has_checkpoint(f, x);
     *goes_on = resume;
-    if (!resume && !update && !run_set_stamp(f, x, RUN_OPEN)) return false;
+    if (!resume && !run_set_stamp(f, x, RUN_OPEN)) return false;
     for (size_t i = 0; i < x->n_out; i++) {
         const char *path = f->file[x->out[i]].path;
-        run_clean(path);
         if (!resume && (c->run == run_train || c->run == run_simulate) && !f->file[x->out[i]].text && file_exists(path) &&
             remove(path)) return fail(path, 0, "cannot be removed: %s", strerror(errno));
         if (!run_make_parents(path)) return false;
     }
     for (int i = 0; i < x->n_writes; i++)
         if (!run_write_text(f, &x->write[i])) return false;
-    return resume || update || (c->run != run_train && !x->n_writes) ||
-           run_set_stamp(f, x, c->run == run_train ? RUN_BEGUN : RUN_OPEN);
+    return resume || (c->run != run_train && !x->n_writes) || run_set_stamp(f, x, c->run == run_train ? RUN_BEGUN : RUN_OPEN);
 }
 
 // The child's part.
@@ -1049,6 +1048,7 @@ static bool run_start(flow *f, run_slot *r) {
     if (goes_on) argv[argc++] = (char *)(uintptr_t)"--resume";
     if (each) argv[argc++] = threads;
     if (o->simd) argv[argc++] = simd;
+    g_no_progress = jobs > 1;
     if (o->quiet || (jobs > 1 && !r->update)) argv[argc++] = (char *)(uintptr_t)"--quiet";
     for (int i = 0; i < n_more; i++) argv[argc++] = (char *)(uintptr_t)more[i];
     for (int i = n_words; i < x->n_words; i++) argv[argc++] = x->word[i];
@@ -1063,13 +1063,12 @@ static bool run_finish(flow *f, run_slot *r, int status) {
     bool ok = run_ended(f, x, status);
     if (x->redirect && !ok) output_abandon(&r->redirect);
     if (x->redirect && ok) ok = output_commit(&r->redirect);
-    if (ok && x->copy) ok = run_copy_items(f, x);
     for (size_t i = 0; ok && i < x->n_out; i++) {
         const char *path = f->file[x->out[i]].path, *slash = strrchr(path, '/');
         if (!file_exists(path) && strcmp(slash ? slash + 1 : path, TRAIN_FILES[BEST]))
             ok = fail(f->p.path, x->line, "stage %s did not write %s", x->name, path);
     }
-    return ok && run_set_stamp(f, x, r->update ? RUN_DELTA : RUN_DONE);
+    return ok && run_keep_items(f, x, true) && run_set_stamp(f, x, r->update ? RUN_DELTA : RUN_DONE);
 }
 
 // Into a free slot.
@@ -1109,11 +1108,11 @@ static bool run_reap(flow *f) {
 
 // >>run --------------------------------------------------------------------------------------------------------------
 
-// Whether what it reads, or but_daily what does not change daily, is going to be made by a stage that runs.
-static const char *run_waits_for(const flow *f, const pipeline_stage *x, const bool *runs, bool but_daily) {
+// Whether what it reads, or of that what it does not follow, is going to be made by a stage that runs.
+static const char *run_waits_for(const flow *f, const pipeline_stage *x, const bool *runs, bool but_followed) {
     for (size_t i = 0; i < x->n_in; i++) {
         const pipeline_stage *writer = f->file[x->in[i]].writer;
-        if (but_daily && run_is_daily(x, x->in[i])) continue;
+        if (but_followed && (x->in[i] == x->followed || (x->in[i] == x->index && writer && writer->follows))) continue;
         if (writer && writer != x && runs[writer - f->p.stage]) return f->file[x->in[i]].path;
     }
     return NULL;
@@ -1128,7 +1127,7 @@ static bool run_dry(flow *f) {
     for (size_t i = 0; i < f->n_order; i++) {
         pipeline_stage *x = f->order[i];
         const char *path = x->selected ? run_waits_for(f, x, runs, false) : NULL;
-        bool stale = x->selected && run_is_stale(f, x) && !run_lacks_copy(f, x), update;
+        bool stale = x->selected && run_is_stale(f, x), update;
         if (!x->selected) continue;
         all++;
         runs[x - f->p.stage] = stale || path;
@@ -1156,8 +1155,7 @@ static bool run_stages(flow *f) {
         if (ok && g_stop && !f->n_running)
             ok = fail(f->p.path, 0, "stopped before stage %s; the same command goes on", x->name);
         if (!ok || g_stop) break;
-        if (run_lacks_copy(f, x)) ok = run_copy_items(f, x) && run_set_stamp(f, x, run_stamp_of(f, x->name)->state);
-        if (!ok || !run_is_stale(f, x)) continue;
+        if (!run_is_stale(f, x)) { ok = run_keep_items(f, x, false); continue; }
         update = run_can_update(f, x);
         say("[%d/%d] %s: %s%s\n    kpd %s", at, f->all, x->name, f->why, run_how(update), run_shown_line(f, x, update));
         ok = run_begin(f, x, at, update);

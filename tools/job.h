@@ -463,7 +463,7 @@ static bool progress_due(counter *c, double *elapsed, bool *terminal) {
     double t = now();
     *elapsed = t - c->started;
     *terminal = isatty(STDERR_FILENO) != 0;
-    if (g_quiet || *elapsed < 2 || t - c->shown < (*terminal ? 0.2 : *elapsed < 12 ? 2 : 10)) return false;
+    if (g_quiet || g_no_progress || *elapsed < 2 || t - c->shown < (*terminal ? 0.2 : *elapsed < 12 ? 2 : 10)) return false;
     c->shown = t;
     return true;
 }

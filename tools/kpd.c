@@ -109,11 +109,12 @@ static const command COMMANDS[] = {
      "one (student, or 'student 2') and what it needs; --force runs also what is up to date. --jobs N runs up to N stages at a\n"
      "time, with as many threads each as --threads says or the processors give, and without their progress: small models train\n"
      "faster so. --threads, --simd and --quiet hold for all stages.\n"
-     "--delta, for each day's changes: where nothing but its keyphrases has changed, an index of `index build` is brought up\n"
-     "to date (--update), and where nothing but items and such an index has, the lists of `recommend` (--earlier-items): new\n"
-     "items and keyphrases alone are embedded, new items alone are searched for, and how many kept lists are stale is said.\n"
-     "The items as they were are kept beside the lists, in lists.tsv.items.tsv, from the first --delta on, which makes all.\n"
-     "What else reads what has changed runs whole. Without --delta such an index and such lists are made anew.\n\n"
+     "--delta, for each day's changes: an index of `index build` of which nothing but the keyphrases has changed is brought up\n"
+     "to date (--update), and lists of `recommend` of which nothing but the items, and an index that a stage makes so\n"
+     "(--earlier-items): new items and keyphrases alone are embedded, new items alone are searched for, and how many kept\n"
+     "lists are stale is said. Items as they were are kept in DIR/kpd-run.items from the first --delta on. What else reads\n"
+     "what has changed runs whole. Where a run is killed, the next may make more anew than it had to. Without --delta such an\n"
+     "index and such lists are made anew.\n\n"
      "    kpd run paper.ini --dir out --set seeds=1 --dry-run"},
     {"Models", "import", run_import, 1, 1,
      "-o --dtype --wide-qkv --calibrate --tower --columns --format --template-item --template-keyphrase --template-pair "
@@ -195,9 +196,9 @@ static const command COMMANDS[] = {
      "it keeps vectors as --store says, none: by 4 bits a number alone. What is best is as these tell: of 10 titles that f32\n"
      "finds i16 has 10, int8 9.8, none 7.9. A flat one of --store int8 finds the same as one of f32, faster. All vectors of a\n"
      "tree are in memory while it is made. A partition, of a language or a shop, say, is what `search --partition` looks for.\n"
-     "--update: the index that is there, of the same student, is brought up to date. Keyphrases that have a new id, or another\n"
-     "text than before, are embedded, and those that are gone are removed. Without ids a line that is put in moves all below\n"
-     "it.\n\n"
+     "--update: the index that is there, of the same student and options, is brought up to date. Keyphrases that have a new\n"
+     "id, or another text than before, are embedded, and those that are gone are removed; a tree keeps its lists, until a\n"
+     "third of its room is empty. Without ids a line that is put in moves all below it.\n\n"
      "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
     {NULL, "index add", run_index_add, 2, 3, "--partition --ids --columns --format",
      "adds keyphrases or vectors, or replaces them",
@@ -265,9 +266,10 @@ static const command COMMANDS[] = {
      "TAB rank from 1 TAB keyphrase TAB similarity TAB relevance (- without an assistant), by similarity or --by-relevance.\n"
      "--keyphrases is of an index that keeps none: id TAB keyphrase, or keyphrases alone, whose ids are 0, 1, 2, ... Some are\n"
      "embedded again, to see that they belong to their ids.\n"
-     "For the daily change: of --earlier-items, an earlier ITEMS, this command printed --earlier-lists; an item that stands\n"
-     "there keeps its list, and only the others cost anything. A list that is kept knows nothing of keyphrases that the index\n"
-     "has got since, nor of other models or options: one of 64 is made anew to see, and the share that is stale is said.\n\n"
+     "For the daily change: of --earlier-items, an earlier ITEMS, this command printed --earlier-lists, which -o may replace;\n"
+     "an item that stands there keeps its list, unless a keyphrase of it is gone from the index, and only the others cost\n"
+     "anything. A list that is kept knows nothing of keyphrases that the index has got since, nor of other models or options:\n"
+     "one of 64 is made anew to see, and how many are stale is said.\n\n"
      "    kpd recommend student.kpd assistant.kpd keyphrases.kpi items.tsv -k 20 --threshold 0.5"},
     {"Labels", "label ctr", run_label_ctr, 0, 1,
      "-o --threshold --min-impressions --weights --all --bad --columns --join --format",

@@ -38,8 +38,8 @@ typedef struct pipeline_stage {
     pipeline_text write[PIPELINE_MAX_WRITES]; int n_writes;
     bool selected;
     size_t *in, *out; size_t n_in, n_out, in_capacity, out_capacity;    // files, see cmd_run.h
-    size_t daily[3]; int n_daily;       // of `in`, see >>delta there
-    const char *result, *copy; size_t copied;           // what it writes; the name of a copy of file `copied`, or NULL
+    bool follows; size_t followed, index;               // see >>delta there: files of keyphrases, or of items and an index
+    const char *result, *copy;          // what it writes, and where its items are kept, of lists
     int mark;
 } pipeline_stage;
 
