@@ -2492,7 +2492,7 @@ run 0 $kpd run bench/paper/negatives.ini --dir $p/paper/negatives --dry-run --se
 mkdir $p/paper/clicks
 run 0 $kpd run bench/paper/clicks.ini --dir $p/paper/clicks --dry-run --set seeds=1; prints "24 of 24 stages would run"
 mkdir $p/paper/labels $p/paper/sensitivity
-run 0 $kpd run bench/paper/labels.ini --dir $p/paper/labels --dry-run --set seeds=1; prints "101 of 101 stages would run"
+run 0 $kpd run bench/paper/labels.ini --dir $p/paper/labels --dry-run --set seeds=1; prints "106 of 106 stages would run"
 run 0 $kpd run bench/paper/sensitivity.ini --dir $p/paper/sensitivity --dry-run --set seeds=1; prints "119 of 119 stages would run"
 mkdir $p/real
 for f in start.kpd train.tsv train.hd.tsv train.open.tsv dev.tsv dev.hd.tsv dev.open.tsv yes.tsv yes_by_keyphrase.tsv \

@@ -290,6 +290,11 @@ def other_labels(folder):
     rows.append(["50,100 of the LLM"] + [interval(pairs[one][f][3:6]) for f in ("auc", "auc_in_query")] +
                 [interval(auction[one]["pass@10"][3:6]), "-", interval(auction[one]["kp"][3:6], 0), interval(auction[one]["pr"][3:6])])
     table(["labels", "AUC, assistant", "AUC in query", "Pass@10", "less the 50,100's", "KP", "PR"], rows)
+    for other, name in (("people", "people's yes or no"), ("llm", "the LLM's")):
+        of_pairs, of_lists = (read(f"{folder}/{part}/grades-{other}.tsv") for part in ("pairs", "auction"))
+        if of_pairs and of_lists:
+            print(f"People's grades less {name} of the same pairs: AUC {interval(of_pairs['auc'][6:9])}, within a query "
+                  f"{interval(of_pairs['auc_in_query'][6:9])}; Pass@10 {interval(of_lists['pass@10'][6:9])}.\n")
 
 
 def sensitivity(folder):
