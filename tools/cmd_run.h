@@ -744,7 +744,6 @@ static bool run_check_unknown(flow *f) {
 }
 
 // >>delta  An index and lists are brought up to date where nothing has changed but keyphrases and items. ----------------------
-
 //
 // An index of `index build` follows its keyphrases, lists of `recommend` their items and, where a stage makes it so, their
 // index. Items as the lists have them are kept in kpd-run.items, under a name by that of the lists; they are trusted where
