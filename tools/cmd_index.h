@@ -337,19 +337,19 @@ static bool text_index_compact(job *j) {
     return !kpd_index_compact(j->index, &j->parallel, NULL, &e) || fail(j->o.output, 0, "%s", e.message);
 }
 
+static void text_index_say(const job *j, const text_index *x, const char *path, bool update) {
+    int64_t count = kpd_index_count(j->index), added = count - (x->before - x->removed);
+    say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added, (long long)(j->count.done - added),
+        (long long)count);
+    if (update) say("%s: %lld removed, %lld were there already", path, (long long)x->removed, (long long)x->same);
+}
+
 static bool text_index_all(job *j, text_index *x, const char *texts, const char *path, bool update) {
-    int64_t count, added;
     x->before = j->index ? kpd_index_count(j->index) : 0;
     if (!open_columns(j, texts, "id? keyphrase") || !each_line(&j->text, phrases_add, &x->p)) return false;
     if ((update && !text_index_changed(j, x)) || !text_index_embed(j, x)) return false;
     if ((update && !text_index_compact(j)) || !save_index(j, path)) return false;
-    count = kpd_index_count(j->index);
-    added = count - (x->before - x->removed);
-    if (update)
-        say("%s: %lld added, %lld replaced, %lld removed, %lld as they were, %lld now, with their texts", path,
-            (long long)added, (long long)(j->count.done - added), (long long)x->removed, (long long)x->same, (long long)count);
-    else say("%s: %lld added, %lld replaced, %lld now, with their texts", path, (long long)added,
-             (long long)(j->count.done - added), (long long)count);
+    text_index_say(j, x, path, update);
     return true;
 }
 
@@ -430,7 +430,7 @@ static int run_index_build(job *j) {
     d.partition = j->o.partition < 0 ? 0 : j->o.partition;
     ok = texts ? build_of_texts(j, &d) : build_of_vectors(j, &d, &l);
     free(l.id);
-    if (ok && d.kind == KPD_TREE)
+    if (ok && d.kind == KPD_TREE && !j->o.update)
         note(j->o.output, "a --recall holds for queries like its own vectors; `kpd index tune` tries others");
     return ok ? DONE : BAD_DATA;
 }
