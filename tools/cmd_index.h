@@ -374,8 +374,8 @@ static bool check_update(const job *j, const kpd_index_desc *d, const char *path
     const char *what;
     if (!check_fingerprint(j, j->arg[0], path)) return false;
     what = i.kind != d->kind ? "kind" : i.metric != d->metric ? "metric" : i.storage != d->storage ? "store"
-                     : i.dim != d->dim ? "dim" : i.partition != d->partition ? "partition"
-                     : i.fingerprint != d->fingerprint ? "student" : NULL;
+         : i.dim != d->dim ? "dim" : i.partition != d->partition ? "partition"
+         : i.fingerprint != d->fingerprint ? "student" : NULL;
     if (!what && d->kind == KPD_TREE && d->recall > 0 && i.recall != d->recall) what = "recall";
     return !what || fail(path, 0, "its %s is not what is asked for; `kpd index info` tells it, and without --update an index "
                          "is made anew", what);

@@ -7,7 +7,7 @@
 typedef struct earlier {
     pair_map items;                     // line = the item's row there, from 1
     FILE *lists;                        // by item: its row TAB rank TAB keyphrase ...
-    int64_t *begin, size;               // [rows] the byte where an item's list begins; of the file
+    int64_t *begin, size, place;        // [rows] the byte where an item's list begins; of the file; where it is read next
     size_t rows, room;
     pair_map phrases;                   // by a hash, those that there are now
     char *text; size_t used, room_of_text;      // of the lists of the chunk in hand
@@ -76,6 +76,7 @@ static bool earlier_read(job *j, earlier *x) {
     x->n_items = j->text.first + j->text.n;
     reader_close(&j->text);
     x->lists = files_open(j->o.earlier_lists, &why);
+    x->place = -1;
     return x->lists ? earlier_lines(j, x) : fail(j->o.earlier_lists, 0, "%s", why);
 }
 
@@ -136,8 +137,9 @@ static bool earlier_take(const job *j, earlier *x, int32_t i, int64_t *row) {
     size_t n = (size_t)(x->begin[*row] - from);
     kpd_text list, line, keyphrase;
     if (!grow((void **)&x->text, &x->room_of_text, x->used + n + 1, 1)) return false;
-    if (fseeko(x->lists, (off_t)from, SEEK_SET) || fread(x->text + x->used, 1, n, x->lists) != n)
+    if ((x->place != from && fseeko(x->lists, (off_t)from, SEEK_SET)) || fread(x->text + x->used, 1, n, x->lists) != n)
         return fail(j->o.earlier_lists, 0, "cannot be read, or was changed meanwhile");
+    x->place = from + (int64_t)n;
     if (n && x->text[x->used + n - 1] != '\n') x->text[x->used + n++] = '\n';      // of the file's last line
     x->at[i] = x->used;
     x->at[i + 1] = x->used + n;
