@@ -964,7 +964,7 @@ t simulate
 shop=$dir/shop
 run 0 $kpd simulate -o $shop --items 300 --queries 200 --seed 7; quiet; prints "300 items, 100 test items, 200 keyphrases"
 prints "AUC of token overlap"
-for f in items test_items keyphrases ctr sr llm llm_dev llm_test truth_test; do
+for f in items test_items keyphrases ctr sr llm llm_dev llm_test ctr_test sr_test truth_test; do
     [ -s $shop/$f.tsv ] || wrong "$f.tsv is missing or empty"
 done
 cut -f1-4 $shop/llm_scored.tsv > "$dir/in"; same "$dir/in" $shop/llm.tsv
@@ -980,9 +980,9 @@ run 0 $kpd simulate $shop/shop.ini -o $dir/shop1 --threads 1
 for f in llm ctr log purchases sr_scored; do same $shop/$f.tsv $dir/shop1/$f.tsv; done
 [ $(wc -l < $shop/items.tsv) = 300 ] || wrong "items.tsv has not 300 lines"
 [ $(wc -l < $shop/corpus.txt) = 500 ] || wrong "corpus.txt has not 500 lines"
-awk -F '\t' 'NF != 4 || ($4 != 0 && $4 != 1) { exit 1 }' $shop/llm.tsv $shop/sr.tsv $shop/truth_test.tsv || wrong "bad labels"
+awk -F '\t' 'NF != 4 || ($4 != 0 && $4 != 1) { exit 1 }' $shop/llm.tsv $shop/sr.tsv $shop/*_test.tsv || wrong "bad labels"
 awk -F '\t' 'NF != 3 { exit 1 }' $shop/ctr.tsv || wrong "ctr.tsv has not 3 columns"
-cut -f 2,3 $shop/llm_test.tsv $shop/llm_dev.tsv | sort -u > "$dir/held"
+cut -f 2,3 $shop/llm_test.tsv $shop/llm_dev.tsv $shop/ctr_test.tsv $shop/sr_test.tsv | sort -u > "$dir/held"
 cut -f 2,3 $shop/llm.tsv $shop/sr.tsv $shop/ctr.tsv $shop/log.tsv | sort -u | comm -12 - "$dir/held" > "$dir/both"
 [ -s "$dir/both" ] && wrong "held-out items stand in training files"
 run 0 $kpd simulate $shop/shop.ini -o $dir/shop2; same $shop/llm.tsv $dir/shop2/llm.tsv; same $shop/shop.ini $dir/shop2/shop.ini
@@ -2478,7 +2478,7 @@ run 0 $kpd run bench/paper/paper.ini --dir $p/paper --only shop --dry-run; print
 mkdir $p/paper
 run 1 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run; says "words.tsv: no such file, and no stage writes it"
 : > $p/paper/words.tsv
-run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "186 of 186 stages would run"
+run 0 $kpd run bench/paper/paper.ini --dir $p/paper --dry-run --set seeds=1; prints "222 of 222 stages would run"
 mkdir -p $p/paper/bases $p/paper/negatives         # which read what that one leaves
 for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd llm+ctr+kd.1/last.kpd llm+mined+kd.1/last.kpd \
          shop/corpus.txt shop/items.tsv shop/test_items.tsv shop/llm.tsv shop/ctr.tsv shop/llm_test.tsv shop/llm_dev.tsv \

@@ -133,7 +133,7 @@ static void same_files_everywhere(void) {
     d.n_queries = 200;
     s = make(&d);
     if (!s) return;
-    CHECK_THAT(hash_files(s) == UINT64_C(13288890297831205532), "the files' hash is %llu", (unsigned long long)hash_files(s));
+    CHECK_THAT(hash_files(s) == UINT64_C(9005139931847066897), "the files' hash is %llu", (unsigned long long)hash_files(s));
     shop_destroy(s);
 }
 
@@ -198,7 +198,7 @@ static void labels_and_held_out_items(void) {
     for (int set = 0; s && set < SHOP_N_SETS; set++) {
         int32_t n, yes = 0;
         const shop_pair *p = shop_pairs(s, (shop_set)set, &n);
-        CHECK_THAT(n >= 800, "set %d has %d pairs", set, (int)n);
+        CHECK_THAT(n >= (set == SHOP_CTR_TEST ? 400 : 800), "set %d has %d pairs", set, (int)n);
         for (int32_t i = 0; i < n; i++) {
             CHECK(p[i].item >= 0 && p[i].item < shop_n_items(s) && (p[i].label == 0 || p[i].label == 1));
             if (set < SHOP_LLM_DEV) seen[p[i].item] = true;

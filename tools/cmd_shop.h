@@ -82,7 +82,8 @@ static bool simulate_files(job *j, const shop *s, const char *dir) {
 }
 
 static void simulate_report(const shop *s, const char *dir) {
-    static const char *const set[] = {"ctr.tsv", "sr.tsv", "llm.tsv", "llm_dev.tsv", "llm_test.tsv"};
+    static const char *const set[] = {"ctr.tsv", "sr.tsv", "llm.tsv", "llm_dev.tsv", "llm_test.tsv",
+                                      "ctr_test.tsv", "sr_test.tsv"};
     shop_figure figure[SHOP_N_FIGURES];
     int n_figures;
     if (g_quiet) return;

@@ -202,7 +202,9 @@ typedef struct shop_sale { double adopted, clicks, spend, gmb; } shop_sale;
 shop_sale shop_sell(const shop *s, int32_t item, int32_t query);    // what recommending it comes to, by expectation
 int32_t shop_find_title(const shop *s, const char *text, size_t size);      // the item of exactly that title, or -1
 
-typedef enum shop_set { SHOP_CTR, SHOP_SR, SHOP_LLM, SHOP_LLM_DEV, SHOP_LLM_TEST, SHOP_N_SETS } shop_set;
+typedef enum shop_set {                 // a new one comes last: streams of random numbers go by them
+    SHOP_CTR, SHOP_SR, SHOP_LLM, SHOP_LLM_DEV, SHOP_LLM_TEST, SHOP_CTR_TEST, SHOP_SR_TEST, SHOP_N_SETS
+} shop_set;
 typedef struct shop_pair { int32_t item, query, label; } shop_pair;
 const shop_pair *shop_pairs(const shop *s, shop_set set, int32_t *n);       // shuffled; valid as long as the shop
 
@@ -212,7 +214,9 @@ bool shop_write_test_items(const shop *s, FILE *f);     // title, category
 bool shop_write_keyphrases(const shop *s, FILE *f);     // query number, keyphrase
 bool shop_write_phrases(const shop *s, FILE *f);        // the same without numbers: these are the lines, from 0
 bool shop_write_ctr(const shop *s, FILE *f);            // keyphrase, title, category
-bool shop_write_sr(const shop *s, FILE *f);             // keyphrase, title, category, label; so are the next four
+bool shop_write_sr(const shop *s, FILE *f);             // keyphrase, title, category, label; so are the next six
+bool shop_write_ctr_test(const shop *s, FILE *f);       // whether a CTR positive, of unseen items' pairs that were shown enough
+bool shop_write_sr_test(const shop *s, FILE *f);
 bool shop_write_llm(const shop *s, FILE *f);
 bool shop_write_llm_dev(const shop *s, FILE *f);
 bool shop_write_llm_test(const shop *s, FILE *f);
@@ -1812,6 +1816,20 @@ static bool shop__ctr_labels(shop *s) {
     return true;
 }
 
+// Pairs of unseen items that were shown enough, and whether a CTR positive each.
+static bool shop__ctr_test(shop *s) {
+    shop__rng r = shop__stream(s->d.seed, SHOP__SHUFFLE, SHOP_CTR_TEST, 0);
+    shop__pairs *p = &s->set[SHOP_CTR_TEST];
+    for (int32_t q = 0; q < s->n_queries; q++)
+        for (int32_t i = s->candidate_start[q]; i < s->candidate_start[q + 1]; i++) {
+            const shop__candidate *c = &s->candidates[i];
+            if (c->seen.shown < s->d.impressions || shop__split_of(s, c->item) != SHOP__TEST) continue;
+            if (!shop__add_pair(p, c->item, q, shop__is_ctr(s, c))) return false;
+        }
+    shop__deal(&r, p, s->d.n_llm_test);
+    return true;
+}
+
 static int32_t shop__query_of(const shop *s, int32_t candidate) {
     int32_t low = 0, high = s->n_queries;           // the last query that begins at or before it
     while (high - low > 1) {
@@ -1883,11 +1901,11 @@ static bool shop__llm_labels(shop *s, shop_set set, shop__split split, int32_t w
     return ok;
 }
 
-static bool shop__sr_labels(shop *s) {
+static bool shop__sr_labels(shop *s, shop_set set, shop__split split, int32_t want) {
     shop__pool p;
-    bool ok = shop__pool_open(s, &p, SHOP_SR, SHOP__TRAIN, s->d.n_sr);
+    bool ok = shop__pool_open(s, &p, set, split, want);
     if (!ok) return false;
-    ok = shop__take_candidates(s, &p, false, s->d.n_sr);
+    ok = shop__take_candidates(s, &p, false, want);
     shop__pool_close(&p);
     for (int32_t i = 0; i < p.out->n; i++) {
         shop_pair *x = &p.out->pair[i];
@@ -1907,7 +1925,9 @@ static void shop__shuffle_labels(shop *s) {
 }
 
 static bool shop__labels(shop *s) {
-    if (!shop__ctr_labels(s) || !shop__sr_labels(s)) return false;
+    if (!shop__ctr_labels(s) || !shop__ctr_test(s)) return false;
+    if (!shop__sr_labels(s, SHOP_SR, SHOP__TRAIN, s->d.n_sr)) return false;
+    if (!shop__sr_labels(s, SHOP_SR_TEST, SHOP__TEST, s->d.n_llm_test)) return false;
     if (!shop__llm_labels(s, SHOP_LLM, SHOP__TRAIN, s->d.n_llm)) return false;
     if (!shop__llm_labels(s, SHOP_LLM_DEV, SHOP__DEV, s->d.n_llm_test)) return false;
     if (!shop__llm_labels(s, SHOP_LLM_TEST, SHOP__TEST, s->d.n_llm_test)) return false;
@@ -2085,6 +2105,8 @@ bool shop_write_ctr(const shop *s, FILE *f) {
 }
 
 bool shop_write_sr(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_SR, f); }
+bool shop_write_ctr_test(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_CTR_TEST, f); }
+bool shop_write_sr_test(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_SR_TEST, f); }
 bool shop_write_llm(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_LLM, f); }
 bool shop_write_llm_dev(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_LLM_DEV, f); }
 bool shop_write_llm_test(const shop *s, FILE *f) { return shop__write_labels(s, SHOP_LLM_TEST, f); }
@@ -2147,6 +2169,7 @@ shop_file shop_get_file(int i) {
         {"items.tsv", shop_write_items}, {"test_items.tsv", shop_write_test_items}, {"keyphrases.tsv", shop_write_keyphrases},
         {"keyphrases.txt", shop_write_phrases}, {"ctr.tsv", shop_write_ctr}, {"sr.tsv", shop_write_sr},
         {"llm.tsv", shop_write_llm}, {"llm_dev.tsv", shop_write_llm_dev}, {"llm_test.tsv", shop_write_llm_test},
+        {"ctr_test.tsv", shop_write_ctr_test}, {"sr_test.tsv", shop_write_sr_test},
         {"truth_test.tsv", shop_write_truth_test}, {"tuned.tsv", shop_write_tuned}, {"rated.tsv", shop_write_rated},
         {"sr_scored.tsv", shop_write_sr_scored},
         {"llm_scored.tsv", shop_write_llm_scored}, {"log.tsv", shop_write_log}, {"purchases.tsv", shop_write_purchases},

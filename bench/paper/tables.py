@@ -121,6 +121,17 @@ def table1(folder, students):
                 ("F1", "f1"), ("AUC", "auc"), ("AUC in query", "auc_in_query"))) + ".\n")
 
 
+def sets(folder, students):
+    by = {"ctr": "clicks", "sr": "the search engine", "llm": "the LLM", "truth": "the truth"}
+    tables = {s: tables_of(PAPER2, students, f"{folder}/sets/{{}}.{s}.tsv") for s in by}
+    if not tables["ctr"]:
+        return
+    change = {s: differences(t, "auc", "llm+ctr+kd") for s, t in tables.items()}
+    print("**Each kind of label** of unseen pairs, told by cosines: AUC, and less that of LLM+CTR+KD.\n")
+    table(["labels"] + [head for name in by.values() for head in (f"by {name}", "less")],
+          [[n.upper()] + [cell for s in by for cell in (interval(tables[s][n]["auc"]), change[s].get(n, "-"))] for n in tables["ctr"]])
+
+
 def served(folder, students):
     by = {judge: tables_of(PAPER2, students, f"{folder}/auction/{{}}.served.{judge}.tsv") for judge in ("llm", "truth")}
     change = {judge: differences(tables, "pr", "llm+ctr+kd") for judge, tables in by.items()}
@@ -186,6 +197,7 @@ def table2(folder, students):
               (["paper"] if by == "llm" else []), rows)
     served(folder, students)
     recommended(folder, students)
+    sets(folder, students)
     misses(folder, students)
     popularity(folder)
     tables = tables_of(PAPER2, students, folder + "/auction/{}.judges.tsv")
