@@ -775,6 +775,9 @@ sed '5s/$/ is gone/' $d/keyphrases.tsv > "$dir/k2"; gone=$(sed -n 5p $d/keyphras
 run 0 $all $d/items.tsv --keyphrases "$dir/k2"; cp "$dir/out" "$dir/want"
 run 0 $all $d/items.tsv --keyphrases "$dir/k2" --earlier-items $d/items.tsv --earlier-lists "$dir/first"
 says "$(grep "	$gone	" "$dir/first" | cut -f1 | uniq | wc -l | tr -d ' ') had a keyphrase that is gone"; grep "	$gone	" "$dir/out" && wrong "it is not gone"
+grep "	$gone$" $d/keyphrases.tsv | cut -f1 > "$dir/ids"; cp $d/keyphrases.kpi "$dir/gone.kpi"; run 0 $kpd index remove "$dir/gone.kpi" "$dir/ids"
+run 0 $kpd recommend $student $assistant "$dir/gone.kpi" $d/items.tsv --threshold 0.5 --same-words --keyphrases $d/keyphrases.tsv \
+      --earlier-items $d/items.tsv --earlier-lists "$dir/first"; grep "	$gone	" "$dir/out" && wrong "the index does not have it"
 tail -1 "$dir/first" > "$dir/in"; head -1 "$dir/first" >> "$dir/in"
 run 1 $all "$dir/day2" --earlier-items $d/items.tsv --earlier-lists "$dir/in"; says "in:2: expected an item's row"
 
@@ -2359,21 +2362,33 @@ run = recommend ${here}/all/student/last.kpd - now.kpi items.tsv -k 3 -o own.lis
 write items.tsv =
     a title
     another title
+[stage few]
+run = index build ${here}/all/student/last.kpd few.tsv -o few.kpi
+write few.tsv =
+    7   grey felt sleeve
 [stage all]
 run = eval auction lists.*.tsv, judge.tsv -o auction.tsv
 END
 mkdir $p/other; cut -f2 $all_phrases > $p/other/keyphrases.txt; cp $p/day1/now.kpi $p/other; cp $p/all/shop/test_items.tsv $p/other/own.tsv
 cut -f2 $all_phrases | awk '{ print "0\t" $0 "\t1" }' > $p/other/judge.tsv
 other="$kpd run $p/other.ini"
-run 0 $other; run 0 $other --delta; prints "0 of 6 stages ran"; echo "one more" >> $p/other/own.tsv
+run 0 $other; run 0 $other --delta; prints "0 of 7 stages ran"; echo "one more" >> $p/other/own.tsv
 run 0 $other --delta --dry-run; prints "recommend 3: own.tsv is another now; only"; prints "eval auction lists.3.tsv,lists.5.tsv judge.tsv"
 run 0 $other --delta --set dim=4 --dry-run; hides "only what has changed"
-run 0 $other --delta; prints "3 of 6 stages ran"; says "lists.5.tsv: note: 1 of "
-sed 's/    a title/    a new title/' $p/other.ini > $p/other2.ini
-run 0 $kpd run $p/other2.ini --dir $p/other --delta --dry-run; prints "own: items.tsv is another now; only"
-run 0 $kpd index build $p/all/student/last.kpd $all_phrases --dim 4 -o $p/other/now.kpi; run 0 $other --delta; prints "own: now.kpi is another now"; hides "only"
+run 0 $other --delta; prints "3 of 7 stages ran"; says "lists.5.tsv: note: 1 of "
+sed 's/    a title/    a new title/; s/7   grey/8   grey/' $p/other.ini > $p/other2.ini      # texts of the stages themselves
+run 0 $kpd run $p/other2.ini --dir $p/other --delta; prints "own: items.tsv is another now"; prints "few: few.tsv is another now"
+hides "only what has changed"; printf 'a new title\nanother title\n' > "$dir/in"
+run 0 $kpd recommend $p/all/student/last.kpd - $p/other/now.kpi "$dir/in" -k 3; same "$dir/out" $p/other/own.lists.tsv
+echo '8   grey felt sleeve' > "$dir/in"; run 0 $kpd index build $p/all/student/last.kpd "$dir/in" -o "$dir/few.kpi"; same "$dir/few.kpi" $p/other/few.kpi
+run 0 $kpd index build $p/all/student/last.kpd $all_phrases --dim 4 -o $p/other/now.kpi
+run 0 $kpd run $p/other2.ini --dir $p/other --delta; prints "own: now.kpi is another now"; hides "only"
 printf '[stage index]\nrun = index build a.kpd b.tsv -o c.kpi --update\n' > $p/update.ini
 run 1 $kpd run $p/update.ini; says "without --force, --resume, --update and --export"
+printf '[stage lists]\nrun = recommend ${here}/all/student/last.kpd - w.kpi t.tsv -o c.tsv\nwrite w.kpi =\n  no index\nwrite t.tsv =\n  title\n' > $p/update.ini
+run 1 $kpd run $p/update.ini --delta; says "w.kpi: "; says "stage lists failed"
+printf '[stage a]\nrun = vocab c.txt -o kpd-run.items/v.txt\n' > $p/items.ini
+run 1 $kpd run $p/items.ini; says "items.ini:2: kpd-run.items/v.txt is where"
 
 t index_update
 m=$p/all/student/last.kpd
@@ -2389,6 +2404,9 @@ for kind in flat "flat --store int8" tree; do
 done
 run 1 $kpd index build $m $all_phrases --dim 8 --kind tree -o "$dir/u.kpi" --update; says "u.kpi: its dim is not what is asked for"
 run 1 $kpd index build $m $all_phrases --dim 16 --kind tree --recall 0.9 -o "$dir/u.kpi" --update; says "u.kpi: its recall"
+run 0 $kpd index build $m $all_phrases --dim 16 --kind tree --recall 0.9 -o "$dir/r.kpi"
+run 1 $kpd index build $m $all_phrases --dim 16 --kind tree -o "$dir/r.kpi" --update; says "r.kpi: its recall"
+run 0 $kpd index build $m "$dir/k2" --dim 16 --kind tree --lists 9 -o "$dir/u.kpi" --update; prints "0 added, 0 replaced"     # it keeps its own
 run 1 $kpd index build $m $all_phrases --dim 16 --kind tree --partition 3 -o "$dir/u.kpi" --update; says "u.kpi: its partition"
 run 1 $kpd index build $p/all/base/last.kpd $all_phrases --dim 16 --kind tree -o "$dir/u.kpi" --update; says "vectors of model"
 echo broken > "$dir/broken.kpi"; run 1 $kpd index build $m $all_phrases --dim 16 -o "$dir/broken.kpi" --update; says "broken.kpi"
@@ -2586,6 +2604,10 @@ printf 'k1\tone\t0\nk2\tone\t1\n' > "$dir/in"; run 0 $kpd label group "$dir/in" 
 printf '0\tk2\tone\t\t1\n0\tk1\tone\t\t0\n' > "$dir/want"; same "$dir/want" "$dir/out"
 run 0 $kpd label group "$dir/empty" -o "$dir/group"; [ ! -s "$dir/group" ] || wrong "something of nothing"
 printf 'k1\tone\ta\t0\nk2\tone\ta\t2\n' > "$dir/in"; run 1 $kpd label group "$dir/in"; says "in:2: the label '2', expected a number from 0 to 1"
+for score in nan 7e99 foo ""; do
+    printf 'k1\tone\ta\t0\t.1\nk2\tone\ta\t1\t%s\n' "$score" > "$dir/in"
+    run 1 $kpd label group "$dir/in" -o "$dir/x.tsv"; says "in:2: the score '$score', expected a number"; [ ! -e "$dir/x.tsv" ] || wrong "x.tsv"
+done
 
 t label_agreement
 printf 'a\tt\tc\t1\nb\tt\tc\t1\nc\tt\tc\t1\nd\tt\tc\t0\ne\tt\tc\t0\nx\tt\tc\t1\n' > "$dir/first"

@@ -225,7 +225,7 @@ static const option OPTIONS[] = {
     {"--keep", FLAG, FIELD(keep), 0, 0, NULL, NULL, "the line, with a label in it, and the score behind it"},
     {"--jobs", INTEGER, FIELD(jobs), 1, 16, NULL, "N", "stages at a time (1)"},
     {"--dry-run", FLAG, FIELD(dry_run), 0, 0, NULL, NULL, "says what would run, and why"},
-    {"--delta", FLAG, FIELD(delta), 0, 0, NULL, NULL, "changed items and keyphrases alone are embedded"},
+    {"--delta", FLAG, FIELD(delta), 0, 0, NULL, NULL, "of an index and of lists what has changed alone is made anew"},
     {"--only", LIST, FIELD(only), 0, 0, NULL, "STAGE", "this stage, and what it needs; up to 16 times"},
     {"--dir", TEXT, FIELD(dir), 0, 0, NULL, "DIR", "the pipeline's folder (the recipe's name without .ini)"},
     {"--set", LIST, FIELD(set), 0, 0, NULL, "NAME=VALUE", "in place of what [set] says; up to 16 times"},

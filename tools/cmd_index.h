@@ -376,7 +376,7 @@ static bool check_update(const job *j, const kpd_index_desc *d, const char *path
     what = i.kind != d->kind ? "kind" : i.metric != d->metric ? "metric" : i.storage != d->storage ? "store"
          : i.dim != d->dim ? "dim" : i.partition != d->partition ? "partition"
          : i.fingerprint != d->fingerprint ? "student" : NULL;
-    if (!what && d->kind == KPD_TREE && d->recall > 0 && i.recall != d->recall) what = "recall";
+    if (!what && d->kind == KPD_TREE && i.recall != (d->recall > 0 ? d->recall : 0.95f)) what = "recall";
     return !what || fail(path, 0, "its %s is not what is asked for; `kpd index info` tells it, and without --update an index "
                          "is made anew", what);
 }

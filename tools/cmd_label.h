@@ -308,10 +308,11 @@ static bool group_chunk(job *j, void *state) {
         kpd_text column[5], line = r->lines[i];
         group_row *row;
         pair_entry *item;
-        float label;
+        float label, score;
         int n = split_columns(r, i, column, 5);
         if (n < 4 || n > 5) return fail(r->name, r->line[i], "%d columns, expected 4 or 5", n);
-        if (!parse_real(r, i, "label", column[3], 0, 1, &label)) return false;
+        if (!parse_real(r, i, "label", column[3], 0, 1, &label) ||
+            (n == 5 && !parse_real(r, i, "score", column[4], -INFINITY, INFINITY, &score))) return false;
         item = pair_add(&g->items, text_hash(text_hash(0, column[1]), column[2]));
         if (!item || !grow((void **)&g->row, &g->capacity, g->n + 1, sizeof *g->row) ||
             !grow((void **)&g->text, &g->room, g->size + line.size, 1)) return false;

@@ -94,12 +94,13 @@ static bool earlier_phrase(earlier *x, kpd_text t) {
     return pair_add(&x->phrases, text_hash(0, t)) != NULL;
 }
 
+// Those that can be found: the index has their ids, and --keyphrases, where it is given, their words.
 static bool earlier_phrases(const job *j, const phrases *p, earlier *x) {
     int64_t slots = index_info(j->index).slots, id;
     kpd_text t;
     kpd_error e;
     for (size_t i = 0; i < p->n; i++)
-        if (!earlier_phrase(x, phrase_text(p, i))) return false;
+        if (kpd_index_contains(j->index, p->list[i].id) && !earlier_phrase(x, phrase_text(p, i))) return false;
     for (int64_t i = 0; !j->o.keyphrases && i < slots; i++) {
         if (!kpd_index_id(j->index, i, &id)) continue;
         if (kpd_index_text(j->index, id, &t, &e)) return fail(j->arg[2], 0, "%s", e.message);

@@ -115,6 +115,20 @@ static char *run_path(flow *f, int32_t line, const char *path) {
     return out;
 }
 
+static bool run_is_below(const char *path, const char *dir) {
+    size_t n = strlen(dir);
+    return !strncmp(path, dir, n) && path[n] == '/';
+}
+
+// What a kill left of files that were being written: while this folder is locked nobody writes here.
+static void run_clean(const char *path) {
+    char temp[4200];
+    for (int i = 0; i < 10; i++) {
+        snprintf(temp, sizeof temp, "%.4000s.%d.tmp", path, i);
+        remove(temp);
+    }
+}
+
 static run_file *run_find(const flow *f, const char *path) {
     for (size_t i = 0; i < f->n_files; i++)
         if (!strcmp(f->file[i].path, path)) return &f->file[i];
@@ -157,7 +171,8 @@ static bool run_writes(flow *f, pipeline_stage *x, const char *name, const pipel
     if (file)
         return fail(f->p.path, x->line, "stage %s writes %s, as stage %s does (line %d)", x->name, path, file->writer->name,
                     (int)file->writer->line);
-    if (!strcmp(path, RUN_STAMPS)) return fail(f->p.path, x->line, "%s is where `kpd run` keeps its stamps", path);
+    if (!strcmp(path, RUN_STAMPS) || !strcmp(path, RUN_ITEMS) || run_is_below(path, RUN_ITEMS))
+        return fail(f->p.path, x->line, "%s is where `kpd run` keeps what it knows of its stages", path);
     file = run_add(f, path);
     if (!file) return false;
     file->writer = x;
@@ -268,11 +283,6 @@ static bool run_reads_folder(flow *f, pipeline_stage *x, const char *dir, int de
     return ok;
 }
 
-static bool run_is_below(const char *path, const char *dir) {
-    size_t n = strlen(dir);
-    return !strncmp(path, dir, n) && path[n] == '/';
-}
-
 // A file, or a folder: what stages write there, or else what is there.
 static bool run_reads_one(flow *f, pipeline_stage *x, const char *name) {
     char *path = run_path(f, x->line, name);
@@ -373,12 +383,13 @@ static bool run_follow(flow *f, pipeline_stage *x, const command *c, const job *
     char copy[80];
     if (!name || j->o.earlier_items) return true;
     if ((path = run_path(f, x->line, name)) == NULL) return false;
-    if ((file = run_find(f, path)) == NULL) return true;        // words that stand for several
+    if ((file = run_find(f, path)) == NULL || file->writer == x) return true;       // several, or a text of its own: few
     x->follows = true;
     x->followed = x->index = (size_t)(file - f->file);
     if (c->run == run_index_build) return true;
-    if ((file = run_find(f, run_path(f, x->line, j->arg[2]))) != NULL) x->index = (size_t)(file - f->file);
-    dot = strrchr(path, '.');           // which says what format it has
+    if ((path = run_path(f, x->line, j->arg[2])) == NULL) return false;
+    if ((file = run_find(f, path)) != NULL && file->writer != x) x->index = (size_t)(file - f->file);
+    dot = strrchr(name, '.');           // which says what format it has
     snprintf(copy, sizeof copy, "%s/%016llx%s", RUN_ITEMS, (unsigned long long)run_hash_text(x->result),
              dot && strlen(dot) < 12 && !strchr(dot, '/') ? dot : "");
     return (x->copy = pipeline_copy(&f->p, copy, strlen(copy))) != NULL;
@@ -749,15 +760,6 @@ static bool run_check_unknown(flow *f) {
 // index. Items as the lists have them are kept in kpd-run.items, under a name by that of the lists; they are trusted where
 // they hash as the stamp says that the items did. Stamps stay until the end, so that a kill costs nothing but, between the end
 // of the command and the stamp, that all is made anew.
-
-// What a kill left of files that were being written: while this folder is locked nobody writes here.
-static void run_clean(const char *path) {
-    char temp[4200];
-    for (int i = 0; i < 10; i++) {
-        snprintf(temp, sizeof temp, "%.4000s.%d.tmp", path, i);
-        remove(temp);
-    }
-}
 
 // A hash of all that a stage is made of but what it follows; of an index that follows, of what that one is made of.
 static uint64_t run_basis(flow *f, const pipeline_stage *x) {

@@ -85,7 +85,7 @@ static const command COMMANDS[] = {
      "    kpd demo"},
     {NULL, "run", run_run, 1, 1, "--delta --dry-run --force --jobs --only --dir --set",
      "a pipeline of commands, as a recipe says; what is up to date stays",
-     "run RECIPE.ini [--delta] [--dry-run] [--force] [--jobs N] [--only STAGE] [--dir DIR] [--set NAME=VALUE]...",
+     "run RECIPE.ini [--delta] [--dry-run] [--force] [--jobs N] [--only STAGE]... [--dir DIR] [--set NAME=VALUE]...",
      "Runs the stages of a recipe, one after another, in the folder DIR, to which names of files are relative. A stage is a\n"
      "command of kpd:\n\n"
      "    [set]\n"
@@ -105,15 +105,16 @@ static const command COMMANDS[] = {
      "reads or wrote, or kpd's version is not what it was when it last ended: kpd-run.stamps in DIR keeps that. A training that\n"
      "was stopped goes on from its checkpoint, any other stage begins anew, and the files at the end are the same. Two stages\n"
      "that write one file, a circle, a missing file, a word that no command knows, a text of write that was changed by hand\n"
-     "since are errors with their line before anything runs. --dry-run says what would run, and why; --only STAGE runs this\n"
-     "one (student, or 'student 2') and what it needs; --force runs also what is up to date. --jobs N runs up to N stages at a\n"
-     "time, with as many threads each as --threads says or the processors give, and without their progress: small models train\n"
-     "faster so. --threads, --simd and --quiet hold for all stages.\n"
+     "since are errors with their line before anything runs. --dry-run says what would run, and why; --only STAGE, once or more,\n"
+     "runs this one (student, or 'student 2') and what it needs; --force runs also what is up to date. --jobs N runs up to N\n"
+     "stages at a time, with as many threads each as --threads says or the processors give, and without a word but of what\n"
+     "--delta brings up to date: small models train faster so. --threads, --simd and --quiet hold for all stages.\n"
      "--delta, for each day's changes: an index of `index build` of which nothing but the keyphrases has changed is brought up\n"
      "to date (--update), and lists of `recommend` of which nothing but the items, and an index that a stage makes so\n"
-     "(--earlier-items): new items and keyphrases alone are embedded, new items alone are searched for, and how many kept\n"
-     "lists are stale is said. Items as they were are kept in DIR/kpd-run.items from the first --delta on. What else reads\n"
-     "what has changed runs whole. Where a run is killed, the next may make more anew than it had to. Without --delta such an\n"
+     "(--earlier-items): new keyphrases are embedded, lists are made of items that are new or had a keyphrase that is gone,\n"
+     "and how many of the others are stale is said. What else reads what has changed runs whole, and so does a stage whose own\n"
+     "write has changed. Items as they were are kept in DIR/kpd-run.items from the first --delta on; without this folder all\n"
+     "lists are made once more. Where a run is killed, the next may make more anew than it had to. Without --delta such an\n"
      "index and such lists are made anew.\n\n"
      "    kpd run paper.ini --dir out --set seeds=1 --dry-run"},
     {"Models", "import", run_import, 1, 1,
@@ -197,8 +198,9 @@ static const command COMMANDS[] = {
      "finds i16 has 10, int8 9.8, none 7.9. A flat one of --store int8 finds the same as one of f32, faster. All vectors of a\n"
      "tree are in memory while it is made. A partition, of a language or a shop, say, is what `search --partition` looks for.\n"
      "--update: the index that is there, of the same student and options, is brought up to date. Keyphrases that have a new\n"
-     "id, or another text than before, are embedded, and those that are gone are removed; a tree keeps its lists, until a\n"
-     "third of its room is empty. Without ids a line that is put in moves all below it.\n\n"
+     "id, or another text than before, are embedded, and those that are gone are removed; ids whose text is the same keep their\n"
+     "vector and partition, whoever set them. A tree keeps its lists, whatever --lists, until a third of its room is empty.\n"
+     "Without ids a line that is put in moves all below it.\n\n"
      "    kpd index build student.kpd keyphrases.txt -o keyphrases.kpi --dim 64 --kind tree"},
     {NULL, "index add", run_index_add, 2, 3, "--partition --ids --columns --format",
      "adds keyphrases or vectors, or replaces them",
@@ -295,8 +297,9 @@ static const command COMMANDS[] = {
      "label group [PAIRS] [-o OUT.tsv] [--columns WORDS] [--join ITEMS] [--format F]",
      "Puts the pairs of an item together, those with a yes (a label from .5 on) first, as margin-mse, kl and ranknet want them\n"
      "(batching = by-query), and leaves out items that have no yes, or one pair alone. A line: keyphrase TAB title TAB\n"
-     "category TAB label, and perhaps TAB a teacher's score, as `score --keep` prints it. Writes the item's number TAB the\n"
-     "line, which a recipe reads as query keyphrase title category label score. All pairs are in memory.\n\n"
+     "category TAB label, and perhaps TAB a teacher's score, as `score --keep` prints it. Writes the item's number, in which\n"
+     "those left out count too, TAB the line, which a recipe reads as query keyphrase title category label score. All pairs are\n"
+     "in memory.\n\n"
      "    kpd score assistant.kpd llm.tsv --keep > soft.tsv\n"
      "    kpd label group soft.tsv -o lists.tsv"},
     {NULL, "label agreement", run_label_agreement, 2, 3, "-o --format",
