@@ -2112,7 +2112,13 @@ run = simulate judge shop lists/*.tsv > judge.tsv
 foreach seed = ${seeds}
 run = eval auction lists/${seed}.tsv judge.tsv -o auction.${seed}.tsv
 END
-same_files() { diff -r "$1" "$2" > "$dir/got" || wrong "not the same files: $(head -3 "$dir/got")"; }
+# The same files, and stamps but for what stages took.
+same_files() {
+    diff -r -x kpd-run.stamps "$1" "$2" > "$dir/got" || wrong "not the same files: $(head -3 "$dir/got")"
+    [ -e "$1/kpd-run.stamps" ] || return 0
+    grep -v '^took\|^sum' "$1/kpd-run.stamps" > "$dir/stamps"; grep -v '^took\|^sum' "$2/kpd-run.stamps" > "$dir/stamps2"
+    same "$dir/stamps" "$dir/stamps2"
+}
 
 t run
 run 0 $kpd run $p/small.ini --dry-run; prints "12 of 12 stages would run"; prints "shop: it never ran"; quiet
@@ -2122,6 +2128,11 @@ head -1 $p/small/assistant.ini > "$dir/got"; echo "# random weights" > "$dir/wan
 for f in auction.1.tsv auction.2.tsv judge.tsv lists/2.tsv; do [ -s $p/small/$f ] || wrong "no $f"; done
 cp -R $p/small $p/ref
 run 0 $kpd run $p/small.ini --threads 2; prints "0 of 12 stages ran, 12 were up to date"
+run 0 $kpd run $p/small.ini --times
+awk -F '\t' 'NR == 1 { next } $1 != "all" { n += $2; s += $3; c += $4; if ($3 < 0 || $4 < 0) exit 1 } $1 == "student" && $2 == 2 && $3 > 0 && $4 > 0 { seen = 1 }
+    $1 == "all" { if (n != 12 || $2 != 12 || $3 - s > .6 || s - $3 > .6 || $4 - c > .6 || c - $4 > .6) exit 1; seen++ } END { exit seen != 2 }' "$dir/out" ||
+    wrong "times are not those of 12 stages"
+run 0 $kpd run $p/small.ini --times --only shop; lines 3
 # What it ran can be repeated in its folder by the lines that it prints.
 case $kpd in /*) here=$kpd;; *) here=$(pwd)/$kpd;; esac
 (cd $p/small && "$here" recommend student.2/last.kpd - 2.kpi shop/test_items.tsv -k 20 > ../by_hand.tsv)

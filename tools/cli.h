@@ -123,7 +123,7 @@ typedef struct options {
     int32_t format;                     // of text: a table_format
     int32_t min_impressions, all, answer_tokens, logprobs, soft;        // of labels
     int32_t keep;                       // of score
-    int32_t dry_run, jobs, delta;       // of a pipeline
+    int32_t dry_run, times, jobs, delta;        // of a pipeline
     const char *dir;
     list_option only, set;
 } options;
@@ -225,6 +225,7 @@ static const option OPTIONS[] = {
     {"--keep", FLAG, FIELD(keep), 0, 0, NULL, NULL, "the line, with a label in it, and the score behind it"},
     {"--jobs", INTEGER, FIELD(jobs), 1, 16, NULL, "N", "stages at a time (1)"},
     {"--dry-run", FLAG, FIELD(dry_run), 0, 0, NULL, NULL, "says what would run, and why"},
+    {"--times", FLAG, FIELD(times), 0, 0, NULL, NULL, "prints what stages took, and runs nothing"},
     {"--delta", FLAG, FIELD(delta), 0, 0, NULL, NULL, "of an index and of lists what has changed alone is made anew"},
     {"--only", LIST, FIELD(only), 0, 0, NULL, "STAGE", "this stage, and what it needs; up to 16 times"},
     {"--dir", TEXT, FIELD(dir), 0, 0, NULL, "DIR", "the pipeline's folder (the recipe's name without .ini)"},

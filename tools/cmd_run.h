@@ -24,6 +24,7 @@ typedef struct run_stamp {              // of a stage that ran; see >>stamps
     const char *stage, *build, *run;
     run_state state;
     uint64_t basis;                     // see >>delta
+    double seconds, cpu;                // that it took; 0 = not known
     run_stamp_file *in, *out;
     size_t n_in, n_out, in_capacity, out_capacity;
 } run_stamp;
@@ -502,8 +503,8 @@ static bool run_plan(flow *f) {
 //
 //     kpd run TAB 1
 //     stage TAB NAME; state TAB done, delta (brought up to date), begun (a training that can be gone on with) or open (its
-//     files are not to be trusted); kpd TAB version and ABI; run TAB the command line; basis TAB see >>delta; in TAB hash TAB
-//     file and out TAB hash TAB file, - where there is none
+//     files are not to be trusted); kpd TAB version and ABI; run TAB the command line; took TAB seconds TAB seconds of
+//     processors; basis TAB see >>delta; in TAB hash TAB file and out TAB hash TAB file, - where there is none
 //     sum TAB the hash of all above
 
 static const char RUN_HEAD[] = "kpd run\t1\n";
@@ -563,7 +564,8 @@ static bool run_parse_stamp(flow *f, char *line) {
         for (int i = RUN_OPEN; i <= RUN_DELTA; i++)
             if (!strcmp(value, RUN_STATES[i])) return s->state = (run_state)i, true;
         return false;
-    } else if (!strcmp(line, "basis")) return run_parse_hash(value, value + strlen(value), &s->basis);
+    } else if (!strcmp(line, "took")) return sscanf(value, "%lf %lf", &s->seconds, &s->cpu) == 2;
+    else if (!strcmp(line, "basis")) return run_parse_hash(value, value + strlen(value), &s->basis);
     else return (!strcmp(line, "in") || !strcmp(line, "out")) && run_parse_file(s, *line == 'o', value);
     return true;
 }
@@ -623,6 +625,7 @@ static bool run_write_stamps(flow *f) {
     for (size_t i = 0; i < f->n_stamps; i++) {
         const run_stamp *s = &f->stamp[i];
         fprintf(m, "stage\t%s\nstate\t%s\nkpd\t%s\nrun\t%s\n", s->stage, RUN_STATES[s->state], s->build, s->run);
+        if (s->seconds > 0) fprintf(m, "took\t%.3f\t%.3f\n", s->seconds, s->cpu);
         if (s->basis) fprintf(m, "basis\t%016llx\n", (unsigned long long)s->basis);
         run_put_files(m, "in", s->in, s->n_in);
         run_put_files(m, "out", s->out, s->n_out);
@@ -910,6 +913,7 @@ static bool run_set_stamp(flow *f, const pipeline_stage *x, run_state state) {
     s.build = f->build;
     s.run = run_command_line(f, x, true);
     s.basis = x->follows ? run_basis(f, x) : 0;
+    s.seconds = x->seconds; s.cpu = x->cpu;
     if (!s.run) return false;
     for (size_t i = 0; ok && i < x->n_in; i++) {
         const run_file *file = &f->file[x->in[i]];
@@ -1084,9 +1088,17 @@ static bool run_begin(flow *f, pipeline_stage *x, int at, bool update) {
     return true;
 }
 
+// Of all processes that were waited for.
+static double run_cpu(void) {
+    struct rusage u;
+    if (getrusage(RUSAGE_CHILDREN, &u)) return 0;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
 // Waits for one of those that run to end.
 static bool run_reap(flow *f) {
     int status = 0;
+    double cpu = run_cpu();
     pid_t child;
     run_slot *r = f->slot;
     bool ok;
@@ -1098,11 +1110,13 @@ static bool run_reap(flow *f) {
     while (r < f->slot + RUN_JOBS && g_child[r - f->slot] != child) r++;
     if (r == f->slot + RUN_JOBS) return true;
     g_child[r - f->slot] = 0;
+    r->stage->seconds = now() - r->begun;
+    r->stage->cpu = run_cpu() - cpu;
     ok = run_finish(f, r, status);
     f->runs[r->stage - f->p.stage] = false;
     f->n_running--;
     f->ran += ok;
-    if (ok) say("[%d/%d] %s: %.1f s", r->at, f->all, r->stage->name, now() - r->begun);
+    if (ok) say("[%d/%d] %s: %.1f s", r->at, f->all, r->stage->name, r->stage->seconds);
     r->stage = NULL;
     return ok;
 }
@@ -1140,6 +1154,28 @@ static bool run_dry(flow *f) {
         else printf("%s: up to date\n", x->name);
     }
     printf("%d of %d stages would run\n", n, all);
+    return true;
+}
+
+// A line of times for the stages of a name, or of all.
+static void run_time(flow *f, const char *section) {
+    double seconds = 0, cpu = 0;
+    int n = 0;
+    for (size_t i = 0; i < f->p.n_stages; i++) {
+        const pipeline_stage *x = &f->p.stage[i];
+        const run_stamp *s = run_stamp_of(f, x->name);
+        if (!x->selected || !s || !(s->seconds > 0) || (section && strcmp(x->section, section))) continue;
+        n++;
+        seconds += s->seconds;
+        cpu += s->cpu;
+    }
+    if (n || !section) printf("%s\t%d\t%.1f\t%.1f\n", section ? section : "all", n, seconds, cpu);
+}
+
+static bool run_times(flow *f) {
+    puts("stage\tn\tseconds\tcpu seconds");
+    for (size_t i = 0; i < f->p.n_sections; i++) run_time(f, f->p.section[i].name);
+    run_time(f, NULL);
     return true;
 }
 
@@ -1188,7 +1224,7 @@ static bool run_enter(flow *f) {
     if (!make_folder(f->dir)) return false;
     f->j->lock = open(f->dir, O_RDONLY | O_CLOEXEC);
     if (f->j->lock < 0 || chdir(f->dir)) return fail(f->dir, 0, "%s", strerror(errno));
-    if (f->j->o.dry_run) return true;
+    if (f->j->o.dry_run || f->j->o.times) return true;
     if (flock(f->j->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
         note(f->dir, "waits for another kpd run there");
         while (flock(f->j->lock, LOCK_EX) && errno == EINTR) {}
@@ -1217,12 +1253,14 @@ static bool run_folders(flow *f, const char *path) {
 // Ends in the pipeline's folder, or where there is none, where it began.
 static bool run_pipeline(flow *f, const char *path) {
     const options *o = &f->j->o;
-    bool ok;
+    bool ok, looks = o->dry_run || o->times;
     if (!run_folders(f, path) || !pipeline_read(&f->p, path, f->here, &o->set) || !run_enter(f)) return false;
     start(f->j, "stages");
     snprintf(f->build, sizeof f->build, "%s %d", KPD_VERSION, KPD_ABI);
-    ok = run_plan(f) && run_read_stamps(f, !o->force) && run_check_unknown(f) && (o->dry_run ? run_dry(f) : run_all(f));
-    if (f->made_dir && (o->dry_run || !ok) && f->back >= 0 && !fchdir(f->back)) rmdir(f->dir);   // if nothing is in it
+    ok = run_plan(f) && run_read_stamps(f, !o->force);
+    if (ok && o->times) ok = run_times(f);
+    else ok = ok && run_check_unknown(f) && (o->dry_run ? run_dry(f) : run_all(f));
+    if (f->made_dir && (looks || !ok) && f->back >= 0 && !fchdir(f->back)) rmdir(f->dir);   // if nothing is in it
     if (f->back >= 0) close(f->back);
     return ok;
 }

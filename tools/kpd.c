@@ -42,6 +42,7 @@
 #ifdef __linux__
 #include <sys/prctl.h>
 #endif
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -83,9 +84,10 @@ static const command COMMANDS[] = {
      "run`, and runs it: what is done already stays, and the recipe can be changed. A demo of another shop is replaced only\n"
      "with --force. Without --threads at most 8 are used.\n\n"
      "    kpd demo"},
-    {NULL, "run", run_run, 1, 1, "--delta --dry-run --force --jobs --only --dir --set",
+    {NULL, "run", run_run, 1, 1, "--delta --dry-run --times --force --jobs --only --dir --set",
      "a pipeline of commands, as a recipe says; what is up to date stays",
-     "run RECIPE.ini [--delta] [--dry-run] [--force] [--jobs N] [--only STAGE]... [--dir DIR] [--set NAME=VALUE]...",
+     "run RECIPE.ini [--delta] [--force] [--jobs N] [--only STAGE]... [--dir DIR] [--set NAME=VALUE]...\n"
+     "kpd run RECIPE.ini [--dry-run | --times] [...]",
      "Runs the stages of a recipe, one after another, in the folder DIR, to which names of files are relative. A stage is a\n"
      "command of kpd:\n\n"
      "    [set]\n"
@@ -105,10 +107,12 @@ static const command COMMANDS[] = {
      "reads or wrote, or kpd's version is not what it was when it last ended: kpd-run.stamps in DIR keeps that. A training that\n"
      "was stopped goes on from its checkpoint, any other stage begins anew, and the files at the end are the same. Two stages\n"
      "that write one file, a circle, a missing file, a word that no command knows, a text of write that was changed by hand\n"
-     "since are errors with their line before anything runs. --dry-run says what would run, and why; --only STAGE, once or more,\n"
-     "runs this one (student, or 'student 2') and what it needs; --force runs also what is up to date. --jobs N runs up to N\n"
-     "stages at a time, with as many threads each as --threads says or the processors give, and without a word but of what\n"
-     "--delta brings up to date: small models train faster so. --threads, --simd and --quiet hold for all stages.\n"
+     "since are errors with their line before anything runs. --dry-run says what would run, and why; --times, what the stages\n"
+     "of each name took when they last ran (a training, from its last stop on): how many, seconds, and seconds of processors.\n"
+     "--only STAGE, once or more, runs this one (student, or 'student 2') and what it needs; --force runs also what is up to\n"
+     "date. --jobs N runs up to N stages at a time, with as many threads each as --threads says or the processors give, and\n"
+     "without a word but of what --delta brings up to date: small models train faster so. --threads, --simd and --quiet hold\n"
+     "for all stages.\n"
      "--delta, for each day's changes: an index of `index build` of which nothing but the keyphrases has changed is brought up\n"
      "to date (--update), and lists of `recommend` of which nothing but the items, and an index that a stage makes so\n"
      "(--earlier-items): new keyphrases are embedded, lists are made of items that are new or had a keyphrase that is gone,\n"

@@ -40,6 +40,7 @@ typedef struct pipeline_stage {
     size_t *in, *out; size_t n_in, n_out, in_capacity, out_capacity;    // files, see cmd_run.h
     bool follows; size_t followed, index;               // see >>delta there: files of keyphrases, or of items and an index
     const char *result, *copy;          // what it writes, and where its items are kept, of lists
+    double seconds, cpu;                // that it took, if it ran
     int mark;
 } pipeline_stage;
 
