@@ -2138,6 +2138,25 @@ case $kpd in /*) here=$kpd;; *) here=$(pwd)/$kpd;; esac
 (cd $p/small && "$here" recommend student.2/last.kpd - 2.kpi shop/test_items.tsv -k 20 > ../by_hand.tsv)
 same $p/small/lists/2.tsv $p/by_hand.tsv
 
+# Of one pair with a yes and with a no, of equal batches by one loss and by twice it: what is known before.
+t gradients
+printf 'wireless case\twireless case for phones\t1\n' > "$dir/yes.tsv"; sed 's/1$/0/' "$dir/yes.tsv" > "$dir/no.tsv"; whole=$(cd "$dir" && pwd)
+source() { printf '[data %s]\nfile = %s\ncolumns = keyphrase title label\nloss = %s\n' "$1" "$whole/$2" "$3"; }
+{ printf '[model]\nstart = %s\n[train]\nbatch = 8\nsteps = 1\naccumulate = 4\n' "$whole/pipeline/ref/student.1/last.kpd"; source yes yes.tsv mse
+  source no no.tsv mse; source twice yes.tsv 'mse, mse weight=2'; } > "$dir/pull.ini"
+run 0 $kpd gradients "$dir/pull.ini" -n 6 --quiet; lines 5
+awk -F '\t' 'NR == 1 { if ($7 $8 $9 $10 != "yes mseno msetwice msetwice mse") exit 1; next } NF != 10 || $3 != 6 || $6 != "1.0000" || $(NR + 5) != "1.0000" { exit 1 }
+    { value[NR] = $4; l[NR] = $5; c[NR] = $8 } function near(a, b) { return a - b < 1e-4 * b && b - a < 1e-4 * b }
+    END { s = 1 - sqrt(value[2]); if (NR != 5 || c[2] != c[4] || c[2] != (s > 0 ? "-1.0000" : "1.0000") || !near(l[4], l[2]) || !near(l[5], 2 * l[2])) exit 1
+          if (!near(value[5], 2 * value[2]) || !near(value[3], s * s) || !near(l[2] * (s < 0 ? -s : s), l[3] * (1 - s))) exit 1 }' "$dir/out" ||
+    wrong "not what it should be: $(cat "$dir/out")"
+[ ! -e "$dir/pull" ] || wrong "it made the folder of a training"
+run 0 $kpd gradients $p/ref/student.1.ini -n 3 -o "$dir/pulls.tsv"; [ "$(wc -l < "$dir/pulls.tsv")" -eq 3 ] || wrong "not two losses"
+{ printf '[stage pull]\nrun = gradients s.ini -o pull.tsv\nwrite s.ini =\n'; sed 's/^/  /' "$dir/pull.ini"; } > $p/pull.ini
+run 0 $kpd run $p/pull.ini; run 0 $kpd run $p/pull.ini; prints "0 of 1 stages ran"
+echo >> "$dir/yes.tsv"; run 0 $kpd run $p/pull.ini --dry-run; prints "yes.tsv is another now"
+run 1 $kpd gradients "$dir/nothing.ini"; says "nothing.ini: No such file"; run 1 $kpd gradients "$dir/yes.tsv"; says "yes.tsv:1: "
+
 # Only what is touched runs again, and ends as it was. What a hand changed in a text that a stage writes is not dropped.
 t run_again
 cp $p/small/student.2.ini "$dir/kept"; echo '# mine' >> $p/small/student.2.ini

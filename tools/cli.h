@@ -208,7 +208,7 @@ static const option OPTIONS[] = {
     {"--items", INTEGER, FIELD(items), 1, INT32_MAX, NULL, "N", "how many items"},
     {"--queries", INTEGER, FIELD(queries), 20, 1000000, NULL, "N", "how many keyphrases (4000)"},
     {"--seed", INTEGER, FIELD(seed), 1, INT32_MAX, NULL, "S", "another shop (1), or another draw"},
-    {"-n", INTEGER, FIELD(n), 1, KPD_MAX_K, NULL, "N", "negatives of a pair (4), or pairs of a cluster (16)"},
+    {"-n", INTEGER, FIELD(n), 1, KPD_MAX_K, NULL, "N", "negatives of a pair (4), pairs of a cluster (16), or batches (50)"},
     {"--ranks", TEXT, FIELD(ranks), 0, 0, NULL, "A-B", "which of what is found are candidates (1-100)"},
     {"--max-score", NUMBER, FIELD(max_score), 0, 0, NULL, "S", "of a candidate, at most"},
     {"--min-score", NUMBER, FIELD(min_score), 0, 0, NULL, "S", "of a candidate, at least"},

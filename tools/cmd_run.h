@@ -400,14 +400,15 @@ static bool run_inputs(flow *f, pipeline_stage *x) {
     job j;
     const command *c;
     int n = 0;
-    bool ok = run_expand(f, x);
+    bool ok = run_expand(f, x), learns;
     if (!ok) return false;
     if (!run_parse(f, x, &c, &j)) return job_close(&j), false;
     while (j.arg[n]) n++;
+    learns = c->run == run_train || c->run == run_gradients;
     ok = !run_needs_input(f, x, c, n);
     for (int i = 0; ok && i < x->n_writes; i++) ok = run_reads(f, x, x->write[i].path);
-    if (ok && c->run == run_train) ok = run_train_inputs(f, x, j.arg[0]);
-    for (int i = 0; ok && c->run != run_train && i < n; i++)
+    if (ok && learns) ok = run_train_inputs(f, x, j.arg[0]);
+    for (int i = learns; ok && i < n; i++)
         if (c->run != run_recommend || i != 1 || strcmp(j.arg[i], "-")) ok = run_reads(f, x, j.arg[i]);
     for (int i = 0; ok && i < N_OPTIONS; i++) {
         const option *p = &OPTIONS[i];

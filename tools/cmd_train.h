@@ -1,6 +1,6 @@
 // cmd_train.h - the commands that make a vocabulary and a model: vocab, train.
 // Part of kpd.c, below job.h and recipe.h.
-// Contents: >>vocab >>train
+// Contents: >>vocab >>train >>gradients
 
 // >>vocab -----------------------------------------------------------------------------------------------------------
 
@@ -445,17 +445,21 @@ static bool train_steps(job *j, training *x) {
     return x->report.done && train_finish(x);
 }
 
-// With --force the files of before go when all else is known to be well.
-static bool train_begin(job *j, training *x) {
+static bool train_create(job *j, training *x) {
     kpd_error e;
     kpdt_trainer_desc *d = &x->r.train.d;
     if (!open_pool(j)) return false;
     d->simd = (kpd_simd)j->o.simd;
     d->parallel = j->parallel;
-    d->progress.report = train_watch; d->progress.user = x;
+    return !kpdt_trainer_create(d, &x->trainer, &e) || fail(x->r.path, 0, "%s", e.message);
+}
+
+// With --force the files of before go when all else is known to be well.
+static bool train_begin(job *j, training *x) {
+    kpd_error e;
+    x->r.train.d.progress.report = train_watch; x->r.train.d.progress.user = x;
     x->job = j;
-    if (kpdt_trainer_create(d, &x->trainer, &e)) return fail(x->r.path, 0, "%s", e.message);
-    if (!train_folder(x, j->o.resume != 0, j->o.force != 0) || !metrics_open(x)) return false;
+    if (!train_create(j, x) || !train_folder(x, j->o.resume != 0, j->o.force != 0) || !metrics_open(x)) return false;
     if (!j->o.resume) {
         for (int i = CHECKPOINT; i < N_TRAIN_FILES; i++) remove(x->path[i]);
         return true;
@@ -474,16 +478,12 @@ static void name_metric(training *x) {
 
 // The model of a checkpoint, which may be one of a training that goes on.
 static bool train_export(job *j, training *x) {
-    kpdt_trainer_desc *d = &x->r.train.d;
     const char *path = j->o.export_to;
     kpd_model *m = NULL;
     kpd_error e;
     bool ok;
     recipe_each_file(&x->r, note_recipe_file, NULL);
-    if (!open_pool(j) || !can_write(path)) return false;
-    d->simd = (kpd_simd)j->o.simd;
-    d->parallel = j->parallel;
-    if (kpdt_trainer_create(d, &x->trainer, &e)) return fail(x->r.path, 0, "%s", e.message);
+    if (!can_write(path) || !train_create(j, x)) return false;
     snprintf(x->path[CHECKPOINT], sizeof x->path[CHECKPOINT], "%s/%s", x->r.train.output, TRAIN_FILES[CHECKPOINT]);
     if (kpdt_trainer_resume(x->trainer, x->path[CHECKPOINT], &e)) return fail_with(x->path[CHECKPOINT], &e);
     ok = kpdt_trainer_model(x->trainer, false, &m, &e) ? fail_with(path, &e) : save_model(m, path, NULL);
@@ -524,5 +524,129 @@ static int run_train(job *j) {
     if (x->metrics) fclose(x->metrics);
     kpdt_trainer_destroy(x->trainer);
     recipe_close(&x->r);
+    return ok ? DONE : BAD_DATA;
+}
+
+// >>gradients  How the losses of a recipe pull at the weights with which it begins. --------------------------------------------
+
+typedef struct gradient {               // of one loss of a data set
+    int32_t source, loss;
+    int64_t n;                          // batches
+    double value;                       // sum of theirs
+    float *half[2];                     // [size] sums over every other batch
+} gradient;
+
+typedef struct gradients { gradient *of; int32_t n, wanted; size_t size; } gradients;
+
+static bool gradients_create(job *j, const training *x, gradients *g) {
+    const kpdt_trainer_desc *d = &x->r.train.d;
+    float *sums;
+    kpdt_trainer_gradient(x->trainer, &g->size);
+    g->wanted = j->o.n ? j->o.n : 50;
+    g->of = (gradient *)job_alloc(j, (size_t)d->n_sources * KPDT_MAX_LOSSES, sizeof *g->of);
+    for (int32_t i = 0; g->of && i < d->n_sources; i++)
+        for (int32_t l = 0; l < KPDT_MAX_LOSSES && d->sources[i].losses[l].loss != KPDT_LOSS_NONE; l++) {
+            g->of[g->n].source = i;
+            g->of[g->n++].loss = l;
+        }
+    sums = g->of ? (float *)job_alloc(j, 2 * (size_t)g->n * g->size, sizeof *sums) : NULL;
+    for (int32_t i = 0; sums && i < 2 * g->n; i++) g->of[i / 2].half[i % 2] = sums + (size_t)i * g->size;
+    return sums != NULL;
+}
+
+// Of one loss of a batch, alone.
+static bool gradient_add(const training *x, gradient *g, const kpdt_batch *b) {
+    kpdt_batch alone = *b;
+    kpd_error e;
+    size_t size;
+    float value, *half = g->half[g->n % 2];
+    const float *of_batch = kpdt_trainer_gradient(x->trainer, &size);
+    memset(alone.losses, 0, sizeof alone.losses);
+    alone.losses[0] = b->losses[g->loss];
+    if (kpdt_trainer_learn(x->trainer, &alone, &value, &e)) return fail(x->r.path, 0, "%s", e.message);
+    for (size_t i = 0; i < size; i++) half[i] += of_batch[i];
+    kpdt_trainer_cancel(x->trainer);
+    g->value += (double)value;
+    g->n++;
+    return true;
+}
+
+// Until there are enough of each, or one is too rare.
+static bool gradients_add(job *j, const training *x, gradients *g) {
+    int64_t all = (int64_t)g->wanted * g->n, most = 100 * all;
+    start(j, "batches");
+    for (int64_t drawn = 0; drawn < most && j->count.done < all; drawn++) {
+        kpdt_batch b;
+        kpd_error e;
+        if (kpdt_trainer_draw(x->trainer, &b, &e)) return fail(x->r.path, 0, "%s", e.message);
+        for (int32_t i = 0; i < g->n; i++) {
+            if (g->of[i].source != b.source || g->of[i].n == g->wanted) continue;
+            if (!gradient_add(x, &g->of[i], &b)) return false;
+            progress(j, 1, j->count.done + 1, all);
+        }
+    }
+    return true;
+}
+
+static double gradient_dot(const float *a, const float *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+// Between sums over all batches.
+static double gradients_dot(const gradients *g, const gradient *a, const gradient *b) {
+    double sum = 0;
+    for (int i = 0; i < 4; i++) sum += gradient_dot(a->half[i / 2], b->half[i % 2], g->size);
+    return sum;
+}
+
+static void put_cosine(FILE *f, double dot, double aa, double bb) {
+    double length = sqrt(aa) * sqrt(bb);
+    if (length > 0) fprintf(f, "\t%.4f", dot / length);
+    else fputs("\t-", f);
+}
+
+static const char *gradient_data(const training *x, const gradient *g) { return x->r.data[g->source].name; }
+
+static const char *gradient_loss(const training *x, const gradient *g) {
+    return kpdt_loss_name(x->r.sources[g->source].losses[g->loss].loss);
+}
+
+static void gradients_print(const job *j, const training *x, const gradients *g) {
+    FILE *f = j->out.file;
+    fputs("data\tloss\tbatches\tvalue\tlength\thalves", f);
+    for (const gradient *a = g->of; a < g->of + g->n; a++) fprintf(f, "\t%s %s", gradient_data(x, a), gradient_loss(x, a));
+    fputc('\n', f);
+    for (const gradient *a = g->of; a < g->of + g->n; a++) {
+        double n = a->n ? (double)a->n : 1, aa = gradients_dot(g, a, a);
+        fprintf(f, "%s\t%s\t%lld\t%.6g\t%.6g", gradient_data(x, a), gradient_loss(x, a), (long long)a->n, a->value / n,
+                sqrt(aa) / n);
+        put_cosine(f, gradient_dot(a->half[0], a->half[1], g->size), gradient_dot(a->half[0], a->half[0], g->size),
+                   gradient_dot(a->half[1], a->half[1], g->size));
+        for (const gradient *b = g->of; b < g->of + g->n; b++)
+            put_cosine(f, gradients_dot(g, a, b), aa, gradients_dot(g, b, b));
+        fputc('\n', f);
+    }
+}
+
+static bool measure_gradients(job *j, training *x) {
+    gradients g = {0};
+    if (!recipe_read(&x->r, j->arg[0]) || !recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
+    recipe_each_file(&x->r, note_recipe_file, NULL);
+    x->r.train.d.accumulate = 1;        // which would divide them
+    if (!output_open(&j->out, j->o.output) || !train_create(j, x) || !gradients_create(j, x, &g) || !gradients_add(j, x, &g))
+        return false;
+    gradients_print(j, x, &g);
+    return output_commit(&j->out);
+}
+
+static int run_gradients(job *j) {
+    training *x = (training *)job_alloc(j, 1, sizeof *x);
+    bool ok = x && measure_gradients(j, x);
+    if (x) {
+        kpdt_trainer_destroy(x->trainer);
+        recipe_close(&x->r);
+    }
     return ok ? DONE : BAD_DATA;
 }

@@ -355,6 +355,15 @@ static const command COMMANDS[] = {
      "the exit status is then 1, since the model is not there. A second Ctrl-C kills. At the end it says how many rows were\n"
      "seen, how often one came again (in a later epoch, or at the head of a piece of its query), and how many were left out.\n\n"
      "    kpd train student.ini --threads 8"},
+    {NULL, "gradients", run_gradients, 1, 1, "-o -n",
+     "whether the losses of a recipe pull together",
+     "gradients RECIPE.ini [-o OUT.tsv] [-n N]",
+     "Draws N (50) batches of each data set as a training would, and takes the gradient of each of its losses by itself, at the\n"
+     "weights with which the recipe begins: nothing is trained. Prints a line a loss: data set, loss, batches, the mean of its\n"
+     "value, the length of its mean gradient, the cosine between the gradients of every other batch and of the rest, which is\n"
+     "near 1 where N tells enough, and the cosines with all losses: below 0 they pull apart, and weigh as their lengths do.\n"
+     "With a trained model as start it says what holds there. Needs 8 bytes a weight and loss beside what a training takes.\n\n"
+     "    kpd gradients student.ini"},
     {NULL, "mine", run_mine, 3, 3,
      "-o -n --bm25 --ranks --max-score --min-score --margin --relative-margin --sample --seed --assistant --threshold --relabel --dim "
      "--recall --gamma --columns --join --format",
