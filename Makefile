@@ -3,7 +3,7 @@
 #   make            the command line and the examples       make bits     one hash over compilers, levels, threads, batches
 #   make test       all tests; ends with N passed, N failed  make cross    the tests as aarch64 code under qemu
 #   make demo       the whole job, trained, in two minutes    make fuzz     the readers under libFuzzer, FUZZ_SECONDS=60 each
-#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr llm+ctr+kd"; paper-more, -real, -million: see bench/paper
+#   make paper      the paper's tables, SEEDS=1 WORLD=0 STUDENTS="ctr llm+ctr llm+ctr+kd"; paper-more, -tuning, -real, -million: see bench/paper
 #   make warn       every warning, C and C++, all options    make bench    kernels, tokenizer, a training step, timed
 #   make asan tsan  the tests under the sanitizers           make test-real, make bench-peers: need KPD_MODELS, see README
 #   make cblas      KPD_CBLAS against the default; needs a BLAS with cblas.h, BLAS=-lblas
@@ -30,7 +30,7 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all install uninstall test demo paper paper-more paper-real paper-million warn asan tsan cblas bits cross i386 wasm
+.PHONY: all install uninstall test demo paper paper-more paper-tuning paper-begin paper-real paper-million warn asan tsan cblas bits cross i386 wasm
 .PHONY: mingw machines fuzz bench asan_tests asan_cli bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES) $(EXAMPLES_CXX)
 
@@ -136,11 +136,14 @@ P = $(B)/paper$(if $(filter-out 3,$(WORLD)),.world$(WORLD))
 SOME = $(foreach t,students table1 table2,--set $t="$(STUDENTS)") --set reference=$(lastword $(STUDENTS))
 PAPER = $(B)/kpd run bench/paper/paper.ini --dir $P --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS) \
         --set world=$(WORLD) $(if $(STUDENTS),$(SOME))
-paper: $(B)/kpd
-	$(PAPER) --only shop
-	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
+paper: paper-begin
 	$(PAPER)
 	python3 bench/paper/tables.py $P $(STUDENTS)
+# Up to what students learn from.
+paper-begin: $(B)/kpd
+	$(PAPER) --only shop
+	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
+	$(PAPER) --only group
 # Beside what make paper left, of seeds that it had: what students begin with, where negatives come from, weighted clicks, other
 # labels, and what options do.
 MORE = --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS)
@@ -153,6 +156,14 @@ paper-more: $(B)/kpd
 	$(B)/kpd run bench/paper/sensitivity.ini --dir $P/sensitivity $(MORE) \
 	    --set twice=$$((2 * $(STEPS))) --set half=$$((($(STEPS) + 1) / 2))
 	python3 bench/paper/tables.py $P
+# Likewise: losses with the options that trials in world 4 chose, which are made first.
+TUNING = $(B)/kpd run bench/paper/tuning.ini --jobs $(JOBS) --set steps=$(STEPS)
+paper-tuning: $(B)/kpd
+	$(MAKE) paper-begin WORLD=4 SEEDS=1 STUDENTS=
+	mkdir -p $(B)/paper.world4/tuning $P/tuning
+	$(TUNING) --dir $(B)/paper.world4/tuning --set seeds=1 --only trial-pairs
+	$(TUNING) --dir $P/tuning --set seeds="$(SEEDS)" --only pairs --only pairs-truth --only gain
+	python3 bench/paper/tables.py --tuning $(B)/paper.world4/tuning $P/tuning
 # A million items, by models that make paper left.
 paper-million: $(B)/kpd
 	mkdir -p $P/million

@@ -2531,7 +2531,7 @@ mkdir -p $p/paper/bases $p/paper/negatives         # which read what that one le
 for f in vocab.txt base/last.kpd mined/1.tsv assistant/1/last.kpd ctr.1/last.kpd llm+ctr+kd.1/last.kpd llm+mined+kd.1/last.kpd \
          shop/corpus.txt shop/items.tsv shop/test_items.tsv shop/llm.tsv shop/ctr.tsv shop/llm_test.tsv shop/llm_dev.tsv \
          shop/truth_test.tsv shop/keyphrases.txt shop/keyphrases.tsv shop/shop.ini shop/rated.tsv soft/1.tsv grouped/1.tsv reader/last.kpd \
-         mse.1/last.kpd cosent.1/last.kpd pearson.1/last.kpd kl.1/last.kpd margin-mse.1/last.kpd; do
+         mse.1/last.kpd cosent.1/last.kpd pearson.1/last.kpd kl.1/last.kpd margin-mse.1/last.kpd llm.1/last.kpd softmax.1/last.kpd; do
     case $f in */*) mkdir -p $p/paper/${f%/*};; esac; : > $p/paper/$f
 done
 run 0 $kpd run bench/paper/bases.ini --dir $p/paper/bases --dry-run --set seeds=1; prints "20 of 20 stages would run"
@@ -2541,7 +2541,11 @@ mkdir $p/paper/clicks
 run 0 $kpd run bench/paper/clicks.ini --dir $p/paper/clicks --dry-run --set seeds=1; prints "24 of 24 stages would run"
 mkdir $p/paper/labels $p/paper/sensitivity
 run 0 $kpd run bench/paper/labels.ini --dir $p/paper/labels --dry-run --set seeds=1; prints "106 of 106 stages would run"
-run 0 $kpd run bench/paper/sensitivity.ini --dir $p/paper/sensitivity --dry-run --set seeds=1; prints "119 of 119 stages would run"
+run 0 $kpd run bench/paper/sensitivity.ini --dir $p/paper/sensitivity --dry-run --set seeds=1; prints "135 of 135 stages would run"
+mkdir $p/paper/tuning
+run 0 $kpd run bench/paper/tuning.ini --dir $p/paper/tuning --dry-run --set seeds=1 --only trial-pairs; prints "90 of 90 stages would run"
+run 0 $kpd run bench/paper/tuning.ini --dir $p/paper/tuning --dry-run --set seeds=1 --only pairs --only pairs-truth --only gain
+prints "48 of 48 stages would run"
 mkdir $p/real
 for f in start.kpd train.tsv train.hd.tsv train.open.tsv dev.tsv dev.hd.tsv dev.open.tsv yes.tsv yes_by_keyphrase.tsv \
          keyphrases.txt titles.txt overlap.tsv; do : > $p/real/$f; done

@@ -8,16 +8,23 @@ items=100000; phrases=20000
 [ $# -eq 0 ] || [ "$1" = -- ] || { phrases=$1; shift; }
 [ "$1" != -- ] || shift
 mkdir -p "$paper/day"; cd "$paper/day"
-printf 'n_items = %s\nn_queries = %s\nn_test_items = 1000\n' "$items" "$phrases" > shop.ini
-[ -d shop ] || "$kpd" simulate shop.ini -o shop --quiet
+cat > made.ini << END
+[stage shop]
+run = simulate shop.ini -o shop
+write shop.ini =
+    n_items = $items
+    n_queries = $phrases
+    n_test_items = 1000
+END
+"$kpd" run made.ini --quiet; shop=made/shop
 cat > day.ini << 'END'
 [stage index]
 run = index build ../../llm+ctr+kd.1/last.kpd keyphrases.tsv --dim 64 --kind tree -o now.kpi
 [stage recommend]
 run = recommend ../../llm+ctr+kd.1/last.kpd - now.kpi items.tsv -k 20 -o lists.tsv
 END
-rm -rf day; mkdir day; cp shop/items.tsv shop/keyphrases.tsv day
+rm -rf day; mkdir day; cp $shop/items.tsv $shop/keyphrases.tsv day
 "$kpd" run day.ini --delta "$@"
-awk 'NR % 100 == 7 { print "new " $0; next } { print }' shop/items.tsv > day/items.tsv
-awk -F '\t' -v OFS='\t' 'NR % 100 == 3 { $1 += 1000000; $2 = $2 " more" } { print }' shop/keyphrases.tsv > day/keyphrases.tsv
+awk 'NR % 100 == 7 { print "new " $0; next } { print }' $shop/items.tsv > day/items.tsv
+awk -F '\t' -v OFS='\t' 'NR % 100 == 3 { $1 += 1000000; $2 = $2 " more" } { print }' $shop/keyphrases.tsv > day/keyphrases.tsv
 "$kpd" run day.ini --delta "$@"

@@ -3,6 +3,7 @@ clicks, labels and sensitivity; or those of real pairs, of what real.ini left.
 
     python3 tables.py FOLDER [STUDENT ...]
     python3 tables.py --worlds FOLDER ...    # what make paper left of several worlds, side by side
+    python3 tables.py --tuning TRIALS TUNED  # the folders of tuning.ini
 
 Of the students that are named, or of all. Table 1 compares F1 with that of the last, or with Pearson's; table 2 with
 LLM+CTR+KD's.
@@ -39,12 +40,13 @@ LABELS = {"fewer-2000": "2,000 of the LLM", "fewer-5000": "5,000", "fewer-10000"
           "placebo-shuffled": "50,100, dealt anew", "placebo-truth": "50,100 of the truth", "rated-llm": "3,500 others of the LLM",
           "rated-people": "3,500 of people, yes or no", "rated-grades": "3,500 of people, grades"}
 CHANGES = {"scale": ("mnr, scale (20)", ("10", "40")), "margin": ("contrastive, margin (.5)", (".3", ".7")),
+           "label": ("contrastive, weight (1)", ("10", "30")),
            "weight": ("Pearson, weight (1)", (".3", "3")), "target": ("Pearson, target (probability)", ("logit",)),
            "batch": ("batch (64)", ("32", "128")), "rate": ("rate (1e-3)", ("5e-4", "2e-3")),
            "mse": ("MSE alone, target (probability)", ("cosine", "logit")), "cosent": ("CoSENT alone, scale (20)", ("5", "50")),
            "pearson": ("Pearson alone, target (probability)", ("logit",)), "kl": ("KL alone, temperature (1)", (".5", "2")),
            "margin-mse": ("margin-MSE alone, target (probability)", ("logit",))}
-# What the truth gives a pair that it does not pass (a product of misses, see simulate), and what they are
+# What a keyphrase is, by what the truth gives it: a product of factors, one for each thing that is amiss (see simulate)
 MISSES = {"right": lambda t: t >= .5, "an attribute, or a sibling of its type": lambda t: t == .25,
           "brand": lambda t: t == .2, "model": lambda t: t == .15, "accessory for device, or the reverse": lambda t: t == .05,
           "several of these": lambda t: 0 < t < .5, "another type": lambda t: t == 0}
@@ -291,7 +293,7 @@ def misses(folder, students):
 def other_labels(folder):
     pairs = tables_of(LABELS, [], folder + "/pairs/{}.tsv")
     auction = tables_of(LABELS, [], folder + "/auction/{}.tsv")
-    if not auction:
+    if not auction or not pairs.keys() >= auction.keys():
         return
     change = differences(auction, "pass@10", "")
     print("**LLM+CTR+KD by other labels than the LLM's 50,100**, under the truth: the assistant's AUC and its AUC within a query on "
@@ -328,6 +330,28 @@ def sensitivity(folder):
            ([interval(lists[n]["pass@10"]), lists_change.get(n, "-")] if n in lists else ["-", "-"]) for n in {**rows, **lists}])
 
 
+def tuning(trials, folder):
+    """AUC of each trial, which has its loss, option and rate in its name; and table 1 of what was chosen"""
+    tried = {}
+    for path in sorted(glob.glob(trials + "/trial/*.tsv")):
+        loss, option, rate = os.path.basename(path)[:-4].split("_")
+        tried.setdefault(loss, {})[option, rate] = report.read(path)["auc"][0]
+    rates = sorted({rate for of in tried.values() for _, rate in of}, key=float)
+    print("**Trials** in another world, of one seed: AUC on the LLM's labels of unseen pairs, at each rate.\n")
+    table(["loss", "option"] + rates, [
+        [NAMES1[loss], option] + [number(of[option, rate]) for rate in rates]
+        for loss, of in tried.items() for option in dict.fromkeys(option for option, _ in of)])
+    pairs = tables_of(PAPER1, [], folder + "/pairs/{}.llm.tsv")
+    truth = {n: read(f"{folder}/pairs/{n}.truth.tsv") for n in pairs}
+    gain = differences(tables_of(PAPER1, [], folder + "/gain/{}.tsv"), "auc", "")
+    change = {f: differences(pairs, f, "pearson") for f in ("f1", "auc")}
+    print("**Table 1 with the options of the best trial.** F1 on the LLM's labels of unseen pairs, and less that of Pearson; AUC, less "
+          "that of Pearson,\nand less that of the same loss by default; F1 and NDCG within a query under the truth.\n")
+    table(["loss", "F1", "less Pearson's", "AUC", "less Pearson's", "less its default's", "F1, truth", "NDCG, truth"],
+          [[NAMES1[n], interval(t["f1"]), change["f1"].get(n, "-"), interval(t["auc"]), change["auc"].get(n, "-"), gain.get(n, "-")] +
+           [interval(truth[n][f]) if truth[n] else "-" for f in ("f1", "ndcg_in_query")] for n, t in pairs.items()])
+
+
 def real(folder):
     tables = tables_of(REAL, [], folder + "/pairs/{}.tsv")
     narrow = tables_of(REAL, [], folder + "/pairs/{}.64.tsv")
@@ -355,12 +379,14 @@ def real(folder):
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    folders = sys.argv[2:] if sys.argv[1] == "--worlds" else sys.argv[1:2]
+    folders = sys.argv[2:] if sys.argv[1] in ("--worlds", "--tuning") else sys.argv[1:2]
     for one in folders:
-        if not os.path.isdir(one + "/auction") and not os.path.isdir(one + "/pairs"):
+        if not any(os.path.isdir(f"{one}/{kind}") for kind in ("auction", "pairs", "trial")):
             sys.exit(f"tables.py: {one}: there are no figures of `kpd run` here")
     if sys.argv[1] == "--worlds":
         worlds(folders)
+    elif sys.argv[1] == "--tuning":
+        tuning(*sys.argv[2:4])
     elif os.path.exists(sys.argv[1] + "/pairs/overlap.tsv"):
         real(sys.argv[1])
     else:
