@@ -504,8 +504,8 @@ static bool run_plan(flow *f) {
 //
 //     kpd run TAB 1
 //     stage TAB NAME; state TAB done, delta (brought up to date), begun (a training that can be gone on with) or open (its
-//     files are not to be trusted); kpd TAB version and ABI; run TAB the command line; took TAB seconds TAB seconds of
-//     processors; basis TAB see >>delta; in TAB hash TAB file and out TAB hash TAB file, - where there is none
+//     files are not to be trusted); kpd TAB version and ABI; run TAB the command line; took TAB seconds TAB CPU
+//     seconds; basis TAB see >>delta; in TAB hash TAB file and out TAB hash TAB file, - where there is none
 //     sum TAB the hash of all above
 
 static const char RUN_HEAD[] = "kpd run\t1\n";

@@ -108,7 +108,7 @@ static const command COMMANDS[] = {
      "was stopped goes on from its checkpoint, any other stage begins anew, and the files at the end are the same. Two stages\n"
      "that write one file, a circle, a missing file, a word that no command knows, a text of write that was changed by hand\n"
      "since are errors with their line before anything runs. --dry-run says what would run, and why; --times, what the stages\n"
-     "of each name took when they last ran (a training, from its last stop on): how many, seconds, and seconds of processors.\n"
+     "of each name took when they last ran (a training, from its last stop on): how many, seconds, and CPU seconds.\n"
      "--only STAGE, once or more, runs this one (student, or 'student 2') and what it needs; --force runs also what is up to\n"
      "date. --jobs N runs up to N stages at a time, with as many threads each as --threads says or the processors give, and\n"
      "without a word but of what --delta brings up to date: small models train faster so. --threads, --simd and --quiet hold\n"
