@@ -2541,7 +2541,7 @@ mkdir $p/paper/clicks
 run 0 $kpd run bench/paper/clicks.ini --dir $p/paper/clicks --dry-run --set seeds=1; prints "24 of 24 stages would run"
 mkdir $p/paper/labels $p/paper/sensitivity
 run 0 $kpd run bench/paper/labels.ini --dir $p/paper/labels --dry-run --set seeds=1; prints "106 of 106 stages would run"
-run 0 $kpd run bench/paper/sensitivity.ini --dir $p/paper/sensitivity --dry-run --set seeds=1; prints "135 of 135 stages would run"
+run 0 $kpd run bench/paper/sensitivity.ini --dir $p/paper/sensitivity --dry-run --set seeds=1; prints "172 of 172 stages would run"
 mkdir $p/paper/tuning
 run 0 $kpd run bench/paper/tuning.ini --dir $p/paper/tuning --dry-run --set seeds=1 --only trial-pairs; prints "90 of 90 stages would run"
 run 0 $kpd run bench/paper/tuning.ini --dir $p/paper/tuning --dry-run --set seeds=1 --only pairs --only pairs-truth --only gain

@@ -40,7 +40,8 @@ LABELS = {"fewer-2000": "2,000 of the LLM", "fewer-5000": "5,000", "fewer-10000"
           "placebo-shuffled": "50,100, dealt anew", "placebo-truth": "50,100 of the truth", "rated-llm": "3,500 others of the LLM",
           "rated-people": "3,500 of people, yes or no", "rated-grades": "3,500 of people, grades"}
 CHANGES = {"scale": ("mnr, scale (20)", ("10", "40")), "margin": ("contrastive, margin (.5)", (".3", ".7")),
-           "label": ("contrastive, weight (1)", ("10", "30")),
+           "label": ("contrastive, weight (1)", ("10", "30", "100")),
+           "bare": ("no Pearson, contrastive, weight", ("10", "30", "100")),
            "weight": ("Pearson, weight (1)", (".3", "3")), "target": ("Pearson, target (probability)", ("logit",)),
            "batch": ("batch (64)", ("32", "128")), "rate": ("rate (1e-3)", ("5e-4", "2e-3")),
            "mse": ("MSE alone, target (probability)", ("cosine", "logit")), "cosent": ("CoSENT alone, scale (20)", ("5", "50")),
@@ -328,6 +329,13 @@ def sensitivity(folder):
     table(["changed", "AUC", "less the default's", "AUC in query", "less the default's", "Pass@10", "less the default's"],
           [[n] + [cell for f in change for cell in ((interval(rows[n][f]), change[f].get(n, "-")) if n in rows else ("-", "-"))] +
            ([interval(lists[n]["pass@10"]), lists_change.get(n, "-")] if n in lists else ["-", "-"]) for n in {**rows, **lists}])
+
+
+    for weight in CHANGES["label"][1]:
+        of_lists, of_pairs = (read(f"{folder}/{part}/kd-{weight}.tsv") for part in ("auction", "pairs"))
+        if of_lists and of_pairs:
+            print(f"With {weight} times the labels' weight distillation adds to Pass@10 {interval(of_lists['pass@10'][6:9])}, to AUC "
+                  f"{interval(of_pairs['auc'][6:9])}, within a query {interval(of_pairs['auc_in_query'][6:9])}.\n")
 
 
 def tuning(trials, folder):
