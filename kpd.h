@@ -8664,9 +8664,10 @@ static void kpd__list_among(const kpd_index *x, kpd__bench *w, kpd__probe *p, si
     }
 }
 
-// The numbers of the best of n scores, a multiple of 16: `keep` or a few more, to out; how many.
+// The numbers of the best of n scores, a multiple of 16: `keep` or a few more, to out; how many. -INFINITY is nobody's.
 static size_t kpd__best_above(const kpd__ops *ops, const float *scores, size_t n, size_t keep, int32_t *out) {
     float least = ops->least_of(scores, n, keep, kpd__few_more(keep));
+    if (!(least >= -FLT_MAX)) least = -FLT_MAX;
     return kpd__min(ops->above(scores, n, least, out), kpd__few_more(keep));
 }
 

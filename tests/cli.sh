@@ -2130,7 +2130,7 @@ cp -R $p/small $p/ref
 run 0 $kpd run $p/small.ini --threads 2; prints "0 of 12 stages ran, 12 were up to date"
 run 0 $kpd run $p/small.ini --times
 awk -F '\t' 'NR == 1 { next } $1 != "all" { n += $2; s += $3; c += $4; if ($3 < 0 || $4 < 0) exit 1 } $1 == "student" && $2 == 2 && $3 > 0 && $4 > 0 { seen = 1 }
-    $1 == "all" { if (n != 12 || $2 != 12 || $3 - s > .6 || s - $3 > .6 || $4 - c > .6 || c - $4 > .6) exit 1; seen++ } END { exit seen != 2 }' "$dir/out" ||
+    $1 == "all" { if (n != 12 || $2 != 12 || $3 - s > .01 || s - $3 > .01 || $4 - c > .01 || c - $4 > .01) exit 1; seen++ } END { exit seen != 2 }' "$dir/out" ||
     wrong "times are not those of 12 stages"
 run 0 $kpd run $p/small.ini --times --only shop; lines 3
 # What it ran can be repeated in its folder by the lines that it prints.

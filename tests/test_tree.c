@@ -259,6 +259,31 @@ static void saves_and_opens(void) {
     kpd_session_destroy(s);
 }
 
+// Where more lists are wanted than there are, none beyond the last, which a file has otherwise than memory, counts as one.
+static void fewer_lists_than_wanted(void) {
+    static const int32_t k[] = {1, 10, 20, 50, 80, 100};        // which want 32 to 48 lists
+    kpd_session *s = open_session(KPD_SIMD_AUTO);
+    char path[256];
+    snprintf(path, sizeof path, "%s", test_tmp("few.kpi"));
+    for (int32_t lists = 33; lists < 48; lists += 7) {
+        kpd_index_desc d = tree_desc(48, KPD_COSINE, KPD_F32);
+        kpd_index *x, *mapped;
+        fill(5000, 48, 11);
+        d.lists = lists;
+        x = build(5000, d);
+        CHECK_OK(kpd_index_save(x, path, &error));
+        mapped = open_index(path, false, false);
+        for (size_t i = 0; i < sizeof k / sizeof *k; i++) {
+            search(s, x, dial(k[i], 0.9f), want, want_counts);
+            search(s, mapped, dial(k[i], 0.9f), hits, counts);
+            CHECK_THAT(same_hits(k[i], 0), "%d lists, k %d", (int)info_of(x).lists, (int)k[i]);
+        }
+        kpd_index_destroy(mapped);
+        kpd_index_destroy(x);
+    }
+    kpd_session_destroy(s);
+}
+
 // From 2,049 lists on these are found by groups of 16: the same on every level and with any threads, and little less than all;
 // and so after half of the vectors moved and the file was written and read.
 static void many_lists(void) {
@@ -919,6 +944,7 @@ SUITE(tree) {
     RUN(tree, levels_and_threads_agree);
     RUN(tree, many_lists);
     RUN(tree, saves_and_opens);
+    RUN(tree, fewer_lists_than_wanted);
     RUN(tree, payload_lies);
     RUN(tree, filters_and_thresholds);
     RUN(tree, ties_and_large_k);

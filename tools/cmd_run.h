@@ -1170,7 +1170,7 @@ static void run_time(flow *f, const char *section) {
         seconds += s->seconds;
         cpu += s->cpu;
     }
-    if (n || !section) printf("%s\t%d\t%.1f\t%.1f\n", section ? section : "all", n, seconds, cpu);
+    if (n || !section) printf("%s\t%d\t%.3f\t%.3f\n", section ? section : "all", n, seconds, cpu);
 }
 
 static bool run_times(flow *f) {

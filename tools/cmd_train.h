@@ -1,4 +1,4 @@
-// cmd_train.h - the commands that make a vocabulary and a model: vocab, train.
+// cmd_train.h - the commands that make a vocabulary and a model: vocab, train, and gradients.
 // Part of kpd.c, below job.h and recipe.h.
 // Contents: >>vocab >>train >>gradients
 
@@ -571,6 +571,8 @@ static bool gradient_add(const training *x, gradient *g, const kpdt_batch *b) {
     return true;
 }
 
+static const char *gradient_data(const training *x, const gradient *g) { return x->r.data[g->source].name; }
+
 // Until there are enough of each, or one is too rare.
 static bool gradients_add(job *j, const training *x, gradients *g) {
     int64_t all = (int64_t)g->wanted * g->n, most = 100 * all;
@@ -585,6 +587,10 @@ static bool gradients_add(job *j, const training *x, gradients *g) {
             progress(j, 1, j->count.done + 1, all);
         }
     }
+    for (int32_t i = 0; i < g->n; i++)
+        if (g->of[i].n < g->wanted)
+            note(x->r.path, "data %s came %lld times in %lld batches, not %d times", gradient_data(x, &g->of[i]),
+                 (long long)g->of[i].n, (long long)most, (int)g->wanted);
     return true;
 }
 
@@ -606,8 +612,6 @@ static void put_cosine(FILE *f, double dot, double aa, double bb) {
     if (length > 0) fprintf(f, "\t%.4f", dot / length);
     else fputs("\t-", f);
 }
-
-static const char *gradient_data(const training *x, const gradient *g) { return x->r.data[g->source].name; }
 
 static const char *gradient_loss(const training *x, const gradient *g) {
     return kpdt_loss_name(x->r.sources[g->source].losses[g->loss].loss);
@@ -635,6 +639,7 @@ static bool measure_gradients(job *j, training *x) {
     if (!recipe_read(&x->r, j->arg[0]) || !recipe_open(&x->r)) return fail(NULL, 0, "%s", x->r.error);
     recipe_each_file(&x->r, note_recipe_file, NULL);
     x->r.train.d.accumulate = 1;        // which would divide them
+    x->r.train.d.dropout = 0;           // whose masks would be the same in each batch
     if (!output_open(&j->out, j->o.output) || !train_create(j, x) || !gradients_create(j, x, &g) || !gradients_add(j, x, &g))
         return false;
     gradients_print(j, x, &g);

@@ -108,7 +108,7 @@ static const command COMMANDS[] = {
      "was stopped goes on from its checkpoint, any other stage begins anew, and the files at the end are the same. Two stages\n"
      "that write one file, a circle, a missing file, a word that no command knows, a text of write that was changed by hand\n"
      "since are errors with their line before anything runs. --dry-run says what would run, and why; --times, what the stages\n"
-     "of each name took when they last ran (a training, from its last stop on): how many, seconds, and CPU seconds.\n"
+     "of each name took that ran to their end (a training, from its last stop on): how many, seconds, and CPU seconds.\n"
      "--only STAGE, once or more, runs this one (student, or 'student 2') and what it needs; --force runs also what is up to\n"
      "date. --jobs N runs up to N stages at a time, with as many threads each as --threads says or the processors give, and\n"
      "without a word but of what --delta brings up to date: small models train faster so. --threads, --simd and --quiet hold\n"
@@ -361,8 +361,9 @@ static const command COMMANDS[] = {
      "Draws N (50) batches of each data set as a training would, and takes the gradient of each of its losses by itself, at the\n"
      "weights with which the recipe begins: nothing is trained. Prints a line a loss: data set, loss, batches, the mean of its\n"
      "value, the length of its mean gradient, the cosine between the gradients of every other batch and of the rest, which is\n"
-     "near 1 where N tells enough, and the cosines with all losses: below 0 they pull apart, and weigh as their lengths do.\n"
-     "With a trained model as start it says what holds there. Needs 8 bytes a weight and loss beside what a training takes.\n\n"
+     "near 1 where N tells enough, and the cosines with all losses: below 0 they pull apart. A loss weighs by its length, and\n"
+     "by how many of the batches are of its data set. With a trained model as start it says what holds there. Without dropout;\n"
+     "heads of mlm and softmax are among the weights. Needs 8 bytes a weight and loss beside what a training takes.\n\n"
      "    kpd gradients student.ini"},
     {NULL, "mine", run_mine, 3, 3,
      "-o -n --bm25 --ranks --max-score --min-score --margin --relative-margin --sample --seed --assistant --threshold --relabel --dim "

@@ -3,7 +3,7 @@ clicks, labels and sensitivity; or those of real pairs, of what real.ini left.
 
     python3 tables.py FOLDER [STUDENT ...]
     python3 tables.py --worlds FOLDER ...    # what make paper left of several worlds, side by side
-    python3 tables.py --tuning TRIALS TUNED  # the folders of tuning.ini
+    python3 tables.py --tuning TRIALS TUNED  # tuning.ini: the folder of its trials, and of what they chose
 
 Of the students that are named, or of all. Table 1 compares F1 with that of the last, or with Pearson's; table 2 with
 LLM+CTR+KD's.
@@ -347,7 +347,7 @@ def tuning(trials, folder):
     rates = sorted({rate for of in tried.values() for _, rate in of}, key=float)
     print("**Trials** in another world, of one seed: AUC on the LLM's labels of unseen pairs, at each rate.\n")
     table(["loss", "option"] + rates, [
-        [NAMES1[loss], option] + [number(of[option, rate]) for rate in rates]
+        [NAMES1[loss], option] + [number(of.get((option, rate))) for rate in rates]
         for loss, of in tried.items() for option in dict.fromkeys(option for option, _ in of)])
     pairs = tables_of(PAPER1, [], folder + "/pairs/{}.llm.tsv")
     truth = {n: read(f"{folder}/pairs/{n}.truth.tsv") for n in pairs}
@@ -393,6 +393,8 @@ if __name__ == "__main__":
             sys.exit(f"tables.py: {one}: there are no figures of `kpd run` here")
     if sys.argv[1] == "--worlds":
         worlds(folders)
+    elif sys.argv[1] == "--tuning" and len(sys.argv) != 4:
+        sys.exit(__doc__)
     elif sys.argv[1] == "--tuning":
         tuning(*sys.argv[2:4])
     elif os.path.exists(sys.argv[1] + "/pairs/overlap.tsv"):
