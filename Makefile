@@ -30,8 +30,8 @@ PROGRAMS = tests/tokenize_hex.c tests/catalogue.c
 TESTS = $(patsubst tests/%.c,$(B)/tests.d/%.o,$(filter-out $(PROGRAMS),$(wildcard tests/*.c))) \
         $(patsubst tests/%.cc,$(B)/tests.d/%.o,$(wildcard tests/*.cc))
 
-.PHONY: all install uninstall test demo paper paper-more paper-tuning paper-begin paper-real paper-million warn asan tsan cblas bits cross i386 wasm
-.PHONY: mingw machines fuzz bench asan_tests asan_cli bench-peers test-real clean
+.PHONY: all install uninstall test demo paper paper-words paper-begin paper-more paper-tuning paper-real paper-million
+.PHONY: warn asan tsan cblas bits cross i386 wasm mingw machines fuzz bench asan_tests asan_cli bench-peers test-real clean
 all: $(B)/kpd $(EXAMPLES) $(EXAMPLES_CXX)
 
 $(B)/kpd.o: tools/kpd_impl.c tools/kernels.h kpd.h kpd_train.h
@@ -136,13 +136,15 @@ P = $(B)/paper$(if $(filter-out 3,$(WORLD)),.world$(WORLD))
 SOME = $(foreach t,students table1 table2,--set $t="$(STUDENTS)") --set reference=$(lastword $(STUDENTS))
 PAPER = $(B)/kpd run bench/paper/paper.ini --dir $P --jobs $(JOBS) --set seeds="$(SEEDS)" --set steps=$(STEPS) \
         --set world=$(WORLD) $(if $(STUDENTS),$(SOME))
-paper: paper-begin
+paper: paper-words
 	$(PAPER)
 	python3 bench/paper/tables.py $P $(STUDENTS)
-# Up to what students learn from.
-paper-begin: $(B)/kpd
+# The shop, and what is made of its titles by no stage.
+paper-words: $(B)/kpd
 	$(PAPER) --only shop
 	python3 bench/paper/words_of_titles.py $P/shop/items.tsv > $P/made.tmp && mv $P/made.tmp $P/words.tsv
+# Up to the assistant's scores, from which losses learn.
+paper-begin: paper-words
 	$(PAPER) --only group
 # Beside what make paper left, of seeds that it had: what students begin with, where negatives come from, weighted clicks, other
 # labels, and what options do.

@@ -368,6 +368,9 @@ static bool check_fingerprint(const job *j, const char *model, const char *index
                 (unsigned long long)ours);
 }
 
+// The library's where none is.
+static float asked_recall(const job *j) { return j->o.recall > 0 ? j->o.recall : 0.95f; }
+
 // Whether the index that is to be brought up to date is as a new one would be, but for its keyphrases; a tree keeps its lists.
 static bool check_update(const job *j, const kpd_index_desc *d, const char *path) {
     kpd_index_info i = index_info(j->index);
@@ -376,7 +379,7 @@ static bool check_update(const job *j, const kpd_index_desc *d, const char *path
     what = i.kind != d->kind ? "kind" : i.metric != d->metric ? "metric" : i.storage != d->storage ? "store"
          : i.dim != d->dim ? "dim" : i.partition != d->partition ? "partition"
          : i.fingerprint != d->fingerprint ? "student" : NULL;
-    if (!what && d->kind == KPD_TREE && i.recall != (d->recall > 0 ? d->recall : 0.95f)) what = "recall";
+    if (!what && d->kind == KPD_TREE && i.recall != asked_recall(j)) what = "recall";
     return !what || fail(path, 0, "its %s is not what is asked for; `kpd index info` tells it, and without --update an index "
                          "is made anew", what);
 }
@@ -689,7 +692,7 @@ static int run_search(job *j) {
 
 static bool tune(job *j) {
     const char *path = j->arg[0];
-    float recall = j->o.recall > 0 ? j->o.recall : 0.95f, *q;
+    float recall = asked_recall(j), *q;
     size_t n = (size_t)j->vectors.rows;
     int32_t k = j->o.k ? j->o.k : 10;
     kpd_tuning t;

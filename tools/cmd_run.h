@@ -1218,6 +1218,9 @@ static bool run_all(flow *f) {
     return true;
 }
 
+// Runs nothing.
+static bool run_looks(const flow *f) { return f->j->o.dry_run || f->j->o.times; }
+
 // The folder, made if need be; it is the current one from then on. Another `kpd run` there is waited for, but not by a look.
 static bool run_enter(flow *f) {
     f->made_dir = !file_exists(f->dir);
@@ -1225,7 +1228,7 @@ static bool run_enter(flow *f) {
     if (!make_folder(f->dir)) return false;
     f->j->lock = open(f->dir, O_RDONLY | O_CLOEXEC);
     if (f->j->lock < 0 || chdir(f->dir)) return fail(f->dir, 0, "%s", strerror(errno));
-    if (f->j->o.dry_run || f->j->o.times) return true;
+    if (run_looks(f)) return true;
     if (flock(f->j->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
         note(f->dir, "waits for another kpd run there");
         while (flock(f->j->lock, LOCK_EX) && errno == EINTR) {}
@@ -1254,14 +1257,14 @@ static bool run_folders(flow *f, const char *path) {
 // Ends in the pipeline's folder, or where there is none, where it began.
 static bool run_pipeline(flow *f, const char *path) {
     const options *o = &f->j->o;
-    bool ok, looks = o->dry_run || o->times;
+    bool ok;
     if (!run_folders(f, path) || !pipeline_read(&f->p, path, f->here, &o->set) || !run_enter(f)) return false;
     start(f->j, "stages");
     snprintf(f->build, sizeof f->build, "%s %d", KPD_VERSION, KPD_ABI);
     ok = run_plan(f) && run_read_stamps(f, !o->force);
     if (ok && o->times) ok = run_times(f);
     else ok = ok && run_check_unknown(f) && (o->dry_run ? run_dry(f) : run_all(f));
-    if (f->made_dir && (looks || !ok) && f->back >= 0 && !fchdir(f->back)) rmdir(f->dir);   // if nothing is in it
+    if (f->made_dir && (run_looks(f) || !ok) && f->back >= 0 && !fchdir(f->back)) rmdir(f->dir);   // if nothing is in it
     if (f->back >= 0) close(f->back);
     return ok;
 }

@@ -533,7 +533,8 @@ typedef struct gradient {               // of one loss of a data set
     int32_t source, loss;
     int64_t n;                          // batches
     double value;                       // sum of theirs
-    float *half[2];                     // [size] sums over every other batch
+    float *half[2];                     // [size] sums over every other batch; joined, the first is over all
+    double halves, square;              // cosine of the halves; of the sum with itself
 } gradient;
 
 typedef struct gradients { gradient *of; int32_t n, wanted; size_t size; } gradients;
@@ -600,17 +601,23 @@ static double gradient_dot(const float *a, const float *b, size_t n) {
     return sum;
 }
 
-// Between sums over all batches.
-static double gradients_dot(const gradients *g, const gradient *a, const gradient *b) {
-    double sum = 0;
-    for (int i = 0; i < 4; i++) sum += gradient_dot(a->half[i / 2], b->half[i % 2], g->size);
-    return sum;
+// NaN where one has no length.
+static double gradient_cosine(double dot, double aa, double bb) {
+    return aa > 0 && bb > 0 ? dot / (sqrt(aa) * sqrt(bb)) : (double)NAN;
 }
 
-static void put_cosine(FILE *f, double dot, double aa, double bb) {
-    double length = sqrt(aa) * sqrt(bb);
-    if (length > 0) fprintf(f, "\t%.4f", dot / length);
-    else fputs("\t-", f);
+// What the halves say of each other, then their sum in the first.
+static void gradient_join(gradient *g, size_t n) {
+    float *a = g->half[0];
+    const float *b = g->half[1];
+    g->halves = gradient_cosine(gradient_dot(a, b, n), gradient_dot(a, a, n), gradient_dot(b, b, n));
+    for (size_t i = 0; i < n; i++) a[i] += b[i];
+    g->square = gradient_dot(a, a, n);
+}
+
+static void put_cosine(FILE *f, double cosine) {
+    if (isnan(cosine)) fputs("\t-", f);
+    else fprintf(f, "\t%.4f", cosine);
 }
 
 static const char *gradient_loss(const training *x, const gradient *g) {
@@ -623,13 +630,12 @@ static void gradients_print(const job *j, const training *x, const gradients *g)
     for (const gradient *a = g->of; a < g->of + g->n; a++) fprintf(f, "\t%s %s", gradient_data(x, a), gradient_loss(x, a));
     fputc('\n', f);
     for (const gradient *a = g->of; a < g->of + g->n; a++) {
-        double n = a->n ? (double)a->n : 1, aa = gradients_dot(g, a, a);
+        double n = a->n ? (double)a->n : 1;
         fprintf(f, "%s\t%s\t%lld\t%.6g\t%.6g", gradient_data(x, a), gradient_loss(x, a), (long long)a->n, a->value / n,
-                sqrt(aa) / n);
-        put_cosine(f, gradient_dot(a->half[0], a->half[1], g->size), gradient_dot(a->half[0], a->half[0], g->size),
-                   gradient_dot(a->half[1], a->half[1], g->size));
+                sqrt(a->square) / n);
+        put_cosine(f, a->halves);
         for (const gradient *b = g->of; b < g->of + g->n; b++)
-            put_cosine(f, gradients_dot(g, a, b), aa, gradients_dot(g, b, b));
+            put_cosine(f, gradient_cosine(gradient_dot(a->half[0], b->half[0], g->size), a->square, b->square));
         fputc('\n', f);
     }
 }
@@ -642,6 +648,7 @@ static bool measure_gradients(job *j, training *x) {
     x->r.train.d.dropout = 0;           // whose masks would be the same in each batch
     if (!output_open(&j->out, j->o.output) || !train_create(j, x) || !gradients_create(j, x, &g) || !gradients_add(j, x, &g))
         return false;
+    for (int32_t i = 0; i < g.n; i++) gradient_join(&g.of[i], g.size);
     gradients_print(j, x, &g);
     return output_commit(&j->out);
 }

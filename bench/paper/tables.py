@@ -329,8 +329,6 @@ def sensitivity(folder):
     table(["changed", "AUC", "less the default's", "AUC in query", "less the default's", "Pass@10", "less the default's"],
           [[n] + [cell for f in change for cell in ((interval(rows[n][f]), change[f].get(n, "-")) if n in rows else ("-", "-"))] +
            ([interval(lists[n]["pass@10"]), lists_change.get(n, "-")] if n in lists else ["-", "-"]) for n in {**rows, **lists}])
-
-
     for weight in CHANGES["label"][1]:
         of_lists, of_pairs = (read(f"{folder}/{part}/kd-{weight}.tsv") for part in ("auction", "pairs"))
         if of_lists and of_pairs:
@@ -385,7 +383,7 @@ def real(folder):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or (sys.argv[1] == "--tuning" and len(sys.argv) != 4):
         sys.exit(__doc__)
     folders = sys.argv[2:] if sys.argv[1] in ("--worlds", "--tuning") else sys.argv[1:2]
     for one in folders:
@@ -393,10 +391,8 @@ if __name__ == "__main__":
             sys.exit(f"tables.py: {one}: there are no figures of `kpd run` here")
     if sys.argv[1] == "--worlds":
         worlds(folders)
-    elif sys.argv[1] == "--tuning" and len(sys.argv) != 4:
-        sys.exit(__doc__)
     elif sys.argv[1] == "--tuning":
-        tuning(*sys.argv[2:4])
+        tuning(*folders)
     elif os.path.exists(sys.argv[1] + "/pairs/overlap.tsv"):
         real(sys.argv[1])
     else:
